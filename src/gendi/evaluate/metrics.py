@@ -1,0 +1,208 @@
+"""Distances and coverages between two sets of feature vectors, in float64 NumPy.
+
+Every function takes features `(n, d)`, one row per image, and knows nothing of where they come from. Pairwise distances are
+computed a block of rows at a time, so memory stays flat in n. Four families:
+
+- Fréchet distance of the two Gaussians that share the sets' means and covariances (Heusel et al. 2017, eq. 6);
+- kernel distance, the unbiased squared MMD under a cubic polynomial kernel (Bińkowski et al. 2018);
+- improved precision and recall over balls to the k-th neighbour, k = 3 (Kynkäänniemi et al. 2019, eqs. 1-2);
+- density and coverage, k = 5 (Naeem et al. 2020, eqs. 3-4).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from gendi.errors import UsageError
+
+Features = Float[np.ndarray, "n d"]
+_BLOCK_ELEMENTS = 1 << 23  # 64 MB of float64 per block of pairwise values
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Count, mean `(d,)` and unbiased covariance `(d, d)` of a set of features, in float64."""
+
+    n: int
+    mean: Float64[np.ndarray, " d"]
+    covariance: Float64[np.ndarray, "d d"]
+
+    @classmethod
+    def from_features(cls, features: Features) -> Self:
+        """Measure `(n, d)` features, n >= 2. Raises `UsageError` on fewer rows or values that are not finite."""
+        (x,) = _checked(features)
+        mean = x.mean(axis=0)
+        centred = x - mean
+        return cls(len(x), mean, centred.T @ centred / (len(x) - 1))
+
+    def merge(self, other: Self) -> Self:
+        """Return the statistics of the union of both sets (Chan et al. 1979): exact, whatever the order."""
+        n = self.n + other.n
+        shift = other.mean - self.mean
+        scatter = (self.n - 1) * self.covariance + (other.n - 1) * other.covariance
+        scatter += (self.n * other.n / n) * np.outer(shift, shift)
+        return type(self)(n, self.mean + shift * (other.n / n), scatter / (n - 1))
+
+
+def frechet_distance(
+    mu1: Float64[np.ndarray, " d"],
+    cov1: Float64[np.ndarray, "d d"],
+    mu2: Float64[np.ndarray, " d"],
+    cov2: Float64[np.ndarray, "d d"],
+) -> float:
+    """Squared 2-Wasserstein distance of N(mu1, cov1) and N(mu2, cov2).
+
+    |mu1 - mu2|^2 + tr C1 + tr C2 - 2 tr (C1^1/2 C2 C1^1/2)^1/2   [Heusel et al. 2017, eq. 6]
+
+    With C = S S', the last trace is the sum of the singular values of S1' S2. Both roots come from a symmetric
+    eigendecomposition, so a covariance without full rank (n < d) costs no accuracy: nothing is inverted, and no root is taken
+    of a rounding error.
+    """
+    cross = _root(cov1).T @ _root(cov2)
+    return _frechet(mu1 - mu2, float(np.trace(cov1)), float(np.trace(cov2)), cross)
+
+
+def frechet_from_features(x: Features, y: Features) -> float:
+    """`frechet_distance` of the Gaussians fitted to two sets; for n < d without ever forming a covariance.
+
+    The centred features over sqrt(n - 1) are a root of the covariance themselves, so the singular values of an (n, m) matrix
+    are enough: a second instead of a quarter of a minute for 1000 Inception features.
+    """
+    x, y = _checked(x, y)
+    if len(x) + len(y) > 2 * x.shape[1]:
+        a, b = FeatureStatistics.from_features(x), FeatureStatistics.from_features(y)
+        return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+    root_x, root_y = (((z - z.mean(axis=0)) / np.sqrt(len(z) - 1)) for z in (x, y))
+    shift = x.mean(axis=0) - y.mean(axis=0)
+    return _frechet(shift, float(np.sum(root_x**2)), float(np.sum(root_y**2)), root_x @ root_y.T)
+
+
+class KernelDistance(NamedTuple):
+    """Unbiased squared MMD (it may be negative) and its jackknife standard error, an overestimate where the sets agree."""
+
+    value: float
+    standard_error: float
+
+
+def kernel_distance(x: Features, y: Features) -> KernelDistance:
+    """Kernel (Inception) distance: unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, over *all* pairs.
+
+    [Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3]. Using all pairs rather than random subsets leaves no draw
+    to report and has the smallest variance. The standard error is the delete-one jackknife, which row sums give in closed
+    form.
+    """
+    x, y = _checked(x, y)
+    n, m = len(x), len(y)
+    within_x = _kernel_row_sums(x, x) - _cubic(np.einsum("ij,ij->i", x, x), x.shape[1])
+    within_y = _kernel_row_sums(y, y) - _cubic(np.einsum("ij,ij->i", y, y), y.shape[1])
+    across_x, across_y = _kernel_row_sums(x, y), _kernel_row_sums(y, x)
+    xx, yy, xy = within_x.sum(), within_y.sum(), across_x.sum()
+    value = xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+    variance = 0.0
+    if n > 2:
+        without = (xx - 2 * within_x) / ((n - 1) * (n - 2)) + yy / (m * (m - 1)) - 2 * (xy - across_x) / ((n - 1) * m)
+        variance += (n - 1) * float(np.var(without))
+    if m > 2:
+        without = xx / (n * (n - 1)) + (yy - 2 * within_y) / ((m - 1) * (m - 2)) - 2 * (xy - across_y) / (n * (m - 1))
+        variance += (m - 1) * float(np.var(without))
+    return KernelDistance(float(value), float(np.sqrt(variance)))
+
+
+def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float, float]:
+    """Improved precision and recall.  [Kynkäänniemi et al. 2019, eqs. 1-2]
+
+    Precision is the share of `fake` inside at least one ball around a real point that reaches to its k-th real neighbour;
+    recall is the same with the sets exchanged. Raises `UsageError` where either set has no k neighbours.
+    """
+    real, fake = _checked(real, fake)
+    real_radius, fake_radius = kth_neighbour(real, k), kth_neighbour(fake, k)
+    precision = np.zeros(len(fake), bool)
+    recall = np.zeros(len(real), bool)
+    for rows, squared in squared_distances(real, fake):
+        precision |= (squared <= real_radius[rows, None]).any(axis=0)
+        recall[rows] = (squared <= fake_radius[None, :]).any(axis=1)
+    return float(precision.mean()), float(recall.mean())
+
+
+def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
+    """Density and coverage.  [Naeem et al. 2020, eqs. 3-4]
+
+    Density counts the real balls around each fake point, over k (1 is expected for equal distributions; it may exceed 1);
+    coverage is the share of real balls that hold at least one fake point. Raises `UsageError` where `real` has no k
+    neighbours.
+    """
+    real, fake = _checked(real, fake)
+    radius = kth_neighbour(real, k)
+    inside_total, covered = 0, 0
+    for rows, squared in squared_distances(real, fake):
+        inside = squared <= radius[rows, None]
+        inside_total += int(inside.sum())
+        covered += int(inside.any(axis=1).sum())
+    return inside_total / (k * len(fake)), covered / len(real)
+
+
+def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " n"]:
+    """Return the squared distance of each row to its k-th nearest *other* row. Raises `UsageError` unless 1 <= k < n."""
+    (x,) = _checked(x)
+    if not 1 <= k < len(x):
+        raise UsageError(f"The {k}-th neighbour needs at least {k + 1} features; there are {len(x)}.")
+    radius = np.empty(len(x))
+    for rows, squared in squared_distances(x, x):
+        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = np.inf
+        radius[rows] = np.partition(squared, k - 1, axis=1)[:, k - 1]
+    return radius
+
+
+def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64[np.ndarray, "rows m"]]]:
+    """Yield (slice of rows of x, their squared distances to all of y) in blocks of bounded memory."""
+    centre = y.mean(axis=0)  # distances do not see it, rounding errors do
+    x, y = x.astype(np.float64) - centre, y.astype(np.float64) - centre
+    y_norm = np.einsum("ij,ij->i", y, y)
+    for rows in _blocks(len(x), len(y)):
+        part = x[rows]
+        squared = np.einsum("ij,ij->i", part, part)[:, None] + y_norm[None, :] - 2 * (part @ y.T)
+        yield rows, np.maximum(squared, 0.0, out=squared)
+
+
+def _root(cov: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
+    """Return S with S S' = cov, one column per eigenvalue above the rounding error."""
+    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    keep = values > max(values[-1], 0.0) * len(cov) * np.finfo(np.float64).eps
+    return np.asarray(vectors[:, keep] * np.sqrt(values[keep]), np.float64)
+
+
+def _frechet(shift: np.ndarray, trace1: float, trace2: float, cross: np.ndarray) -> float:
+    fidelity = float(np.linalg.svd(cross, compute_uv=False).sum()) if cross.size else 0.0
+    return max(float(shift @ shift) + trace1 + trace2 - 2 * fidelity, 0.0)
+
+
+def _cubic(products: np.ndarray, d: int) -> np.ndarray:
+    return np.asarray((products / d + 1) ** 3)
+
+
+def _kernel_row_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    sums = np.empty(len(x))
+    for rows in _blocks(len(x), len(y)):
+        sums[rows] = _cubic(x[rows] @ y.T, x.shape[1]).sum(axis=1)
+    return sums
+
+
+def _blocks(n: int, m: int) -> Iterator[slice]:
+    rows = max(1, _BLOCK_ELEMENTS // max(m, 1))
+    for start in range(0, n, rows):
+        yield slice(start, min(start + rows, n))
+
+
+def _checked(*sets: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the sets in float64; raise `UsageError` on differing widths, fewer than 2 rows, NaN or infinity."""
+    for x in sets:
+        if x.shape[1] != sets[0].shape[1]:
+            raise UsageError(f"Features of {sets[0].shape[1]} and {x.shape[1]} dimensions cannot be compared.")
+        if len(x) < 2:
+            raise UsageError(f"A set of {len(x)} feature vectors has no spread: give at least 2 images.")
+        if not np.isfinite(x).all():
+            raise UsageError("The features hold NaN or infinity: look at the extractor and at the images it was given.")
+    return tuple(x.astype(np.float64) for x in sets)
