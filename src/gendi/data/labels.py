@@ -1,0 +1,52 @@
+"""Class labels: whole numbers from 0, and the names they go by."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.split import Loaded, Split
+from gendi.errors import DataError
+
+
+def as_labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
+    """Return labels (N,) as int64; one-hot rows are not read.
+
+    Raises:
+        DataError: another number than `n`, not whole, negative, or a million and more.
+    """
+    if array.shape not in {(n,), (n, 1)}:
+        raise DataError(f"{where} has shape {array.shape}; with {n} images the labels must have shape ({n},).")
+    if array.dtype.kind not in "iufb" or (array.dtype.kind == "f" and not (array == np.rint(array)).all()):
+        raise DataError(f"{where} has dtype {array.dtype}; labels are whole numbers 0, 1, 2, ...")
+    flat = array.reshape(n)
+    for wrong in (int(flat.min()), int(flat.max())):
+        if not 0 <= wrong < 1_000_000:
+            index = int((flat == wrong).argmax())
+            raise DataError(
+                f"{where} has label {wrong} (first at index {index}); labels are 0, 1, 2, ... below a million. "
+                "Renumber them."
+            )
+    return flat.astype(np.int64)
+
+
+def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...]) -> Loaded:
+    """Put a training part and a test part together; classes are named by their numbers, and gaps are noted.
+
+    Raises:
+        DataError: the parts' images differ in size or channels.
+    """
+    if test is not None and test.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(
+            f"{where}: training images have shape {train.images.shape[1:]} (height, width, channels) and test images "
+            f"{test.images.shape[1:]}. They must be alike."
+        )
+    if train.labels is None:
+        return Loaded(train.images, test=test and Split(test.images), notes=notes)
+    parts = [part.labels for part in (train, test) if part is not None and part.labels is not None]
+    classes = 1 + max(int(labels.max()) for labels in parts)
+    missing = np.setdiff1d(np.arange(classes), train.labels)
+    if len(missing):
+        named = ", ".join(str(label) for label in missing[:10]) + (", ..." if len(missing) > 10 else "")
+        notes += (f"{len(missing)} of the labels 0 to {classes - 1} have no training image: {named}",)
+    return Loaded(train.images, train.labels, test, tuple(str(label) for label in range(classes)), notes=notes)

@@ -1,0 +1,125 @@
+"""`open_data`: from a name or a path to training images, held-out images and a codec."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gendi.data.arrays import file_key, load_npy, load_npz
+from gendi.data.codec import ImageCodec
+from gendi.data.folder import load_folder
+from gendi.data.idx_folder import idx_files, load_idx_folder
+from gendi.data.mnist import KNOWN, load_known
+from gendi.data.pixels import resize
+from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split, fingerprint, hold_out
+from gendi.errors import DataError, UsageError
+from gendi.randomness import stream
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Images ready to train on and to measure against.
+
+    `heldout` is the data's own test set, or 5% of the images (at least 1, at most 1000) drawn by a stream that depends
+    on nothing else, so that every run holds out the same ones. `fingerprint` is the SHA-256 of both parts
+    (`gendi.data.split.fingerprint`). `class_names` is empty when there are no labels.
+    """
+
+    name: str
+    spec: str
+    train: Split
+    heldout: Split
+    class_names: tuple[str, ...]
+    fingerprint: str
+    codec: ImageCodec
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Data:
+    """Open a data set.
+
+    Args:
+        spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
+            are classes). A name wins over a folder of the same name; write `./mnist` for the folder.
+        size: (height, width), or one number for both, to bring all images to; the images' own by default.
+        max_bad: how many unreadable files of a folder of images are skipped; by default 1% of them, at least one.
+
+    Raises:
+        DataError: the data are missing, unreachable or bad; the text says where, why and how to mend it.
+        UsageError: a size or a limit that cannot be.
+        ResourceError: neither the memory nor the disk holds the images.
+    """
+    target = _target(size)
+    if max_bad is not None and max_bad < 0:
+        raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
+    path, loaded = _load(spec, target, max_bad)
+    notes = loaded.notes
+    images, test = loaded.images, loaded.test
+    if target is not None and images.shape[1:3] != target:
+        key = spec if path is None else file_key(path)
+        old, images = images.shape[1:3], resize(images, *target, key)
+        notes += (f"images of {old[0]} x {old[1]} were brought to {target[0]} x {target[1]} (height x width)",)
+        test = test and Split(resize(test.images, *target, f"{key}-test"), test.labels)
+    if test is None:
+        train, heldout, more = hold_out(images, loaded.labels, stream(0, "heldout"))
+        notes += more
+    else:
+        train, heldout = Split(images, loaded.labels), test
+    _, height, width, channels = train.images.shape
+    return Data(
+        name=spec if path is None else path.resolve().name or spec,
+        spec=spec,
+        train=train,
+        heldout=heldout,
+        class_names=loaded.class_names,
+        fingerprint=fingerprint(train, heldout),
+        codec=ImageCodec(channels, height, width),
+        skipped=loaded.skipped,
+        notes=notes,
+    )
+
+
+def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise UsageError(f"size = {size} is out of range: height and width must lie between 1 and {LARGEST_SIDE}.")
+    return height, width
+
+
+def _load(spec: str, target: tuple[int, int] | None, max_bad: int | None) -> tuple[Path | None, Loaded]:
+    if spec in KNOWN:
+        return None, load_known(KNOWN[spec])
+    path = _existing(spec)
+    try:
+        if path.is_dir():
+            if idx_files(path):
+                return path, load_idx_folder(path)
+            return path, load_folder(path, target, max_bad)
+        suffix = path.suffix.lower()
+        if path.is_file() and suffix in {".npy", ".npz"}:
+            return path, (load_npy if suffix == ".npy" else load_npz)(path)
+    except OSError as error:
+        raise DataError(f"{path} could not be read: {error}. Check the path and its permissions.") from error
+    raise DataError(
+        f"{path} is a file, and no .npy or .npz. Data are a name ({', '.join(KNOWN)}), a folder of images or of idx "
+        "files, or a .npy or .npz file; for a single image, give the folder that holds it."
+    )
+
+
+def _existing(spec: str) -> Path:
+    try:
+        path = Path(spec).expanduser()
+        if spec and path.exists():
+            return path
+    except (OSError, RuntimeError) as error:  # too long, not allowed, no such user
+        raise DataError(f"{spec!r} could not be looked up: {error}. Check the path.") from error
+    if path.is_symlink():
+        raise DataError(f"{path} is a broken link: it points to {path.readlink()}, which is not there. Mend the link.")
+    near = difflib.get_close_matches(spec.lower(), KNOWN, n=1)
+    hint = f" Perhaps you meant {near[0]!r}." if near else ""
+    raise DataError(
+        f"There is no data set, file or folder {spec!r} (looked in {Path.cwd()}).{hint} Known names: "
+        f"{', '.join(KNOWN)}; else give the path of a folder of images or of idx files, or of a .npy or .npz file."
+    )

@@ -1,0 +1,111 @@
+"""The parts of a data set: images as bytes, labels, and the deterministic share held out of training."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_SIDE = 65_536
+"""Pixels that a side of an image can have."""
+HELDOUT_SHARE = 0.05
+HELDOUT_MOST = 1000
+FINGERPRINT_BYTES = 2**30
+FINGERPRINT_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was passed over, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (N, H, W, C) of bytes, in memory or memory-mapped, with labels (N,) where there are any."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]] | range) -> NDArray[np.uint8]:
+        """Return a fresh contiguous copy (B, H, W, C) of the images at `indices`."""
+        return np.ascontiguousarray(self.images[np.asarray(indices, np.int64)])
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What a reader found.
+
+    The images (N, H, W, C), a test set of their own if they have one, and what was remarkable.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    test: Split | None = None
+    class_names: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def hold_out(
+    images: NDArray[np.uint8], labels: NDArray[np.int64] | None, rng: np.random.Generator
+) -> tuple[Split, Split, tuple[str, ...]]:
+    """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
+
+    One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
+    images from the end fill the holes, so nothing large is copied. A single image serves as both.
+    """
+    n = len(images)
+    if n == 1:
+        both = Split(images, labels)
+        return both, both, ("there is only one image: it is the held-out set too",)
+    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
+    order = rng.permutation(n)
+    notes: tuple[str, ...] = ()
+    if labels is not None:
+        protected = np.zeros(n, bool)
+        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
+        if protected.all():
+            notes = ("every class has a single image: one class is held out of training altogether",)
+        else:
+            order = order[~protected[order]]
+    chosen = np.sort(order[:k])
+    rest = n - len(chosen)
+    heldout = Split(images[chosen].copy(), None if labels is None else labels[chosen].copy())
+    holes = chosen[chosen < rest]
+    fillers = np.setdiff1d(np.arange(rest, n), chosen)
+    images[holes] = images[fillers]
+    if labels is not None:
+        labels[holes] = labels[fillers]
+    return Split(images[:rest], None if labels is None else labels[:rest]), heldout, notes
+
+
+def fingerprint(*splits: Split) -> str:
+    """Return the SHA-256 (hex) over shapes, dtypes and bytes of images and labels.
+
+    Of images beyond 1 GiB, 4096 evenly spaced ones are hashed, the first and the last among them; labels are always
+    hashed whole.
+    """
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in (split.images, split.labels):
+            if array is None:
+                digest.update(b"none;")
+                continue
+            digest.update(f"{array.dtype.str}{array.shape};".encode())
+            if array is split.images and array.nbytes > FINGERPRINT_BYTES:
+                rows = np.linspace(0, len(array) - 1, FINGERPRINT_ROWS).round().astype(np.int64)
+                for row in rows:
+                    digest.update(np.ascontiguousarray(array[row]).data)
+                continue
+            for start in range(0, len(array), 4096):
+                digest.update(np.ascontiguousarray(array[start : start + 4096]).data)
+    return digest.hexdigest()
