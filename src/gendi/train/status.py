@@ -1,0 +1,137 @@
+"""What a run says about itself while it works: `status.json`, `metrics.jsonl`, `timings.jsonl`.
+
+`metrics.jsonl` holds only what the seed decides, so that it is equal byte for byte whether or not the run was
+interrupted; how long things took goes to `timings.jsonl`. Both are one JSON object per line, with the step first.
+"""
+
+import errno
+import json
+import math
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
+
+from gendi.disk import disk_error
+from gendi.files import atomic_write, encode_json, read_json
+
+Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
+METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+
+
+def write_status(run: Path, status: Status, **fields: Any) -> None:
+    """Replace the run's `status.json`: `status`, this process's pid and host, and `fields` (step, images, ...).
+
+    Raises `ResourceError` if the disk refuses.
+    """
+    data = {"status": status, "pid": os.getpid(), "host": socket.gethostname(), **fields}
+    atomic_write(run / "status.json", encode_json(_finite(data)))
+
+
+def read_status(run: Path) -> dict[str, Any] | None:
+    """Return the content of `status.json`, None if there is none. Raises `BundleError` if it is damaged."""
+    path = run / "status.json"
+    if not path.exists():
+        return None
+    data = read_json(path)
+    return data if isinstance(data, dict) else None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a `.jsonl` file in order; a line half-written by a killed process is left out."""
+    return [entry for _, entry in _lines(path)]
+
+
+class MetricsLog:
+    """Appends to the run's `metrics.jsonl` and `timings.jsonl`; use it as a context manager.
+
+    Args:
+        run: the run's folder.
+        step: the step of the checkpoint that is gone on from: later lines, which will be computed again, are dropped
+            from both files, and half-written ones too. None for a fresh run: every line is dropped.
+
+    For an exact resume, log everything that belongs to a step, then `sync`, then save that step's checkpoint.
+    Raises `ResourceError` if the disk refuses.
+    """
+
+    def __init__(self, run: Path, step: int | None = None) -> None:
+        self._files: dict[str, BinaryIO] = {}
+        for name in (METRICS, TIMINGS):
+            _truncate(run / name, step)
+            try:
+                self._files[name] = (run / name).open("ab", buffering=0)
+            except OSError as error:
+                raise disk_error(error, run / name, 0) from error
+
+    def metrics(self, step: int, **fields: Any) -> None:
+        """Append a line of what the seed decides: images, loss, lr, grad_norm, heldout, ... NaN and inf become null."""
+        self._append(METRICS, {"step": step, **fields})
+
+    def timings(self, step: int, **fields: Any) -> None:
+        """Append a line of what the machine decides: seconds, images_per_second, ..."""
+        self._append(TIMINGS, {"step": step, **fields})
+
+    def sync(self) -> None:
+        """Make every line so far durable."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close both files."""
+        for file in self._files.values():
+            file.close()
+
+    def _append(self, name: str, entry: dict[str, Any]) -> None:
+        line = (json.dumps(_finite(entry), allow_nan=False) + "\n").encode()
+        file = self._files[name]
+        end = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            file.truncate(end)  # the next line must not be glued to half of this one
+            raise disk_error(error, Path(file.name), len(line)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _truncate(path: Path, step: int | None) -> None:
+    """Keep the whole lines of at most `step`, none for None."""
+    if not path.exists():
+        return
+    kept = b"".join(line for line, entry in _lines(path) if step is not None and entry["step"] <= step)
+    if len(kept) != path.stat().st_size:
+        atomic_write(path, kept)
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield each whole line of a `.jsonl` file with its object."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                yield line, entry
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN or infinity: null stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
