@@ -1,0 +1,241 @@
+"""A trained model on disk: a folder a stranger can use.
+
+    bundle/config.json          configuration, codec, class names, and what is known of the model
+    bundle/model.safetensors    the EMA weights
+    bundle/README.md            the model card
+    bundle/MANIFEST.json        size and SHA-256 of each
+
+Everything in it is data: names of closed registries, numbers, tensors. Reading one runs nothing from it, and checks
+every byte, every field and every shape before the network is allocated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import gendi
+from gendi.config import RunConfig
+from gendi.data.codec import ImageCodec, codec_from_dict
+from gendi.denoiser import NetworkDenoiser
+from gendi.errors import BundleError, UsageError
+from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.networks import build_network
+from gendi.safe_tensors import TensorSpec, check_tensors, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.schedule import make_schedule
+
+FORMAT = 1
+"""Version of a bundle's files; a reader refuses a higher one."""
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything it needs."""
+
+    config: RunConfig
+    codec: ImageCodec
+    state: dict[str, Tensor]
+    """The network's weights (EMA) by name."""
+    sigma_data: float = 1.0
+    """Root mean square of the encoded training data."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes the network is told, in the order of their labels; empty if it is told none."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """What else is known, as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch, ..."""
+
+    def network(self, device: str | torch.device = "cpu") -> nn.Module:
+        """Return the network with its weights on `device`, in evaluation mode.
+
+        Raises `BundleError` naming the tensor if the weights do not fit the configuration.
+        """
+        expected = _expected(self.config, self.codec)
+        found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self.state.items()}
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise BundleError(
+                    f"The weights do not fit the network: tensor {name!r} is {found.get(name, 'missing')}, and the "
+                    f"configured network has {expected.get(name, 'none of that name')}."
+                )
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # what the layers draw is overwritten, and is no business of the caller's
+            network = build_network(self.config.network, self.codec.channels)
+        network.load_state_dict(self.state)
+        return network.to(device).eval().requires_grad_(False)
+
+    def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
+        """Return E[x_0 | x_t] for samplers; `clip` bounds it to [-clip, clip] (1 for pixels, None leaves it free)."""
+        process = self.config.process
+        return NetworkDenoiser(
+            self.network(device),
+            make_schedule(process.schedule, process.steps),
+            self.config.objective,
+            sigma_data=self.sigma_data,
+            time_input=self.config.network.time_input,
+            clip=clip,
+        ).eval()
+
+
+def _expected(config: RunConfig, codec: ImageCodec) -> dict[str, TensorSpec]:
+    """Return the shapes and dtypes of the network's weights, from a network without memory."""
+    with torch.device("meta"):
+        return specs(build_network(config.network, codec.channels))
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> Path:
+    """Write `bundle` to `folder` (a run's `bundle` folder, or anywhere), whole or not at all; return `folder`.
+
+    A bundle already there is replaced. Raises `ResourceError` if the disk is full or refuses; the old one then stays.
+    """
+    meta = {"gendi": gendi.__version__, "torch": str(torch.__version__), **bundle.meta}
+    text = encode_json(
+        {
+            "format": FORMAT,
+            "gendi": gendi.__version__,
+            "config": bundle.config.to_dict(),
+            "codec": bundle.codec.to_dict(),
+            "sigma_data": bundle.sigma_data,
+            "class_names": list(bundle.class_names),
+            "meta": meta,
+        }
+    )
+    card = model_card(bundle)
+    with replace_folder(folder, tensor_bytes(bundle.state) + 4 * len(text) + 4 * len(card) + 4096) as writer:
+        writer.write(WEIGHTS, tensor_chunks(bundle.state))
+        writer.write_text(CONFIG, text)
+        writer.write_text(CARD, card)
+    return folder
+
+
+def bundle_folder(path: Path) -> Path:
+    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
+    inside = current_folder(path / "bundle")
+    if inside.is_dir():
+        return inside
+    path = current_folder(path)
+    if not path.is_dir():
+        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
+    if (path / CONFIG).exists() or (path / WEIGHTS).exists():
+        return path
+    if (path / "checkpoints").is_dir():
+        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
+    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle of a run's folder, or the bundle in the folder `path`.
+
+    Raises:
+        UsageError: there is no such folder, or it is no run and no bundle.
+        BundleError: a file (named) is missing, damaged or edited; the format is newer (the version is named); a field
+            or tensor (named) is missing, unknown, or of the wrong type, range, shape or dtype; the weights are a pickle.
+    """
+    folder = bundle_folder(Path(path))
+    verify_manifest(folder)
+    where = folder / CONFIG
+    data = read_json(where)
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
+    if type(data.get("format")) is int and data["format"] > FORMAT:
+        raise BundleError(
+            f"{folder} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "
+            f"{gendi.__version__}, which reads format {FORMAT}. Use gendi {data.get('gendi')} or newer."
+        )
+    bundle = _read_config(data, where)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
+    try:
+        expected = _expected(bundle.config, bundle.codec)
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+    check_tensors(weights, expected)
+    bundle.state.update(read_tensors(weights, expected))
+    return bundle
+
+
+def _read_config(data: dict[str, Any], where: Path) -> Bundle:
+    """Return the bundle that `config.json` describes, without weights."""
+    names = {"format", "gendi", "config", "codec", "sigma_data", "class_names", "meta"}
+    if wrong := sorted(data.keys() ^ names):
+        raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
+    if data["format"] != FORMAT:
+        raise BundleError(f"{where}: format = {data['format']!r}; this version of gendi reads format {FORMAT}.")
+    sigma_data, class_names, meta = data["sigma_data"], data["class_names"], data["meta"]
+    if isinstance(sigma_data, bool) or not isinstance(sigma_data, int | float) or not 0 < sigma_data < 1e12:
+        raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
+    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise BundleError(f"{where}: class_names must be a list of strings.")
+    if not isinstance(meta, dict):
+        raise BundleError(f"{where}: meta must be a table of fields.")
+    try:
+        config, codec = RunConfig.from_dict(data["config"]), codec_from_dict(data["codec"])
+    except (UsageError, BundleError) as error:
+        raise BundleError(f"{where}: {error}") from None
+    if class_names and len(class_names) != config.network.classes:
+        raise BundleError(
+            f"{where}: {len(class_names)} class_names for {config.network.classes} classes of the network."
+        )
+    return Bundle(config, codec, {}, float(sigma_data), tuple(class_names), meta)
+
+
+def model_card(bundle: Bundle) -> str:
+    """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
+    config, codec, meta = bundle.config, bundle.codec, bundle.meta
+    about: dict[str, object] = {
+        "Images": f"{codec.height} x {codec.width}, {codec.channels} channel(s)",
+        "Classes": ", ".join(bundle.class_names) or (config.network.classes or "none: unconditional"),
+        "Preset": config.preset,
+        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} (exponential moving average)",
+        "Schedule": config.process.schedule,
+        "T": config.process.steps or "continuous",
+    }
+    known = {
+        "data": "Data",
+        "fingerprint": "Fingerprint",
+        "images": "Images seen",
+        "step": "Steps",
+        "seconds": "Seconds",
+    }
+    about |= {label: meta[key] for key, label in known.items() if meta.get(key) is not None}
+    metrics = meta.get("metrics")
+    how = f'steps={config.sample.steps}, sampler="{config.sample.sampler}"'
+    scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
+    return f"""# A denoising diffusion model
+
+Made with gendi {gendi.__version__}.
+
+{_table(("", ""), about)}
+## How good it is
+
+{scores}
+## Use it
+
+```python
+from gendi.bundle import load_bundle
+from gendi.samplers import sample
+bundle = load_bundle("path/to/this/folder")
+x = sample(bundle.denoiser(clip={1.0 if config.sample.clip else None}), bundle.codec.shape, n=16, {how}, seed=0)
+images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})
+```
+
+The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
+every file, so that a changed one is refused.
+"""
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping) and "value" in value:  # a metric with its floor, as evaluate writes it
+        floor = value.get("floor")
+        return _cell(value["value"]) + ("" if floor is None else f" (real images: {_cell(floor)})")
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())
