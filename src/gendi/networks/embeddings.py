@@ -1,0 +1,46 @@
+"""Embeddings of the noise level."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Sinusoids(nn.Module):
+    """Sinusoidal features of a scalar, (B,) -> (B, dim) float32: cos and sin of `scale` * value at geometric frequencies.
+
+    With the defaults these are the frequencies 1 to 1/10000 that the DDPM paper takes from the Transformer, meant for values
+    of order 1000. `scale` brings other inputs there: fed unscaled, a number in [0, 1] hardly moves any sinusoid.  [Vaswani et
+    al. 2017, section 3.5]
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int, scale: float = 1.0, max_period: float = 10_000.0) -> None:
+        super().__init__()
+        if dim < 2 or dim % 2:
+            raise ValueError(f"a sinusoidal embedding needs an even dimension; got {dim}.")
+        exponent = torch.arange(dim // 2, dtype=torch.float64) / (dim // 2)
+        self.register_buffer("frequencies", (scale * torch.exp(-math.log(max_period) * exponent)).float(), persistent=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        angles = value.float()[:, None] * self.frequencies
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim), plus an embedding of the class label if there are classes."""
+
+    def __init__(self, dim: int, scale: float, classes: int = 0) -> None:
+        super().__init__()
+        self.sinusoids = Sinusoids(dim // 2 // 2 * 2, scale)
+        self.mlp = nn.Sequential(nn.Linear(dim // 2 // 2 * 2, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.labels = nn.Embedding(classes + 1, dim) if classes else None  # the last row stands for "no label"
+
+    def forward(self, value: Tensor, labels: Tensor | None) -> Tensor:
+        out: Tensor = self.mlp(self.sinusoids(value))
+        if self.labels is None:
+            return out
+        if labels is None:
+            labels = torch.full(value.shape, self.labels.num_embeddings - 1, device=value.device)
+        return out + self.labels(labels)

@@ -1,0 +1,40 @@
+"""Images as pictures: grids and PNG bytes. Everything takes uint8 arrays (N, H, W, C) with 1 or 3 (or 4) channels."""
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return one image (H, W, C) as a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def grid_image(
+    images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None, gap: int = 2, paper: int = 128
+) -> Image.Image:
+    """Return the images (N, H, W, C) in rows, nearly square by default, enlarged by a whole factor."""
+    n, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    scale = scale or max(1, min(4, 64 // max(height, width)))
+    big = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    sheet = np.full((rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), paper, np.uint8)
+    for k, image in enumerate(big):
+        top, left = gap + k // columns * (height * scale + gap), gap + k % columns * (width * scale + gap)
+        sheet[top : top + height * scale, left : left + width * scale] = image
+    return to_image(sheet)
+
+
+def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
+    """Return the image as a PNG file, with `text` in its metadata."""
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()

@@ -1,0 +1,127 @@
+"""Drawing samples: the loop over batches, and a noise stream of its own for every sample.
+
+Sample i of seed s draws its starting noise and its step noises from the stream keyed (s, "sample", i), in that order. So it is the
+same picture, to float round-off, whatever the batch size, the neighbours or the device.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendi.denoiser import Denoiser
+from gendi.errors import UsageError
+from gendi.randomness import stream
+from gendi.samplers.grid import make_grid
+from gendi.samplers.registry import get_sampler
+from gendi.samplers.state import State
+
+
+class SampleNoise:
+    """Standard normal noise for a batch: row j always comes from the stream of sample indices[j]."""
+
+    def __init__(self, seed: int, indices: Sequence[int], shape: tuple[int, ...], device: torch.device | str) -> None:
+        self.streams = [stream(seed, "sample", index=i) for i in indices]
+        self.shape, self.device = shape, device
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the next noise, (B, *shape) float32; each call draws afresh, so `step` is for callers that replay."""
+        rows = [s.standard_normal(self.shape, dtype=np.float32) for s in self.streams]
+        return torch.from_numpy(np.stack(rows)).to(self.device)
+
+
+def initial(denoiser: Denoiser, noise: Tensor, times: Tensor) -> Tensor:
+    """Return x at times[0] from standard normal noise: its marginal's sigma times it (the signal left there is dropped)."""
+    return denoiser.schedule(times[0])[1].to(noise) * noise
+
+
+def trajectory(
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    indices: Sequence[int],
+    *,
+    steps: int = 20,
+    sampler: str = "dpmpp-2m",
+    seed: int = 0,
+    grid: str | None = None,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Iterator[State]:
+    """Yield the state after each step of drawing the samples `indices`; x is (len(indices), *shape) in model space."""
+    info = get_sampler(sampler)
+    times = make_grid(denoiser.schedule, steps, grid or info.grid)
+    noise = SampleNoise(seed, indices, shape, device)
+    x = initial(denoiser, noise(0), times)
+    yield from info.run(denoiser, x, times, noise, **options)
+
+
+@torch.inference_mode()
+def sample(
+    denoiser: Denoiser,
+    shape: tuple[int, ...],
+    n: int,
+    *,
+    steps: int = 20,
+    sampler: str = "dpmpp-2m",
+    seed: int = 0,
+    grid: str | None = None,
+    batch_size: int = 250,
+    first_index: int = 0,
+    device: torch.device | str = "cpu",
+    labels: Tensor | None = None,
+    poll: Callable[[], None] | None = None,
+    **options: Any,
+) -> Tensor:
+    """Draw samples first_index, ..., first_index + n - 1 of `seed`.
+
+    Args:
+        denoiser: E[x_0 | x_t].
+        shape: shape of one sample in model space, (C, H, W) for images.
+        n: how many samples.
+        steps: network calls per sample.
+        sampler, grid: names in the registries; the grid defaults to the sampler's own.
+        batch_size: samples per network call; halved, down to 1, whenever memory runs out.
+        labels: (n,) int64 class labels, for a conditional denoiser.
+        poll: called before every step; raise from it to stop.
+        options: passed to the sampler (eta, variance).
+
+    Returns:
+        (n, *shape) float32 on the CPU, in model space.
+
+    Raises:
+        UsageError: n, steps or batch_size below 1, unknown names, more steps than the chain has.
+    """
+    if n < 1 or batch_size < 1:
+        raise UsageError(f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {batch_size}.")
+    done: list[Tensor] = []
+    start = 0
+    while start < n:
+        stop = min(start + batch_size, n)
+        cond = {} if labels is None else {"labels": labels[start:stop].to(device)}
+        run = trajectory(
+            denoiser,
+            shape,
+            range(first_index + start, first_index + stop),
+            steps=steps,
+            sampler=sampler,
+            seed=seed,
+            grid=grid,
+            device=device,
+            **options,
+            **cond,
+        )
+        try:
+            for state in run:
+                x = state.x
+                if poll is not None:
+                    poll()
+        except (torch.OutOfMemoryError, MemoryError):
+            if batch_size == 1:
+                raise
+            batch_size = max(1, batch_size // 2)
+            continue
+        done.append(x.cpu())
+        start = stop
+    return torch.cat(done)

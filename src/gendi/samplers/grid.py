@@ -1,0 +1,87 @@
+"""The times a sampler visits: n steps asked are n steps done, from 1 down to exactly 0.
+
+Every grid is a float64 tensor of n + 1 strictly decreasing times. For a process that was trained in discrete time the grid is
+snapped to its T + 1 times, so the network never sees a time it was not trained at, and n = T is the whole chain.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gendi.errors import UsageError, unknown_name
+from gendi.schedule import Schedule
+
+LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.6, 4.4  # ln(sigma / alpha) of the last and first call: 0.01 and 80 (Karras et al. 2022, table 1)
+
+
+def _bounds(schedule: Schedule) -> tuple[float, float]:
+    """Return the largest and smallest ln(sigma / alpha) to visit, within what the schedule reaches."""
+    end = float(schedule.log_snr(torch.tensor(1.0))) / -2
+    return min(end, LOG_SIGMA_MAX), LOG_SIGMA_MIN
+
+
+def _at(schedule: Schedule, log_sigma: Tensor) -> Tensor:
+    """Return times with the given ln(sigma / alpha), then 0."""
+    return torch.cat([schedule.time(-2 * log_sigma), torch.zeros(1, dtype=torch.float64)])
+
+
+def uniform(schedule: Schedule, n: int) -> Tensor:
+    """Return n + 1 times evenly spaced in t."""
+    return torch.linspace(1, 0, n + 1, dtype=torch.float64)
+
+
+def quadratic(schedule: Schedule, n: int) -> Tensor:
+    """Return n + 1 times evenly spaced in sqrt(t).  [Song et al. 2021 (DDIM), appendix D.2]"""
+    return torch.linspace(1, 0, n + 1, dtype=torch.float64) ** 2
+
+
+def log_snr(schedule: Schedule, n: int) -> Tensor:
+    """Return n times evenly spaced in log-SNR, then 0.  [Lu et al. 2022, section 3.4]"""
+    first, last = _bounds(schedule)
+    return _at(schedule, torch.linspace(first, last, n, dtype=torch.float64))
+
+
+def karras(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+    """Return n times evenly spaced in (sigma / alpha)^(1 / rho), then 0.  [Karras et al. 2022, eq. 5]"""
+    first, last = _bounds(schedule)
+    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
+    root = torch.lerp(
+        torch.tensor(first / rho, dtype=torch.float64).exp(), torch.tensor(last / rho, dtype=torch.float64).exp(), ramp
+    )
+    return _at(schedule, rho * root.log())
+
+
+GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {
+    "uniform": uniform,
+    "quadratic": quadratic,
+    "log-snr": log_snr,
+    "karras": karras,
+}
+
+
+def make_grid(schedule: Schedule, n: int, kind: str = "uniform") -> Tensor:
+    """Return the n + 1 times of grid `kind`, 1 (or the noisiest time it visits) down to 0.
+
+    Raises `UsageError` for an unknown kind, n < 1, or more steps than a discrete chain has.
+    """
+    if kind not in GRIDS:
+        raise unknown_name("time grid", kind, GRIDS)
+    if n < 1:
+        raise UsageError(f"sampling needs at least 1 step; got {n}.")
+    if schedule.steps is None:
+        return GRIDS[kind](schedule, n)
+    if n > schedule.steps:
+        raise UsageError(f"{n} steps were asked of a chain that has {schedule.steps}: choose 1 to {schedule.steps}.")
+    return snap(GRIDS[kind](schedule, n), schedule.steps)
+
+
+def snap(times: Tensor, steps: int) -> Tensor:
+    """Return `times` (decreasing, ending at 0) moved to the nearest distinct multiples of 1 / steps, still ending at 0."""
+    index = (times * steps).round().long().tolist()
+    n = len(index) - 1
+    previous = steps + 1
+    for k in range(n):  # leave room below for the n - k - 1 steps and the 0 that follow
+        previous = index[k] = max(min(index[k], previous - 1), n - k)
+    index[n] = 0
+    return torch.tensor(index, dtype=torch.float64) / steps

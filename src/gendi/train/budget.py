@@ -1,0 +1,52 @@
+"""How much to train: seconds, images or steps, and how far along that is. The learning rate ends with it.
+
+A budget in images or steps makes a run a function of its seed alone. A budget in seconds lets the clock decide where the learning
+rate falls, so two such runs differ in the last bits of the schedule; everything else about them is as reproducible.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from gendi.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Exactly one of the three limits is set."""
+
+    seconds: float | None = None
+    images: int | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = [limit for limit in (self.seconds, self.images, self.steps) if limit is not None]
+        if len(limits) != 1:
+            raise UsageError("give exactly one budget: a time, a number of images, or a number of steps.")
+        if not 0 < limits[0] < 1e15:
+            raise UsageError(f"a budget of {limits[0]:g} cannot be trained: it must be positive.")
+
+    def progress(self, *, seconds: float, images: int, steps: int) -> float:
+        """Return the share of the budget that is spent, 0 to 1."""
+        spent = (
+            seconds / self.seconds
+            if self.seconds is not None
+            else images / self.images
+            if self.images is not None
+            else steps / (self.steps or 1)
+        )
+        return min(1.0, spent)
+
+    def __str__(self) -> str:
+        if self.seconds is not None:
+            minutes, seconds = divmod(round(self.seconds), 60)
+            return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+        return f"{self.images:,} images" if self.images is not None else f"{self.steps:,} steps"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the one limit that is set, by name."""
+        return {k: v for k, v in vars(self).items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**data)

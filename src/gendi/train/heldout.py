@@ -1,0 +1,66 @@
+"""Is it learning? The loss on held-out images at fixed (t, noise), and preview grids from fixed seeds."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendi.data.codec import ImageCodec
+from gendi.data.split import Split
+from gendi.denoiser import NetworkDenoiser
+from gendi.files import atomic_write
+from gendi.pictures import grid_image, png_bytes
+from gendi.randomness import normal, stream
+from gendi.samplers import sample
+from gendi.train.objective import denoising_loss, draw_times
+
+HELDOUT_IMAGES = 256
+PREVIEWS, PREVIEW_STEPS = 36, 12
+
+
+class Heldout:
+    """Fixed held-out images, times and noises; the times are stratified over the training distribution and sorted."""
+
+    def __init__(self, split: Split, codec: ImageCodec, denoiser: NetworkDenoiser, seed: int, device: torch.device) -> None:
+        n = min(HELDOUT_IMAGES, len(split))
+        indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
+        self.x_0 = codec.encode(torch.from_numpy(split.batch(indices))).to(device)
+        times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
+        self.t = times.sort().values.to(device)
+        self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
+        self.labels = None
+        if split.labels is not None and denoiser.network.config.classes:  # type: ignore[union-attr]
+            self.labels = torch.from_numpy(split.labels[indices]).to(device)
+
+    @torch.no_grad()
+    def __call__(self, denoiser: NetworkDenoiser, poll: Callable[[], None] | None = None) -> tuple[float, list[float]]:
+        """Return the mean loss and the mean by quartile of t, from least to most noise (NaN where there is no image)."""
+        losses = []
+        for rows in torch.arange(len(self.t)).split(64):
+            if poll is not None:
+                poll()
+            labels = None if self.labels is None else self.labels[rows]
+            losses.append(denoising_loss(denoiser, self.x_0[rows], self.t[rows], self.eps[rows], labels).cpu())
+        values = torch.cat(losses).double()
+        quartiles = [float(q.mean()) if len(q) else math.nan for q in values.tensor_split(4)]
+        return float(values.mean()), quartiles
+
+
+def preview(
+    denoiser: NetworkDenoiser, codec: ImageCodec, seed: int, device: torch.device, poll: Callable[[], None] | None = None
+) -> Tensor:
+    """Return 36 samples as bytes (36, H, W, C), from the same noises every time, in 12 calls."""
+    steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
+    classes = denoiser.network.config.classes  # type: ignore[union-attr]
+    labels = torch.arange(PREVIEWS) % classes if classes else None
+    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, labels=labels, poll=poll)
+    return codec.decode(x)
+
+
+def write_preview(path: Path, images: Tensor) -> None:
+    """Write a preview grid as PNG."""
+    path.parent.mkdir(exist_ok=True)
+    atomic_write(path, png_bytes(grid_image(images.numpy())))

@@ -1,0 +1,481 @@
+"""The training loop: from a data set and a configuration to a run folder with a bundle in it.
+
+    open data, lock the folder -> go on from the newest checkpoint, or start -> probe -> step, log, preview, save -> bundle
+
+The same call goes on where the last one stopped. Everything the loop decides is said in `train.log`.
+"""
+
+import dataclasses
+import json
+import math
+import platform
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+import gendi
+from gendi.bundle import Bundle, save_bundle
+from gendi.config import RunConfig
+from gendi.data import Data, open_data
+from gendi.errors import BundleError, DataError, DivergedError, GendiError, ResourceError, UsageError
+from gendi.disk import check_writable
+from gendi.files import atomic_write
+from gendi.lock import RunLock
+from gendi.safe_tensors import specs
+from gendi.toml import encode_toml
+from gendi.train.budget import Budget
+from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest, save_checkpoint
+from gendi.train.heldout import Heldout, preview, write_preview
+from gendi.train.probe import Choice
+from gendi.train.signals import StopFlag
+from gendi.train.status import MetricsLog, write_status
+from gendi.train.trainer import StepResult, Trainer
+
+BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
+FAILED_SAVES_ALLOWED = 2
+HARMLESS = frozenset(
+    {"preset", "train.checkpoint_every", "train.preview_every", "train.keep", "train.log_every"}
+    | {f"sample.{f.name}" for f in dataclasses.fields(RunConfig().sample)}
+)
+
+
+class Console(Protocol):
+    """Where the loop tells a person how it goes; `gendi.train.console` has one for terminals and one for logs."""
+
+    def say(self, line: str) -> None: ...
+
+    def progress(self, done: float, **fields: Any) -> None: ...
+
+
+class Silent:
+    """A console that says nothing."""
+
+    def say(self, line: str) -> None:
+        """Ignore the line."""
+
+    def progress(self, done: float, **fields: Any) -> None:
+        """Ignore the progress."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the run is and how far it came."""
+
+    run: Path
+    step: int
+    images: int
+    seconds: float
+    finished: bool
+    already_finished: bool = False
+
+
+def train(
+    spec: str,
+    config: RunConfig,
+    run: Path,
+    budget: Budget,
+    *,
+    size: int | tuple[int, int] | None = None,
+    max_bad: int | None = None,
+    fresh: bool = False,
+    allow_data_change: bool = False,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train on the data `spec` until the budget is spent; write everything into the folder `run`.
+
+    Args:
+        spec, size, max_bad: see `gendi.data.open_data`.
+        config: what to train.
+        run: the run's folder, made if missing; if it holds a run, that one goes on.
+        budget: how much, in all, earlier sittings included.
+        fresh: start over; the old run's files are deleted once the data are open and the folder is locked.
+        allow_data_change: go on although the data are not those of the checkpoint.
+        console: told what happens.
+
+    Raises:
+        UsageError, DataError, BundleError, ResourceError: as their parts say; a changed configuration lists its fields.
+        DivergedError: three steps in a row had no finite loss or gradient.
+        PreemptedError, InterruptedRunError: a signal asked to stop; everything is saved.
+    """
+    config.validate()
+    console = console or Silent()
+    check_writable(run)
+    with RunLock(run), StopFlag() as stop:
+        try:
+            return _Loop(spec, config, run, budget, size, max_bad, fresh, allow_data_change, console, stop).run_all()
+        except GendiError as error:
+            _mark(run, stop, error)
+            raise
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            memory = ResourceError(
+                f"Out of memory at batch size {config.train.batch_size}. Make it smaller (--batch-size "
+                f"{max(1, config.train.batch_size // 2)}), or train on smaller images (--size)."
+            )
+            _mark(run, stop, memory)
+            raise memory from error
+        except BaseException as error:
+            _mark(run, stop, error)
+            raise
+
+
+def _mark(run: Path, stop: StopFlag, error: BaseException) -> None:
+    """Write why the run ended into status.json, keeping what it said of steps; never hide `error` behind another."""
+    status = "diverged" if isinstance(error, DivergedError) else stop.reason or "failed"
+    try:
+        old = json.loads((run / "status.json").read_text())
+    except (OSError, ValueError):
+        old = {}
+    keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
+    try:
+        write_status(run, status, **keep, error=str(error) or type(error).__name__)  # type: ignore[arg-type]
+    except GendiError:
+        pass
+
+
+class _Loop:
+    def __init__(
+        self,
+        spec: str,
+        config: RunConfig,
+        run: Path,
+        budget: Budget,
+        size: int | tuple[int, int] | None,
+        max_bad: int | None,
+        fresh: bool,
+        allow_data_change: bool,
+        console: Console,
+        stop: StopFlag,
+    ) -> None:
+        self.spec, self.size, self.max_bad, self.budget = spec, size, max_bad, budget
+        self.run, self.console, self.stop = run, console, stop
+        self.data = open_data(spec, size=size, max_bad=max_bad)
+        if fresh:
+            _start_over(run)
+        clean_stale(run)
+        self.config = config
+        self._refuse_changes(allow_data_change)
+        self.seconds = 0.0
+        self.window: list[list[float]] = []
+        self.bad_steps = 0
+        self.failed_saves = 0
+        self.bitwise = True
+
+    # --- what is on disk -------------------------------------------------------------------------------------------
+
+    def _refuse_changes(self, allow_data_change: bool) -> None:
+        """Compare config.toml with what is asked now; raise naming every field that would change the run."""
+        path = self.run / "config.toml"
+        if not path.exists():
+            if list_checkpoints(self.run):
+                raise BundleError(f"{path} is missing, but there are checkpoints beside it. Restore it, or start over with --fresh.")
+            return
+        try:
+            old = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read: {error}. Restore it, or start over with --fresh.") from None
+        if not list_checkpoints(self.run):
+            return  # nothing was trained yet
+        changed = differing(without_none(self.config.to_dict()), old.get("config", {}))
+        harmful = [line for name, line in changed.items() if name not in HARMLESS]
+        if harmful:
+            raise UsageError(
+                f"{self.run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
+                "another folder (--out) to begin a second run, or --fresh to start this one over."
+            )
+        before = old.get("data", {}).get("fingerprint")
+        if before != self.data.fingerprint and not allow_data_change:
+            raise DataError(
+                f"The data changed since {self.run} was begun: their fingerprint was {before}, and is "
+                f"{self.data.fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
+            )
+
+    def _write_config(self) -> None:
+        data: dict[str, Any] = {"spec": self.spec, "fingerprint": self.data.fingerprint, "name": self.data.name}
+        if self.size is not None:
+            data["size"] = [self.size] if isinstance(self.size, int) else list(self.size)
+        text = encode_toml({"config": self.config.to_dict(), "data": data, "budget": self.budget.to_dict()})
+        atomic_write(self.run / "config.toml", text)
+
+    def log(self, line: str) -> None:
+        """Say a line to the person and to train.log."""
+        self.console.say(line)
+        with (self.run / "train.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    # --- the run ---------------------------------------------------------------------------------------------------
+
+    def run_all(self) -> TrainResult:
+        """Set up, go on or start, train, finish."""
+        for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
+            self.log(note)
+        header = self._peek()
+        if header is not None and self._progress(header.step * self.config.train.batch_size, header.step) >= 1:
+            if (self.run / "bundle").exists():
+                return self._result(header.step, finished=True, already=True)
+        choice = Choice(**header.state["choice"]) if header is not None else None
+        self.trainer = Trainer(self.config, self.data, choice)
+        if header is None:
+            self._write_config()
+        else:
+            self._restore(header)
+        for folder in ("previews", "checkpoints"):
+            (self.run / folder).mkdir(exist_ok=True)
+        self._introduce(header)
+        self.heldout = Heldout(
+            self.data.heldout, self.data.codec, self.trainer.denoiser, self.config.train.seed, self.trainer.device
+        )
+        with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
+            self._loop()
+        self._finish()
+        return self._result(self.trainer.step_count, finished=True)
+
+    def _peek(self) -> Checkpoint | None:
+        checkpoint = load_latest(self.run)
+        if checkpoint is None:
+            return None
+        for problem in checkpoint.problems:
+            self.log(f"warning: {problem} Going back to step {checkpoint.step}.")
+        self.seconds = float(checkpoint.state["seconds"])
+        self.window = [list(row) for row in checkpoint.state["window"]]
+        self.bad_steps = int(checkpoint.state["bad_steps"])
+        return checkpoint
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        expected = specs(self.trainer.network)
+        for group in ("model", "ema"):
+            found = {k: (tuple(v.shape), v.dtype) for k, v in checkpoint.tensors[group].items()}
+            for name in sorted(expected.keys() | found.keys()):
+                if expected.get(name) != found.get(name):
+                    raise BundleError(
+                        f"{checkpoint.path / group}.safetensors does not fit the network: tensor {name!r} is "
+                        f"{found.get(name, 'missing')}, and must be {expected.get(name, 'absent')}."
+                    )
+        self.trainer.restore(checkpoint)
+        same = {k: _versions()[k] == v for k, v in checkpoint.state["versions"].items()}
+        if not all(same.values()):
+            changed = ", ".join(k for k, ok in same.items() if not ok)
+            self.log(f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised.")
+
+    def _introduce(self, header: Checkpoint | None) -> None:
+        trainer, data = self.trainer, self.data
+        parameters = sum(p.numel() for p in trainer.network.parameters())
+        codec = data.codec
+        verb = "going on" if header is not None else "training"
+        self.log(
+            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} images of {data.name} "
+            f"({codec.height}x{codec.width}x{codec.channels}), {self.budget}, from step {trainer.step_count}, in {self.run}"
+        )
+        self.log(f"device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
+
+    def _progress(self, images: int, steps: int) -> float:
+        return self.budget.progress(seconds=self.seconds, images=images, steps=steps)
+
+    def _loop(self) -> None:
+        trainer, every = self.trainer, self.config.train.preview_every
+        batch = self.config.train.batch_size
+        last_save = clock = time.monotonic()
+        while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1:
+            step = trainer.step_count
+            result = trainer.step(progress)
+            now = time.monotonic()
+            self.seconds, clock = self.seconds + now - clock, now
+            self._guard(step, result)
+            self._log_step(result)
+            self.console.progress(
+                progress, loss=result.loss, step=step + 1, images=trainer.images_seen, seconds=self.seconds
+            )
+            if every and trainer.images_seen // every > (trainer.images_seen - batch) // every:
+                self._preview()
+            if self.stop.requested:
+                self._save()
+                self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
+            if now - last_save >= self.config.train.checkpoint_every:
+                self._save(patient=True)
+                last_save = time.monotonic()
+
+    def _guard(self, step: int, result: StepResult) -> None:
+        """Keep count of steps without a finite loss or gradient; the third in a row ends the run."""
+        if result.applied:
+            self.bad_steps = 0
+            return
+        self.bad_steps += 1
+        from gendi.train.objective import batch_indices
+
+        train = self.config.train
+        indices = batch_indices(len(self.data.train), train.batch_size, train.seed, step).tolist()
+        entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
+        with (self.run / "bad_steps.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.log(f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied.")
+        if self.bad_steps > BAD_STEPS_ALLOWED:
+            good = list_checkpoints(self.run)
+            where = f"The last good checkpoint is {good[-1][1]}." if good else "There is no checkpoint yet."
+            raise DivergedError(
+                f"Training diverged: {self.bad_steps} steps in a row up to step {step} had no finite loss or gradient. {where} "
+                f"Their batches are listed in {self.run / 'bad_steps.jsonl'}. Try a smaller learning rate (--optim.lr "
+                f"{self.config.optim.lr / 3:.1g}) or --train.precision fp32."
+            )
+
+    def _log_step(self, result: StepResult) -> None:
+        trainer = self.trainer
+        self.window.append([result.loss, result.grad_norm])
+        if trainer.step_count % self.config.train.log_every:
+            return
+        losses, norms = zip(*self.window, strict=True)
+        self.window = []
+        step, images = trainer.step_count, trainer.images_seen
+        self.metrics.metrics(
+            step,
+            images=images,
+            loss=math.fsum(losses) / len(losses),
+            grad_norm=math.fsum(norms) / len(norms),
+            lr=result.lr,
+        )
+        self.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
+        write_status(
+            self.run, "running", step=step, images=images, seconds=self.seconds, progress=self._progress(images, step)
+        )
+
+    def _preview(self) -> None:
+        """Write the held-out loss of the averaged weights and a preview grid."""
+        trainer = self.trainer
+        clip = 1.0 if self.config.sample.clip else None
+        denoiser = trainer.ema_denoiser()
+        poll = self._poll_second
+        mean, quartiles = self.heldout(denoiser, poll)
+        denoiser.clip = clip
+        images = preview(denoiser, self.data.codec, self.config.train.seed, trainer.device, poll)
+        self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
+        write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
+        spread = " ".join(f"{q:.4f}" for q in quartiles)
+        self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
+
+    def _poll_second(self) -> None:
+        """A preview is short: a stop waits for it, so that an interrupted run writes what an uninterrupted one does."""
+
+    def _save(self, patient: bool = False) -> None:
+        """Save a checkpoint; a `patient` save that fails for want of disk is tried again later, three times in all."""
+        trainer = self.trainer
+        self.metrics.sync()
+        state = {
+            "seconds": self.seconds,
+            "images": trainer.images_seen,
+            "seed": self.config.train.seed,
+            "progress": self._progress(trainer.images_seen, trainer.step_count),
+            "window": self.window,
+            "bad_steps": self.bad_steps,
+            "choice": dataclasses.asdict(trainer.choice),
+            "versions": _versions(),
+            "fingerprint": self.data.fingerprint,
+            "config": self.config.to_dict(),
+        }
+        try:
+            save_checkpoint(self.run, trainer.step_count, trainer.tensors(), state, self.config.train.keep)
+            self.failed_saves = 0
+        except ResourceError as error:
+            self.failed_saves += 1
+            if not patient or self.failed_saves > FAILED_SAVES_ALLOWED:
+                raise
+            self.log(f"warning: {error} Trying again in {self.config.train.checkpoint_every:.0f} s.")
+
+    def _finish(self) -> None:
+        trainer = self.trainer
+        self._save()
+        meta = {
+            "data": self.data.name,
+            "data_spec": self.spec,
+            "fingerprint": self.data.fingerprint,
+            "size": self.size if self.size is None or isinstance(self.size, int) else list(self.size),
+            "step": trainer.step_count,
+            "images": trainer.images_seen,
+            "seconds": self.seconds,
+            "precision": trainer.choice.precision,
+            "layout": trainer.choice.layout,
+            "seed": self.config.train.seed,
+            **_versions(),
+        }
+        classes = self.data.class_names if self.config.network.classes == len(self.data.class_names) else ()
+        save_bundle(
+            self.run / "bundle",
+            Bundle(self.config, self.data.codec, dict(trainer.ema.weights), trainer.sigma_data, classes, meta),
+        )
+        images, step = trainer.images_seen, trainer.step_count
+        write_status(self.run, "finished", step=step, images=images, seconds=self.seconds, progress=1.0)
+        rate = images / max(self.seconds, 1e-9)
+        self.log(f"finished: step {step}, {images:,} images in {self.seconds:.0f} s ({rate:.0f} images/s)")
+
+    def _result(self, step: int, finished: bool, already: bool = False) -> TrainResult:
+        return TrainResult(self.run, step, step * self.config.train.batch_size, self.seconds, finished, already)
+
+
+def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
+    """Return {dotted field: "field: old -> new"} for every leaf that differs between two nested tables."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        out: dict[str, str] = {}
+        for key in (*new, *(k for k in old if k not in new)):
+            out |= differing(new.get(key), old.get(key), f"{path}.{key}" if path else str(key))
+        return out
+    plain = [list(v) if isinstance(v, tuple) else v for v in (old, new)]
+    return {} if plain[0] == plain[1] else {path: f"{path} was {plain[0]!r}, is {plain[1]!r}"}
+
+
+def without_none(data: dict[str, Any]) -> dict[str, Any]:
+    """Return nested tables without their None values, as TOML holds them."""
+    return {k: without_none(v) if isinstance(v, dict) else v for k, v in data.items() if v is not None}
+
+
+def _versions() -> dict[str, str]:
+    return {"gendi": gendi.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _start_over(run: Path) -> None:
+    """Delete what an earlier run left in the folder: only names that gendi writes."""
+    import shutil
+
+    for name in ("checkpoints", "previews", "bundle", "pictures", "samples"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in (
+        "config.toml status.json metrics.jsonl timings.jsonl train.log bad_steps.jsonl samples.npz samples.png "
+        "evaluation.json timings.json report.html"
+    ).split():
+        (run / name).unlink(missing_ok=True)
+
+
+def dry_run(spec: str, config: RunConfig, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> dict[str, Any]:
+    """Open the data, build the network, do one step, and return what would be used: nothing is written.
+
+    Returns parameters, FLOPs of a forward pass per image, seconds per step, estimated memory and checkpoint bytes, the
+    choice of precision, and the resolved configuration.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config.validate()
+    data = open_data(spec, size=size, max_bad=max_bad)
+    trainer = Trainer(config, data)
+    x, _ = trainer.batch(0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        trainer.network(x[:1], torch.zeros(1, device=trainer.device), None)
+    trainer.step(0.5)
+    start = time.perf_counter()
+    result = trainer.step(0.5)
+    seconds = time.perf_counter() - start
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
+    return {
+        "data": {"name": data.name, "train": len(data.train), "heldout": len(data.heldout), "shape": list(data.codec.shape)},
+        "parameters": parameters,
+        "flops_per_image": counter.get_total_flops(),
+        "batch_size": config.train.batch_size,
+        "seconds_per_step": seconds,
+        "images_per_second": config.train.batch_size / seconds,
+        "loss": result.loss,
+        "checkpoint_bytes": stored,
+        "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters,
+        "choice": dataclasses.asdict(trainer.choice),
+        "config": config.to_dict(),
+    }
+

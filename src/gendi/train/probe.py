@@ -1,0 +1,69 @@
+"""Precision and memory layout, chosen by timing a few real steps of the real network on the real device."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+PROBE_BATCH = 32
+ROUNDS = 2
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and one line that says why."""
+
+    precision: str
+    layout: str
+    reason: str
+
+
+def choose(
+    network: nn.Module,
+    shape: tuple[int, int, int],
+    batch_size: int,
+    device: torch.device,
+    precision: str = "auto",
+    layout: str = "auto",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Choice:
+    """Return the fastest (precision, layout) among those that are not fixed; a step is forward and backward.
+
+    The candidates are timed in turn, twice each after a first unmeasured step, and the better time counts. A candidate that the device
+    refuses is left out.
+    """
+    precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
+    layouts = list(LAYOUTS) if layout == "auto" else [layout]
+    if len(precisions) == len(layouts) == 1:
+        return Choice(precision, layout, f"{precision}, {layout}: as asked")
+    batch = min(PROBE_BATCH, batch_size)
+    x = torch.linspace(-1, 1, batch * shape[0] * shape[1] * shape[2], device=device).reshape(batch, *shape)
+    times: dict[tuple[str, str], float] = {}
+    for layout_name in layouts:
+        trial = copy.deepcopy(network).to(device, memory_format=LAYOUTS[layout_name])
+        for precision_name in precisions:
+            try:
+                seconds = [_step(trial, x, precision_name, clock) for _ in range(ROUNDS + 1)]
+            except (RuntimeError, NotImplementedError):
+                continue
+            times[precision_name, layout_name] = min(seconds[1:])
+    if not times:
+        return Choice("fp32", "contiguous", "fp32, contiguous: the device ran no candidate of the probe")
+    best = min(times, key=lambda key: times[key])
+    table = ", ".join(f"{p} {name} {batch / s:.0f}" for (p, name), s in times.items())
+    return Choice(*best, f"{best[0]}, {best[1]}: fastest in a probe (images/s at batch {batch}: {table})")
+
+
+def _step(network: nn.Module, x: Tensor, precision: str, clock: Callable[[], float]) -> float:
+    start = clock()
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        out = network(x, torch.zeros(len(x), device=x.device), None)
+    out.float().square().mean().backward()
+    network.zero_grad(set_to_none=True)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return clock() - start

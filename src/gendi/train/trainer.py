@@ -1,0 +1,191 @@
+"""One training run in memory: network, optimisers, average, and one step.
+
+A step is a function of (configuration, data, step index) and of the tensors that a checkpoint holds. Nothing else is
+remembered, so going on from a checkpoint is exact.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from gendi.config import RunConfig
+from gendi.data import Data
+from gendi.denoiser import NetworkDenoiser
+from gendi.errors import DataError, UsageError
+from gendi.networks import build_network
+from gendi.randomness import normal, stream
+from gendi.schedule import make_schedule
+from gendi.train.checkpoint import Checkpoint, match_layout
+from gendi.train.ema import EMA
+from gendi.train.objective import batch_indices, denoising_loss, draw_times
+from gendi.train.optim import learning_rate_factor, make_optimizers
+from gendi.train.probe import LAYOUTS, Choice, choose
+
+RMS_IMAGES = 4096
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did. `applied` is False when loss or gradient were not finite and the weights were left alone."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+    applied: bool
+
+
+class Trainer:
+    """Everything a step needs; `data` must match `config` in classes.
+
+    Raises:
+        UsageError: the network has classes and the data none, or fewer than the data.
+    """
+
+    def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)  # a process may train more than once
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.config, self.data = config, data
+        _check_classes(config, data)
+        self.sigma_data = root_mean_square(data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
+            network = build_network(config.network, data.codec.channels)
+        train = config.train
+        self.choice = choice or choose(
+            network, data.codec.shape, train.batch_size, self.device, train.precision, train.layout
+        )
+        network = network.to(self.device, memory_format=LAYOUTS[self.choice.layout])
+        self.network = network
+        self.denoiser = self._denoiser(network)
+        self.optimizers = make_optimizers(network, config.optim)
+        self.ema = EMA(network, config.optim.ema_images)
+        self.step_count = 0
+        self.keeps_images_on_device = self.device.type != "cpu" and data.train.images.nbytes < 8 * 2**30
+        if self.keeps_images_on_device:
+            self._images = torch.from_numpy(np.ascontiguousarray(data.train.images)).to(self.device)
+
+    @property
+    def images_seen(self) -> int:
+        """Images trained on so far, repeats counted."""
+        return self.step_count * self.config.train.batch_size
+
+    def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
+        config = self.config
+        return NetworkDenoiser(
+            network,
+            make_schedule(config.process.schedule, config.process.steps),
+            config.objective,
+            self.sigma_data,
+            config.network.time_input,
+            precision=self.choice.precision,
+        )
+
+    def ema_denoiser(self, clip: float | None = None) -> NetworkDenoiser:
+        """Return a denoiser with a copy of the averaged weights, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(self.config.network, self.data.codec.channels)
+        network.load_state_dict(self.ema.weights)
+        network = network.to(self.device, memory_format=LAYOUTS[self.choice.layout])
+        denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
+        denoiser.clip = clip
+        return denoiser
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Return the encoded images (B, C, H, W) of a step and their labels (B,), some replaced by the null label."""
+        config = self.config
+        size, seed = config.train.batch_size, config.train.seed
+        indices = batch_indices(len(self.data.train), size, seed, step)
+        if self.keeps_images_on_device:
+            images = self._images[torch.from_numpy(indices).to(self.device)]
+        else:
+            images = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
+        x_0 = self.data.codec.encode(images)
+        if not config.network.classes:
+            return x_0, None
+        assert self.data.train.labels is not None  # checked at the start
+        dropped = stream(seed, "label-dropout", step).random(size) < config.objective.label_dropout
+        labels = np.where(dropped, config.network.classes, self.data.train.labels[indices])
+        return x_0, torch.from_numpy(labels).to(self.device)
+
+    def step(self, progress: float) -> StepResult:
+        """Do the next step at `progress` in [0, 1] of the budget."""
+        config, step = self.config, self.step_count
+        size, seed = config.train.batch_size, config.train.seed
+        self.network.train()
+        x_0, labels = self.batch(step)
+        eps = normal(tuple(x_0.shape), seed, "noise", step).to(self.device)
+        t = draw_times(config.objective, self.denoiser.schedule, size, seed, step).to(self.device)
+        with torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
+            if config.network.dropout > 0:
+                torch.manual_seed(int(stream(seed, "dropout", step).integers(2**63)))
+            loss = denoising_loss(self.denoiser, x_0, t, eps, labels).mean()
+            self.accelerator.backward(loss)
+        clip = config.optim.clip or math.inf
+        norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
+        value, lr = float(loss.detach()), config.optim.lr * learning_rate_factor(progress, config.optim)
+        applied = math.isfinite(value) and math.isfinite(norm)
+        for optimizer in self.optimizers:
+            if applied:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step_count += 1
+        if applied:
+            self.ema.update(self.network, self.images_seen, size)
+        return StepResult(value, norm, lr, applied)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return what a checkpoint holds, by parameter name."""
+        names = {id(p): name for name, p in self.network.named_parameters()}
+        optimizer = {
+            f"{names[id(p)]}:{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+            for optimizer in self.optimizers
+            for p, state in optimizer.state.items()
+            for key, value in state.items()
+        }
+        return {"model": dict(self.network.state_dict()), "ema": dict(self.ema.weights), "optimizer": optimizer}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take weights, average and optimiser state from a checkpoint, exactly."""
+        model, average = checkpoint.tensors["model"], checkpoint.tensors["ema"]
+        self.network.load_state_dict(model)
+        self.ema.weights = {k: match_layout(average[k], v) for k, v in self.ema.weights.items()}
+        states: dict[str, dict[str, Tensor]] = {}
+        for name, value in checkpoint.tensors["optimizer"].items():
+            parameter, key = name.rsplit(":", 1)
+            states.setdefault(parameter, {})[key] = value
+        names = {id(p): name for name, p in self.network.named_parameters()}
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    for key, value in states.get(names[id(p)], {}).items():
+                        same = value.shape == p.shape
+                        optimizer.state[p][key] = match_layout(value, p) if same else value.clone()
+        self.step_count = checkpoint.step
+
+
+def _check_classes(config: RunConfig, data: Data) -> None:
+    wanted, labels = config.network.classes, data.train.labels
+    if not wanted:
+        return
+    if labels is None:
+        raise UsageError(f"network.classes = {wanted}, but {data.name} has no labels. Leave it 0, or sort the images in subfolders.")
+    worst = int(labels.max())
+    if worst >= wanted or int(labels.min()) < 0:
+        raise DataError(f"{data.name} has the label {worst}; network.classes = {wanted} admits 0 to {wanted - 1}.")
+
+
+def root_mean_square(data: Data) -> float:
+    """Return the root mean square of the encoded training images, from at most 4096 of them evenly spaced."""
+    rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_IMAGES).round().astype(np.int64))
+    total = 0.0
+    for part in np.array_split(rows, max(1, len(rows) // 256)):
+        total += float(data.codec.encode(torch.from_numpy(data.train.batch(part))).double().square().mean()) * len(part)
+    return max(1e-3, math.sqrt(total / len(rows)))
