@@ -1,22 +1,19 @@
 """Features of reference images kept on disk, so that evaluating a second run pays for its own samples alone."""
 
+import contextlib
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from gendi.evaluate.extractors import Extractor, Images, Stop
-
-
-def cache_folder() -> Path:
-    """Return `$GENDI_CACHE`, else `$XDG_CACHE_HOME/gendi`, else `~/.cache/gendi`."""
-    if named := os.environ.get("GENDI_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gendi"
+from gendi.data.store import cache_dir
+from gendi.errors import ResourceError
+from gendi.evaluate.extractors import Extractor, Images
+from gendi.evaluate.stopping import Stop
+from gendi.files import atomic_write
 
 
 def reference_features(
@@ -29,14 +26,14 @@ def reference_features(
 ) -> Float32[np.ndarray, "n d"]:
     """Return the features of `images[indices]`, from the cache where it has them.
 
-    The key is the data's fingerprint, the indices, the extractor's name and hash, and how it resizes. A damaged cache file (the
-    zip's checksum tells) is computed anew; a cache folder that cannot be written costs nothing but the time.
+    The key is the data's fingerprint, the indices, the extractor's name and hash, and how it resizes. A damaged cache
+    file (the zip's checksum tells) is computed anew; a cache folder that cannot be written costs nothing but the time.
     """
     key = hashlib.sha256()
     for part in (fingerprint, extractor.name, extractor.sha256, extractor.resize):
         key.update(part.encode() + b"\0")
     key.update(indices.tobytes())
-    path = cache_folder() / "features" / f"{extractor.name}-{key.hexdigest()[:32]}.npz"
+    path = cache_dir() / "features" / f"{extractor.name}-{key.hexdigest()[:32]}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
             features = np.asarray(file["features"], np.float32)
@@ -50,10 +47,8 @@ def reference_features(
 
 
 def _store(path: Path, features: np.ndarray) -> None:
-    try:
+    content = io.BytesIO()
+    np.savez(content, features=features)
+    with contextlib.suppress(OSError, ResourceError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez(file, features=features)
-        os.replace(file.name, path)
-    except OSError:
-        return
+        atomic_write(path, content.getvalue())

