@@ -2,8 +2,9 @@
 
     import gendi
 
-    run = gendi.train("mnist", out="runs/mine", max_time="8m")  # a bundle on disk
-    digits = gendi.sample(run, n=64, steps=20, seed=0)          # uint8 array (64, 28, 28, 1)
+    model = gendi.fit("mnist", out="runs/mine", seconds=480)  # a run folder with a bundle in it
+    digits = gendi.sample(model, n=64, seed=0)               # uint8 array (64, 28, 28, 1)
+    print(gendi.measure(model).to_dict())                    # every metric beside its floor
 
 Importing gendi is light: torch is loaded when something needs it.
 """
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gendi.api import evaluate, load, sample, train
+    from gendi.api import fit, load, measure, sample
 
-_HOME = dict.fromkeys(("evaluate", "load", "sample", "train"), "gendi.api")
-__all__ = ["__version__", "evaluate", "load", "sample", "train"]
+_HOME = dict.fromkeys(("fit", "load", "measure", "sample"), "gendi.api")
+__all__ = ["__version__", "fit", "load", "measure", "sample"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """What a run is: one tree of plain dataclasses, validated before anything is allocated.
 
 This module imports neither torch nor NumPy, so the command line can parse and print it in a tenth of a second. A
-configuration names entries of closed registries and holds plain numbers; it travels as TOML in the run folder and as JSON in
-a bundle, and `RunConfig.from_dict` refuses unknown keys, wrong types and values out of range, naming the field.
+configuration names entries of closed registries and holds plain numbers; it travels as TOML in the run folder and as
+JSON in a bundle, and `RunConfig.from_dict` refuses unknown keys, wrong types and values out of range, naming the field.
 """
 
 import dataclasses
@@ -43,7 +43,9 @@ class NetworkConfig:
     classes: int = 0
     """Number of class labels the network is told (0 = unconditional)."""
     time_input: Literal["log-snr", "step"] = "log-snr"
-    """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer step."""
+    """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
+    step.
+    """
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class ObjectiveConfig:
     prediction: Prediction = "v"
     """What the network's output means; conversions happen once, at the denoiser's border."""
     precondition: bool = False
-    """EDM's preconditioning (Karras et al. 2022, table 1): input, skip and output scaled by sigma_data; overrides `prediction`."""
+    """EDM's preconditioning (Karras et al. 2022, table 1): input, skip and output scaled by sigma_data; overrides
+    `prediction`.
+    """
     weighting: Weighting = "simple"
     """Loss weight over noise levels: `simple` is L_simple (unit weight on the eps error)."""
     time_sampling: TimeSampling = "uniform"
@@ -97,7 +101,9 @@ class OptimConfig:
     clip: float = 1.0
     """Largest gradient norm (0 = no clipping)."""
     ema_images: float = 12_000
-    """Horizon of the exponential moving average, in images; warmed up, so that it never exceeds a tenth of what was seen."""
+    """Horizon of the exponential moving average, in images; warmed up, so that it never exceeds a tenth of what was
+    seen.
+    """
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,9 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Read what `to_dict` wrote. Raises `UsageError` naming the field on unknown keys, wrong types and bad values."""
+        """Read what `to_dict` wrote. Raises `UsageError` naming the field on unknown keys, wrong types and bad
+        values.
+        """
         config = typing.cast(Self, _read(cls, data, "config"))
         config.validate()
         return config

@@ -1,6 +1,6 @@
 """A denoiser is E[x_0 | x_t]: the only thing a sampler, a likelihood or a guidance rule sees.
 
-Whatever a network predicts, it is converted here, once. Every parameterisation in use is affine in the network's output F:
+Whatever a network predicts, it is converted here, once. Every parameterisation is affine in the network's output F:
 
     x0_hat = c_skip x_t + c_out F(c_in x_t, time)
 
@@ -14,21 +14,23 @@ target of F and the weight of its error follow, so the objective has no branch e
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gendi.config import ObjectiveConfig
 from gendi.errors import UsageError, unknown_name
-from gendi.process import like
+from gendi.process import Batch, PerSample, like
 from gendi.schedule import Schedule
 
 PREDICTIONS = ("eps", "x0", "v")
 
 
+@runtime_checkable
 class Denoiser(Protocol):
-    """Anything that maps (x_t, t) to E[x_0 | x_t] under `schedule`: x_t (B, ...), t () or (B,), result of x_t's shape."""
+    """Anything that maps x_t (B, ...) and t () or (B,) to E[x_0 | x_t] under `schedule`, of x_t's shape."""
 
     schedule: Schedule
 
@@ -43,8 +45,8 @@ class Coefficients:
     c_skip: Tensor
     c_out: Tensor
 
-    def target(self, x_0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return the F for which x0_hat = x_0: a combination of x_0 and eps whose weights are exact (0 and 1 for eps)."""
+    def target(self, x_0: Batch, eps: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
+        """Return the F for which x0_hat = x_0: a combination of x_0 and eps, with weights 0 and 1 for eps-prediction."""
         of_x0 = (1 - self.c_skip * alpha) / self.c_out
         of_eps = -self.c_skip * sigma / self.c_out
         return like(of_x0, x_0) * x_0 + like(of_eps, x_0) * eps
@@ -75,7 +77,7 @@ class NetworkDenoiser(nn.Module):
         schedule: the process the network was trained on.
         objective: names the prediction.
         sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
-        time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's integer i = t T).
+        time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
         precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
     """
 
@@ -106,13 +108,15 @@ class NetworkDenoiser(nn.Module):
             return (t.double() * self.schedule.steps).float()
         return (self.schedule.log_snr(t) / -8).float()  # ln(sigma / alpha) / 4 = -log_snr / 8
 
-    def raw(self, x_t: Tensor, t: Tensor, c_in: Tensor, labels: Tensor | None = None) -> Tensor:
+    def raw(
+        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, labels: Int64[Tensor, " batch"] | None = None
+    ) -> Batch:
         """Return the network's own output F in x_t's dtype, for t of shape (B,)."""
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), labels)
         return out.to(x_t.dtype)
 
-    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
         alpha, sigma = self.schedule(t)
         c = self.coefficients(alpha, sigma)

@@ -23,7 +23,9 @@ def grid_image(
     rows = math.ceil(n / columns)
     scale = scale or max(1, min(4, 64 // max(height, width)))
     big = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    sheet = np.full((rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), paper, np.uint8)
+    sheet = np.full(
+        (rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), paper, np.uint8
+    )
     for k, image in enumerate(big):
         top, left = gap + k // columns * (height * scale + gap), gap + k % columns * (width * scale + gap)
         sheet[top : top + height * scale, left : left + width * scale] = image

@@ -6,21 +6,30 @@
                                     = sigma_t^2 (1 - SNR_t / SNR_s)                  [Kingma et al. 2021, appendix A]
     q(x_s | x_t, x_0)  = N(w_t x_t + w_0 x_0, var)                                   [Ho et al. 2020, eqs. 6, 7]
 
-for any 0 <= s < t <= 1. The second form of sigma_ts^2 has no cancellation, and is exact at s = 0 where SNR_s is infinite.
-Between x_t, x_0 and the noise eps, x_t = alpha x_0 + sigma eps; v = alpha eps - sigma x_0; the score is -eps / sigma.
-Coefficients are float64 and shaped like their times; `like` casts them to a batch.
+for any 0 <= s < t <= 1. The second form of sigma_ts^2 has no cancellation, and is exact at s = 0 where SNR_s is
+infinite. Between x_t, x_0 and the noise eps, x_t = alpha x_0 + sigma eps; v = alpha eps - sigma x_0; the score is -eps
+/ sigma. Coefficients are float64 and shaped like their times; `like` casts them to a batch.
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.schedule import Schedule
 
+Batch: TypeAlias = Float[Tensor, " batch *shape"]
+PerSample: TypeAlias = Float[Tensor, ""] | Float[Tensor, " batch"]
+"""A time or a coefficient: one for the whole batch, or one per sample."""
+PerSample64: TypeAlias = Float64[Tensor, ""] | Float64[Tensor, " batch"]
+
 
 def like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Return a coefficient of shape () or (B,) as x's dtype and device, with trailing axes to broadcast against x (B, ...)."""
+    """Return a coefficient of shape () or (B,) as x's dtype and device, with trailing axes to broadcast against x (B,
+    ...).
+    """
     coefficient = coefficient.to(device=x.device, dtype=x.dtype)
     return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - 1)) if coefficient.ndim else coefficient
 
@@ -31,54 +40,58 @@ class Process:
 
     schedule: Schedule
 
-    def sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def sample(self, x_0: Batch, t: PerSample, eps: Batch) -> Batch:
         """Return x_t = alpha_t x_0 + sigma_t eps, shape of x_0.  [Ho et al. 2020, eq. 4]"""
         alpha, sigma = self.schedule(t)
         return like(alpha, x_0) * x_0 + like(sigma, x_0) * eps
 
-    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (alpha_ts, variance) of q(x_t | x_s) for s < t; with one step between them, (sqrt(1 - beta_t), beta_t)."""
+    def transition(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64]:
+        """Return (alpha_ts, variance) of q(x_t | x_s) for s < t; with one step between them, (sqrt(1 - beta_t),
+        beta_t).
+        """
         (alpha_t, sigma_t), (alpha_s, _) = self.schedule(t), self.schedule(s)
         gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
         return alpha_t / alpha_s, sigma_t**2 * -torch.expm1(gap)
 
-    def posterior_weights(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (weight of x_t, weight of x_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6, 7]"""
+    def posterior_weights(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64, PerSample64]:
+        """Return (weight of x_t, weight of x_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6,
+        7]
+        """
         (_, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
         alpha_ts, var_ts = self.transition(t, s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
-    def posterior(self, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, x_t: Batch, x_0: Batch, t: PerSample, s: PerSample) -> tuple[Batch, PerSample64]:
         """Return mean (shape of x_t) and variance (shape of t) of q(x_s | x_t, x_0)."""
         w_t, w_0, variance = self.posterior_weights(t, s)
         return like(w_t, x_t) * x_t + like(w_0, x_t) * x_0, variance
 
 
-def eps_from_x0(x_t: Tensor, x_0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def eps_from_x0(x_t: Batch, x_0: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return the noise in x_t given x_0."""
     return (x_t - like(alpha, x_t) * x_0) / like(sigma, x_t)
 
 
-def x0_from_eps(x_t: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def x0_from_eps(x_t: Batch, eps: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return x_0 given the noise in x_t.  [Ho et al. 2020, text before eq. 8]"""
     return (x_t - like(sigma, x_t) * eps) / like(alpha, x_t)
 
 
-def v_from_x0(x_t: Tensor, x_0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def v_from_x0(x_t: Batch, x_0: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return v = alpha eps - sigma x_0.  [Salimans & Ho 2022, appendix D]"""
     return like(alpha, x_t) * eps_from_x0(x_t, x_0, alpha, sigma) - like(sigma, x_t) * x_0
 
 
-def x0_from_v(x_t: Tensor, v: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def x0_from_v(x_t: Batch, v: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return x_0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2), for any schedule."""
     return (like(alpha, x_t) * x_t - like(sigma, x_t) * v) / like(alpha**2 + sigma**2, x_t)
 
 
-def score_from_x0(x_t: Tensor, x_0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def score_from_x0(x_t: Batch, x_0: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return the score of q(x_t) at x_t when x_0 is E[x_0 | x_t]: (alpha x_0 - x_t) / sigma^2 (Tweedie)."""
     return (like(alpha, x_t) * x_0 - x_t) / like(sigma**2, x_t)
 
 
-def x0_from_score(x_t: Tensor, score: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def x0_from_score(x_t: Batch, score: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
     """Return E[x_0 | x_t] = (x_t + sigma^2 score) / alpha (Tweedie)."""
     return (x_t + like(sigma**2, x_t) * score) / like(alpha, x_t)

@@ -3,15 +3,17 @@
 import math
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 
 class Sinusoids(nn.Module):
-    """Sinusoidal features of a scalar, (B,) -> (B, dim) float32: cos and sin of `scale` * value at geometric frequencies.
+    """Sinusoidal features of a scalar, (B,) -> (B, dim) float32: cos and sin of `scale` * value at geometric
+    frequencies.
 
-    With the defaults these are the frequencies 1 to 1/10000 that the DDPM paper takes from the Transformer, meant for values
-    of order 1000. `scale` brings other inputs there: fed unscaled, a number in [0, 1] hardly moves any sinusoid.  [Vaswani et
-    al. 2017, section 3.5]
+    With the defaults these are the frequencies 1 to 1/10000 that the DDPM paper takes from the Transformer, meant for
+    values of order 1000. `scale` brings other inputs there: fed unscaled, a number in [0, 1] hardly moves any sinusoid.
+    [Vaswani et al. 2017, section 3.5]
     """
 
     frequencies: Tensor
@@ -21,15 +23,19 @@ class Sinusoids(nn.Module):
         if dim < 2 or dim % 2:
             raise ValueError(f"a sinusoidal embedding needs an even dimension; got {dim}.")
         exponent = torch.arange(dim // 2, dtype=torch.float64) / (dim // 2)
-        self.register_buffer("frequencies", (scale * torch.exp(-math.log(max_period) * exponent)).float(), persistent=False)
+        self.register_buffer(
+            "frequencies", (scale * torch.exp(-math.log(max_period) * exponent)).float(), persistent=False
+        )
 
-    def forward(self, value: Tensor) -> Tensor:
+    def forward(self, value: Float[Tensor, " b"]) -> Float32[Tensor, " b dim"]:
         angles = value.float()[:, None] * self.frequencies
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim), plus an embedding of the class label if there are classes."""
+    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim), plus an embedding of the class label if there are
+    classes.
+    """
 
     def __init__(self, dim: int, scale: float, classes: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""The U-Net of DDPM: residual blocks with GroupNorm and SiLU, FiLM by the noise level, optional attention, any image size.
+"""The U-Net of DDPM: residual blocks with GroupNorm and SiLU, FiLM by the noise level, optional attention, any image
+size.
 
     x (B, C, H, W)
       -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C p^2, H/p, W/p)
@@ -8,12 +9,13 @@
       -> per level: `blocks` + 1 residual blocks on the concatenated skips, then nearest upsampling and a convolution
       -> norm, SiLU, 3x3 -> unpatchify -> crop                                  (B, C, H, W)
 
-[Ho et al. 2020, appendix B; scale-and-shift conditioning: Nichol & Dhariwal 2021, section 3; patchify at the stem: Hoogeboom et
-al. 2023]
+[Ho et al. 2020, appendix B; scale-and-shift conditioning: Nichol & Dhariwal 2021, section 3; patchify at the stem:
+Hoogeboom et al. 2023]
 """
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gendi.config import NetworkConfig
@@ -119,7 +121,12 @@ class UNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, " b c h w"],
+        time_value: Float[Tensor, " b"],
+        labels: Int64[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, " b c h w"]:
         """Return the network's output, shape of x (B, C, H, W), for time values (B,) and labels (B,) int64 or None."""
         height, width = x.shape[-2:]
         unit = self.config.patch * 2 ** (len(self.config.channels) - 1)

@@ -1,8 +1,9 @@
 """Samplers: plain functions of a denoiser, in one registry.
 
-A sampler is a generator `(denoiser, x, times, noise, **options) -> State, State, ...`: it starts from x at times[0], makes one
-network call per step, and yields the state after each. Its history lives in its local variables, so one denoiser
-serves any number of loops, and a caller who wants the film iterates while a caller who wants the sample takes the last.
+A sampler is a generator `(denoiser, x, times, noise, **options) -> State, State, ...`: it starts from x at times[0],
+makes one network call per step, and yields the state after each. Its history lives in its local variables, so one
+denoiser serves any number of loops, and a caller who wants the film iterates while a caller who wants the sample takes
+the last.
 """
 
 from gendi.samplers.draw import initial, sample, trajectory

@@ -11,7 +11,9 @@ from gendi.process import Process, eps_from_x0, like
 from gendi.samplers.state import Noise, State, pairs
 
 
-def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0, **cond: Any) -> Iterator[State]:
+def ddim(
+    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0, **cond: Any
+) -> Iterator[State]:
     """x_s = alpha_s x0_hat + sqrt(sigma_s^2 - var) eps_hat + sqrt(var) noise.  [Song et al. 2021 (DDIM), eqs. 12, 16]
 
     var is eta^2 times the posterior's variance: eta = 0 is deterministic, eta = 1 is ancestral sampling with `small`

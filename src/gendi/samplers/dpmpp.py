@@ -1,4 +1,6 @@
-"""DPM-Solver++: exponential integrators of the probability-flow ODE in lambda = ln(alpha / sigma), for x0-predictions."""
+"""DPM-Solver++: exponential integrators of the probability-flow ODE in lambda = ln(alpha / sigma), for
+x0-predictions.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +14,11 @@ from gendi.samplers.state import Noise, State, pairs
 
 
 def dpmpp_2m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: Any) -> Iterator[State]:
-    """Second-order multistep, one call a step; the first and the last step are first order.  [Lu et al. 2022b, algorithm 2]
+    """Second-order multistep, one call a step; the first and the last step are first order.  [Lu et al. 2022b,
+    algorithm 2]
 
-        x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) D,   h = lambda_s - lambda_t,
-        D   = x0_hat + (x0_hat - previous x0_hat) h / (2 h_previous).
+    x_s = sigma_s / sigma_t x_t + alpha_s (1 - e^-h) D,   h = lambda_s - lambda_t,
+    D   = x0_hat + (x0_hat - previous x0_hat) h / (2 h_previous).
     """
     schedule = denoiser.schedule
     previous, h_previous = None, None

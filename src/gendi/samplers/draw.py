@@ -1,7 +1,7 @@
 """Drawing samples: the loop over batches, and a noise stream of its own for every sample.
 
-Sample i of seed s draws its starting noise and its step noises from the stream keyed (s, "sample", i), in that order. So it is the
-same picture, to float round-off, whatever the batch size, the neighbours or the device.
+Sample i of seed s draws its starting noise and its step noises from the stream keyed (s, "sample", i), in that order.
+So it is the same picture, to float round-off, whatever the batch size, the neighbours or the device.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
@@ -33,7 +34,9 @@ class SampleNoise:
 
 
 def initial(denoiser: Denoiser, noise: Tensor, times: Tensor) -> Tensor:
-    """Return x at times[0] from standard normal noise: its marginal's sigma times it (the signal left there is dropped)."""
+    """Return x at times[0] from standard normal noise: its marginal's sigma times it (the signal left there is
+    dropped).
+    """
     return denoiser.schedule(times[0])[1].to(noise) * noise
 
 
@@ -70,10 +73,10 @@ def sample(
     batch_size: int = 250,
     first_index: int = 0,
     device: torch.device | str = "cpu",
-    labels: Tensor | None = None,
+    labels: Int64[Tensor, " n"] | None = None,
     poll: Callable[[], None] | None = None,
     **options: Any,
-) -> Tensor:
+) -> Float[Tensor, " n *shape"]:
     """Draw samples first_index, ..., first_index + n - 1 of `seed`.
 
     Args:
@@ -94,7 +97,9 @@ def sample(
         UsageError: n, steps or batch_size below 1, unknown names, more steps than the chain has.
     """
     if n < 1 or batch_size < 1:
-        raise UsageError(f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {batch_size}.")
+        raise UsageError(
+            f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {batch_size}."
+        )
     done: list[Tensor] = []
     start = 0
     while start < n:

@@ -1,18 +1,21 @@
 """The times a sampler visits: n steps asked are n steps done, from 1 down to exactly 0.
 
-Every grid is a float64 tensor of n + 1 strictly decreasing times. For a process that was trained in discrete time the grid is
-snapped to its T + 1 times, so the network never sees a time it was not trained at, and n = T is the whole chain.
+Every grid is a float64 tensor of n + 1 strictly decreasing times. For a process that was trained in discrete time the
+grid is snapped to its T + 1 times, so the network never sees a time it was not trained at, and n = T is the whole
+chain.
 """
 
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from gendi.errors import UsageError, unknown_name
 from gendi.schedule import Schedule
 
-LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.6, 4.4  # ln(sigma / alpha) of the last and first call: 0.01 and 80 (Karras et al. 2022, table 1)
+# ln(sigma / alpha) of the last and first call: 0.01 and 80  [Karras et al. 2022, table 1, has 0.002 and 80]
+LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.6, 4.4
 
 
 def _bounds(schedule: Schedule) -> tuple[float, float]:
@@ -60,7 +63,7 @@ GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {
 }
 
 
-def make_grid(schedule: Schedule, n: int, kind: str = "uniform") -> Tensor:
+def make_grid(schedule: Schedule, n: int, kind: str = "uniform") -> Float64[Tensor, " n_plus_1"]:
     """Return the n + 1 times of grid `kind`, 1 (or the noisiest time it visits) down to 0.
 
     Raises `UsageError` for an unknown kind, n < 1, or more steps than a discrete chain has.
@@ -77,7 +80,9 @@ def make_grid(schedule: Schedule, n: int, kind: str = "uniform") -> Tensor:
 
 
 def snap(times: Tensor, steps: int) -> Tensor:
-    """Return `times` (decreasing, ending at 0) moved to the nearest distinct multiples of 1 / steps, still ending at 0."""
+    """Return `times` (decreasing, ending at 0) moved to the nearest distinct multiples of 1 / steps, still ending at
+    0.
+    """
     index = (times * steps).round().long().tolist()
     n = len(index) - 1
     previous = steps + 1

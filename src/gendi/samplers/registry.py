@@ -25,7 +25,11 @@ class SamplerInfo:
 SAMPLERS: dict[str, SamplerInfo] = {
     "ancestral": SamplerInfo(ancestral, "uniform", 1, False, "the paper's Algorithm 2; hundreds of steps"),
     "ancestral-large": SamplerInfo(
-        partial(ancestral, variance="large"), "uniform", 1, False, "Algorithm 2 with variance beta; best with all T steps"
+        partial(ancestral, variance="large"),
+        "uniform",
+        1,
+        False,
+        "Algorithm 2 with variance beta; best with all T steps",
     ),
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
     "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "the default: good samples in 10 to 20 steps"),

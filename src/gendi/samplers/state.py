@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.errors import UsageError
@@ -17,10 +18,10 @@ Noise: TypeAlias = Callable[[int], Tensor]
 class State:
     """A sampler after one step from t to s: x is x_s, and x_0 what the denoiser said at t."""
 
-    t: Tensor
-    s: Tensor
-    x: Tensor
-    x_0: Tensor
+    t: Float64[Tensor, ""]
+    s: Float64[Tensor, ""]
+    x: Float[Tensor, " batch *shape"]
+    x_0: Float[Tensor, " batch *shape"]
 
 
 def pairs(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,7 +1,8 @@
 """How much to train: seconds, images or steps, and how far along that is. The learning rate ends with it.
 
-A budget in images or steps makes a run a function of its seed alone. A budget in seconds lets the clock decide where the learning
-rate falls, so two such runs differ in the last bits of the schedule; everything else about them is as reproducible.
+A budget in images or steps makes a run a function of its seed alone. A budget in seconds lets the clock decide where
+the learning rate falls, so two such runs differ in the last bits of the schedule; everything else about them is as
+reproducible.
 """
 
 from dataclasses import dataclass

@@ -86,7 +86,7 @@ def save_checkpoint(
         run: the run's folder, held by a `RunLock`.
         step: optimiser steps done.
         tensors: groups of named tensors of any device and layout; each group becomes a file.
-        state: what else the run needs, of plain JSON values (tuples come back as lists; NaN is refused).
+        state: what else the run needs, of plain JSON values, NaN and infinity included; tuples come back as lists.
         keep: checkpoints to keep, at least 1. A checkpoint that looks damaged is evidence: neither counted nor deleted.
 
     Raises:
@@ -102,7 +102,8 @@ def save_checkpoint(
         )
     final = checkpoints_folder(run) / f"step_{step:08d}"
     text = encode_json(
-        {"format": FORMAT, "gendi": gendi.__version__, "step": step, "tensors": sorted(tensors), "state": dict(state)}
+        {"format": FORMAT, "gendi": gendi.__version__, "step": step, "tensors": sorted(tensors), "state": dict(state)},
+        allow_nan=True,
     )
     needed = sum(tensor_bytes(group) for group in tensors.values()) + 4 * len(text) + 4096
     with replace_folder(final, needed) as writer:

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 def ema_decay(images: int, batch: int, horizon: float) -> float:
     """Return the decay of one step of `batch` images after `images` were seen.
 
-    exp(-batch / h) with h the horizon, but never more than a tenth of the images seen: an early average follows the weights, so the
-    first previews are no noise, and a change of batch size changes nothing. [warm-up as in Karras et al. 2024, section 3.1]
+    exp(-batch / h) with h the horizon, but never more than a tenth of the images seen: an early average follows the
+    weights, so the first previews are no noise, and a change of batch size changes nothing. [warm-up as in Karras et
+    al. 2024, section 3.1]
     """
     return float(torch.exp(torch.tensor(-batch / max(1e-9, min(horizon, images / 10)), dtype=torch.float64)))
 

@@ -1,7 +1,6 @@
 """Is it learning? The loss on held-out images at fixed (t, noise), and preview grids from fixed seeds."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,9 @@ PREVIEWS, PREVIEW_STEPS = 36, 12
 class Heldout:
     """Fixed held-out images, times and noises; the times are stratified over the training distribution and sorted."""
 
-    def __init__(self, split: Split, codec: ImageCodec, denoiser: NetworkDenoiser, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, split: Split, codec: ImageCodec, denoiser: NetworkDenoiser, seed: int, device: torch.device
+    ) -> None:
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
         self.x_0 = codec.encode(torch.from_numpy(split.batch(indices))).to(device)
@@ -36,12 +37,12 @@ class Heldout:
             self.labels = torch.from_numpy(split.labels[indices]).to(device)
 
     @torch.no_grad()
-    def __call__(self, denoiser: NetworkDenoiser, poll: Callable[[], None] | None = None) -> tuple[float, list[float]]:
-        """Return the mean loss and the mean by quartile of t, from least to most noise (NaN where there is no image)."""
+    def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
+        """Return the mean loss and the mean by quartile of t, from least to most noise (NaN where there is no
+        image).
+        """
         losses = []
         for rows in torch.arange(len(self.t)).split(64):
-            if poll is not None:
-                poll()
             labels = None if self.labels is None else self.labels[rows]
             losses.append(denoising_loss(denoiser, self.x_0[rows], self.t[rows], self.eps[rows], labels).cpu())
         values = torch.cat(losses).double()
@@ -49,14 +50,12 @@ class Heldout:
         return float(values.mean()), quartiles
 
 
-def preview(
-    denoiser: NetworkDenoiser, codec: ImageCodec, seed: int, device: torch.device, poll: Callable[[], None] | None = None
-) -> Tensor:
+def preview(denoiser: NetworkDenoiser, codec: ImageCodec, seed: int, device: torch.device) -> Tensor:
     """Return 36 samples as bytes (36, H, W, C), from the same noises every time, in 12 calls."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
     classes = denoiser.network.config.classes  # type: ignore[union-attr]
     labels = torch.arange(PREVIEWS) % classes if classes else None
-    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, labels=labels, poll=poll)
+    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, labels=labels)
     return codec.decode(x)
 
 

@@ -1,54 +1,52 @@
 """The training loop: from a data set and a configuration to a run folder with a bundle in it.
 
-    open data, lock the folder -> go on from the newest checkpoint, or start -> probe -> step, log, preview, save -> bundle
+    open data, lock the folder -> go on from the newest checkpoint, or start -> probe -> step, log, preview, save ->
+    bundle
 
 The same call goes on where the last one stopped. Everything the loop decides is said in `train.log`.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
-import platform
 import time
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-import gendi
 from gendi.bundle import Bundle, save_bundle
 from gendi.config import RunConfig
-from gendi.data import Data, open_data
-from gendi.errors import BundleError, DataError, DivergedError, GendiError, ResourceError, UsageError
+from gendi.data import open_data
 from gendi.disk import check_writable
-from gendi.files import atomic_write
+from gendi.errors import BundleError, DivergedError, GendiError, ResourceError
 from gendi.lock import RunLock
 from gendi.safe_tensors import specs
-from gendi.toml import encode_toml
+from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest, save_checkpoint
 from gendi.train.heldout import Heldout, preview, write_preview
+from gendi.train.objective import batch_indices
 from gendi.train.probe import Choice
+from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.signals import StopFlag
 from gendi.train.status import MetricsLog, write_status
 from gendi.train.trainer import StepResult, Trainer
 
 BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
 FAILED_SAVES_ALLOWED = 2
-HARMLESS = frozenset(
-    {"preset", "train.checkpoint_every", "train.preview_every", "train.keep", "train.log_every"}
-    | {f"sample.{f.name}" for f in dataclasses.fields(RunConfig().sample)}
-)
 
 
 class Console(Protocol):
     """Where the loop tells a person how it goes; `gendi.train.console` has one for terminals and one for logs."""
 
-    def say(self, line: str) -> None: ...
+    def say(self, line: str) -> None:
+        """Print a line."""
 
-    def progress(self, done: float, **fields: Any) -> None: ...
+    def progress(self, done: float, **fields: Any) -> None:
+        """Show that the share `done` of the budget is spent."""
 
 
 class Silent:
@@ -130,10 +128,8 @@ def _mark(run: Path, stop: StopFlag, error: BaseException) -> None:
     except (OSError, ValueError):
         old = {}
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
-    try:
+    with contextlib.suppress(GendiError):
         write_status(run, status, **keep, error=str(error) or type(error).__name__)  # type: ignore[arg-type]
-    except GendiError:
-        pass
 
 
 class _Loop:
@@ -154,10 +150,10 @@ class _Loop:
         self.run, self.console, self.stop = run, console, stop
         self.data = open_data(spec, size=size, max_bad=max_bad)
         if fresh:
-            _start_over(run)
+            start_over(run)
         clean_stale(run)
         self.config = config
-        self._refuse_changes(allow_data_change)
+        refuse_changes(run, config, self.data.fingerprint, allow_data_change)
         self.seconds = 0.0
         self.window: list[list[float]] = []
         self.bad_steps = 0
@@ -166,39 +162,13 @@ class _Loop:
 
     # --- what is on disk -------------------------------------------------------------------------------------------
 
-    def _refuse_changes(self, allow_data_change: bool) -> None:
-        """Compare config.toml with what is asked now; raise naming every field that would change the run."""
-        path = self.run / "config.toml"
-        if not path.exists():
-            if list_checkpoints(self.run):
-                raise BundleError(f"{path} is missing, but there are checkpoints beside it. Restore it, or start over with --fresh.")
-            return
-        try:
-            old = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read: {error}. Restore it, or start over with --fresh.") from None
-        if not list_checkpoints(self.run):
-            return  # nothing was trained yet
-        changed = differing(without_none(self.config.to_dict()), old.get("config", {}))
-        harmful = [line for name, line in changed.items() if name not in HARMLESS]
-        if harmful:
-            raise UsageError(
-                f"{self.run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
-                "another folder (--out) to begin a second run, or --fresh to start this one over."
-            )
-        before = old.get("data", {}).get("fingerprint")
-        if before != self.data.fingerprint and not allow_data_change:
-            raise DataError(
-                f"The data changed since {self.run} was begun: their fingerprint was {before}, and is "
-                f"{self.data.fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
-            )
-
     def _write_config(self) -> None:
         data: dict[str, Any] = {"spec": self.spec, "fingerprint": self.data.fingerprint, "name": self.data.name}
         if self.size is not None:
             data["size"] = [self.size] if isinstance(self.size, int) else list(self.size)
-        text = encode_toml({"config": self.config.to_dict(), "data": data, "budget": self.budget.to_dict()})
-        atomic_write(self.run / "config.toml", text)
+        write_toml(
+            self.run / "config.toml", {"config": self.config.to_dict(), "data": data, "budget": self.budget.to_dict()}
+        )
 
     def log(self, line: str) -> None:
         """Say a line to the person and to train.log."""
@@ -213,14 +183,12 @@ class _Loop:
         for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
             self.log(note)
         header = self._peek()
-        if header is not None and self._progress(header.step * self.config.train.batch_size, header.step) >= 1:
-            if (self.run / "bundle").exists():
-                return self._result(header.step, finished=True, already=True)
+        if header is not None and (self.run / "bundle").exists() and self._spent(header):
+            return self._result(header.step, finished=True, already=True)
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
-        if header is None:
-            self._write_config()
-        else:
+        self._write_config()
+        if header is not None:
             self._restore(header)
         for folder in ("previews", "checkpoints"):
             (self.run / folder).mkdir(exist_ok=True)
@@ -230,7 +198,7 @@ class _Loop:
         )
         with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
             self._loop()
-        self._finish()
+            self._finish()
         return self._result(self.trainer.step_count, finished=True)
 
     def _peek(self) -> Checkpoint | None:
@@ -255,10 +223,12 @@ class _Loop:
                         f"{found.get(name, 'missing')}, and must be {expected.get(name, 'absent')}."
                     )
         self.trainer.restore(checkpoint)
-        same = {k: _versions()[k] == v for k, v in checkpoint.state["versions"].items()}
+        same = {k: versions()[k] == v for k, v in checkpoint.state["versions"].items()}
         if not all(same.values()):
             changed = ", ".join(k for k, ok in same.items() if not ok)
-            self.log(f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised.")
+            self.log(
+                f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
+            )
 
     def _introduce(self, header: Checkpoint | None) -> None:
         trainer, data = self.trainer, self.data
@@ -266,10 +236,14 @@ class _Loop:
         codec = data.codec
         verb = "going on" if header is not None else "training"
         self.log(
-            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} images of {data.name} "
-            f"({codec.height}x{codec.width}x{codec.channels}), {self.budget}, from step {trainer.step_count}, in {self.run}"
+            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} images of "
+            f"{data.name} ({codec.height}x{codec.width}x{codec.channels}), {self.budget}, from step "
+            f"{trainer.step_count}, in {self.run}"
         )
         self.log(f"device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
+
+    def _spent(self, checkpoint: Checkpoint) -> bool:
+        return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
 
     def _progress(self, images: int, steps: int) -> float:
         return self.budget.progress(seconds=self.seconds, images=images, steps=steps)
@@ -303,8 +277,6 @@ class _Loop:
             self.bad_steps = 0
             return
         self.bad_steps += 1
-        from gendi.train.objective import batch_indices
-
         train = self.config.train
         indices = batch_indices(len(self.data.train), train.batch_size, train.seed, step).tolist()
         entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
@@ -315,9 +287,9 @@ class _Loop:
             good = list_checkpoints(self.run)
             where = f"The last good checkpoint is {good[-1][1]}." if good else "There is no checkpoint yet."
             raise DivergedError(
-                f"Training diverged: {self.bad_steps} steps in a row up to step {step} had no finite loss or gradient. {where} "
-                f"Their batches are listed in {self.run / 'bad_steps.jsonl'}. Try a smaller learning rate (--optim.lr "
-                f"{self.config.optim.lr / 3:.1g}) or --train.precision fp32."
+                f"Training diverged: {self.bad_steps} steps in a row up to step {step} had no finite loss or "
+                f"gradient. {where} Their batches are listed in {self.run / 'bad_steps.jsonl'}. "
+                f"Try a smaller learning rate (--optim.lr {self.config.optim.lr / 3:.1g}) or --train.precision fp32."
             )
 
     def _log_step(self, result: StepResult) -> None:
@@ -345,17 +317,14 @@ class _Loop:
         trainer = self.trainer
         clip = 1.0 if self.config.sample.clip else None
         denoiser = trainer.ema_denoiser()
-        poll = self._poll_second
-        mean, quartiles = self.heldout(denoiser, poll)
+        # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
+        mean, quartiles = self.heldout(denoiser)
         denoiser.clip = clip
-        images = preview(denoiser, self.data.codec, self.config.train.seed, trainer.device, poll)
+        images = preview(denoiser, self.data.codec, self.config.train.seed, trainer.device)
         self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
-
-    def _poll_second(self) -> None:
-        """A preview is short: a stop waits for it, so that an interrupted run writes what an uninterrupted one does."""
 
     def _save(self, patient: bool = False) -> None:
         """Save a checkpoint; a `patient` save that fails for want of disk is tried again later, three times in all."""
@@ -369,7 +338,7 @@ class _Loop:
             "window": self.window,
             "bad_steps": self.bad_steps,
             "choice": dataclasses.asdict(trainer.choice),
-            "versions": _versions(),
+            "versions": versions(),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
         }
@@ -396,7 +365,7 @@ class _Loop:
             "precision": trainer.choice.precision,
             "layout": trainer.choice.layout,
             "seed": self.config.train.seed,
-            **_versions(),
+            **versions(),
         }
         classes = self.data.class_names if self.config.network.classes == len(self.data.class_names) else ()
         save_bundle(
@@ -410,72 +379,3 @@ class _Loop:
 
     def _result(self, step: int, finished: bool, already: bool = False) -> TrainResult:
         return TrainResult(self.run, step, step * self.config.train.batch_size, self.seconds, finished, already)
-
-
-def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
-    """Return {dotted field: "field: old -> new"} for every leaf that differs between two nested tables."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        out: dict[str, str] = {}
-        for key in (*new, *(k for k in old if k not in new)):
-            out |= differing(new.get(key), old.get(key), f"{path}.{key}" if path else str(key))
-        return out
-    plain = [list(v) if isinstance(v, tuple) else v for v in (old, new)]
-    return {} if plain[0] == plain[1] else {path: f"{path} was {plain[0]!r}, is {plain[1]!r}"}
-
-
-def without_none(data: dict[str, Any]) -> dict[str, Any]:
-    """Return nested tables without their None values, as TOML holds them."""
-    return {k: without_none(v) if isinstance(v, dict) else v for k, v in data.items() if v is not None}
-
-
-def _versions() -> dict[str, str]:
-    return {"gendi": gendi.__version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _start_over(run: Path) -> None:
-    """Delete what an earlier run left in the folder: only names that gendi writes."""
-    import shutil
-
-    for name in ("checkpoints", "previews", "bundle", "pictures", "samples"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in (
-        "config.toml status.json metrics.jsonl timings.jsonl train.log bad_steps.jsonl samples.npz samples.png "
-        "evaluation.json timings.json report.html"
-    ).split():
-        (run / name).unlink(missing_ok=True)
-
-
-def dry_run(spec: str, config: RunConfig, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> dict[str, Any]:
-    """Open the data, build the network, do one step, and return what would be used: nothing is written.
-
-    Returns parameters, FLOPs of a forward pass per image, seconds per step, estimated memory and checkpoint bytes, the
-    choice of precision, and the resolved configuration.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    config.validate()
-    data = open_data(spec, size=size, max_bad=max_bad)
-    trainer = Trainer(config, data)
-    x, _ = trainer.batch(0)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.network(x[:1], torch.zeros(1, device=trainer.device), None)
-    trainer.step(0.5)
-    start = time.perf_counter()
-    result = trainer.step(0.5)
-    seconds = time.perf_counter() - start
-    parameters = sum(p.numel() for p in trainer.network.parameters())
-    stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
-    return {
-        "data": {"name": data.name, "train": len(data.train), "heldout": len(data.heldout), "shape": list(data.codec.shape)},
-        "parameters": parameters,
-        "flops_per_image": counter.get_total_flops(),
-        "batch_size": config.train.batch_size,
-        "seconds_per_step": seconds,
-        "images_per_second": config.train.batch_size / seconds,
-        "loss": result.loss,
-        "checkpoint_bytes": stored,
-        "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters,
-        "choice": dataclasses.asdict(trainer.choice),
-        "config": config.to_dict(),
-    }
-

@@ -4,15 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from gendi.config import OptimConfig
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]
+# the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Float[Tensor, " k m n"]:
     """Return the nearest semi-orthogonal matrices, roughly: (K, m, n) -> (K, m, n), by Newton-Schulz in bf16."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -28,8 +30,8 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(Optimizer):
     """Momentum, orthogonalised, for matrices and convolution kernels (flattened to out x rest).  [Jordan et al. 2024]
 
-    The update is scaled to the root mean square of an AdamW update, so both take the same learning rate.  [Liu et al. 2025,
-    section 2.2] Matrices of equal shape are orthogonalised in one batch.
+    The update is scaled to the root mean square of an AdamW update, so both take the same learning rate.  [Liu et al.
+    2025, section 2.2] Matrices of equal shape are orthogonalised in one batch.
     """
 
     def __init__(
@@ -63,13 +65,16 @@ class Muon(Optimizer):
 
 
 def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
-    """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so configured.
+    """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
+    configured.
 
     The stem, the head, the embeddings and every vector stay with AdamW.
     """
     named = list(network.named_parameters())
     inner = [
-        p for name, p in named if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in ("stem", "head", "time")
+        p
+        for name, p in named
+        if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in ("stem", "head", "time")
     ]
     chosen = set(map(id, inner))
     rest = [p for _, p in named if id(p) not in chosen]
@@ -80,7 +85,9 @@ def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
 
 
 def learning_rate_factor(progress: float, config: OptimConfig) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1] of the budget: warm-up, plateau, linear decay."""
+    """Return the share of the peak learning rate at `progress` in [0, 1] of the budget: warm-up, plateau, linear
+    decay.
+    """
     rise = progress / config.warmup if config.warmup > 0 else 1.0
     fall = (1 - progress) / config.decay if config.decay > 0 else 1.0
     return max(0.0, min(1.0, rise, fall))

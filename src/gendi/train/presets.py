@@ -48,7 +48,9 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("mnist", _MNIST, "8m", "28x28 grey digits: the best per CPU minute we found", ""),
-        Preset("gendi-report", _REPORT, "1h", "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters", ""),
+        Preset(
+            "gendi-report", _REPORT, "1h", "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters", ""
+        ),
     )
 }
 

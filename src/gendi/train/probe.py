@@ -33,8 +33,8 @@ def choose(
 ) -> Choice:
     """Return the fastest (precision, layout) among those that are not fixed; a step is forward and backward.
 
-    The candidates are timed in turn, twice each after a first unmeasured step, and the better time counts. A candidate that the device
-    refuses is left out.
+    The candidates are timed in turn, twice each after a first unmeasured step, and the better time counts. A candidate
+    that the device refuses is left out.
     """
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
     layouts = list(LAYOUTS) if layout == "auto" else [layout]

@@ -7,7 +7,7 @@ asks to finish the step, save and exit 130; the second one stops at once.
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from gendi.errors import InterruptedRunError, PreemptedError
 
@@ -63,7 +63,7 @@ class StopFlag:
         if self._interrupts > 1:
             raise KeyboardInterrupt
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopFlag":
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
                 if (number := getattr(signal, name, None)) is not None:

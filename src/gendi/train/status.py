@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Literal
 
 from gendi.disk import disk_error
 from gendi.files import atomic_write, encode_json, read_json
@@ -94,7 +94,7 @@ class MetricsLog:
             file.truncate(end)  # the next line must not be glued to half of this one
             raise disk_error(error, Path(file.name), len(line)) from error
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(

@@ -176,7 +176,9 @@ def _check_classes(config: RunConfig, data: Data) -> None:
     if not wanted:
         return
     if labels is None:
-        raise UsageError(f"network.classes = {wanted}, but {data.name} has no labels. Leave it 0, or sort the images in subfolders.")
+        raise UsageError(
+            f"network.classes = {wanted}, but {data.name} has no labels. Leave it 0, or sort the images in subfolders."
+        )
     worst = int(labels.max())
     if worst >= wanted or int(labels.min()) < 0:
         raise DataError(f"{data.name} has the label {worst}; network.classes = {wanted} admits 0 to {wanted - 1}.")

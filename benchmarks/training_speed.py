@@ -1,0 +1,106 @@
+"""Training speed of preset `mnist` against diffusers' UNet2DModel trained the plain way, and the share of the matmul peak.
+
+    python benchmarks/training_speed.py [--rounds 5]
+
+The two are timed in turn, A B A B ..., in one process on random data of MNIST's shape (diffusers gets 32x32, which its network
+needs), at the preset's batch size. A step is forward, backward and optimiser. The ratio is taken round by round. The peak is
+the best bf16 product of square matrices of 1024 to 4096 rows, measured between the rounds.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from record import write
+from torch.utils.flop_counter import FlopCounterMode
+
+from gendi.data import open_data
+from gendi.train.presets import get_preset
+from gendi.train.trainer import Trainer
+
+
+def peak(dtype: torch.dtype) -> float:
+    """Return the best GFLOP/s of a square matrix product."""
+    best = 0.0
+    for n in (1024, 2048, 4096):
+        a, b = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
+        a @ b
+        for _ in range(3):
+            start = time.perf_counter()
+            a @ b
+            best = max(best, 2 * n**3 / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--preset", default="mnist")
+    rounds = parser.parse_args().rounds
+    from diffusers import UNet2DModel
+
+    config = get_preset(parser.parse_args().preset).config
+    trainer = Trainer(config, open_data("mnist"))
+    batch = config.train.batch_size
+    other = UNet2DModel(
+        sample_size=32,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(32, 64, 128),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        layers_per_block=2,
+        norm_num_groups=8,
+    )
+    optimizer = torch.optim.AdamW(other.parameters(), lr=1e-3)
+
+    def ours() -> float:
+        start = time.perf_counter()
+        trainer.step(0.5)
+        return batch / (time.perf_counter() - start)
+
+    def theirs() -> float:
+        start = time.perf_counter()
+        x, t = torch.randn(batch, 1, 32, 32), torch.randint(0, 1000, (batch,))
+        (other(x, t).sample - torch.randn_like(x)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return batch / (time.perf_counter() - start)
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        trainer.network(torch.zeros(1, 1, 28, 28), torch.zeros(1), None)
+    flops = counter.get_total_flops()
+    for _ in range(2):
+        ours(), theirs()
+    mine, yours, peaks32, peaks16 = [], [], [], []
+    for _ in range(rounds):
+        mine.append(statistics.median(ours() for _ in range(6)))
+        yours.append(theirs())
+        peaks16.append(peak(torch.bfloat16))
+        peaks32.append(peak(torch.float32))
+    rate = statistics.median(mine) * 3 * flops / 1e9
+    write(
+        "training-speed",
+        {
+            "preset": config.preset,
+            "batch_size": batch,
+            "choice": trainer.choice.reason,
+            "parameters": sum(p.numel() for p in trainer.network.parameters()),
+            "forward_mflop_per_image": flops / 1e6,
+            "images_per_second": mine,
+            "diffusers_images_per_second": yours,
+            "diffusers_parameters": sum(p.numel() for p in other.parameters()),
+            "ratio": [a / b for a, b in zip(mine, yours, strict=True)],
+            "ratio_median": statistics.median(a / b for a, b in zip(mine, yours, strict=True)),
+            "gflops": rate,
+            "bf16_matmul_peak_gflops": peaks16,
+            "fp32_matmul_peak_gflops": peaks32,
+            "share_of_bf16_peak": rate / statistics.median(peaks16),
+        },
+    )
+    print(f"{statistics.median(mine):.0f} against {statistics.median(yours):.0f} images/s; {rate / statistics.median(peaks16):.0%} of peak")
+
+
+if __name__ == "__main__":
+    main()

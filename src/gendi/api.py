@@ -1,0 +1,153 @@
+"""gendi from Python: fit, load, sample and measure, each in one call.
+
+The names are not those of the commands because `gendi.train` and `gendi.evaluate` are the packages behind them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gendi.bundle import Bundle, load_bundle
+from gendi.config import RunConfig
+from gendi.data import open_data
+from gendi.errors import UsageError
+from gendi.evaluate import Evaluation, evaluate
+from gendi.samplers import sample as draw
+from gendi.train.budget import Budget
+from gendi.train.console import make_console
+from gendi.train.loop import Silent, train
+from gendi.train.presets import get_preset
+
+
+def fit(
+    data: str,
+    *,
+    out: str | Path,
+    preset: str = "mnist",
+    config: RunConfig | None = None,
+    seconds: float | None = None,
+    images: int | None = None,
+    steps: int | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Bundle:
+    """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
+
+    Args:
+        data: `mnist`, `fashion-mnist`, or a path: see `gendi.data.open_data`.
+        out: the run's folder.
+        preset: a preset's name; `config` overrides it altogether.
+        seconds, images, steps: the budget, at most one of them; 8 minutes by default.
+        quiet: say nothing.
+        options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
+
+    Raises:
+        GendiError: what its subclasses say.
+    """
+    if seconds is None and images is None and steps is None:
+        seconds = 480.0
+    budget = Budget(seconds=seconds, images=images, steps=steps)
+    config = config or get_preset(preset).config
+    if quiet:
+        train(data, config, Path(out), budget, console=Silent(), **options)
+    else:
+        with make_console() as console:
+            train(data, config, Path(out), budget, console=console, **options)
+    return load_bundle(out)
+
+
+def load(path: str | Path) -> Bundle:
+    """Return the bundle of a run's folder or of a bundle's folder, checked byte by byte. Raises `BundleError`."""
+    return load_bundle(path)
+
+
+def sample(
+    model: Bundle | str | Path,
+    n: int = 64,
+    *,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
+    labels: NDArray[np.int64] | int | None = None,
+    first_index: int = 0,
+    device: str = "cpu",
+    precision: str | None = None,
+    **options: Any,
+) -> NDArray[np.uint8]:
+    """Draw n samples as bytes (n, H, W, C); sample i of a seed is the same picture whatever n is.
+
+    Args:
+        model: a bundle, or the folder of a run or bundle.
+        n, steps, sampler, seed, first_index, options: see `gendi.samplers.sample`; the bundle's own are the defaults.
+        labels: class labels (n,) or one for all, for a conditional model; its classes in turn by default.
+        device: where to compute.
+        precision: "fp32" or "bf16"; what the training chose by default.
+    """
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    config = bundle.config
+    denoiser = bundle.denoiser(device, clip=1.0 if config.sample.clip else None)
+    if precision is not None:
+        denoiser.precision = precision
+    cond = label_tensor(bundle, labels, n, first_index)
+    x = draw(
+        denoiser,
+        bundle.codec.shape,
+        n,
+        steps=steps or config.sample.steps,
+        sampler=sampler or config.sample.sampler,
+        seed=seed,
+        first_index=first_index,
+        device=device,
+        labels=cond,
+        **options,
+    )
+    return np.asarray(bundle.codec.decode(x).numpy())
+
+
+def label_tensor(
+    bundle: Bundle, labels: NDArray[np.int64] | int | None, n: int, first_index: int = 0
+) -> torch.Tensor | None:
+    """Return the labels (n,) to sample with, None for an unconditional bundle. Raises `UsageError` if they do not
+    fit.
+    """
+    classes = bundle.config.network.classes
+    if not classes:
+        if labels is not None:
+            raise UsageError("this model was trained without classes: sample it without labels.")
+        return None
+    if labels is None:
+        return (torch.arange(n) + first_index) % classes
+    given = torch.as_tensor(labels, dtype=torch.int64)
+    given = given.expand(n) if given.ndim == 0 else given
+    if given.shape != (n,) or bool(((given < 0) | (given >= classes)).any()):
+        raise UsageError(f"labels must be {n} numbers from 0 to {classes - 1}; got {given.tolist()[:8]} ...")
+    return given
+
+
+def measure(
+    samples: NDArray[np.uint8] | Bundle | str | Path,
+    data: str | None = None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> Evaluation:
+    """Measure samples against data, every metric beside its floor.
+
+    Args:
+        samples: bytes (N, H, W, C), or a model to draw n samples from.
+        data: what to measure against; a model's own training data by default.
+        n, seed, options: see `gendi.evaluate.evaluate`.
+    """
+    size = None
+    if not isinstance(samples, np.ndarray):
+        bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
+        data = data or bundle.meta.get("data_spec")
+        size = (bundle.codec.height, bundle.codec.width)
+        samples = sample(bundle, n, seed=seed)
+    if data is None:
+        raise UsageError("say which data to measure against: data='mnist', or a path.")
+    return evaluate(samples, open_data(data, size=size), n=n, seed=seed, **options)

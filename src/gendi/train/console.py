@@ -1,0 +1,83 @@
+"""Consoles: how a training run talks to a person, on a terminal or in a log."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+PLAIN_EVERY = 10.0  # seconds
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _fields(done: float, fields: dict[str, Any]) -> str:
+    seconds = float(fields.get("seconds", 0.0))
+    left = _clock(seconds / done - seconds) if done > 0 and seconds > 0 else "?"
+    rate = fields.get("images", 0) / seconds if seconds else 0.0
+    return (
+        f"step {fields.get('step', 0):,}  loss {fields.get('loss', float('nan')):.4f}  {rate:.0f} images/s  {left} left"
+    )
+
+
+class PlainConsole:
+    """Lines to stderr: everything said, and the progress every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        print(line, file=sys.stderr, flush=True)
+
+    def progress(self, done: float, **fields: Any) -> None:
+        """Print where the run is, if ten seconds have passed since the last time."""
+        if time.monotonic() - self._last >= PLAIN_EVERY:
+            self._last = time.monotonic()
+            self.say(f"{done:6.1%}  {_fields(done, fields)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class TerminalConsole:
+    """A progress bar on stderr, lines above it. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        console = RichConsole(stderr=True, highlight=False)
+        columns = (BarColumn(bar_width=30), TaskProgressColumn(), TextColumn("{task.fields[text]}"))
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("train", total=1.0, text="")
+
+    def say(self, line: str) -> None:
+        """Print the line above the bar."""
+        self._bar.console.print(line, markup=False)
+
+    def progress(self, done: float, **fields: Any) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, text=_fields(done, fields))
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def make_console() -> PlainConsole | TerminalConsole:
+    """Return a bar where stderr is a terminal, lines elsewhere."""
+    return TerminalConsole() if sys.stderr.isatty() else PlainConsole()

@@ -1,0 +1,86 @@
+"""May this run go on? What may differ between two sittings, and what a fresh start deletes."""
+
+import dataclasses
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gendi
+from gendi.config import RunConfig, SampleConfig
+from gendi.errors import BundleError, DataError, UsageError
+from gendi.toml import read_toml
+from gendi.train.checkpoint import list_checkpoints
+
+HARMLESS = frozenset(
+    {"preset", "train.checkpoint_every", "train.preview_every", "train.keep", "train.log_every"}
+    | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
+)
+
+WRITTEN_FOLDERS = ("checkpoints", "previews", "bundle", "pictures", "samples")
+WRITTEN_FILES = (
+    "config.toml",
+    "status.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+    "train.log",
+    "bad_steps.jsonl",
+    "samples.npz",
+    "samples.png",
+    "evaluation.json",
+    "timings.json",
+    "report.html",
+)
+
+
+def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool) -> None:
+    """Compare config.toml with what is asked now; raise naming every field that would change the run."""
+    path = run / "config.toml"
+    if not path.exists():
+        if list_checkpoints(run):
+            raise BundleError(
+                f"{path} is missing, but there are checkpoints beside it. Restore it, or start over with --fresh."
+            )
+        return
+    if not list_checkpoints(run):
+        return  # nothing was trained yet
+    old = read_toml(path)
+    changed = differing(config.to_dict(), old.get("config", {}))
+    harmful = [line for name, line in changed.items() if name not in HARMLESS]
+    if harmful:
+        raise UsageError(
+            f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
+            "another folder (--out) to begin a second run, or --fresh to start this one over."
+        )
+    before = old.get("data", {}).get("fingerprint")
+    if before != fingerprint and not allow_data_change:
+        raise DataError(
+            f"The data changed since {run} was begun: their fingerprint was {before}, and is "
+            f"{fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
+        )
+
+
+def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
+    """Return {dotted field: "field: old -> new"} for every leaf that differs between two nested tables."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        out: dict[str, str] = {}
+        for key in (*new, *(k for k in old if k not in new)):
+            out |= differing(new.get(key), old.get(key), f"{path}.{key}" if path else str(key))
+        return out
+    plain = [list(v) if isinstance(v, tuple) else v for v in (old, new)]
+    return {} if plain[0] == plain[1] else {path: f"{path} was {plain[0]!r}, is {plain[1]!r}"}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a bit-for-bit repetition depends on."""
+    return {"gendi": gendi.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def start_over(run: Path) -> None:
+    """Delete what an earlier run left in the folder: only names that gendi writes."""
+    for name in WRITTEN_FOLDERS:
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in WRITTEN_FILES:
+        (run / name).unlink(missing_ok=True)
