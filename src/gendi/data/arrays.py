@@ -1,11 +1,12 @@
 """Images in .npy and .npz files. Nothing is ever unpickled; a .npy that does not fit in memory is mapped."""
 
 import hashlib
+import io
 import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
 def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
     info = archive.getinfo(f"{key}.npy")
     where = f"{path}: {key}"
-    with archive.open(info) as file:
+    with cast(io.BufferedIOBase, archive.open(info)) as file:
         dtype, shape, fortran = _npy_header(file, where)
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes > info.file_size:
@@ -125,7 +126,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> NDArray[Any]
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _npy_header(file: IO[bytes], where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+def _npy_header(file: io.BufferedIOBase, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     """Return dtype, shape and whether the order is Fortran's. Raises `DataError` on object and structured dtypes."""
     version = np.lib.format.read_magic(file)
     if version not in {(1, 0), (2, 0)}:

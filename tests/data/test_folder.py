@@ -1,0 +1,410 @@
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import Save
+from gendi.data import folder as folder_module
+from gendi.data import open_data, store
+from gendi.data.folder import load_folder
+from gendi.data.pixels import MAX_PIXELS, resize
+from gendi.errors import DataError
+
+
+def pixels(path: Path) -> np.ndarray:
+    image = np.asarray(Image.open(path))
+    return image if image.ndim == 3 else image[..., None]
+
+
+@pytest.mark.parametrize(("height", "width"), [(27, 31), (28, 28), (96, 64), (1, 1), (1, 50)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_odd_sizes_are_kept(folder: Path, save: Save, height: int, width: int, mode: str) -> None:
+    paths = [save(f"{i:02}.png", height, width, mode) for i in range(3)]
+    loaded = load_folder(folder)
+    np.testing.assert_array_equal(loaded.images, np.stack([pixels(path) for path in paths]))
+    assert loaded.notes == loaded.skipped == ()
+
+
+def test_order_is_by_name_whatever_the_disk_says(folder: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.png", "a/z.png", "a/c.png", "B.png", "a10.png", "a9.png"):
+        save(name)
+    before = load_folder(folder).images
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda *a, **k: ((root, dirs, files[::-1]) for root, dirs, files in walk(*a, **k)))
+    np.testing.assert_array_equal(load_folder(folder).images, before)
+    names = ["B.png", "a/c.png", "a/z.png", "a10.png", "a9.png", "b.png"]
+    np.testing.assert_array_equal(before, np.stack([pixels(folder / name) for name in names]))
+
+
+def test_subfolders_are_classes(folder: Path, save: Save) -> None:
+    for name in ("dog/x/1.png", "cat/2.png", "cat/1.png", "emu/1.png"):
+        save(name)
+    (folder / "nothing").mkdir()
+    (folder / ".git").mkdir()
+    (folder / ".hidden.png").write_text("")
+    loaded = load_folder(folder)
+    assert loaded.class_names == ("cat", "dog", "emu")
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [0, 0, 1, 2]
+
+
+def test_numbers_as_class_names_are_ordered_as_numbers(folder: Path, save: Save) -> None:
+    for name in ("10", "2", "1"):
+        save(f"{name}/a.png")
+    assert load_folder(folder).class_names == ("1", "2", "10")
+
+
+def test_images_beside_subfolders_have_no_classes(folder: Path, save: Save) -> None:
+    save("cat/1.png")
+    save("1.png")
+    loaded = load_folder(folder)
+    assert loaded.labels is None
+    assert "no classes" in loaded.notes[0]
+
+
+def test_grey_only_if_all_are_grey(folder: Path, save: Save) -> None:
+    save("1.png", mode="L")
+    grey = pixels(save("2.png", mode="L"))
+    Image.fromarray(np.repeat(grey, 3, axis=2)).save(folder / "2.png")
+    loaded = load_folder(folder)
+    assert loaded.images.shape == (2, 6, 5, 1)
+    np.testing.assert_array_equal(loaded.images[1], grey)
+    colour = pixels(save("3.png"))
+    loaded = load_folder(folder)
+    assert loaded.images.shape == (3, 6, 5, 3)
+    np.testing.assert_array_equal(loaded.images[1], np.repeat(grey, 3, axis=2))
+    np.testing.assert_array_equal(loaded.images[2], colour)
+
+
+# ------------------------------------------------------------------------------------------ conversion rules
+
+
+def only(folder: Path) -> np.ndarray:
+    return load_folder(folder).images[0]
+
+
+def test_alpha_is_composited_over_white(folder: Path) -> None:
+    rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 255, 51]]], np.uint8)
+    Image.fromarray(rgba).save(folder / "a.png")
+    expected = rgba[..., :3] * (rgba[..., 3:] / 255) + 255 * (1 - rgba[..., 3:] / 255)
+    np.testing.assert_allclose(only(folder), expected, atol=1)
+
+
+def test_grey_with_alpha_stays_grey(folder: Path) -> None:
+    Image.fromarray(np.array([[[10, 255], [10, 0], [100, 51]]], np.uint8), "LA").save(folder / "a.png")
+    assert only(folder).shape == (1, 3, 1)
+    np.testing.assert_allclose(only(folder)[0, :, 0], [10, 255, 100 * 0.2 + 255 * 0.8], atol=1)
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_palette(folder: Path, transparent: bool) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 0])
+    image.putpixel((1, 0), 1)
+    image.save(folder / "a.png", **({"transparency": 1} if transparent else {}))
+    assert only(folder)[0].tolist() == [[10, 20, 30], [255, 255, 255] if transparent else [200, 100, 0]]
+
+
+def test_cmyk(folder: Path) -> None:
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(folder / "a.jpg", quality=95)
+    np.testing.assert_allclose(only(folder), np.broadcast_to([255, 0, 0], (16, 16, 3)), atol=4)
+
+
+def test_bilevel_is_black_and_white(folder: Path) -> None:
+    Image.fromarray(np.array([[True, False]])).save(folder / "a.png")
+    assert only(folder).tolist() == [[[255], [0]]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_is_scaled_not_clipped(folder: Path, suffix: str) -> None:
+    levels = np.array([[0, 257, 300, 1000, 32_768, 65_535]], np.uint16)
+    Image.fromarray(levels).save(folder / f"a.{suffix}")
+    np.testing.assert_array_equal(only(folder)[..., 0], np.rint(levels / 257))
+
+
+def test_32_bit_and_floating_point_are_refused(folder: Path, save: Save) -> None:
+    for i in range(3):
+        save(f"{i}.png")
+    Image.fromarray(np.array([[0, 70_000]], np.int32)).save(folder / "int.tif")
+    Image.fromarray(np.array([[0, 0.5]], np.float32)).save(folder / "float.tif")
+    reasons = {skipped.path.name: skipped.reason for skipped in load_folder(folder, max_bad=2).skipped}
+    assert "0 to 70000" in reasons["int.tif"]
+    assert "floating-point" in reasons["float.tif"]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_exif_rotation_is_applied(folder: Path, turn: int, suffix: str) -> None:
+    upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    # What a camera stores so that the orientation tag turns it upright (EXIF 2.3, table of tag 274).
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[turn]
+    exif = Image.Exif()
+    exif[274] = turn
+    Image.fromarray(np.ascontiguousarray(stored)).save(folder / f"a.{suffix}", exif=exif)
+    np.testing.assert_array_equal(only(folder)[..., 0], upright)
+
+
+def test_of_an_animated_gif_the_first_frame_is_taken(folder: Path) -> None:
+    frames = [Image.new("L", (4, 3), level) for level in (0, 128, 255)]
+    frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:])
+    assert only(folder).shape == (3, 4, 1)
+    assert only(folder).max() == 0
+
+
+# ------------------------------------------------------------------------------------------ sizes
+
+
+def test_mixed_sizes_become_the_most_common_one(folder: Path, save: Save) -> None:
+    for i, (height, width) in enumerate([(6, 5), (6, 5), (12, 10), (3, 2), (9, 9)]):
+        save(f"{i}.png", height, width)
+    loaded = load_folder(folder)
+    assert loaded.images.shape == (5, 6, 5, 3)
+    np.testing.assert_array_equal(loaded.images[0], pixels(folder / "0.png"))
+    assert "3 of 5 images have another size" in loaded.notes[0]
+    assert "6 x 5" in loaded.notes[0]
+    assert loaded.notes[1].startswith("warning: 1 of them were enlarged")
+
+
+def test_of_equally_common_sizes_the_smallest_is_taken(folder: Path, save: Save) -> None:
+    for height in (30, 8, 20):
+        save(f"{height}.png", height, 10)
+    assert load_folder(folder).images.shape == (3, 8, 10, 3)
+
+
+def test_fitting_keeps_the_middle(folder: Path) -> None:
+    wide = np.zeros((8, 32), np.uint8)
+    wide[:, 8:24] = 200  # the centred square and what a cubic filter sees of its surroundings
+    Image.fromarray(wide).save(folder / "a.png")
+    images = load_folder(folder, size=(4, 4)).images
+    assert images.shape == (1, 4, 4, 1)
+    np.testing.assert_allclose(images, 200, atol=1)
+
+
+def test_shrinking_is_antialiased(folder: Path) -> None:
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(board).save(folder / "a.png")
+    # Far from the edges every output pixel averages a checkerboard: 127.5, where picking pixels would give 0 or 255.
+    np.testing.assert_allclose(load_folder(folder, size=(8, 8)).images[0, 2:-2, 2:-2], 127.5, atol=4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 10_000), (10_000, 1)])
+def test_1x1_and_10000x1_are_fitted_with_a_warning(folder: Path, save: Save, height: int, width: int) -> None:
+    save("a.png", height, width)
+    loaded = load_folder(folder, size=(7, 5))
+    assert loaded.images.shape == (1, 7, 5, 3)
+    assert any("enlarged" in note for note in loaded.notes)
+
+
+def test_arrays_are_resized_like_pictures(folder: Path, save: Save) -> None:
+    paths = [save(f"{i}.png", 12, 20) for i in range(2)]
+    expected = load_folder(folder, size=(6, 5)).images
+    np.testing.assert_array_equal(resize(np.stack([pixels(path) for path in paths]), 6, 5, "key"), expected)
+
+
+# ------------------------------------------------------------------------------------------ faults
+
+
+def break_file(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "zero bytes":
+        path.write_bytes(b"")
+    elif how == "text":
+        path.write_text("I am no picture")
+    elif how == "broken link":
+        path.unlink()
+        path.symlink_to("nowhere.png")
+    else:
+        path.write_bytes(data[: int(len(data) * float(how))])
+
+
+@pytest.mark.parametrize("how", ["zero bytes", "text", "broken link", "0.7", "0.3", "0.02"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "tif", "bmp"])
+def test_bad_file_is_listed_and_skipped(folder: Path, save: Save, how: str, suffix: str) -> None:
+    good = [save(f"{i}.{suffix}", 40, 40) for i in (0, 1, 3)]
+    bad = save(f"2.{suffix}", 40, 40)
+    break_file(bad, how)
+    loaded = load_folder(folder)
+    assert [skipped.path for skipped in loaded.skipped] == [bad]
+    assert loaded.skipped[0].reason
+    again = load_folder(folder)
+    assert again.skipped == loaded.skipped, "the same skips on resume"
+    bad.unlink()
+    np.testing.assert_array_equal(load_folder(folder).images, loaded.images)
+    assert len(good) == len(loaded.images)
+
+
+def test_a_bad_file_takes_its_label_along(folder: Path, save: Save) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png", "c/1.png"):
+        save(name)
+    break_file(folder / "a/1.png", "0.7")
+    loaded = load_folder(folder)
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(loaded.images[1], pixels(folder / "b/1.png"))
+
+
+def test_more_bad_files_than_max_bad_end_it(folder: Path, save: Save) -> None:
+    for i in range(14):
+        path = save(f"{i:02}.png", 20, 20)
+        if i >= 2:
+            break_file(path, "zero bytes" if i % 2 else "0.7")
+    with pytest.raises(DataError, match="at most 1 are skipped") as caught:
+        load_folder(folder)
+    assert caught.value.exit_code == 3
+    text = str(caught.value)
+    assert str(folder / "03.png") in text
+    assert len(load_folder(folder, max_bad=12).skipped) == 12
+    with pytest.raises(DataError, match=r"12 of the 14 images .* at most 11 are skipped"):
+        load_folder(folder, max_bad=11)
+
+
+def test_a_folder_of_bad_files_alone_ends_whatever_max_bad_says(folder: Path, save: Save) -> None:
+    break_file(save("a.png"), "text")
+    with pytest.raises(DataError, match="1 of the 1 images"):
+        load_folder(folder, max_bad=100)
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("limit", ["Pillow's", "none"])
+def test_decompression_bomb_is_refused_by_its_header(
+    folder: Path, save: Save, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limit == "none":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr(folder_module, "decode", no_bomb(folder_module.decode))
+    save("a.png")
+    (folder / "bomb.png").write_bytes(png_header(60_000, 60_000))
+    (folder / "other.png").write_bytes(png_header(MAX_PIXELS + 1, 1))
+    loaded = load_folder(folder, max_bad=2)
+    assert [skipped.path.name for skipped in loaded.skipped] == ["bomb.png", "other.png"]
+    assert all("too large to decode safely" in skipped.reason for skipped in loaded.skipped)
+
+
+def no_bomb(decode: object) -> object:
+    def checked(path: Path, *args: int, **options: bool) -> np.ndarray:
+        assert path.name == "a.png", "only the header of a bomb may be read"
+        return decode(path, *args, **options)  # type: ignore[operator,no-any-return]
+
+    return checked
+
+
+def test_empty_folder_says_what_was_searched(folder: Path) -> None:
+    (folder / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"holds no image \(searched .*\.png.*1 other file") as caught:
+        open_data(str(folder))
+    assert caught.value.exit_code == 3
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data set, file or folder .*nowhere"):
+        open_data(str(tmp_path / "nowhere"))
+
+
+def test_a_file_for_a_folder(save: Save) -> None:
+    with pytest.raises(DataError, match=r"is a file, and no \.npy or \.npz.*give the folder"):
+        open_data(str(save("a.png")))
+
+
+def test_broken_link_for_a_folder(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("gone")
+    with pytest.raises(DataError, match="broken link: it points to gone"):
+        open_data(str(link))
+
+
+def test_unreadable_subfolder_is_named(folder: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("open/a.png")
+    save("closed/a.png")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(DataError, match=r"closed could not be read \(Permission denied\)"):
+        load_folder(folder)
+
+
+def test_unreadable_file_is_listed(folder: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("a.png")
+    save("b.png")
+    opened = Image.open
+
+    def refused(path: Path, **options: object) -> Image.Image:
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", refused)
+    assert load_folder(folder).skipped[0].reason == "no permission to read it"
+
+
+def test_a_link_back_up_ends(folder: Path, save: Save) -> None:
+    save("a/1.png")
+    (folder / "a" / "loop").symlink_to(folder)
+    assert len(load_folder(folder).images) == 1
+
+
+def test_a_name_that_is_no_text_becomes_one(folder: Path, save: Save) -> None:
+    save("plain/1.png")
+    (folder / "plain").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))
+    assert load_folder(folder).class_names == ("caf\N{REPLACEMENT CHARACTER}",)
+
+
+def test_one_image_and_classes_with_one_image_work(folder: Path, save: Save) -> None:
+    save("cat/1.png")
+    data = open_data(str(folder))
+    assert (len(data.train), len(data.heldout)) == (1, 1)
+    assert any("only one image" in note for note in data.notes)
+    for i in range(2, 8):
+        save(f"cat/{i}.png")
+    save("emu/1.png")
+    data = open_data(str(folder))
+    assert data.train.labels is not None
+    assert set(data.train.labels) == {0, 1}, "the only emu stays in training"
+
+
+def test_images_beyond_memory_are_decoded_into_a_file_once(
+    folder: Path, save: Save, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(30):
+        save(f"{i % 3}/{i}.png")
+    break_file(folder / "1/4.png", "0.8")
+    in_memory = open_data(str(folder))
+    for module in (store, folder_module):
+        monkeypatch.setattr(module, "fits_in_memory", lambda nbytes: False)
+    mapped = open_data(str(folder))
+    monkeypatch.setattr(folder_module, "decode", lambda *args, **options: pytest.fail("decoded twice"))
+    again = open_data(str(folder))
+    for data in (mapped, again):
+        assert data.fingerprint == in_memory.fingerprint
+        assert data.skipped == in_memory.skipped
+        assert data.class_names == ("0", "1", "2")
+    assert sorted(path.suffix for path in (cache / "decoded").iterdir()) == [".json", ".npy"]
+    save("0/0.png")
+    with pytest.raises(pytest.fail.Exception, match="decoded twice"):
+        open_data(str(folder))
