@@ -24,7 +24,7 @@ from gendi.denoiser import NetworkDenoiser
 from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.networks import build_network
-from gendi.safe_tensors import TensorSpec, check_tensors, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.schedule import make_schedule
 
 FORMAT = 1
@@ -52,14 +52,7 @@ class Bundle:
 
         Raises `BundleError` naming the tensor if the weights do not fit the configuration.
         """
-        expected = _expected(self.config, self.codec)
-        found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self.state.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                raise BundleError(
-                    f"The weights do not fit the network: tensor {name!r} is {found.get(name, 'missing')}, and the "
-                    f"configured network has {expected.get(name, 'none of that name')}."
-                )
+        compare_specs("The weights in memory", specs(self.state), _expected(self.config, self.codec))
         with torch.random.fork_rng(
             devices=[]
         ):  # what the layers draw is overwritten, and is no business of the caller's
@@ -77,6 +70,7 @@ class Bundle:
             sigma_data=self.sigma_data,
             time_input=self.config.network.time_input,
             clip=clip,
+            precision="bf16" if self.meta.get("precision") == "bf16" else "fp32",
         ).eval()
 
 
@@ -132,7 +126,7 @@ def load_bundle(path: str | Path) -> Bundle:
     Raises:
         UsageError: there is no such folder, or it is no run and no bundle.
         BundleError: a file (named) is missing, damaged or edited; the format is newer (the version is named); a field
-            or tensor (named) is missing, unknown, or of the wrong type, range, shape or dtype; the weights are a pickle.
+            or tensor (named) is missing, unknown, or of the wrong type, range, shape or dtype; weights are a pickle.
     """
     folder = bundle_folder(Path(path))
     verify_manifest(folder)
@@ -153,7 +147,6 @@ def load_bundle(path: str | Path) -> Bundle:
         expected = _expected(bundle.config, bundle.codec)
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
-    check_tensors(weights, expected)
     bundle.state.update(read_tensors(weights, expected))
     return bundle
 

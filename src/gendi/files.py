@@ -20,38 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gendi.disk import check_writable, disk_error, free_bytes, reason, require_space
+from gendi.disk import disk_error, reason, require_space
 from gendi.errors import BundleError
-from gendi.lock import RunLock
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"  # never read; removed at the next start of the run
 REPLACED = ".old-"  # what a replacement moves away; valid, and in force while its place is empty
 MAX_JSON = 16 * 2**20
-
-__all__ = [
-    "Digest",
-    "FolderWriter",
-    "RunLock",
-    "atomic_write",
-    "check_writable",
-    "clean_folder",
-    "current_folder",
-    "discard_folder",
-    "encode_json",
-    "free_bytes",
-    "looks_whole",
-    "parse_json",
-    "read_json",
-    "replace_folder",
-    "require_space",
-    "restore_replaced",
-    "sha256_file",
-    "sync_folder",
-    "verify_manifest",
-    "write_file",
-    "write_manifest",
-]
 
 
 @dataclass(frozen=True)
@@ -125,9 +100,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_json(data: Any) -> str:
-    """Return `data` as JSON in the one form gendi writes (sorted keys, indented). Raises `ValueError` for NaN."""
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+def encode_json(data: Any, allow_nan: bool = False) -> str:
+    """Return `data` as JSON in the one form gendi writes: sorted keys, indented.
+
+    NaN and infinity are no JSON: they raise `ValueError` unless allowed, for a file that only Python reads back.
+    """
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
@@ -181,14 +159,18 @@ def verify_manifest(folder: Path) -> None:
     try:
         recorded, present = _read_manifest(folder), _files(folder)
         for name in sorted(recorded.keys() - present.keys()):
-            raise BundleError(f"{folder / name} is missing: the folder was copied or written only in part.")
+            raise BundleError(
+                f"{folder / name} is missing, though {MANIFEST} lists it: the folder was copied only in part."
+            )
         for name in sorted(present.keys() - recorded.keys()):
             raise BundleError(f"{folder / name} does not belong there: {MANIFEST} does not list it. Remove it.")
         for name, digest in recorded.items():
             if not present[name].is_file():
                 raise BundleError(f"{folder / name} is no plain file: the folder was not written by gendi.")
             if (size := present[name].stat().st_size) != digest.size:
-                raise BundleError(f"{folder / name} has {size} bytes where {digest.size} were written: it is damaged.")
+                raise BundleError(
+                    f"{folder / name} has {size} bytes where {MANIFEST} says {digest.size}: it is damaged."
+                )
         for name, digest in recorded.items():
             if sha256_file(present[name]) != digest.sha256:
                 raise BundleError(

@@ -9,7 +9,6 @@ import socket
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from gendi.disk import disk_error
 from gendi.errors import UsageError
@@ -49,7 +48,7 @@ class RunLock:
         self.path = folder / ".lock"
         self._descriptor: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunLock":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)

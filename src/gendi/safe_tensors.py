@@ -64,9 +64,10 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(t.numel() * t.element_size() + 200 + len(name) for name, t in tensors.items()) + 8
 
 
-def specs(module: nn.Module) -> dict[str, TensorSpec]:
-    """Return what a file of `module`'s state must hold; the module may be on the meta device."""
-    return {name: (tuple(t.shape), t.dtype) for name, t in module.state_dict().items()}
+def specs(tensors: nn.Module | Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+    """Return the shapes and dtypes of named tensors, or of a module's state (which may be on the meta device)."""
+    state = tensors.state_dict() if isinstance(tensors, nn.Module) else tensors
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
 
 
 def read_header(path: Path) -> dict[str, TensorSpec]:
@@ -137,22 +138,20 @@ def check_tensors(path: Path, expected: Mapping[str, TensorSpec]) -> None:
     Raises `BundleError` naming the first tensor that is missing, unexpected, or of another shape or dtype, besides what
     `read_header` raises.
     """
-    found = read_header(path)
+    compare_specs(str(path), read_header(path), expected)
+
+
+def compare_specs(where: str, found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> None:
+    """Raise `BundleError` naming the first tensor of `where` that is missing, unexpected, or of other shape or type."""
     for name, (shape, dtype) in expected.items():
         if name not in found:
-            raise BundleError(
-                f"{path} lacks tensor {name!r}, which the configured network has: it is of another network."
-            )
+            raise BundleError(f"{where}: tensor {name!r} is missing; the network here has it.")
         if found[name][0] != shape:
-            raise BundleError(
-                f"{path}: tensor {name!r} has shape {found[name][0]}; the configured network has {shape}."
-            )
+            raise BundleError(f"{where}: tensor {name!r} has shape {found[name][0]}; the network here has {shape}.")
         if found[name][1] != dtype:
-            raise BundleError(f"{path}: tensor {name!r} is {found[name][1]}; the configured network has {dtype}.")
+            raise BundleError(f"{where}: tensor {name!r} is {found[name][1]}; the network here has {dtype}.")
     if extra := sorted(found.keys() - expected.keys()):
-        raise BundleError(
-            f"{path} has tensor {extra[0]!r}, which the configured network lacks: it is of another network."
-        )
+        raise BundleError(f"{where}: tensor {extra[0]!r} is unexpected; the network here lacks it.")
 
 
 def read_tensors(path: Path, expected: Mapping[str, TensorSpec] | None = None) -> dict[str, Tensor]:
