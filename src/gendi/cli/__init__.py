@@ -1,0 +1,96 @@
+"""The command line: `gendi COMMAND ...`.
+
+One small file per command. This module knows their names and nothing else, so that `gendi --help` needs no more than
+Python itself; a command's file is imported when it is called, and it imports torch once its flags are parsed.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gendi.errors import UsageError
+
+COMMANDS = {
+    "train": "learn from a data set within a budget; run again, it goes on",
+    "sample": "draw samples from a run: a grid, a folder of PNG or an .npz",
+    "evaluate": "measure samples, each figure beside what real images score",
+    "report": "write report.html: pictures, curves and the table of metrics",
+    "info": "show what a run is: network, training, data, metrics",
+    "data check": "look at a data set before spending hours on it",
+    "presets": "list the configurations to start from",
+    "samplers": "list the samplers, and when to use which",
+    "doctor": "show versions, devices, precision, memory and disk",
+    "demo": "the whole way on MNIST: train, sample, evaluate, report",
+}
+
+HELP = """\
+gendi: train, sample and measure denoising diffusion models
+
+examples:
+  gendi demo                                   digits in minutes, and a report
+  gendi train mnist --max-time 8m              train within a budget
+  gendi train photos/ --size 32 --out runs/me  any folder of images
+  gendi sample runs/mnist --n 64 --seed 1      a grid of samples
+  gendi evaluate runs/mnist                    how good they are
+
+usage: gendi COMMAND [...]
+"""
+
+FOOT = """
+  gendi COMMAND --help   the flags of a command, with examples
+  --version              the version
+  --debug                the traceback of an error (or GENDI_DEBUG=1)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's) and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get("GENDI_DEBUG", "") not in ("", "0")
+    if "--debug" in words:
+        words.remove("--debug")
+        debug = True
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # tyro, after it printed a help
+        return stop.code if isinstance(stop.code, int) else 0
+    except BaseException as error:
+        from gendi.cli.failure import explain
+
+        return explain(error, debug)
+
+
+def help_text() -> str:
+    """Return what `gendi --help` prints."""
+    commands = "\n".join(f"  {name:<12} {about}" for name, about in COMMANDS.items())
+    return f"{HELP}\ncommands:\n{commands}\n{FOOT}"
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        if len(words) > 1 and words[0] == "help":
+            return _dispatch([*words[1:], "--help"])
+        print(help_text(), end="")
+        return 0
+    if words[0] in ("--version", "-V"):
+        from gendi import __version__
+
+        print(f"gendi {__version__}")
+        return 0
+    length = 2 if words[0] == "data" else 1
+    name = " ".join(words[:length])
+    if words == ["data", "--help"] or words == ["data", "-h"]:
+        name = "data check"
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        kind = "flag" if name.startswith("-") else "command"
+        hint = f" Perhaps you meant {near[0]!r}." if near else ""
+        raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")
+    args = ["--help"] if len(words) > 1 and words[:2] in (["data", "--help"], ["data", "-h"]) else words[length:]
+    module = importlib.import_module(f"gendi.cli.{name.replace(' ', '_')}")
+    code: int = module.main(args)
+    return code

@@ -1,0 +1,66 @@
+"""Results go to stdout, progress to stderr; `--json` prints one object."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def say(message: str) -> None:
+    """Print a line of progress to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def show(text: str = "") -> None:
+    """Print a line of the result to stdout."""
+    print(text, flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object to stdout; NaN and infinity, which JSON has not, become null, and paths become strings."""
+    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), indent: str = "  ") -> str:
+    """Return rows of cells as aligned text; columns of numbers, gaps ("-") among them, are aligned to the right."""
+    body = [list(row) for row in rows]
+    lines = [list(head)] * bool(head) + [[cell(value) for value in row] for row in body]
+    columns = range(max((len(line) for line in lines), default=0))
+    right = {i for i in columns if body and all(i < len(row) and _is_number(row[i]) for row in body)}
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in columns]
+    return "\n".join(
+        (
+            indent + "  ".join(c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(line))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def cell(value: object) -> str:
+    """Return one value as a person reads it: thousands grouped, four digits of a float, "-" for nothing."""
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return value in (None, "", "-") or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,60 @@
+"""`gendi data check`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from gendi.cli.console import show, show_json, table
+from gendi.cli.parse import Count, Size, named, parse
+
+EXAMPLES = """\
+  gendi data check mnist
+  gendi data check photos/ --size 64
+  gendi data check images.npz --json"""
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Read a data set as training would, and report on every image."""
+
+    data: Annotated[tyro.conf.Positional[str], named("DATA")]
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
+    size: Size = None
+    """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
+    max_bad: Count = None
+    """Unreadable files that may be skipped (default: 1% of them)."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(DataCheck, args, "gendi data check", EXAMPLES)
+    from gendi.data import check_data
+
+    report = check_data(command.data, size=command.size, max_bad=command.max_bad)
+    if command.json:
+        show_json(report.to_dict())
+        return 0
+    show(report.name)
+    rows: list[tuple[str, object]] = [
+        ("training images", report.train),
+        ("held-out images", report.heldout),
+        ("size", f"{report.height} x {report.width}, {report.channels} channel(s)"),
+        ("bytes", f"{report.low} to {report.high}, mean {report.mean:.1f}"),
+        ("duplicates", report.duplicates),
+        ("held out and in training", report.heldout_in_train),
+        ("fingerprint", report.fingerprint[:16]),
+    ]
+    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in rows]))
+    if report.classes:
+        show("\nclasses")
+        show(table(report.classes.items()))
+    if report.skipped:
+        show(f"\nskipped {len(report.skipped)} file(s)")
+        show(table(report.skipped))
+    for note in report.notes:
+        show(f"note: {note}")
+    return 0

@@ -1,0 +1,113 @@
+"""From a bundle and settings to samples: what `gendi sample`, `gendi evaluate` and `gendi demo` share."""
+
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from jaxtyping import UInt8
+
+import gendi.api
+from gendi.bundle import Bundle, bundle_folder
+from gendi.errors import ResourceError, UsageError, unknown_name
+from gendi.files import MANIFEST, read_json
+from gendi.samplers import get_sampler
+from gendi.samples_io import SampleSettings
+
+BATCH = 250
+
+
+def pick_device() -> str:
+    """Return the device that work goes to: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def weights_sha256(run: str) -> str | None:
+    """Return the SHA-256 of a bundle's weights, as its manifest has it."""
+    manifest = read_json(bundle_folder(Path(run)) / MANIFEST)
+    entry = manifest["files"].get("model.safetensors")
+    return str(entry["sha256"]) if entry else None
+
+
+def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
+    """Raise what is wrong with `settings` for this model before the work starts.
+
+    Raises:
+        UsageError: an unknown sampler or class, more steps than the chain has, eta for a sampler without it.
+        ResourceError: so many samples do not fit in the memory; says how many do.
+    """
+    info = get_sampler(settings.sampler)
+    if settings.eta is not None and "eta" not in inspect.signature(info.run).parameters:
+        raise UsageError(f"--eta is an option of ddim; {settings.sampler} has none.")
+    chain = bundle.config.process.steps
+    if chain is not None and settings.steps > chain:
+        raise UsageError(
+            f"--steps {settings.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
+        )
+    if settings.label is not None:
+        label_index(bundle, settings.label)
+    each = 9 * math.prod(bundle.codec.shape)  # float32 twice while batches are joined, and the bytes
+    available = psutil.virtual_memory().available
+    if each * settings.n > available:
+        raise ResourceError(
+            f"{settings.n:,} samples need about {each * settings.n / 1e9:,.1f} GB of memory and {available / 1e9:.1f} "
+            f"GB are free. Draw at most {available // each:,} at a time (--n), with another --seed each time."
+        )
+
+
+def default_steps(sampler: str, bundle: Bundle) -> int:
+    """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
+    own, info = bundle.config.sample, get_sampler(sampler)
+    if sampler == own.sampler:
+        return own.steps
+    return min(bundle.config.process.steps or 1000, 20 if info.order > 1 else 50 if info.deterministic else 1000)
+
+
+def label_index(bundle: Bundle, label: str) -> int:
+    """Return the number of a class given by name or number. Raises `UsageError` listing the classes."""
+    classes, names = bundle.config.network.classes, bundle.class_names
+    if not classes:
+        raise UsageError(f"--class {label}: this model was trained without classes, so it cannot be asked for one.")
+    if label in names:
+        return names.index(label)
+    if label.isdecimal() and int(label) < classes:
+        return int(label)
+    if names:
+        raise unknown_name("class", label, names)
+    raise UsageError(f"--class {label} is out of range: this model knows the classes 0 to {classes - 1}.")
+
+
+def draw(
+    bundle: Bundle,
+    settings: SampleSettings,
+    *,
+    batch_size: int | None = None,
+    poll: Callable[[], None] | None = None,
+) -> UInt8[np.ndarray, "n height width channels"]:
+    """Return the samples that `settings` describe.
+
+    With classes and none asked for, sample i is of class i modulo their number. `poll` is called before every step and
+    stops by raising. Raises what `check_settings` raises.
+    """
+    check_settings(bundle, settings)
+    options: dict[str, Any] = {} if settings.eta is None else {"eta": settings.eta}
+    images: np.ndarray = gendi.api.sample(
+        bundle,
+        settings.n,
+        steps=settings.steps,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        labels=None if settings.label is None else label_index(bundle, settings.label),
+        first_index=settings.first,
+        device=pick_device(),
+        batch_size=batch_size or BATCH,
+        poll=poll,
+        **options,
+    )
+    return images

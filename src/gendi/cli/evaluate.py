@@ -1,0 +1,251 @@
+"""`gendi evaluate`."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from gendi.cli.console import say, show, show_json, table
+from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
+from gendi.cli.runs import update_timings
+from gendi.cli.values import format_duration
+from gendi.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gendi.data import Data
+    from gendi.evaluate import Evaluation
+
+EXAMPLES = """\
+  gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
+  gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
+  gendi evaluate runs/mnist --sampler ddim --steps 50 --json
+  gendi evaluate --samples theirs.npz --data mnist       samples from anywhere"""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure samples. Every figure stands beside its floor: what as many real held-out images score."""
+
+    run: Annotated[tyro.conf.Positional[Folder], shows("none; then --samples")] = None
+    """Folder of a run or of a bundle, to draw the samples from."""
+    samples: Annotated[Folder, shows("drawn from the run")] = None
+    """Measure these instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote."""
+    data: Annotated[Text, shows("what the run was trained on")] = None
+    """What the samples should look like: mnist, or a path."""
+    n: Annotated[Samples, shows("1000")] = None
+    """How many samples; metrics of different n are on different scales."""
+    extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else pixels")] = ()
+    """Feature networks to measure with: digits, inception, pixels."""
+    steps: Annotated[Calls, shows("the model's own, often 20")] = None
+    """Network calls per sample."""
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m")] = None
+    """How to step from noise to data; `gendi samplers` lists them."""
+    seed: Annotated[Seed, shows("0")] = None
+    """Seed of the samples, and of the subset of real images they are compared with."""
+    batch_size: Annotated[Count, shows("250")] = None
+    """Samples per network call."""
+    out: Annotated[Folder, shows("evaluation.json in the run's folder")] = None
+    """Where to write the figures, as JSON."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Evaluate, args, "gendi evaluate", EXAMPLES)
+    _check(command)
+    evaluation, out = _measure_file(command) if command.samples is not None else evaluate_run(command)
+    if command.json:
+        show_json(evaluation.to_dict())
+    else:
+        show(metrics_table(evaluation))
+        for note in evaluation.notes:
+            say(f"note: {note}")
+    if out is not None:
+        say(f"written to {out}")
+    return 0
+
+
+def metrics_table(evaluation: "Evaluation") -> str:
+    """Return the metrics with their floors, and the GENDI report's figures where it has them."""
+    rows = evaluation.table()
+    known = any(row.report is not None for row in rows)
+    head = ("metric", "value", "floor", "better") + (("GENDI report",) if known else ())
+    cells = [(row.name, row.value, row.floor, row.better) + ((row.report,) if known else ()) for row in rows]
+    return (
+        f"{evaluation.n:,} samples against {evaluation.reference_n:,} training images of {evaluation.data}; the floor "
+        f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(cells, head)}"
+    )
+
+
+def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
+    """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
+    "write it all down."""
+    from gendi.bundle import load_bundle
+    from gendi.cli.drawing import check_settings, default_steps, draw, weights_sha256
+    from gendi.files import atomic_write, encode_json
+    from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
+    from gendi.train.signals import StopFlag
+
+    assert command.run is not None
+    run = Path(command.run)
+    bundle, own = load_bundle(run), (run / "bundle").is_dir()
+    sampler = command.sampler or bundle.config.sample.sampler
+    settings = SampleSettings(
+        run=command.run,
+        sampler=sampler,
+        steps=command.steps or default_steps(sampler, bundle),
+        seed=command.seed or 0,
+        n=command.n or 1000,
+        clip=bundle.config.sample.clip,
+        weights=weights_sha256(command.run),
+    )
+    check_settings(bundle, settings)
+    data = _open(command.data or bundle.meta.get("data_spec"), (bundle.codec.height, bundle.codec.width))
+    notes: tuple[str, ...] = ()
+    if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
+        notes = (
+            f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
+        )
+    archive, images = run / "samples.npz", None
+    if own and archive.is_file():
+        try:
+            if dataclasses.replace(read_settings(archive), run=command.run) == settings:
+                images = read_samples(archive)
+        except DataError as error:
+            say(f"note: {error} Drawing them anew.")
+    with StopFlag() as stop:
+
+        def poll() -> None:
+            stop.raise_if_requested("Nothing was written.")
+
+        if images is None:
+            say(f"drawing {settings.n:,} samples: {sampler}, {settings.steps} calls, seed {settings.seed}")
+            start = time.perf_counter()
+            images = draw(bundle, settings, batch_size=command.batch_size, poll=poll)
+            seconds = time.perf_counter() - start
+            say(f"drawn in {format_duration(seconds)}")
+            if own:
+                write_samples(archive, images, settings)
+                update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
+        else:
+            say(f"measuring the {len(images):,} samples in {archive}")
+        evaluation = _measure(command, images, data, {**dataclasses.asdict(settings), "run": str(run)}, True, poll)
+    evaluation = dataclasses.replace(evaluation, notes=evaluation.notes + notes)
+    out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
+    if out is not None:
+        if command.out is None:
+            evaluation = join(_previous(out), evaluation)
+        atomic_write(out, encode_json(evaluation.to_dict()))
+    if own:
+        update_timings(run, evaluate_seconds=sum(evaluation.seconds.values()))
+    return evaluation, out
+
+
+def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
+    """Return `new` with what `old` measured of the same samples by other extractors, so that one run after "
+    "another adds up."""
+    if old is None or any(
+        getattr(old, name) != getattr(new, name)
+        for name in ("n", "seed", "fingerprint", "reference_n", "floor_n", "source", "ema")
+    ):
+        return new
+    names = {record.name for record in new.extractors}
+    measured = {metric.name for metric in new.metrics}
+    kept = tuple(record for record in old.extractors if record.name not in names)
+    others = {record.name for record in kept}
+    metrics = tuple(m for m in old.metrics if m.extractor in others and m.name not in measured)
+    seconds = {name: value for name, value in old.seconds.items() if name in others}
+    return dataclasses.replace(
+        new,
+        extractors=kept + new.extractors,
+        metrics=metrics + new.metrics,
+        seconds={**seconds, **new.seconds},
+        notes=tuple(dict.fromkeys(old.notes + new.notes)),
+    )
+
+
+def _check(command: Evaluate) -> None:
+    if command.n == 1:
+        raise UsageError(
+            f"--n 1 is out of range: a set of images needs at least 2 to be measured, at most {MOST_SAMPLES}."
+        )
+    if (command.run is None) == (command.samples is None):
+        both = "not both" if command.run is not None else "neither was given"
+        raise UsageError(f"Give a run (gendi evaluate RUN) or samples (--samples FILE --data mnist): {both}.")
+    if command.samples is not None:
+        if command.data is None:
+            raise UsageError(
+                "--samples needs --data: say what the samples should look like, for instance --data mnist."
+            )
+        if given := [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]:
+            raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
+
+
+def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
+    from gendi.files import atomic_write, encode_json
+    from gendi.samples_io import read_samples
+    from gendi.train.signals import StopFlag
+
+    assert command.samples is not None
+    path = Path(command.samples)
+    images = read_samples(path)
+    data = _open(command.data, images.shape[1:3])
+    with StopFlag() as stop:
+        evaluation = _measure(
+            command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
+        )
+    if command.out is None:
+        return evaluation, None
+    out = Path(command.out)
+    atomic_write(out, encode_json(evaluation.to_dict()))
+    return evaluation, out
+
+
+def _measure(
+    command: Evaluate, images: "np.ndarray", data: "Data", source: dict[str, Any], ema: bool | None, poll: Any
+) -> "Evaluation":
+    from gendi.cli.drawing import pick_device
+    from gendi.evaluate import evaluate
+
+    say(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
+    start = time.perf_counter()
+    evaluation = evaluate(
+        images,
+        data,
+        extractor=command.extractor or "auto",
+        n=command.n or (1000 if command.samples is None else min(1000, len(images))),
+        seed=command.seed or 0,
+        device=pick_device(),
+        ema=ema,
+        source=json.loads(json.dumps(source)),
+        stop=poll,
+    )
+    say(f"measured in {format_duration(time.perf_counter() - start)}")
+    return evaluation
+
+
+def _open(spec: str | None, size: tuple[int, int]) -> "Data":
+    from gendi.data import open_data
+
+    if spec is None:
+        raise UsageError("The model does not say what it was trained on: give --data.")
+    return open_data(spec, size=size)
+
+
+def _previous(path: Path) -> "Evaluation | None":
+    from gendi.errors import BundleError
+    from gendi.evaluate import Evaluation
+    from gendi.files import read_json
+
+    try:
+        return Evaluation.from_dict(read_json(path)) if path.is_file() else None
+    except (DataError, BundleError):
+        return None

@@ -1,0 +1,59 @@
+"""What the command line says when something went wrong, and the exit code it ends with."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+
+from gendi.errors import GendiError, ResourceError
+
+BUG, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+_REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def explain(error: BaseException, debug: bool = False) -> int:
+    """Print one paragraph about `error` to stderr (its traceback too with `debug`) and return the exit code."""
+    if isinstance(error, BrokenPipeError):  # the reader, `head` for instance, has had enough
+        with contextlib.suppress(OSError, ValueError):  # what is left to flush at exit must go nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    if debug:
+        traceback.print_exception(error)
+    code, text = _paragraph(error)
+    print(f"gendi: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def _paragraph(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, GendiError):
+        return error.exit_code, " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "Stopped by Ctrl-C. What was saved before is intact; run the same command again to go on."
+    if is_out_of_memory(error):
+        return ResourceError.exit_code, (
+            f"Out of memory: {_first_line(error)} Take smaller batches (--batch-size), smaller images (--size) or a "
+            "narrower network (--network.channels), or close other programs."
+        )
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return ResourceError.exit_code, (
+            f"{error.filename or 'A file'} cannot be used: {(error.strerror or str(error)).lower()}. Free some space, "
+            "see to the permissions, or choose another folder with --out."
+        )
+    return BUG, (
+        f"This is a bug in gendi: {type(error).__name__}: {_first_line(error)} Run the same command with --debug for "
+        "the traceback, and please report it with that."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether `error` is a failed allocation, be it Python's, NumPy's or torch's (on any device)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text if not text or text[-1] in ".!?" else f"{text}."

@@ -1,0 +1,121 @@
+"""`gendi info`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from gendi.cli.console import show, show_json, table
+from gendi.cli.parse import named, parse
+from gendi.cli.runs import read_config, read_json_if_there
+from gendi.cli.values import format_duration
+
+if TYPE_CHECKING:
+    from gendi.bundle import Bundle
+
+EXAMPLES = """\
+  gendi info runs/mnist
+  gendi info runs/mnist --json"""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show what a run is and how far it came. Every byte of its bundle is checked on the way."""
+
+    run: Annotated[tyro.conf.Positional[str], named("RUN")]
+    """Folder of a run or of a bundle."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Info, args, "gendi info", EXAMPLES)
+    found = collect(Path(command.run))
+    show_json(found) if command.json else _show(found)
+    return 0
+
+
+def collect(run: Path) -> dict[str, Any]:
+    """Return what is known of a run (its bundle may not be there yet) or of a bundle.
+
+    Raises `UsageError` if `run` is neither, `BundleError` if something in it is damaged.
+    """
+    found: dict[str, Any] = {"run": str(run)}
+    is_run = (run / "config.toml").is_file()
+    if is_run:
+        stored = read_config(run)
+        found |= {"config": stored.get("config"), "data": stored.get("data"), "budget": stored.get("budget")}
+        found["status"] = read_json_if_there(run / "status.json")
+    if is_run and not (run / "bundle").is_dir():
+        return found
+    from gendi.bundle import load_bundle
+
+    bundle = load_bundle(run)
+    meta = bundle.meta
+    found |= {
+        "config": bundle.config.to_dict(),
+        "codec": bundle.codec.to_dict(),
+        "classes": list(bundle.class_names) or bundle.config.network.classes,
+        "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
+        "flops_per_image": forward_flops(bundle),
+        "training": {key: meta.get(key) for key in ("step", "images", "seconds", "precision", "layout", "seed")},
+        "versions": {key: meta.get(key) for key in ("gendi", "torch", "python")},
+    }
+    found.setdefault("data", {"spec": meta.get("data_spec"), "name": meta.get("data")})
+    found["data"] = {**(found["data"] or {}), "fingerprint": meta.get("fingerprint")}
+    evaluation = read_json_if_there(run / "evaluation.json")
+    found["metrics"] = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    return found
+
+
+def forward_flops(bundle: "Bundle") -> int:
+    """Return the floating-point operations (2 per multiply-add) of one forward pass on one image; nothing is "
+    "computed."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from gendi.networks import build_network
+
+    with torch.device("meta"):
+        network = build_network(bundle.config.network, bundle.codec.channels).eval()
+        labels = torch.zeros(1, dtype=torch.int64) if bundle.config.network.classes else None
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, *bundle.codec.shape), torch.zeros(1), labels)
+    return int(counter.get_total_flops())
+
+
+def _show(found: dict[str, Any]) -> None:
+    config, data = found.get("config") or {}, found.get("data") or {}
+    status, training = found.get("status") or {}, found.get("training") or {}
+    seconds = training.get("seconds", status.get("seconds"))
+    rows: list[tuple[str, object]] = [
+        ("run", found["run"]),
+        ("preset", config.get("preset")),
+        ("data", f"{data.get('name') or data.get('spec')} (fingerprint {str(data.get('fingerprint'))[:16]})"),
+        ("status", status.get("status")),
+        ("steps", training.get("step", status.get("step"))),
+        ("images seen", training.get("images", status.get("images"))),
+        ("training time", None if seconds is None else format_duration(seconds)),
+    ]
+    if "parameters" in found:
+        codec = found["codec"]
+        rows += [
+            ("images", f"{codec['height']} x {codec['width']}, {codec['channels']} channel(s)"),
+            ("parameters", found["parameters"]),
+            ("forward pass", f"{found['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
+            ("arithmetic", f"{training.get('precision')}, {training.get('layout')}"),
+            ("made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)),
+        ]
+    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in rows], indent=""))
+    if metrics := found.get("metrics"):
+        show("\nmetrics")
+        show(
+            table([(name, m.get("value"), m.get("floor")) for name, m in metrics.items()], ("metric", "value", "floor"))
+        )
+    if config:
+        from gendi.toml import dump_toml
+
+        show(f"\n{dump_toml(config)}".rstrip())

@@ -1,0 +1,143 @@
+"""`gendi sample`."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from gendi.cli.console import say, show, show_json
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
+from gendi.cli.values import format_duration
+from gendi.errors import UsageError
+
+if TYPE_CHECKING:
+    from gendi.bundle import Bundle
+    from gendi.samples_io import SampleSettings
+
+EXAMPLES = """\
+  gendi sample runs/mnist                               a grid of 64, runs/mnist/samples.png
+  gendi sample runs/mnist --n 1000 --out digits.npz     an archive for gendi evaluate
+  gendi sample runs/mnist --n 100 --out digits/         one PNG per sample
+  gendi sample runs/mnist --sampler ddim --steps 50 --eta 0.5 --seed 7
+  gendi sample --again runs/mnist/samples.png           the same samples again"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples. Sample i of a seed is the same picture whatever --n and --batch-size."""
+
+    run: Annotated[tyro.conf.Positional[Folder], shows("with --again, that of the samples")] = None
+    """Folder of a run or of a bundle."""
+    n: Annotated[Samples, shows("64")] = None
+    """How many."""
+    steps: Annotated[Calls, shows("the model's own, often 20")] = None
+    """Network calls per sample."""
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m")] = None
+    """How to step from noise to data; `gendi samplers` lists them."""
+    eta: Annotated[Number, shows("0")] = None
+    """Noise that ddim adds on the way: 0 adds none, 1 as much as the ancestral sampler."""
+    seed: Annotated[Seed, shows("0")] = None
+    """Seed of the noise."""
+    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None
+    """Class to draw, by name or number, for a model that was trained with classes."""
+    out: Annotated[Folder, shows("samples.png in the run's folder")] = None
+    """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG)."""
+    batch_size: Annotated[Count, shows("250")] = None
+    """Samples per network call; halved by itself when memory runs out."""
+    again: Annotated[Folder, shows("none")] = None
+    """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, into NAME-again."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Sample, args, "gendi sample", EXAMPLES)
+    _check(command)
+    from gendi.bundle import bundle_folder, load_bundle
+    from gendi.cli.drawing import check_settings, draw, weights_sha256
+    from gendi.samples_io import check_destination, read_settings, write_samples
+    from gendi.train.signals import StopFlag
+
+    old = read_settings(Path(command.again)) if command.again is not None else None
+    run = command.run or (old.run if old is not None else "")
+    bundle, weights = load_bundle(run), weights_sha256(run)
+    if old is None:
+        settings = _settings(command, run, bundle)
+    else:
+        settings = dataclasses.replace(old, run=run)
+        if old.weights not in (None, weights):
+            say(
+                f"note: the weights in {run} are not those that {command.again} was drawn with; the samples "
+                "will differ."
+            )
+    settings = dataclasses.replace(settings, weights=weights)
+    out = _destination(command, Path(run))
+    if bundle_folder(Path(run)).resolve() in out.resolve().parents:
+        raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
+    check_destination(out, settings.n, bundle.codec.channels)
+    check_settings(bundle, settings)
+    say(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls, seed {settings.seed}")
+    start = time.perf_counter()
+    with StopFlag() as stop:
+        images = draw(
+            bundle,
+            settings,
+            batch_size=command.batch_size,
+            poll=lambda: stop.raise_if_requested("Nothing was written."),
+        )
+        seconds = time.perf_counter() - start
+        write_samples(out, images, settings)
+    say(f"drawn in {format_duration(seconds)}")
+    if command.json:
+        show_json({"out": out, "shape": images.shape, "seconds": seconds, "settings": dataclasses.asdict(settings)})
+    else:
+        show(f"{out}")
+    return 0
+
+
+def _check(command: Sample) -> None:
+    if command.eta is not None and not 0 <= command.eta <= 1:
+        raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
+    if command.again is None:
+        if command.run is None:
+            raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
+        return
+    fixed = ("n", "steps", "sampler", "eta", "seed", "class_")
+    given = [f"--{name.rstrip('_')}" for name in fixed if getattr(command, name) is not None]
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
+            "out, or give the run and all flags without --again."
+        )
+
+
+def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
+    from gendi.cli.drawing import default_steps
+    from gendi.samples_io import SampleSettings
+
+    own = bundle.config.sample
+    sampler = command.sampler or own.sampler
+    return SampleSettings(
+        run=run,
+        sampler=sampler,
+        steps=command.steps or default_steps(sampler, bundle),
+        seed=command.seed or 0,
+        n=command.n or 64,
+        eta=command.eta,
+        label=command.class_,
+        clip=own.clip,
+    )
+
+
+def _destination(command: Sample, run: Path) -> Path:
+    if command.out is not None:
+        return Path(command.out)
+    if command.again is not None:
+        old = Path(command.again)
+        return old.with_name(f"{old.stem}-again{old.suffix}")
+    return (run if (run / "bundle").is_dir() else Path()) / "samples.png"

@@ -1,0 +1,37 @@
+"""`gendi samplers`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gendi.cli.console import show, show_json, table
+from gendi.cli.parse import parse
+
+EXAMPLES = """\
+  gendi samplers
+  gendi sample runs/mnist --sampler ddim --steps 50 --eta 0.5"""
+
+
+@dataclass(frozen=True)
+class Samplers:
+    """List the samplers."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Samplers, args, "gendi samplers", EXAMPLES)
+    from gendi.samplers import SAMPLERS
+
+    if command.json:
+        show_json(
+            {
+                name: {"order": info.order, "deterministic": info.deterministic, "grid": info.grid, "use": info.use}
+                for name, info in SAMPLERS.items()
+            }
+        )
+        return 0
+    rows = [(name, info.order, info.deterministic, info.grid, info.use) for name, info in SAMPLERS.items()]
+    show(table(rows, ("sampler", "order", "deterministic", "times", "use")))
+    return 0

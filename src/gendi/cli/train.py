@@ -1,0 +1,176 @@
+"""`gendi train`."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from gendi.cli.console import say, show, show_json, table
+from gendi.cli.parse import Count, Duration, Folder, Seed, Size, named, parse, shows
+from gendi.cli.runs import update_timings
+from gendi.cli.values import format_bytes, format_duration, parse_duration
+from gendi.config import (
+    NetworkConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    ProcessConfig,
+    RunConfig,
+    SampleConfig,
+    TrainConfig,
+)
+from gendi.errors import UsageError
+from gendi.train.presets import get_preset
+
+DEFAULT_PRESET = "mnist"
+EXAMPLES = """\
+  gendi train mnist                                        8 minutes, into runs/mnist
+  gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
+  gendi train photos/ --size 32 --images 2M --out runs/me  any folder of images
+  gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Learn to draw what a data set holds, within a budget. The same command again goes on where it stopped."""
+
+    data: Annotated[tyro.conf.Positional[str], named("DATA")]
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
+    preset: str = DEFAULT_PRESET
+    """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
+    max_time: Annotated[Duration, shows("the preset's, if no other budget is given")] = None
+    """Budget in time of training, in all: 90s, 8m, 1h30m."""
+    images: Annotated[Count, shows("none")] = None
+    """Budget in images seen, repeats counted: 500k, 2M."""
+    steps: Annotated[Count, shows("none")] = None
+    """Budget in optimiser steps."""
+    out: Annotated[Folder, shows("runs/ and the name of the data")] = None
+    """Folder of the run."""
+    size: Annotated[Size, shows("the images' own")] = None
+    """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
+    max_bad: Annotated[Count, shows("1% of them")] = None
+    """Unreadable files that may be skipped."""
+    seed: Annotated[Seed, shows("0")] = None
+    """Seed of every draw (also --train.seed)."""
+    batch_size: Annotated[Count, shows("the preset's")] = None
+    """Images per step (also --train.batch-size)."""
+    dry_run: bool = False
+    """Say what would happen: settings, parameters, FLOPs, memory, disk, speed of one step; write nothing."""
+    fresh: bool = False
+    """Start over: delete what the run's folder holds."""
+    allow_data_change: bool = False
+    """Go on although the data are not those that the run began with."""
+    json: bool = False
+    """Print one JSON object."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+
+    def config(self) -> RunConfig:
+        """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
+        given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
+        train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
+        config = RunConfig(self.preset, self.network, self.process, self.objective, self.optim, train, self.sample)
+        config.validate()
+        return config
+
+    def limits(self) -> dict[str, Any]:
+        """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
+        flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
+        given = [flag for flag, value in flags.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+        if not given:
+            return {"seconds": parse_duration(get_preset(self.preset).max_time)}
+        return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
+
+    def folder(self) -> Path:
+        """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
+        if self.out is not None:
+            return Path(self.out)
+        name = Path(self.data).resolve().stem if Path(self.data).exists() else self.data
+        return Path("runs") / (name if self.preset in (DEFAULT_PRESET, name) else f"{name}-{self.preset}")
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args))
+    config, limits, run = command.config(), command.limits(), command.folder()
+    if command.dry_run and command.fresh:
+        raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
+    from gendi.train.loop import train
+    from gendi.train.plan import dry_run
+
+    if command.dry_run:
+        plan = dry_run(command.data, config, size=command.size, max_bad=command.max_bad)
+        plan |= {"run": str(run), "budget": limits}
+        show_json(plan) if command.json else _show_plan(plan, limits)
+        return 0
+    from gendi.train.budget import Budget
+    from gendi.train.console import make_console
+
+    with make_console() as screen:
+        result = train(
+            command.data,
+            config,
+            run,
+            Budget(**limits),
+            size=command.size,
+            max_bad=command.max_bad,
+            fresh=command.fresh,
+            allow_data_change=command.allow_data_change,
+            console=screen,
+        )
+    update_timings(run, train_seconds=result.seconds, train_images=result.images)
+    if command.json:
+        show_json(dataclasses.asdict(result))
+        return 0
+    if result.already_finished:
+        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.")
+        say("A larger budget goes on with it; --fresh starts over; --out begins another run.")
+    else:
+        show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
+    say(f"next:\n  gendi sample {run} --n 64\n  gendi evaluate {run}\n  gendi report {run}")
+    return 0
+
+
+def _defaults(args: Sequence[str]) -> Train:
+    """Return the fields of the preset that `args` name, for help and for what no flag overrides."""
+    name = DEFAULT_PRESET
+    for word, following in zip(args, [*args[1:], ""], strict=False):
+        if word == "--":
+            break
+        if word == "--preset" and following:
+            name = following
+        elif word.startswith("--preset="):
+            name = word.partition("=")[2]
+    fields = vars(get_preset(name).config) | {"preset": name}
+    return Train(data=tyro.MISSING, **fields)
+
+
+def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
+    data, choice = plan["data"], plan["choice"]
+    shape = "{1} x {2}, {0} channel(s)".format(*data["shape"])
+    rows = [
+        (
+            "data",
+            f"{data['name']}: {data['train']:,} images of {shape}; {data['heldout']:,} held out",
+        ),
+        ("run", plan["run"]),
+        ("budget", ", ".join(format_duration(v) if k == "seconds" else f"{v:,} {k}" for k, v in limits.items())),
+        ("parameters", f"{plan['parameters']:,}"),
+        ("forward pass", f"{plan['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
+        ("speed", f"{plan['images_per_second']:,.0f} images/s at batch {plan['batch_size']}"),
+        ("arithmetic", choice["reason"]),
+        ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
+        ("disk", format_bytes(plan["disk_bytes"])),
+    ]
+    show(table(rows, indent=""))
+    from gendi.toml import dump_toml
+
+    show(f"\n{dump_toml(plan['config'])}".rstrip())

@@ -1,0 +1,82 @@
+"""Durations, counts and sizes as people write them: 90s, 8m, 1h30m; 500k, 2M; 28, 96x64."""
+
+import re
+from decimal import Decimal
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
+_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+LONGEST = 365 * 86_400
+MOST = 10**15
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as 90s, 8m, 1h30m or 2d. Raises `ValueError` saying how to write one."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            raise ValueError(f"{text!r} has no unit: write {text}s for seconds or {text}m for minutes.")
+        raise ValueError(f"{text!r} is no duration: write it like 90s, 8m or 1h30m.")
+    parts = zip(match.groups(), _UNITS.values(), strict=True)
+    seconds = float(sum(Decimal(part) * unit for part, unit in parts if part is not None))
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(f"{text!r} is out of range: a duration must be more than 0s and at most 365d.")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return `seconds` as `parse_duration` reads it, to the second (to a hundredth below ten seconds)."""
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + "s"
+    rest, text = round(seconds), ""
+    for letter, unit in _UNITS.items():
+        count, rest = divmod(rest, unit)
+        text += f"{count}{letter}" if count else ""
+    return text or "0s"
+
+
+def parse_count(text: str, most: int = MOST) -> int:
+    """Return the whole number, 1 to `most`, of 128, 60_000, 500k, 1.5M or 2G.
+
+    Raises `ValueError` saying how to write one, or the range.
+    """
+    match = _COUNT.fullmatch(text.replace("_", ""))
+    value = Decimal(match[1]) * _FACTORS[match[2]] if match else None
+    if value is None or value != int(value):
+        raise ValueError(f"{text!r} is no whole number above 0: write it like 128, 500k or 2M.")
+    if not 1 <= value <= most:
+        raise ValueError(f"{text!r} is out of range: it must lie between 1 and {most}.")
+    return int(value)
+
+
+def format_count(count: int) -> str:
+    """Return `count` as `parse_count` reads it, exactly: 2M, 500k, 1234."""
+    for letter, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count and count % factor == 0:
+            return f"{count // factor}{letter}"
+    return str(count)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of 28 or 96x64. Raises `ValueError` saying how to write one."""
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write 28, or 96x64 for height 96 and width 64.")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def parse_seed(text: str) -> int:
+    """Return a seed. Raises `ValueError` unless it is a whole number from 0 to 2^63 - 1."""
+    if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
+        raise ValueError(f"{text!r} is out of range: a seed is a whole number from 0 to {2**63 - 1}.")
+    return int(text)
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes in the unit that suits it: 512 B, 3.2 MB, 1.5 GB (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
