@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from gendi.data.open import Data
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import metrics as m
 from gendi.evaluate.cache import reference_features
@@ -24,9 +25,6 @@ from gendi.evaluate.result import ClassesRecord, Evaluation, ExtractorRecord, Me
 from gendi.evaluate.stopping import Stop, poll
 from gendi.randomness import stream
 
-if TYPE_CHECKING:
-    from gendi.data import Data
-
 GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
 """Figures of the GENDI report: 1000 samples of MNIST, a classifier of its own."""
 PRECISION_K, DENSITY_K = 3, 5
@@ -36,7 +34,7 @@ Named = str | Extractor
 
 def evaluate(
     samples: np.ndarray,
-    data: "Data",
+    data: Data,
     *,
     extractor: Named | Sequence[Named] = "auto",
     n: int = 1000,
@@ -134,7 +132,7 @@ def load_samples(path: Path) -> np.ndarray:
     return (load_npz if path.suffix == ".npz" else load_npy)(path).images
 
 
-def checked_samples(samples: np.ndarray, data: "Data") -> UInt8[np.ndarray, "n height width channels"]:
+def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n height width channels"]:
     """Return samples as (N, H, W, C).
 
     Raises `DataError` where dtype or shape differ from the data's, `UsageError` on fewer than two.
@@ -159,7 +157,7 @@ def checked_samples(samples: np.ndarray, data: "Data") -> UInt8[np.ndarray, "n h
     return images
 
 
-def _extractors(named: Named | Sequence[Named], data: "Data", batch_size: int | None, device: str) -> list[Extractor]:
+def _extractors(named: Named | Sequence[Named], data: Data, batch_size: int | None, device: str) -> list[Extractor]:
     several = [named] if isinstance(named, str | Extractor) else list(named)
     if not several:
         raise UsageError("No feature extractor was named.")
@@ -181,7 +179,7 @@ def _extractors(named: Named | Sequence[Named], data: "Data", batch_size: int | 
 def _feature_metrics(
     extractor: Extractor,
     images: np.ndarray,
-    data: "Data",
+    data: Data,
     reference: Int64[np.ndarray, " n"],
     floor: Int64[np.ndarray, " m"],
     stop: Stop | None,
@@ -227,7 +225,7 @@ def _feature_metrics(
 
 
 def _class_metrics(
-    images: np.ndarray, data: "Data", floor: Int64[np.ndarray, " m"], stop: Stop | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
 ) -> tuple[ClassesRecord, list[Metric]]:
     from gendi.evaluate.classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
 
@@ -260,7 +258,7 @@ def _class_metrics(
 
 
 def _memorisation_metrics(
-    images: np.ndarray, data: "Data", floor: Int64[np.ndarray, " m"], stop: Stop | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
 ) -> tuple[MemorisationRecord | None, list[Metric]]:
     if not len(floor):
         return None, []

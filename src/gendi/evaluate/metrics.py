@@ -18,7 +18,7 @@ from jaxtyping import Float, Float64
 
 from gendi.errors import UsageError
 
-Features = Float[np.ndarray, "n d"]
+Features = Float[np.ndarray, "_ _"]
 _BLOCK_ELEMENTS = 1 << 23  # 64 MB of float64 per block of pairwise values
 
 
@@ -144,7 +144,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float,
     return inside_total / (k * len(fake)), covered / len(real)
 
 
-def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " n"]:
+def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " _"]:
     """Return each row's squared distance to its k-th nearest *other* row. Raises `UsageError` unless 1 <= k < n."""
     (x,) = _checked(x)
     if not 1 <= k < len(x):
@@ -156,7 +156,7 @@ def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " n"]:
     return radius
 
 
-def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64[np.ndarray, "rows m"]]]:
+def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64[np.ndarray, "_ _"]]]:
     """Yield (slice of rows of x, their squared distances to all of y) in blocks of bounded memory."""
     centre = y.mean(axis=0)  # distances do not see it, rounding errors do
     x, y = x.astype(np.float64) - centre, y.astype(np.float64) - centre
