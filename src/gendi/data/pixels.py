@@ -96,7 +96,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if path.stat().st_size == 0:
             raise BadImageError("empty file (0 bytes)")
         Image.init()
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+        formats = [name for name in _FORMATS if name in Image.OPEN]
+        # Given a name, Pillow 12 and 13 map uncompressed files, and scramble a TIFF that is turned by 90 degrees.
+        with path.open("rb") as file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadImageError(f"{width} x {height} pixels, {_TOO_LARGE}")
