@@ -18,7 +18,7 @@ from gendi.evaluate.extractors import Images, to_tensor
 from gendi.evaluate.stopping import Stop, poll
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
-WEIGHTS_SHA256 = ""
+WEIGHTS_SHA256 = "651fa88e1c1ec9bc02f9ee49effc1e6b53d24915fa73d1b5c2abf6887c653158"
 
 
 class DigitClassifier(nn.Module):
