@@ -12,7 +12,7 @@ from faulty import failing, killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendi.bundle import Bundle, load_bundle, save_bundle
+from gendi.bundle import Bundle, bundle_folder, load_bundle, save_bundle
 from gendi.config import NetworkConfig, ProcessConfig, RunConfig
 from gendi.data.codec import ImageCodec
 from gendi.errors import BundleError, ResourceError, UsageError
@@ -200,20 +200,30 @@ def test_no_bundle_there(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
+def which(run: Path, old: Bundle, new: Bundle) -> Bundle:
+    """Return the one of the two that the run's bundle, whole, holds."""
+    folder = bundle_folder(run)
+    verify_manifest(folder)
+    found = read_tensors(folder / "model.safetensors")
+    wanted = new if torch.equal(found["stem.weight"], new.state["stem.weight"]) else old
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.state.items())
+    return wanted
+
+
 def test_replacing_a_bundle_killed_at_any_call_leaves_one_that_loads(folder: Path) -> None:
     run, old, new = folder.parent, make_bundle(0.01), make_bundle(0.02)
+    held = new
     for at in range(1, 200):
-        save_bundle(folder, old)
+        if held is new:
+            save_bundle(folder, old)
         killed = killed_at(at, lambda: save_bundle(folder, new), torn=True)
-        found = load_bundle(run)
-        wanted = new if torch.equal(found.state["stem.weight"], new.state["stem.weight"]) else old
-        assert_same(found, wanted)
+        held = which(run, old, new)
         clean_stale(run)
         assert [path.name for path in run.iterdir()] == ["bundle"]
-        verify_manifest(folder)
-        assert torch.equal(read_tensors(folder / "model.safetensors")["stem.weight"], wanted.state["stem.weight"])
+        assert which(run, old, new) is held
         if not killed:
-            assert wanted is new
+            assert held is new
+            assert_same(load_bundle(run), new)
             return
     raise AssertionError("no save passed untouched")
 
@@ -221,19 +231,19 @@ def test_replacing_a_bundle_killed_at_any_call_leaves_one_that_loads(folder: Pat
 @pytest.mark.parametrize("persistent", [False, True])
 def test_replacing_a_bundle_failed_at_any_call_leaves_one_that_loads(folder: Path, persistent: bool) -> None:
     run, old, new = folder.parent, make_bundle(0.01), make_bundle(0.02)
+    held = new
     for at in range(1, 200):
-        save_bundle(folder, old)
+        if held is new:
+            save_bundle(folder, old)
         error = None
         with failing(at, persistent) as made:
             try:
                 save_bundle(folder, new)
             except ResourceError as caught:
                 error = caught
-        found = load_bundle(run)
-        wanted = new if torch.equal(found.state["stem.weight"], new.state["stem.weight"]) else old
-        assert_same(found, wanted)
+        held = which(run, old, new)
         if error is None:
-            assert wanted is new
+            assert held is new
         if len(made) < at:
             assert error is None
             return
