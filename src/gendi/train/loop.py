@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -39,6 +39,7 @@ BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
 FAILED_SAVES_ALLOWED = 2
 
 
+@runtime_checkable
 class Console(Protocol):
     """Where the loop tells a person how it goes; `gendi.train.console` has one for terminals and one for logs."""
 
