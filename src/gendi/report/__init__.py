@@ -1,0 +1,5 @@
+"""A run as one page: `write_report(run)` writes report.html, which opens offline, and its pictures."""
+
+from gendi.report.write import write_report
+
+__all__ = ["write_report"]

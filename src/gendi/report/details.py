@@ -1,0 +1,134 @@
+"""The end of the page: settings, timings, versions, and the commands that make it all again."""
+
+import os
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gendi
+from gendi.report.hero import duration
+from gendi.report.page import Html, fill, section
+from gendi.report.run import Run
+from gendi.toml import dump_toml
+
+TIMINGS = {
+    "train_seconds": "Training",
+    "sample_seconds": "Drawing the samples",
+    "evaluate_seconds": "Measuring",
+    "report_seconds": "This report",
+}
+
+
+def details_section(run: Run, seconds: float) -> Html:
+    """Settings, timings and versions; `seconds` is what the report itself took."""
+    body = [
+        fill('<div><h3 class="small">Timings</h3>{table}</div>', table=_table(timing_rows(run, seconds))),
+        fill('<div><h3 class="small">Versions and machine</h3>{table}</div>', table=_table(version_rows(run))),
+    ]
+    if run.config is not None:
+        text = dump_toml(run.config.to_dict())
+        body.append(
+            fill("<details><summary>All settings</summary><pre>{text}</pre></details>", text=text),
+        )
+    return section(
+        "details",
+        "Settings and machine",
+        ["What it took and what it ran on. The settings are those of the trained model, complete."],
+        body,
+    )
+
+
+def reproduce_section(run: Run) -> Html:
+    """The commands that repeat the run."""
+    text = [
+        "The same seed gives the same model and the same samples on the same machine and versions, however often the "
+        "run is interrupted. A budget in minutes trains as far as the machine comes in that time.",
+    ]
+    return section("reproduce", "Do it again", text, [fill("<pre>{text}</pre>", text="\n".join(commands(run)))])
+
+
+def commands(run: Run) -> list[str]:
+    """Return the command lines that train, sample, measure and report as this run did."""
+    where = shlex.quote(str(run.folder))
+    config = run.config
+    train = ["gendi train", shlex.quote(run.spec or "DATA")]
+    if config is not None:
+        train += ["--preset", shlex.quote(config.preset)]
+        if config.train.seed:
+            train += ["--seed", str(config.train.seed)]
+    budget = run.settings.get("budget")
+    train += budget_flags(budget if isinstance(budget, dict) else {})
+    lines = [" ".join([*train, "--out", where])]
+    if run.drawn is not None:
+        drawn = run.drawn
+        lines.append(
+            f"gendi sample {where} --n {drawn.n} --sampler {shlex.quote(drawn.sampler)} --steps {drawn.steps} "
+            f"--seed {drawn.seed} --out {shlex.quote(str(run.folder / 'samples.npz'))}"
+        )
+    if run.evaluation is not None:
+        lines.append(f"gendi evaluate {where} --n {run.evaluation.n}")
+    return [*lines, f"gendi report {where}"]
+
+
+def budget_flags(budget: dict[str, Any]) -> list[str]:
+    """Return the flags of the run's budget; whole minutes and millions are written as such."""
+    if isinstance(seconds := budget.get("seconds"), int | float):
+        return ["--max-time", f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"]
+    for name in ("images", "steps"):
+        if isinstance(count := budget.get(name), int):
+            return [f"--{name}", f"{count / 1e6:g}M" if count % 100_000 == 0 and count >= 1_000_000 else str(count)]
+    return []
+
+
+def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
+    """Return (what, how long) for everything that was timed."""
+    timed = {k: v for k, v in run.timings.items() if isinstance(v, int | float) and k.endswith("_seconds")}
+    trained = run.number("seconds")
+    if trained is not None:
+        timed["train_seconds"] = trained
+    timed["report_seconds"] = seconds
+    order = [*TIMINGS, *sorted(set(timed) - set(TIMINGS))]
+    rows = [
+        (TIMINGS.get(k, k.removesuffix("_seconds").replace("_", " ").capitalize()), duration(timed[k]))
+        for k in order
+        if k in timed
+    ]
+    if run.evaluation is not None:
+        rows += [(f"Measuring: {name}", duration(s)) for name, s in run.evaluation.seconds.items()]
+    return rows
+
+
+def version_rows(run: Run) -> list[tuple[str, str]]:
+    """Return (what, version) of the model, and of the machine on which the report is made."""
+    meta = run.meta
+    rows = [(f"Trained with {name}", str(meta[name])) for name in ("gendi", "torch", "python") if meta.get(name)]
+    for key, name in (("precision", "Precision"), ("layout", "Memory layout"), ("seed", "Seed")):
+        if meta.get(key) is not None:
+            rows.append((name, str(meta[key])))
+    if meta.get("fingerprint"):
+        rows.append(("Data fingerprint (SHA-256)", str(meta["fingerprint"])))
+    versions = f"gendi {gendi.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    rows.append(("Report made with", versions))
+    rows.append(("Report made on", f"{processor()}, {os.cpu_count()} logical CPUs, {platform.system()}"))
+    return rows
+
+
+def processor() -> str:
+    """Return the processor's name as the system knows it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except (OSError, ValueError):
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _table(rows: list[tuple[str, str]]) -> Html:
+    return fill(
+        '<div class="scroll"><table class="plain"><tbody>{rows}</tbody></table></div>',
+        rows=[fill('<tr><th scope="row">{a}</th><td>{b}</td></tr>', a=a, b=b) for a, b in rows],
+    )

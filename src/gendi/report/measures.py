@@ -1,0 +1,177 @@
+"""The metrics in words and numbers: what each one means, how it is written, and what it may be compared with."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gendi.evaluate.result import Evaluation, Metric
+from gendi.report.page import Html, fill
+
+REPORT_FID, REPORT_CONFIDENCE, REPORT_SAMPLES = 22.58, 0.9305, 1000
+
+
+class Meaning(NamedTuple):
+    """A metric's name for people, what it says in a sentence or two, and how its numbers are written."""
+
+    title: str
+    text: str
+    form: str = ".3g"
+    factor: float = 1
+
+
+MEANINGS = {
+    "fid": Meaning(
+        "Fréchet distance (FID)",
+        "How far the samples' features are from the training images', as two Gaussians: blur, artefacts and missing "
+        "variety all add to it.",
+        ".2f",
+    ),
+    "kid": Meaning(
+        "Kernel distance (KID) × 1000",
+        "The same question without assuming Gaussians, and unbiased: chance can bring it below 0.",
+        ".2f",
+        1000,
+    ),
+    "precision": Meaning("Precision", "Share of samples that lie where real images are.", ".1%"),
+    "recall": Meaning("Recall", "Share of real images that lie where samples are.", ".1%"),
+    "density": Meaning(
+        "Density",
+        "How crowded with real images the samples' surroundings are; 1 is expected of a perfect model.",
+        ".3f",
+    ),
+    "coverage": Meaning("Coverage", "Share of real images with a sample in their neighbourhood.", ".1%"),
+    "confidence": Meaning(
+        "Classifier confidence", "How sure the digit classifier is of its answer, on average.", ".2%"
+    ),
+    "class-entropy": Meaning("Class entropy", "How evenly the samples are spread over the classes, in nats.", ".3f"),
+    "class-chi-square": Meaning(
+        "Class chi-square", "Deviation of the class histogram from the training frequencies.", ".1f"
+    ),
+    "class-p-value": Meaning(
+        "Class p-value",
+        "Probability of such a deviation by chance alone; a small one means that classes are out of balance.",
+        ".2g",
+    ),
+    "nearest-train-ratio": Meaning(
+        "Nearest-neighbour ratio",
+        "Distance to the nearest training image, over the same for unseen images; well below 1 suggests memory.",
+        ".3f",
+    ),
+    "near-copies": Meaning(
+        "Near-copies", "Share of samples nearer to a training image than 99 in 100 unseen images are.", ".1%"
+    ),
+}
+"""By the metric's name without its features, in the order of the table."""
+
+GROUPS = {
+    "inception": "On Inception features, the usual scale for photographs",
+    "digits": "On features of gendi's own digit classifier",
+    "pixels": "On raw pixels",
+}
+
+
+def written(value: float | None, form: str, factor: float = 1) -> str:
+    """Return `factor` times a number as people read it; an em dash for none."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    return f"{value * factor:{form}}".replace("%", " %").replace("-", "−")
+
+
+def split_name(metric: Metric) -> tuple[str, str]:
+    """Return ("fid", "digits") for `fid-digits`, ("confidence", "") for metrics without features."""
+    base, _, features = metric.name.rpartition("-")
+    if base and features == metric.extractor:
+        return base, features
+    return metric.name, ""
+
+
+def best_fid(evaluation: Evaluation) -> Metric | None:
+    """Return the Fréchet distance to put first: on Inception features if it was measured."""
+    found = {split_name(m)[1]: m for m in evaluation.metrics if split_name(m)[0] == "fid" and m.value is not None}
+    return found.get("inception") or next(iter(found.values()), None)
+
+
+def metric_table(evaluation: Evaluation) -> Html:
+    """Return the table: value, floor and the GENDI report's figure, grouped by the features they are computed on."""
+    about_mnist = evaluation.data == "mnist"
+    groups: dict[str, list[Metric]] = {}
+    order = {name: i for i, name in enumerate(MEANINGS)}
+    for metric in sorted(evaluation.metrics, key=lambda m: order.get(split_name(m)[0], len(order))):
+        groups.setdefault(split_name(metric)[1], []).append(metric)
+    body: list[Html] = []
+    for features in sorted(groups, key=lambda name: (name != "inception", name == "", name)):
+        name = GROUPS.get(features, f"On features of {features}") if features else "On classes and single images"
+        body.append(
+            fill('<tr class="group"><th colspan="{n}" scope="rowgroup">{name}</th></tr>', n=3 + about_mnist, name=name)
+        )
+        body += [_row(metric, about_mnist) for metric in groups[features]]
+    theirs = fill('<th class="number" scope="col">GENDI report</th>') if about_mnist else Html("")
+    return fill(
+        '<div class="scroll"><table><thead><tr><th scope="col">Metric</th><th class="number" scope="col">Samples</th>'
+        '<th class="number" scope="col">Floor</th>{theirs}</tr></thead><tbody>{body}</tbody></table></div>',
+        theirs=theirs,
+        body=body,
+    )
+
+
+def _row(metric: Metric, about_mnist: bool) -> Html:
+    meaning = MEANINGS.get(split_name(metric)[0], Meaning(metric.name, ""))
+    better = "↓ lower is better" if metric.better == "lower" else "↑ higher is better"
+    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
+    if metric.standard_error is not None and metric.value is not None:
+        error = written(metric.standard_error, meaning.form, meaning.factor)
+        value = fill('{v}<br><span class="aim">± {e}</span>', v=value, e=error)
+    theirs = (
+        fill('<td class="number">{v}</td>', v=written(metric.report, meaning.form, meaning.factor))
+        if about_mnist
+        else Html("")
+    )
+    return fill(
+        '<tr><th scope="row">{title} <span class="aim">{better}</span><p>{text}</p></th>'
+        '<td class="number value">{value}</td><td class="number">{floor}</td>{theirs}</tr>',
+        title=meaning.title,
+        text=meaning.text,
+        better=better,
+        value=value,
+        floor=written(metric.floor, meaning.form, meaning.factor),
+        theirs=theirs,
+    )
+
+
+def honesty(evaluation: Evaluation) -> Sequence[Html]:
+    """Return the notes below the table: what the numbers depend on, and what may be compared with what."""
+    has_inception = any(record.name == "inception" for record in evaluation.extractors)
+    notes = [
+        fill(
+            "{n} samples against {m} {split} images; the floor is {f} real {unseen} images in the samples' place. All "
+            "of these metrics depend on the number of images, so compare them only at the same n.",
+            n=f"{evaluation.n:,}",
+            m=f"{evaluation.reference_n:,}",
+            split="training" if evaluation.reference_split == "train" else evaluation.reference_split,
+            f=f"{evaluation.floor_n:,}",
+            unseen="held-out" if evaluation.floor_split == "heldout" else evaluation.floor_split,
+        )
+    ]
+    if evaluation.data == "mnist":
+        notes.append(
+            fill(
+                "The GENDI report gives an FID of {fid} on Inception features and a mean confidence of {confidence} "
+                "for {n} samples. {inception} Their confidence comes from a classifier of their own, so read that "
+                "comparison as a rough one.",
+                fid=f"{REPORT_FID:.2f}",
+                confidence=written(REPORT_CONFIDENCE, ".2%"),
+                n=f"{REPORT_SAMPLES:,}",
+                inception=Html(
+                    "Distances on other features are on other scales: only the Inception row may be set against it."
+                    if has_inception
+                    else "Distances on other features are on another scale and cannot be set against it; "
+                    "<code>gendi evaluate RUN --extractor inception</code> measures the one that can."
+                ),
+            )
+        )
+    notes += [fill("{note}", note=note) for note in evaluation.notes]
+    if evaluation.extractors:
+        hashes = ", ".join(f"{r.name} {r.sha256[:12]} (resize: {r.resize})" for r in evaluation.extractors)
+        text = "Feature networks by their SHA-256: {hashes}. Seed {seed}."
+        notes.append(fill(text, hashes=hashes, seed=evaluation.seed))
+    return notes

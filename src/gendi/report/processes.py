@@ -1,0 +1,103 @@
+"""The forward process on a picture, and the reverse process of the first samples, as arrays of bytes to look at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.bundle import Bundle
+from gendi.process import Process, like
+from gendi.randomness import normal
+from gendi.samplers import SAMPLERS, initial, make_grid, trajectory
+from gendi.samplers.draw import SampleNoise
+from gendi.schedule import Schedule, make_schedule
+
+STEPS = 20
+SAMPLER = "dpmpp-2m"
+
+
+@dataclass(frozen=True)
+class Film:
+    """The reverse process of N samples in K steps."""
+
+    times: NDArray[np.float64]
+    """(K + 1,), from the noisiest to 0."""
+    noisy: NDArray[np.uint8]
+    """(K + 1, N, H, W, C): x at each of the times, to look at; the last are the samples."""
+    guesses: NDArray[np.uint8]
+    """(K + 1, N, H, W, C): what the denoiser says the clean image is at each of the times; at 0, the sample itself."""
+    sampler: str
+
+    @property
+    def steps(self) -> int:
+        """Network calls."""
+        return len(self.times) - 1
+
+
+def forward_states(schedule: Schedule, x_0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
+    """Return x_t of one image x_0 (C, H, W) under one noise eps (C, H, W) at `times` (K,): (K, C, H, W)."""
+    process = Process(schedule)
+    return torch.stack([process.sample(x_0[None], t, eps[None])[0] for t in times])
+
+
+def visible(x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
+    """Return x_t scaled so that it can be seen: divided by sqrt(alpha^2 + sigma^2) where that exceeds 1.
+
+    Nothing changes under a variance-preserving schedule; under an exploding one noise would be black and white alone.
+    """
+    alpha, sigma = schedule(t)
+    return x / like((alpha**2 + sigma**2).sqrt().clamp(min=1), x)
+
+
+def forward_strip(bundle: Bundle, image: NDArray[np.uint8], times: Tensor, seed: int = 0) -> NDArray[np.uint8]:
+    """Return the bytes (K, H, W, C) of one image (H, W, C) at `times` of the bundle's own forward process."""
+    schedule = make_schedule(bundle.config.process.schedule, bundle.config.process.steps)
+    x_0 = bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
+    states = forward_states(schedule, x_0, times, normal(bundle.codec.shape, seed, "report-forward"))
+    return bundle.codec.decode(visible(states, schedule, times)).numpy()
+
+
+def reverse_film(
+    bundle: Bundle,
+    n: int,
+    *,
+    seed: int = 0,
+    sampler: str = SAMPLER,
+    steps: int = STEPS,
+    first: int = 0,
+    poll: Callable[[], None] | None = None,
+) -> Film:
+    """Draw samples first, ..., first + n - 1 of `seed` and keep every state on the way.
+
+    A chain shorter than `steps` is walked whole. A sampler that draws noise gives way to DPM-Solver++(2M), which needs
+    few steps. A model of K classes is asked for class i mod K in sample i. `poll` is called before every step; raise
+    from it to stop.
+    """
+    config = bundle.config
+    denoiser = bundle.denoiser(clip=1.0 if config.sample.clip else None)
+    schedule = denoiser.schedule
+    steps = steps if schedule.steps is None else min(steps, schedule.steps)
+    known = SAMPLERS.get(sampler)
+    sampler = sampler if known is not None and known.deterministic else SAMPLER
+    indices, shape = range(first, first + n), bundle.codec.shape
+    cond: dict[str, Any] = {"labels": torch.tensor(indices) % config.network.classes} if config.network.classes else {}
+    times = make_grid(schedule, steps, SAMPLERS[sampler].grid)
+    with torch.inference_mode():
+        noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []
+        for state in trajectory(denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, **cond):
+            if poll is not None:
+                poll()
+            noisy.append(state.x)
+            guesses.append(state.x_0)
+        guesses.append(noisy[-1])
+        decode = bundle.codec.decode
+        return Film(
+            times=times.numpy(),
+            noisy=np.stack([decode(visible(x, schedule, t)).numpy() for x, t in zip(noisy, times, strict=True)]),
+            guesses=np.stack([decode(x).numpy() for x in guesses]),
+            sampler=sampler,
+        )

@@ -1,0 +1,134 @@
+"""Everything a report needs, read from a run's folder; what is missing or damaged becomes a sentence, not a failure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.bundle import Bundle, load_bundle
+from gendi.config import RunConfig
+from gendi.data import Data, open_data
+from gendi.errors import GendiError, UsageError
+from gendi.evaluate.result import Evaluation
+from gendi.files import read_json
+from gendi.samples_io import SampleSettings, read_samples, read_settings
+from gendi.toml import read_toml
+from gendi.train.status import METRICS, TIMINGS, read_lines, read_status
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """What a run's folder holds. None stands for what is not there; `problems` says why, by what is missing."""
+
+    folder: Path
+    settings: dict[str, Any]
+    """The tables of config.toml (config, data, budget), empty if there is none."""
+    config: RunConfig | None = None
+    bundle: Bundle | None = None
+    data: Data | None = None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    speeds: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    samples: NDArray[np.uint8] | None = None
+    """(N, H, W, C)."""
+    drawn: SampleSettings | None = None
+    """How the samples were drawn."""
+    status: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the bundle knows besides the configuration."""
+        return self.bundle.meta if self.bundle is not None else {}
+
+    @property
+    def spec(self) -> str | None:
+        """What `open_data` was given."""
+        spec = self.meta.get("data_spec") or _table(self.settings, "data").get("spec")
+        return spec if isinstance(spec, str) else None
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, as far as anyone knows."""
+        found = self.data.name if self.data else self.meta.get("data") or _table(self.settings, "data").get("name")
+        return str(found or self.spec or "unknown data")
+
+    def number(self, name: str) -> float | None:
+        """Return step, images or seconds of training, from whoever knows."""
+        for source in (self.meta, self.status):
+            if isinstance(source.get(name), int | float):
+                return float(source[name])
+        return None
+
+
+def read_run(folder: Path) -> Run:
+    """Read the run in `folder` and open its data. Raises `UsageError` if `folder` is no run."""
+    if not (folder / "config.toml").is_file() and not (folder / "bundle").is_dir():
+        raise UsageError(
+            f"{folder} is no run: it has neither a config.toml nor a bundle. Give the folder that gendi train wrote."
+        )
+    run = Run(folder, {})
+    run.settings = _try(run, "settings", lambda: read_toml(folder / "config.toml")) or {}
+    run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
+    if run.bundle is not None:
+        run.config = run.bundle.config
+    elif "config" in run.settings:
+        run.config = _try(run, "config", lambda: RunConfig.from_dict(run.settings["config"]))
+    run.lines = read_lines(folder / METRICS)
+    run.speeds = read_lines(folder / TIMINGS)
+    run.status = _try(run, "status", lambda: read_status(folder)) or {}
+    if (folder / "timings.json").is_file():
+        run.timings = _mapping(_try(run, "timings", lambda: read_json(folder / "timings.json")))
+    if (folder / "evaluation.json").is_file():
+        run.evaluation = _try(
+            run, "evaluation", lambda: Evaluation.from_dict(read_json(folder / "evaluation.json", 2**28))
+        )
+    samples = folder / "samples.npz"
+    if samples.is_file():
+        run.samples = _try(run, "samples", lambda: read_samples(samples))
+        run.drawn = _try(run, "drawn", lambda: read_settings(samples))
+    run.data = _try(run, "data", lambda: _open(run))
+    return run
+
+
+def _open(run: Run) -> Data:
+    if run.spec is None:
+        raise UsageError("The run does not say which data it was trained on.")
+    size = run.meta.get("size", _table(run.settings, "data").get("size"))
+    if isinstance(size, list):
+        size = (size[0], size[-1])
+    data = open_data(run.spec, size=size)
+    wanted = run.meta.get("fingerprint") or _table(run.settings, "data").get("fingerprint")
+    if wanted is not None and wanted != data.fingerprint:
+        raise UsageError(
+            f"The data at {run.spec} are not those the model was trained on: their fingerprint is "
+            f"{data.fingerprint[:12]}, and was {str(wanted)[:12]}."
+        )
+    return data
+
+
+def _try(run: Run, what: str, read: Callable[[], T | None]) -> T | None:
+    try:
+        return read()
+    except GendiError as error:
+        run.problems[what] = str(error)
+        return None
+
+
+def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    return _mapping(data.get(name))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

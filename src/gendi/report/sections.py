@@ -1,0 +1,255 @@
+"""The sections of the page: each a function from a run to markup, which says so where its material is missing."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gendi.report import processes
+from gendi.report.classes import class_figure
+from gendi.report.curves import column, heldout_figure, loss_figure
+from gendi.report.density import density_figure, process_pair
+from gendi.report.measures import honesty, metric_table
+from gendi.report.neighbours import nearest_images
+from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
+from gendi.report.processes import Film
+from gendi.report.run import Run
+from gendi.report.tiles import film as gif
+from gendi.report.tiles import grid
+from gendi.schedule import make_schedule
+
+GRID, FILM_ROWS, FILM_COLUMNS, STAGES, NEIGHBOURS, NEAREST = 64, 4, 8, 11, 8, 3
+
+
+def math(letter: str, index: str = "") -> Html:
+    """Return a variable as mathematics is set, with an optional index."""
+    sub = fill("<sub>{i}</sub>", i=index) if index else ""
+    return fill('<i class="math">{letter}{sub}</i>', letter=letter, sub=sub)
+
+
+X_T, X_0, X0_HAT, T = math("x", "t"), math("x", "0"), math("x̂", "0"), math("t")
+
+
+def tile_side(images: NDArray[np.uint8], columns: int) -> int:
+    """Return how many pixels wide a tile may be in a picture of `columns`: sharp, but colour is heavy."""
+    return min(112 if images.shape[3] == 1 else 84, 1100 // columns)
+
+
+def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
+    """The first 64 samples in their order."""
+    images = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
+    if images is None or not len(images):
+        body = absent(_why(run, "samples", "There are no samples yet: run `gendi sample` or `gendi evaluate`."))
+        return section("samples", "Samples", [], [body])
+    n = min(GRID, len(images))
+    shown = grid(images[:n], 8, side=tile_side(images, 8))
+    picture = gallery.image("samples", shown, f"A grid of {n} samples")
+    calls = f" Each took {run.drawn.steps} calls of the network ({run.drawn.sampler})." if run.drawn is not None else ""
+    of = f" of {len(images):,}" if len(images) > n else ""
+    text = [
+        f"Samples 0 to {n - 1}{of}, in the order in which they were drawn.{calls}",
+        "None was picked or left out: what fails, fails in view.",
+    ]
+    return section("samples", "Samples", text, [picture])
+
+
+def measures_section(run: Run) -> Html:
+    """The table of metrics."""
+    text: list[object] = [
+        fill(
+            "Every number stands beside its <b>floor</b>: the same metric with real images, which the model never saw, "
+            "in the samples' place. No model is better than that except by luck or by memory."
+        )
+    ]
+    if run.evaluation is None:
+        why = _why(run, "evaluation", "Not measured yet: run `gendi evaluate` on this run, then `gendi report` again.")
+        return section("measures", "How good is it?", text, [absent(why)])
+    notes = [fill('<p class="note">{note}</p>', note=note) for note in honesty(run.evaluation)]
+    return section("measures", "How good is it?", text, [metric_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
+
+
+def training_section(run: Run, gallery: Gallery) -> Html:
+    """Loss curves."""
+    text = [
+        "The network learns to undo noise; the loss is its weighted squared error. It never reaches zero: what the "
+        "noise covers cannot be known.",
+        "The held-out loss uses images that are never trained on, always under the same noise, and the averaged "
+        "weights. Its quarters hold the noise levels from the least to the most.",
+    ]
+    figures = []
+    if len(column(run.lines, "loss")[0]) > 1:
+        curve = gallery.figure("loss", lambda theme: loss_figure(run.lines, theme=theme), "Training loss, log axis")
+        zoom = gallery.figure(
+            "loss-zoom", lambda theme: loss_figure(run.lines, zoom=True, theme=theme), "Training loss, linear axis"
+        )
+        figures.append(
+            row(
+                figure(curve, "The whole training on a logarithmic axis: as logged (pale), and its running mean."),
+                figure(zoom, "The last four fifths on a linear axis."),
+            )
+        )
+    if len(column(run.lines, "heldout")[0]):
+        heldout = gallery.figure(
+            "heldout", lambda theme: heldout_figure(run.lines, theme=theme), "Held-out loss by noise level"
+        )
+        figures.append(aside(heldout, "Held-out loss, in all and by quarter of the noise levels."))
+    return section("training", "Training", text, figures or [absent("The run's metrics.jsonl holds no losses.")])
+
+
+def forward_section(run: Run, gallery: Gallery) -> Html:
+    """One image on its way into noise."""
+    text = [
+        fill(
+            "The forward process {xt} = α{x0} + σε drowns an image in Gaussian noise. It needs no learning: any {t} "
+            "can be reached in a single step.",
+            xt=X_T,
+            x0=X_0,
+            t=T,
+        )
+    ]
+    if run.bundle is None or run.data is None:
+        what = "bundle" if run.bundle is None else "data"
+        return section("forward", "Into noise", text, [absent(_why(run, what, "There is no trained model yet."))])
+    times = torch.linspace(0, 1, STAGES, dtype=torch.float64)
+    images = processes.forward_strip(run.bundle, run.data.heldout.batch([0])[0], times)
+    picture = gallery.image(
+        "forward", grid(images, STAGES, side=tile_side(images, STAGES)), "One image with more and more noise"
+    )
+    schedule = run.bundle.config.process.schedule
+    caption = fill("A held-out image under the {name} schedule, from {t} = 0 to 1.", name=schedule, t=T)
+    return section("forward", "Into noise", text, [figure(picture, caption, [f"{t:.1f}" for t in times])])
+
+
+def density_section(run: Run, gallery: Gallery) -> Html:
+    """A one-dimensional distribution under the process, and without its scaling."""
+    own = None
+    if run.config is not None:
+        own = make_schedule(run.config.process.schedule, run.config.process.steps)
+    preserving, exploding = process_pair(own)
+    text: list[object] = [
+        "A distribution of two peaks, seen whole: colour is the exact density of a mixture of two Gaussians, dashes "
+        "are ±2 standard deviations.",
+        fill(
+            "Shrinking the signal while adding noise keeps the <b>variance at 1</b>, and any distribution ends as the "
+            "same standard normal. Adding the same noise without shrinking lets the <b>variance explode</b>, here to "
+            "{v}.",
+            v=f"{1 + exploding.variance:.1f}",
+        ),
+    ]
+    kept = gallery.figure(
+        "density-preserving",
+        lambda theme: density_figure(preserving, theme=theme),
+        "Density over time, scaled",
+        gradients=True,
+    )
+    grown = gallery.figure(
+        "density-exploding",
+        lambda theme: density_figure(exploding, theme=theme),
+        "Density over time, unscaled",
+        gradients=True,
+    )
+    body = row(
+        figure(
+            kept, fill("With scaling ({name}): {x} = α{x0} + σε, α² + σ² = 1.", name=preserving.name, x=X_T, x0=X_0)
+        ),
+        figure(grown, fill("Without: {x} = {x0} + √({t} · {v}) ε.", x=X_T, x0=X_0, t=T, v=f"{exploding.variance:.1f}")),
+    )
+    return section("density", "Why the signal shrinks", text, [body])
+
+
+def reverse_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
+    """From noise to samples: a strip of one, a film of many."""
+    text: list[object] = [
+        fill(
+            "Sampling starts from pure noise. At every step the network says which clean image it expects, {guess}, "
+            "and the sampler moves a little towards it.",
+            guess=X0_HAT,
+        ),
+        "Early guesses are blurred means of everything possible; details come last.",
+    ]
+    if film is None:
+        return section("reverse", "Out of noise", text, [absent(_why(run, "bundle", "There is no trained model yet."))])
+    stages = np.unique(np.linspace(0, film.steps, STAGES).round().astype(int))
+    pair = np.concatenate([film.noisy[stages, 0], film.guesses[stages, 0]])
+    strip = gallery.image(
+        "reverse", grid(pair, len(stages), side=tile_side(pair, len(stages))), "One sample emerging from noise"
+    )
+    caption = fill(
+        "Sample 0. Above {xt}, below the network's guess {guess}; the numbers are {t}.", xt=X_T, guess=X0_HAT, t=T
+    )
+    n = FILM_ROWS * FILM_COLUMNS
+    side = 56 if film.noisy.shape[-1] == 1 else 32
+    moving = gallery.film(
+        "reverse-grid",
+        gif(list(film.noisy[:, :n]), FILM_COLUMNS, side=side),
+        grid(film.noisy[-1, :n], FILM_COLUMNS, side=side, gap=2),
+        f"{n} samples emerging from noise",
+    )
+    return section(
+        "reverse",
+        "Out of noise",
+        text,
+        [
+            figure(strip, caption, [f"{film.times[i]:.2f}" for i in stages]),
+            figure(moving, f"Samples 0 to {n - 1} in {film.steps} calls of the network ({film.sampler})."),
+        ],
+    )
+
+
+def classes_section(run: Run, gallery: Gallery) -> Html | None:
+    """The classes of the samples; left out for data without classes."""
+    record = run.evaluation.classes if run.evaluation is not None else None
+    if record is None:
+        if run.evaluation is None and run.data is not None and run.data.class_names:
+            why = _why(run, "evaluation", "Which classes the samples fall into is not measured yet.")
+            return section("classes", "Classes", [], [absent(why)])
+        return None
+    n = sum(record.histogram)
+    frequencies = np.asarray(record.frequencies)
+    picture = gallery.figure(
+        "classes",
+        lambda theme: class_figure(record.histogram, frequencies, record.names, theme=theme),
+        "Share of samples in each class",
+    )
+    text = ["A faithful model draws every class as often as the training set holds it, give or take chance."]
+    caption = (
+        f"Bars: what the classifier takes {n:,} samples for. Crosses: the training set's shares, and the range in "
+        "which 95 of 100 such sets of faithful draws would fall."
+    )
+    return section("classes", "Classes", text, [aside(picture, caption)])
+
+
+def neighbours_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
+    """The training images nearest to the first samples."""
+    text = [
+        "Has the model learned, or remembered? Below each sample stand the training images most like it, pixel by "
+        "pixel.",
+        "A copy would be told by its distance: near 0.",
+    ]
+    samples = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
+    if samples is None or run.data is None or samples.shape[1:] != run.data.train.images.shape[1:]:
+        why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
+        return section("neighbours", "Nearest neighbours", text, [absent(why)])
+    queries = samples[:NEIGHBOURS]
+    index, distance = nearest_images(queries, run.data.train.images, NEAREST)
+    nearest = run.data.train.batch(index.T.reshape(-1))
+    columns = len(queries)
+    side = tile_side(samples, 8)
+    above = gallery.image("neighbours-samples", grid(queries, columns, side=side), f"{columns} samples")
+    below = gallery.image("neighbours", grid(nearest, columns, side=side), "Their nearest training images")
+    caption = (
+        f"Their {index.shape[1]} nearest training images, closest first. The numbers are the distances of the closest "
+        "(Euclidean, pixels from 0 to 1)."
+    )
+    if run.evaluation is not None and run.evaluation.memorisation is not None:
+        record = run.evaluation.memorisation
+        ours, real = record.median, record.heldout_median
+        caption += f" Over all samples their median is {ours:.2f}; over unseen real images, {real:.2f}."
+    body = [
+        figure(above, f"Samples 0 to {columns - 1}"),
+        figure(below, caption, [f"{d:.2f}" for d in distance[:, 0]]),
+    ]
+    return section("neighbours", "Nearest neighbours", text, body)
+
+
+def _why(run: Run, what: str, otherwise: str) -> str:
+    return run.problems.get(what) or otherwise

@@ -1,0 +1,72 @@
+"""Images side by side: grids, strips and films, by Pillow at a whole-number scale, so that a pixel stays a pixel."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+
+def tile_images(images: Pixels) -> list[Image.Image]:
+    """Return uint8 (N, H, W, C) as Pillow images: C = 1 grey, 3 colour; of any other C, the first plane in grey."""
+    planes = images if images.shape[3] == 3 else images[..., 0]
+    return [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
+
+
+def fit(height: int, width: int, side: int) -> tuple[int, int]:
+    """Return the size (width, height) of a tile: the largest whole multiple within `side`, or shrunk to it."""
+    longest = max(height, width)
+    if longest <= side:
+        return width * (side // longest), height * (side // longest)
+    return max(1, round(width * side / longest)), max(1, round(height * side / longest))
+
+
+def grid(images: Pixels, columns: int, *, side: int = 112, gap: int = 4) -> Image.Image:
+    """Lay uint8 images (N, H, W, C) out in rows of `columns`; the gaps between them are transparent.
+
+    Tiles are scaled by the largest whole number that fits into `side` pixels; only tiles larger than that are shrunk.
+    """
+    width, height = fit(images.shape[1], images.shape[2], side)
+    rows = -(-len(images) // columns)
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    sheet = Image.new("RGBA" if images.shape[3] == 3 else "LA", size)
+    enlarge = max(width, height) >= max(images.shape[1:3])
+    for i, tile in enumerate(tile_images(images)):
+        tile = tile.resize((width, height), Image.Resampling.NEAREST if enlarge else Image.Resampling.BOX)
+        sheet.paste(tile, (i % columns * (width + gap), i // columns * (height + gap)))
+    return sheet
+
+
+def png(image: Image.Image) -> bytes:
+    """Return the image as a PNG file."""
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def film(frames: Sequence[Pixels], columns: int, *, side: int, milliseconds: int = 110, hold: int = 2400) -> bytes:
+    """Return a GIF that plays `frames`, each uint8 (N, H, W, C) laid out as a grid, over and over.
+
+    The last frame stays for `hold` milliseconds. Grey films have 32 levels, colour ones 64 colours.
+    """
+    sheets = []
+    for frame in frames:
+        sheet = grid(frame, columns, side=side, gap=2)
+        if frame.shape[3] == 3:
+            backed = Image.new("RGB", sheet.size)
+            backed.paste(sheet, mask=sheet.getchannel("A"))
+            sheets.append(backed.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+        else:
+            level = np.asarray(sheet.getchannel("L"), np.float32)
+            indexed = Image.fromarray((level * (31 / 255)).round().astype(np.uint8), "P")
+            indexed.putpalette([round(i * 255 / 31) for i in range(32) for _ in range(3)])
+            sheets.append(indexed)
+    out = io.BytesIO()
+    durations = [milliseconds] * (len(sheets) - 1) + [hold]
+    sheets[0].save(
+        out, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0, optimize=False, disposal=1
+    )
+    return out.getvalue()

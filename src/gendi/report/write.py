@@ -1,0 +1,76 @@
+"""`write_report`: read the run, draw every picture, write one page."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gendi.errors import GendiError
+from gendi.files import atomic_write
+from gendi.report import sections as s
+from gendi.report.details import details_section, reproduce_section
+from gendi.report.hero import hero
+from gendi.report.page import Gallery, Html, page
+from gendi.report.processes import STEPS, Film, reverse_film
+from gendi.report.run import Run, read_run
+from gendi.samplers import SAMPLERS
+
+FILM_CALLS_MOST = 40
+
+
+def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
+    """Write `run`/report.html, one file that needs no network, and its pictures to `run`/pictures; return its path.
+
+    What a run does not have yet (samples, an evaluation, a bundle) is said in the page or left out. Existing files are
+    replaced, each whole or not at all. `poll` is called between pictures and sampling steps; raise from it to stop.
+
+    Raises:
+        UsageError: `run` is no run's folder.
+        ResourceError: the disk is full or refuses.
+    """
+    run, began = Path(run), time.perf_counter()
+    found = read_run(run)
+    gallery = Gallery(run / "pictures")
+    film = _film(found, poll)
+    drawn: list[tuple[str, str, Html]] = []
+
+    def add(key: str, name: str, markup: Html | None) -> None:
+        if markup is not None:
+            drawn.append((key, name, markup))
+        if poll is not None:
+            poll()
+
+    top = hero(found, gallery)
+    add("samples", "Samples", s.samples_section(found, gallery, film))
+    add("measures", "Measures", s.measures_section(found))
+    add("training", "Training", s.training_section(found, gallery))
+    add("forward", "Into noise", s.forward_section(found, gallery))
+    add("density", "Variance", s.density_section(found, gallery))
+    add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
+    add("classes", "Classes", s.classes_section(found, gallery))
+    add("neighbours", "Neighbours", s.neighbours_section(found, gallery, film))
+    add("details", "Settings", details_section(found, time.perf_counter() - began))
+    add("reproduce", "Do it again", reproduce_section(found))
+    footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
+    path = run / "report.html"
+    atomic_write(path, page(f"{found.name} · gendi", top, drawn, footer))
+    return path
+
+
+def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
+    """Draw the first samples again, step by step: as the samples were drawn where that takes few calls, else in 20."""
+    if run.bundle is None:
+        return None
+    drawn = run.drawn
+    sampler, steps, seed, first = run.bundle.config.sample.sampler, STEPS, run.bundle.config.train.seed, 0
+    if drawn is not None:
+        seed, first = drawn.seed, drawn.first
+        sampler = drawn.sampler
+        known = SAMPLERS.get(sampler)
+        if known is not None and known.deterministic and drawn.steps <= FILM_CALLS_MOST:
+            steps = drawn.steps
+    n = s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
+    try:
+        return reverse_film(run.bundle, n, seed=seed, sampler=sampler, steps=steps, first=first, poll=poll)
+    except GendiError as error:
+        run.problems["bundle"] = str(error)
+        return None

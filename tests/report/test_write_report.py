@@ -1,0 +1,198 @@
+import io
+import json
+import re
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_run import TINY, evaluation, fake_run
+from page_reader import PageReader
+from PIL import Image
+
+from gendi.errors import PreemptedError, UsageError
+from gendi.report import write_report
+
+FIGURES = ("loss", "loss-zoom", "heldout", "density-preserving", "density-exploding", "classes")
+TILES = ("strip", "samples", "forward", "reverse", "reverse-grid", "neighbours-samples", "neighbours")
+PICTURES = {
+    *(f"{name}{theme}.png" for name in FIGURES for theme in ("", ".dark")),
+    *(f"{name}.png" for name in TILES),
+    "reverse-grid.gif",
+}
+SECTIONS = [
+    "samples", "measures", "training", "forward", "density", "reverse", "classes", "neighbours", "details", "reproduce",
+]  # fmt: skip
+HOSTILE = "<script>alert(1)</script>&\"'{x}$a$"
+
+
+@pytest.fixture(autouse=True)
+def small_figures(measured_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw at a fifth of the resolution, once the complete run is done in full."""
+    monkeypatch.setattr("gendi.report.style.DPI", 40)
+
+
+def read(run: Path) -> PageReader:
+    return PageReader((run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_a_complete_run_has_every_section_and_its_contents_lead_there(measured_run: Path) -> None:
+    page = read(measured_run)
+    assert page.ids == SECTIONS
+    assert [a for a in page.addresses if a.startswith("#")] == [f"#{key}" for key in SECTIONS]
+    assert page.tags.count("h1") == 1
+    assert all(page.alts)
+
+
+def test_the_page_is_one_file_without_scripts_or_addresses_to_load(measured_run: Path) -> None:
+    text = (measured_run / "report.html").read_text(encoding="utf-8")
+    page = PageReader(text)
+    assert all(address.startswith(("data:image/png;", "data:image/gif;", "#")) for address in page.addresses)
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+    assert not re.search(r"https?://|@import|url\(|\son\w+=", re.sub(r"base64,[\w+/=]+", "", text))
+    assert len(text) < 4_000_000
+
+
+def test_every_picture_is_a_file_that_opens_and_is_the_one_in_the_page(measured_run: Path) -> None:
+    folder = measured_run / "pictures"
+    assert {path.name for path in folder.iterdir()} == PICTURES
+    shown = {b64decode(a.partition(",")[2]) for a in read(measured_run).addresses if a.startswith("data:")}
+    assert shown == {path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            picture.load()
+            assert picture.format == path.suffix[1:].upper()
+            assert getattr(picture, "n_frames", 1) == (TINY.sample.steps + 1 if path.suffix == ".gif" else 1)
+
+
+def test_the_numbers_of_the_evaluation_are_in_the_page(measured_run: Path) -> None:
+    text = read(measured_run).text
+    for words in ("19.61 13.24", "98.42 %", "−0.01", "Samples 0 to 63 of 80", "80 samples against 80 training images"):
+        assert words in text
+    assert "22.58" not in text  # the GENDI report is about MNIST
+
+
+def test_on_mnist_the_reports_figures_stand_beside_and_only_inception_is_compared() -> None:
+    from gendi.report.measures import honesty, metric_table
+
+    digits = evaluation(
+        data="mnist", n=1000, extractors=["digits"], names=["0", "1"], histogram=[1, 1], frequencies=[1, 1]
+    )
+    both = evaluation(data="mnist", n=1000, extractors=["digits", "inception"])
+    assert "93.05 %" in metric_table(digits)
+    assert "22.58" not in metric_table(digits)
+    assert "cannot be set against it" in " ".join(honesty(digits))
+    row = re.search(r"<td class=\"number value\">19.61</td>.*?</tr>", metric_table(both))
+    assert row is not None
+    assert "22.58" in row[0]
+    assert metric_table(both).count("22.58") == 1
+
+
+def test_names_from_files_are_text_and_never_markup(tmp_path: Path) -> None:
+    measured = evaluation(
+        data=HOSTILE, n=80, extractors=[HOSTILE], names=[HOSTILE, "日本"], histogram=[40, 40], frequencies=[1, 1]
+    )
+    run = fake_run(tmp_path / "<b>&amp; {run}", measured=measured)
+    table = json.loads((run / "evaluation.json").read_text()) | {"notes": [HOSTILE]}
+    (run / "evaluation.json").write_text(json.dumps(table))
+    write_report(run)
+    page = read(run)
+    assert "script" not in page.tags
+    assert "<b>&amp; {run}" in page.text
+    assert f"On features of {HOSTILE}" in page.text
+
+
+def test_a_run_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "young", bundle=False, draw=False)
+    (run / "metrics.jsonl").write_text("")
+    (run / "timings.json").write_text("[]")
+    write_report(run)
+    page = read(run)
+    assert "There are no samples yet" in page.text
+    assert "Not measured yet" in page.text
+    assert "is a run without a bundle yet" in page.text or "no bundle" in page.text
+    assert "holds no losses" in page.text
+    assert {p.stem for p in (run / "pictures").glob("density*")} >= {"density-preserving", "density-exploding"}
+
+
+def test_without_samples_the_first_are_drawn_for_the_grid(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "undrawn", draw=False)
+    write_report(run)
+    page = read(run)
+    assert "Samples 0 to 63, in the order" in page.text
+    assert {"samples.png", "neighbours.png"} <= {p.name for p in (run / "pictures").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("evaluation.json", "{}", "This is no evaluation"),
+        ("evaluation.json", "{", "evaluation.json"),
+        ("samples.npz", "not a zip", "samples.npz"),
+        ("bundle/config.json", "{}", "config.json"),
+        ("timings.json", "{", "Settings and machine"),
+    ],
+)
+def test_a_damaged_file_costs_its_section_only(tmp_path: Path, name: str, content: str, said: str) -> None:
+    run = fake_run(tmp_path / "damaged", measured=evaluation(data="drawings", n=80, extractors=["pixels"]))
+    (run / name).write_text(content)
+    write_report(run)
+    page = read(run)
+    assert said in page.text
+    assert "density" in page.ids
+    assert "loss.png" in {p.name for p in (run / "pictures").iterdir()}
+
+
+def test_changed_data_are_not_shown_as_the_models_own(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "changed")
+    np.savez(tmp_path / "drawings.npz", images=np.zeros((50, 12, 10, 1), np.uint8))
+    write_report(run)
+    assert "are not those the model was trained on" in read(run).text
+    assert not (run / "pictures" / "neighbours.png").exists()
+
+
+def test_colour_images_of_an_odd_shape_work_and_stay_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (70, 33, 48, 3), dtype=np.uint8)  # the worst case for a PNG
+    run = fake_run(tmp_path / "colour", channels=3, size=(33, 48), samples=noise)
+    write_report(run)
+    assert (run / "report.html").stat().st_size < 4_000_000
+    with Image.open(run / "pictures" / "samples.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert np.array_equal(pixels[:33, :48], noise[0])  # 48 fits into a tile once
+    assert "classes" not in read(run).ids or "not measured" in read(run).text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no run"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_leaves_the_old_report_whole(measured_run: Path) -> None:
+    before = (measured_run / "report.html").read_bytes()
+    calls = 0
+
+    def poll() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise PreemptedError("Stopped.")
+
+    with pytest.raises(PreemptedError):
+        write_report(measured_run, poll=poll)
+    assert (measured_run / "report.html").read_bytes() == before
+
+
+def test_the_film_ends_with_the_samples_that_the_run_would_draw(measured_run: Path) -> None:
+    from gendi.bundle import load_bundle
+    from gendi.report.tiles import grid
+    from gendi.samplers import sample
+
+    bundle = load_bundle(measured_run)
+    x = sample(bundle.denoiser(clip=1.0), bundle.codec.shape, 32, steps=6, sampler="dpmpp-2m", seed=0)
+    expected = grid(bundle.codec.decode(x).numpy(), 8, side=56, gap=2)
+    with Image.open(measured_run / "pictures" / "reverse-grid.png") as picture:
+        difference = np.abs(np.asarray(picture, np.int16) - np.asarray(expected, np.int16))
+    assert difference.max() <= 1  # another batch size: equal up to float round-off, so at most one level
+    with Image.open(io.BytesIO((measured_run / "pictures" / "reverse-grid.gif").read_bytes())) as film:
+        assert film.info["loop"] == 0
