@@ -219,3 +219,16 @@ def test_its_weights_are_small_and_a_flipped_bit_is_noticed(tmp_path: Path) -> N
         load_classifier(path)
     with pytest.raises(BundleError, match="cannot be read"):
         load_classifier(tmp_path / "none.safetensors")
+
+
+@pytest.mark.slow
+def test_inception_gives_2048_features_whatever_the_batch(mnist: Data) -> None:
+    """Slow because of the 87 MB of weights, which come from pip where they are not installed."""
+    extractor = get_extractor("inception", batch_size=2)
+    images = mnist.heldout.batch(range(3))
+    features = extractor(images)
+    assert features.shape == (3, 2048)
+    assert (features >= 0).all()  # a mean over positions of what a ReLU lets through
+    assert extractor.sha256 in inception.PINNED
+    colour = extractor(np.repeat(images[:1], 3, axis=3))
+    np.testing.assert_allclose(colour, features[:1], atol=1e-4)  # grey is three equal channels
