@@ -1,10 +1,11 @@
-"""Training speed of preset `mnist` against diffusers' UNet2DModel trained the plain way, and the share of the matmul peak.
+"""Training speed of preset `mnist` against diffusers' UNet2DModel trained the plain way, and the share of the matmul
+peak.
 
     python benchmarks/training_speed.py [--rounds 5]
 
-The two are timed in turn, A B A B ..., in one process on random data of MNIST's shape (diffusers gets 32x32, which its network
-needs), at the preset's batch size. A step is forward, backward and optimiser. The ratio is taken round by round. The peak is
-the best bf16 product of square matrices of 1024 to 4096 rows, measured between the rounds.
+The two are timed in turn, A B A B ..., in one process on random data of MNIST's shape (diffusers gets 32x32, which its
+network needs), at the preset's batch size. A step is forward, backward and optimiser. The ratio is taken round by
+round. The peak is the best bf16 product of square matrices of 1024 to 4096 rows, measured between the rounds.
 """
 
 import argparse
@@ -99,7 +100,8 @@ def main() -> None:
             "share_of_bf16_peak": rate / statistics.median(peaks16),
         },
     )
-    print(f"{statistics.median(mine):.0f} against {statistics.median(yours):.0f} images/s; {rate / statistics.median(peaks16):.0%} of peak")
+    share = rate / statistics.median(peaks16)
+    print(f"{statistics.median(mine):.0f} against {statistics.median(yours):.0f} images/s; {share:.0%} of peak")
 
 
 if __name__ == "__main__":

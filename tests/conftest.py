@@ -15,6 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism; thre
 
 # the same examples everywhere, however slow the machine
 settings.register_profile(
-    "gendi", deadline=None, derandomize=True, database=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+    "gendi",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("gendi")

@@ -1,7 +1,7 @@
 """The type checker behind the import hook of conftest.py: beartype, told two things.
 
-An int is a float, as everywhere in Python. `Self` is not checked: the hook decorates methods one by one, and a method on its
-own does not know the class it will belong to.
+An int is a float, as everywhere in Python. `Self` is not checked: the hook decorates methods one by one, and a method
+on its own does not know the class it will belong to.
 """
 
 from collections.abc import Callable

@@ -132,12 +132,14 @@ class TrainConfig:
 class SampleConfig:
     """How samples are drawn when nobody says otherwise."""
 
-    sampler: str = "dpmpp-2m"
+    sampler: str = "dpmpp-2m-sde"
     """Sampler: see `gendi.samplers.SAMPLERS`."""
     steps: int = 20
     """Network calls per sample."""
-    clip: bool = True
-    """Clip the predicted x0 to the range of pixels."""
+    clip: bool = False
+    """Clip the predicted x0 to the range of pixels at every step (samples are clipped to bytes at the end in any
+    case).
+    """
 
 
 @dataclass(frozen=True)
@@ -167,12 +169,12 @@ class RunConfig:
 
     def validate(self) -> None:
         """Raise `UsageError` naming the first field whose value cannot work."""
-        for name, low, high, value in self._ranges():
-            if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
-                raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
         network = self.network
         if not network.channels:
             raise UsageError("network.channels is empty: give the width of at least one level, for instance 64 128.")
+        for name, low, high, value in self._ranges():
+            if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
+                raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
         for width in network.channels:
             if width % network.groups:
                 raise UsageError(

@@ -46,7 +46,7 @@ class Coefficients:
     c_out: Tensor
 
     def target(self, x_0: Batch, eps: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
-        """Return the F for which x0_hat = x_0: a combination of x_0 and eps, with weights 0 and 1 for eps-prediction."""
+        """Return the F for which x0_hat = x_0: a combination of x_0 and eps (for eps-prediction, eps itself)."""
         of_x0 = (1 - self.c_skip * alpha) / self.c_out
         of_eps = -self.c_skip * sigma / self.c_out
         return like(of_x0, x_0) * x_0 + like(of_eps, x_0) * eps

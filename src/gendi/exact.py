@@ -11,8 +11,10 @@ likelihood can be checked, with no network and no training. Everything runs in t
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from gendi.process import PerSample
 from gendi.schedule import Schedule
 
 
@@ -26,7 +28,13 @@ class MixtureDenoiser:
         covariances: (K, d, d), symmetric, positive semi-definite.
     """
 
-    def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        weights: Float[Tensor, " k"],
+        means: Float[Tensor, " k d"],
+        covariances: Float[Tensor, " k d d"],
+    ) -> None:
         self.schedule = schedule
         self.weights, self.means = weights.double(), means.double()
         # C = U diag(values) U^T diagonalises alpha^2 C + sigma^2 I at every t at once
@@ -42,25 +50,28 @@ class MixtureDenoiser:
         log_density = -0.5 * (centred**2 / spread + (2 * torch.pi * spread).log()).sum(-1)
         return self.means + shift, self.weights.log() + log_density
 
-    def __call__(self, x_t: Tensor, t: Tensor, **_: Any) -> Tensor:
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, **_: Any) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t], (B, d) in x_t's dtype, for t of shape () or (B,)."""
         x_0, joint = self._components(x_t, t)
         return (joint.softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
 
-    def log_density(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample) -> Float64[Tensor, " batch"]:
         """Return log q(x_t), (B,) float64, in nats."""
         return self._components(x_t, t)[1].logsumexp(-1)
 
-    def variance(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def variance(self, x_t: Float[Tensor, " batch d"], t: PerSample) -> Float64[Tensor, " batch"]:
         """Return tr Cov[x_0 | x_t], (B,) float64: the least squared error any denoiser can reach at x_t."""
         alpha, sigma = (c.reshape(-1, 1, 1) for c in self.schedule(t))
         x_0, joint = self._components(x_t, t)
         share = joint.softmax(-1)
         within = (self.values * sigma**2 / (alpha**2 * self.values + sigma**2)).sum(-1)
         mean = (share[..., None] * x_0).sum(1)
-        return (share * within).sum(-1) + (share * (x_0 - mean[:, None]).pow(2).sum(-1)).sum(-1)
+        between: Tensor = (share * (x_0 - mean[:, None]).pow(2).sum(-1)).sum(-1)
+        return (share * within).sum(-1) + between
 
-    def sample_data(self, uniform: Tensor, normal: Tensor) -> Tensor:
+    def sample_data(
+        self, uniform: Float[Tensor, " batch"], normal: Float[Tensor, " batch d"]
+    ) -> Float64[Tensor, " batch d"]:
         """Return data (B, d) from uniforms (B,) that pick the component and standard normals (B, d)."""
         k = torch.searchsorted(self.weights.cumsum(0), uniform.double()).clamp(max=len(self.weights) - 1)
         scaled = normal.double() * self.values[k].sqrt()
@@ -70,5 +81,5 @@ class MixtureDenoiser:
 class GaussianDenoiser(MixtureDenoiser):
     """The exact denoiser of one Gaussian N(mean (d,), covariance (d, d))."""
 
-    def __init__(self, schedule: Schedule, mean: Tensor, covariance: Tensor) -> None:
+    def __init__(self, schedule: Schedule, mean: Float[Tensor, " d"], covariance: Float[Tensor, " d d"]) -> None:
         super().__init__(schedule, torch.ones(1), mean[None], covariance[None])

@@ -115,8 +115,8 @@ class Linear(VariancePreserving):
 class Cosine(VariancePreserving):
     """abar(t) = f(t) / f(0), f(t) = cos^2((t + s) / (1 + s) pi / 2), s = 0.008.  [Nichol & Dhariwal 2021, eq. 17]
 
-    A chain takes its betas from that curve and caps the last one. The continuous curve has no last beta to cap: it ends a
-    hair before f = 0, at the abar = 2.4e-9 of the capped chain of 1000 steps.
+    A chain takes its betas from that curve and caps the last one. The continuous curve has no last beta to cap: it
+    ends a hair before f = 0, at the abar = 2.4e-9 of the capped chain of 1000 steps.
     """
 
     name = "cosine"

@@ -49,4 +49,5 @@ class TimeEmbedding(nn.Module):
             return out
         if labels is None:
             labels = torch.full(value.shape, self.labels.num_embeddings - 1, device=value.device)
-        return out + self.labels(labels)
+        label: Tensor = self.labels(labels)
+        return out + label

@@ -25,6 +25,13 @@ from gendi.networks.embeddings import TimeEmbedding
 TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
 
 
+def zero(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Return the convolution with its weights at zero: whatever it ends starts as nothing."""
+    for p in convolution.parameters():
+        nn.init.zeros_(p)
+    return convolution
+
+
 class ResidualBlock(nn.Module):
     """norm, SiLU, conv, FiLM(norm), SiLU, dropout, conv, plus a skip; the last convolution starts at zero."""
 
@@ -32,11 +39,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = nn.GroupNorm(groups, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.film = nn.Linear(time_dim, 2 * c_out)
-        self.norm2, self.conv2 = nn.GroupNorm(groups, c_out), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.norm2, self.conv2 = nn.GroupNorm(groups, c_out), zero(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.dropout = nn.Dropout(dropout)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
@@ -53,9 +58,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.GroupNorm(groups, channels)
-        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -116,10 +119,9 @@ class UNet(nn.Module):
                 c = widths[level]
             self.up.append(stages)
             if level:
-                self.grow.append(nn.Conv2d(c, c, 3, padding=1))
-        self.norm, self.head = nn.GroupNorm(config.groups, c), nn.Conv2d(c, stem_channels, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+                self.grow.append(nn.Conv2d(c, widths[level - 1], 3, padding=1))
+                c = widths[level - 1]
+        self.norm, self.head = nn.GroupNorm(config.groups, c), zero(nn.Conv2d(c, stem_channels, 3, padding=1))
 
     def forward(
         self,

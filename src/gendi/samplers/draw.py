@@ -15,7 +15,7 @@ from torch import Tensor
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.randomness import stream
-from gendi.samplers.grid import make_grid
+from gendi.samplers.grid import BOUNDS, Bounds, make_grid
 from gendi.samplers.registry import get_sampler
 from gendi.samplers.state import State
 
@@ -49,12 +49,13 @@ def trajectory(
     sampler: str = "dpmpp-2m",
     seed: int = 0,
     grid: str | None = None,
+    bounds: Bounds = BOUNDS,
     device: torch.device | str = "cpu",
     **options: Any,
 ) -> Iterator[State]:
     """Yield the state after each step of drawing the samples `indices`; x is (len(indices), *shape) in model space."""
     info = get_sampler(sampler)
-    times = make_grid(denoiser.schedule, steps, grid or info.grid)
+    times = make_grid(denoiser.schedule, steps, grid or info.grid, bounds)
     noise = SampleNoise(seed, indices, shape, device)
     x = initial(denoiser, noise(0), times)
     yield from info.run(denoiser, x, times, noise, **options)
@@ -70,6 +71,7 @@ def sample(
     sampler: str = "dpmpp-2m",
     seed: int = 0,
     grid: str | None = None,
+    bounds: Bounds = BOUNDS,
     batch_size: int = 250,
     first_index: int = 0,
     device: torch.device | str = "cpu",
@@ -85,6 +87,7 @@ def sample(
         n: how many samples.
         steps: network calls per sample.
         sampler, grid: names in the registries; the grid defaults to the sampler's own.
+        bounds: sigma / alpha of the last and the first call, for grids in it.
         batch_size: samples per network call; halved, down to 1, whenever memory runs out.
         labels: (n,) int64 class labels, for a conditional denoiser.
         poll: called before every step; raise from it to stop.
@@ -113,6 +116,7 @@ def sample(
             sampler=sampler,
             seed=seed,
             grid=grid,
+            bounds=bounds,
             device=device,
             **options,
             **cond,

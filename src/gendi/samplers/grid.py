@@ -5,7 +5,9 @@ grid is snapped to its T + 1 times, so the network never sees a time it was not 
 chain.
 """
 
+import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float64
@@ -14,14 +16,19 @@ from torch import Tensor
 from gendi.errors import UsageError, unknown_name
 from gendi.schedule import Schedule
 
-# ln(sigma / alpha) of the last and first call: 0.01 and 80  [Karras et al. 2022, table 1, has 0.002 and 80]
-LOG_SIGMA_MIN, LOG_SIGMA_MAX = -4.6, 4.4
+Bounds: TypeAlias = tuple[float, float]
+"""sigma / alpha of the last and of the first call; a schedule that ends before the latter is visited from its end."""
+
+BOUNDS: Bounds = (0.03, 20.0)
+"""For data of unit size. Karras et al. have 0.002 and 80: with 20 calls, a third of them would go to levels beyond 10,
+where
+nothing is decided, and the digits come out worse (benchmarks/recipe.py)."""
 
 
-def _bounds(schedule: Schedule) -> tuple[float, float]:
-    """Return the largest and smallest ln(sigma / alpha) to visit, within what the schedule reaches."""
+def _log_ratios(schedule: Schedule, bounds: Bounds) -> tuple[float, float]:
+    """Return ln(sigma / alpha) of the first and of the last call."""
     end = float(schedule.log_snr(torch.tensor(1.0))) / -2
-    return min(end, LOG_SIGMA_MAX), LOG_SIGMA_MIN
+    return min(end, math.log(bounds[1])), math.log(bounds[0])
 
 
 def _at(schedule: Schedule, log_sigma: Tensor) -> Tensor:
@@ -29,25 +36,25 @@ def _at(schedule: Schedule, log_sigma: Tensor) -> Tensor:
     return torch.cat([schedule.time(-2 * log_sigma), torch.zeros(1, dtype=torch.float64)])
 
 
-def uniform(schedule: Schedule, n: int) -> Tensor:
-    """Return n + 1 times evenly spaced in t."""
+def uniform(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
+    """Return n + 1 times evenly spaced in t, from 1 whatever the bounds."""
     return torch.linspace(1, 0, n + 1, dtype=torch.float64)
 
 
-def quadratic(schedule: Schedule, n: int) -> Tensor:
+def quadratic(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
     """Return n + 1 times evenly spaced in sqrt(t).  [Song et al. 2021 (DDIM), appendix D.2]"""
     return torch.linspace(1, 0, n + 1, dtype=torch.float64) ** 2
 
 
-def log_snr(schedule: Schedule, n: int) -> Tensor:
+def log_snr(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
     """Return n times evenly spaced in log-SNR, then 0.  [Lu et al. 2022, section 3.4]"""
-    first, last = _bounds(schedule)
+    first, last = _log_ratios(schedule, bounds)
     return _at(schedule, torch.linspace(first, last, n, dtype=torch.float64))
 
 
-def karras(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+def karras(schedule: Schedule, n: int, bounds: Bounds = BOUNDS, rho: float = 7.0) -> Tensor:
     """Return n times evenly spaced in (sigma / alpha)^(1 / rho), then 0.  [Karras et al. 2022, eq. 5]"""
-    first, last = _bounds(schedule)
+    first, last = _log_ratios(schedule, bounds)
     ramp = torch.linspace(0, 1, n, dtype=torch.float64)
     root = torch.lerp(
         torch.tensor(first / rho, dtype=torch.float64).exp(), torch.tensor(last / rho, dtype=torch.float64).exp(), ramp
@@ -55,7 +62,7 @@ def karras(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
     return _at(schedule, rho * root.log())
 
 
-GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {
+GRIDS: dict[str, Callable[[Schedule, int, Bounds], Tensor]] = {
     "uniform": uniform,
     "quadratic": quadratic,
     "log-snr": log_snr,
@@ -63,20 +70,27 @@ GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {
 }
 
 
-def make_grid(schedule: Schedule, n: int, kind: str = "uniform") -> Float64[Tensor, " n_plus_1"]:
+def make_grid(
+    schedule: Schedule, n: int, kind: str = "uniform", bounds: Bounds = BOUNDS
+) -> Float64[Tensor, " n_plus_1"]:
     """Return the n + 1 times of grid `kind`, 1 (or the noisiest time it visits) down to 0.
 
-    Raises `UsageError` for an unknown kind, n < 1, or more steps than a discrete chain has.
+    Raises `UsageError` for an unknown kind, n < 1, more steps than a discrete chain has, or bounds that do not
+    increase.
     """
     if kind not in GRIDS:
         raise unknown_name("time grid", kind, GRIDS)
     if n < 1:
         raise UsageError(f"sampling needs at least 1 step; got {n}.")
+    if not 0 < bounds[0] < bounds[1]:
+        raise UsageError(
+            f"the bounds of sigma / alpha must increase from above 0; got {bounds[0]:g} and {bounds[1]:g}."
+        )
     if schedule.steps is None:
-        return GRIDS[kind](schedule, n)
+        return GRIDS[kind](schedule, n, bounds)
     if n > schedule.steps:
         raise UsageError(f"{n} steps were asked of a chain that has {schedule.steps}: choose 1 to {schedule.steps}.")
-    return snap(GRIDS[kind](schedule, n), schedule.steps)
+    return snap(GRIDS[kind](schedule, n, bounds), schedule.steps)
 
 
 def snap(times: Tensor, steps: int) -> Tensor:

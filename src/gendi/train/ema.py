@@ -27,4 +27,4 @@ class EMA:
         rate = 1 - ema_decay(images, batch, self.horizon)
         current = network.state_dict()
         mine = [self.weights[k] for k in self.weights]
-        torch._foreach_lerp_(mine, [current[k].detach() for k in self.weights], rate)  # type: ignore[attr-defined]
+        torch._foreach_lerp_(mine, [current[k].detach() for k in self.weights], rate)

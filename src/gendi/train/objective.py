@@ -24,7 +24,9 @@ from gendi.schedule import Schedule
 WEIGHTINGS = ("simple", "min-snr", "edm", "uniform")
 
 
-def draw_times(config: ObjectiveConfig, schedule: Schedule, batch: int, seed: int, step: int) -> Float64[Tensor, " batch"]:
+def draw_times(
+    config: ObjectiveConfig, schedule: Schedule, batch: int, seed: int, step: int
+) -> Float64[Tensor, " batch"]:
     """Return the times (batch,), float64, of training step `step`.
 
     `discrete` is Algorithm 1 to the letter: independent, uniform on 1/T, ..., T/T. The continuous ones are stratified:

@@ -24,7 +24,8 @@ def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Flo
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    out: Tensor = x.mT if tall else x
+    return out.to(matrices.dtype)
 
 
 class Muon(Optimizer):

@@ -27,7 +27,7 @@ class Preset:
 
 _MNIST = RunConfig(
     preset="mnist",
-    network=NetworkConfig(channels=(64, 128), blocks=1, patch=2),
+    network=NetworkConfig(channels=(48, 96), blocks=1, patch=2),
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="muon", lr=3e-3),
@@ -41,7 +41,7 @@ _REPORT = RunConfig(
     objective=ObjectiveConfig(prediction="eps", weighting="simple", time_sampling="discrete"),
     optim=OptimConfig(name="adamw", lr=2e-4, betas=(0.9, 0.999), weight_decay=0.01, warmup=0.0, decay=0.0, clip=1.0),
     train=TrainConfig(batch_size=128),
-    sample=SampleConfig(sampler="ancestral", steps=1000),
+    sample=SampleConfig(sampler="ancestral", steps=1000, clip=True),
 )
 
 PRESETS: dict[str, Preset] = {
