@@ -86,7 +86,7 @@ def _dispatch(words: list[str]) -> int:
     if words == ["data", "--help"] or words == ["data", "-h"]:
         name = "data check"
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
         kind = "flag" if name.startswith("-") else "command"
         hint = f" Perhaps you meant {near[0]!r}." if near else ""
         raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")

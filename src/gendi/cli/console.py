@@ -2,10 +2,21 @@
 
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+
+def program() -> str:
+    """Return how the user calls gendi, for commands to copy: `gendi`, or its path where it is not on PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "gendi" or shutil.which("gendi") is not None:
+        return "gendi"
+    near = os.path.relpath(called)
+    return near if len(near) < len(str(called)) else str(called)
 
 
 def say(message: str) -> None:

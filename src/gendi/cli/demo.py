@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from gendi.cli.console import say, show, show_json
+from gendi.cli.console import program, say, show, show_json
 from gendi.cli.evaluate import Evaluate, evaluate_run, metrics_table
 from gendi.cli.parse import parse, spec
 from gendi.cli.runs import read_json_if_there, update_timings
@@ -83,9 +83,9 @@ def main(args: Sequence[str]) -> int:
         show(f"\nthe GENDI report: confidence {confidence:.2%}, Inception FID {fid}; the second command measures ours")
     show(f"\nreport:  {report.resolve()}\nsamples: {run / 'samples.png'}, {run / 'samples.npz'}")
     show(
-        f"\nnext:\n  gendi sample {run} --n 100 --seed 1 --out more.png\n"
-        f"  gendi evaluate {run} --extractor inception     FID as the papers have it (minutes on a CPU)\n"
-        f"  gendi train {command.data} --max-time 1h --out runs/longer"
+        f"\nnext:\n  {program()} sample {run} --n 100 --seed 1 --out more.png\n"
+        f"  {program()} evaluate {run} --extractor inception     FID as the papers have it (minutes on a CPU)\n"
+        f"  {program()} train {command.data} --preset mnist-long --out runs/longer"
     )
     return 0
 

@@ -64,9 +64,9 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
 def default_steps(sampler: str, bundle: Bundle) -> int:
     """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
     own, info = bundle.config.sample, get_sampler(sampler)
-    if sampler == own.sampler:
-        return own.steps
-    return min(bundle.config.process.steps or 1000, 20 if info.order > 1 else 50 if info.deterministic else 1000)
+    usual = 20 if info.order > 1 else 50 if info.deterministic else 1000
+    wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
+    return wanted if chain is None else min(wanted, chain)
 
 
 def label_index(bundle: Bundle, label: str) -> int:

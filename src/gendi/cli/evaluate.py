@@ -90,7 +90,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     "write it all down."""
     from gendi.bundle import load_bundle
     from gendi.cli.drawing import check_settings, default_steps, draw, weights_sha256
-    from gendi.files import atomic_write, encode_json
+    from gendi.files import atomic_write
     from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.train.signals import StopFlag
 
@@ -143,7 +143,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     if out is not None:
         if command.out is None:
             evaluation = join(_previous(out), evaluation)
-        atomic_write(out, encode_json(evaluation.to_dict()))
+        atomic_write(out, _text(evaluation))
     if own:
         update_timings(run, evaluate_seconds=sum(evaluation.seconds.values()))
     return evaluation, out
@@ -190,7 +190,7 @@ def _check(command: Evaluate) -> None:
 
 
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    from gendi.files import atomic_write, encode_json
+    from gendi.files import atomic_write
     from gendi.samples_io import read_samples
     from gendi.train.signals import StopFlag
 
@@ -205,7 +205,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     if command.out is None:
         return evaluation, None
     out = Path(command.out)
-    atomic_write(out, encode_json(evaluation.to_dict()))
+    atomic_write(out, _text(evaluation))
     return evaluation, out
 
 
@@ -238,6 +238,11 @@ def _open(spec: str | None, size: tuple[int, int]) -> "Data":
     if spec is None:
         raise UsageError("The model does not say what it was trained on: give --data.")
     return open_data(spec, size=size)
+
+
+def _text(evaluation: "Evaluation") -> str:
+    """Return an evaluation as JSON, its metrics in the order in which they were measured."""
+    return json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _previous(path: Path) -> "Evaluation | None":

@@ -39,7 +39,7 @@ def spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] =
         metavar=metavar,
         instance_from_str=lambda args: parse(args[0]),
         is_instance=lambda instance: True,
-        str_from_instance=lambda instance: ["not given" if instance is None else show(instance)],
+        str_from_instance=lambda instance: ["none" if instance is None else show(instance)],
     )
 
 
@@ -54,9 +54,29 @@ Folder = Annotated[str | None, spec("PATH", str)]
 Number = Annotated[float | None, spec("NUMBER", float)]
 
 
-def named(metavar: str) -> Any:
-    """Return the annotation that has the help call a positional argument `metavar`."""
-    return tyro.conf.arg(metavar=metavar)
+_REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _whole_number_or_none(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Have the configuration's fields of type int | None take "none", as its TOML does."""
+    if info.type != int | None:
+        return None
+    return spec("INT|none", _int_or_none)
+
+
+def _int_or_none(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a whole number nor none.") from None
+
+
+def named(metavar: str, hint: str | None = None) -> Any:
+    """Return the annotation that has the help call a positional argument `metavar`, and say `hint` of its default."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 def shows(default: str) -> Any:
@@ -76,11 +96,12 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     if "-h" in words or "--help" in words:
         if examples:
             print(f"examples:\n{examples}\n")
-        tyro.cli(kind, **settings)
+        with _REGISTRY:
+            tyro.cli(kind, **settings)
         raise SystemExit(0)
     refusal = io.StringIO()
     try:
-        with contextlib.redirect_stderr(refusal), _wide_terminal():
+        with _REGISTRY, contextlib.redirect_stderr(refusal), _wide_terminal():
             command, unknown = tyro.cli(kind, return_unknown_args=True, **settings)
     except SystemExit as stop:
         if stop.code in (0, None):

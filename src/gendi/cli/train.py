@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gendi.cli.console import say, show, show_json, table
+from gendi.cli.console import program, say, show, show_json, table
 from gendi.cli.parse import Count, Duration, Folder, Seed, Size, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_bytes, format_duration, parse_duration
@@ -36,7 +36,7 @@ EXAMPLES = """\
 class Train:
     """Learn to draw what a data set holds, within a budget. The same command again goes on where it stopped."""
 
-    data: Annotated[tyro.conf.Positional[str], named("DATA")]
+    data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
@@ -100,6 +100,10 @@ class Train:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args))
+    if not command.data:
+        raise UsageError(
+            "DATA is missing: say what to learn from, for instance mnist or a folder. See gendi train --help."
+        )
     config, limits, run = command.config(), command.limits(), command.folder()
     if command.dry_run and command.fresh:
         raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
@@ -135,7 +139,8 @@ def main(args: Sequence[str]) -> int:
         say("A larger budget goes on with it; --fresh starts over; --out begins another run.")
     else:
         show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
-    say(f"next:\n  gendi sample {run} --n 64\n  gendi evaluate {run}\n  gendi report {run}")
+    name = program()
+    say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
     return 0
 
 
@@ -150,7 +155,7 @@ def _defaults(args: Sequence[str]) -> Train:
         elif word.startswith("--preset="):
             name = word.partition("=")[2]
     fields = vars(get_preset(name).config) | {"preset": name}
-    return Train(data=tyro.MISSING, **fields)
+    return Train(**fields)
 
 
 def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:

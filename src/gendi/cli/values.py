@@ -4,8 +4,10 @@ import re
 from decimal import Decimal
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII
+)
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 LONGEST = 365 * 86_400
 MOST = 10**15
@@ -15,7 +17,7 @@ def parse_duration(text: str) -> float:
     """Return the seconds of a duration such as 90s, 8m, 1h30m or 2d. Raises `ValueError` saying how to write one."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        if re.fullmatch(r"\d+(\.\d+)?", text):
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
             raise ValueError(f"{text!r} has no unit: write {text}s for seconds or {text}m for minutes.")
         raise ValueError(f"{text!r} is no duration: write it like 90s, 8m or 1h30m.")
     parts = zip(match.groups(), _UNITS.values(), strict=True)
@@ -60,7 +62,7 @@ def format_count(count: int) -> str:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return (height, width) of 28 or 96x64. Raises `ValueError` saying how to write one."""
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     if match is None:
         raise ValueError(f"{text!r} is no size: write 28, or 96x64 for height 96 and width 64.")
     return int(match[1]), int(match[2] or match[1])
@@ -68,7 +70,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_seed(text: str) -> int:
     """Return a seed. Raises `ValueError` unless it is a whole number from 0 to 2^63 - 1."""
-    if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= 2**63:
         raise ValueError(f"{text!r} is out of range: a seed is a whole number from 0 to {2**63 - 1}.")
     return int(text)
 

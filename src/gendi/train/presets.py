@@ -34,6 +34,15 @@ _MNIST = RunConfig(
     train=TrainConfig(batch_size=64),
 )
 
+_MNIST_LONG = RunConfig(
+    preset="mnist-long",
+    network=NetworkConfig(channels=(64, 128), blocks=1, patch=2),
+    process=_MNIST.process,
+    objective=_MNIST.objective,
+    optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=64, preview_every=100_000),
+)
+
 _REPORT = RunConfig(
     preset="gendi-report",
     network=NetworkConfig(channels=(32, 64, 64), blocks=2, attention=(1,), time_dim=128, time_input="step", groups=8),
@@ -48,6 +57,7 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset("mnist", _MNIST, "8m", "28x28 grey digits: the best per CPU minute we found", ""),
+        Preset("mnist-long", _MNIST_LONG, "1h", "28x28 grey digits, a wider network, for an hour", ""),
         Preset(
             "gendi-report", _REPORT, "1h", "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters", ""
         ),
