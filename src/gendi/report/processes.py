@@ -73,16 +73,16 @@ def reverse_film(
 ) -> Film:
     """Draw samples first, ..., first + n - 1 of `seed` and keep every state on the way.
 
-    A chain shorter than `steps` is walked whole. A sampler that draws noise gives way to DPM-Solver++(2M), which needs
-    few steps. A model of K classes is asked for class i mod K in sample i. `poll` is called before every step; raise
-    from it to stop.
+    A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps gives way to DPM-Solver++(2M).
+    A model of K classes is asked for class i mod K in sample i. `poll` is called before every step; raise from it to
+    stop.
     """
     config = bundle.config
     denoiser = bundle.denoiser(clip=1.0 if config.sample.clip else None)
     schedule = denoiser.schedule
     steps = steps if schedule.steps is None else min(steps, schedule.steps)
     known = SAMPLERS.get(sampler)
-    sampler = sampler if known is not None and known.deterministic else SAMPLER
+    sampler = sampler if known is not None and known.quick else SAMPLER
     indices, shape = range(first, first + n), bundle.codec.shape
     cond: dict[str, Any] = {"labels": torch.tensor(indices) % config.network.classes} if config.network.classes else {}
     times = make_grid(schedule, steps, SAMPLERS[sampler].grid)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gendi.errors import GendiError
+from gendi.errors import BundleError, DivergedError, UsageError
 from gendi.files import atomic_write
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
@@ -47,7 +47,7 @@ def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
     add("density", "Variance", s.density_section(found, gallery))
     add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
     add("classes", "Classes", s.classes_section(found, gallery))
-    add("neighbours", "Neighbours", s.neighbours_section(found, gallery, film))
+    add("neighbours", "Neighbours", s.neighbours_section(found, gallery, film, poll))
     add("details", "Settings", details_section(found, time.perf_counter() - began))
     add("reproduce", "Do it again", reproduce_section(found))
     footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
@@ -66,11 +66,11 @@ def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
         seed, first = drawn.seed, drawn.first
         sampler = drawn.sampler
         known = SAMPLERS.get(sampler)
-        if known is not None and known.deterministic and drawn.steps <= FILM_CALLS_MOST:
+        if known is not None and known.quick and drawn.steps <= FILM_CALLS_MOST:
             steps = drawn.steps
     n = s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
     try:
         return reverse_film(run.bundle, n, seed=seed, sampler=sampler, steps=steps, first=first, poll=poll)
-    except GendiError as error:
+    except (BundleError, DivergedError, UsageError) as error:
         run.problems["bundle"] = str(error)
         return None

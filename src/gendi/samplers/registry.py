@@ -20,16 +20,19 @@ class SamplerInfo:
     order: int
     deterministic: bool
     use: str
+    quick: bool = True
+    """Whether some tens of steps are enough."""
 
 
 SAMPLERS: dict[str, SamplerInfo] = {
-    "ancestral": SamplerInfo(ancestral, "uniform", 1, False, "the paper's Algorithm 2; hundreds of steps"),
+    "ancestral": SamplerInfo(ancestral, "uniform", 1, False, "the paper's Algorithm 2; hundreds of steps", quick=False),
     "ancestral-large": SamplerInfo(
         partial(ancestral, variance="large"),
         "uniform",
         1,
         False,
         "Algorithm 2 with variance beta; best with all T steps",
+        quick=False,
     ),
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
     "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
