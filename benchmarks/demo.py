@@ -2,9 +2,9 @@
 
     python benchmarks/demo.py [--minutes 8] [--folder DIR] [--inception]
 
-The clone is of this repository's HEAD, with an empty cache folder, so installation and the fetching of MNIST count. Peak
-memory is the largest resident size of any one process. `--inception` adds the Inception figures of the same samples
-(minutes, not counted), with the run left in DIR for a look.
+The clone is of this repository's HEAD, with an empty cache folder, so installation and the fetching of MNIST count.
+Peak memory is the largest resident size of any one process. `--inception` adds the Inception figures of the same
+samples (minutes, not counted), with the run left in DIR for a look.
 """
 
 import argparse
