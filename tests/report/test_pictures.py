@@ -196,7 +196,7 @@ def test_heat_maps_paint_the_density() -> None:
     figure = density_figure(Linear())
     (image,) = figure.axes[0].images
     painted = np.asarray(image.get_array())
-    assert image.get_extent() == (0, 1, -LIMIT, LIMIT)
+    assert tuple(image.get_extent()) == (0, 1, -LIMIT, LIMIT)
     # at t = 1 the density is N(0, 1) to 4e-5, painted as sqrt(density / highest of the data) = sqrt(pdf / 1.2)
     x = np.linspace(-LIMIT, LIMIT, len(painted))
     highest = density_evolution(Linear(), x, np.zeros(1)).max()

@@ -67,13 +67,13 @@ def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT) -> Fi
         axes.set_ylabel("training loss")
         if len(x):
             _images(axes, x.max())
-            axes.set_xlim(0, x.max())
+            axes.set_xlim(0, x.max() or 1)
         late = x >= x.max() / 5 if len(x) else np.zeros(0, bool)
         if zoom and late.any():
             low, high = np.quantile(y[late], [0.005, 0.995])
             margin = 0.08 * (high - low) + 1e-9
             axes.set_ylim(min(low, mean[late].min()) - margin, max(high, mean[late].max()) + margin)
-            axes.set_xlim(x[late].min(), x.max())
+            axes.set_xlim(min(x[late].min(), 0.8 * x.max()), x.max() or 1)
         elif not zoom and len(y) and y.min() > 0:
             _log_axis(axes, mean)
     return figure

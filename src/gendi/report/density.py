@@ -8,6 +8,8 @@ The mixture here has mean 0 and variance 1, so a variance-preserving process kee
 same noise added without shrinking the signal makes it grow and grow.
 """
 
+import functools
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -53,14 +55,19 @@ def process_pair(schedule: Schedule | None) -> tuple[VariancePreserving, Varianc
     return preserving, VarianceExploding(variance=total)
 
 
+@functools.lru_cache(maxsize=4)
+def _field(schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times (m,) and the density on them over [-LIMIT, LIMIT], (n, m), for both themes at once."""
+    t = np.linspace(0, 1, 320)
+    return t, density_evolution(schedule, np.linspace(-LIMIT, LIMIT, 360), t)
+
+
 def density_figure(schedule: Schedule, *, theme: Theme = LIGHT) -> Figure:
     """Draw q(x_t) against t for x in [-LIMIT, LIMIT], with dashed lines at ±2 standard deviations.
 
     Colour is the square root of the density, on one scale for every schedule: the data's highest peak is the darkest.
     """
-    t = np.linspace(0, 1, 360)
-    x = np.linspace(-LIMIT, LIMIT, 420)
-    density = density_evolution(schedule, x, t)
+    t, density = _field(schedule)
     with drawing(theme) as (figure, axes):
         axes.imshow(
             np.sqrt(density / density[:, 0].max()),

@@ -1,14 +1,13 @@
-"""The end of the page: settings, timings, versions, and the commands that make it all again."""
+"""The end of the page: settings, timings, versions and machine, and how to do it again."""
 
 import os
 import platform
-import shlex
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import gendi
+from gendi.report.commands import commands
 from gendi.report.hero import duration
 from gendi.report.page import Html, fill, section
 from gendi.report.run import Run
@@ -50,52 +49,14 @@ def reproduce_section(run: Run) -> Html:
     return section("reproduce", "Do it again", text, [fill("<pre>{text}</pre>", text="\n".join(commands(run)))])
 
 
-def commands(run: Run) -> list[str]:
-    """Return the command lines that train, sample, measure and report as this run did."""
-    where = shlex.quote(str(run.folder))
-    config = run.config
-    train = ["gendi train", shlex.quote(run.spec or "DATA")]
-    if config is not None:
-        train += ["--preset", shlex.quote(config.preset)]
-        if config.train.seed:
-            train += ["--seed", str(config.train.seed)]
-    budget = run.settings.get("budget")
-    train += budget_flags(budget if isinstance(budget, dict) else {})
-    lines = [" ".join([*train, "--out", where])]
-    if run.drawn is not None:
-        drawn = run.drawn
-        lines.append(
-            f"gendi sample {where} --n {drawn.n} --sampler {shlex.quote(drawn.sampler)} --steps {drawn.steps} "
-            f"--seed {drawn.seed} --out {shlex.quote(str(run.folder / 'samples.npz'))}"
-        )
-    if run.evaluation is not None:
-        lines.append(f"gendi evaluate {where} --n {run.evaluation.n}")
-    return [*lines, f"gendi report {where}"]
-
-
-def budget_flags(budget: dict[str, Any]) -> list[str]:
-    """Return the flags of the run's budget; whole minutes and millions are written as such."""
-    if isinstance(seconds := budget.get("seconds"), int | float):
-        return ["--max-time", f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"]
-    for name in ("images", "steps"):
-        if isinstance(count := budget.get(name), int):
-            return [f"--{name}", f"{count / 1e6:g}M" if count % 100_000 == 0 and count >= 1_000_000 else str(count)]
-    return []
-
-
 def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
     """Return (what, how long) for everything that was timed."""
-    timed = {k: v for k, v in run.timings.items() if isinstance(v, int | float) and k.endswith("_seconds")}
+    timed = {k: v for k, v in run.timings.items() if isinstance(v, int | float) and k in TIMINGS}
     trained = run.number("seconds")
     if trained is not None:
         timed["train_seconds"] = trained
     timed["report_seconds"] = seconds
-    order = [*TIMINGS, *sorted(set(timed) - set(TIMINGS))]
-    rows = [
-        (TIMINGS.get(k, k.removesuffix("_seconds").replace("_", " ").capitalize()), duration(timed[k]))
-        for k in order
-        if k in timed
-    ]
+    rows = [(name, duration(timed[key])) for key, name in TIMINGS.items() if key in timed]
     if run.evaluation is not None:
         rows += [(f"Measuring: {name}", duration(s)) for name, s in run.evaluation.seconds.items()]
     return rows

@@ -49,6 +49,8 @@ def _lead(run: Run) -> str:
     if (seconds := run.number("seconds")) is not None:
         parts.append(f", in {duration(seconds)}")
     parts.append(".")
+    if (status := run.status.get("status")) not in (None, "finished"):
+        parts.append(f" The training is not finished: its status is “{status}”.")
     if run.samples is not None:
         parts.append(" Below, the first samples it drew: nothing was picked.")
     return "".join(parts)

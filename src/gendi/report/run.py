@@ -13,7 +13,7 @@ from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.files import read_json
+from gendi.files import current_folder, read_json
 from gendi.samples_io import SampleSettings, read_samples, read_settings
 from gendi.toml import read_toml
 from gendi.train.status import METRICS, TIMINGS, read_lines, read_status
@@ -59,6 +59,19 @@ class Run:
         return spec if isinstance(spec, str) else None
 
     @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that all images were brought to, None for their own."""
+        size = self.meta.get("size", _table(self.settings, "data").get("size"))
+        match size:
+            case int():
+                return size, size
+            case [int(height), int(width)]:
+                return height, width
+            case [int(side)]:
+                return side, side
+        return None
+
+    @property
     def data_name(self) -> str:
         """Name of the data set, as far as anyone knows."""
         found = self.data.name if self.data else self.meta.get("data") or _table(self.settings, "data").get("name")
@@ -80,7 +93,10 @@ def read_run(folder: Path) -> Run:
         )
     run = Run(folder, {})
     run.settings = _try(run, "settings", lambda: read_toml(folder / "config.toml")) or {}
-    run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
+    if current_folder(folder / "bundle").is_dir():
+        run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
+    else:
+        run.problems["bundle"] = "There is no trained model yet: it is written when the training ends."
     if run.bundle is not None:
         run.config = run.bundle.config
     elif "config" in run.settings:
@@ -105,10 +121,7 @@ def read_run(folder: Path) -> Run:
 def _open(run: Run) -> Data:
     if run.spec is None:
         raise UsageError("The run does not say which data it was trained on.")
-    size = run.meta.get("size", _table(run.settings, "data").get("size"))
-    if isinstance(size, list):
-        size = (size[0], size[-1])
-    data = open_data(run.spec, size=size)
+    data = open_data(run.spec, size=run.size)
     wanted = run.meta.get("fingerprint") or _table(run.settings, "data").get("fingerprint")
     if wanted is not None and wanted != data.fingerprint:
         raise UsageError(

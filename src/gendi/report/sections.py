@@ -1,5 +1,7 @@
 """The sections of the page: each a function from a run to markup, which says so where its material is missing."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -49,6 +51,8 @@ def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
         f"Samples 0 to {n - 1}{of}, in the order in which they were drawn.{calls}",
         "None was picked or left out: what fails, fails in view.",
     ]
+    if "samples" in run.problems:
+        text.append(f"The run's own samples could not be read, so these were drawn again: {run.problems['samples']}")
     return section("samples", "Samples", text, [picture])
 
 
@@ -218,7 +222,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     return section("classes", "Classes", text, [aside(picture, caption)])
 
 
-def neighbours_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
+def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Callable[[], None] | None = None) -> Html:
     """The training images nearest to the first samples."""
     text = [
         "Has the model learned, or remembered? Below each sample stand the training images most like it, pixel by "
@@ -230,7 +234,7 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
         why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    index, distance = nearest_images(queries, run.data.train.images, NEAREST)
+    index, distance = nearest_images(queries, run.data.train.images, NEAREST, poll=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)

@@ -1,0 +1,72 @@
+"""The command lines that repeat a run: its preset, and a flag for everything that was set differently."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gendi.config import RunConfig
+from gendi.errors import UsageError
+from gendi.report.run import Run
+from gendi.train.presets import get_preset
+
+
+def commands(run: Run) -> list[str]:
+    """Return the lines that train, measure and report as this run did, ready for a shell."""
+    where = shlex.quote(str(run.folder))
+    train = ["gendi train", shlex.quote(run.spec or "DATA")]
+    if run.config is not None:
+        train += config_flags(run.config)
+    if run.size is not None:
+        train += ["--size", f"{run.size[0]}x{run.size[1]}"]
+    budget = run.settings.get("budget")
+    train += budget_flags(budget if isinstance(budget, dict) else {})
+    lines = [" ".join([*train, "--out", where])]
+    if run.evaluation is not None:
+        flags = [f"--n {run.evaluation.n}"]
+        if run.drawn is not None:
+            flags.append(
+                f"--sampler {shlex.quote(run.drawn.sampler)} --steps {run.drawn.steps} --seed {run.drawn.seed}"
+            )
+        names = [shlex.quote(record.name) for record in run.evaluation.extractors]
+        flags += ["--extractor", *names] if names else []
+        lines.append(" ".join(["gendi evaluate", where, *flags]))
+    return [*lines, f"gendi report {where}"]
+
+
+def config_flags(config: RunConfig) -> list[str]:
+    """Return `--preset` and a flag for every setting that differs from the preset's own."""
+    try:
+        flags, usual = ["--preset", config.preset], get_preset(config.preset).config
+    except UsageError:  # a configuration of the caller's own, under a name of its own
+        flags, usual = [], get_preset("mnist").config
+    plain = dict(_leaves(usual.to_dict()))
+    for name, value in _leaves(config.to_dict()):
+        if name == "preset" or value == plain[name]:
+            continue
+        group, _, field = name.replace("_", "-").rpartition(".")
+        match value:
+            case bool():
+                flags.append(f"--{group}.{field if value else f'no-{field}'}")
+            case tuple() | list():
+                flags += [f"--{group}.{field}", *map(str, value)]
+            case _:
+                flags += [f"--{group}.{field}", shlex.quote(str(value))]
+    return flags
+
+
+def budget_flags(budget: Mapping[str, Any]) -> list[str]:
+    """Return the flag of a run's budget; whole minutes are written as such."""
+    if isinstance(seconds := budget.get("seconds"), int | float):
+        return ["--max-time", f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"]
+    for name in ("images", "steps"):
+        if isinstance(count := budget.get(name), int):
+            return [f"--{name}", str(count)]
+    return []
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,56 @@
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_run import TINY
+
+from gendi.cli.parse import parse
+from gendi.cli.train import Train
+from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
+from gendi.report.commands import budget_flags, commands
+from gendi.report.run import Run
+from gendi.train.presets import PRESETS
+
+
+def parsed(line: str) -> Train:
+    words = shlex.split(line)
+    assert words[:2] == ["gendi", "train"]
+    preset = words[words.index("--preset") + 1]
+    default = Train(data="?", **vars(PRESETS[preset].config) | {"preset": preset})
+    return parse(Train, words[2:], "gendi train", "", default=default)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        *(preset.config for preset in PRESETS.values()),
+        replace(TINY, process=ProcessConfig("linear", 250), objective=ObjectiveConfig(precondition=False)),
+        replace(TINY, network=replace(TINY.network, channels=(16, 32, 32), attention=(1, 2), dropout=0.1)),
+    ],
+)
+def test_the_command_line_read_back_is_the_run(config: RunConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "a run; rm -rf $HOME"
+    settings = {"data": {"spec": "it's data", "size": [32, 48]}, "budget": {"seconds": 480.0}}
+    run = Run(folder, settings, config)
+    train, *_, report = commands(run)
+    command = parsed(train)
+    assert command.config() == config
+    assert (command.data, command.folder(), command.size) == ("it's data", folder, (32, 48))
+    assert command.limits() == {"seconds": 480.0}
+    assert shlex.split(report) == ["gendi", "report", str(folder)]
+
+
+@pytest.mark.parametrize(
+    ("budget", "flags"),
+    [
+        ({"seconds": 480.0}, ["--max-time", "8m"]),
+        ({"seconds": 90}, ["--max-time", "90s"]),
+        ({"images": 2_000_000}, ["--images", "2000000"]),
+        ({"steps": 7}, ["--steps", "7"]),
+        ({}, []),
+    ],
+)
+def test_budgets_are_flags(budget: dict[str, float], flags: list[str]) -> None:
+    assert budget_flags(budget) == flags
