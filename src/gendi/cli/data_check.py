@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from gendi.cli.console import show, show_json, table
-from gendi.cli.parse import Count, Size, named, parse
+from gendi.cli.parse import CountFromZero, Size, named, parse, shows
 
 EXAMPLES = """\
   gendi data check mnist
@@ -21,10 +21,10 @@ class DataCheck:
 
     data: Annotated[tyro.conf.Positional[str], named("DATA")]
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
-    size: Size = None
+    size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
-    max_bad: Count = None
-    """Unreadable files that may be skipped (default: 1% of them)."""
+    max_bad: Annotated[CountFromZero, shows("1% of them")] = None
+    """Unreadable files that may be skipped."""
     json: bool = False
     """Print one JSON object."""
 

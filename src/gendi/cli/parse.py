@@ -45,6 +45,7 @@ def spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] =
 
 Duration = Annotated[float | None, spec("DURATION", parse_duration, format_duration)]
 Count = Annotated[int | None, spec("COUNT", parse_count, format_count)]
+CountFromZero = Annotated[int | None, spec("COUNT", lambda text: 0 if text == "0" else parse_count(text), format_count)]
 Samples = Annotated[int | None, spec("COUNT", lambda text: parse_count(text, MOST_SAMPLES), format_count)]
 Calls = Annotated[int | None, spec("COUNT", lambda text: parse_count(text, MOST_CALLS), format_count)]
 Seed = Annotated[int | None, spec("SEED", parse_seed)]

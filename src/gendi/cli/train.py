@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
-from gendi.cli.parse import Count, Duration, Folder, Seed, Size, named, parse, shows
+from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Seed, Size, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_bytes, format_duration, parse_duration
 from gendi.config import (
@@ -50,7 +50,7 @@ class Train:
     """Folder of the run."""
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
-    max_bad: Annotated[Count, shows("1% of them")] = None
+    max_bad: Annotated[CountFromZero, shows("1% of them")] = None
     """Unreadable files that may be skipped."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of every draw (also --train.seed)."""

@@ -1,0 +1,111 @@
+"""Help: at once, examples first, and the examples are true."""
+
+import importlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import gendi
+from gendi.cli import COMMANDS, HELP
+
+HEAVY = ("torch", "numpy", "matplotlib", "accelerate", "PIL", "scipy")
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"gendi.cli.{command.replace(' ', '_')}")
+
+
+def _loaded_after(*lines: str) -> set[str]:
+    """Run command lines in one fresh process and return which of some modules it has loaded."""
+    code = f"""
+import contextlib, io, json, sys
+from gendi.cli import main
+for line in {lines!r}:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        main(line.split())
+print(json.dumps([name for name in {(*HEAVY, "tyro", "rich")!r} if name in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_top_level_help_needs_python_alone() -> None:
+    assert _loaded_after("--help", "", "--version", "trian mnist") == set()
+
+
+def test_help_and_refusals_of_every_command_come_before_torch() -> None:
+    refused = [
+        "train mnist --max-tim 8m",
+        "train x --seed -1",
+        "sample x --n 0",
+        "train x --images 1 --steps 1",
+        "presets",
+    ]
+    assert not _loaded_after(*(f"{command} --help" for command in COMMANDS), *refused) & set(HEAVY)
+
+
+def test_help_names_every_command_and_begins_with_examples(gendi: Callable[..., Any]) -> None:
+    shown = gendi("--help")
+    assert shown.code == 0
+    assert shown.err == ""
+    assert shown.out.index("examples:") < shown.out.index("usage:") < shown.out.index("commands:")
+    assert all(f"\n  {command} " in shown.out for command in COMMANDS)
+    assert gendi().out == gendi("-h").out == gendi("help").out == shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(gendi: Callable[..., Any], command: str) -> None:
+    shown = gendi(f"{command} --help")
+    assert shown.code == 0
+    assert shown.out.startswith(f"examples:\n  gendi {command}")
+    assert f"usage: gendi {command}" in shown.out
+    assert "{None}" not in shown.out
+    assert gendi(f"help {command}").out == shown.out
+
+
+def test_help_of_train_shows_the_fields_of_the_preset_it_is_asked_with(gendi: Callable[..., Any]) -> None:
+    ours, theirs = (
+        " ".join(gendi(f"train --preset {name} --help").out.replace("│", " ").split())
+        for name in ("mnist", "gendi-report")
+    )
+    assert "(default: ancestral)" not in ours
+    assert "(default: ancestral)" in theirs
+
+
+def test_version(gendi: Callable[..., Any]) -> None:
+    assert gendi("--version").out == f"gendi {_version()}\n"
+
+
+def _version() -> str:
+    return gendi.__version__
+
+
+def _examples() -> Iterator[str]:
+    for text in (HELP, *(_module(command).EXAMPLES for command in COMMANDS)):
+        for line in text.splitlines():
+            if line.startswith("  gendi "):
+                yield line.strip().split("  ")[0]
+
+
+@pytest.mark.parametrize("line", sorted(set(_examples())))
+def test_every_example_is_understood(line: str, monkeypatch: pytest.MonkeyPatch, gendi: Callable[..., Any]) -> None:
+    words = shlex.split(line)[1:]
+    module = _module(next(c for c in COMMANDS if words[: len(c.split())] == c.split()))
+    parsed = []
+
+    class Parsed(Exception):
+        pass
+
+    def parse(*args: Any, **options: Any) -> Any:
+        parsed.append(original(*args, **options))
+        raise Parsed
+
+    original = module.parse
+    monkeypatch.setattr(module, "parse", parse)
+    gendi(*words, "--debug")
+    assert parsed or words[-1] == "--help"
