@@ -41,7 +41,7 @@ class NetworkConfig:
     groups: int = 8
     """Groups of GroupNorm (the paper's network: 32)."""
     classes: int = 0
-    """Number of class labels the network is told (0 = unconditional)."""
+    """Number of class labels the network is told (0 = unconditional, -1 = as many classes as the data have)."""
     time_input: Literal["log-snr", "step"] = "log-snr"
     """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
     step.
@@ -203,7 +203,7 @@ class RunConfig:
             ("network.dropout", 0.0, 0.99, net.dropout),
             ("network.time_dim", 8, 8192, net.time_dim),
             ("network.groups", 1, 8192, net.groups),
-            ("network.classes", 0, 1_000_000, net.classes),
+            ("network.classes", -1, 1_000_000, net.classes),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
             ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
             ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),

@@ -15,6 +15,7 @@ from gendi.config import RunConfig
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.files import read_json
 from gendi.lock import RunLock
+from gendi.networks import build_network
 from gendi.train import trainer as trainer_module
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
@@ -142,6 +143,18 @@ def test_all_checkpoints_damaged_exit_4(tmp_path: Path, images: str, tiny: RunCo
         (folder / "ema.safetensors").write_bytes(b"")
     with pytest.raises(BundleError, match=r"ema\.safetensors"):
         train(images, tiny, run, Budget(steps=8))
+
+
+def test_classes_are_as_many_as_the_data_have_if_the_data_decide(tmp_path: Path, images: str, tiny: RunConfig) -> None:
+    auto = Replace(tiny, network=Replace(tiny.network, classes=-1))
+    bundle = gendi.fit(images, out=tmp_path / "a", config=auto, steps=2, quiet=True)
+    assert (bundle.config.network.classes, bundle.class_names) == (3, ("0", "1", "2"))
+    assert train(images, auto, tmp_path / "a", Budget(steps=3)).step == 3  # the resolved number is no change
+    np.save(tmp_path / "bare.npy", np.zeros((5, 8, 8), np.uint8))
+    bundle = gendi.fit(str(tmp_path / "bare.npy"), out=tmp_path / "b", config=auto, steps=2, quiet=True)
+    assert bundle.config.network.classes == 0
+    with pytest.raises(UsageError, match="classes = -1"):
+        build_network(auto.network, 3)
 
 
 def test_classes_without_labels_or_too_few_classes(tmp_path: Path, images: str, tiny: RunConfig) -> None:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gendi.config import NetworkConfig
+from gendi.errors import UsageError
 from gendi.networks.embeddings import TimeEmbedding
 
 # c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
@@ -157,5 +158,10 @@ class UNet(nn.Module):
 
 
 def build_network(config: NetworkConfig, image_channels: int) -> UNet:
-    """Return an untrained network for images of `image_channels` channels."""
+    """Return an untrained network for images of `image_channels` channels.
+
+    Raises `UsageError` for classes = -1, which only training can resolve: the data say how many there are.
+    """
+    if config.classes < 0:
+        raise UsageError("network.classes = -1 stands for the data's own number of classes: give the number itself.")
     return UNet(config, image_channels)

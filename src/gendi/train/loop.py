@@ -33,7 +33,7 @@ from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.signals import StopFlag
 from gendi.train.status import MetricsLog, write_status
-from gendi.train.trainer import StepResult, Trainer
+from gendi.train.trainer import StepResult, Trainer, resolve
 
 BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
 FAILED_SAVES_ALLOWED = 2
@@ -153,7 +153,7 @@ class _Loop:
         if fresh:
             start_over(run)
         clean_stale(run)
-        self.config = config
+        self.config = config = resolve(config, self.data)
         refuse_changes(run, config, self.data.fingerprint, allow_data_change)
         self.seconds = 0.0
         self.window: list[list[float]] = []

@@ -48,5 +48,5 @@ def dry_run(
         "checkpoint_bytes": stored,
         "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters,
         "choice": dataclasses.asdict(trainer.choice),
-        "config": config.to_dict(),
+        "config": trainer.config.to_dict(),
     }

@@ -4,6 +4,7 @@ A step is a function of (configuration, data, step index) and of the tensors tha
 remembered, so going on from a checkpoint is exact.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class Trainer:
         AcceleratorState._reset_state(reset_partial_state=True)  # a process may train more than once
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
+        config = resolve(config, data)
         self.config, self.data = config, data
         _check_classes(config, data)
         self.sigma_data = root_mean_square(data)
@@ -169,6 +171,13 @@ class Trainer:
                         same = value.shape == p.shape
                         optimizer.state[p][key] = match_layout(value, p) if same else value.clone()
         self.step_count = checkpoint.step
+
+
+def resolve(config: RunConfig, data: Data) -> RunConfig:
+    """Return `config` with what it leaves to the data filled in: network.classes = -1 becomes the number of classes."""
+    if config.network.classes >= 0:
+        return config
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, classes=len(data.class_names)))
 
 
 def _check_classes(config: RunConfig, data: Data) -> None:
