@@ -243,7 +243,7 @@ def _read_own_npz(path: Path) -> Images:
         raise DataError(
             f"{path}: its samples are {images.dtype} of shape {images.shape}; it was edited after gendi wrote it."
         )
-    return images[..., None] if images.ndim == 3 else images
+    return np.asarray(images[..., None] if images.ndim == 3 else images, np.uint8)
 
 
 def _npz_text(path: Path) -> str | None:

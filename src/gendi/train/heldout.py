@@ -24,7 +24,13 @@ class Heldout:
     """Fixed held-out images, times and noises; the times are stratified over the training distribution and sorted."""
 
     def __init__(
-        self, split: Split, codec: ImageCodec, denoiser: NetworkDenoiser, seed: int, device: torch.device
+        self,
+        split: Split,
+        codec: ImageCodec,
+        denoiser: NetworkDenoiser,
+        classes: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
@@ -33,7 +39,7 @@ class Heldout:
         self.t = times.sort().values.to(device)
         self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
         self.labels = None
-        if split.labels is not None and denoiser.network.config.classes:  # type: ignore[union-attr]
+        if split.labels is not None and classes:
             self.labels = torch.from_numpy(split.labels[indices]).to(device)
 
     @torch.no_grad()
@@ -42,7 +48,8 @@ class Heldout:
         image).
         """
         losses = []
-        for rows in torch.arange(len(self.t)).split(64):
+        for start in range(0, len(self.t), 64):
+            rows = slice(start, start + 64)
             labels = None if self.labels is None else self.labels[rows]
             losses.append(denoising_loss(denoiser, self.x_0[rows], self.t[rows], self.eps[rows], labels).cpu())
         values = torch.cat(losses).double()
@@ -50,10 +57,9 @@ class Heldout:
         return float(values.mean()), quartiles
 
 
-def preview(denoiser: NetworkDenoiser, codec: ImageCodec, seed: int, device: torch.device) -> Tensor:
+def preview(denoiser: NetworkDenoiser, codec: ImageCodec, classes: int, seed: int, device: torch.device) -> Tensor:
     """Return 36 samples as bytes (36, H, W, C), from the same noises every time, in 12 calls."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
-    classes = denoiser.network.config.classes  # type: ignore[union-attr]
     labels = torch.arange(PREVIEWS) % classes if classes else None
     x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, labels=labels)
     return codec.decode(x)

@@ -130,7 +130,7 @@ def _mark(run: Path, stop: StopFlag, error: BaseException) -> None:
         old = {}
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
     with contextlib.suppress(GendiError):
-        write_status(run, status, **keep, error=str(error) or type(error).__name__)  # type: ignore[arg-type]
+        write_status(run, status, **keep, error=str(error) or type(error).__name__)
 
 
 class _Loop:
@@ -194,8 +194,9 @@ class _Loop:
         for folder in ("previews", "checkpoints"):
             (self.run / folder).mkdir(exist_ok=True)
         self._introduce(header)
+        classes, seed = self.config.network.classes, self.config.train.seed
         self.heldout = Heldout(
-            self.data.heldout, self.data.codec, self.trainer.denoiser, self.config.train.seed, self.trainer.device
+            self.data.heldout, self.data.codec, self.trainer.denoiser, classes, seed, self.trainer.device
         )
         with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
             self._loop()
@@ -321,7 +322,7 @@ class _Loop:
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
         denoiser.clip = clip
-        images = preview(denoiser, self.data.codec, self.config.train.seed, trainer.device)
+        images = preview(denoiser, self.data.codec, self.config.network.classes, self.config.train.seed, trainer.device)
         self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
         spread = " ".join(f"{q:.4f}" for q in quartiles)

@@ -4,12 +4,14 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 PROBE_BATCH = 32
 ROUNDS = 2
+N = TypeVar("N", bound=nn.Module)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -44,7 +46,7 @@ def choose(
     x = torch.linspace(-1, 1, batch * shape[0] * shape[1] * shape[2], device=device).reshape(batch, *shape)
     times: dict[tuple[str, str], float] = {}
     for layout_name in layouts:
-        trial = copy.deepcopy(network).to(device, memory_format=LAYOUTS[layout_name])
+        trial = place(copy.deepcopy(network), device, layout_name)
         for precision_name in precisions:
             try:
                 seconds = [_step(trial, x, precision_name, clock) for _ in range(ROUNDS + 1)]
@@ -56,6 +58,13 @@ def choose(
     best = min(times, key=lambda key: times[key])
     table = ", ".join(f"{p} {name} {batch / s:.0f}" for (p, name), s in times.items())
     return Choice(*best, f"{best[0]}, {best[1]}: fastest in a probe (images/s at batch {batch}: {table})")
+
+
+def place(network: N, device: torch.device, layout: str) -> N:
+    """Move a network to `device` in a memory layout, in place; return it."""
+    network.to(device)
+    network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's stubs lack the 4-D only form
+    return network
 
 
 def _step(network: nn.Module, x: Tensor, precision: str, clock: Callable[[], float]) -> float:

@@ -25,7 +25,7 @@ from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.ema import EMA
 from gendi.train.objective import batch_indices, denoising_loss, draw_times
 from gendi.train.optim import learning_rate_factor, make_optimizers
-from gendi.train.probe import LAYOUTS, Choice, choose
+from gendi.train.probe import Choice, choose, place
 
 RMS_IMAGES = 4096
 
@@ -62,7 +62,7 @@ class Trainer:
         self.choice = choice or choose(
             network, data.codec.shape, train.batch_size, self.device, train.precision, train.layout
         )
-        network = network.to(self.device, memory_format=LAYOUTS[self.choice.layout])
+        place(network, self.device, self.choice.layout)
         self.network = network
         self.denoiser = self._denoiser(network)
         self.optimizers = make_optimizers(network, config.optim)
@@ -93,7 +93,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             network = build_network(self.config.network, self.data.codec.channels)
         network.load_state_dict(self.ema.weights)
-        network = network.to(self.device, memory_format=LAYOUTS[self.choice.layout])
+        place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
         denoiser.clip = clip
         return denoiser
