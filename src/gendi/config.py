@@ -132,7 +132,7 @@ class TrainConfig:
 class SampleConfig:
     """How samples are drawn when nobody says otherwise."""
 
-    sampler: str = "dpmpp-2m-sde"
+    sampler: str = "ancestral-karras"
     """Sampler: see `gendi.samplers.SAMPLERS`."""
     steps: int = 20
     """Network calls per sample."""

@@ -66,8 +66,8 @@ class MixtureDenoiser:
         share = joint.softmax(-1)
         within = (self.values * sigma**2 / (alpha**2 * self.values + sigma**2)).sum(-1)
         mean = (share[..., None] * x_0).sum(1)
-        between: Tensor = (share * (x_0 - mean[:, None]).pow(2).sum(-1)).sum(-1)
-        return (share * within).sum(-1) + between
+        total: Tensor = (share * (within + (x_0 - mean[:, None]).pow(2).sum(-1))).sum(-1)
+        return total
 
     def sample_data(
         self, uniform: Float[Tensor, " batch"], normal: Float[Tensor, " batch d"]

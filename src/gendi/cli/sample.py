@@ -36,7 +36,7 @@ class Sample:
     """How many."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m")] = None
+    sampler: Annotated[Text, shows("the model's own, often ancestral-karras")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     eta: Annotated[Number, shows("0")] = None
     """Noise that ddim adds on the way: 0 adds none, 1 as much as the ancestral sampler."""

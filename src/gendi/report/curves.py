@@ -51,7 +51,8 @@ def _images(axes: Axes, largest: float) -> None:
 def _log_axis(axes: Axes, y: NDArray[np.float64]) -> None:
     axes.set_yscale("log")
     decades = float(np.log10(y.max() / y.min())) if len(y) and y.min() > 0 else 0.0
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,)))
+    marks = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if decades < 0.9 else (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(10, subs=marks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

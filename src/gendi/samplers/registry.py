@@ -34,10 +34,13 @@ SAMPLERS: dict[str, SamplerInfo] = {
         "Algorithm 2 with variance beta; best with all T steps",
         quick=False,
     ),
+    "ancestral-karras": SamplerInfo(
+        ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
+    ),
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
     "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
     "dpmpp-2m-sde": SamplerInfo(
-        partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the default: 20 steps; its noise corrects a model's errors"
+        partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
     ),
 }
 
