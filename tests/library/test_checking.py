@@ -1,0 +1,19 @@
+"""The tests run with annotations checked: this says so, and what would slip through if they did not."""
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from gendi.process import x0_from_eps
+from gendi.randomness import normal
+from gendi.schedule import make_schedule
+
+
+def test_shapes_dtypes_and_types_are_checked() -> None:
+    one = torch.ones(2)
+    with pytest.raises(TypeCheckError):
+        x0_from_eps(torch.zeros(2, 1), torch.zeros(1, 2), one, one)  # would broadcast to (2, 2)
+    with pytest.raises(TypeCheckError):
+        make_schedule("linear")(torch.tensor([0, 1]))
+    with pytest.raises(TypeCheckError):
+        normal((2,), "0", "noise")  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from gendi.config import RunConfig
+from gendi.errors import UsageError
+from gendi.train.presets import PRESETS
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_preset_travels_as_json(name: str) -> None:
+    config = PRESETS[name].config
+    config.validate()
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"netwrok": {}}, "netwrok"),
+        ({"network": {"chanels": [8]}}, r"config\.network.*chanels"),
+        ({"network": 3}, r"config\.network"),
+        ({"network": {"channels": 8}}, r"config\.network\.channels"),
+        ({"network": {"channels": []}}, "network.channels is empty"),
+        ({"network": {"channels": [8.5]}}, r"channels\[0\]"),
+        ({"network": {"channels": [12]}}, "groups"),
+        ({"network": {"attention": [2]}}, "level 2"),
+        ({"network": {"channels": [8, 16], "attention": [0], "heads": 3}}, "heads"),
+        ({"network": {"dropout": 1.5}}, "network.dropout"),
+        ({"network": {"blocks": True}}, "blocks"),
+        ({"process": {"schedule": "linaer"}}, "linear"),
+        ({"process": {"steps": 0}}, "process.steps"),
+        ({"process": {"steps": None}, "objective": {"time_sampling": "discrete"}}, "process.steps"),
+        ({"process": {"steps": None}, "network": {"time_input": "step"}}, "process.steps"),
+        ({"optim": {"lr": float("nan")}}, "optim.lr"),
+        ({"optim": {"lr": -1}}, "optim.lr"),
+        ({"optim": {"betas": [0.9]}}, "optim.betas"),
+        ({"optim": {"warmup": 0.6, "decay": 0.6}}, "warmup"),
+        ({"train": {"batch_size": 0}}, "train.batch_size"),
+        ({"train": {"batch_size": "many"}}, "train.batch_size"),
+        ({"sample": {"steps": 0}}, "sample.steps"),
+        ([], "config"),
+    ],
+)
+def test_a_bad_field_is_named(change: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        RunConfig.from_dict(change)

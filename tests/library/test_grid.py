@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import SCHEDULES
+
+from gendi.errors import UsageError
+from gendi.samplers import GRIDS, make_grid
+from gendi.samplers.grid import snap
+from gendi.schedule import make_schedule
+
+kinds = st.sampled_from(sorted(GRIDS))
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(SCHEDULES), kinds, st.integers(1, 200), st.data())
+def test_n_steps_asked_are_n_steps_of_the_chain(name: str, kind: str, steps: int, data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, steps))
+    times = make_grid(make_schedule(name, steps), n, kind)
+    index = times * steps
+    assert len(times) == n + 1
+    assert bool((times.diff() < 0).all())
+    assert times[0] <= 1
+    assert times[-1] == 0
+    torch.testing.assert_close(index, index.round(), rtol=0, atol=1e-9)
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(SCHEDULES), kinds, st.integers(1, 100))
+def test_n_steps_asked_are_n_steps_of_continuous_time(name: str, kind: str, n: int) -> None:
+    times = make_grid(make_schedule(name), n, kind)
+    assert times.dtype == torch.float64
+    assert len(times) == n + 1
+    assert bool((times.diff() < 0).all())
+    assert times[0] <= 1
+    assert times[-1] == 0
+
+
+@pytest.mark.parametrize("kind", sorted(GRIDS))
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 50])
+def test_all_steps_are_the_whole_chain(name: str, kind: str, steps: int) -> None:
+    schedule = make_schedule(name, steps)
+    assert torch.equal(make_grid(schedule, steps, kind), schedule.grid().flip(0))
+
+
+def test_uniform_and_quadratic_times() -> None:
+    assert make_grid(make_schedule("linear", 1000), 4).tolist() == [1, 0.75, 0.5, 0.25, 0]
+    assert make_grid(make_schedule("cosine"), 4, "quadratic").tolist() == [1, 0.5625, 0.25, 0.0625, 0]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_log_snr_times_are_even_in_log_snr(name: str) -> None:
+    schedule = make_schedule(name)
+    gaps = schedule.log_snr(make_grid(schedule, 9, "log-snr")[:-1]).diff()
+    torch.testing.assert_close(gaps, gaps.mean().expand(8), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_karras_times_are_even_in_the_seventh_root_of_the_noise_level(name: str) -> None:
+    """sigma_i = (max^(1/7) + i / (n - 1) (min^(1/7) - max^(1/7)))^7  [Karras et al. 2022, eq. 5]"""
+    schedule, n = make_schedule(name), 9
+    levels = (schedule.log_snr(make_grid(schedule, n, "karras", (0.002, 80.0))[:-1]) / -2).exp().tolist()
+    reach = math.exp(schedule.log_snr(torch.tensor(1.0)).item() / -2)
+    first, last = min(reach, 80.0) ** (1 / 7), 0.002 ** (1 / 7)
+    assert levels == pytest.approx([(first + i / (n - 1) * (last - first)) ** 7 for i in range(n)], rel=1e-6)
+
+
+@given(st.integers(1, 200), st.data())
+def test_snapping_moves_no_time_further_than_it_must(steps: int, data: st.DataObject) -> None:
+    """Times whose nearest steps are distinct and not 0 go to the nearest steps."""
+    index = data.draw(st.lists(st.integers(1, steps), min_size=1, unique=True).map(lambda v: sorted(v, reverse=True)))
+    shift = data.draw(st.lists(st.floats(-0.49, 0.49), min_size=len(index), max_size=len(index)))
+    times = torch.tensor([*(min(steps, i + d) for i, d in zip(index, shift)), 0], dtype=torch.float64) / steps
+    assert torch.equal(snap(times, steps), torch.tensor([*index, 0], dtype=torch.float64) / steps)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    chain = make_schedule("linear", 10)
+    with pytest.raises(UsageError, match="'karras'"):
+        make_grid(chain, 5, "karas")
+    with pytest.raises(UsageError, match="at least 1"):
+        make_grid(chain, 0)
+    with pytest.raises(UsageError, match="1 to 10"):
+        make_grid(chain, 11)
+    for bounds in ((0.0, 1.0), (2.0, 1.0), (1.0, 1.0), (math.nan, 1.0)):
+        with pytest.raises(UsageError, match="bounds"):
+            make_grid(chain, 5, "karras", bounds)

@@ -1,0 +1,195 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from worlds import gaussian
+
+from gendi.config import NetworkConfig
+from gendi.networks import UNet, build_network
+from gendi.networks.embeddings import Sinusoids
+from gendi.networks.unet import Attention
+
+SMALL = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, time_dim=16)
+
+
+def build(image_channels: int = 1, **changes: object) -> UNet:
+    """Return a network in evaluation mode in which nothing is zero any more."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(NetworkConfig(**{**vars(SMALL), **changes}), image_channels)
+        with torch.no_grad():
+            for p in network.parameters():
+                p += 0.1 * torch.randn(p.shape)
+    return network.eval()
+
+
+def inputs(batch: int, channels: int = 1, height: int = 8, width: int = 8) -> tuple[Tensor, Tensor]:
+    return gaussian(batch, channels, height, width).float(), torch.linspace(-1, 1, batch)
+
+
+@pytest.mark.parametrize("size", [(27, 31), (28, 28), (96, 64), (1, 1), (5, 3)])
+@pytest.mark.parametrize(("channels", "patch"), [(1, 1), (1, 2), (3, 2), (4, 4), (3, 4), (4, 1)])
+def test_any_size_comes_back(size: tuple[int, int], channels: int, patch: int) -> None:
+    network = build(channels, patch=patch, channels=(8, 8, 8)) if channels == 1 else build(channels, patch=patch)
+    x, time = inputs(2, channels, *size)
+    with torch.no_grad():
+        out = network(x, time)
+    assert out.shape == x.shape
+    assert bool(out.isfinite().all())
+
+
+def test_what_is_padded_is_a_copy_of_the_edge() -> None:
+    """An image whose edge was repeated by hand gives the same answer inside."""
+    network, (x, time) = build(patch=2), inputs(2, 1, 7, 6)
+    padded = torch.cat([x, x[:, :, -1:]], 2)
+    padded = torch.cat([padded, padded[..., -1:], padded[..., -1:]], 3)
+    torch.testing.assert_close(network(x, time), network(padded, time)[..., :7, :6], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", [(), (1,), (0, 1)])
+def test_the_output_starts_at_zero(attention: tuple[int, ...]) -> None:
+    network = build_network(NetworkConfig(channels=(8, 16), groups=4, heads=2, attention=attention), 1)
+    assert network(*inputs(2)).abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"attention": (0, 1), "classes": 3, "patch": 2}, {"channels": (8,), "blocks": 2}]
+)
+def test_gradient_reaches_every_parameter(changes: dict[str, object]) -> None:
+    network, (x, time) = build(**changes), inputs(4)
+    labels = torch.tensor([0, 1, 2, 3]) if "classes" in changes else None
+    network(x, time, labels).square().sum().backward()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
+    assert still == []
+
+
+def test_one_step_from_the_zero_start_moves_every_branch() -> None:
+    """Zero output weights hide what is behind them for one step, not for ever."""
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(**{**vars(SMALL), "attention": (1,)}), 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    x, time = inputs(4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network(x, time) - x).square().mean().backward()
+        optimizer.step()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
+    assert still == []
+
+
+def test_one_batch_is_learnt_by_heart() -> None:
+    """Noise is not predictable, but eight noises can be memorised: the error falls to a tenth of their variance."""
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(channels=(16, 32), blocks=1, groups=4, time_dim=32), 1)
+    x, time = inputs(8)
+    target = gaussian(8, 1, 8, 8, seed=1).float()
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = (network(x, time) - target).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * target.square().mean().item()
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": (0, 1), "patch": 2}])
+def test_an_output_does_not_depend_on_the_neighbours(changes: dict[str, object]) -> None:
+    network, (x, time) = build(**changes), inputs(5, 1, 9, 7)
+    whole = network(x, time)
+    for i in (0, 3):
+        torch.testing.assert_close(network(x[i : i + 1], time[i : i + 1]), whole[i : i + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention": (0, 1), "patch": 2}])
+def test_channels_last_is_the_same_network(changes: dict[str, object]) -> None:
+    network, (x, time) = build(3, **changes), inputs(3, 3, 10, 6)
+    expected = network(x, time)
+    network.to(memory_format=torch.channels_last)
+    got = network(x.to(memory_format=torch.channels_last), time)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_for_training_alone() -> None:
+    network, (x, time) = build(dropout=0.5), inputs(2)
+    assert torch.equal(network(x, time), network(x, time))
+    network.train()
+    assert not torch.equal(network(x, time), network(x, time))
+
+
+def test_labels_matter_and_none_is_the_last_row() -> None:
+    network, (x, _) = build(classes=3), inputs(4)
+    x, time = x[:1].expand(4, -1, -1, -1), torch.zeros(4)
+    out = network(x, time, torch.tensor([0, 1, 2, 3]))
+    assert len({round(float(row.detach().sum()), 4) for row in out}) == 4
+    torch.testing.assert_close(network(x, time), out[3:].expand(4, -1, -1, -1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("time_input", "values"), [("log-snr", (-2.0, -1.9)), ("step", (1.0, 2.0))])
+def test_neighbouring_noise_levels_are_told_apart(time_input: str, values: tuple[float, float]) -> None:
+    network, (x, _) = build(time_input=time_input), inputs(1)
+    first, second = (network(x, torch.tensor([v])) for v in values)
+    assert (first - second).abs().max() > 1e-4
+
+
+def test_sinusoids_are_vaswanis() -> None:
+    """cos and sin of value / 10000^(k / half), k = 0, ..., half - 1."""
+    out = Sinusoids(6, scale=2.0)(torch.tensor([0.0, 3.0]))
+    angles = [2 * 3.0 / 10_000 ** (k / 3) for k in range(3)]
+    expected = [[1.0] * 3 + [0.0] * 3, [math.cos(a) for a in angles] + [math.sin(a) for a in angles]]
+    torch.testing.assert_close(out, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="even"):
+        Sinusoids(5)
+
+
+def test_attention_by_hand() -> None:
+    """x + W (softmax(q k^T / sqrt(d)) v), head by head."""
+    torch.manual_seed(0)
+    block, x = Attention(8, heads=2, groups=4), gaussian(2, 8, 3, 2).float()
+    with torch.no_grad():
+        for p in block.parameters():
+            p += 0.5 * torch.randn(p.shape)
+    normed = torch.nn.functional.group_norm(x, 4, block.norm.weight, block.norm.bias)
+    q, k, v = (
+        torch.einsum("oc,bcp->bop", block.qkv.weight[:, :, 0, 0], normed.flatten(2)) + block.qkv.bias[:, None]
+    ).split(8, dim=1)
+    heads = []
+    for h in (slice(0, 4), slice(4, 8)):
+        share = (torch.einsum("bci,bcj->bij", q[:, h], k[:, h]) / 2).softmax(-1)
+        heads.append(torch.einsum("bij,bcj->bci", share, v[:, h]))
+    out = torch.einsum("oc,bcp->bop", block.out.weight[:, :, 0, 0], torch.cat(heads, 1)) + block.out.bias[:, None]
+    torch.testing.assert_close(block(x), x + out.reshape(x.shape), rtol=1e-4, atol=1e-5)
+
+
+def _conv(c_in: int, c_out: int, k: int) -> int:
+    return c_in * c_out * k * k + c_out
+
+
+def _block(c_in: int, c_out: int, time: int) -> int:
+    skip = _conv(c_in, c_out, 1) if c_in != c_out else 0
+    return 2 * c_in + _conv(c_in, c_out, 3) + time * 2 * c_out + 2 * c_out + 2 * c_out + _conv(c_out, c_out, 3) + skip
+
+
+def test_parameters_are_counted_by_hand() -> None:
+    """Two levels of widths 8 and 16, one block each, patch 2 on RGB, attention on the second level, ten classes."""
+    network = build_network(
+        NetworkConfig(channels=(8, 16), blocks=1, patch=2, attention=(1,), heads=2, time_dim=32, groups=4, classes=10),
+        3,
+    )
+    attention = 2 * 16 + _conv(16, 48, 1) + _conv(16, 16, 1)
+    time = (16 * 32 + 32) + (32 * 32 + 32) + 11 * 32
+    stem_and_head = _conv(12, 8, 3) + 2 * 8 + _conv(8, 12, 3)
+    down = _block(8, 8, 32) + _conv(8, 8, 3) + _block(8, 16, 32) + attention
+    middle = 2 * (_block(16, 16, 32) + attention)
+    # skips, last in first out: 16 (second level), 8 (shrunk), then 8 (first level), 8 (stem)
+    up_second = _block(16 + 16, 16, 32) + _block(16 + 8, 16, 32) + 2 * attention + _conv(16, 8, 3)
+    up_first = 2 * _block(8 + 8, 8, 32)
+    expected = time + stem_and_head + down + middle + up_second + up_first
+    assert sum(p.numel() for p in network.parameters()) == expected
+
+
+def test_the_reports_network_has_about_1_7_million_parameters() -> None:
+    from gendi.train.presets import get_preset
+
+    network = build_network(get_preset("gendi-report").config.network, 1)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.7e6, rel=0.15)
