@@ -1,5 +1,6 @@
 """The make targets, without running them: what they would do, and what they say to a Python that is too old."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,8 @@ def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     for name in ("Makefile", "pyproject.toml"):
         if not (folder / name).exists():
             shutil.copy(ROOT / name, folder / name)
-    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, check=False, env=clean)
 
 
 def test_demo_passes_the_minutes_and_torch_is_installed_first(tmp_path: Path) -> None:

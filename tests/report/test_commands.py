@@ -8,13 +8,13 @@ from fake_run import TINY
 from gendi.cli.parse import parse
 from gendi.cli.train import Train
 from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
-from gendi.report.commands import budget_flags, commands
+from gendi.report.commands import budget_flags, commands, wrapped
 from gendi.report.run import Run
 from gendi.train.presets import PRESETS
 
 
-def parsed(line: str) -> Train:
-    words = shlex.split(line)
+def parsed(line: list[str]) -> Train:
+    words = shlex.split(" ".join(line))
     assert words[:2] == ["gendi", "train"]
     preset = words[words.index("--preset") + 1]
     default = Train(data="?", **vars(PRESETS[preset].config) | {"preset": preset})
@@ -39,7 +39,7 @@ def test_the_command_line_read_back_is_the_run(config: RunConfig, tmp_path: Path
     assert command.config() == config
     assert (command.data, command.folder(), command.size) == ("it's data", folder, (32, 48))
     assert command.limits() == {"seconds": 480.0}
-    assert shlex.split(report) == ["gendi", "report", str(folder)]
+    assert shlex.split(" ".join(report)) == ["gendi", "report", str(folder)]
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,18 @@ def test_the_command_line_read_back_is_the_run(config: RunConfig, tmp_path: Path
 )
 def test_budgets_are_flags(budget: dict[str, float], flags: list[str]) -> None:
     assert budget_flags(budget) == flags
+
+
+def test_wrapped_lines_are_the_same_command() -> None:
+    words = [
+        "gendi",
+        "train",
+        "'a --folder with a long name'",
+        "--preset",
+        "mnist",
+        *(f"--group.flag-{i}" for i in range(20)),
+    ]
+    text = wrapped(words)
+    assert len(text.splitlines()) > 3
+    assert max(map(len, text.splitlines())) <= 84
+    assert " ".join(text.replace("\\\n", "").split()) == " ".join(words)

@@ -15,7 +15,7 @@ import gendi.api
 from gendi.bundle import Bundle, bundle_folder
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json
-from gendi.samplers import get_sampler
+from gendi.samplers import SAMPLERS, get_sampler
 from gendi.samples_io import SampleSettings
 
 BATCH = 250
@@ -44,7 +44,8 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
     """
     info = get_sampler(settings.sampler)
     if settings.eta is not None and "eta" not in inspect.signature(info.run).parameters:
-        raise UsageError(f"--eta is an option of ddim; {settings.sampler} has none.")
+        able = [name for name, other in SAMPLERS.items() if "eta" in inspect.signature(other.run).parameters]
+        raise UsageError(f"--eta is an option of {', '.join(able)}; {settings.sampler} has none.")
     chain = bundle.config.process.steps
     if chain is not None and settings.steps > chain:
         raise UsageError(
@@ -64,7 +65,7 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
 def default_steps(sampler: str, bundle: Bundle) -> int:
     """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
     own, info = bundle.config.sample, get_sampler(sampler)
-    usual = 20 if info.order > 1 else 50 if info.deterministic else 1000
+    usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
     wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
     return wanted if chain is None else min(wanted, chain)
 

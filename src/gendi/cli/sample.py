@@ -38,8 +38,8 @@ class Sample:
     """Network calls per sample."""
     sampler: Annotated[Text, shows("the model's own, often ancestral-karras")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
-    eta: Annotated[Number, shows("0")] = None
-    """Noise that ddim adds on the way: 0 adds none, 1 as much as the ancestral sampler."""
+    eta: Annotated[Number, shows("the sampler's own")] = None
+    """Noise that ddim or dpmpp-2m adds on the way: 0 adds none, 1 as much as the reverse process does."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None

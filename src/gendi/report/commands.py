@@ -10,33 +10,31 @@ from gendi.report.run import Run
 from gendi.train.presets import get_preset
 
 
-def commands(run: Run) -> list[str]:
-    """Return the lines that train, measure and report as this run did, ready for a shell."""
+def commands(run: Run) -> list[list[str]]:
+    """Return the commands that train, measure and report as this run did: lists of words, quoted for a shell."""
     where = shlex.quote(str(run.folder))
-    train = ["gendi train", shlex.quote(run.spec or "DATA")]
+    train = ["gendi", "train", shlex.quote(run.spec or "DATA")]
     if run.config is not None:
         train += config_flags(run.config)
     if run.size is not None:
         train += ["--size", f"{run.size[0]}x{run.size[1]}"]
     budget = run.settings.get("budget")
-    train += budget_flags(budget if isinstance(budget, dict) else {})
-    lines = [" ".join([*train, "--out", where])]
+    train += [*budget_flags(budget if isinstance(budget, dict) else {}), "--out", where]
+    lines = [train]
     if run.evaluation is not None:
-        flags = [f"--n {run.evaluation.n}"]
-        if run.drawn is not None:
-            flags.append(
-                f"--sampler {shlex.quote(run.drawn.sampler)} --steps {run.drawn.steps} --seed {run.drawn.seed}"
-            )
-        names = [shlex.quote(record.name) for record in run.evaluation.extractors]
-        flags += ["--extractor", *names] if names else []
-        lines.append(" ".join(["gendi evaluate", where, *flags]))
-    return [*lines, f"gendi report {where}"]
+        measure = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
+        if drawn := run.drawn:
+            measure += ["--sampler", shlex.quote(drawn.sampler), "--steps", str(drawn.steps), "--seed", str(drawn.seed)]
+        if run.evaluation.extractors:
+            measure += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
+        lines.append(measure)
+    return [*lines, ["gendi", "report", where]]
 
 
 def config_flags(config: RunConfig) -> list[str]:
     """Return `--preset` and a flag for every setting that differs from the preset's own."""
     try:
-        flags, usual = ["--preset", config.preset], get_preset(config.preset).config
+        flags, usual = ["--preset", shlex.quote(config.preset)], get_preset(config.preset).config
     except UsageError:  # a configuration of the caller's own, under a name of its own
         flags, usual = [], get_preset("mnist").config
     plain = dict(_leaves(usual.to_dict()))
@@ -52,6 +50,17 @@ def config_flags(config: RunConfig) -> list[str]:
             case _:
                 flags += [f"--{group}.{field}", shlex.quote(str(value))]
     return flags
+
+
+def wrapped(words: list[str], width: int = 84) -> str:
+    """Join words to a command line, broken with backslashes so that no line is longer than `width` if that can be."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) + 2 <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
 
 
 def budget_flags(budget: Mapping[str, Any]) -> list[str]:

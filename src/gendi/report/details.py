@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import gendi
-from gendi.report.commands import commands
+from gendi.report.commands import commands, wrapped
 from gendi.report.hero import duration
 from gendi.report.page import Html, fill, section
 from gendi.report.run import Run
@@ -46,7 +46,9 @@ def reproduce_section(run: Run) -> Html:
         "The same seed gives the same model and the same samples on the same machine and versions, however often the "
         "run is interrupted. A budget in minutes trains as far as the machine comes in that time.",
     ]
-    return section("reproduce", "Do it again", text, [fill("<pre>{text}</pre>", text="\n".join(commands(run)))])
+    return section(
+        "reproduce", "Do it again", text, [fill("<pre>{text}</pre>", text="\n".join(map(wrapped, commands(run))))]
+    )
 
 
 def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
@@ -56,9 +58,12 @@ def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
     if trained is not None:
         timed["train_seconds"] = trained
     timed["report_seconds"] = seconds
-    rows = [(name, duration(timed[key])) for key, name in TIMINGS.items() if key in timed]
-    if run.evaluation is not None:
-        rows += [(f"Measuring: {name}", duration(s)) for name, s in run.evaluation.seconds.items()]
+    rows = []
+    for key, name in TIMINGS.items():
+        if key in timed:
+            rows.append((name, duration(timed[key])))
+        if key == "evaluate_seconds" and run.evaluation is not None:
+            rows += [(f"Measuring: {part}", duration(s)) for part, s in run.evaluation.seconds.items()]
     return rows
 
 

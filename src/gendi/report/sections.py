@@ -227,7 +227,7 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Call
     text = [
         "Has the model learned, or remembered? Below each sample stand the training images most like it, pixel by "
         "pixel.",
-        "A copy would be told by its distance: near 0.",
+        "A copy would give itself away by a distance near 0.",
     ]
     samples = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
     if samples is None or run.data is None or samples.shape[1:] != run.data.train.images.shape[1:]:
