@@ -53,13 +53,19 @@ def config_flags(config: RunConfig) -> list[str]:
 
 
 def wrapped(words: list[str], width: int = 84) -> str:
-    """Join words to a command line, broken with backslashes so that no line is longer than `width` if that can be."""
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + 1 + len(word) + 2 <= width:
-            lines[-1] += f" {word}"
+    """Join words to a command line, broken before flags so that no line is longer than `width` if that can be."""
+    parts: list[str] = []
+    for word in words:
+        if word.startswith("--") or not parts:
+            parts.append(word)
         else:
-            lines.append(f"    {word}")
+            parts[-1] += f" {word}"
+    lines = parts[:1]
+    for part in parts[1:]:
+        if len(lines[-1]) + 1 + len(part) + 2 <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"    {part}")
     return " \\\n".join(lines)
 
 
