@@ -57,15 +57,10 @@ def test_budgets_are_flags(budget: dict[str, float], flags: list[str]) -> None:
 
 
 def test_wrapped_lines_are_the_same_command() -> None:
-    words = [
-        "gendi",
-        "train",
-        "'a --folder with a long name'",
-        "--preset",
-        "mnist",
-        *(f"--group.flag-{i}" for i in range(20)),
-    ]
+    words = ["gendi", "train", "'a --folder with a long name'", "--preset", "mnist"]
+    words += [word for i in range(20) for word in (f"--group.flag-{i}", "3")]
     text = wrapped(words)
     assert len(text.splitlines()) > 3
     assert max(map(len, text.splitlines())) <= 84
+    assert all(line.lstrip().startswith(("gendi", "--")) for line in text.splitlines())
     assert " ".join(text.replace("\\\n", "").split()) == " ".join(words)

@@ -120,6 +120,12 @@ def test_changed_data_are_refused_unless_allowed(tmp_path: Path, images: str, ti
     assert train(images, tiny, tmp_path / "run", Budget(steps=4), allow_data_change=True).step == 4
 
 
+def test_data_that_do_not_exist_leave_no_folder_behind(tmp_path: Path, tiny: RunConfig) -> None:
+    with pytest.raises(DataError):
+        train(str(tmp_path / "nowhere"), tiny, tmp_path / "run", Budget(steps=1))
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_processes_one_run_folder(tmp_path: Path, images: str, tiny: RunConfig) -> None:
     with RunLock(tmp_path / "run"), pytest.raises(UsageError, match="in use by pid"):
         train(images, tiny, tmp_path / "run", Budget(steps=2))

@@ -19,7 +19,7 @@ import torch
 
 from gendi.bundle import Bundle, save_bundle
 from gendi.config import RunConfig
-from gendi.data import open_data
+from gendi.data import Data, open_data
 from gendi.disk import check_writable
 from gendi.errors import BundleError, DivergedError, GendiError, ResourceError
 from gendi.lock import RunLock
@@ -102,10 +102,11 @@ def train(
     """
     config.validate()
     console = console or Silent()
+    data = open_data(spec, size=size, max_bad=max_bad)  # before anything is written: bad data leave no folder behind
     check_writable(run)
     with RunLock(run), StopFlag() as stop:
         try:
-            return _Loop(spec, config, run, budget, size, max_bad, fresh, allow_data_change, console, stop).run_all()
+            return _Loop(data, spec, config, run, budget, size, fresh, allow_data_change, console, stop).run_all()
         except GendiError as error:
             _mark(run, stop, error)
             raise
@@ -136,20 +137,19 @@ def _mark(run: Path, stop: StopFlag, error: BaseException) -> None:
 class _Loop:
     def __init__(
         self,
+        data: Data,
         spec: str,
         config: RunConfig,
         run: Path,
         budget: Budget,
         size: int | tuple[int, int] | None,
-        max_bad: int | None,
         fresh: bool,
         allow_data_change: bool,
         console: Console,
         stop: StopFlag,
     ) -> None:
-        self.spec, self.size, self.max_bad, self.budget = spec, size, max_bad, budget
+        self.data, self.spec, self.size, self.budget = data, spec, size, budget
         self.run, self.console, self.stop = run, console, stop
-        self.data = open_data(spec, size=size, max_bad=max_bad)
         if fresh:
             start_over(run)
         clean_stale(run)
