@@ -41,8 +41,8 @@ def main() -> None:
         },
     )
     for result in results:
-        for metric in result["metrics"]:
-            print(metric)
+        for name, metric in result["metrics"].items():
+            print(name, metric["value"], metric["floor"])
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def main() -> None:
             start = time.perf_counter()
             images = gendi.sample(bundle, n=1000, steps=calls, sampler=name)
             seconds = time.perf_counter() - start
-            metrics = {m["name"]: m["value"] for m in evaluate(images, data, extractor="digits").to_dict()["metrics"]}
-            chosen = {k: metrics[k] for k in ("fid-digits", "precision-digits", "recall-digits", "confidence")}
+            metrics = evaluate(images, data, extractor="digits").to_dict()["metrics"]
+            chosen = {k: metrics[k]["value"] for k in ("fid-digits", "precision-digits", "recall-digits", "confidence")}
             rows.append(
                 {"sampler": name, "calls": calls, **chosen, "ink": float((images > 128).mean()), "seconds": seconds}
             )

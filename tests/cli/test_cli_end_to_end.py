@@ -14,6 +14,7 @@ import pytest
 from tiny import TINY
 
 from gendi.bundle import load_bundle
+from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
 from gendi.samples_io import read_samples, read_settings, write_samples
 from gendi.train.presets import get_preset
@@ -233,3 +234,11 @@ def test_the_installed_command_in_processes_of_its_own(tiny_data: Path, tmp_path
     assert "runs/tiny: 2 steps, 8 images" in shown
     assert gendi("sample", "runs/tiny", "--n", "4", "--steps", "2").strip() == "runs/tiny/samples.png"
     assert json.loads(gendi("evaluate", "runs/tiny", "--n", "4", "--steps", "2", "--json"))["n"] == 4
+
+
+def test_doctor_probes_the_network_of_the_default_preset() -> None:
+    """The real probe, once: the preset leaves the number of classes to data that doctor does not have."""
+    chosen = _precision()
+    assert chosen["precision"] in ("fp32", "bf16")
+    assert chosen["layout"] in ("contiguous", "channels-last")
+    assert chosen["precision"] in chosen["reason"]

@@ -61,7 +61,7 @@ PRESETS: dict[str, Preset] = {
             _MNIST,
             "8m",
             "the best digits per CPU minute we found; told the classes, where the data have some",
-            "",
+            "on 2 cores: FID 0.28 on digit features (floor 0.25), 19.1 on Inception (11.8), confidence 98.2%",
         ),
         Preset("mnist-long", _MNIST_LONG, "1h", "the same with a wider network, for an hour", ""),
         Preset(
