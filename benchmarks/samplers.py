@@ -2,8 +2,8 @@
 
     python benchmarks/samplers.py RUN [--calls 10 20]
 
-`ink` is the share of pixels above 128; training images have 0.122. 1000 samples of seed 0 each, against 1000 training
-images.
+`ink` is the share of pixels above 128 (of the first 10,000 training images: `real_ink`). 1000 samples of seed 0 each,
+against 1000 training images.
 """
 
 import argparse

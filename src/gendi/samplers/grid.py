@@ -28,8 +28,7 @@ def _levels(schedule: Schedule, n: int, bounds: Bounds, power: float | None) -> 
     """Return t = 1, then n - 1 times even in ln(sigma / alpha), or in its `power`-th power, between bounds, then 0.
 
     The first call is at t = 1 even if the bounds end long before: there alone the marginal is pure noise. A start at
-    sigma / alpha = 20 drops the mean of the data, whose signal is as strong there as the noise's, summed over 784
-    pixels: digits came out 5% too bold.
+    sigma / alpha = 20 would drop the mean of the data, which, summed over 784 pixels, is as strong there as the noise.
     """
     end, low = float(schedule.log_snr(torch.tensor(1.0))) / -2, math.log(bounds[0])
     inside = end > math.log(bounds[1])
