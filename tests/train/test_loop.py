@@ -1,6 +1,7 @@
 """What the loop does when something is wrong, and what it writes when nothing is."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -198,11 +199,19 @@ def test_a_budget_that_cannot_be(limits: dict[str, Any]) -> None:
         Budget(**limits)
 
 
-def test_a_budget_in_seconds_ends_on_the_clock(tmp_path: Path, images: str, tiny: RunConfig) -> None:
-    result = train(images, tiny, tmp_path / "run", Budget(seconds=0.5))
-    assert result.finished and result.seconds >= 0.5
-    last = [line["lr"] for line in read_lines(tmp_path / "run/metrics.jsonl") if "lr" in line]
-    assert not last or min(last) < tiny.optim.lr
+def test_a_budget_in_seconds_ends_on_the_clock(
+    tmp_path: Path, images: str, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that moves by a tenth of a second whenever it is read: the end, and the fall of the rate, are its."""
+    ticks = itertools.count()
+    monkeypatch.setattr("gendi.train.loop.time.monotonic", lambda: next(ticks) / 10)
+    config = Replace(tiny, train=Replace(tiny.train, log_every=1, checkpoint_every=1e9, preview_every=0))
+    result = train(images, config, tmp_path / "run", Budget(seconds=2.0))
+    assert result.finished
+    assert result.seconds == pytest.approx(2.0, abs=0.11)  # one reading a step
+    rates = [line["lr"] for line in read_lines(tmp_path / "run/metrics.jsonl")]
+    assert max(rates) == tiny.optim.lr
+    assert rates[-1] < 0.3 * tiny.optim.lr  # the last step begins at 95% of the budget: 0.05 / 0.3 of the peak
 
 
 def test_memorises_four_images(tmp_path: Path, tiny: RunConfig) -> None:
