@@ -21,9 +21,9 @@ from gendi.bundle import Bundle, save_bundle
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.disk import check_writable
-from gendi.errors import BundleError, DivergedError, GendiError, ResourceError
+from gendi.errors import DivergedError, GendiError, ResourceError
 from gendi.lock import RunLock
-from gendi.safe_tensors import specs
+from gendi.safe_tensors import compare_specs, specs
 from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest, save_checkpoint
@@ -159,7 +159,6 @@ class _Loop:
         self.window: list[list[float]] = []
         self.bad_steps = 0
         self.failed_saves = 0
-        self.bitwise = True
 
     # --- what is on disk -------------------------------------------------------------------------------------------
 
@@ -217,17 +216,10 @@ class _Loop:
     def _restore(self, checkpoint: Checkpoint) -> None:
         expected = specs(self.trainer.network)
         for group in ("model", "ema"):
-            found = {k: (tuple(v.shape), v.dtype) for k, v in checkpoint.tensors[group].items()}
-            for name in sorted(expected.keys() | found.keys()):
-                if expected.get(name) != found.get(name):
-                    raise BundleError(
-                        f"{checkpoint.path / group}.safetensors does not fit the network: tensor {name!r} is "
-                        f"{found.get(name, 'missing')}, and must be {expected.get(name, 'absent')}."
-                    )
+            compare_specs(f"{checkpoint.path / group}.safetensors", specs(checkpoint.tensors[group]), expected)
         self.trainer.restore(checkpoint)
-        same = {k: versions()[k] == v for k, v in checkpoint.state["versions"].items()}
-        if not all(same.values()):
-            changed = ", ".join(k for k, ok in same.items() if not ok)
+        now = versions()
+        if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
             self.log(
                 f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
             )
