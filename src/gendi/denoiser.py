@@ -37,6 +37,15 @@ class Denoiser(Protocol):
     def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor: ...
 
 
+@runtime_checkable
+class LearnedVariance(Denoiser, Protocol):
+    """A denoiser that also says how sure p(x_s | x_t) should be."""
+
+    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+        """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
+        ...
+
+
 @dataclass(frozen=True)
 class Coefficients:
     """The affine map of a parameterisation at some times; float64 tensors shaped like the times."""

@@ -61,6 +61,28 @@ class Process:
         alpha_ts, var_ts = self.transition(t, s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
+    def reverse_log_variance(self, t: PerSample, s: PerSample, share: Batch | float) -> Tensor:
+        """Return the log variance of p(x_s | x_t), s < t: `share` 0 is `small`, 1 `large`, between them `learned`.
+
+            share log beta + (1 - share) log beta-tilde                            [Nichol & Dhariwal 2021, eq. 15]
+
+        with beta the variance of q(x_t | x_s) and beta-tilde that of the posterior. beta-tilde is 0 at s = 0: there
+        the step before it in the chain lends its own (the paper's step 2; in continuous time, the step from 2 t).
+
+        Args:
+            share: (B, ...) for one per dimension, or a number for all.
+
+        Returns:
+            share's shape, or the times' for a number; float64 for a number, else share's dtype.
+        """
+        large = self.transition(t, s)[1].log()
+        one = torch.ones((), dtype=torch.float64)
+        before, after = torch.where(s > 0, s, t), torch.where(s > 0, t, (2 * t).clamp(max=one))
+        small = self.posterior_weights(after, torch.where(before < after, before, after / 2))[2].log()
+        if isinstance(share, float):
+            return share * large + (1 - share) * small
+        return share * like(large, share) + (1 - share) * like(small, share)
+
     def posterior(self, x_t: Batch, x_0: Batch, t: PerSample, s: PerSample) -> tuple[Batch, PerSample64]:
         """Return mean (shape of x_t) and variance (shape of t) of q(x_s | x_t, x_0)."""
         w_t, w_0, variance = self.posterior_weights(t, s)
