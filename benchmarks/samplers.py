@@ -1,43 +1,103 @@
-"""The samplers at equal numbers of calls on one trained run: distance on digit features and how bold the digits are.
+"""FID on digit features against the number of calls, for every sampler, on one trained run.
 
-    python benchmarks/samplers.py RUN [--calls 10 20]
+    python benchmarks/samplers.py RUN [--n 5000] [--calls 4 5 6 8 10 15 20 30 50 100] [--samplers ddim heun ...]
 
-`ink` is the share of pixels above 128 (of the first 10,000 training images: `real_ink`). 1000 samples of seed 0 each,
-against 1000 training images.
+n samples of seed 0 each against as many training images; `floor` is what as many held-out images score. `ink` is the
+share of pixels above 128 (of the first 10,000 training images: `real_ink`). All rows take hours on a CPU, so each is
+written as soon as it is measured, and a row that the results hold for the same weights and n is not measured again:
+stop it and start it as you like. Draws `docs/samplers.png` from what there is.
 """
 
 import argparse
+import json
 import time
+from pathlib import Path
+from typing import Any
 
-from record import write
+import matplotlib
+import numpy as np
+from record import RESULTS, write
 
 import gendi
-from gendi.bundle import load_bundle
-from gendi.data import open_data
+from gendi.bundle import Bundle, load_bundle
+from gendi.cli.drawing import weights_sha256
+from gendi.data import Data, open_data
+from gendi.errors import UsageError
 from gendi.evaluate import evaluate
 from gendi.samplers import SAMPLERS
+
+matplotlib.use("Agg")
+CALLS = (4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
+SHOWN = ("fid-digits", "precision-digits", "recall-digits", "confidence")
+
+
+def measure(bundle: Bundle, data: Data, name: str, calls: int, n: int) -> dict[str, Any]:
+    start = time.perf_counter()
+    images = gendi.sample(bundle, n=n, steps=calls, sampler=name)
+    seconds = time.perf_counter() - start
+    metrics = evaluate(images, data, extractor="digits", n=n).to_dict()["metrics"]
+    return {
+        "sampler": name,
+        "calls": calls,
+        "n": n,
+        **{k: metrics[k]["value"] for k in SHOWN},
+        "floor": metrics["fid-digits"]["floor"],
+        "ink": float((images > 128).mean()),
+        "seconds": seconds,
+    }
+
+
+def draw(rows: list[dict[str, Any]], n: int) -> None:
+    """Draw FID against calls, one line per sampler, into docs/samplers.png."""
+    from matplotlib import pyplot as plt
+
+    rows = [row for row in rows if row["n"] == n]
+    names = [name for name in SAMPLERS if sum(row["sampler"] == name for row in rows) > 1]
+    if not names:
+        return
+    best = {name: min(r["fid-digits"] for r in rows if r["sampler"] == name) for name in names}
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for k, name in enumerate(sorted(names, key=best.__getitem__)):
+        points = sorted((row["calls"], row["fid-digits"]) for row in rows if row["sampler"] == name)
+        style = ("-", "--", ":")[k // 10 % 3]
+        axes.plot(*zip(*points, strict=True), style, color=f"C{k % 10}", marker="o", markersize=3, label=name)
+    floor = float(np.mean([row["floor"] for row in rows]))
+    axes.axhline(floor, color="0.5", linewidth=1, label="real held-out images")
+    axes.set(xscale="log", yscale="log", xlabel="network calls per sample", ylabel=f"FID, digit features, n = {n:,}")
+    ticks = sorted({row["calls"] for row in rows})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="best first")
+    figure.savefig(Path(__file__).parents[1] / "docs" / "samplers.png", dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
-    parser.add_argument("--calls", type=int, nargs="*", default=[10, 20])
+    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
+    parser.add_argument("--samplers", nargs="*", default=list(SAMPLERS), choices=list(SAMPLERS))
     args = parser.parse_args()
-    bundle, rows = load_bundle(args.run), []
+    bundle, weights = load_bundle(args.run), weights_sha256(args.run)
     data = open_data(bundle.meta["data_spec"])
-    for name in SAMPLERS:
-        for calls in args.calls:
-            start = time.perf_counter()
-            images = gendi.sample(bundle, n=1000, steps=calls, sampler=name)
-            seconds = time.perf_counter() - start
-            metrics = evaluate(images, data, extractor="digits").to_dict()["metrics"]
-            chosen = {k: metrics[k]["value"] for k in ("fid-digits", "precision-digits", "recall-digits", "confidence")}
-            rows.append(
-                {"sampler": name, "calls": calls, **chosen, "ink": float((images > 128).mean()), "seconds": seconds}
-            )
-            print(rows[-1], flush=True)
+    path = RESULTS / "samplers.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    rows = old["rows"] if old.get("weights") == weights else []
     real = float((data.train.images[:10_000] > 128).mean())
-    write("samplers", {"preset": bundle.config.preset, "images": bundle.meta["images"], "real_ink": real, "rows": rows})
+    for calls in args.calls:  # so that a stop leaves every sampler at the same numbers
+        for name in args.samplers:
+            if any((row["sampler"], row["calls"], row["n"]) == (name, calls, args.n) for row in rows):
+                continue
+            try:
+                rows.append(measure(bundle, data, name, calls, args.n))
+            except UsageError as error:  # a sampler that needs something this model does not have
+                print(f"{name} at {calls}: {error}")
+                continue
+            print(rows[-1], flush=True)
+            about = {"preset": bundle.config.preset, "images": bundle.meta["images"], "weights": weights}
+            write("samplers", {**about, "real_ink": real, "rows": rows})
+    draw(rows, args.n)
 
 
 if __name__ == "__main__":
