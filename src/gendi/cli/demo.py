@@ -56,7 +56,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Demo, args, "gendi demo", EXAMPLES)
     from gendi.evaluate import Evaluation
-    from gendi.evaluate.evaluation import GENDI_REPORT
+    from gendi.evaluate.result import GENDI_REPORT
     from gendi.files import read_json
     from gendi.report import write_report
 

@@ -10,6 +10,9 @@ from gendi.errors import DataError, UsageError
 
 VERSION = 1
 Better = Literal["lower", "higher"]
+GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
+"""Figures of the GENDI report: 1000 samples of MNIST, a classifier of its own."""
+GENDI_REPORT_SAMPLES = 1000
 
 
 @dataclass(frozen=True)

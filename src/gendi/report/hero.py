@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gendi.report.measures import REPORT_CONFIDENCE, REPORT_FID, best_fid, split_name, written
+from gendi.evaluate.result import GENDI_REPORT
+from gendi.report.measures import best_fid, split_name, written
 from gendi.report.page import Gallery, Html, fill
 from gendi.report.run import Run
 from gendi.report.tiles import grid
@@ -100,7 +101,7 @@ def _fid(run: Run) -> Html | None:
     if run.evaluation is None or metric is None or metric.value is None:
         return None
     features = split_name(metric)[1]
-    theirs = REPORT_FID if features == "inception" and run.evaluation.data == "mnist" else None
+    theirs = GENDI_REPORT["fid-inception"] if features == "inception" and run.evaluation.data == "mnist" else None
     top = 1.15 * max(v for v in (metric.value, metric.floor, theirs, 1e-9) if v is not None)
     lines: list[object] = [
         _scale(0, top, [("theirs", theirs), ("floor", metric.floor), ("ours", metric.value)]),
@@ -113,7 +114,8 @@ def _fid(run: Run) -> Html | None:
         ),
     ]
     if theirs is None and run.evaluation.data == "mnist":
-        lines.append(f"Another scale than the GENDI report's {REPORT_FID:.2f}, which is on Inception features.")
+        other = GENDI_REPORT["fid-inception"]
+        lines.append(f"Another scale than the GENDI report's {other:.2f}, which is on Inception features.")
     return _card(f"FID on {NAMES.get(features, features)}", written(metric.value, ".2f"), *lines, wide=True)
 
 
@@ -123,7 +125,7 @@ def _confidence(run: Run) -> Html | None:
         return None
     metric = found[0]
     value = found[0].value
-    theirs = REPORT_CONFIDENCE if run.evaluation.data == "mnist" else None
+    theirs = GENDI_REPORT["confidence"] if run.evaluation.data == "mnist" else None
     low = min(0.9, *(v - 0.02 for v in (value, metric.floor, theirs) if v is not None))
     return _card(
         "Classifier confidence",

@@ -4,10 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gendi.evaluate.result import Evaluation, Metric
+from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Evaluation, Metric
 from gendi.report.page import Html, fill
-
-REPORT_FID, REPORT_CONFIDENCE, REPORT_SAMPLES = 22.58, 0.9305, 1000
 
 
 class Meaning(NamedTuple):
@@ -158,9 +156,9 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
                 "The GENDI report gives an FID of {fid} on Inception features and a mean confidence of {confidence} "
                 "for {n} samples. {inception} Their confidence comes from a classifier of their own, so read that "
                 "comparison as a rough one.",
-                fid=f"{REPORT_FID:.2f}",
-                confidence=written(REPORT_CONFIDENCE, ".2%"),
-                n=f"{REPORT_SAMPLES:,}",
+                fid=f"{GENDI_REPORT['fid-inception']:.2f}",
+                confidence=written(GENDI_REPORT["confidence"], ".2%"),
+                n=f"{GENDI_REPORT_SAMPLES:,}",
                 inception=Html(
                     "Distances on other features are on other scales: only the Inception row may be set against it."
                     if has_inception
