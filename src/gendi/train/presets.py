@@ -63,7 +63,13 @@ PRESETS: dict[str, Preset] = {
             "the best digits per CPU minute we found; told the classes, where the data have some",
             "on 2 cores: FID 0.28 on digit features (floor 0.25), 19.1 on Inception (11.8), confidence 98.2%",
         ),
-        Preset("mnist-long", _MNIST_LONG, "1h", "the same with a wider network, for an hour", ""),
+        Preset(
+            "mnist-long",
+            _MNIST_LONG,
+            "1h",
+            "the same with a wider network, for an hour",
+            "on 2 busy cores: FID 14.5 on Inception features (floor 11.8), confidence 98.9%",
+        ),
         Preset(
             "gendi-report", _REPORT, "1h", "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters", ""
         ),
