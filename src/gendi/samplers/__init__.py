@@ -1,14 +1,15 @@
 """Samplers: plain functions of a denoiser, in one registry.
 
 A sampler is a generator `(denoiser, x, times, noise, **options) -> State, State, ...`: it starts from x at times[0],
-makes one network call per step, and yields the state after each. Its history lives in its local variables, so one
+makes a network call or two per step, and yields the state after each. Its history lives in its local variables, so one
 denoiser serves any number of loops, and a caller who wants the film iterates while a caller who wants the sample takes
 the last.
 """
 
 from gendi.samplers.draw import initial, sample, trajectory
 from gendi.samplers.grid import GRIDS, make_grid
-from gendi.samplers.registry import SAMPLERS, SamplerInfo, get_sampler
+from gendi.samplers.info import SamplerInfo
+from gendi.samplers.registry import SAMPLERS, get_sampler
 from gendi.samplers.state import State
 
 __all__ = ["GRIDS", "SAMPLERS", "SamplerInfo", "State", "get_sampler", "initial", "make_grid", "sample", "trajectory"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.process import like
+from gendi.samplers.exponential import Mark, adams, steps
 from gendi.samplers.state import Noise, State, pairs
 
 
@@ -46,3 +47,45 @@ def dpmpp_2m(
             x = x + like(sigma_s * (-torch.expm1(-2 * eta * h)).sqrt(), x) * noise(k)
         previous, h_previous = x_0, h
         yield State(t, s, x, x_0)
+
+
+def dpmpp_3m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: Any) -> Iterator[State]:
+    """Third-order multistep, one call a step: x0_hat is the parabola in lambda through its last three values.
+
+    The update printed for three values weighs the second difference by half of what the parabola's integral asks for,
+    and is of second order.  [Lu et al. 2022b, section 4.2, for any number of values]
+    """
+    yield from adams(denoiser, x, times, cond, order=3, prediction="x0")
+
+
+def dpmpp_singlestep(
+    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 2, **cond: Any
+) -> Iterator[State]:
+    """DPM-Solver++(1S) or (2S): a step has `order` calls, at times of the grid, and forgets them when it is done.
+
+        x_m = sigma_m / sigma_t x_t - alpha_m (e^(-r h) - 1) x0_t,       m the time between t and s, r h = lambda_m -
+        lambda_t, x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) D,    D = x0_t + (x0_m - x0_t) / (2 r).
+
+    [Lu et al. 2022b, algorithm 1, for any r.] With order = 1, which is DDIM, or to s = 0, a step is its first line. An
+    odd number of intervals leaves the first as such a step. Raises `UsageError` unless order is 1 or 2.
+    """
+    if order not in (1, 2):
+        raise UsageError(f"order = {order} is out of range: the single-step solver has the orders 1 and 2.")
+    visits = list(steps(denoiser.schedule, times))
+    doubles = len(visits) - (1 if visits[-1][1].t == 0 else 0) if order == 2 else 0
+    first = doubles % 2  # of the intervals before the last, if that ends at 0
+    begin, x_begin, x0_begin = visits[0][0], x, x
+    for k, (t, s) in enumerate(visits):
+        x_0 = denoiser(x, t.t, **cond)
+        if first <= k < doubles and (k - first) % 2:
+            r = (t.lam - begin.lam) / (s.lam - begin.lam)
+            x = _first_order(x_begin, x0_begin + like(1 / (2 * r), x) * (x_0 - x0_begin), begin, s)
+        else:
+            begin, x_begin, x0_begin = t, x, x_0
+            x = _first_order(x, x_0, t, s)
+        yield State(t.t, s.t, x, x_0)
+
+
+def _first_order(x: Tensor, estimate: Tensor, t: Mark, s: Mark) -> Tensor:
+    """Return x_s for an estimate of x_0 that stays the same; the estimate itself at s = 0."""
+    return like(s.sigma / t.sigma, x) * x - like(s.alpha * torch.expm1(t.lam - s.lam), x) * estimate

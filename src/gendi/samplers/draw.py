@@ -4,20 +4,23 @@ Sample i of seed s draws its starting noise and its step noises from the stream 
 So it is the same picture, to float round-off, whatever the batch size, the neighbours or the device.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
-from gendi.errors import UsageError
+from gendi.errors import UsageError, unknown_name
 from gendi.randomness import stream
+from gendi.samplers.checked import checked
 from gendi.samplers.grid import BOUNDS, Bounds, make_grid
+from gendi.samplers.info import SamplerInfo
 from gendi.samplers.registry import get_sampler
-from gendi.samplers.state import State
+from gendi.samplers.state import Noise, State
+from gendi.schedule import Schedule
 
 
 class SampleNoise:
@@ -40,6 +43,29 @@ def initial(denoiser: Denoiser, noise: Tensor, times: Tensor) -> Tensor:
     return denoiser.schedule(times[0])[1].to(noise) * noise
 
 
+def calls_to_times(
+    schedule: Schedule, info: SamplerInfo, steps: int, grid: str | None = None, bounds: Bounds = BOUNDS
+) -> Float64[Tensor, " n_plus_1"]:
+    """Return the times of a sampler's grid on which it makes `steps` calls (at most, if it is adaptive).
+
+    Raises `UsageError` as `make_grid` does, and for more calls than a discrete chain has steps, unless it is adaptive.
+    """
+    if not info.adaptive and schedule.steps is not None and steps > schedule.steps:
+        raise UsageError(f"{steps} calls were asked of a chain of {schedule.steps}: choose 1 to {schedule.steps}.")
+    if steps < 1:
+        raise UsageError(f"sampling needs at least 1 step; got {steps}.")
+    return make_grid(schedule, info.intervals(steps), grid or info.grid, bounds)
+
+
+def check_options(name: str, info: SamplerInfo, options: Iterable[str]) -> None:
+    """Raise `UsageError` for options that the sampler `name` has not, naming those it has."""
+    for option in options:
+        if option not in info.options:
+            if not info.options:
+                raise UsageError(f"the sampler {name} has no options; got {option!r}.")
+            raise unknown_name(f"option of the sampler {name}", option, info.options)
+
+
 def trajectory(
     denoiser: Denoiser,
     shape: tuple[int, ...],
@@ -51,14 +77,28 @@ def trajectory(
     grid: str | None = None,
     bounds: Bounds = BOUNDS,
     device: torch.device | str = "cpu",
+    labels: Int64[Tensor, " batch"] | None = None,
+    poll: Callable[[], None] | None = None,
     **options: Any,
 ) -> Iterator[State]:
-    """Yield the state after each step of drawing the samples `indices`; x is (len(indices), *shape) in model space."""
+    """Yield the state after each step of drawing the samples `indices`; x is (len(indices), *shape) in model space.
+
+    Raises what `sample` raises, as soon as the first state is asked for.
+    """
     info = get_sampler(sampler)
-    times = make_grid(denoiser.schedule, steps, grid or info.grid, bounds)
-    noise = SampleNoise(seed, indices, shape, device)
+    check_options(sampler, info, options)
+    times = calls_to_times(denoiser.schedule, info, steps, grid, bounds)
+    noise: Noise = SampleNoise(seed, indices, shape, device)
     x = initial(denoiser, noise(0), times)
-    yield from info.run(denoiser, x, times, noise, **options)
+    if info.brownian:
+        from gendi.samplers.brownian import BrownianNoise
+
+        noise = BrownianNoise(seed, indices, shape, times, device)
+    if info.takes_calls:
+        options["calls"] = steps
+    if labels is not None:
+        options["labels"] = labels
+    yield from info.run(checked(denoiser, sampler, poll), x, times, noise, **options)
 
 
 @torch.inference_mode()
@@ -85,19 +125,21 @@ def sample(
         denoiser: E[x_0 | x_t].
         shape: shape of one sample in model space, (C, H, W) for images.
         n: how many samples.
-        steps: network calls per sample.
+        steps: network calls per sample; the most allowed, for an adaptive sampler.
         sampler, grid: names in the registries; the grid defaults to the sampler's own.
         bounds: sigma / alpha of the last and the first call, for grids in it.
         batch_size: samples per network call; halved, down to 1, whenever memory runs out.
         labels: (n,) int64 class labels, for a conditional denoiser.
-        poll: called before every step; raise from it to stop.
-        options: passed to the sampler (eta, variance).
+        poll: called after every network call; raise from it to stop.
+        options: the sampler's own (eta, order, churn, rtol): `get_sampler(name).options` names them.
 
     Returns:
         (n, *shape) float32 on the CPU, in model space.
 
     Raises:
-        UsageError: n, steps or batch_size below 1, unknown names, more steps than the chain has.
+        UsageError: n, steps or batch_size below 1, unknown names, more steps than the chain has, an option that the
+            sampler has not or out of its range, a denoiser that returns another shape than it was given.
+        DivergedError: a denoiser that returns NaN or infinity.
     """
     if n < 1 or batch_size < 1:
         raise UsageError(
@@ -107,7 +149,6 @@ def sample(
     start = 0
     while start < n:
         stop = min(start + batch_size, n)
-        cond = {} if labels is None else {"labels": labels[start:stop].to(device)}
         run = trajectory(
             denoiser,
             shape,
@@ -118,14 +159,13 @@ def sample(
             grid=grid,
             bounds=bounds,
             device=device,
+            labels=None if labels is None else labels[start:stop].to(device),
+            poll=poll,
             **options,
-            **cond,
         )
         try:
             for state in run:
                 x = state.x
-                if poll is not None:
-                    poll()
         except (torch.OutOfMemoryError, MemoryError):
             if batch_size == 1:
                 raise

@@ -1,28 +1,60 @@
 """The closed registry of samplers: a name, the function, its options, and one line on when to use it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from gendi.errors import unknown_name
+from gendi.samplers.adaptive import dopri5
 from gendi.samplers.ancestral import ancestral
+from gendi.samplers.angle import angular
 from gendi.samplers.ddim import ddim
-from gendi.samplers.dpmpp import dpmpp_2m
-from gendi.samplers.state import State
+from gendi.samplers.deis import deis
+from gendi.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
+from gendi.samplers.heun import heun, heun_intervals
+from gendi.samplers.info import SamplerInfo
+from gendi.samplers.unipc import unipc
 
-
-@dataclass(frozen=True)
-class SamplerInfo:
-    """One sampler: what it runs, the grid that suits it, its order, and whether it draws noise on the way."""
-
-    run: Callable[..., Iterator[State]]
-    grid: str
-    order: int
-    deterministic: bool
-    use: str
-    quick: bool = True
-    """Whether some tens of steps are enough."""
-
+ODE_SAMPLERS: dict[str, SamplerInfo] = {
+    "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
+    "heun": SamplerInfo(
+        heun,
+        "karras",
+        2,
+        True,
+        "EDM's, two calls a step; 20 to 80 calls",
+        calls_per_step=2,
+        intervals=heun_intervals,
+    ),
+    "heun-churn": SamplerInfo(
+        partial(heun, churn=10.0),
+        "karras",
+        2,
+        False,
+        "EDM's with churn, whose noise corrects a model's errors; 40 calls and more",
+        calls_per_step=2,
+        intervals=heun_intervals,
+    ),
+    "dpmpp-1s": SamplerInfo(
+        partial(dpmpp_singlestep, order=1), "karras", 1, True, "DDIM under its other name, on another grid"
+    ),
+    "dpmpp-2s": SamplerInfo(
+        dpmpp_singlestep, "karras", 2, True, "no memory of past steps: steady under strong guidance", calls_per_step=2
+    ),
+    "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
+    "dpmpp-3m": SamplerInfo(dpmpp_3m, "karras", 3, True, "as dpmpp-2m, for 20 steps and more"),
+    "unipc": SamplerInfo(unipc, "karras", 3, True, "predicts and corrects: the most from 5 to 15 calls"),
+    "deis": SamplerInfo(deis, "karras", 3, True, "as dpmpp-3m, with eps as the polynomial"),
+    "angular": SamplerInfo(angular, "karras", 2, True, "exact for a Gaussian of known width, in one step"),
+    "dopri5": SamplerInfo(
+        dopri5,
+        "uniform",
+        5,
+        True,
+        "to a tolerance, rtol and atol; steps is the most calls",
+        calls_per_step=6,
+        intervals=lambda n: 1,
+        adaptive=True,
+    ),
+}
 
 SAMPLERS: dict[str, SamplerInfo] = {
     "ancestral": SamplerInfo(ancestral, "uniform", 1, False, "the paper's Algorithm 2; hundreds of steps", quick=False),
@@ -37,11 +69,11 @@ SAMPLERS: dict[str, SamplerInfo] = {
     "ancestral-karras": SamplerInfo(
         ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
     ),
-    "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
-    "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
+    **ODE_SAMPLERS,
     "dpmpp-2m-sde": SamplerInfo(
         partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
     ),
+    # MERGE: **SDE_SAMPLERS of gendi.samplers.sde_registry goes here
 }
 
 

@@ -1,0 +1,136 @@
+"""The probability-flow ODE to a tolerance: Dormand and Prince's 5(4), with steps of its own for every sample.
+
+The variable is the angle theta of `angle`: du / dtheta = -s F, where u and F are of the data's size from pure noise to
+data and nothing is stiff or infinite. The samples of a batch share calls but nothing else: each has its own angle,
+its own step and its own error, so a sample is the same whatever its neighbours, and waits when it is done.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendi.denoiser import Denoiser
+from gendi.errors import UsageError
+from gendi.process import like
+from gendi.samplers.angle import angle, check_spread
+from gendi.samplers.state import Noise, State, pairs
+from gendi.schedule import Schedule
+
+NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+STAGES = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+"""The last row is the solution of order 5, and its slope the next step's first.  [Dormand & Prince 1980, table 2]"""
+ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+"""The solution of order 5 less that of order 4."""
+FIRST, TINY = 0.05, 1e-11
+"""The first step tried, and the least, in radians."""
+SMALLEST, LARGEST, SAFETY = 0.2, 5.0, 0.9
+"""How much a step may shrink or grow, and the share of the step aimed at."""
+LOWEST = 0.002
+"""sigma / alpha, in units of the data's size, at which a solution to s = 0 stops: there F is 0 / 0. A chain stops at
+its first time, below which its network knows nothing."""
+
+
+def dopri5(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    calls: int | None = None,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    spread: float = 1.0,
+    **cond: Any,
+) -> Iterator[State]:
+    """Solve to `times` in turn, each reached exactly, with errors per step below atol + rtol |u| (root mean square).
+
+    A step has 6 calls, refused or not, and the first one more. From the lowest level the last bit to s = 0 is one of
+    first order in cos(theta), without a call, which errs by the fourth power of that level.
+
+    Args:
+        calls: the greatest number, for the sample that needs most; no limit by default.
+        rtol, atol: tolerances, relative and absolute, in model space.
+        spread: root mean square of the data in model space: a scale, not an assumption.
+
+    Raises:
+        UsageError: more calls than allowed, tolerances that are not positive, a spread that is not.
+    """
+    check_spread(spread)
+    if not (0 < rtol < math.inf and 0 < atol < math.inf):
+        raise UsageError(f"tolerances must be above 0; got rtol = {rtol:g}, atol = {atol:g}.")
+    schedule, visits = denoiser.schedule, list(pairs(times))
+    t = visits[0][0].expand(len(x))
+    cos, sin, scale = angle(schedule, t, spread)
+    theta, u = torch.atan2(sin, cos), like(scale, x) * x
+    step = torch.full_like(theta, FIRST)
+    left = math.inf if calls is None else calls
+
+    def slope(u: Tensor, theta: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return du / dtheta = -sin(theta) mu and x0_hat at the angle of t."""
+        nonlocal left
+        if left < 1:
+            raise UsageError(
+                f"the tolerance rtol = {rtol:g}, atol = {atol:g} takes more than the {calls} calls allowed, which "
+                f"reached t = {t.max().item():.3g}. Allow more calls (steps), or a greater tolerance."
+            )
+        left -= 1
+        x_t = like(schedule(t)[0] / theta.cos(), u) * u
+        x_0 = denoiser(x_t, t, **cond)
+        return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - x_0), x_0
+
+    k, x_0 = slope(u, theta, t)
+    for begin, end in visits:
+        goal = end if end > 0 else _lowest(schedule, spread, begin)
+        cos, sin, _ = angle(schedule, goal, spread)
+        target = torch.atan2(sin, cos)
+        while bool((theta > target).any()):
+            h = torch.minimum(step, theta - target)  # 0 for samples that are there
+            angles = theta - torch.outer(torch.tensor(NODES, dtype=torch.float64), h)
+            stage_times = schedule.time(-2 * (spread * angles.tan()).log())
+            slopes, guess = [k], x_0
+            for row, at, at_t in zip(STAGES, angles, stage_times, strict=True):
+                moved = u - like(h, u) * _sum(row, slopes)
+                new, guess = slope(moved, at, at_t)
+                slopes.append(new)
+            size = atol + rtol * torch.maximum(u.abs(), moved.abs())
+            ratio = (like(h, u) * _sum(ERROR, slopes) / size).double().square().flatten(1).mean(1).sqrt().cpu()
+            taken = (ratio <= 1) & (h > 0)
+            keep = taken.reshape(-1, *[1] * (u.ndim - 1)).to(u.device)
+            u, k, x_0 = (torch.where(keep, a, b) for a, b in ((moved, u), (slopes[-1], k), (guess, x_0)))
+            next_step = h * (SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(SMALLEST, LARGEST)
+            # a step cut short by its target says little about the next: it may only lengthen that
+            short = taken & (h < step)
+            theta = torch.where(taken, torch.where(h < theta - target, theta - h, target), theta)
+            step = torch.where(h > 0, torch.where(short, torch.maximum(step, next_step), next_step), step)
+            if bool((step < TINY).any()):
+                raise UsageError(f"rtol = {rtol:g}, atol = {atol:g} lie below the round-off of {u.dtype}.")
+        if end > 0:
+            alpha, _ = schedule(end)
+            x = like(alpha / cos, u) * u
+        else:
+            x = (x_0 + u) / like(1 + cos, u)  # u + (1 - cos) mu
+        yield State(begin, end, x, x_0)
+
+
+def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    total = weights[0] * slopes[0]
+    for w, slope in zip(weights[1:], slopes[1:], strict=True):
+        if w:
+            total = total + w * slope
+    return total
+
+
+def _lowest(schedule: Schedule, spread: float, begin: Tensor) -> Tensor:
+    if schedule.steps is not None:
+        return torch.minimum(torch.tensor(1 / schedule.steps, dtype=torch.float64), begin)
+    return torch.minimum(schedule.time(torch.tensor(-2 * math.log(LOWEST * spread))), begin)

@@ -1,0 +1,44 @@
+"""What the registry says of a sampler."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gendi.samplers.state import State
+
+
+def identity(n: int) -> int:
+    """Return n: a sampler that makes one call per interval of its grid."""
+    return n
+
+
+@dataclass(frozen=True)
+class SamplerInfo:
+    """One sampler: what it runs, the grid that suits it, its order, and whether it draws noise on the way."""
+
+    run: Callable[..., Iterator[State]]
+    grid: str
+    order: int
+    deterministic: bool
+    use: str
+    quick: bool = True
+    """Whether some tens of steps are enough."""
+    calls_per_step: int = 1
+    """Network calls in a step of full order; first and last steps may make fewer."""
+    intervals: Callable[[int], int] = identity
+    """Maps the number of calls to that of the grid's intervals."""
+    adaptive: bool = False
+    """Whether it chooses its own steps, so that the number of calls asked is the greatest allowed."""
+    brownian: bool = False
+    """Whether its noise is the increments of one Brownian path, whatever the grid."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the options that `run` takes."""
+        kinds = inspect.signature(self.run).parameters
+        return tuple(name for name, p in kinds.items() if p.kind is p.KEYWORD_ONLY and name != "calls")
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether `run` is told the number of calls, which its grid alone does not fix."""
+        return "calls" in inspect.signature(self.run).parameters
