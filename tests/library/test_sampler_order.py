@@ -5,8 +5,10 @@ The probability-flow ODE in y = x / alpha and level = sigma / alpha is dy / d le
 mixture SciPy solves it, with the mixture's density written out here.
 """
 
+import functools
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,19 @@ from torch import Tensor
 from worlds import SCHEDULES, f64, gaussian
 
 from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers import get_sampler, make_grid
+from gendi.samplers import SAMPLERS, get_sampler, make_grid
 from gendi.schedule import Schedule, make_schedule
 
-ORDER = {"ddim": 1, "dpmpp-2m": 2}
+CASES: list[tuple[str, dict[str, Any], int]] = [
+    *((name, {}, info.order) for name, info in SAMPLERS.items() if info.deterministic and not info.adaptive),
+    ("unipc", {"order": 1}, 2),
+    ("unipc", {"order": 2}, 3),
+    ("unipc", {"order": 3, "rule": "bh1"}, 3),
+    ("deis", {"order": 1}, 1),
+    ("deis", {"order": 2}, 2),
+]
+NAMES = ["-".join([name, *map(str, options.values())]) for name, options, _ in CASES]
+every_sampler = pytest.mark.parametrize(("sampler", "options", "order"), CASES, ids=NAMES)
 WEIGHTS, MEANS, SPREAD = np.array([0.3, 0.7]), np.array([-1.0, 1.0]), 0.4
 START = np.array([-1.5, -0.2, 0.1, 0.4, 2.0])
 
@@ -36,24 +47,33 @@ def level(schedule: Schedule, t: Tensor) -> tuple[float, float]:
     return alpha.item(), (sigma / alpha).item()
 
 
-def observed(sampler: str, denoiser: MixtureDenoiser, start: Tensor, answer: Tensor) -> list[float]:
+def observed(
+    sampler: str, options: dict[str, Any], order: int, denoiser: MixtureDenoiser, start: Tensor, answer: Tensor
+) -> list[float]:
     errors = []
-    for n in (32, 64, 128):
-        *_, last = get_sampler(sampler).run(denoiser, start, grid(denoiser.schedule, n), lambda k: start)
+    for n in (64, 128, 256) if order == 3 else (32, 64, 128):
+        *_, last = get_sampler(sampler).run(denoiser, start, grid(denoiser.schedule, n), lambda k: start, **options)
         errors.append((last.x - answer).abs().max().item())
     return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
+def close(slopes: list[float], order: int, tolerance: float) -> bool:
+    """Return whether the slopes are the order claimed. At order 3 terms of order 4 are not yet small beside it."""
+    below, above = (tolerance, tolerance) if order < 3 else (0.35, 1.0)
+    return all(order - below < slope < order + above for slope in slopes)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("sampler", sorted(ORDER))
-def test_order_on_a_gaussian(sampler: str, name: str) -> None:
-    schedule, m, c = make_schedule(name), 0.7, 0.5
+@every_sampler
+def test_order_on_a_gaussian(sampler: str, options: dict[str, Any], order: int, name: str) -> None:
+    schedule, m, c = make_schedule(name), f64(0.7, -0.3), f64(0.5, 0.05)  # two variances: errors cross 0 apart
     times = grid(schedule, 1)
     (a_0, l_0), (a_1, l_1) = (level(schedule, t) for t in times)
-    start = a_0 * torch.from_numpy(START)[:, None]
-    answer = a_1 * (m + math.sqrt((c + l_1**2) / (c + l_0**2)) * (start / a_0 - m))
-    denoiser = GaussianDenoiser(schedule, f64(m), f64(c)[:, None])
-    assert observed(sampler, denoiser, start, answer) == pytest.approx([ORDER[sampler]] * 2, abs=0.15)
+    start = a_0 * torch.from_numpy(START)[:, None].expand(-1, 2)
+    answer = a_1 * (m + ((c + l_1**2) / (c + l_0**2)).sqrt() * (start / a_0 - m))
+    denoiser = GaussianDenoiser(schedule, m, torch.diag(c))
+    slopes = observed(sampler, options, order, denoiser, start, answer)
+    assert close(slopes, order, 0.15), slopes
 
 
 def slope(at: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -64,18 +84,25 @@ def slope(at: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((y - x_0) / at)
 
 
+@functools.cache
+def solved(l_0: float, l_1: float, start: tuple[float, ...]) -> NDArray[np.float64]:
+    solution = solve_ivp(slope, (l_0, l_1), np.array(start), method="DOP853", rtol=1e-12, atol=1e-12)
+    return np.asarray(solution.y[:, -1])
+
+
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-@pytest.mark.parametrize("sampler", sorted(ORDER))
-def test_order_on_a_mixture(sampler: str, name: str) -> None:
+@every_sampler
+def test_order_on_a_mixture(sampler: str, options: dict[str, Any], order: int, name: str) -> None:
     schedule = make_schedule(name)
     times = grid(schedule, 1)
     (a_0, l_0), (a_1, l_1) = (level(schedule, t) for t in times)
-    solution = solve_ivp(slope, (l_0, l_1), START / a_0, method="DOP853", rtol=1e-12, atol=1e-12)
+    solution = solved(l_0, l_1, tuple(START / a_0))
     denoiser = MixtureDenoiser(
         schedule, torch.from_numpy(WEIGHTS), torch.from_numpy(MEANS)[:, None], torch.full((2, 1, 1), SPREAD**2).double()
     )
-    start, answer = torch.from_numpy(START)[:, None], a_1 * torch.from_numpy(solution.y[:, -1:])
-    assert observed(sampler, denoiser, start, answer) == pytest.approx([ORDER[sampler]] * 2, abs=0.25)
+    start, answer = torch.from_numpy(START)[:, None], a_1 * torch.from_numpy(solution)[:, None]
+    slopes = observed(sampler, options, order, denoiser, start, answer)
+    assert close(slopes, order, 0.25), slopes
 
 
 def test_second_order_pays_at_twenty_steps() -> None:
@@ -83,7 +110,7 @@ def test_second_order_pays_at_twenty_steps() -> None:
     schedule, m, c = make_schedule("cosine"), 0.7, 0.5
     denoiser = GaussianDenoiser(schedule, f64(m), f64(c)[:, None])
     errors = {}
-    for sampler in ORDER:
+    for sampler in ("ddim", "dpmpp-2m"):
         info = get_sampler(sampler)
         times = make_grid(schedule, 20, "karras", (0.01, 80.0))
         alpha, at = level(schedule, times[0])

@@ -1,6 +1,5 @@
 """From a bundle and settings to samples: what `gendi sample`, `gendi evaluate` and `gendi demo` share."""
 
-import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,8 @@ from gendi.samplers import SAMPLERS, get_sampler
 from gendi.samples_io import SampleSettings
 
 BATCH = 250
+MOST_ADAPTIVE = 1000
+"""Calls that a sampler which chooses its own steps may make."""
 
 
 def pick_device() -> str:
@@ -43,11 +44,11 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
         ResourceError: so many samples do not fit in the memory; says how many do.
     """
     info = get_sampler(settings.sampler)
-    if settings.eta is not None and "eta" not in inspect.signature(info.run).parameters:
-        able = [name for name, other in SAMPLERS.items() if "eta" in inspect.signature(other.run).parameters]
+    if settings.eta is not None and "eta" not in info.options:
+        able = [name for name, other in SAMPLERS.items() if "eta" in other.options]
         raise UsageError(f"--eta is an option of {', '.join(able)}; {settings.sampler} has none.")
     chain = bundle.config.process.steps
-    if chain is not None and settings.steps > chain:
+    if chain is not None and settings.steps > chain and not info.adaptive:
         raise UsageError(
             f"--steps {settings.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
         )
@@ -65,6 +66,8 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
 def default_steps(sampler: str, bundle: Bundle) -> int:
     """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
     own, info = bundle.config.sample, get_sampler(sampler)
+    if info.adaptive:
+        return own.steps if sampler == own.sampler else MOST_ADAPTIVE
     usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
     wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
     return wanted if chain is None else min(wanted, chain)

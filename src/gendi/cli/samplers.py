@@ -27,11 +27,22 @@ def main(args: Sequence[str]) -> int:
     if command.json:
         show_json(
             {
-                name: {"order": info.order, "deterministic": info.deterministic, "grid": info.grid, "use": info.use}
+                name: {
+                    "order": info.order,
+                    "calls_per_step": info.calls_per_step,
+                    "deterministic": info.deterministic,
+                    "adaptive": info.adaptive,
+                    "grid": info.grid,
+                    "options": info.options,
+                    "use": info.use,
+                }
                 for name, info in SAMPLERS.items()
             }
         )
         return 0
-    rows = [(name, info.order, info.deterministic, info.grid, info.use) for name, info in SAMPLERS.items()]
-    show(table(rows, ("sampler", "order", "deterministic", "times", "use")))
+    rows = [
+        (name, info.order, info.calls_per_step, info.deterministic, info.grid, info.use)
+        for name, info in SAMPLERS.items()
+    ]
+    show(table(rows, ("sampler", "order", "calls a step", "deterministic", "times", "use")))
     return 0

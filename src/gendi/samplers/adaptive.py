@@ -31,8 +31,8 @@ STAGES = (
 """The last row is the solution of order 5, and its slope the next step's first.  [Dormand & Prince 1980, table 2]"""
 ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 """The solution of order 5 less that of order 4."""
-FIRST, TINY = 0.05, 1e-11
-"""The first step tried, and the least, in radians."""
+FIRST = 0.05
+"""The first step tried, in radians."""
 SMALLEST, LARGEST, SAFETY = 0.2, 5.0, 0.9
 """How much a step may shrink or grow, and the share of the step aimed at."""
 LOWEST = 0.002
@@ -63,11 +63,14 @@ def dopri5(
         spread: root mean square of the data in model space: a scale, not an assumption.
 
     Raises:
-        UsageError: more calls than allowed, tolerances that are not positive, a spread that is not.
+        UsageError: more calls than allowed, tolerances that are not positive or below the round-off of x's dtype, a
+            spread that is not positive.
     """
     check_spread(spread)
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
         raise UsageError(f"tolerances must be above 0; got rtol = {rtol:g}, atol = {atol:g}.")
+    if rtol + atol < 10 * torch.finfo(x.dtype).eps:
+        raise UsageError(f"rtol = {rtol:g} and atol = {atol:g} are below the round-off of {x.dtype}.")
     schedule, visits = denoiser.schedule, list(pairs(times))
     t = visits[0][0].expand(len(x))
     cos, sin, scale = angle(schedule, t, spread)
@@ -112,8 +115,6 @@ def dopri5(
             short = taken & (h < step)
             theta = torch.where(taken, torch.where(h < theta - target, theta - h, target), theta)
             step = torch.where(h > 0, torch.where(short, torch.maximum(step, next_step), next_step), step)
-            if bool((step < TINY).any()):
-                raise UsageError(f"rtol = {rtol:g}, atol = {atol:g} lie below the round-off of {u.dtype}.")
         if end > 0:
             alpha, _ = schedule(end)
             x = like(alpha / cos, u) * u

@@ -3,6 +3,12 @@
 Every grid is a float64 tensor of n + 1 strictly decreasing times. For a process that was trained in discrete time the
 grid is snapped to its T + 1 times, so the network never sees a time it was not trained at, and n = T is the whole
 chain.
+
+`trailing`, `linspace` and `leading` are the spacings that papers and the library diffusers know by these names, there
+as integer steps 0 to T - 1, here one more over T. They differ in the ends: `trailing` (which is `uniform`) begins at T
+and ends a stride above 0; `linspace` has both T and 1; `leading` has 1 and begins up to a stride below T, where the
+marginal still holds signal that a start from pure noise has not  [Lin et al. 2024, table 2]. The last two are made of a
+chain's T; in continuous time they are those of a chain of 1000, or n, steps.
 """
 
 import math
@@ -18,6 +24,9 @@ from gendi.schedule import Schedule
 
 Bounds: TypeAlias = tuple[float, float]
 """sigma / alpha of the last call and of the one after t = 1."""
+
+CHAIN = 1000
+"""Steps of the chain whose `linspace` and `leading` grids continuous time takes."""
 
 BOUNDS: Bounds = (0.03, 20.0)
 """For data of unit size. Karras et al. have 0.002 and 80: with 20 calls, a third of them would go to levels beyond 10,
@@ -64,8 +73,23 @@ def karras(schedule: Schedule, n: int, bounds: Bounds = BOUNDS, rho: float = 7.0
     return _levels(schedule, n, bounds, 1 / rho)
 
 
+def linspace(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
+    """Return n times evenly spaced from 1 down to 1 / T, and 0; for n = 1 only 1 and 0."""
+    chain = schedule.steps or max(CHAIN, n)
+    return torch.cat([torch.linspace(chain, 1, n, dtype=torch.float64), torch.zeros(1)]) / chain
+
+
+def leading(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
+    """Return n times i (T // n) + 1 over T, i = n - 1 down to 0, and 0: they begin below 1 unless n is T."""
+    chain = schedule.steps or max(CHAIN, n)
+    return torch.tensor([*range((n - 1) * (chain // n) + 1, 0, -(chain // n)), 0], dtype=torch.float64) / chain
+
+
 GRIDS: dict[str, Callable[[Schedule, int, Bounds], Tensor]] = {
     "uniform": uniform,
+    "trailing": uniform,
+    "linspace": linspace,
+    "leading": leading,
     "quadratic": quadratic,
     "log-snr": log_snr,
     "karras": karras,
@@ -73,12 +97,18 @@ GRIDS: dict[str, Callable[[Schedule, int, Bounds], Tensor]] = {
 
 
 def make_grid(
-    schedule: Schedule, n: int, kind: str = "uniform", bounds: Bounds = BOUNDS
+    schedule: Schedule, n: int, kind: str = "uniform", bounds: Bounds = BOUNDS, rho: float | None = None
 ) -> Float64[Tensor, " n_plus_1"]:
-    """Return the n + 1 times of grid `kind`, from 1 down to 0.
+    """Return the n + 1 times of grid `kind`, from 1 (`leading`: from a stride below it) down to 0.
 
-    Raises `UsageError` for an unknown kind, n < 1, more steps than a discrete chain has, or bounds that do not
-    increase.
+    Args:
+        n: how many intervals.
+        bounds: sigma / alpha of the last call and of the one after t = 1, for `log-snr` and `karras`.
+        rho: exponent of `karras`, 7 by default; 1 is even in the level, and larger ones crowd the low levels.
+
+    Raises:
+        UsageError: an unknown kind, n < 1, more steps than a discrete chain has, bounds that do not increase from above
+            0, a rho that is not above 0 or for another kind.
     """
     if kind not in GRIDS:
         raise unknown_name("time grid", kind, GRIDS)
@@ -88,11 +118,15 @@ def make_grid(
         raise UsageError(
             f"the bounds of sigma / alpha must increase from above 0; got {bounds[0]:g} and {bounds[1]:g}."
         )
-    if schedule.steps is None:
-        return GRIDS[kind](schedule, n, bounds)
-    if n > schedule.steps:
+    if schedule.steps is not None and n > schedule.steps:
         raise UsageError(f"{n} steps were asked of a chain that has {schedule.steps}: choose 1 to {schedule.steps}.")
-    return snap(GRIDS[kind](schedule, n, bounds), schedule.steps)
+    if rho is None:
+        times = GRIDS[kind](schedule, n, bounds)
+    elif kind == "karras" and 0 < rho < math.inf:
+        times = karras(schedule, n, bounds, rho)
+    else:
+        raise UsageError(f"rho = {rho:g} for the grid {kind}: it is an exponent above 0, of the grid karras alone.")
+    return times if schedule.steps is None else snap(times, schedule.steps)
 
 
 def snap(times: Tensor, steps: int) -> Tensor:

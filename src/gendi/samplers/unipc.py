@@ -10,9 +10,11 @@ from gendi.errors import UsageError, unknown_name
 from gendi.samplers.exponential import Rule, adams
 from gendi.samplers.state import Noise, State
 
+RULES: dict[str, Rule] = {"bh1": "bh1", "bh2": "bh2"}
+
 
 def unipc(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3, rule: Rule = "bh2", **cond: Any
+    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3, rule: str = "bh2", **cond: Any
 ) -> Iterator[State]:
     """UniPC-p for x0-predictions: UniP-p predicts, and UniC-p corrects when x0_hat at the end of the step is known.
 
@@ -25,6 +27,6 @@ def unipc(
     """
     if order not in (1, 2, 3):
         raise UsageError(f"order = {order} is out of range: unipc has the orders 1, 2 and 3.")
-    if rule not in ("bh1", "bh2"):
-        raise unknown_name("rule of unipc", rule, ("bh1", "bh2"))
-    yield from adams(denoiser, x, times, cond, order=order, prediction="x0", correct=True, rule=rule)
+    if rule not in RULES:
+        raise unknown_name("rule of unipc", rule, RULES)
+    yield from adams(denoiser, x, times, cond, order=order, prediction="x0", correct=True, rule=RULES[rule])
