@@ -98,7 +98,10 @@ def test_order_on_a_mixture(sampler: str, options: dict[str, Any], order: int, n
     (a_0, l_0), (a_1, l_1) = (level(schedule, t) for t in times)
     solution = solved(l_0, l_1, tuple(START / a_0))
     denoiser = MixtureDenoiser(
-        schedule, torch.from_numpy(WEIGHTS), torch.from_numpy(MEANS)[:, None], torch.full((2, 1, 1), SPREAD**2).double()
+        schedule,
+        torch.from_numpy(WEIGHTS),
+        torch.from_numpy(MEANS)[:, None],
+        torch.full((2, 1, 1), SPREAD**2, dtype=torch.float64),
     )
     start, answer = torch.from_numpy(START)[:, None], a_1 * torch.from_numpy(solution)[:, None]
     slopes = observed(sampler, options, order, denoiser, start, answer)

@@ -134,4 +134,4 @@ def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
 def _lowest(schedule: Schedule, spread: float, begin: Tensor) -> Tensor:
     if schedule.steps is not None:
         return torch.minimum(torch.tensor(1 / schedule.steps, dtype=torch.float64), begin)
-    return torch.minimum(schedule.time(torch.tensor(-2 * math.log(LOWEST * spread))), begin)
+    return torch.minimum(schedule.time(torch.tensor(-2 * math.log(LOWEST * spread), dtype=torch.float64)), begin)

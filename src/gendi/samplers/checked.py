@@ -45,8 +45,7 @@ class Checked:
         bad = int((~value.isfinite()).sum())
         cause = "x_t was finite" if bool(x_t.isfinite().all()) else "x_t was not finite either"
         raise DivergedError(
-            f"the denoiser returned {bad:,} values of {what} that are NaN or infinite (of {value.numel():,}) {where}; "
-            f"{cause}."
+            f"the denoiser returned NaN or infinity in {bad:,} of {value.numel():,} values of {what} {where}; {cause}."
         )
 
 

@@ -76,7 +76,8 @@ def karras(schedule: Schedule, n: int, bounds: Bounds = BOUNDS, rho: float = 7.0
 def linspace(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
     """Return n times evenly spaced from 1 down to 1 / T, and 0; for n = 1 only 1 and 0."""
     chain = schedule.steps or max(CHAIN, n)
-    return torch.cat([torch.linspace(chain, 1, n, dtype=torch.float64), torch.zeros(1)]) / chain
+    steps = torch.linspace(chain - 1, 0, n, dtype=torch.float64).round() + 1  # rounded as steps that count from 0
+    return torch.cat([steps, torch.zeros(1)]) / chain
 
 
 def leading(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
