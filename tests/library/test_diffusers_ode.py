@@ -162,6 +162,6 @@ def test_heun(name: str) -> None:
         out = network(theirs.scale_model_input(y, j), j + 1)
         y = theirs.step(out, j, y).prev_sample
         if k % 2:
-            # cosine begins at a level of 20,000, and the step to the second halves a difference of float32 slopes times it
+            # cosine begins at a level of 20,000, by which Heun's step multiplies a difference of float32 slopes
             near(ours[k // 2].x, y / (theirs.sigmas[k + 1] ** 2 + 1).sqrt(), 1e-3 if name == "cosine" else 6e-5)
     near(ours[-1].x, y, 1e-3 if name == "cosine" else 6e-5)

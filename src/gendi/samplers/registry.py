@@ -9,12 +9,16 @@ from gendi.samplers.angle import angular
 from gendi.samplers.ddim import ddim
 from gendi.samplers.deis import deis
 from gendi.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
+from gendi.samplers.euler import euler
 from gendi.samplers.heun import heun, heun_intervals
 from gendi.samplers.info import SamplerInfo
 from gendi.samplers.unipc import unipc
 
 ODE_SAMPLERS: dict[str, SamplerInfo] = {
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
+    "euler": SamplerInfo(
+        euler, "uniform", 1, True, "the textbook's, in t, to compare with; hundreds of steps", quick=False
+    ),
     "heun": SamplerInfo(
         heun,
         "karras",
