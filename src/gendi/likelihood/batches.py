@@ -1,0 +1,33 @@
+"""Going through samples in batches that fit in memory."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from gendi.errors import UsageError
+
+
+def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> None:
+    """Call `work` on slices that cover 0, ..., n - 1; a batch that memory does not hold is halved, down to 1.
+
+    `work` may run again on rows it had begun, so it must write its results at its end. Raises `UsageError` for a batch
+    size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1; got {batch_size}.")
+    start = 0
+    while start < n:
+        rows = slice(start, min(start + batch_size, n))
+        try:
+            work(rows)
+        except (torch.OutOfMemoryError, MemoryError):
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            continue
+        start = rows.stop
+
+
+def indices(rows: slice, first_index: int) -> Iterator[int]:
+    """Yield the sample indices of some rows: they key the rows' random streams."""
+    yield from range(first_index + rows.start, first_index + rows.stop)
