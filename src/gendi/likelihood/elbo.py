@@ -143,7 +143,7 @@ def elbo(
     Raises:
         UsageError: no samples, draws that are odd or below 2, an unknown or missing variance.
     """
-    schedule, n, d = denoiser.schedule, len(x_0), math.prod(x_0.shape[1:])
+    schedule, n = denoiser.schedule, len(x_0)
     check_data(x_0, half_bin)
     if draws is not None and (draws < 2 or draws % 2):
         raise UsageError(f"draws = {draws} is out of range: it must be an even number, 2 or more.")
