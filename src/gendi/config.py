@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from gendi.errors import UsageError
 
-ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding"]
+ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow"]
 Prediction = Literal["eps", "x0", "v"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform"]
 TimeSampling = Literal["discrete", "uniform", "log-normal"]

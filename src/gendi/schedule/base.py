@@ -1,0 +1,78 @@
+"""The contract of a schedule, and its forward SDE.
+
+A schedule is the pair (alpha, sigma); the Gaussian marginals N(alpha x_0, sigma^2 I) are those of one affine SDE
+
+    dx = f(t) x dt + g(t) dw,    f = d ln alpha / dt,    g^2 = d sigma^2 / dt - 2 f sigma^2 = -sigma^2 d log SNR / dt
+
+(Kingma et al. 2021, section 3.1 and appendix A; Song et al. 2021, section 3.4), so `rates` follows from the same curve.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from gendi.errors import UsageError
+
+
+def checked_steps(steps: int | None) -> int | None:
+    """Return `steps`. Raises `UsageError` below 1."""
+    if steps is not None and steps < 1:
+        raise UsageError(f"a chain needs at least 1 step; got {steps}.")
+    return steps
+
+
+class Schedule(ABC):
+    """alpha(t) and sigma(t) of the Gaussian marginals; call it with times in [0, 1]."""
+
+    name: str
+    steps: int | None
+
+    def __call__(self, t: Float[Tensor, " *times"]) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
+        """Return alpha and sigma at `t`, both float64 of t's shape. Raises `UsageError` outside [0, 1]."""
+        return self._alpha_sigma(_checked_times(t))
+
+    def rates(self, t: Float[Tensor, " *times"]) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
+        """Return f and g^2 of the forward SDE dx = f x dt + g dw at `t`, float64 of t's shape.
+
+        On a chain, whose log abar is piecewise linear, a time i / T belongs to step i, and 0 to step 1. Raises
+        `UsageError` outside [0, 1].
+        """
+        return self._rates(_checked_times(t))
+
+    @abstractmethod
+    def _alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def log_snr(self, t: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
+        """Return ln(alpha^2 / sigma^2), float64, +inf at t = 0 and falling in t."""
+        alpha, sigma = self(t)
+        return 2 * (alpha.log() - sigma.log())
+
+    def time(self, log_snr: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
+        """Return the t at which the log signal-to-noise ratio is `log_snr`, clamped to (0, 1]; float64, to 1e-12."""
+        target = log_snr.double()
+        low, high = torch.zeros_like(target), torch.ones_like(target)
+        for _ in range(44):
+            middle = (low + high) / 2
+            above = self.log_snr(middle) > target
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        return high
+
+    def grid(self) -> Tensor:
+        """Return the T + 1 times 0, 1/T, ..., 1 of the discrete chain. Raises `UsageError` for a continuous
+        schedule.
+        """
+        if self.steps is None:
+            raise UsageError(f"the {self.name} schedule was made in continuous time and has no discrete steps.")
+        return torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
+
+
+def _checked_times(t: Tensor) -> Tensor:
+    t = t.double()
+    if not bool(((t >= 0) & (t <= 1)).all()):
+        raise UsageError(f"time must lie in [0, 1]; got values from {t.min().item():g} to {t.max().item():g}.")
+    return t
