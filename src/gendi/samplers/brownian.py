@@ -7,14 +7,15 @@ ends are known, a Brownian bridge has
 
 With a = 1/2 this halves the interval, and with one z per interval, drawn from the stream keyed (seed, "brownian",
 interval, sample), W(t) is a function of seed, sample and t alone: nothing is stored but the intervals around the last
-time. Halving stops at the leaves, which are 2^-16 of their distance from 0 wide (so that the small times of a
+time. Halving stops at the leaves, which are 2^-12 of their distance from 0 wide (so that the small times of a
 variance-exploding schedule are as finely resolved as the large ones), or 2^-60. In a leaf the same formula is used
-once, for any a: W(t) keeps its law, and the increments between times in different leaves are independent and exactly
-Gaussian. Only two times in the same leaf know too much of each other.
+once, for any a: W(t) keeps its law, and increments between times in different leaves are independent and exactly
+Gaussian. Two times in one leaf would know too much of each other, so a grid that fine is refused.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gendi.errors import UsageError
 from gendi.randomness import stream
 
-RELATIVE_LEAF = 2.0**-16
+RELATIVE_LEAF = 2.0**-12
 SMALLEST_LEAF = 2.0**-60
 
 
@@ -43,7 +45,7 @@ class Interval(NamedTuple):
         width = self.right - self.left
         return width <= RELATIVE_LEAF * self.left or width <= SMALLEST_LEAF
 
-    def bridge(self, t: float, z: NDArray[np.float32]) -> NDArray[np.float64]:
+    def bridge(self, t: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return W(t) given both ends."""
         width = self.right - self.left
         a = (t - self.left) / width
@@ -58,6 +60,9 @@ class BrownianNoise:
         shape: shape of one sample.
         times: (n + 1,), decreasing, in [0, 1]: step k goes from times[k] to times[k + 1].
         device: where the noise is wanted.
+
+    Raises:
+        UsageError: a step below 2^-12 of its time.
     """
 
     def __init__(
@@ -70,6 +75,11 @@ class BrownianNoise:
     ) -> None:
         self.seed, self.indices, self.shape, self.device = seed, list(indices), shape, device
         self.times: list[float] = times.tolist()
+        for t, s in pairwise(self.times):
+            if t - s < max(RELATIVE_LEAF * t, SMALLEST_LEAF):
+                raise UsageError(
+                    f"the Brownian path is resolved to 2^-12 of t: from t = {t:g} to {s:g} is too short a step."
+                )
         zero = np.zeros((len(self.indices), *shape))
         self._around = [Interval(0.0, 1.0, zero, zero + self._normal(0), 1)]  # nested, around the last time
         self._last: tuple[float, NDArray[np.float64]] = (0.0, zero)
@@ -84,10 +94,10 @@ class BrownianNoise:
         """Return W(t), (B, *shape) float64 on the CPU, for t in [0, 1]."""
         return torch.from_numpy(self._path(t).copy())
 
-    def _normal(self, number: int) -> NDArray[np.float32]:
+    def _normal(self, number: int) -> NDArray[np.float64]:
         """Return the z of an interval; number 0 stands for W(1)."""
         rows = [stream(self.seed, "brownian", number, i).standard_normal(self.shape, np.float32) for i in self.indices]
-        return np.stack(rows)
+        return np.stack(rows).astype(np.float64)
 
     def _path(self, t: float) -> NDArray[np.float64]:
         if t != self._last[0]:

@@ -16,7 +16,7 @@ def euler_maruyama(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *
         x_s = x_t - (t - s) (f x_t - g^2 score) + g sqrt(t - s) noise,      dx = f x dt + g dw the forward SDE.
 
     The step to s = 0, where the score is infinite, returns x0_hat. Steps over which ln SNR grows by more than 2 are
-    unstable (4 where there is only noise): near t = 1 the cosine curve asks for finer ones than a uniform grid has.
+    unstable (4 where there is only noise), as the first of the cosine curve always is; the steps after it forgive one.
     """
     schedule = denoiser.schedule
     for k, (t, s) in enumerate(pairs(times)):

@@ -36,7 +36,7 @@ def predictor_corrector(
         ancestral             (x_t + v score) / a + sqrt(beta-tilde) noise        [Ho et al. 2020; their eq. 47 for VE]
         reverse-diffusion     (2 - a) x_t + v score + sqrt(v) noise                                     [their eq. 46]
 
-    The corrector at s is x + step score + sqrt(2 step) noise. The paper's step is 2 (snr |noise| / |score|)^2, its norms
+    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 (snr |noise| / |score|)^2, norms
     averaged over the batch. Here |noise|^2 is its mean d, and |score|^2 its mean d / sigma^2 under q(x_s | x_0), so the
     step is 2 (snr sigma)^2 for every sample, whatever its neighbours. The step to s = 0 returns x0_hat, uncorrected.
     noise(2 k) drives predictor k and noise(2 k + 1) the corrector after it.

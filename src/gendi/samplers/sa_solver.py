@@ -67,9 +67,10 @@ def sa_solver(
 ) -> Iterator[State]:
     """`order` nodes for the predictor, one more for the corrector, one call a step.  [Xue et al. 2023, algorithm 1]
 
-    At tau = 0 the order is `order`, and one more with `correct`; at tau > 0 the noise leaves strong order 1. Order 1
-    without `correct` is DDIM at tau = 0 and ancestral sampling with `small` variance at tau = 1. The step to s = 0
-    returns x0_hat. Raises `UsageError` unless order is 1, 2 or 3 and tau >= 0.
+    At tau = 0 the order is 1 or 2, or with `correct` 2 or 3: a third node gains nothing there, because the first step
+    has but one. At tau > 0 the noise leaves strong order 1. Order 1 without `correct` is DDIM at tau = 0 and ancestral
+    sampling with `small` variance at tau = 1. The step to s = 0 returns x0_hat. Raises `UsageError` unless order is 1,
+    2 or 3 and tau >= 0.
     """
     if order not in (1, 2, 3):
         raise UsageError(f"order = {order} is out of range: sa-solver has the orders 1, 2 and 3.")

@@ -1,0 +1,109 @@
+"""A Brownian path per sample: W(t) is a function of seed, sample and t, and every grid reads off the same one."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from worlds import f64
+
+from gendi.errors import UsageError
+from gendi.randomness import stream
+from gendi.samplers.brownian import BrownianNoise
+
+ENDS = f64(1, 0)
+
+
+def uniform(n: int) -> Tensor:
+    return torch.linspace(1, 0, n + 1, dtype=torch.float64)
+
+
+def increments(times: Tensor, rows: int = 3) -> Tensor:
+    """Return W(t_k) - W(t_{k+1}) for every step, from the noise that a sampler is given."""
+    noise = BrownianNoise(5, range(rows), (2, 2), times, "cpu")
+    return torch.stack([noise(k).double() * (times[k] - times[k + 1]).sqrt() for k in range(len(times) - 1)])
+
+
+@pytest.mark.parametrize("n", [1, 7, 25])
+def test_halving_the_step_keeps_the_path(n: int) -> None:
+    """Float32 noise keeps 6e-8 of increments that are at most a few units."""
+    whole, halves = increments(uniform(n)), increments(uniform(2 * n))
+    torch.testing.assert_close(halves[0::2] + halves[1::2], whole, rtol=0, atol=1e-6)
+
+
+def test_the_first_nodes_are_levys_construction() -> None:
+    z = [stream(4, "brownian", number, 9).standard_normal((2,), np.float32).astype(float) for number in range(8)]
+    quarter = math.sqrt(1 / 8)
+    w = {1.0: z[0]}
+    w[0.5] = w[1.0] / 2 + z[1] / 2
+    w[0.25] = w[0.5] / 2 + quarter * z[2]
+    w[0.75] = (w[0.5] + w[1.0]) / 2 + quarter * z[3]
+    w[0.625] = (w[0.5] + w[0.75]) / 2 + quarter / math.sqrt(2) * z[6]
+    noise = BrownianNoise(4, [9], (2,), ENDS, "cpu")
+    for t, expected in w.items():
+        np.testing.assert_allclose(noise.path(t)[0].numpy(), expected, rtol=1e-14)
+    assert not noise.path(0.0).any()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_it_does_not_matter_what_was_asked_before(times: list[float]) -> None:
+    noise = BrownianNoise(0, [3], (2,), ENDS, "cpu")
+    for t in times:
+        noise.path(t)
+    for t in times:
+        assert torch.equal(noise.path(t), BrownianNoise(0, [3], (2,), ENDS, "cpu").path(t))
+
+
+@pytest.mark.parametrize("t", [0.5, 0.7, 1e-3, 1e-9])
+def test_the_path_is_continuous_across_a_leaf(t: float) -> None:
+    """Over 1e-9 of t it moves by the bridge's sqrt(1e-9 t): at most 5 of those."""
+    noise = BrownianNoise(1, range(20), (1,), ENDS, "cpu")
+    moved = noise.path(t * (1 + 1e-9)) - noise.path(t)
+    assert moved.abs().max() < 5 * math.sqrt(1e-9 * t)
+
+
+def test_a_row_does_not_know_its_neighbours() -> None:
+    times = uniform(6)
+    whole = BrownianNoise(2, range(5), (3,), times, "cpu")
+    some = BrownianNoise(2, [4, 1], (3,), times, "cpu")
+    other = BrownianNoise(3, range(5), (3,), times, "cpu")
+    for k in range(6):
+        rows = whole(k)
+        assert rows.dtype == torch.float32 and rows.shape == (5, 3)
+        assert torch.equal(some(k), rows[[4, 1]])
+        assert not torch.equal(other(k), rows)
+
+
+@pytest.mark.statistical
+def test_covariance_is_the_smaller_time() -> None:
+    """E W(s) W(t) = min(s, t); over n paths it errs by sqrt((s t + min(s, t)^2) / n), of which 5 are allowed."""
+    n, times = 3000, [1e-7, 3e-4, 0.01, 0.3, 1 / 3, 0.34, 0.7001, 0.9, 1.0]
+    noise = BrownianNoise(0, range(n // 100), (100,), ENDS, "cpu")
+    w = torch.stack([noise.path(t).flatten() for t in times], 1)
+    t = f64(*times)
+    expected = torch.minimum(t[:, None], t)
+    deviation = ((t[:, None] * t + expected**2) / n).sqrt()
+    assert bool(((w.T @ w / n - expected).abs() < 5 * deviation).all())
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("smallest", [0.03, 1e-8])
+def test_noise_is_standard_normal_and_new_at_every_step(smallest: float) -> None:
+    """Levels that shrink by one ratio, as variance-exploding grids do; a correlation errs by 1 / sqrt(n), 5 allowed."""
+    n, steps = 4000, 12
+    times = torch.cat([torch.logspace(0, math.log10(smallest), steps, dtype=torch.float64), f64(0)])
+    noise = BrownianNoise(7, range(n // 100), (100,), times, "cpu")
+    z = torch.stack([noise(k).double().flatten() for k in range(steps)])
+    moments = z @ z.T / n
+    assert (moments - torch.eye(steps, dtype=torch.float64)).abs().max() < 5 * math.sqrt(2 / n)
+    assert z.mean(1).abs().max() < 5 / math.sqrt(n)
+    assert abs((z**4).mean().item() - 3) < 5 * math.sqrt(96 / (n * steps))
+
+
+def test_a_grid_finer_than_the_leaves_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"2\^-12 of t: from t = 0\.5 to 0\.49995"):
+        BrownianNoise(0, [0], (1,), f64(0.5, 0.49995, 0), "cpu")
+    BrownianNoise(0, [0], (1,), uniform(4096), "cpu")
