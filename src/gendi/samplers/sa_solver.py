@@ -11,6 +11,7 @@ predictor's nodes are t and the times before it. Once x0_hat at s is known the c
 the same x_t and the same noise, with s as one node more; so a step costs one call.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,13 +27,20 @@ Known = tuple[Tensor, Tensor]
 """lambda, and what the denoiser said there."""
 
 
+def moments(n: int, z: float) -> list[float]:
+    """Return int_0^1 z e^(-z v) v^k dv for k < n."""
+    if z < 1:  # by parts, a small z would cost z^-k of the precision
+        return [z * sum((-z) ** j / (math.factorial(j) * (k + j + 1)) for j in range(18)) for k in range(n)]
+    values = [-math.expm1(-z)]
+    for k in range(1, n):
+        values.append(k / z * values[-1] - math.exp(-z))
+    return values
+
+
 def weights(nodes: Sequence[Tensor], z: Tensor) -> Tensor:
     """Return w with sum w_j q(v_j) = int_0^1 z e^(-z v) q(v) dv for every polynomial q that the nodes v_j determine."""
-    moments = [-torch.expm1(-z)]  # of v^0; by parts, that of v^k from the one before
-    for k in range(1, len(nodes)):
-        moments.append(k / z * moments[-1] - torch.exp(-z))
     powers = torch.stack([torch.stack(list(nodes)) ** k for k in range(len(nodes))])
-    solution: Tensor = torch.linalg.solve(powers, torch.stack(moments))
+    solution: Tensor = torch.linalg.solve(powers, powers.new_tensor(moments(len(nodes), z.item())))
     return solution
 
 
