@@ -15,6 +15,7 @@ from torch import Tensor
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError, unknown_name
 from gendi.randomness import stream
+from gendi.samplers.brownian import BrownianNoise
 from gendi.samplers.checked import checked
 from gendi.samplers.grid import BOUNDS, Bounds, make_grid
 from gendi.samplers.info import SamplerInfo
@@ -91,8 +92,6 @@ def trajectory(
     noise: Noise = SampleNoise(seed, indices, shape, device)
     x = initial(denoiser, noise(0), times)
     if info.brownian:
-        from gendi.samplers.brownian import BrownianNoise
-
         noise = BrownianNoise(seed, indices, shape, times, device)
     if info.takes_calls:
         options["calls"] = steps

@@ -12,6 +12,7 @@ from gendi.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
 from gendi.samplers.euler import euler
 from gendi.samplers.heun import heun, heun_intervals
 from gendi.samplers.info import SamplerInfo
+from gendi.samplers.sde_registry import SDE_SAMPLERS
 from gendi.samplers.unipc import unipc
 
 ODE_SAMPLERS: dict[str, SamplerInfo] = {
@@ -70,6 +71,13 @@ SAMPLERS: dict[str, SamplerInfo] = {
         "Algorithm 2 with variance beta; best with all T steps",
         quick=False,
     ),
+    "ancestral-learned": SamplerInfo(
+        partial(ancestral, variance="learned"),
+        "uniform",
+        1,
+        False,
+        "Algorithm 2 with the variance that the model learned, if it did; 25 steps and more",
+    ),
     "ancestral-karras": SamplerInfo(
         ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
     ),
@@ -77,7 +85,7 @@ SAMPLERS: dict[str, SamplerInfo] = {
     "dpmpp-2m-sde": SamplerInfo(
         partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
     ),
-    # MERGE: **SDE_SAMPLERS of gendi.samplers.sde_registry goes here
+    **SDE_SAMPLERS,
 }
 
 
