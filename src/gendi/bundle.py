@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import gendi
 from gendi.config import RunConfig
 from gendi.data.codec import ImageCodec, codec_from_dict
-from gendi.denoiser import NetworkDenoiser
+from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.networks import build_network
@@ -56,14 +56,16 @@ class Bundle:
         with torch.random.fork_rng(
             devices=[]
         ):  # what the layers draw is overwritten, and is no business of the caller's
-            network = build_network(self.config.network, self.codec.channels)
+            network = _network(self.config, self.codec)
         network.load_state_dict(self.state)
         return network.to(device).eval().requires_grad_(False)
 
     def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
-        """Return E[x_0 | x_t] for samplers; `clip` bounds it to [-clip, clip] (1 for pixels, None leaves it free)."""
+        """Return E[x_0 | x_t] for samplers, with a variance where the model learned one; `clip` bounds it to [-clip,
+        clip] (1 for pixels, None leaves it free).
+        """
         process = self.config.process
-        return NetworkDenoiser(
+        return make_denoiser(
             self.network(device),
             make_schedule(process.schedule, process.steps),
             self.config.objective,
@@ -77,7 +79,11 @@ class Bundle:
 def _expected(config: RunConfig, codec: ImageCodec) -> dict[str, TensorSpec]:
     """Return the shapes and dtypes of the network's weights, from a network without memory."""
     with torch.device("meta"):
-        return specs(build_network(config.network, codec.channels))
+        return specs(_network(config, codec))
+
+
+def _network(config: RunConfig, codec: ImageCodec) -> nn.Module:
+    return build_network(config.network, codec.channels, codec.channels * config.objective.outputs)
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> Path:

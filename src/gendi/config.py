@@ -15,9 +15,13 @@ from typing import Any, Literal, Self
 from gendi.errors import UsageError
 
 ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow"]
-Prediction = Literal["eps", "x0", "v"]
+Prediction = Literal["eps", "x0", "v", "mu"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform"]
-TimeSampling = Literal["discrete", "uniform", "log-normal"]
+TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
+Loss = Literal["simple", "vlb", "hybrid"]
+
+STEPWISE = ("discrete", "loss-aware")
+"""The time samplings that draw steps of a chain."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class NetworkConfig:
     """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
     step.
     """
+    fourier_features: tuple[int, ...] = ()
+    """Exponents n of the inputs sin(2^n pi x), cos(2^n pi x) beside x: they show what is finer than a byte (n = 7)."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +69,48 @@ class ObjectiveConfig:
     """What the network predicts and which noise levels count how much."""
 
     prediction: Prediction = "v"
-    """What the network's output means; conversions happen once, at the denoiser's border."""
+    """What the network's output means; conversions happen once, at the denoiser's border. `mu` is the mean of the
+    chain's step from t to t - 1/T (Ho et al. 2020, section 3.2).
+    """
     precondition: bool = False
     """EDM's preconditioning (Karras et al. 2022, table 1): input, skip and output scaled by sigma_data; overrides
     `prediction`.
     """
+    loss: Loss = "simple"
+    """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
+    adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021).
+    """
+    variance: Literal["fixed", "learned"] = "fixed"
+    """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
+    fixed_variance: Literal["small", "large"] = "small"
+    """The variance of a step that `vlb` assumes where none is learned: beta-tilde or beta."""
+    vlb_weight: float = 1e-3
+    """Weight of the bound, summed over the T steps, in `hybrid`."""
     weighting: Weighting = "simple"
-    """Loss weight over noise levels: `simple` is L_simple (unit weight on the eps error)."""
+    """Weight over noise levels of `simple` and `hybrid`: `simple` is L_simple (unit weight on the eps error)."""
     time_sampling: TimeSampling = "uniform"
-    """`discrete` is Algorithm 1's integer t; `uniform` and `log-normal` are continuous with stratified draws."""
+    """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps as often as their loss is large, and weighs it
+    back (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in ln(sigma /
+    alpha) (`log-normal`), or uniform in the log signal-to-noise ratio (`log-snr`: with weighting `simple` the bound in
+    continuous time).
+    """
     log_sigma_mean: float = -0.4
     """Mean of ln(sigma / alpha) under `log-normal` time sampling (EDM: -1.2)."""
     log_sigma_std: float = 1.2
     """Standard deviation of ln(sigma / alpha) under `log-normal` time sampling."""
+    log_snr_min: float = -8.0
+    """Lowest log signal-to-noise ratio, ln(alpha^2 / sigma^2), under `log-snr` time sampling."""
+    log_snr_max: float = 13.0
+    """Highest log signal-to-noise ratio under `log-snr` time sampling."""
     min_snr_gamma: float = 5.0
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
     label_dropout: float = 0.1
     """Probability that a training sample's class label is replaced by the null label (conditional networks)."""
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors of the data's shape the network gives: a prediction, and a variance where it is learned."""
+        return 2 if self.variance == "learned" else 1
 
 
 @dataclass(frozen=True)
@@ -185,12 +216,50 @@ class RunConfig:
                 raise UsageError(f"network.attention names level {level}; levels are 0 to {len(network.channels) - 1}.")
             if network.channels[level] % network.heads:
                 raise UsageError(f"network.heads = {network.heads} does not divide width {network.channels[level]}.")
-        if self.objective.time_sampling == "discrete" and self.process.steps is None:
-            raise UsageError("objective.time_sampling = 'discrete' needs process.steps, the T of the chain.")
-        if network.time_input == "step" and self.process.steps is None:
-            raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
+        self._validate_chain()
+        self._validate_objective()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
+
+    def _validate_chain(self) -> None:
+        """Refuse what speaks of the steps of a chain where there is none."""
+        objective = self.objective
+        needs = {
+            "objective.prediction = 'mu'": objective.prediction == "mu",
+            f"objective.loss = {objective.loss!r}": objective.loss != "simple",
+            f"objective.time_sampling = {objective.time_sampling!r}": objective.time_sampling in STEPWISE,
+            "network.time_input = 'step'": self.network.time_input == "step",
+        }
+        for setting in (name for name, needed in needs.items() if needed and self.process.steps is None):
+            raise UsageError(f"{setting} needs process.steps, the T of the chain.")
+
+    def _validate_objective(self) -> None:
+        """Refuse combinations in which a part of the network would not be trained, or two settings disagree."""
+        objective = self.objective
+        if objective.precondition and objective.prediction == "mu":
+            raise UsageError(
+                "objective.prediction = 'mu' and objective.precondition are two different outputs: drop one of them."
+            )
+        if objective.variance == "learned" and objective.loss == "simple":
+            raise UsageError(
+                "objective.variance = 'learned' with objective.loss = 'simple': nothing would train the variance. Use "
+                "objective.loss = 'hybrid' or 'vlb'."
+            )
+        if objective.variance == "fixed" and objective.loss == "hybrid":
+            raise UsageError(
+                "objective.loss = 'hybrid' is for objective.variance = 'learned': its bound trains the variance alone. "
+                "With a fixed one use objective.loss = 'simple' or 'vlb'."
+            )
+        if objective.loss != "simple" and objective.time_sampling not in STEPWISE:
+            raise UsageError(
+                f"objective.loss = {objective.loss!r} is a sum over the chain's steps: objective.time_sampling = "
+                f"{objective.time_sampling!r} must be 'discrete' or 'loss-aware'."
+            )
+        if objective.log_snr_min >= objective.log_snr_max:
+            raise UsageError(
+                f"objective.log_snr_min = {objective.log_snr_min:g} must lie below objective.log_snr_max = "
+                f"{objective.log_snr_max:g}."
+            )
 
     def _ranges(self) -> list[tuple[str, float, float, float]]:
         net, proc, obj, opt, train = self.network, self.process, self.objective, self.optim, self.train
@@ -203,10 +272,14 @@ class RunConfig:
             ("network.dropout", 0.0, 0.99, net.dropout),
             ("network.time_dim", 8, 8192, net.time_dim),
             ("network.groups", 1, 8192, net.groups),
+            *((f"network.fourier_features[{i}]", -8, 16, n) for i, n in enumerate(net.fourier_features)),
             ("network.classes", -1, 1_000_000, net.classes),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
             ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
             ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),
+            ("objective.log_snr_min", -60.0, 60.0, obj.log_snr_min),
+            ("objective.log_snr_max", -60.0, 60.0, obj.log_snr_max),
+            ("objective.vlb_weight", 1e-12, 1e6, obj.vlb_weight),
             ("objective.min_snr_gamma", 1e-6, 1e6, obj.min_snr_gamma),
             ("objective.label_dropout", 0.0, 1.0, obj.label_dropout),
             ("optim.lr", 1e-12, 100.0, opt.lr),

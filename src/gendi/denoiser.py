@@ -8,13 +8,19 @@ Whatever a network predicts, it is converted here, once. Every parameterisation 
     x0     0                              1                                    1
     v      alpha / (alpha^2 + sigma^2)    -sigma / (alpha^2 + sigma^2)         1        [Salimans & Ho 2022]
     EDM    alpha s^2 / (sigma^2 + alpha^2 s^2)    sigma s / sqrt(...)    1 / sqrt(...)  [Karras et al. 2022, table 1]
+    mu     -w_t / w_0                     1 / w_0                              1        [Ho et al. 2020, eq. 8]
 
-with s = sigma_data, written for any alpha (Karras et al. have alpha = 1). From x_t = alpha x_0 + sigma eps the training
-target of F and the weight of its error follow, so the objective has no branch either.
+with s = sigma_data, written for any alpha (Karras et al. have alpha = 1). mu is the mean w_t x_t + w_0 x_0 of the
+posterior q(x_s | x_t, x_0) of one step of the trained chain, s = t - 1/T; at the first step it is x_0 itself. From x_t
+= alpha x_0 + sigma eps the training target of F and the weight of its error follow, so the objective has no branch
+either.
+
+Where the variance of p(x_s | x_t) is learned, a second output F' of the same shape gives each dimension its place
+between `small` and `large`: share = (F' + 1) / 2.  [Nichol & Dhariwal 2021, eq. 15]
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,10 +28,11 @@ from torch import Tensor, nn
 
 from gendi.config import ObjectiveConfig
 from gendi.errors import UsageError, unknown_name
-from gendi.process import Batch, PerSample, like
+from gendi.process import Batch, PerSample, PerSample64, Process, like
 from gendi.schedule import Schedule
 
 PREDICTIONS = ("eps", "x0", "v")
+"""What an output may mean at (alpha, sigma) alone; `mu` also needs the step before."""
 
 
 @runtime_checkable
@@ -78,17 +85,42 @@ def coefficients(prediction: str, precondition: bool, sigma_data: float, alpha: 
     raise unknown_name("prediction", prediction, PREDICTIONS)
 
 
+def mu_coefficients(schedule: Schedule, t: PerSample) -> Coefficients:
+    """Return the coefficients of mu-prediction at t, for the chain's own step s = t - 1/T (s = 0 below 1/T).
+
+    Raises `UsageError` for a continuous schedule.
+    """
+    t = t.double()
+    w_t, w_0, _ = Process(schedule).posterior_weights(t, step_before(schedule, t))
+    return Coefficients(torch.ones_like(t), -w_t / w_0, 1 / w_0)
+
+
+def step_before(schedule: Schedule, t: PerSample) -> PerSample64:
+    """Return t - 1/T, or 0 below 1/T; float64 of t's shape. Raises `UsageError` for a continuous schedule."""
+    if schedule.steps is None:
+        raise UsageError(f"the {schedule.name} schedule was made in continuous time: it has no step before t.")
+    return (t.double() - 1 / schedule.steps).clamp(min=0)
+
+
 class NetworkDenoiser(nn.Module):
     """A network with its parameterisation. `clip` bounds x0_hat to [-clip, clip]; None leaves it free.
+
+    See `make_denoiser` for what the objective asks for; this class is for a network whose only output is F.
 
     Args:
         network: maps (c_in x_t (B, ...), time value (B,), labels (B,) int64 or None) to F of x_t's shape.
         schedule: the process the network was trained on.
-        objective: names the prediction.
+        objective: names the prediction, and whether there is a second output.
         sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
         time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
         precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
+
+    Raises:
+        UsageError: an integer step or a mean of a step is wanted of a continuous schedule; or `objective.variance` is
+            not this class's.
     """
+
+    variance: ClassVar[str] = "fixed"
 
     def __init__(
         self,
@@ -103,12 +135,19 @@ class NetworkDenoiser(nn.Module):
         super().__init__()
         if time_input == "step" and schedule.steps is None:
             raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
+        if objective.prediction == "mu" and schedule.steps is None:
+            raise UsageError("a network that predicts the mean of a step needs a schedule with steps.")
+        if objective.variance != self.variance:
+            raise UsageError(f"objective.variance = {objective.variance!r}: build this denoiser by `make_denoiser`.")
         self.network, self.schedule, self.objective = network, schedule, objective
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
 
-    def coefficients(self, alpha: Tensor, sigma: Tensor) -> Coefficients:
-        """Return the affine map of this denoiser's parameterisation."""
-        return coefficients(self.objective.prediction, self.objective.precondition, self.sigma_data, alpha, sigma)
+    def coefficients(self, t: PerSample) -> Coefficients:
+        """Return the affine map of this denoiser's parameterisation at t, () or (B,)."""
+        objective = self.objective
+        if objective.prediction == "mu":
+            return mu_coefficients(self.schedule, t)
+        return coefficients(objective.prediction, objective.precondition, self.sigma_data, *self.schedule(t))
 
     def time_value(self, t: Tensor) -> Tensor:
         """Return what the network sees of `t`, float32 of t's shape."""
@@ -119,16 +158,50 @@ class NetworkDenoiser(nn.Module):
 
     def raw(
         self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, labels: Int64[Tensor, " batch"] | None = None
-    ) -> Batch:
-        """Return the network's own output F in x_t's dtype, for t of shape (B,)."""
+    ) -> tuple[Batch, Batch | None]:
+        """Return the network's own output F, and the share of a learned variance or None, in x_t's shape and dtype, for
+        t of shape (B,). Raises `UsageError` if the network gives another shape.
+        """
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), labels)
-        return out.to(x_t.dtype)
+        expected = (len(x_t), self.objective.outputs * x_t.shape[1], *x_t.shape[2:])
+        if out.shape != expected:
+            raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
+        return self._split(out.to(x_t.dtype))
+
+    def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        return out, None
+
+    def _answer(self, x_t: Batch, t: PerSample, labels: Tensor | None) -> tuple[Batch, Batch | None]:
+        c = self.coefficients(t)
+        out, share = self.raw(x_t, t.expand(len(x_t)), c.c_in, labels)
+        x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
+        return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
     def forward(self, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
-        alpha, sigma = self.schedule(t)
-        c = self.coefficients(alpha, sigma)
-        out = self.raw(x_t, t.expand(len(x_t)), c.c_in, labels)
-        x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
-        return x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)
+        return self._answer(x_t, t, labels)[0]
+
+
+class LearnedVarianceDenoiser(NetworkDenoiser):
+    """A network with twice as many outputs: the prediction F and, behind it along dimension 1, the variance's F'."""
+
+    variance = "learned"
+
+    def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        prediction, second = out.chunk(2, dim=1)
+        return prediction, (second + 1) / 2
+
+    def predict(self, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"] | None = None) -> tuple[Batch, Batch]:
+        """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
+        x_0, share = self._answer(x_t, t, labels)
+        assert share is not None
+        return x_0, share
+
+
+def make_denoiser(
+    network: nn.Module, schedule: Schedule, objective: ObjectiveConfig, *args: Any, **kwargs: Any
+) -> NetworkDenoiser:
+    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the objective says so; see `NetworkDenoiser`."""
+    kind = LearnedVarianceDenoiser if objective.variance == "learned" else NetworkDenoiser
+    return kind(network, schedule, objective, *args, **kwargs)

@@ -12,7 +12,8 @@ from gendi.config import ObjectiveConfig
 from gendi.denoiser import NetworkDenoiser
 from gendi.errors import UsageError
 from gendi.schedule import Schedule, make_schedule
-from gendi.train.objective import batch_indices, denoising_loss, draw_times, loss_weight
+from gendi.train.objective import batch_indices, denoising_loss, loss_weight
+from gendi.train.times import draw_times
 
 SIGMA_DATA = 0.6
 

@@ -1,6 +1,7 @@
-"""Embeddings of the noise level."""
+"""Embeddings of the noise level, and of the input."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Float32
@@ -30,6 +31,16 @@ class Sinusoids(nn.Module):
     def forward(self, value: Float[Tensor, " b"]) -> Float32[Tensor, " b dim"]:
         angles = value.float()[:, None] * self.frequencies
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> Float[Tensor, " b c_out h w"]:
+    """Return sin(2^n pi x) and cos(2^n pi x) of an input (B, C, H, W) for N exponents n: (B, 2 N C, H, W), x's dtype.
+
+    They are computed in x's own precision, so a network that runs in bf16 still sees changes of x below 2^-8.
+    [Kingma et al. 2021, appendix C]
+    """
+    angles = torch.cat([2.0**n * math.pi * x for n in exponents], dim=1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class TimeEmbedding(nn.Module):

@@ -2,15 +2,16 @@
 size.
 
     x (B, C, H, W)
-      -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C p^2, H/p, W/p)
+      -> beside it sin(2^n pi x), cos(2^n pi x), if asked for                   (B, C (1 + 2 N), H, W)
+      -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C (1 + 2 N) p^2, H/p, W/p)
       -> stem 3x3                                                               (B, c_0, H/p, W/p)
       -> per level: `blocks` residual blocks, then a strided convolution        (B, c_l, H/p/2^l, W/p/2^l)
       -> two residual blocks in the middle
       -> per level: `blocks` + 1 residual blocks on the concatenated skips, then nearest upsampling and a convolution
-      -> norm, SiLU, 3x3 -> unpatchify -> crop                                  (B, C, H, W)
+      -> norm, SiLU, 3x3 -> unpatchify -> crop                                  (B, C_out, H, W)
 
 [Ho et al. 2020, appendix B; scale-and-shift conditioning: Nichol & Dhariwal 2021, section 3; patchify at the stem:
-Hoogeboom et al. 2023]
+Hoogeboom et al. 2023; Fourier features of the input: Kingma et al. 2021, appendix C]
 """
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from gendi.config import NetworkConfig
 from gendi.errors import UsageError
-from gendi.networks.embeddings import TimeEmbedding
+from gendi.networks.embeddings import TimeEmbedding, fourier_features
 
 # c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
 TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
@@ -83,13 +84,13 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """See the module's docstring. `image_channels` is C; the rest is in the configuration."""
+    """See the module's docstring. `image_channels` is C, `out_channels` C_out; the rest is in the configuration."""
 
-    def __init__(self, config: NetworkConfig, image_channels: int) -> None:
+    def __init__(self, config: NetworkConfig, image_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.config, self.image_channels = config, image_channels
+        self.config, self.image_channels, self.out_channels = config, image_channels, out_channels
         widths, c = config.channels, config.channels[0]
-        stem_channels = image_channels * config.patch**2
+        stem_channels = image_channels * (1 + 2 * len(config.fourier_features)) * config.patch**2
         self.time = TimeEmbedding(config.time_dim, TIME_SCALE[config.time_input], config.classes)
         self.stem = nn.Conv2d(stem_channels, c, 3, padding=1)
 
@@ -122,16 +123,19 @@ class UNet(nn.Module):
             if level:
                 self.grow.append(nn.Conv2d(c, widths[level - 1], 3, padding=1))
                 c = widths[level - 1]
-        self.norm, self.head = nn.GroupNorm(config.groups, c), zero(nn.Conv2d(c, stem_channels, 3, padding=1))
+        self.norm = nn.GroupNorm(config.groups, c)
+        self.head = zero(nn.Conv2d(c, out_channels * config.patch**2, 3, padding=1))
 
     def forward(
         self,
         x: Float[Tensor, " b c h w"],
         time_value: Float[Tensor, " b"],
         labels: Int64[Tensor, " b"] | None = None,
-    ) -> Float[Tensor, " b c h w"]:
-        """Return the network's output, shape of x (B, C, H, W), for time values (B,) and labels (B,) int64 or None."""
+    ) -> Float[Tensor, " b c_out h w"]:
+        """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and labels (B,) int64 or None."""
         height, width = x.shape[-2:]
+        if self.config.fourier_features:
+            x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
         unit = self.config.patch * 2 ** (len(self.config.channels) - 1)
         right, below = -width % unit, -height % unit
         if right or below:
@@ -157,11 +161,12 @@ class UNet(nn.Module):
         return out[..., :height, :width]
 
 
-def build_network(config: NetworkConfig, image_channels: int) -> UNet:
-    """Return an untrained network for images of `image_channels` channels.
+def build_network(config: NetworkConfig, image_channels: int, out_channels: int | None = None) -> UNet:
+    """Return an untrained network for images of `image_channels` channels, with `out_channels` outputs (default: as
+    many).
 
     Raises `UsageError` for classes = -1, which only training can resolve: the data say how many there are.
     """
     if config.classes < 0:
         raise UsageError("network.classes = -1 stands for the data's own number of classes: give the number itself.")
-    return UNet(config, image_channels)
+    return UNet(config, image_channels, image_channels if out_channels is None else out_channels)

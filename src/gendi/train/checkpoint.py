@@ -1,6 +1,7 @@
 """Checkpoints: everything a run needs to go on bit for bit, written whole or not at all.
 
     runs/NAME/checkpoints/step_00001000/{model,ema,optimizer}.safetensors, state.json, MANIFEST.json
+                                            (and losses.safetensors, where times are drawn by their losses)
     runs/NAME/checkpoints/latest            the newest one's name, for people and scripts; loading does not rely on it
 
 The protocol is `gendi.files`'s: temporary folder, fsync, manifest last, rename, fsync; then `latest`; only then older
@@ -52,7 +53,7 @@ class NewerFormatError(BundleError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read: tensors by group ("model", "ema", "optimizer") and name, on the CPU."""
+    """A checkpoint as read: tensors by group ("model", "ema", "optimizer", ...) and name, on the CPU."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]

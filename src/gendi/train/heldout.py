@@ -14,7 +14,8 @@ from gendi.files import atomic_write
 from gendi.pictures import grid_image, png_bytes
 from gendi.randomness import normal, stream
 from gendi.samplers import sample
-from gendi.train.objective import denoising_loss, draw_times
+from gendi.train.objective import denoising_loss
+from gendi.train.times import draw_times
 
 HELDOUT_IMAGES = 256
 PREVIEWS, PREVIEW_STEPS = 36, 12
@@ -34,6 +35,7 @@ class Heldout:
     ) -> None:
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
+        self.half_bin = codec.half_bin
         self.x_0 = codec.encode(torch.from_numpy(split.batch(indices))).to(device)
         times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
         self.t = times.sort().values.to(device)
@@ -51,7 +53,8 @@ class Heldout:
         for start in range(0, len(self.t), 64):
             rows = slice(start, start + 64)
             labels = None if self.labels is None else self.labels[rows]
-            losses.append(denoising_loss(denoiser, self.x_0[rows], self.t[rows], self.eps[rows], labels).cpu())
+            x_0, t, eps = self.x_0[rows], self.t[rows], self.eps[rows]
+            losses.append(denoising_loss(denoiser, x_0, t, eps, labels, self.half_bin).cpu())
         values = torch.cat(losses).double()
         quartiles = [float(q.mean()) if len(q) else math.nan for q in values.tensor_split(4)]
         return float(values.mean()), quartiles

@@ -1,7 +1,10 @@
-"""What is minimised: noise levels drawn, targets formed, errors weighed.
+"""What is minimised: targets formed, errors weighed.
 
-The loss is the mean over dimensions of w(t) c_out^2 |F - F*|^2 = w(t) |x_0 - x0_hat|^2, where F* is the network output
-that would be right (gendi.denoiser) and w(t) the weight of the squared x_0 error:
+    simple    mean over dimensions of w(t) c_out^2 |F - F*|^2 = w(t) |x_0 - x0_hat|^2
+    vlb       T L_t, one of the T terms of the bound (gendi.train.vlb)              [Ho et al. 2020, eq. 5]
+    hybrid    simple + vlb_weight T L_t, in which L_t trains the variance alone     [Nichol & Dhariwal 2021, eq. 16]
+
+F* is the network output that would be right (gendi.denoiser) and w(t) the weight of the squared x_0 error:
 
     simple     alpha^2 / sigma^2                                  the eps error, unit weight  [Ho et al. 2020, eq. 14]
     min-snr    min(alpha^2 / sigma^2, gamma)                      [Hang et al. 2023, section 3.4]
@@ -10,38 +13,18 @@ that would be right (gendi.denoiser) and w(t) the weight of the squared x_0 erro
 """
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser
+from gendi.denoiser import Coefficients, NetworkDenoiser
 from gendi.errors import unknown_name
 from gendi.process import Batch, like
 from gendi.randomness import stream
-from gendi.schedule import Schedule
+from gendi.train.vlb import bound_term
 
 WEIGHTINGS = ("simple", "min-snr", "edm", "uniform")
-
-
-def draw_times(
-    config: ObjectiveConfig, schedule: Schedule, batch: int, seed: int, step: int
-) -> Float64[Tensor, " batch"]:
-    """Return the times (batch,), float64, of training step `step`.
-
-    `discrete` is Algorithm 1 to the letter: independent, uniform on 1/T, ..., T/T. The continuous ones are stratified:
-    one draw in each of `batch` equal slices of probability, in random order, so a batch covers the noise levels evenly.
-    [low-discrepancy times: Kingma et al. 2021, appendix I.1]
-    """
-    rng = stream(seed, "time", step)
-    if config.time_sampling == "discrete":
-        assert schedule.steps is not None  # the configuration was validated
-        return torch.from_numpy(rng.integers(1, schedule.steps + 1, batch)).double() / schedule.steps
-    share = torch.from_numpy((rng.permutation(batch) + rng.random(batch)) / batch)
-    if config.time_sampling == "uniform":
-        return share.clamp(min=1e-5)
-    quantile = torch.special.ndtri(share.clamp(1e-9, 1 - 1e-9))
-    return schedule.time(-2 * (config.log_sigma_mean + config.log_sigma_std * quantile)).clamp(min=1e-7)
+LOSSES = ("simple", "vlb", "hybrid")
 
 
 def loss_weight(config: ObjectiveConfig, alpha: Tensor, sigma: Tensor, sigma_data: float, c_out: Tensor) -> Tensor:
@@ -65,12 +48,35 @@ def denoising_loss(
     t: Float64[Tensor, " batch"],
     eps: Batch,
     labels: Int64[Tensor, " batch"] | None = None,
+    half_bin: float | None = None,
 ) -> Float[Tensor, " batch"]:
-    """Return the loss of each sample, (B,) float32, for clean x_0 (B, ...), times (B,) and noise of x_0's shape."""
+    """Return the loss of each sample, (B,) float32, in one network call.
+
+    Args:
+        x_0: clean data (B, ...); t: times (B,), steps of the chain for the bound; eps: noise of x_0's shape.
+        half_bin: half the distance of neighbouring values of x_0 (the codec's), for the bound's first step; None takes
+            x_0 as continuous.
+    """
+    objective = denoiser.objective
     alpha, sigma = denoiser.schedule(t)
-    c = denoiser.coefficients(alpha, sigma)
+    c = denoiser.coefficients(t)
     x_t = like(alpha, x_0) * x_0 + like(sigma, x_0) * eps
-    error = denoiser.raw(x_t, t, c.c_in, labels) - c.target(x_0, eps, alpha, sigma)
+    out, share = denoiser.raw(x_t, t, c.c_in, labels)
+    error = out - c.target(x_0, eps, alpha, sigma)
+    match objective.loss:
+        case "simple":
+            return _weighted(denoiser, error, alpha, sigma, c)
+        case "vlb":
+            return bound_term(denoiser, x_0, t, error, c, share, half_bin)
+        case "hybrid":
+            bound = bound_term(denoiser, x_0, t, error.detach(), c, share, half_bin)
+            return _weighted(denoiser, error, alpha, sigma, c) + objective.vlb_weight * bound
+    raise unknown_name("loss", objective.loss, LOSSES)
+
+
+def _weighted(
+    denoiser: NetworkDenoiser, error: Batch, alpha: Tensor, sigma: Tensor, c: Coefficients
+) -> Float[Tensor, " batch"]:
     weight = loss_weight(denoiser.objective, alpha, sigma, denoiser.sigma_data, c.c_out) * c.c_out**2
     return weight.to(error) * error.square().flatten(1).mean(1)
 

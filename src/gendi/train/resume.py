@@ -47,7 +47,8 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
     if not list_checkpoints(run):
         return  # nothing was trained yet
     old = read_toml(path)
-    changed = differing(config.to_dict(), old.get("config", {}))
+    begun = RunConfig.from_dict(old.get("config", {}))  # fields younger than the run have their defaults
+    changed = differing(config.to_dict(), begun.to_dict())
     harmful = [line for name, line in changed.items() if name not in HARMLESS]
     if harmful:
         raise UsageError(

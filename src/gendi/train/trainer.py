@@ -16,16 +16,17 @@ from torch import Tensor
 
 from gendi.config import RunConfig
 from gendi.data import Data
-from gendi.denoiser import NetworkDenoiser
+from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import DataError, UsageError
-from gendi.networks import build_network
+from gendi.networks import UNet, build_network
 from gendi.randomness import normal, stream
 from gendi.schedule import make_schedule
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.ema import EMA
-from gendi.train.objective import batch_indices, denoising_loss, draw_times
+from gendi.train.objective import batch_indices, denoising_loss
 from gendi.train.optim import learning_rate_factor, make_optimizers
 from gendi.train.probe import Choice, choose, place
+from gendi.train.times import LossHistory, draw_times
 
 RMS_IMAGES = 4096
 
@@ -57,7 +58,7 @@ class Trainer:
         self.sigma_data = root_mean_square(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
-            network = build_network(config.network, data.codec.channels)
+            network = self._network()
         train = config.train
         self.choice = choice or choose(
             network, data.codec.shape, train.batch_size, self.device, train.precision, train.layout
@@ -67,6 +68,8 @@ class Trainer:
         self.denoiser = self._denoiser(network)
         self.optimizers = make_optimizers(network, config.optim)
         self.ema = EMA(network, config.optim.ema_images)
+        steps = config.process.steps
+        self.history = LossHistory(steps) if config.objective.time_sampling == "loss-aware" and steps else None
         self.step_count = 0
         self.keeps_images_on_device = self.device.type != "cpu" and data.train.images.nbytes < 8 * 2**30
         if self.keeps_images_on_device:
@@ -77,9 +80,13 @@ class Trainer:
         """Images trained on so far, repeats counted."""
         return self.step_count * self.config.train.batch_size
 
+    def _network(self) -> UNet:
+        channels = self.data.codec.channels
+        return build_network(self.config.network, channels, channels * self.config.objective.outputs)
+
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         config = self.config
-        return NetworkDenoiser(
+        return make_denoiser(
             network,
             make_schedule(config.process.schedule, config.process.steps),
             config.objective,
@@ -91,7 +98,7 @@ class Trainer:
     def ema_denoiser(self, clip: float | None = None) -> NetworkDenoiser:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
-            network = build_network(self.config.network, self.data.codec.channels)
+            network = self._network()
         network.load_state_dict(self.ema.weights)
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
@@ -122,11 +129,12 @@ class Trainer:
         self.network.train()
         x_0, labels = self.batch(step)
         eps = normal(tuple(x_0.shape), seed, "noise", step).to(self.device)
-        t = draw_times(config.objective, self.denoiser.schedule, size, seed, step).to(self.device)
+        t = draw_times(config.objective, self.denoiser.schedule, size, seed, step, self.history).to(self.device)
         with torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
             if config.network.dropout > 0:
                 torch.manual_seed(int(stream(seed, "dropout", step).integers(2**63)))
-            loss = denoising_loss(self.denoiser, x_0, t, eps, labels).mean()
+            losses = denoising_loss(self.denoiser, x_0, t, eps, labels, self.data.codec.half_bin)
+            loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
             self.accelerator.backward(loss)
         clip = config.optim.clip or math.inf
         norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
@@ -141,6 +149,8 @@ class Trainer:
         self.step_count += 1
         if applied:
             self.ema.update(self.network, self.images_seen, size)
+            if self.history is not None:
+                self.history.update(t, losses.detach())
         return StepResult(value, norm, lr, applied)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -152,10 +162,11 @@ class Trainer:
             for p, state in optimizer.state.items()
             for key, value in state.items()
         }
-        return {"model": dict(self.network.state_dict()), "ema": dict(self.ema.weights), "optimizer": optimizer}
+        tensors = {"model": dict(self.network.state_dict()), "ema": dict(self.ema.weights), "optimizer": optimizer}
+        return tensors if self.history is None else {**tensors, "losses": self.history.tensors()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take weights, average and optimiser state from a checkpoint, exactly."""
+        """Take weights, average, optimiser state and the history of losses from a checkpoint, exactly."""
         model, average = checkpoint.tensors["model"], checkpoint.tensors["ema"]
         self.network.load_state_dict(model)
         self.ema.weights = {k: match_layout(average[k], v) for k, v in self.ema.weights.items()}
@@ -170,6 +181,8 @@ class Trainer:
                     for key, value in states.get(names[id(p)], {}).items():
                         same = value.shape == p.shape
                         optimizer.state[p][key] = match_layout(value, p) if same else value.clone()
+        if self.history is not None:
+            self.history.restore(checkpoint.tensors.get("losses", {}))
         self.step_count = checkpoint.step
 
 
