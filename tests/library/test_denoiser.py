@@ -6,13 +6,15 @@ from torch import Tensor, nn
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
 from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser, coefficients
+from gendi.denoiser import Denoiser, LearnedVariance, NetworkDenoiser, coefficients, make_denoiser, step_before
 from gendi.errors import UsageError
 from gendi.exact import GaussianDenoiser
+from gendi.process import Process
 from gendi.samplers import get_sampler, make_grid
 from gendi.schedule import Schedule, make_schedule
 
 PARAMETERISATIONS = [("eps", False), ("x0", False), ("v", False), ("eps", True)]
+WITH_MU = [*PARAMETERISATIONS, ("mu", False)]
 SIGMA_DATA = 0.7
 
 
@@ -34,7 +36,18 @@ class Knowing(nn.Module):
         if self.precondition:  # Karras et al. 2022, table 1, on x_t / alpha whose noise level is sigma / alpha
             level = sigma / alpha
             return (x_0 - s**2 / (level**2 + s**2) * x_t / alpha) / (level * s / (level**2 + s**2).sqrt())
+        if self.prediction == "mu":
+            return self.step_mean(x_t, x_0, t)
         return {"eps": eps, "x0": x_0, "v": alpha * eps - sigma * x_0}[self.prediction]
+
+    def step_mean(self, x_t: Tensor, x_0: Tensor, t: Tensor) -> Tensor:
+        """Ho et al. 2020, eq. 7, for any alpha and sigma, with s = t - 1/T."""
+        (alpha, sigma), (alpha_s, sigma_s) = (
+            [c[:, None] for c in self.exact.schedule(time)]
+            for time in (t, (t - 1 / self.exact.schedule.steps).clamp(min=0))
+        )
+        beta = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
+        return (alpha / alpha_s * sigma_s**2 * x_t + alpha_s * beta * x_0) / sigma**2
 
 
 def knowing(schedule: Schedule, prediction: str, precondition: bool) -> tuple[GaussianDenoiser, NetworkDenoiser]:
@@ -44,7 +57,7 @@ def knowing(schedule: Schedule, prediction: str, precondition: bool) -> tuple[Ga
     return exact, NetworkDenoiser(network, schedule, objective, SIGMA_DATA, "step")
 
 
-@pytest.mark.parametrize(("prediction", "precondition"), PARAMETERISATIONS)
+@pytest.mark.parametrize(("prediction", "precondition"), WITH_MU)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_parameterisation_represents_the_exact_denoiser(name: str, prediction: str, precondition: bool) -> None:
     exact, denoiser = knowing(make_schedule(name, 1000), prediction, precondition)
@@ -57,7 +70,7 @@ def test_every_parameterisation_gives_the_same_samples(sampler: str) -> None:
     schedule, start = make_schedule("linear", 1000), gaussian(4, 3, seed=1)
     times = make_grid(schedule, 12, "karras")
     ends = []
-    for prediction, precondition in PARAMETERISATIONS:
+    for prediction, precondition in WITH_MU:
         exact, denoiser = knowing(schedule, prediction, precondition)
         for d in (exact, denoiser):
             *_, last = get_sampler(sampler).run(d, start, times, lambda k: gaussian(4, 3, seed=k))
@@ -114,6 +127,44 @@ def test_the_network_sees_the_integer_step_or_c_noise() -> None:
     torch.testing.assert_close(c_noise.double(), (sigma / alpha).log() / 4, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_target_of_mu_is_the_mean_of_the_step(name: str) -> None:
+    """Between steps too, where s is still 1/T below t, and at the first step, where it is x_0."""
+    exact, denoiser = knowing(make_schedule(name, 1000), "mu", False)
+    t = f64(0.7, 1, 1.5, 2, 500.25, 999, 1000) / 1000
+    x_0, eps = gaussian(7, 3), gaussian(7, 3, seed=1)
+    alpha, sigma = exact.schedule(t)
+    target = denoiser.coefficients(t).target(x_0, eps, alpha, sigma)
+    x_t = alpha[:, None] * x_0 + sigma[:, None] * eps
+    network = denoiser.network
+    assert isinstance(network, Knowing)
+    torch.testing.assert_close(target, network.step_mean(x_t, x_0, t), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(target[:2], x_0[:2], rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_of_two_outputs_says_its_variance() -> None:
+    """share = (F' + 1) / 2 (Nichol & Dhariwal 2021): outputs of -1 and 1 are its two ends."""
+    schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3), scalar(0.3)
+
+    class Two(nn.Module):
+        def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None) -> Tensor:
+            return torch.cat([x, torch.tensor([[-1.0], [0.0], [1.0], [5.0]]).to(x).expand(4, 3)], 1)
+
+    for prediction in ("eps", "x0", "v", "mu"):
+        learned = ObjectiveConfig(prediction=prediction, loss="hybrid", variance="learned")
+        denoiser = make_denoiser(Two(), schedule, learned, clip=0.4)
+        fixed = make_denoiser(Echo(), schedule, ObjectiveConfig(prediction=prediction), clip=0.4)
+        assert isinstance(denoiser, LearnedVariance)
+        assert isinstance(fixed, Denoiser) and not isinstance(fixed, LearnedVariance)
+        x_0, share = denoiser.predict(x_t, t)
+        assert torch.equal(x_0, fixed(x_t, t))
+        assert torch.equal(denoiser(x_t, t), x_0)
+        assert torch.equal(share, f64(0, 0.5, 1, 3)[:, None].expand(4, 3))
+        log_variance = Process(schedule).reverse_log_variance(t, t - 0.001, share)
+        ends = [Process(schedule).reverse_log_variance(t, t - 0.001, end) for end in (0.0, 1.0)]
+        torch.testing.assert_close(log_variance[::2, 0], torch.stack(ends), rtol=1e-12, atol=0)
+
+
 def test_clip_bounds_the_answer_and_nothing_else() -> None:
     _, free = knowing(make_schedule("linear", 1000), "v", False)
     x_t, t = 3 * gaussian(6, 3), scalar(0.3)
@@ -139,6 +190,13 @@ class Echo(nn.Module):
         return x @ torch.eye(x.shape[-1], dtype=x.dtype)
 
 
+class Shorter(nn.Module):
+    """Forget the first sample."""
+
+    def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None) -> Tensor:
+        return x[1:]
+
+
 def test_bf16_is_for_the_network_alone() -> None:
     """The network's output is rounded to 8 bits; the answer is that, scaled, in float32."""
     schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3).float(), scalar(0.5)
@@ -160,3 +218,17 @@ def test_what_cannot_be_is_refused() -> None:
         coefficients("x_0", False, 1.0, scalar(1), scalar(1))
     with pytest.raises(UsageError, match="steps"):
         NetworkDenoiser(nn.Identity(), make_schedule("cosine"), ObjectiveConfig(), time_input="step")
+    with pytest.raises(UsageError, match="steps"):
+        NetworkDenoiser(nn.Identity(), make_schedule("cosine"), ObjectiveConfig(prediction="mu"))
+    with pytest.raises(UsageError, match="continuous"):
+        step_before(make_schedule("cosine"), scalar(0.5))
+    learned = ObjectiveConfig(loss="hybrid", variance="learned")
+    with pytest.raises(UsageError, match="make_denoiser"):
+        NetworkDenoiser(nn.Identity(), make_schedule("cosine", 1000), learned)
+    for objective, expected in (
+        (learned, r"\(4, 3\) for \(4, 3\): expected \(4, 6\)"),
+        (ObjectiveConfig(), r"\(3, 3\)"),
+    ):
+        network = Echo() if objective is learned else Shorter()
+        with pytest.raises(UsageError, match=expected):
+            make_denoiser(network, make_schedule("cosine", 1000), objective)(gaussian(4, 3), scalar(0.5))
