@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
@@ -61,11 +62,13 @@ def heun(
             f"heun makes {len(visits)} to {most} calls on a grid of {len(visits)} intervals; {calls} were asked."
         )
     share = min(churn / len(visits), math.sqrt(2) - 1)
-    for k, (start, s) in enumerate(visits):
-        t = start
-        if share > 0 and churn_from <= _level(schedule, t) <= churn_to:
-            x, t = _raised(schedule, x, t, share, churn_noise, noise, k)
+    raised = _raised(schedule, times[:-1].double(), share, churn_from, churn_to)
+    for k, ((start, s), t) in enumerate(zip(visits, raised, strict=True)):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+        if t > start:
+            alpha, sigma = schedule(start)
+            added = (sigma_t**2 - (alpha_t / alpha * sigma) ** 2).sqrt()
+            x = like(alpha_t / alpha, x) * x + like(churn_noise * added, x) * noise(k)
         x_0 = denoiser(x, t, **cond)
         eps = eps_from_x0(x, x_0, alpha_t, sigma_t)
         x = like(alpha_s, x) * x_0 + like(sigma_s, x) * eps
@@ -75,23 +78,14 @@ def heun(
         yield State(start, s, x, x_0)
 
 
-def _level(schedule: Schedule, t: Tensor) -> float:
-    alpha, sigma = schedule(t)
-    return (sigma / alpha).item()
-
-
-def _raised(
-    schedule: Schedule, x: Tensor, t: Tensor, share: float, spread: float, noise: Noise, k: int
-) -> tuple[Tensor, Tensor]:
-    """Return x and the time when the level l of x_t has become (1 + share) l, or that of the nearest chain's time."""
-    raised = schedule.time(schedule.log_snr(t) - 2 * math.log1p(share))
+def _raised(schedule: Schedule, times: Tensor, share: float, low: float, high: float) -> Tensor:
+    """Return the times at which levels between low and high have grown by `share`, or the nearest times of a chain."""
+    log_snr = schedule.log_snr(times)
+    raised = schedule.time(log_snr - 2 * math.log1p(share))
     if schedule.steps is not None:
         raised = (raised * schedule.steps).round() / schedule.steps
-    if raised <= t:
-        return x, t
-    (alpha, sigma), (alpha_up, sigma_up) = schedule(t), schedule(raised)
-    added = (sigma_up**2 - (alpha_up / alpha * sigma) ** 2).sqrt()
-    return like(alpha_up / alpha, x) * x + like(spread * added, x) * noise(k), raised
+    level = (log_snr / -2).exp()
+    return torch.where((level >= low) & (level <= high) & (raised > times) & (share > 0), raised, times)
 
 
 def _check(churn: float, low: float, high: float, spread: float) -> None:
