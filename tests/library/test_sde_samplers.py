@@ -176,7 +176,7 @@ def test_euler_maruyama_has_strong_order_one(name: str) -> None:
             *_, last = euler_maruyama(denoiser, start, times, lambda k, rows=rows: rows[k])
             ends[n] = last.x
     errors = [(ends[n] - ends[512]).square().mean().sqrt().item() for n in (32, 64, 128)]
-    assert orders(errors) == pytest.approx([1, 1], abs=0.2)
+    assert orders(errors) == pytest.approx([1, 1], abs=0.25)
     assert errors[-1] < 0.05 * ends[512].std().item()
 
 
@@ -360,7 +360,10 @@ def test_order_at_tau_zero(order: int, correct: bool) -> None:
             correct=correct,
         )
         errors.append((last.x - answer).abs().max().item())
-    assert orders(errors) == pytest.approx([min(order + correct, 2 + correct)] * 2, abs=0.3)
+    claimed = min(order + correct, 2 + correct)
+    assert min(orders(errors)) > claimed - 0.3
+    if order < 3:  # the third node is better than claimed until the first step's error is all that is left
+        assert max(orders(errors)) < claimed + 0.3
 
 
 @pytest.mark.parametrize("name", [*PRESERVING, "variance-exploding"])
