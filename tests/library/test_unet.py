@@ -7,7 +7,7 @@ from worlds import gaussian
 
 from gendi.config import NetworkConfig
 from gendi.networks import UNet, build_network
-from gendi.networks.embeddings import Sinusoids
+from gendi.networks.embeddings import Sinusoids, fourier_features
 from gendi.networks.unet import Attention
 
 SMALL = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, time_dim=16)
@@ -140,6 +140,32 @@ def test_sinusoids_are_vaswanis() -> None:
     torch.testing.assert_close(out, torch.tensor(expected), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="even"):
         Sinusoids(5)
+
+
+def test_fourier_features_are_vdms() -> None:
+    """sin and cos of 2^n pi x: neighbouring bytes, 2/255 apart, are half a period of n = 7 apart."""
+    x = gaussian(2, 3, 2, 2).float()
+    out = fourier_features(x, (-1, 7))
+    assert out.shape == (2, 12, 2, 2)
+    for k, (function, n) in enumerate(((torch.sin, -1), (torch.sin, 7), (torch.cos, -1), (torch.cos, 7))):
+        expected = function(2.0**n * math.pi * x.double()).float()
+        torch.testing.assert_close(out[:, 3 * k : 3 * k + 3], expected, rtol=0, atol=2e-4)  # float32 angles near 1000
+    byte = torch.tensor([0.0, 2 / 255]).reshape(1, 1, 1, 2)
+    assert fourier_features(byte, (7,))[0, 1, 0].tolist() == pytest.approx([1, -1], abs=1e-3)
+
+
+def test_fourier_features_show_what_bf16_hides() -> None:
+    """A change of 1e-3 at 1 is lost in bf16, whose neighbours are 4e-3 apart there; features of n = 8 move by 0.7."""
+    for exponents, visible in (((), False), ((8,), True)):
+        network = build(fourier_features=exponents)
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            outputs = [network(torch.full((1, 1, 8, 8), value), torch.zeros(1)) for value in (1.0, 0.999)]
+        assert torch.equal(*outputs) is not visible
+
+
+def test_outputs_may_be_more_than_inputs() -> None:
+    network = build_network(NetworkConfig(**{**vars(SMALL), "patch": 2}), 3, 6)
+    assert network(*inputs(2, 3, 7, 9)).shape == (2, 6, 7, 9)
 
 
 def test_attention_by_hand() -> None:
