@@ -147,7 +147,18 @@ def test_log_normal_times_fall_one_in_each_slice_of_the_noise_levels_law(
     assert bool((position < np.arange(size) + 1 + 1e-6).all())
 
 
-@pytest.mark.parametrize("kind", ["discrete", "uniform", "log-normal"])
+@given(st.integers(1, 100), st.sampled_from(("linear", "cosine", "sigmoid")), st.sampled_from((None, 1000)))
+def test_log_snr_times_fall_one_in_each_slice_of_the_range(size: int, name: str, steps: int | None) -> None:
+    """1e-5 for inverses at the slices' borders."""
+    config = ObjectiveConfig(time_sampling="log-snr", log_snr_min=-8.0, log_snr_max=13.0)
+    schedule = make_schedule(name, steps)
+    log_snr = schedule.log_snr(draw_times(config, schedule, size, 1, 0))
+    position = (log_snr + 8).sort().values / 21 * size
+    assert bool((position > torch.arange(size) - 1e-5).all())
+    assert bool((position < torch.arange(size) + 1 + 1e-5).all())
+
+
+@pytest.mark.parametrize("kind", ["discrete", "uniform", "log-normal", "log-snr"])
 def test_times_are_keyed_and_in_no_order(kind: str) -> None:
     config, schedule = ObjectiveConfig(time_sampling=kind), make_schedule("linear", 1000)
     first = draw_times(config, schedule, 64, 0, 5)
