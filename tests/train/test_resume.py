@@ -13,9 +13,11 @@ import torch
 from gendi.config import RunConfig
 from gendi.errors import InterruptedRunError, PreemptedError
 from gendi.files import atomic_write, encode_json, read_json
+from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints, load_latest
 from gendi.train.loop import Silent, train
+from gendi.train.resume import refuse_changes
 
 STEPS = 24
 
@@ -25,6 +27,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from gendi.config import RunConfig
+from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.loop import train
 config = RunConfig.from_dict(json.loads(Path(sys.argv[2]).read_text()))
@@ -117,3 +120,11 @@ def test_a_finished_run_says_so_and_computes_nothing(images: str, tiny: RunConfi
 def test_a_larger_budget_goes_on_from_the_end(images: str, tiny: RunConfig, whole: Path) -> None:
     result = train(images, tiny, whole, Budget(steps=STEPS + 3))
     assert (result.step, result.already_finished) == (STEPS + 3, False)
+
+
+def test_a_run_from_before_a_field_existed_has_its_default(tmp_path: Path, tiny: RunConfig) -> None:
+    config = tiny.to_dict()
+    del config["objective"]["variance"], config["network"]["fourier_features"]
+    (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
+    write_toml(tmp_path / "config.toml", {"config": config, "data": {"fingerprint": "x"}})
+    refuse_changes(tmp_path, tiny, "x", False)
