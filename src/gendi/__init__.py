@@ -5,6 +5,7 @@
     model = gendi.fit("mnist", out="runs/mine", seconds=480)  # a run folder with a bundle in it
     digits = gendi.sample(model, n=64, seed=0)               # uint8 array (64, 28, 28, 1)
     print(gendi.measure(model).to_dict())                    # every metric beside its floor
+    print(gendi.bits_per_dim(model).total.bits)              # a bound on the code length of held-out images
 
 Importing gendi is light: torch is loaded when something needs it.
 """
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gendi.api import fit, load, measure, sample
+    from gendi.api import bits_per_dim, fit, load, measure, sample
 
-_HOME = dict.fromkeys(("fit", "load", "measure", "sample"), "gendi.api")
-__all__ = ["__version__", "fit", "load", "measure", "sample"]
+_HOME = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api")
+__all__ = ["__version__", "bits_per_dim", "fit", "load", "measure", "sample"]
 
 
 def __getattr__(name: str) -> Any:

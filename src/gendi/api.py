@@ -1,6 +1,7 @@
-"""gendi from Python: fit, load, sample and measure, each in one call.
+"""gendi from Python: fit, load, sample, measure and bits_per_dim, each in one call.
 
-The names are not those of the commands because `gendi.train` and `gendi.evaluate` are the packages behind them.
+The names are not those of the commands because `gendi.train`, `gendi.evaluate` and `gendi.likelihood` are the packages
+behind them.
 """
 
 from pathlib import Path
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from gendi.bundle import Bundle, load_bundle
 from gendi.config import RunConfig
-from gendi.data import open_data
-from gendi.errors import UsageError
+from gendi.data import Data, open_data
+from gendi.errors import UsageError, unknown_name
 from gendi.evaluate import Evaluation, evaluate
+from gendi.likelihood import Bound, Density, chain_times, log_density, variational_bound
+from gendi.randomness import stream
 from gendi.samplers import sample as draw
 from gendi.train.budget import Budget
 from gendi.train.console import make_console
@@ -151,3 +154,79 @@ def measure(
     if data is None:
         raise UsageError("say which data to measure against: data='mnist', or a path.")
     return evaluate(samples, open_data(data, size=size), n=n, seed=seed, **options)
+
+
+def bits_per_dim(
+    model: Bundle | str | Path,
+    data: Data | str | NDArray[np.uint8] | None = None,
+    *,
+    method: str = "elbo",
+    n: int = 1000,
+    steps: int | None = None,
+    draws: int | None = 50,
+    variance: str | None = None,
+    dequantisation: str = "normal",
+    labels: NDArray[np.int64] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    **options: Any,
+) -> Bound | Density:
+    """Return how many bits per dimension the model needs for data: `.total.bits`, with `.total.bits_error`.
+
+    Args:
+        model: a bundle, or the folder of a run or bundle.
+        data: what to measure: of a data set n of its held-out images (the model's own by default), or bytes
+            (N, H, W, C) of your own, the first n.
+        method: "elbo", an upper bound term by term, or "ode", the density of the probability-flow ODE.
+        n: how many images.
+        steps: elbo: steps of the chain; the model's own T, or the limit of many steps in continuous time, by default.
+        draws: elbo: terms per image, an even number; None computes all of them.
+        variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
+        dequantisation: ode: "normal" or "uniform"; see `gendi.likelihood.dequantise`.
+        labels: (n,) class labels for a conditional model; of a data set its own where they are the model's classes,
+            and the null label otherwise.
+        options: passed to `gendi.likelihood.variational_bound` or `gendi.likelihood.log_density`.
+
+    Raises:
+        UsageError: n below 1, an unknown method, variance or dequantisation, labels that do not fit.
+        DataError: images that the model's codec does not handle.
+    """
+    if n < 1:
+        raise UsageError(f"n = {n} is out of range: it must be 1 or more.")
+    if method not in ("elbo", "ode"):
+        raise unknown_name("method", method, ("elbo", "ode"))
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    images, found = _held_out(bundle, data, n, seed)
+    given = label_tensor(bundle, found if labels is None else labels, len(images))
+    if labels is None and found is None:
+        given = None  # the null label
+    x_0 = bundle.codec.encode(torch.from_numpy(images)).to(device)
+    given = given if given is None else given.to(device)
+    denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
+    denoiser.precision = "fp32"
+    shared: dict[str, Any] = {"half_bin": bundle.codec.half_bin, "seed": seed, "labels": given, **options}
+    if method == "ode":
+        return log_density(denoiser, x_0, dequantisation=dequantisation, **shared)
+    learned = getattr(bundle.config.objective, "variance", "fixed") == "learned"
+    times = None if steps is None else chain_times(denoiser.schedule, steps)
+    return variational_bound(
+        denoiser, x_0, times=times, draws=draws, variance=variance or ("learned" if learned else "small"), **shared
+    )
+
+
+def _held_out(
+    bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Return n held-out images of a data set, drawn by the seed, with labels if they are the model's classes."""
+    if isinstance(data, np.ndarray):
+        return data[:n], None
+    data = data or bundle.meta.get("data_spec")
+    if data is None:
+        raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
+    if isinstance(data, str):
+        data = open_data(data, size=(bundle.codec.height, bundle.codec.width))
+    rows = np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
+    labels = data.heldout.labels
+    own = data.fingerprint == bundle.meta.get("fingerprint")
+    known = labels is not None and bundle.config.network.classes and own
+    return data.heldout.batch(rows), labels[rows] if labels is not None and known else None

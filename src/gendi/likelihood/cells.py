@@ -45,8 +45,12 @@ def chain_times(
         )
     if grid == "log-snr" and most is None:
         first = noise_time(schedule, smallest)
-        ends = schedule.log_snr(torch.tensor([float(first), 1.0], dtype=torch.float64)).tolist()
-        times = schedule.time(torch.from_numpy(np.linspace(*ends, n))) if n > 1 else torch.ones(1, dtype=torch.float64)
+        high, low = schedule.log_snr(torch.tensor([float(first), 1.0], dtype=torch.float64)).tolist()
+        times = (
+            schedule.time(torch.linspace(high, low, n, dtype=torch.float64))
+            if n > 1
+            else torch.ones(1, dtype=torch.float64)
+        )
         times[-1] = 1.0
         return torch.cat([torch.zeros(1, dtype=torch.float64), times])
     if grid != "uniform":
@@ -80,8 +84,8 @@ class Cells:
     def of_range(cls, schedule: Schedule, smallest: float) -> "Cells":
         """Return equal slices of log-SNR between sigma / alpha = `smallest` and t = 1."""
         first = float(noise_time(schedule, smallest))
-        ends = schedule.log_snr(torch.tensor([first, 1.0], dtype=torch.float64)).tolist()
-        log_snr = torch.from_numpy(np.linspace(*ends, SLICES + 1))
+        high, low = schedule.log_snr(torch.tensor([first, 1.0], dtype=torch.float64)).tolist()
+        log_snr = torch.linspace(high, low, SLICES + 1, dtype=torch.float64)
         times = schedule.time(log_snr)
         times[0], times[-1] = first, 1.0
         return cls(log_snr, times)

@@ -110,7 +110,7 @@ def predict(
 
 
 @torch.no_grad()
-def elbo(
+def variational_bound(
     denoiser: Denoiser,
     x_0: Float[Tensor, " n *shape"],
     *,
@@ -193,7 +193,9 @@ def elbo(
 
     in_batches(n, batch_size, work)
     return Bound(
-        *values,
+        values[0],
+        values[1],
+        values[2],
         edges=cells.times if every else cells.slice_edges(visits // 2),
         cost=cost,
         # the two halves a, b of an estimate a + b: the variance of a + b is that of a - b

@@ -1,0 +1,237 @@
+"""`gendi likelihood`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from gendi.cli.console import say, show, show_json, table
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, parse, shows
+from gendi.cli.values import format_duration
+from gendi.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from gendi.bundle import Bundle
+    from gendi.data import Data
+    from gendi.likelihood import Bound, Density
+
+EXAMPLES = """\
+  gendi likelihood runs/mnist                        the bound on 1000 test images, term by term
+  gendi likelihood runs/mnist fashion-mnist          can it tell other pictures from its own?
+  gendi likelihood runs/mnist --method ode --n 100   the probability-flow density
+  gendi likelihood runs/mnist --draws 2000           every term of a chain of 1000, none drawn"""
+METHODS = ("elbo", "ode")
+ONLY_ELBO, ONLY_ODE = ("steps", "draws", "variance"), ("dequantisation", "tolerance", "probes")
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Bits per dimension that a model needs for images it has not seen, each figure with its standard error."""
+
+    run: Annotated[tyro.conf.Positional[str], named("RUN")]
+    """Folder of a run or of a bundle."""
+    data: Annotated[tyro.conf.Positional[Text], shows("its own held-out images")] = None
+    """Other data to measure beside the run's own: fashion-mnist, or a path."""
+    method: Annotated[Text, shows("elbo")] = None
+    """elbo: an upper bound, term by term. ode: the density of the probability-flow ODE, about 200 calls per image."""
+    n: Annotated[Samples, shows("1000; ode: 100")] = None
+    """How many held-out images."""
+    steps: Annotated[Calls, shows("the model's own T; in continuous time the limit of many")] = None
+    """elbo: steps of the chain whose bound it is."""
+    draws: Annotated[Count, shows("50")] = None
+    """elbo: terms of the bound to compute per image, an even number; as many as the chain has, or more, is all."""
+    variance: Annotated[Text, shows("learned if the model learned one, else small")] = None
+    """elbo: variance of the reverse steps: small, large or learned."""
+    dequantisation: Annotated[Text, shows("normal")] = None
+    """ode: noise within a byte's bin: normal (as narrow as the noise the ODE starts at) or uniform."""
+    tolerance: Annotated[Number, shows("1e-5")] = None
+    """ode: relative and absolute tolerance of a step."""
+    probes: Annotated[Count, shows("1")] = None
+    """ode: Hutchinson's probes per image."""
+    seed: Annotated[Seed, shows("0")] = None
+    """Seed of which images, and of every draw."""
+    batch_size: Annotated[Count, shows("250")] = None
+    """Images per network call; halved by itself when memory runs out."""
+    out: Annotated[Folder, shows("likelihood.png in the run's folder")] = None
+    """elbo: where to draw which noise level costs how much."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Likelihood, args, "gendi likelihood", EXAMPLES)
+    _check(command)
+    from gendi.bundle import load_bundle
+    from gendi.likelihood import auroc
+    from gendi.train.signals import StopFlag
+
+    bundle, run = load_bundle(command.run), Path(command.run)
+    sets = _open(bundle, command.data)
+    found: dict[str, Bound | Density] = {}
+    start = time.perf_counter()
+    with StopFlag() as stop:
+        for data in sets:
+            say(f"{data.spec}: {min(_n(command), len(data.heldout)):,} held-out images; {_labels(bundle, sets)}")
+            found[data.spec] = _measure(
+                command, bundle, data, len(sets) == 1, lambda: stop.raise_if_requested("Nothing was written.")
+            )
+    say(f"measured in {format_duration(time.perf_counter() - start)}")
+    apart = auroc(*(result.values for result in found.values())) if len(found) == 2 else None
+    out = _draw(command, run, bundle, found)
+    if command.json:
+        sets_json = {name: _figures(result) for name, result in found.items()}
+        show_json({"run": run, "method": command.method or "elbo", "sets": sets_json, "auroc": apart, "out": out})
+        return 0
+    for name, result in found.items():
+        show(_text(name, result))
+    if apart is not None:
+        first, second = found
+        show(f"AUROC {apart:.4f}: the chance that an image of {second} needs more bits than one of {first}")
+    if out is not None:
+        say(f"drawn in {out}")
+    return 0
+
+
+def _check(command: Likelihood) -> None:
+    method = command.method or "elbo"
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    foreign = ONLY_ODE if method == "elbo" else (*ONLY_ELBO, "out")
+    if given := [f"--{name}" for name in foreign if getattr(command, name) is not None]:
+        raise UsageError(f"{' and '.join(given)} cannot be given with --method {method}. See gendi likelihood --help.")
+    if command.draws is not None and command.draws % 2:
+        raise UsageError(f"--draws {command.draws} is out of range: it must be an even number, 2 or more.")
+    if command.tolerance is not None and not 1e-13 <= command.tolerance <= 0.1:
+        raise UsageError(f"--tolerance {command.tolerance:g} is out of range: it must lie between 1e-13 and 0.1.")
+
+
+def _n(command: Likelihood) -> int:
+    return command.n or (100 if command.method == "ode" else 1000)
+
+
+def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
+    from gendi.data import open_data
+
+    size = (bundle.codec.height, bundle.codec.width)
+    own = bundle.meta.get("data_spec")
+    if own is None and other is None:
+        raise UsageError("The model does not say what it was trained on: give DATA.")
+    sets = [open_data(spec, size=size) for spec in dict.fromkeys((own, other)) if spec is not None]
+    if len(sets) == 2 and sets[0].fingerprint == sets[1].fingerprint:
+        sets = sets[:1]
+    for data in sets:
+        for note in data.notes:
+            say(f"note: {data.spec}: {note}")
+    return sets
+
+
+def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
+    if not bundle.config.network.classes:
+        return "the model knows no classes"
+    own = sets[0].fingerprint == bundle.meta.get("fingerprint")
+    if len(sets) == 1 and own and sets[0].heldout.labels is not None:
+        return "each with its own class label"
+    return "under the null label"
+
+
+def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":
+    import numpy as np
+
+    from gendi.api import bits_per_dim
+    from gendi.cli.drawing import pick_device
+    from gendi.randomness import stream
+
+    seed, n = command.seed or 0, _n(command)
+    images: Any = data
+    if not alone:  # two data sets are compared on equal terms: under the null label
+        images = data.heldout.batch(np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n]))
+    options: dict[str, Any] = {"batch_size": command.batch_size or 250, "device": pick_device(), "poll": poll}
+    if command.method == "ode":
+        tolerance = command.tolerance or 1e-5
+        options |= {"rtol": tolerance, "atol": tolerance, "probes": command.probes or 1}
+        options |= {"dequantisation": command.dequantisation or "normal"}
+    else:
+        options |= {"steps": command.steps, "draws": command.draws or 50, "variance": command.variance}
+    return bits_per_dim(bundle, images, method=command.method or "elbo", n=n, seed=seed, **options)
+
+
+def _figures(result: "Bound | Density") -> dict[str, Any]:
+    from gendi.likelihood import Bound
+
+    terms = ("prior", "kl", "decoder", "total") if isinstance(result, Bound) else ("total",)
+    measured = {name: getattr(result, name) for name in terms}
+    figures: dict[str, Any] = {
+        name: {"bits_per_dim": value.bits, "standard_error": value.bits_error, "nats_per_dim": value.nats}
+        for name, value in measured.items()
+    }
+    figures["n"] = len(result.values)
+    if isinstance(result, Bound):
+        return figures | {
+            "standard_error_t": result.error_t / 0.6931471805599453,
+            "calls": result.calls,
+            "steps": result.steps,
+            "variance": result.variance,
+            "smallest_noise": result.smallest,
+            "times": result.edges.tolist(),
+            "nats_per_dim_of_parts": result.cost.tolist(),
+        }
+    return figures | {
+        "standard_error_probes": result.error_probes / 0.6931471805599453,
+        "calls": float(result.calls.mean()),
+        "most_calls": int(result.calls.max()),
+        "divergence": result.divergence,
+        "dequantisation": result.dequantisation,
+        "smallest_noise": result.smallest,
+        "rtol": result.rtol,
+        "atol": result.atol,
+        "alpha_end": result.alpha_end,
+    }
+
+
+def _text(name: str, result: "Bound | Density") -> str:
+    from gendi.likelihood import Bound
+
+    if not isinstance(result, Bound):
+        total = result.total
+        return (
+            f"{name}: {total.bits:.4f} ± {total.bits_error:.4f} bits/dim of {len(result.values):,} images\n"
+            f"  probability-flow ODE from sigma / alpha = {result.smallest:.4g}, tolerance {result.rtol:g}, "
+            f"{float(result.calls.mean()):.0f} calls per image (at most {int(result.calls.max())})\n"
+            f"  divergence: {result.divergence}; dequantisation: {result.dequantisation}, so this is an upper bound on "
+            f"the bytes' bits\n  signal left at t = 1: {result.alpha_end:.2g}"
+        )
+    chain = "the limit of many steps" if result.steps is None else f"a chain of {result.steps:,} steps"
+    rows = [
+        (term, f"{value.bits:.4f}", f"{value.bits_error:.4f}")
+        for term in ("prior", "kl", "decoder", "total")
+        for value in (getattr(result, term),)
+    ]
+    drawn = "every term computed" if not result.error_t else f"{result.calls - 1} terms drawn per image"
+    return (
+        f"{name}: {result.total.bits:.4f} ± {result.total.bits_error:.4f} bits/dim, an upper bound, of "
+        f"{len(result.values):,} images\n{table(rows, ('term', 'bits/dim', 'standard error'))}\n"
+        f"  {chain}, variance {result.variance}; {drawn} (their part of the error: {result.error_t / 0.693147:.4f})\n"
+        f"  decoder: discretised, from sigma / alpha = {result.smallest:.4g}; {result.calls} network calls per image"
+    )
+
+
+def _draw(command: Likelihood, run: Path, bundle: "Bundle", found: "dict[str, Bound | Density]") -> Path | None:
+    from gendi.files import atomic_write
+    from gendi.likelihood import Bound
+
+    bounds = {name: result for name, result in found.items() if isinstance(result, Bound) and len(result.cost)}
+    default = run / "likelihood.png" if (run / "bundle").is_dir() else None
+    out = Path(command.out) if command.out is not None else default
+    if not bounds or out is None:
+        return None
+    from gendi.report.cost import cost_figure
+    from gendi.report.style import LIGHT, png
+    from gendi.schedule import make_schedule
+
+    process = bundle.config.process
+    atomic_write(out, png(cost_figure(bounds, make_schedule(process.schedule, process.steps)), LIGHT))
+    return out

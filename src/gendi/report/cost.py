@@ -1,0 +1,37 @@
+"""Which noise level costs how much: the bound's KL terms over sigma / alpha."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from gendi.likelihood import Bound
+from gendi.report.style import LIGHT, Theme, drawing
+from gendi.schedule import Schedule
+
+BARS = 60
+"""Neighbouring parts of a long chain are drawn as one, so that the noise of single draws does not hide the curve."""
+
+
+def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme = LIGHT) -> Figure:
+    """Draw bits per dimension per factor e of noise against the noise level; the area is the sum of the KL terms."""
+    with drawing(theme) as (figure, axes):
+        for (name, bound), colour in zip(bounds.items(), theme.colours, strict=False):
+            level = (-0.5 * schedule.log_snr(torch.as_tensor(bound.edges))).numpy()
+            cost = np.concatenate([[0.0], bound.cost.cumsum(0).numpy()]) / np.log(2)
+            if len(level) - 1 > BARS:
+                edges = np.linspace(level[0], level[-1], BARS + 1)
+                near = np.unique(np.abs(level[:, None] - edges).argmin(0))
+                level, cost = level[near], cost[near]
+            shown = axes.stairs(np.diff(cost) / np.diff(level), np.exp(level), color=colour, lw=1.8)
+            shown.set_label(f"{name}: {bound.kl.bits:.3f} bits/dim + decoder {bound.decoder.bits:.3f}")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.set_xlabel("sigma / alpha   (left is data, right is noise)")
+        axes.set_ylabel("bits/dim per factor e of noise")
+        legend = axes.legend(frameon=False, fontsize=10)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
