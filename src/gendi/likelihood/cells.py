@@ -11,6 +11,7 @@ The second part bounds the weights 1 / p_i, whatever a model does where little i
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ class Cells:
     def __len__(self) -> int:
         return len(self.times) - 1
 
-    @property
+    @cached_property
     def probability(self) -> Float64[Tensor, " cells"]:
         """The chance p_i of each cell."""
         fall = -torch.nn.functional.softplus(self.log_snr).diff()

@@ -1,0 +1,134 @@
+"""The probability-flow density against the exact density of a mixture."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from scipy import integrate, stats
+from torch import Tensor
+from worlds import covariance, f64, gaussian, scalar
+
+from gendi.errors import DivergedError, UsageError
+from gendi.exact import MixtureDenoiser
+from gendi.likelihood import log_density
+from gendi.likelihood.dequantise import dequantise
+from gendi.randomness import stream
+from gendi.schedule import Schedule, VarianceExploding, make_schedule
+
+FAR = VarianceExploding(variance=1e8)  # next to nothing of the data is left at t = 1
+
+
+def world(schedule: Schedule | None = None) -> MixtureDenoiser:
+    covariances = torch.stack([0.2 * covariance(2, seed) for seed in (1, 2)])
+    return MixtureDenoiser(
+        schedule or make_schedule("cosine"), f64(0.3, 0.7), f64(-1, 0.5, 1, 0)[None].reshape(2, 2), covariances
+    )
+
+
+def points(n: int) -> Tensor:
+    return world().sample_data(torch.linspace(0, 0.99, n), gaussian(n, 2))
+
+
+@pytest.mark.parametrize("schedule", [make_schedule("cosine"), make_schedule("sigmoid"), FAR], ids=lambda s: s.name)
+def test_the_density_of_a_mixture(schedule: Schedule) -> None:
+    """To 1e-4 nats per dimension of x_0 itself: noise of 1e-3 moves the density by some 1e-6, alpha_1 by 1e-4 / 2."""
+    denoiser, x_0 = world(schedule), points(12)
+    found = log_density(denoiser, x_0, divergence="exact", rtol=1e-7, atol=1e-7)
+    exact = -denoiser.log_density(x_0, scalar(0.0)) / 2
+    assert float((found.values - exact).abs().max()) < 1e-4
+    assert found.alpha_end == pytest.approx(float(schedule(scalar(1.0))[0]))
+    assert float(found.calls.max()) < 500
+
+
+def test_tighter_tolerances_err_less() -> None:
+    denoiser, x_0 = world(FAR), points(8)
+    best = log_density(denoiser, x_0, divergence="exact", rtol=1e-11, atol=1e-11)
+    errors = []
+    for tolerance in (1e-3, 1e-5, 1e-7):
+        found = log_density(denoiser, x_0, divergence="exact", rtol=tolerance, atol=tolerance)
+        errors.append(float((found.values - best.values).abs().max()))
+        assert errors[-1] < 100 * tolerance
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_a_samples_figure_does_not_depend_on_its_neighbours() -> None:
+    denoiser, x_0 = world(), points(6)
+    whole = log_density(denoiser, x_0, rtol=1e-4, atol=1e-4)
+    small = log_density(denoiser, x_0, rtol=1e-4, atol=1e-4, batch_size=4)
+    alone = log_density(denoiser, x_0[5:], rtol=1e-4, atol=1e-4, first_index=5)
+    torch.testing.assert_close(whole.values, small.values, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(whole.values[5:], alone.values, rtol=1e-10, atol=1e-10)
+    assert torch.equal(whole.calls, small.calls)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+def test_hutchinson_is_unbiased(kind: str) -> None:
+    """400 probes of one point, in 5 standard errors of their mean."""
+    denoiser, x_0 = world(), points(3)[1:2]
+    exact = log_density(denoiser, x_0, divergence="exact", rtol=1e-5, atol=1e-5)
+    found = log_density(denoiser, x_0, divergence=kind, probes=400, rtol=1e-5, atol=1e-5)
+    assert found.error_probes > 0
+    assert abs(float(found.values - exact.values)) < 5 * found.error_probes + 1e-4
+    assert math.isnan(log_density(denoiser, x_0, divergence=kind, rtol=1e-3).error_probes)
+
+
+def test_uniform_dequantisation_adds_log2_of_the_scale() -> None:
+    """Change of variables from bytes to [-1, 1]: density per byte = density in model space / 127.5."""
+    x_0 = f64(0.1, -0.2)[None]
+    y, log_q = dequantise(x_0, [stream(0, "x")], "uniform", 1 / 255, 1e-3)
+    assert -log_q.item() / math.log(2) == pytest.approx(-math.log2(127.5), abs=1e-12)
+    assert bool(((y - x_0).abs() <= 1 / 255).all())
+
+
+def test_normal_dequantisation_has_the_density_it_says() -> None:
+    half, std = 1 / 255, 3e-3
+    x_0 = torch.zeros(1, 2000, dtype=torch.float64)
+    y, log_q = dequantise(x_0, [stream(0, "x")], "normal", half, std)
+    law = stats.truncnorm(-half / std, half / std, scale=std)
+    assert log_q.item() == pytest.approx(float(law.logpdf(y[0].numpy()).mean()), rel=1e-10)
+    assert stats.kstest(y[0].numpy(), law.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+@pytest.mark.statistical
+def test_dequantised_values_bound_the_code_length(kind: str) -> None:
+    """Bins of a smooth density: the bound is within 5 standard errors of -log P(bin), or above it."""
+    law, half = stats.norm(0.2, 0.5), 0.02
+    denoiser = MixtureDenoiser(FAR, f64(1.0), f64(0.2)[:, None], f64(0.25)[:, None, None])
+    x_0 = torch.zeros(60, 1, dtype=torch.float64)
+    found = log_density(
+        denoiser, x_0, half_bin=half, dequantisation=kind, divergence="exact", smallest=0.01, rtol=1e-4, atol=1e-4
+    )
+    p, _ = integrate.quad(law.pdf, -half, half)
+    # p(y) is that of x_0 + 0.01 noise: wider by 2e-4; the tolerance and the density's bend over the bin are below 1e-3
+    assert abs(found.total.nats + math.log(p)) < 5 * found.total.error + 1e-3
+
+
+def test_refusals() -> None:
+    denoiser, x_0 = world(), points(2)
+    for options, said in (
+        ({"divergence": "exat"}, "Perhaps you meant 'exact'"),
+        ({"probes": 0}, "probes = 0"),
+        ({"rtol": 1.0}, "rtol = 1 is out of range"),
+        ({"dequantisation": "unifrm"}, "Perhaps you meant 'uniform'"),
+        ({"dequantisation": "uniform"}, "half_bin"),
+        ({"most_calls": 20}, "more than 20 network calls at rtol"),
+        ({"smallest": 0.0}, "smallest noise"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            log_density(denoiser, x_0, **options)
+    with pytest.raises(UsageError, match="n must be 1"):
+        log_density(denoiser, x_0[:0])
+
+
+def test_a_denoiser_that_returns_nan() -> None:
+    class Broken:
+        schedule = make_schedule("linear")
+
+        def __call__(self, x_t: Tensor, t: Tensor, **_: Any) -> Tensor:
+            return x_t * math.nan
+
+    with pytest.raises(DivergedError, match="NaN"):
+        log_density(Broken(), points(2))
