@@ -132,7 +132,7 @@ def test_the_gap_of_small_variance_falls_as_one_over_steps() -> None:
 def test_the_bound_of_a_chain_is_the_closed_form(draws: int | None) -> None:
     """5 standard errors of the bound itself; drawn or whole, it is unbiased."""
     denoiser = world("linear", 40)
-    x_0 = denoiser.sample_data(torch.zeros(4000), gaussian(4000, 1))
+    x_0 = denoiser.sample_data(torch.zeros(600), gaussian(600, 1))
     bound = variational_bound(denoiser, x_0, draws=draws)
     x, eps, _ = quadrature()
     times = denoiser.schedule.grid()
@@ -153,7 +153,7 @@ def test_the_bound_of_a_chain_is_the_closed_form(draws: int | None) -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_continuous_bound_is_the_closed_form_and_tends_to_the_entropy(name: str) -> None:
-    denoiser, n = world(name), 4000
+    denoiser, n = world(name), 600
     x_0 = denoiser.sample_data(torch.zeros(n), gaussian(n, 1))
     bound = variational_bound(denoiser, x_0, draws=16, smallest=1e-3)
     low = float(denoiser.schedule.log_snr(scalar(1.0)))
@@ -168,12 +168,12 @@ def test_the_continuous_bound_is_the_closed_form_and_tends_to_the_entropy(name: 
 
 @pytest.mark.statistical
 def test_weighted_draws_of_cells_are_unbiased() -> None:
-    """Mean of 3000 stratified draws against the plain sum, in 5 standard errors."""
+    """Mean of 1000 stratified draws against the plain sum, in 5 standard errors."""
     cells = Cells.of_chain(make_schedule("linear"), chain_times(make_schedule("linear"), 50))
     values = gaussian(49, seed=3).abs()
     rng = np.random.default_rng(0)
-    sums = torch.stack([(values[i] * w).sum() for i, w in (cells.draw(rng, 4) for _ in range(3000))])
-    assert abs(float(sums.mean() - values.sum())) < 5 * float(sums.std()) / math.sqrt(3000)
+    sums = torch.stack([(values[i] * w).sum() for i, w in (cells.draw(rng, 4) for _ in range(1000))])
+    assert abs(float(sums.mean() - values.sum())) < 5 * float(sums.std()) / math.sqrt(1000)
     assert float(cells.probability.sum()) == pytest.approx(1, abs=1e-12)
 
 
@@ -199,11 +199,11 @@ def test_bytes_of_a_sharp_model_cost_their_entropy() -> None:
             alpha, sigma = schedule(t)
             return torch.tanh(x_t * (alpha / sigma**2).reshape(-1, 1))
 
-    n = 2000
+    n = 600
     x_0 = torch.where(gaussian(n, 4) > 0, 1.0, -1.0).double()
     bound = variational_bound(Coin(), x_0, draws=40, half_bin=1 / 255)
     assert abs(bound.total.bits - 1) < 5 * bound.total.bits_error
-    assert bound.total.bits_error < 0.05
+    assert bound.total.bits_error < 0.1
 
 
 @pytest.mark.parametrize("steps", [1, 3, 1000])
