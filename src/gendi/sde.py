@@ -130,6 +130,8 @@ def ode_times(schedule: Schedule, steps: int, start: float = START) -> Float64[T
     if schedule.steps is not None:
         first = float(schedule.log_snr(torch.tensor(1 / schedule.steps, dtype=torch.float64)))
         start = max(start, math.exp(-first / 2))
+        if schedule.steps == 1:
+            raise UsageError("the ODE needs a chain of at least 2 steps: it starts at the first and ends at the last.")
     ramp = torch.linspace(math.log(math.atan(start)), math.log(math.atan(end)), steps + 1, dtype=torch.float64)
     times = schedule.time(-2 * ramp.exp().tan().log())
     times[-1] = 1.0

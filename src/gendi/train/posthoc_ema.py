@@ -1,0 +1,222 @@
+"""Post-hoc EMA: averages of any length, put together after training from snapshots of two.
+
+The power-function average at time t (in images seen) of weights theta is
+
+    theta_gamma(t) = (gamma + 1) / t^(gamma + 1) integral_0^t tau^gamma theta(tau) dtau          [section 3.1]
+
+whose profile has the standard deviation sigma_rel t, sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)): it scales
+with the length of the run. One step of b images, the last of t, is theta_gamma <- lerp(theta, theta_gamma, beta) with
+beta = (1 - b / t)^(gamma + 1), exact for weights that stand still during a step. Snapshots of two such averages span a
+space of profiles, and the weights of the snapshots that come nearest, in least squares, to a wanted profile give its
+average [section 3.2, appendix C]. Sections are of Karras et al. 2024, "Analyzing and Improving the Training Dynamics of
+Diffusion Models".
+
+    RUN/ema/images_000001000000/{average_0,average_1}.safetensors, snapshot.json, MANIFEST.json
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gendi.errors import BundleError, UsageError
+from gendi.files import encode_json, read_json, replace_folder, verify_manifest
+from gendi.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
+
+SIGMA_RELS = (0.05, 0.10)  # section 3.2
+WIDEST = 0.5 / math.sqrt(3)  # gamma = 0, the plain mean of all weights
+FORMAT = 1
+_NAME = re.compile(r"images_(\d{12,15})")
+
+
+@dataclass(frozen=True, order=True)
+class Profile:
+    """A power-function average: taken at `images` seen, with exponent `gamma`."""
+
+    images: int
+    gamma: float
+
+
+# ------------------------------------------------------------------------------------------------ the profiles
+
+
+def gamma_to_sigma_rel(gamma: float) -> float:
+    """Return the profile's standard deviation over its time. Raises `UsageError` for gamma < 0.  [section 3.1]"""
+    if not 0 <= gamma < math.inf:
+        raise UsageError(f"the exponent of a power-function average is at least 0; got {gamma:g}.")
+    return math.sqrt((gamma + 1) / (gamma + 3)) / (gamma + 2)
+
+
+def sigma_rel_to_gamma(sigma_rel: float) -> float:
+    """Return the exponent: the largest root of (g + 2)^2 (g + 3) = (g + 1) / sigma_rel^2.  [appendix C]
+
+    Raises `UsageError` unless 0 < sigma_rel <= 0.2887.
+    """
+    if not 0 < sigma_rel <= WIDEST + 1e-12:
+        raise UsageError(f"sigma_rel = {sigma_rel:g} is out of range: above 0, up to {WIDEST:.4f} (the plain mean).")
+    ratio = sigma_rel**-2
+    return max(0.0, float(np.roots([1.0, 7.0, 16.0 - ratio, 12.0 - ratio]).real.max()))
+
+
+def power_decay(images: int, batch: int, gamma: float) -> float:
+    """Return beta = (1 - batch / images)^(gamma + 1) of a step of `batch` images, the last of `images`.  [section 3.1]
+
+    It is 0 in the first step, where the average is the weights. Raises `UsageError` unless 1 <= batch <= images.
+    """
+    if not 1 <= batch <= images:
+        raise UsageError(f"a step has at least 1 image and at most all that were seen; got {batch} of {images}.")
+    return (1 - batch / images) ** (gamma + 1)
+
+
+def inner_product(a: Profile, b: Profile) -> float:
+    """Return the integral of the product of two profiles, per image.  [appendix C]"""
+    early, late = sorted((a, b))
+    scale = (a.gamma + 1) * (b.gamma + 1) / (a.gamma + b.gamma + 1)
+    return scale * (early.images / late.images) ** late.gamma / late.images
+
+
+def solve_weights(snapshots: Sequence[Profile], target: Profile) -> tuple[list[float], float]:
+    """Return the weight of each snapshot, and the relative distance left between their sum's profile and the target's.
+
+    Least squares over the snapshots no later than the target; later ones have weight 0. A target that is a snapshot has
+    weight 1 there and distance 0. Raises `UsageError` if no snapshot is that early, or two are the same.
+    """
+    if len(set(snapshots)) != len(snapshots):
+        raise UsageError("two snapshots are the same average at the same time.")
+    use = [i for i, snapshot in enumerate(snapshots) if snapshot.images <= target.images]
+    if not use:
+        raise UsageError(f"no snapshot was taken in the first {target.images} images: nothing to put together.")
+    weights = np.zeros(len(snapshots))
+    norm = inner_product(target, target)
+    # profiles of unit length: the Gram matrix has 1 on its diagonal, and its smallest eigenvalues are round-off
+    size = np.array([math.sqrt(inner_product(snapshots[i], snapshots[i]) / norm) for i in use])
+    gram = np.array([[inner_product(snapshots[i], snapshots[j]) for j in use] for i in use]) / norm
+    gram /= np.outer(size, size)
+    right = np.array([inner_product(snapshots[i], target) for i in use]) / norm / size
+    solution = np.linalg.lstsq(gram, right, rcond=1e-14)[0]
+    if target in snapshots:
+        solution = np.array([float(snapshots[i] == target) * s for i, s in zip(use, size, strict=True)])
+    left = 1 - 2 * solution @ right + solution @ gram @ solution
+    weights[use] = solution / size
+    return weights.tolist(), math.sqrt(max(0.0, float(left)))
+
+
+# ------------------------------------------------------------------------------------------------ while training
+
+
+class PowerAverages:
+    """Power-function averages of a network's parameters and floating-point buffers, kept in float32 and in step.
+
+    `images` and `averages` are its whole state: restoring them goes on bit for bit.
+    """
+
+    def __init__(self, network: nn.Module, sigma_rels: Sequence[float] = SIGMA_RELS) -> None:
+        self.gammas = [sigma_rel_to_gamma(sigma_rel) for sigma_rel in sigma_rels]
+        if len(set(self.gammas)) != len(self.gammas) or not self.gammas:
+            raise UsageError(f"the averages must differ and be at least one; got sigma_rel {tuple(sigma_rels)}.")
+        self.images = 0
+        self.averages = [{k: v.detach().float().clone() for k, v in network.state_dict().items()} for _ in self.gammas]
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, batch: int) -> None:
+        """Take in the weights after a step of `batch` images."""
+        self.images += batch
+        current = network.state_dict()
+        for gamma, average in zip(self.gammas, self.averages, strict=True):
+            rate = 1 - power_decay(self.images, batch, gamma)
+            theirs = [current[k].detach().to(average[k]) for k in average]
+            torch._foreach_lerp_(list(average.values()), theirs, rate)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return the averages as groups of a checkpoint: "power_0", "power_1", ..."""
+        return {f"power_{i}": average for i, average in enumerate(self.averages)}
+
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]], images: int) -> None:
+        """Take over the groups of `tensors` and the images seen, as a checkpoint holds them."""
+        self.images = images
+        for name, average in self.tensors().items():
+            for key, value in average.items():
+                value.copy_(tensors[name][key])
+
+    def snapshot(self, run: Path) -> Path:
+        """Write the averages as they are under `run`/ema, whole or not at all; return the folder.
+
+        Raises `UsageError` before the first step and `ResourceError` when the disk refuses.
+        """
+        if self.images < 1:
+            raise UsageError("there is no average before the first step.")
+        final = run / "ema" / f"images_{self.images:012d}"
+        text = encode_json({"format": FORMAT, "images": self.images, "gammas": self.gammas})
+        with replace_folder(final, sum(map(tensor_bytes, self.averages)) + 4096) as writer:
+            for i, average in enumerate(self.averages):
+                writer.write(f"average_{i}.safetensors", tensor_chunks(average))
+            writer.write_text("snapshot.json", text)
+        return final
+
+
+# ------------------------------------------------------------------------------------------------ after training
+
+
+def list_snapshots(run: Path) -> dict[Profile, Path]:
+    """Return the file of every average saved under `run`/ema, earliest first, each folder checked by its manifest.
+
+    Raises `BundleError` naming a file that is missing, damaged or of another format.
+    """
+    found: dict[Profile, Path] = {}
+    for folder in sorted((run / "ema").glob("images_*")):
+        if not (match := _NAME.fullmatch(folder.name)):
+            continue
+        verify_manifest(folder)
+        where = folder / "snapshot.json"
+        data = read_json(where)
+        if not isinstance(data, dict) or data.keys() != {"format", "images", "gammas"} or data["format"] != FORMAT:
+            raise BundleError(f"{where} is no snapshot of format {FORMAT}.")
+        if data["images"] != int(match[1]):
+            raise BundleError(f"{folder} holds the averages at {data['images']} images: the folder was renamed.")
+        gammas = data["gammas"]
+        if not isinstance(gammas, list) or not all(type(g) is float and 0 <= g < math.inf for g in gammas):
+            raise BundleError(f"{where} has exponents {gammas!r}: numbers of at least 0 were expected.")
+        found |= {Profile(int(match[1]), g): folder / f"average_{i}.safetensors" for i, g in enumerate(gammas)}
+    return found
+
+
+def reconstruct(
+    run: Path, sigma_rel: float, images: int | None = None, expected: Mapping[str, TensorSpec] | None = None
+) -> tuple[dict[str, Tensor], float]:
+    """Return the weights averaged with `sigma_rel` at `images` (default: the last snapshot), float32, and the relative
+    distance of their profile from the wanted one.
+
+    One file is in memory at a time, summed in float64. `expected` gives shapes and dtypes to find in each; without it
+    they must agree with one another.
+
+    Raises:
+        UsageError: sigma_rel out of range, no snapshots, or `images` before the first or after the last.
+        BundleError: a damaged snapshot.
+    """
+    gamma, found = sigma_rel_to_gamma(sigma_rel), list_snapshots(run)
+    if not found:
+        raise UsageError(f"{run / 'ema'} holds no snapshots: there is nothing to put together.")
+    first, last = min(p.images for p in found), max(p.images for p in found)
+    wanted = last if images is None else images
+    if not first <= wanted <= last:
+        raise UsageError(f"images = {wanted} is out of range: the snapshots reach from {first} to {last}.")
+    weights, distance = solve_weights(list(found), Profile(wanted, _recorded(gamma, found)))
+    total: dict[str, Tensor] = {}
+    for weight, path in zip(weights, found.values(), strict=True):
+        if weight == 0:
+            continue
+        tensors = read_tensors(path, expected)
+        expected = specs(tensors)
+        for name, value in tensors.items():
+            total[name] = total[name].add_(value.double(), alpha=weight) if name in total else weight * value.double()
+    return {name: value.float() for name, value in total.items()}, distance
+
+
+def _recorded(gamma: float, found: Mapping[Profile, Path]) -> float:
+    """Return the tracked exponent that `gamma` is but for round-off, else `gamma`."""
+    return next((p.gamma for p in found if math.isclose(p.gamma, gamma, rel_tol=1e-9)), gamma)
