@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_the_long_chain_tends_to_the_sde_at_rate_one_over_T() -> None:
     exact = Linear().log_abar(scalar(0.5)).item()
     errors = [abs(Linear(steps).log_abar(scalar(0.5)).item() - exact) for steps in (100, 1000, 10_000)]
     # to first order 1/T: the next term, of relative size below 8 / T, bends the ratio at T = 100 by under 8%
-    for coarse, fine in zip(errors, errors[1:]):
+    for coarse, fine in pairwise(errors):
         assert coarse / fine == pytest.approx(10, rel=0.08)
 
 
@@ -117,17 +118,21 @@ def test_the_start_costs_its_square() -> None:
     world, x = GaussianDenoiser(Linear(), f64(0.0), f64(1.0)[None] / 4), f64(1.0)[:, None]
     alpha, sigma = Linear()(scalar(1))
     exact = (4 * (alpha**2 / 4 + sigma**2)).sqrt().item()
-    errors = [abs(encode(world, x, 1500, start=s).item() - exact) for s in (0.1, 0.05)]
+    errors = [abs(encode(world, x, 100, start=s).item() - exact) for s in (0.1, 0.05)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_there_and_back_on_the_mixture(name: str) -> None:
-    """The two solves err apart: the round trip closes at second order."""
-    world, x = mixture(make_schedule(name)), gaussian(20, 2)
-    errors = [(decode(world, encode(world, x, n), n) - x).abs().max().item() for n in (100, 400)]
-    assert errors[1] < 0.02
-    assert errors[0] / errors[1] > 8
+    """Data of the mixture come back, at second order at least. (Points 9 standard deviations from it, where the ODE's
+    paths part exponentially, do not, at any practical number of steps.)
+    """
+    world = mixture(make_schedule(name))
+    uniform = torch.rand(20, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    x = world.sample_data(uniform, gaussian(20, 2, seed=3))
+    errors = [(decode(world, encode(world, x, n), n) - x).abs().max().item() for n in (50, 100)]
+    assert errors[0] < 2e-3
+    assert errors[0] / errors[1] > 3.8
 
 
 def test_schedules_share_one_path() -> None:
