@@ -13,7 +13,8 @@ import json
 import math
 import secrets
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,10 @@ class SampleSettings:
     first: int = 0
     """Index of the first sample in the seed's stream."""
     eta: float | None = None
+    grid: str | None = None
+    """Time grid; None is the sampler's own."""
+    options: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    """The sampler's other options."""
     label: str | None = None
     """Class asked for, by name or number; None draws without a class, or every class in turn."""
     clip: bool = True
@@ -64,8 +69,9 @@ class SampleSettings:
             data = None
         if not isinstance(data, dict):
             raise DataError(f"{where}: its settings are damaged, no JSON. Give the flags yourself instead of --again.")
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        optional = {f.name for f in fields.values() if (f.default, f.default_factory) != (dataclasses.MISSING,) * 2}
+        required = fields.keys() - optional
         if missing := sorted(required - data.keys()):
             raise DataError(f"{where}: its settings have no {missing[0]!r}. It was not written by gendi sample.")
         known = {name: value for name, value in data.items() if name in fields}
@@ -177,7 +183,9 @@ def _fits(name: str, value: object) -> bool:
             return value is None or (isinstance(value, int | float) and math.isfinite(value))
         case "clip":
             return isinstance(value, bool)
-        case "label" | "weights":
+        case "options":
+            return isinstance(value, dict) and all(isinstance(v, float | int | bool | str) for v in value.values())
+        case "label" | "weights" | "grid":
             return value is None or isinstance(value, str)
     return isinstance(value, str)
 

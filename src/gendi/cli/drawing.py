@@ -14,7 +14,7 @@ import gendi.api
 from gendi.bundle import Bundle, bundle_folder
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json
-from gendi.samplers import SAMPLERS, get_sampler
+from gendi.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.samples_io import SampleSettings
 
 BATCH = 250
@@ -40,13 +40,18 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
     """Raise what is wrong with `settings` for this model before the work starts.
 
     Raises:
-        UsageError: an unknown sampler or class, more steps than the chain has, eta for a sampler without it.
+        UsageError: an unknown sampler, grid, option or class, more steps than the chain has, eta for a sampler without
+            it.
         ResourceError: so many samples do not fit in the memory; says how many do.
     """
     info = get_sampler(settings.sampler)
     if settings.eta is not None and "eta" not in info.options:
         able = [name for name, other in SAMPLERS.items() if "eta" in other.options]
         raise UsageError(f"--eta is an option of {', '.join(able)}; {settings.sampler} has none.")
+    for option in settings.options:
+        info.check_option(option)
+    if settings.grid is not None and settings.grid not in GRIDS:
+        raise unknown_name("time grid", settings.grid, GRIDS)
     chain = bundle.config.process.steps
     if chain is not None and settings.steps > chain and not info.adaptive:
         raise UsageError(
@@ -100,12 +105,13 @@ def draw(
     stops by raising. Raises what `check_settings` raises.
     """
     check_settings(bundle, settings)
-    options: dict[str, Any] = {} if settings.eta is None else {"eta": settings.eta}
+    options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
     images: np.ndarray = gendi.api.sample(
         bundle,
         settings.n,
         steps=settings.steps,
         sampler=settings.sampler,
+        grid=settings.grid,
         seed=settings.seed,
         labels=None if settings.label is None else label_index(bundle, settings.label),
         first_index=settings.first,

@@ -80,7 +80,8 @@ def forward_flops(bundle: "Bundle") -> int:
     from gendi.networks import build_network
 
     with torch.device("meta"):
-        network = build_network(bundle.config.network, bundle.codec.channels).eval()
+        channels = bundle.codec.channels
+        network = build_network(bundle.config.network, channels, channels * bundle.config.objective.outputs).eval()
         labels = torch.zeros(1, dtype=torch.int64) if bundle.config.network.classes else None
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.zeros(1, *bundle.codec.shape), torch.zeros(1), labels)

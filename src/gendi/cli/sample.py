@@ -23,6 +23,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --n 1000 --out digits.npz     an archive for gendi evaluate
   gendi sample runs/mnist --n 100 --out digits/         one PNG per sample
   gendi sample runs/mnist --sampler ddim --steps 50 --eta 0.5 --seed 7
+  gendi sample runs/mnist --sampler heun-churn --steps 40 --options churn=20
   gendi sample --again runs/mnist/samples.png           the same samples again"""
 
 
@@ -40,6 +41,10 @@ class Sample:
     """How to step from noise to data; `gendi samplers` lists them."""
     eta: Annotated[Number, shows("the sampler's own")] = None
     """Noise that ddim or dpmpp-2m adds on the way: 0 adds none, 1 as much as the reverse process does."""
+    grid: Annotated[Text, shows("the sampler's own")] = None
+    """Times to visit: uniform, quadratic, log-snr, karras, leading, trailing or linspace."""
+    options: tuple[str, ...] = ()
+    """The sampler's options, NAME=VALUE; `gendi samplers --json` names them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None
@@ -107,8 +112,8 @@ def _check(command: Sample) -> None:
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
         return
-    fixed = ("n", "steps", "sampler", "eta", "seed", "class_")
-    given = [f"--{name.rstrip('_')}" for name in fixed if getattr(command, name) is not None]
+    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "class_")
+    given = [f"--{name.rstrip('_')}" for name in fixed if getattr(command, name) not in (None, ())]
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
@@ -129,9 +134,23 @@ def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
         seed=command.seed or 0,
         n=command.n or 64,
         eta=command.eta,
+        grid=command.grid,
+        options=_options(command.options, sampler),
         label=command.class_,
         clip=own.clip,
     )
+
+
+def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bool | str]:
+    from gendi.samplers import get_sampler
+
+    info, found = get_sampler(sampler), {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--options {word}: an option is written NAME=VALUE, for instance churn=20.")
+        found[name.replace("-", "_")] = info.read_option(name.replace("-", "_"), value)
+    return found
 
 
 def _destination(command: Sample, run: Path) -> Path:

@@ -27,6 +27,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
+from gendi.dormand_prince import ERROR, NODES, STAGES
 from gendi.errors import DivergedError, UsageError, unknown_name
 from gendi.likelihood.batches import in_batches, indices
 from gendi.likelihood.cells import noise_time
@@ -39,18 +40,6 @@ from gendi.randomness import stream
 DIVERGENCES = ("exact", "rademacher", "gaussian")
 MOST_CALLS = 10_000
 
-# Dormand & Prince 1980, table 2: nodes, stages, the fifth-order weights (the last stage's) and fifth minus fourth
-NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (
-    (),
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
 Drift = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Maps rows (B,) of the batch, l (B,) and z (B, d) to f (B, d) and the divergences per dimension (B, K)."""
@@ -162,7 +151,7 @@ def integrate(
             )
         step = torch.minimum(h[live], end - at[live])
         k = [slope[live]]
-        for node, stage in zip(NODES[1:], STAGES[1:], strict=True):
+        for node, stage in zip(NODES, STAGES, strict=True):
             move = sum(weight * slope_i for weight, slope_i in zip(stage, k, strict=True) if weight)
             there = state[live] + step[:, None] * move
             k.append(torch.cat(f(live, at[live] + node * step, there[:, :d]), 1))

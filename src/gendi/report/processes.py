@@ -12,8 +12,8 @@ from torch import Tensor
 from gendi.bundle import Bundle
 from gendi.process import Process, like
 from gendi.randomness import normal
-from gendi.samplers import SAMPLERS, initial, make_grid, trajectory
-from gendi.samplers.draw import SampleNoise
+from gendi.samplers import SAMPLERS, initial, trajectory
+from gendi.samplers.draw import SampleNoise, calls_to_times
 from gendi.schedule import Schedule, make_schedule
 
 STEPS = 20
@@ -22,7 +22,7 @@ SAMPLER = "dpmpp-2m"
 
 @dataclass(frozen=True)
 class Film:
-    """The reverse process of N samples in K steps."""
+    """The reverse process of N samples, in K steps of a sampler."""
 
     times: NDArray[np.float64]
     """(K + 1,), from the noisiest to 0."""
@@ -34,7 +34,7 @@ class Film:
 
     @property
     def steps(self) -> int:
-        """Network calls."""
+        """Steps of the sampler; most make one network call each."""
         return len(self.times) - 1
 
 
@@ -73,8 +73,9 @@ def reverse_film(
 ) -> Film:
     """Draw samples first, ..., first + n - 1 of `seed` and keep every state on the way.
 
-    A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps gives way to DPM-Solver++(2M).
-    A model of K classes is asked for class i mod K in sample i. `poll` is called before every step; raise from it to
+    A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps, or chooses them itself, gives
+    way to DPM-Solver++(2M).
+    A model of K classes is asked for class i mod K in sample i. `poll` is called before every call; raise from it to
     stop.
     """
     config = bundle.config
@@ -82,15 +83,13 @@ def reverse_film(
     schedule = denoiser.schedule
     steps = steps if schedule.steps is None else min(steps, schedule.steps)
     known = SAMPLERS.get(sampler)
-    sampler = sampler if known is not None and known.quick else SAMPLER
+    sampler = sampler if known is not None and known.quick and not known.adaptive else SAMPLER
     indices, shape = range(first, first + n), bundle.codec.shape
     cond: dict[str, Any] = {"labels": torch.tensor(indices) % config.network.classes} if config.network.classes else {}
-    times = make_grid(schedule, steps, SAMPLERS[sampler].grid)
+    times = calls_to_times(schedule, SAMPLERS[sampler], steps)
     with torch.inference_mode():
         noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []
-        for state in trajectory(denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, **cond):
-            if poll is not None:
-                poll()
+        for state in trajectory(denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, poll=poll, **cond):
             noisy.append(state.x)
             guesses.append(state.x_0)
         guesses.append(noisy[-1])

@@ -194,7 +194,7 @@ def reverse_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
         text,
         [
             figure(strip, caption, [f"{film.times[i]:.2f}" for i in stages]),
-            figure(moving, f"Samples 0 to {n - 1} in {film.steps} calls of the network ({film.sampler})."),
+            figure(moving, f"Samples 0 to {n - 1} in {film.steps} steps of {film.sampler}."),
         ],
     )
 

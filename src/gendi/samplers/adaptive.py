@@ -13,24 +13,13 @@ import torch
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
+from gendi.dormand_prince import ERROR, NODES, STAGES
 from gendi.errors import UsageError
 from gendi.process import like
 from gendi.samplers.angle import angle, check_spread
 from gendi.samplers.state import Noise, State, pairs
 from gendi.schedule import Schedule
 
-NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-"""The last row is the solution of order 5, and its slope the next step's first.  [Dormand & Prince 1980, table 2]"""
-ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-"""The solution of order 5 less that of order 4."""
 FIRST = 0.05
 """The first step tried, in radians."""
 SMALLEST, LARGEST, SAFETY = 0.2, 5.0, 0.9

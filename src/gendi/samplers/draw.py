@@ -4,7 +4,7 @@ Sample i of seed s draws its starting noise and its step noises from the stream 
 So it is the same picture, to float round-off, whatever the batch size, the neighbours or the device.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
-from gendi.errors import UsageError, unknown_name
+from gendi.errors import UsageError
 from gendi.randomness import stream
 from gendi.samplers.brownian import BrownianNoise
 from gendi.samplers.checked import checked
@@ -58,15 +58,6 @@ def calls_to_times(
     return make_grid(schedule, info.intervals(steps), grid or info.grid, bounds)
 
 
-def check_options(name: str, info: SamplerInfo, options: Iterable[str]) -> None:
-    """Raise `UsageError` for options that the sampler `name` has not, naming those it has."""
-    for option in options:
-        if option not in info.options:
-            if not info.options:
-                raise UsageError(f"the sampler {name} has no options; got {option!r}.")
-            raise unknown_name(f"option of the sampler {name}", option, info.options)
-
-
 def trajectory(
     denoiser: Denoiser,
     shape: tuple[int, ...],
@@ -87,7 +78,8 @@ def trajectory(
     Raises what `sample` raises, as soon as the first state is asked for.
     """
     info = get_sampler(sampler)
-    check_options(sampler, info, options)
+    for option in options:
+        info.check_option(option)
     times = calls_to_times(denoiser.schedule, info, steps, grid, bounds)
     noise: Noise = SampleNoise(seed, indices, shape, device)
     x = initial(denoiser, noise(0), times)

@@ -3,7 +3,9 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal, get_origin
 
+from gendi.errors import UsageError, unknown_name
 from gendi.samplers.state import State
 
 
@@ -37,6 +39,32 @@ class SamplerInfo:
         """The names of the options that `run` takes."""
         kinds = inspect.signature(self.run).parameters
         return tuple(name for name, p in kinds.items() if p.kind is p.KEYWORD_ONLY and name != "calls")
+
+    def read_option(self, name: str, text: str) -> float | int | bool | str:
+        """Return the value of option `name` that `text` stands for, of the type that `run` wants.
+
+        Raises `UsageError` for an unknown option, one that no text stands for, or a text that is not of its type.
+        """
+        self.check_option(name)
+        kind = inspect.signature(self.run).parameters[name].annotation
+        if kind is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        try:
+            if kind in (int, float):
+                number: float | int = kind(text)
+                return number
+        except ValueError:
+            raise UsageError(f"{name} = {text!r} is no {'whole number' if kind is int else 'number'}.") from None
+        if kind is str or get_origin(kind) is Literal:
+            return text
+        raise UsageError(f"the option {name} cannot be given as a word; give it from Python.")
+
+    def check_option(self, name: str) -> None:
+        """Raise `UsageError` for an option that `run` has not, naming those it has."""
+        if name not in self.options:
+            if not self.options:
+                raise UsageError(f"this sampler has no options; got {name!r}.")
+            raise unknown_name("option of this sampler", name, self.options)
 
     @property
     def takes_calls(self) -> bool:

@@ -25,6 +25,6 @@ SDE_SAMPLERS: dict[str, SamplerInfo] = {
         intervals=intervals,
     ),
     "sa-solver": SamplerInfo(
-        sa_solver, "karras", 1, False, "the reverse SDE by stochastic Adams, 15 to 40 steps; --tau scales its noise"
+        sa_solver, "karras", 1, False, "the reverse SDE by stochastic Adams, 15 to 40 steps; tau scales its noise"
     ),
 }

@@ -1,0 +1,68 @@
+"""`gendi sample --options` and `--grid`: what reaches the sampler, what is refused, what `--again` repeats."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Gendi
+from gendi.errors import UsageError
+from gendi.samplers import get_sampler
+
+
+def drawn(path: Path) -> np.ndarray:
+    with np.load(path) as file:
+        return np.asarray(file["samples"])
+
+
+def test_an_option_reaches_the_sampler_and_again_repeats_it(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
+    """Euler-Maruyama apart, sa-solver of order 1 with tau = 0 and no corrector is DDIM on the same times."""
+    options = ["--options", "tau=0", "order=1", "correct=false", "--grid", "quadratic"]
+    start = ["sample", str(tiny_run), "--n", "2", "--steps", "4"]
+    one = gendi(*start, "--sampler", "sa-solver", *options, "--out", str(tmp_path / "one.npz"))
+    other = gendi(*start, "--sampler", "ddim", "--grid", "quadratic", "--out", str(tmp_path / "other.npz"))
+    plain = gendi(*start, "--sampler", "ddim", "--out", str(tmp_path / "plain.npz"))
+    assert one.code == other.code == plain.code == 0, one.err
+    gap = drawn(tmp_path / "one.npz").astype(int) - drawn(tmp_path / "other.npz")
+    assert np.abs(gap).max() <= 1  # the two round differently
+    assert not np.array_equal(drawn(tmp_path / "other.npz"), drawn(tmp_path / "plain.npz"))
+    again = gendi("sample", "--again", str(tmp_path / "one.npz"))
+    assert again.code == 0, again.err
+    np.testing.assert_array_equal(drawn(tmp_path / "one.npz"), drawn(tmp_path / "one-again.npz"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--sampler heun-churn --options chrun=5", "churn"),
+        ("--sampler heun-churn --options churn", "NAME=VALUE"),
+        ("--sampler heun-churn --options churn=much", "no number"),
+        ("--sampler unipc --options order=2.5", "no whole number"),
+        ("--sampler unipc --options order=7", "1, 2 and 3"),
+        ("--sampler dpmpp-3m --options order=2", "no options"),
+        ("--sampler ancestral --options moments=1", "from Python"),
+        ("--sampler ancestral-learned", "learned"),
+        ("--grid karas", "karras"),
+    ],
+)
+def test_what_cannot_be_is_refused(gendi: Gendi, tiny_run: Path, tmp_path: Path, flags: str, said: str) -> None:
+    out = tmp_path / "x.npz"
+    outcome = gendi("sample", str(tiny_run), "--n", "1", "--steps", "4", "--out", str(out), *flags.split())
+    assert outcome.code == 2 and said in outcome.err, outcome.err
+    assert not out.exists()
+
+
+def test_options_are_not_taken_with_again(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    assert gendi("sample", str(tiny_run), "--n", "1", "--steps", "2", "--out", str(out)).code == 0
+    outcome = gendi("sample", "--again", str(out), "--options", "eta=1")
+    assert outcome.code == 2 and "--options" in outcome.err
+
+
+def test_words_become_what_the_sampler_wants() -> None:
+    info = get_sampler("sa-solver")
+    assert info.read_option("tau", "0.5") == 0.5 and info.read_option("order", "3") == 3
+    assert info.read_option("correct", "False") is False
+    assert get_sampler("unipc").read_option("rule", "bh1") == "bh1"
+    with pytest.raises(UsageError, match="no number"):
+        info.read_option("tau", "x")
