@@ -207,7 +207,7 @@ def bits_per_dim(
     shared: dict[str, Any] = {"half_bin": bundle.codec.half_bin, "seed": seed, "labels": given, **options}
     if method == "ode":
         return log_density(denoiser, x_0, dequantisation=dequantisation, **shared)
-    learned = getattr(bundle.config.objective, "variance", "fixed") == "learned"
+    learned = bundle.config.objective.variance == "learned"
     times = None if steps is None else chain_times(denoiser.schedule, steps)
     return variational_bound(
         denoiser, x_0, times=times, draws=draws, variance=variance or ("learned" if learned else "small"), **shared
