@@ -41,9 +41,8 @@ def chain_times(
     n = most if steps is None else steps
     assert n is not None
     if n < 1 or (most is not None and n > most):
-        raise UsageError(
-            f"steps = {n} is out of range: a chain here has 1 to {'any number' if most is None else most}."
-        )
+        limit = "at least 1 step" if most is None else f"1 to {most} steps"
+        raise UsageError(f"steps = {n} is out of range: a chain of this schedule has {limit}.")
     if grid == "log-snr" and most is None:
         first = noise_time(schedule, smallest)
         high, low = schedule.log_snr(torch.tensor([float(first), 1.0], dtype=torch.float64)).tolist()
