@@ -107,11 +107,10 @@ def test_encode_is_the_closed_map_of_a_gaussian(name: str) -> None:
     alpha, sigma = schedule(scalar(1))
     stretch = ((alpha**2 * values + sigma**2) / values).sqrt()
     exact = alpha * mean + (x - mean) @ vectors * stretch @ vectors.T
-    errors = [(encode(world, x, n, start=1e-5) - exact).abs().max().item() / sigma.item() for n in (100, 200)]
-    assert errors[1] < 2e-3
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)  # second order
-    back = decode(world, exact, 200, start=1e-5)
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-2)
+    for run, begin, end, size in ((encode, x, exact, sigma.item()), (decode, exact, x, 1.0)):
+        errors = [(run(world, begin, n, start=1e-4) - end).abs().max().item() / size for n in (40, 80)]
+        assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)  # second order
+        assert errors[1] < 0.02
 
 
 def test_the_start_costs_its_square() -> None:
@@ -138,13 +137,13 @@ def test_there_and_back_on_the_mixture(name: str) -> None:
 def test_schedules_share_one_path() -> None:
     """x_1 / sigma_1 differs between schedules only by the level they end at: alpha / sigma below 1e-4 in these two."""
     x = gaussian(5, 2)
-    a, b = (encode(mixture(make_schedule(name)), x, 400) for name in ("cosine", "rectified-flow"))
+    a, b = (encode(mixture(make_schedule(name)), x, 100) for name in ("cosine", "rectified-flow"))
     torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
 
 
 def test_encoding_a_chain_and_float32() -> None:
     world, x = mixture(make_schedule("linear", 1000)), gaussian(4, 2)
-    torch.testing.assert_close(decode(world, encode(world, x, 200), 200), x, rtol=0, atol=0.05)
+    torch.testing.assert_close(decode(world, encode(world, x, 100), 100), x, rtol=0, atol=0.05)
     assert encode(world, x.float(), 10).dtype == torch.float32
 
 

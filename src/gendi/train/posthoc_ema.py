@@ -70,14 +70,14 @@ def power_decay(images: int, batch: int, gamma: float) -> float:
     """
     if not 1 <= batch <= images:
         raise UsageError(f"a step has at least 1 image and at most all that were seen; got {batch} of {images}.")
-    return float((1 - batch / images) ** (gamma + 1))
+    return math.pow(1 - batch / images, gamma + 1)
 
 
 def inner_product(a: Profile, b: Profile) -> float:
     """Return the integral of the product of two profiles, per image.  [appendix C]"""
     early, late = sorted((a, b))
     scale = (a.gamma + 1) * (b.gamma + 1) / (a.gamma + b.gamma + 1)
-    return float(scale * (early.images / late.images) ** late.gamma / late.images)
+    return scale * math.pow(early.images / late.images, late.gamma) / late.images
 
 
 def solve_weights(snapshots: Sequence[Profile], target: Profile) -> tuple[list[float], float]:
