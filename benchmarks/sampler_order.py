@@ -33,13 +33,6 @@ DOCS = Path(__file__).parents[1] / "docs" / "samplers.md"
 BEGIN, END = "<!-- measured order -->\n", "<!-- end of measured order -->\n"
 
 
-class Halfway(GaussianDenoiser):
-    """The exact denoiser of a Gaussian, with a variance "learned" to be halfway between `small` and `large`."""
-
-    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
-        return self(x_t, t), torch.full_like(x_t, 0.5)
-
-
 def grid(schedule: Schedule, n: int) -> Tensor:
     first, last = schedule.log_snr(torch.tensor(ENDS, dtype=torch.float64)).tolist()
     times = schedule.time(torch.linspace(first, last, n + 1, dtype=torch.float64))
@@ -108,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(1)
     schedule = make_schedule("linear")
     mixture = MixtureDenoiser(schedule, WEIGHTS, MEANS, torch.full((2, 1, 1), SPREAD**2))
-    gaussian = Halfway(schedule, torch.zeros(1), torch.full((1, 1), SPREAD**2))
+    gaussian = GaussianDenoiser(schedule, torch.zeros(1), torch.full((1, 1), SPREAD**2))
     rows = []
     for name, info in SAMPLERS.items():
         if info.adaptive:

@@ -41,7 +41,7 @@ def test_an_option_reaches_the_sampler_and_again_repeats_it(gendi: Gendi, tiny_r
         ("--sampler unipc --options order=7", "1, 2 and 3"),
         ("--sampler dpmpp-3m --options order=2", "no options"),
         ("--sampler ancestral --options moments=1", "from Python"),
-        ("--sampler ancestral-learned", "learned"),
+        ("--sampler ancestral --options variance=learned", "learned"),
         ("--grid karas", "karras"),
     ],
 )

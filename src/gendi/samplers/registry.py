@@ -62,7 +62,14 @@ ODE_SAMPLERS: dict[str, SamplerInfo] = {
 }
 
 SAMPLERS: dict[str, SamplerInfo] = {
-    "ancestral": SamplerInfo(ancestral, "uniform", 1, False, "the paper's Algorithm 2; hundreds of steps", quick=False),
+    "ancestral": SamplerInfo(
+        ancestral,
+        "uniform",
+        1,
+        False,
+        "the paper's Algorithm 2; hundreds of steps; variance=learned for a model that learned one",
+        quick=False,
+    ),
     "ancestral-large": SamplerInfo(
         partial(ancestral, variance="large"),
         "uniform",
@@ -70,13 +77,6 @@ SAMPLERS: dict[str, SamplerInfo] = {
         False,
         "Algorithm 2 with variance beta; best with all T steps",
         quick=False,
-    ),
-    "ancestral-learned": SamplerInfo(
-        partial(ancestral, variance="learned"),
-        "uniform",
-        1,
-        False,
-        "Algorithm 2 with the variance that the model learned, if it did; 25 steps and more",
     ),
     "ancestral-karras": SamplerInfo(
         ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
