@@ -4,10 +4,11 @@
 
 Between two interior times of the linear schedule, on grids even in log-SNR, in float64. The end of a deterministic
 sampler is compared with that of SciPy's DOP853 at a tolerance of 1e-12, and the slope is that of log error against log
-steps over the finest halving. A sampler that draws noise on one Brownian path is compared with itself on 16 times
-as many steps of the same path (strong order: root mean square over 400 paths, slope over the whole range). The rest have no path to share: for them the
-mean and the standard deviation of a Gaussian's samples are carried through their own affine recursion (weak order),
-which is exact because each step is affine in x and in its noise. Also writes the table of docs/samplers.md.
+steps over the finest halving. A sampler that draws noise on one Brownian path is compared with itself on 16 times as
+many steps of the same path (strong order: root mean square over 400 paths, slope over the whole range). The rest have
+no path to share: for them the mean and the standard deviation of a Gaussian's samples are carried through their own
+affine recursion (weak order), which is exact because each step is affine in x and in its noise. Also writes the table
+of docs/samplers.md.
 """
 
 import math
