@@ -61,8 +61,8 @@ def test_options_are_not_taken_with_again(gendi: Gendi, tiny_run: Path, tmp_path
 
 def test_words_become_what_the_sampler_wants() -> None:
     info = get_sampler("sa-solver")
-    assert info.read_option("tau", "0.5") == 0.5 and info.read_option("order", "3") == 3
-    assert info.read_option("correct", "False") is False
-    assert get_sampler("unipc").read_option("rule", "bh1") == "bh1"
+    assert info.read_option("sa-solver", "tau", "0.5") == 0.5 and info.read_option("sa-solver", "order", "3") == 3
+    assert info.read_option("sa-solver", "correct", "False") is False
+    assert get_sampler("unipc").read_option("unipc", "rule", "bh1") == "bh1"
     with pytest.raises(UsageError, match="no number"):
-        info.read_option("tau", "x")
+        info.read_option("sa-solver", "tau", "x")

@@ -49,7 +49,7 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
         able = [name for name, other in SAMPLERS.items() if "eta" in other.options]
         raise UsageError(f"--eta is an option of {', '.join(able)}; {settings.sampler} has none.")
     for option in settings.options:
-        info.check_option(option)
+        info.check_option(settings.sampler, option)
     if settings.grid is not None and settings.grid not in GRIDS:
         raise unknown_name("time grid", settings.grid, GRIDS)
     chain = bundle.config.process.steps

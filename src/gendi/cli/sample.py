@@ -149,7 +149,8 @@ def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bo
         name, equals, value = word.partition("=")
         if not equals:
             raise UsageError(f"--options {word}: an option is written NAME=VALUE, for instance churn=20.")
-        found[name.replace("-", "_")] = info.read_option(name.replace("-", "_"), value)
+        option = name.replace("-", "_")
+        found[option] = info.read_option(sampler, option, value)
     return found
 
 

@@ -79,7 +79,7 @@ def trajectory(
     """
     info = get_sampler(sampler)
     for option in options:
-        info.check_option(option)
+        info.check_option(sampler, option)
     times = calls_to_times(denoiser.schedule, info, steps, grid, bounds)
     noise: Noise = SampleNoise(seed, indices, shape, device)
     x = initial(denoiser, noise(0), times)

@@ -40,12 +40,12 @@ class SamplerInfo:
         kinds = inspect.signature(self.run).parameters
         return tuple(name for name, p in kinds.items() if p.kind is p.KEYWORD_ONLY and name != "calls")
 
-    def read_option(self, name: str, text: str) -> float | int | bool | str:
+    def read_option(self, sampler: str, name: str, text: str) -> float | int | bool | str:
         """Return the value of option `name` that `text` stands for, of the type that `run` wants.
 
         Raises `UsageError` for an unknown option, one that no text stands for, or a text that is not of its type.
         """
-        self.check_option(name)
+        self.check_option(sampler, name)
         kind = inspect.signature(self.run).parameters[name].annotation
         if kind is bool and text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -59,12 +59,12 @@ class SamplerInfo:
             return text
         raise UsageError(f"the option {name} cannot be given as a word; give it from Python.")
 
-    def check_option(self, name: str) -> None:
-        """Raise `UsageError` for an option that `run` has not, naming those it has."""
+    def check_option(self, sampler: str, name: str) -> None:
+        """Raise `UsageError` for an option that `run` has not, naming those it has; `sampler` is its name."""
         if name not in self.options:
             if not self.options:
-                raise UsageError(f"this sampler has no options; got {name!r}.")
-            raise unknown_name("option of this sampler", name, self.options)
+                raise UsageError(f"the sampler {sampler} has no options; got {name!r}.")
+            raise unknown_name(f"option of the sampler {sampler}", name, self.options)
 
     @property
     def takes_calls(self) -> bool:
