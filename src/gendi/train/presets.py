@@ -111,7 +111,11 @@ PRESETS: dict[str, Preset] = {
             "on 2 busy cores: FID 14.5 on Inception features (floor 11.8), confidence 98.9%",
         ),
         Preset(
-            "gendi-report", _REPORT, "1h", "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters", ""
+            "gendi-report",
+            _REPORT,
+            "1h",
+            "the GENDI report's DDPM: T = 1000, linear, eps, AdamW, 1.7M parameters",
+            "on 2 busy cores, 20 calls of ancestral-karras: FID 25.3 on Inception features (floor 11.8), confidence 88.1%",
         ),
         Preset(
             "mnist-likelihood",
