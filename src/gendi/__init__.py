@@ -17,9 +17,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gendi.api import bits_per_dim, fit, load, measure, sample
+    from gendi.train.snapshots import reconstruct_ema
 
 _HOME = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api")
-__all__ = ["__version__", "bits_per_dim", "fit", "load", "measure", "sample"]
+_HOME["reconstruct_ema"] = "gendi.train.snapshots"
+__all__ = ["__version__", "bits_per_dim", "fit", "load", "measure", "reconstruct_ema", "sample"]
 
 
 def __getattr__(name: str) -> Any:

@@ -135,6 +135,9 @@ class OptimConfig:
     """Horizon of the exponential moving average, in images; warmed up, so that it never exceeds a tenth of what was
     seen.
     """
+    posthoc_every: int = 0
+    """Images between snapshots for averages of any length after training (`gendi ema`; Karras et al. 2024); 0 = none.
+    """
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,7 @@ class RunConfig:
             ("optim.decay", 0.0, 1.0, opt.decay),
             ("optim.clip", 0.0, 1e9, opt.clip),
             ("optim.ema_images", 1.0, 1e12, opt.ema_images),
+            ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
             ("train.batch_size", 1, 1_000_000, train.batch_size),
             ("train.seed", 0, 2**63 - 1, train.seed),
             ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),

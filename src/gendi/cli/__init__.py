@@ -17,6 +17,7 @@ COMMANDS = {
     "sample": "draw samples from a run: a grid, a folder of PNG or an .npz",
     "evaluate": "measure samples, each figure beside what real images score",
     "likelihood": "bits per dimension of data under a run, term by term",
+    "ema": "the weights averaged over another length, after training",
     "report": "write report.html: pictures, curves and the table of metrics",
     "info": "show what a run is: network, training, data, metrics",
     "data check": "look at a data set before spending hours on it",

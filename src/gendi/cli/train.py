@@ -107,15 +107,16 @@ def main(args: Sequence[str]) -> int:
     config, limits, run = command.config(), command.limits(), command.folder()
     if command.dry_run and command.fresh:
         raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
+    from gendi.train.budget import Budget
     from gendi.train.loop import train
     from gendi.train.plan import dry_run
 
     if command.dry_run:
-        plan = dry_run(command.data, config, size=command.size, max_bad=command.max_bad)
+        budget = Budget(**limits)
+        plan = dry_run(command.data, config, size=command.size, max_bad=command.max_bad, budget=budget)
         plan |= {"run": str(run), "budget": limits}
         show_json(plan) if command.json else _show_plan(plan, limits)
         return 0
-    from gendi.train.budget import Budget
     from gendi.train.console import make_console
 
     with make_console() as screen:
@@ -161,6 +162,7 @@ def _defaults(args: Sequence[str]) -> Train:
 def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
     data, choice = plan["data"], plan["choice"]
     shape = "{1} x {2}, {0} channel(s)".format(*data["shape"])
+    each = format_bytes(plan["snapshot_bytes"])
     rows = [
         (
             "data",
@@ -173,6 +175,7 @@ def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
         ("speed", f"{plan['images_per_second']:,.0f} images/s at batch {plan['batch_size']}"),
         ("arithmetic", choice["reason"]),
         ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
+        *((("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"),) if plan["snapshots"] else ()),
         ("disk", format_bytes(plan["disk_bytes"])),
     ]
     show(table(rows, indent=""))

@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on bit for bit, written whole or not at all.
 
     runs/NAME/checkpoints/step_00001000/{model,ema,optimizer}.safetensors, state.json, MANIFEST.json
-                                            (and losses.safetensors, where times are drawn by their losses)
+                                            (and losses.safetensors, where times are drawn by their losses, and
+                                            power_{0,1}.safetensors, with `optim.posthoc_every`)
     runs/NAME/checkpoints/latest            the newest one's name, for people and scripts; loading does not rely on it
 
 The protocol is `gendi.files`'s: temporary folder, fsync, manifest last, rename, fsync; then `latest`; only then older

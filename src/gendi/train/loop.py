@@ -32,6 +32,7 @@ from gendi.train.objective import batch_indices
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.signals import StopFlag
+from gendi.train.snapshots import drop_later
 from gendi.train.status import MetricsLog, write_status
 from gendi.train.trainer import StepResult, Trainer, resolve
 
@@ -190,6 +191,8 @@ class _Loop:
         self._write_config()
         if header is not None:
             self._restore(header)
+        if later := drop_later(self.run, self.trainer.images_seen):
+            self.log(f"note: {later} snapshot(s) in {self.run / 'ema'} were later than the checkpoint: made again.")
         for folder in ("previews", "checkpoints"):
             (self.run / folder).mkdir(exist_ok=True)
         self._introduce(header)
@@ -215,8 +218,10 @@ class _Loop:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         expected = specs(self.trainer.network)
-        for group in ("model", "ema"):
-            compare_specs(f"{checkpoint.path / group}.safetensors", specs(checkpoint.tensors[group]), expected)
+        power = self.trainer.power
+        for group in ("model", "ema", *(power.tensors() if power is not None else ())):
+            found = specs(checkpoint.tensors.get(group, {}))
+            compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
         self.trainer.restore(checkpoint)
         now = versions()
         if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
@@ -258,6 +263,7 @@ class _Loop:
             )
             if every and trainer.images_seen // every > (trainer.images_seen - batch) // every:
                 self._preview()
+            self._snapshot()
             if self.stop.requested:
                 self._save()
                 self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
@@ -320,6 +326,19 @@ class _Loop:
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
 
+    def _snapshot(self) -> None:
+        """Write the power-function averages if it is time; before any checkpoint of the step, which vouches for them.
+
+        A disk that refuses costs this snapshot alone: averages are put together from the others, less exactly.
+        """
+        every, seen = self.config.optim.posthoc_every, self.trainer.images_seen
+        if self.trainer.power is None or seen // every == (seen - self.config.train.batch_size) // every:
+            return
+        try:
+            self.trainer.power.snapshot(self.run)
+        except ResourceError as error:
+            self.log(f"warning: {error} The snapshot at {seen:,} images is left out.")
+
     def _save(self, patient: bool = False) -> None:
         """Save a checkpoint; a `patient` save that fails for want of disk is tried again later, three times in all."""
         trainer = self.trainer
@@ -347,6 +366,8 @@ class _Loop:
 
     def _finish(self) -> None:
         trainer = self.trainer
+        if trainer.power is not None:
+            trainer.power.snapshot(self.run)
         self._save()
         meta = {
             "data": self.data.name,

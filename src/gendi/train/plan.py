@@ -1,6 +1,7 @@
 """A dry run: what training would take, measured on one step, with nothing written."""
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -9,16 +10,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gendi.config import RunConfig
 from gendi.data import open_data
+from gendi.train.budget import Budget
 from gendi.train.trainer import Trainer
 
 
 def dry_run(
-    spec: str, config: RunConfig, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None
+    spec: str,
+    config: RunConfig,
+    *,
+    size: int | tuple[int, int] | None = None,
+    max_bad: int | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, Any]:
     """Open the data, build the network, do one step, and return what would be used: nothing is written.
 
-    Returns parameters, FLOPs of a forward pass per image, seconds per step, estimated memory and checkpoint bytes, the
-    choice of precision, and the resolved configuration.
+    Returns parameters, FLOPs of a forward pass per image, seconds per step, checkpoint and disk bytes, the choice
+    of precision, the resolved configuration, and, with `optim.posthoc_every`, the snapshots within `budget` and the
+    bytes of each (without a budget, of the last one alone).
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
@@ -32,6 +40,9 @@ def dry_run(
     seconds = time.perf_counter() - start
     parameters = sum(p.numel() for p in trainer.network.parameters())
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
+    rate = config.train.batch_size / seconds
+    snapshot = 0 if trainer.power is None else sum(v.nbytes for a in trainer.power.averages for v in a.values())
+    snapshots = _snapshots(config, budget, rate) if snapshot else 0
     return {
         "data": {
             "name": data.name,
@@ -43,10 +54,24 @@ def dry_run(
         "flops_per_image": counter.get_total_flops(),
         "batch_size": config.train.batch_size,
         "seconds_per_step": seconds,
-        "images_per_second": config.train.batch_size / seconds,
+        "images_per_second": rate,
         "loss": result.loss,
         "checkpoint_bytes": stored,
-        "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters,
+        "snapshots": snapshots,
+        "snapshot_bytes": snapshot,
+        "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters + snapshots * snapshot,
         "choice": dataclasses.asdict(trainer.choice),
         "config": trainer.config.to_dict(),
     }
+
+
+def _snapshots(config: RunConfig, budget: Budget | None, rate: float) -> int:
+    """Return how many snapshots of averages a run will have written: one each so many images, and the last."""
+    if budget is None:
+        return 1
+    batch, every = config.train.batch_size, config.optim.posthoc_every
+    wanted = budget.images or (budget.seconds or 0) * rate
+    images = (budget.steps or max(1, math.ceil(wanted / batch))) * batch
+    if batch >= every:
+        return images // batch
+    return images // every + (images % every >= batch)  # the last is one of them if it is in time for it

@@ -25,6 +25,7 @@ from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.ema import EMA
 from gendi.train.objective import batch_indices, denoising_loss
 from gendi.train.optim import learning_rate_factor, make_optimizers
+from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
 from gendi.train.times import LossHistory, draw_times
 
@@ -68,6 +69,7 @@ class Trainer:
         self.denoiser = self._denoiser(network)
         self.optimizers = make_optimizers(network, config.optim)
         self.ema = EMA(network, config.optim.ema_images)
+        self.power = PowerAverages(network) if config.optim.posthoc_every else None
         steps = config.process.steps
         self.history = LossHistory(steps) if config.objective.time_sampling == "loss-aware" and steps else None
         self.step_count = 0
@@ -147,6 +149,8 @@ class Trainer:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
+        if self.power is not None:  # weights that a step left alone are weights at that time all the same
+            self.power.update(self.network, size)
         if applied:
             self.ema.update(self.network, self.images_seen, size)
             if self.history is not None:
@@ -163,6 +167,8 @@ class Trainer:
             for key, value in state.items()
         }
         tensors = {"model": dict(self.network.state_dict()), "ema": dict(self.ema.weights), "optimizer": optimizer}
+        if self.power is not None:
+            tensors |= self.power.tensors()
         return tensors if self.history is None else {**tensors, "losses": self.history.tensors()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -184,6 +190,8 @@ class Trainer:
         if self.history is not None:
             self.history.restore(checkpoint.tensors.get("losses", {}))
         self.step_count = checkpoint.step
+        if self.power is not None:
+            self.power.restore(checkpoint.tensors, self.images_seen)
 
 
 def resolve(config: RunConfig, data: Data) -> RunConfig:

@@ -1,0 +1,72 @@
+"""What a run's folder holds for post-hoc EMA, and a model out of it: see `gendi.train.posthoc_ema`.
+
+    RUN/ema/images_000001000000/    a snapshot of the tracked averages, written while training
+    RUN/ema/length_0.05/            the bundle of an average put together afterwards
+
+A checkpoint vouches for the snapshots up to its time: they are written before it, and later ones go when it is taken.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendi.bundle import Bundle, load_bundle
+from gendi.errors import UsageError
+from gendi.files import discard_folder
+from gendi.train.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
+
+NO_LONGER = ("metrics", "seconds")
+"""What is known of a run's own average and of no other."""
+
+
+def drop_later(run: Path, images: int) -> int:
+    """Delete the snapshots taken after `images`, and return how many: training is about to write them again.
+
+    A budget in seconds would not write the same ones, so none is kept that the checkpoint does not vouch for.
+    """
+    names = ((path, path.name.removeprefix("images_")) for path in sorted((run / "ema").glob("images_*")))
+    later = [path for path, digits in names if digits.isdigit() and int(digits) > images]
+    for path in later:
+        discard_folder(path)
+    return len(later)
+
+
+def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None) -> Bundle:
+    """Return a run's model with the weights averaged over `sigma_rel`, the profile's deviation over its time.
+
+    Its `meta["posthoc_ema"]` has the length, the relative error of the profile, and the snapshots it was fitted to.
+
+    Args:
+        run: the folder of a finished run that was trained with `optim.posthoc_every`.
+        sigma_rel: the length, above 0 and up to 0.2887; 0.05 and 0.10 were tracked and come back exactly.
+        images: the time, in images seen, of the average; the last snapshot's by default.
+
+    Raises:
+        UsageError: sigma_rel or `images` out of range, no run, or no snapshots.
+        BundleError: a damaged bundle or snapshot, named.
+    """
+    run, gamma = Path(run), sigma_rel_to_gamma(sigma_rel)
+    bundle = load_bundle(run)
+    found = list_snapshots(run)
+    if not found:
+        raise UsageError(
+            f"{run} has no snapshots to put an average together from. Train with them, into another folder: "
+            f"gendi train {bundle.meta.get('data_spec') or 'DATA'} --optim.posthoc-every 50000 --out {run}-ema"
+        )
+    expected = {name: (tuple(value.shape), torch.float32) for name, value in bundle.state.items()}
+    state, error = reconstruct(run, sigma_rel, images, expected)
+    time = max(profile.images for profile in found) if images is None else images
+    about: dict[str, Any] = {
+        "sigma_rel": sigma_rel,
+        "gamma": gamma,
+        "images": time,
+        "relative_error": error,
+        "snapshots": [
+            {"images": p.images, "sigma_rel": gamma_to_sigma_rel(p.gamma)} for p in found if p.images <= time
+        ],
+    }
+    meta = {key: value for key, value in bundle.meta.items() if key not in NO_LONGER}
+    meta |= {"images": time, "step": time // bundle.config.train.batch_size, "posthoc_ema": about}
+    return dataclasses.replace(bundle, state=state, meta=meta)
