@@ -7,11 +7,13 @@ import torch
 from matplotlib.figure import Figure
 
 from gendi.likelihood import Bound
-from gendi.report.style import LIGHT, Theme, drawing
+from gendi.report.style import LIGHT, Theme, drawable, drawing
 from gendi.schedule import Schedule
 
 BARS = 60
 """Neighbouring parts of a long chain are drawn as one, so that the noise of single draws does not hide the curve."""
+NAME_MOST = 18
+"""Characters of a data set's name in the legend."""
 
 
 def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme = LIGHT) -> Figure:
@@ -25,7 +27,8 @@ def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme
                 near = np.unique(np.abs(level[:, None] - edges).argmin(0))
                 level, cost = level[near], cost[near]
             shown = axes.stairs(np.diff(cost) / np.diff(level), np.exp(level), color=colour, lw=1.8)
-            shown.set_label(f"{name}: {bound.kl.bits:.3f} bits/dim + decoder {bound.decoder.bits:.3f}")
+            terms = f"{bound.kl.bits:.3f} bits/dim + decoder {bound.decoder.bits:.3f}"
+            shown.set_label(f"{_short(name)}: {terms}")
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
@@ -35,3 +38,10 @@ def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
+
+
+def _short(name: str) -> str:
+    """Return the last part of a path, cut to what a legend has room for."""
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    last = last if len(last) <= NAME_MOST else last[: NAME_MOST - 1] + "…"
+    return last if drawable(last) else "data"
