@@ -1,7 +1,7 @@
 """A trained model on disk: a folder a stranger can use.
 
     bundle/config.json          configuration, codec, class names, and what is known of the model
-    bundle/model.safetensors    the EMA weights
+    bundle/model.safetensors    the EMA weights, and the table of a learned schedule
     bundle/README.md            the model card
     bundle/MANIFEST.json        size and SHA-256 of each
 
@@ -10,7 +10,7 @@ every byte, every field and every shape before the network is allocated.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.networks import build_network
 from gendi.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
-from gendi.schedule import make_schedule
+from gendi.schedule import Schedule, Tabulated, make_schedule
+from gendi.schedule.learned import ENTRIES
 
 FORMAT = 1
 """Version of a bundle's files; a reader refuses a higher one."""
+TABLE = "schedule.log_snr"
+"""The tensor that holds a learned schedule, beside the weights."""
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
@@ -46,6 +49,20 @@ class Bundle:
     """Names of the classes the network is told, in the order of their labels; empty if it is told none."""
     meta: dict[str, Any] = field(default_factory=dict)
     """What else is known, as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch, ..."""
+    log_snr: Tensor | None = None
+    """(1001,), float64: the table of a learned schedule (see `gendi.schedule.Tabulated`); None of any other."""
+
+    def schedule(self) -> Schedule:
+        """Return the forward process's schedule. Raises `BundleError` if it is learned and its table missing or bad."""
+        process = self.config.process
+        if process.schedule != "learned":
+            return make_schedule(process.schedule, process.steps)
+        if self.log_snr is None:
+            raise BundleError(f"The schedule was learned, but its table, {TABLE!r}, is missing.")
+        try:
+            return Tabulated(self.log_snr)
+        except UsageError as error:
+            raise BundleError(f"{TABLE!r}: {error}") from None
 
     def network(self, device: str | torch.device = "cpu") -> nn.Module:
         """Return the network with its weights on `device`, in evaluation mode.
@@ -64,10 +81,9 @@ class Bundle:
         """Return E[x_0 | x_t] for samplers, with a variance where the model learned one; `clip` bounds it to [-clip,
         clip] (1 for pixels, None leaves it free).
         """
-        process = self.config.process
         return make_denoiser(
             self.network(device),
-            make_schedule(process.schedule, process.steps),
+            self.schedule(),
             self.config.objective,
             sigma_data=self.sigma_data,
             time_input=self.config.network.time_input,
@@ -104,8 +120,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
         }
     )
     card = model_card(bundle)
-    with replace_folder(folder, tensor_bytes(bundle.state) + 4 * len(text) + 4 * len(card) + 4096) as writer:
-        writer.write(WEIGHTS, tensor_chunks(bundle.state))
+    tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
+    with replace_folder(folder, tensor_bytes(tensors) + 4 * len(text) + 4 * len(card) + 4096) as writer:
+        writer.write(WEIGHTS, tensor_chunks(tensors))
         writer.write_text(CONFIG, text)
         writer.write_text(CARD, card)
     return folder
@@ -153,7 +170,12 @@ def load_bundle(path: str | Path) -> Bundle:
         expected = _expected(bundle.config, bundle.codec)
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
-    bundle.state.update(read_tensors(weights, expected))
+    if bundle.config.process.schedule == "learned":
+        expected[TABLE] = ((ENTRIES,), torch.float64)
+    tensors = read_tensors(weights, expected)
+    bundle = replace(bundle, log_snr=tensors.pop(TABLE, None))
+    bundle.state.update(tensors)
+    bundle.schedule()
     return bundle
 
 

@@ -14,9 +14,9 @@ from typing import Any, Literal, Self
 
 from gendi.errors import UsageError
 
-ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow"]
+ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow", "learned"]
 Prediction = Literal["eps", "x0", "v", "mu"]
-Weighting = Literal["simple", "min-snr", "edm", "uniform"]
+Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
 Loss = Literal["simple", "vlb", "hybrid"]
 
@@ -59,7 +59,9 @@ class ProcessConfig:
     """The forward process q."""
 
     schedule: ScheduleName = "linear"
-    """Noise schedule."""
+    """Noise schedule; `learned` trains a monotone curve from objective.log_snr_max to log_snr_min for the least
+    variance of the loss (Kingma et al. 2021), in continuous time.
+    """
     steps: int | None = 1000
     """T of the discrete chain; none trains and samples in continuous time."""
 
@@ -87,7 +89,9 @@ class ObjectiveConfig:
     vlb_weight: float = 1e-3
     """Weight of the bound, summed over the T steps, in `hybrid`."""
     weighting: Weighting = "simple"
-    """Weight over noise levels of `simple` and `hybrid`: `simple` is L_simple (unit weight on the eps error)."""
+    """Weight over noise levels of `simple` and `hybrid`: `simple` is L_simple (unit weight on the eps error); `bound`
+    with uniform times is the bound in continuous time, in nats per dimension (Kingma et al. 2021, eq. 17).
+    """
     time_sampling: TimeSampling = "uniform"
     """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps as often as their loss is large, and weighs it
     back (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in ln(sigma /
@@ -99,9 +103,9 @@ class ObjectiveConfig:
     log_sigma_std: float = 1.2
     """Standard deviation of ln(sigma / alpha) under `log-normal` time sampling."""
     log_snr_min: float = -8.0
-    """Lowest log signal-to-noise ratio, ln(alpha^2 / sigma^2), under `log-snr` time sampling."""
+    """Lowest log signal-to-noise ratio, ln(alpha^2 / sigma^2), of `log-snr` time sampling and the learned schedule."""
     log_snr_max: float = 13.0
-    """Highest log signal-to-noise ratio under `log-snr` time sampling."""
+    """Highest log signal-to-noise ratio of the same."""
     min_snr_gamma: float = 5.0
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
     label_dropout: float = 0.1
@@ -221,6 +225,7 @@ class RunConfig:
                 raise UsageError(f"network.heads = {network.heads} does not divide width {network.channels[level]}.")
         self._validate_chain()
         self._validate_objective()
+        self._validate_continuous()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
 
@@ -263,6 +268,21 @@ class RunConfig:
                 f"objective.log_snr_min = {objective.log_snr_min:g} must lie below objective.log_snr_max = "
                 f"{objective.log_snr_max:g}."
             )
+
+    def _validate_continuous(self) -> None:
+        """Refuse a learned schedule, or the weights of the bound, where the loss is no continuous-time bound."""
+        process, objective = self.process, self.objective
+        learned, bound = process.schedule == "learned", objective.weighting == "bound"
+        who = "process.schedule = 'learned'" if learned else "objective.weighting = 'bound'"
+        if (learned or bound) and process.steps is not None:
+            raise UsageError(f"{who} is for continuous time: process.steps = {process.steps} must be none.")
+        needs = {"loss": "simple", "weighting": "bound", "time_sampling": "uniform"}
+        for name, needed in needs.items() if learned or bound else ():
+            if getattr(objective, name) != needed:
+                raise UsageError(
+                    f"{who} takes the loss to be the bound in continuous time: objective.{name} = "
+                    f"{getattr(objective, name)!r} must be {needed!r}."
+                )
 
     def _ranges(self) -> list[tuple[str, float, float, float]]:
         net, proc, obj, opt, train = self.network, self.process, self.objective, self.optim, self.train

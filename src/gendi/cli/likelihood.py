@@ -230,8 +230,6 @@ def _draw(command: Likelihood, run: Path, bundle: "Bundle", found: "dict[str, Bo
         return None
     from gendi.report.cost import cost_figure
     from gendi.report.style import LIGHT, png
-    from gendi.schedule import make_schedule
 
-    process = bundle.config.process
-    atomic_write(out, png(cost_figure(bounds, make_schedule(process.schedule, process.steps)), LIGHT))
+    atomic_write(out, png(cost_figure(bounds, bundle.schedule()), LIGHT))
     return out

@@ -14,7 +14,7 @@ from gendi.process import Process, like
 from gendi.randomness import normal
 from gendi.samplers import SAMPLERS, initial, trajectory
 from gendi.samplers.draw import SampleNoise, calls_to_times
-from gendi.schedule import Schedule, make_schedule
+from gendi.schedule import Schedule
 
 STEPS = 20
 SAMPLER = "dpmpp-2m"
@@ -55,7 +55,7 @@ def visible(x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
 
 def forward_strip(bundle: Bundle, image: NDArray[np.uint8], times: Tensor, seed: int = 0) -> NDArray[np.uint8]:
     """Return the bytes (K, H, W, C) of one image (H, W, C) at `times` of the bundle's own forward process."""
-    schedule = make_schedule(bundle.config.process.schedule, bundle.config.process.steps)
+    schedule = bundle.schedule()
     x_0 = bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
     states = forward_states(schedule, x_0, times, normal(bundle.codec.shape, seed, "report-forward"))
     return bundle.codec.decode(visible(states, schedule, times)).numpy()

@@ -126,7 +126,9 @@ def forward_section(run: Run, gallery: Gallery) -> Html:
 def density_section(run: Run, gallery: Gallery) -> Html:
     """A one-dimensional distribution under the process, and without its scaling."""
     own = None
-    if run.config is not None:
+    if run.bundle is not None:
+        own = run.bundle.schedule()
+    elif run.config is not None and run.config.process.schedule != "learned":
         own = make_schedule(run.config.process.schedule, run.config.process.steps)
     preserving, exploding = process_pair(own)
     text: list[object] = [

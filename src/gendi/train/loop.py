@@ -319,7 +319,7 @@ class _Loop:
         denoiser = trainer.ema_denoiser()
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
-        denoiser.clip = clip
+        denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
         images = preview(denoiser, self.data.codec, self.config.network.classes, self.config.train.seed, trainer.device)
         self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
@@ -383,10 +383,16 @@ class _Loop:
             **versions(),
         }
         classes = self.data.class_names if self.config.network.classes == len(self.data.class_names) else ()
-        save_bundle(
-            self.run / "bundle",
-            Bundle(self.config, self.data.codec, dict(trainer.ema.weights), trainer.sigma_data, classes, meta),
+        bundle = Bundle(
+            self.config,
+            self.data.codec,
+            dict(trainer.ema.weights),
+            trainer.sigma_data,
+            classes,
+            meta,
+            trainer.learned_table(),
         )
+        save_bundle(self.run / "bundle", bundle)
         images, step = trainer.images_seen, trainer.step_count
         write_status(self.run, "finished", step=step, images=images, seconds=self.seconds, progress=1.0)
         rate = images / max(self.seconds, 1e-9)

@@ -10,6 +10,7 @@ F* is the network output that would be right (gendi.denoiser) and w(t) the weigh
     min-snr    min(alpha^2 / sigma^2, gamma)                      [Hang et al. 2023, section 3.4]
     edm        (sigma^2 + alpha^2 s^2) / (sigma^2 s^2)            unit weight on EDM's F  [Karras et al. 2022, eq. 8]
     uniform    1 / c_out^2                                        unit weight on whatever F is
+    bound      alpha^2 / sigma^2 |d log SNR / dt| / 2             the bound, t uniform  [Kingma et al. 2021, eq. 17]
 """
 
 import numpy as np
@@ -18,17 +19,27 @@ from torch import Tensor
 
 from gendi.config import ObjectiveConfig
 from gendi.denoiser import Coefficients, NetworkDenoiser
-from gendi.errors import unknown_name
+from gendi.errors import UsageError, unknown_name
 from gendi.process import Batch, like
 from gendi.randomness import stream
 from gendi.train.vlb import bound_term
 
-WEIGHTINGS = ("simple", "min-snr", "edm", "uniform")
+WEIGHTINGS = ("simple", "min-snr", "edm", "uniform", "bound")
 LOSSES = ("simple", "vlb", "hybrid")
 
 
-def loss_weight(config: ObjectiveConfig, alpha: Tensor, sigma: Tensor, sigma_data: float, c_out: Tensor) -> Tensor:
-    """Return w(t) of the squared x_0 error. Raises `UsageError` for an unknown weighting."""
+def loss_weight(
+    config: ObjectiveConfig,
+    alpha: Tensor,
+    sigma: Tensor,
+    sigma_data: float,
+    c_out: Tensor,
+    g2: Tensor | None = None,
+) -> Tensor:
+    """Return w(t) of the squared x_0 error; `bound` needs the schedule's g^2 = sigma^2 |d log SNR / dt|.
+
+    Raises `UsageError` for an unknown weighting, or `bound` without `g2`.
+    """
     snr = (alpha / sigma) ** 2
     match config.weighting:
         case "simple":
@@ -39,6 +50,10 @@ def loss_weight(config: ObjectiveConfig, alpha: Tensor, sigma: Tensor, sigma_dat
             return snr / sigma_data**2 * (sigma**2 + (alpha * sigma_data) ** 2) / alpha**2
         case "uniform":
             return 1 / c_out**2
+        case "bound":
+            if g2 is None:
+                raise UsageError("weighting = 'bound' needs the schedule's rate g2.")
+            return snr * g2 / sigma**2 / 2
     raise unknown_name("weighting", config.weighting, WEIGHTINGS)
 
 
@@ -65,19 +80,20 @@ def denoising_loss(
     error = out - c.target(x_0, eps, alpha, sigma)
     match objective.loss:
         case "simple":
-            return _weighted(denoiser, error, alpha, sigma, c)
+            return _weighted(denoiser, error, t, alpha, sigma, c)
         case "vlb":
             return bound_term(denoiser, x_0, t, error, c, share, half_bin)
         case "hybrid":
             bound = bound_term(denoiser, x_0, t, error.detach(), c, share, half_bin)
-            return _weighted(denoiser, error, alpha, sigma, c) + objective.vlb_weight * bound
+            return _weighted(denoiser, error, t, alpha, sigma, c) + objective.vlb_weight * bound
     raise unknown_name("loss", objective.loss, LOSSES)
 
 
 def _weighted(
-    denoiser: NetworkDenoiser, error: Batch, alpha: Tensor, sigma: Tensor, c: Coefficients
+    denoiser: NetworkDenoiser, error: Batch, t: Tensor, alpha: Tensor, sigma: Tensor, c: Coefficients
 ) -> Float[Tensor, " batch"]:
-    weight = loss_weight(denoiser.objective, alpha, sigma, denoiser.sigma_data, c.c_out) * c.c_out**2
+    g2 = denoiser.schedule.rates(t)[1] if denoiser.objective.weighting == "bound" else None
+    weight = loss_weight(denoiser.objective, alpha, sigma, denoiser.sigma_data, c.c_out, g2) * c.c_out**2
     return weight.to(error) * error.square().flatten(1).mean(1)
 
 

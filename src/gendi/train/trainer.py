@@ -20,7 +20,8 @@ from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import DataError, UsageError
 from gendi.networks import UNet, build_network
 from gendi.randomness import normal, stream
-from gendi.schedule import make_schedule
+from gendi.schedule import Schedule, make_schedule
+from gendi.schedule.learned import ScheduleLearner
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.ema import EMA
 from gendi.train.objective import batch_indices, denoising_loss
@@ -66,6 +67,9 @@ class Trainer:
         )
         place(network, self.device, self.choice.layout)
         self.network = network
+        low, high = config.objective.log_snr_min, config.objective.log_snr_max
+        learned = config.process.schedule == "learned"
+        self.learner = ScheduleLearner(low, high, self.device) if learned else None
         self.denoiser = self._denoiser(network)
         self.optimizers = make_optimizers(network, config.optim)
         self.ema = EMA(network, config.optim.ema_images)
@@ -90,12 +94,24 @@ class Trainer:
         config = self.config
         return make_denoiser(
             network,
-            make_schedule(config.process.schedule, config.process.steps),
+            self._schedule(),
             config.objective,
             self.sigma_data,
             config.network.time_input,
             precision=self.choice.precision,
         )
+
+    def _schedule(self) -> Schedule:
+        process = self.config.process
+        return make_schedule(process.schedule, process.steps) if self.learner is None else self.learner.schedule
+
+    def sampling_schedule(self) -> Schedule:
+        """Return the schedule to sample under: of a learned one its present table."""
+        return self._schedule() if self.learner is None else self.learner.schedule.tabulated()
+
+    def learned_table(self) -> Tensor | None:
+        """Return the log-SNRs (K,) of a learned schedule at present, for the bundle; None of any other."""
+        return None if self.learner is None else self.learner.schedule.tabulated().levels
 
     def ema_denoiser(self, clip: float | None = None) -> NetworkDenoiser:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode."""
@@ -155,6 +171,8 @@ class Trainer:
             self.ema.update(self.network, self.images_seen, size)
             if self.history is not None:
                 self.history.update(t, losses.detach())
+            if self.learner is not None:
+                self.learner.update(t, losses.detach(), lr)
         return StepResult(value, norm, lr, applied)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -169,10 +187,14 @@ class Trainer:
         tensors = {"model": dict(self.network.state_dict()), "ema": dict(self.ema.weights), "optimizer": optimizer}
         if self.power is not None:
             tensors |= self.power.tensors()
-        return tensors if self.history is None else {**tensors, "losses": self.history.tensors()}
+        if self.history is not None:
+            tensors["losses"] = self.history.tensors()
+        if self.learner is not None:
+            tensors["schedule"] = self.learner.tensors()
+        return tensors
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take weights, average, optimiser state and the history of losses from a checkpoint, exactly."""
+        """Take weights, average, optimiser state, history of losses and learned schedule from a checkpoint, exactly."""
         model, average = checkpoint.tensors["model"], checkpoint.tensors["ema"]
         self.network.load_state_dict(model)
         self.ema.weights = {k: match_layout(average[k], v) for k, v in self.ema.weights.items()}
@@ -189,6 +211,8 @@ class Trainer:
                         optimizer.state[p][key] = match_layout(value, p) if same else value.clone()
         if self.history is not None:
             self.history.restore(checkpoint.tensors.get("losses", {}))
+        if self.learner is not None:
+            self.learner.restore(checkpoint.tensors.get("schedule", {}))
         self.step_count = checkpoint.step
         if self.power is not None:
             self.power.restore(checkpoint.tensors, self.images_seen)
