@@ -17,7 +17,7 @@ from gendi.errors import BundleError, PreemptedError, ResourceError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.loop import Silent, train
-from gendi.train.plan import dry_run
+from gendi.train.plan import count_snapshots, dry_run
 from gendi.train.posthoc_ema import PowerAverages, list_snapshots, sigma_rel_to_gamma
 from gendi.train.snapshots import drop_later
 from gendi.train.trainer import Trainer
@@ -112,9 +112,7 @@ def test_without_it_a_run_is_what_it_was(tmp_path: Path, images: str, tiny: RunC
     assert set(last.tensors) == {"model", "ema", "optimizer"}
 
 
-def test_it_cannot_be_turned_on_halfway_and_a_group_that_is_missing_is_named(
-    images: str, posthoc: RunConfig, tiny: RunConfig, whole: Path
-) -> None:
+def test_it_cannot_be_changed_halfway(images: str, tiny: RunConfig, whole: Path) -> None:
     with pytest.raises(UsageError, match="optim.posthoc_every was 20, is 0"):
         train(images, tiny, whole, Budget(steps=STEPS + 1))
 
@@ -159,9 +157,8 @@ class Tracker(Silent):
         }
 
 
-@pytest.mark.parametrize(("sigma_rel", "at"), [(0.05, None), (0.10, None), (0.07, None), (0.15, None), (0.12, 105)])
 def test_a_length_is_the_average_of_the_weights_within_its_error(
-    tmp_path: Path, images: str, posthoc: RunConfig, monkeypatch: pytest.MonkeyPatch, sigma_rel: float, at: int | None
+    tmp_path: Path, images: str, posthoc: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With profiles p (wanted) and q (fitted), |q - p|_2 = error |p|_2 over [0, T]. Weights theta about any c differ by
 
@@ -172,18 +169,19 @@ def test_a_length_is_the_average_of_the_weights_within_its_error(
     """
     tracker, run = Tracker(monkeypatch), tmp_path / "run"
     train(images, posthoc, run, Budget(steps=STEPS))
-    bundle = gendi.reconstruct_ema(run, sigma_rel, at)
-    about = bundle.meta["posthoc_ema"]
-    steps, gamma, error = (at or STEPS * BATCH) // BATCH, about["gamma"], about["relative_error"]
-    assert error < (1e-6 if sigma_rel in (0.05, 0.10) else 0.2)
-    assert (about["images"], bundle.meta["step"]) == (steps * BATCH, steps)
-    assert {s["images"] for s in about["snapshots"]} == {n for n in WRITTEN if n <= steps * BATCH}
-    # |p|_2^2 = (gamma + 1)^2 / (2 gamma + 1) / T, and |theta|_2^2 = T mean theta^2
-    size = (gamma + 1) / (2 * gamma + 1) ** 0.5
-    for name, expected in tracker.average(sigma_rel, steps).items():
-        root = torch.stack([weights[name] for weights in tracker.path[:steps]]).square().mean(0).sqrt()
-        bound = error * size * root + 1e-6 * (1 + expected.abs())  # float32 in 24 steps
-        assert bool(((bundle.state[name].double() - expected).abs() <= bound).all()), name
+    for sigma_rel, at in ((0.05, None), (0.10, None), (0.07, None), (0.15, None), (0.12, 105)):
+        bundle = gendi.reconstruct_ema(run, sigma_rel, at)
+        about = bundle.meta["posthoc_ema"]
+        steps, gamma, error = (at or STEPS * BATCH) // BATCH, about["gamma"], about["relative_error"]
+        assert error < (1e-6 if sigma_rel in (0.05, 0.10) else 0.2)
+        assert (about["images"], bundle.meta["step"]) == (steps * BATCH, steps)
+        assert {s["images"] for s in about["snapshots"]} == {n for n in WRITTEN if n <= steps * BATCH}
+        # |p|_2^2 = (gamma + 1)^2 / (2 gamma + 1) / T, and |theta|_2^2 = T mean theta^2
+        size = (gamma + 1) / (2 * gamma + 1) ** 0.5
+        for name, expected in tracker.average(sigma_rel, steps).items():
+            root = torch.stack([weights[name] for weights in tracker.path[:steps]]).square().mean(0).sqrt()
+            bound = error * size * root + 1e-6 * (1 + expected.abs())  # float32 in 24 steps
+            assert bool(((bundle.state[name].double() - expected).abs() <= bound).all()), name
 
 
 def test_a_reconstruction_needs_snapshots_and_names_what_is_damaged(images: str, tiny: RunConfig, whole: Path) -> None:
@@ -212,22 +210,26 @@ def test_snapshots_without_averages_of_the_checkpoint_are_refused(
         train(images, posthoc, run, Budget(steps=4))
 
 
-@pytest.mark.parametrize(
-    ("budget", "every", "expected"),
-    [(Budget(steps=STEPS), 20, 9), (Budget(images=162), 20, 9), (Budget(steps=4), 3, 4), (Budget(steps=3), 21, 1)],
-)
-def test_a_dry_run_counts_the_snapshots(
-    tmp_path: Path, images: str, tiny: RunConfig, budget: Budget, every: int, expected: int
+def test_a_dry_run_says_what_the_snapshots_take(
+    tmp_path: Path, images: str, tiny: RunConfig, posthoc: RunConfig, whole: Path
 ) -> None:
-    config = dataclasses.replace(tiny, optim=dataclasses.replace(tiny.optim, posthoc_every=every))
-    plan, plain = dry_run(images, config, budget=budget), dry_run(images, tiny, budget=budget)
-    train(images, config, tmp_path / "run", budget)
-    written = list((tmp_path / "run/ema").iterdir())
-    assert plan["snapshots"] == len(written) == expected
-    files = sum(path.stat().st_size for path in written[0].glob("*.safetensors"))
-    assert plan["snapshot_bytes"] <= files <= 1.5 * plan["snapshot_bytes"] + 20_000  # headers
-    assert plan["disk_bytes"] >= plain["disk_bytes"] + expected * plan["snapshot_bytes"]
+    budget = Budget(steps=STEPS)
+    plan, plain = dry_run(images, posthoc, budget=budget), dry_run(images, tiny, budget=budget)
+    assert plan["snapshots"] == len(list((whole / "ema").iterdir())) == len(WRITTEN)
+    files = sum(path.stat().st_size for path in (whole / "ema/images_000000000021").glob("*.safetensors"))
+    assert plan["snapshot_bytes"] <= files <= plan["snapshot_bytes"] + 20_000  # headers
+    assert plan["disk_bytes"] >= plain["disk_bytes"] + len(WRITTEN) * plan["snapshot_bytes"]
     assert (plain["snapshots"], plain["snapshot_bytes"]) == (0, 0)
+
+
+def test_snapshots_are_counted_as_the_loop_writes_them(posthoc: RunConfig) -> None:
+    for every in (1, 3, 7, 8, 20, 21, 1000):
+        config = dataclasses.replace(posthoc, optim=dataclasses.replace(posthoc.optim, posthoc_every=every))
+        for steps in (1, 2, 3, 24, 143):
+            seen = [BATCH * (i + 1) for i in range(steps)]
+            written = {n for n in seen if n // every != (n - BATCH) // every} | {seen[-1]}
+            for budget in (Budget(steps=steps), Budget(images=seen[-1] - 3), Budget(seconds=(seen[-1] - 3) / 10)):
+                assert count_snapshots(config, budget, rate=10) == len(written)
 
 
 def test_dropping_leaves_other_names_alone(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def dry_run(
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     snapshot = 0 if trainer.power is None else sum(v.nbytes for a in trainer.power.averages for v in a.values())
-    snapshots = _snapshots(config, budget, rate) if snapshot else 0
+    snapshots = count_snapshots(config, budget, rate) if snapshot else 0
     return {
         "data": {
             "name": data.name,
@@ -65,7 +65,7 @@ def dry_run(
     }
 
 
-def _snapshots(config: RunConfig, budget: Budget | None, rate: float) -> int:
+def count_snapshots(config: RunConfig, budget: Budget | None, rate: float) -> int:
     """Return how many snapshots of averages a run will have written: one each so many images, and the last."""
     if budget is None:
         return 1
