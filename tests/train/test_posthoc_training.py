@@ -91,7 +91,7 @@ def test_a_run_without_a_checkpoint_keeps_no_snapshot_of_before(
 ) -> None:
     run = tmp_path / "lost"
     shutil.copytree(whole / "ema", run / "ema")
-    (run / "ema/images_000000000133").mkdir()
+    shutil.copytree(run / "ema/images_000000000021", run / "ema/images_000000000133")
     train(images, posthoc, run, Budget(steps=STEPS))
     assert_equal_averages(run, whole)
 
