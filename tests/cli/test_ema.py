@@ -56,6 +56,8 @@ def test_people_are_told_the_error_and_what_to_do_next(gendi: Gendi, run: Path) 
     assert load_bundle(place).meta["images"] == 24
     assert gendi(f"ema {run} --length 0.05 --out {place}").code == 0  # its own may be written again
     assert load_bundle(place).meta["images"] == 48
+    for _ in range(2):
+        assert gendi(f"ema {run} --length 0.05 --out {run / 'mine'}").code == 0
     assert gendi(f"ema {run} --length 0.05 0.1 --out {run.parent / 'both'}").code == 0
     assert load_bundle(run.parent / "both/length_0.1").meta["posthoc_ema"]["sigma_rel"] == 0.1
 

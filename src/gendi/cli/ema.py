@@ -115,7 +115,8 @@ def _refuse_foreign(place: Path, own: Path) -> None:
     config = place / "config.json"
     data = read_json(config) if config.is_file() else None
     meta = data.get("meta") if isinstance(data, dict) else None
-    if not isinstance(meta, dict) or "posthoc_ema" not in meta or (place.parent / "config.toml").exists():
+    of_a_run = place.name == "bundle" and (place.parent / "config.toml").exists()
+    if not isinstance(meta, dict) or "posthoc_ema" not in meta or of_a_run:
         raise UsageError(f"{place} holds something that gendi ema did not write. Choose another folder.")
 
 
