@@ -98,7 +98,8 @@ class Learned(VariancePreserving):
     def _beta(self, t: Tensor) -> Tensor:
         """Return -d log abar / dt = -sigmoid(-lambda) lambda'."""
         value, first, _ = self.network(t)
-        return -torch.sigmoid(-value) * first
+        beta: Tensor = -torch.sigmoid(-value) * first
+        return beta
 
     @torch.no_grad()
     def tabulated(self, entries: int = ENTRIES) -> Tabulated:
@@ -113,7 +114,8 @@ def variance_surrogate(
     """Return a number whose gradient is that of E[l^2], from losses l (B,) at uniform times t (B,), as constants."""
     value, first, second = network(t)
     turn = (second / first.square()).detach()
-    return (losses.detach().double().square() * (first.abs().log() - turn * value)).mean()
+    surrogate: Tensor = (losses.detach().double().square() * (first.abs().log() - turn * value)).mean()
+    return surrogate
 
 
 class ScheduleLearner:
