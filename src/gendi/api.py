@@ -214,6 +214,11 @@ def bits_per_dim(
     )
 
 
+def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
+    """Return which n held-out images (n,) a likelihood is measured on, drawn by the seed, in rising order."""
+    return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
+
+
 def _held_out(
     bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
@@ -225,7 +230,7 @@ def _held_out(
         raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
     if isinstance(data, str):
         data = open_data(data, size=(bundle.codec.height, bundle.codec.width))
-    rows = np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
+    rows = held_out_rows(data, n, seed)
     labels = data.heldout.labels
     own = data.fingerprint == bundle.meta.get("fingerprint")
     known = labels is not None and bundle.config.network.classes and own

@@ -1,12 +1,12 @@
 """A run that learns its schedule: the loss is the bound, going on is exact, and its bundle samples and is measured."""
 
 import dataclasses
-import os
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from test_resume import StopAt
 
 from gendi.api import bits_per_dim, sample
 from gendi.bundle import TABLE, Bundle, load_bundle, save_bundle
@@ -17,7 +17,7 @@ from gendi.randomness import normal
 from gendi.schedule.learned import MonotoneNetwork
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.objective import denoising_loss
 from gendi.train.trainer import Trainer
 
@@ -32,17 +32,6 @@ def config(tiny: RunConfig) -> RunConfig:
         objective=ObjectiveConfig(prediction="v", weighting="bound", time_sampling="uniform"),
         train=dataclasses.replace(tiny.train, checkpoint_every=1e9),
     )
-
-
-class StopAt(Silent):
-    """Asks this process to stop after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_the_loss_is_half_the_fall_times_the_squared_error_of_eps(images: str, config: RunConfig) -> None:
@@ -68,7 +57,7 @@ def test_going_on_is_exact_and_the_bundle_samples_and_has_a_likelihood(
 ) -> None:
     train(images, config, tmp_path / "whole", Budget(steps=STEPS))
     with pytest.raises(PreemptedError):
-        train(images, config, tmp_path / "parts", Budget(steps=STEPS), console=StopAt(13))
+        train(images, config, tmp_path / "parts", Budget(steps=STEPS), console=StopAt(13, signal.SIGTERM))
     train(images, config, tmp_path / "parts", Budget(steps=STEPS))
     one, two = load_latest(tmp_path / "whole"), load_latest(tmp_path / "parts")
     assert one is not None and two is not None

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import signal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from test_resume import StopAt
 from torch import Tensor
 
 from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
@@ -19,7 +19,7 @@ from gendi.randomness import stream
 from gendi.schedule import make_schedule
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.times import REMEMBERED, UNIFORM_SHARE, LossHistory, draw_times
 
 T = 12
@@ -119,17 +119,6 @@ def test_a_history_comes_back_exactly_and_another_chains_is_refused() -> None:
             other.restore(wrong)
 
 
-class StopAt(Silent):
-    """Asks this process to stop after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_going_on_is_exact_with_loss_aware_times_and_a_learned_variance(
     tmp_path: Path, images: str, tiny: RunConfig
 ) -> None:
@@ -143,7 +132,7 @@ def test_going_on_is_exact_with_loss_aware_times_and_a_learned_variance(
     )
     train(images, config, tmp_path / "whole", Budget(steps=24))
     with pytest.raises(PreemptedError):
-        train(images, config, tmp_path / "parts", Budget(steps=24), console=StopAt(13))
+        train(images, config, tmp_path / "parts", Budget(steps=24), console=StopAt(13, signal.SIGTERM))
     stopped = load_latest(tmp_path / "parts")
     assert stopped is not None and stopped.step == 13
     assert int(stopped.tensors["losses"]["counts"].min()) >= REMEMBERED

@@ -139,16 +139,13 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":
-    import numpy as np
-
-    from gendi.api import bits_per_dim
+    from gendi.api import bits_per_dim, held_out_rows
     from gendi.cli.drawing import pick_device
-    from gendi.randomness import stream
 
     seed, n = command.seed or 0, _n(command)
     images: Any = data
     if not alone:  # two data sets are compared on equal terms: under the null label
-        images = data.heldout.batch(np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n]))
+        images = data.heldout.batch(held_out_rows(data, n, seed))
     options: dict[str, Any] = {"batch_size": command.batch_size or 250, "device": pick_device(), "poll": poll}
     if command.method == "ode":
         tolerance = command.tolerance or 1e-5
@@ -161,6 +158,7 @@ def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, p
 
 def _figures(result: "Bound | Density") -> dict[str, Any]:
     from gendi.likelihood import Bound
+    from gendi.likelihood.result import LN2
 
     terms = ("prior", "kl", "decoder", "total") if isinstance(result, Bound) else ("total",)
     measured = {name: getattr(result, name) for name in terms}
@@ -171,7 +169,7 @@ def _figures(result: "Bound | Density") -> dict[str, Any]:
     figures["n"] = len(result.values)
     if isinstance(result, Bound):
         return figures | {
-            "standard_error_t": result.error_t / 0.6931471805599453,
+            "standard_error_t": result.error_t / LN2,
             "calls": result.calls,
             "steps": result.steps,
             "variance": result.variance,
@@ -180,7 +178,7 @@ def _figures(result: "Bound | Density") -> dict[str, Any]:
             "nats_per_dim_of_parts": result.cost.tolist(),
         }
     return figures | {
-        "standard_error_probes": result.error_probes / 0.6931471805599453,
+        "standard_error_probes": result.error_probes / LN2,
         "calls": float(result.calls.mean()),
         "most_calls": int(result.calls.max()),
         "divergence": result.divergence,
@@ -194,6 +192,7 @@ def _figures(result: "Bound | Density") -> dict[str, Any]:
 
 def _text(name: str, result: "Bound | Density") -> str:
     from gendi.likelihood import Bound
+    from gendi.likelihood.result import LN2
 
     if not isinstance(result, Bound):
         total = result.total
@@ -214,7 +213,7 @@ def _text(name: str, result: "Bound | Density") -> str:
     return (
         f"{name}: {result.total.bits:.4f} ± {result.total.bits_error:.4f} bits/dim, an upper bound, of "
         f"{len(result.values):,} images\n{table(rows, ('term', 'bits/dim', 'standard error'))}\n"
-        f"  {chain}, variance {result.variance}; {drawn} (their part of the error: {result.error_t / 0.693147:.4f})\n"
+        f"  {chain}, variance {result.variance}; {drawn} (their part of the error: {result.error_t / LN2:.4f})\n"
         f"  decoder: discretised, from sigma / alpha = {result.smallest:.4g}; {result.calls} network calls per image"
     )
 
