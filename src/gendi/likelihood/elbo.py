@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from gendi.batches import in_batches, indices
 from gendi.denoiser import Denoiser, LearnedVariance
 from gendi.errors import UsageError, unknown_name
-from gendi.likelihood.batches import in_batches, indices
 from gendi.likelihood.cells import Cells, noise_time
 from gendi.likelihood.result import Bound
 from gendi.likelihood.terms import discretised_log_likelihood, gaussian_kl, gaussian_log_density

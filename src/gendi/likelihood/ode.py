@@ -26,10 +26,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from gendi.batches import in_batches, indices
 from gendi.denoiser import Denoiser
 from gendi.dormand_prince import ERROR, NODES, STAGES
 from gendi.errors import DivergedError, UsageError, unknown_name
-from gendi.likelihood.batches import in_batches, indices
 from gendi.likelihood.cells import noise_time
 from gendi.likelihood.dequantise import dequantise
 from gendi.likelihood.elbo import SMALLEST, check_data

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from gendi.batches import in_batches, indices
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.randomness import stream
@@ -137,31 +138,25 @@ def sample(
             f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {batch_size}."
         )
     done: list[Tensor] = []
-    start = 0
-    while start < n:
-        stop = min(start + batch_size, n)
+
+    def work(rows: slice) -> None:
         run = trajectory(
             denoiser,
             shape,
-            range(first_index + start, first_index + stop),
+            list(indices(rows, first_index)),
             steps=steps,
             sampler=sampler,
             seed=seed,
             grid=grid,
             bounds=bounds,
             device=device,
-            labels=None if labels is None else labels[start:stop].to(device),
+            labels=None if labels is None else labels[rows].to(device),
             poll=poll,
             **options,
         )
-        try:
-            for state in run:
-                x = state.x
-        except (torch.OutOfMemoryError, MemoryError):
-            if batch_size == 1:
-                raise
-            batch_size = max(1, batch_size // 2)
-            continue
+        for state in run:
+            x = state.x
         done.append(x.cpu())
-        start = stop
+
+    in_batches(n, batch_size, work)
     return torch.cat(done)
