@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from record import RESULTS, machine
 
+from gendi.conditions import ask, to_tensor
 from gendi.config import RunConfig
 from gendi.data import open_data
 from gendi.evaluate import evaluate
@@ -35,13 +36,12 @@ def heldout_error(trainer: Trainer) -> tuple[float, list[float]]:
     """Return the ranking score and the mean squared error at each noise level."""
     denoiser, data = trainer.ema_denoiser(), trainer.data
     x_0 = data.codec.encode(torch.from_numpy(data.heldout.batch(range(512))))
-    classes, given = trainer.config.network.classes, data.heldout.labels
-    labels = torch.from_numpy(given[:512]) if classes and given is not None else None
+    cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][:512]) for spec in trainer.config.conditions}
     errors = []
     for k, level in enumerate(LEVELS):
         t = denoiser.schedule.time(torch.tensor(-2 * np.log(level)))
         x_t = Process(denoiser.schedule).sample(x_0, t, normal(tuple(x_0.shape), 0, "recipe", k))
-        errors.append(float((denoiser(x_t, t, labels=labels) - x_0).square().mean()))
+        errors.append(float((denoiser(x_t, t, **cond) - x_0).square().mean()))
     return float(np.mean([e * (1 + r**2) / r**2 for e, r in zip(errors, LEVELS, strict=True)])), errors
 
 
@@ -94,14 +94,13 @@ def main() -> None:
     if args.save:
         torch.save(trainer.ema.weights, args.save)
     if args.fid:
-        classes = trainer.config.network.classes
         x = sample(
             trainer.ema_denoiser(clip=1.0),
             data.codec.shape,
             1000,
             steps=config.sample.steps,
             sampler=config.sample.sampler,
-            labels=torch.arange(1000) % classes if classes else None,
+            cond=ask(trainer.config.conditions, None, 1000),
         )
         images = data.codec.decode(x).numpy()
         trial["metrics"] = evaluate(images, data, extractor=["inception", "digits"], n=1000).to_dict()["metrics"]

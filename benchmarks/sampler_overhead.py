@@ -16,6 +16,7 @@ import torch
 from record import write
 
 from gendi.bundle import load_bundle
+from gendi.conditions import ask
 from gendi.errors import UsageError
 from gendi.samplers import SAMPLERS, sample
 
@@ -45,7 +46,7 @@ def main() -> None:
     bundle = load_bundle(args.run)
     denoiser = bundle.denoiser()
     clock = denoiser.network = Clocked(denoiser.network)
-    labels = torch.arange(BATCH) % bundle.config.network.classes if bundle.config.network.classes else None
+    cond = ask(bundle.config.conditions, None, BATCH)
     found: dict[str, list[float]] = {}
     calls: dict[str, int] = {}
     for _ in range(args.rounds):
@@ -53,7 +54,7 @@ def main() -> None:
             clock.seconds, clock.calls = 0.0, 0
             start = time.perf_counter()
             try:
-                sample(denoiser, bundle.codec.shape, BATCH, steps=CALLS, sampler=name, batch_size=BATCH, labels=labels)
+                sample(denoiser, bundle.codec.shape, BATCH, steps=CALLS, sampler=name, batch_size=BATCH, cond=cond)
             except UsageError as error:
                 print(f"{name}: {error}")
                 continue

@@ -4,14 +4,17 @@ The names are not those of the commands because `gendi.train`, `gendi.evaluate` 
 behind them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gendi.bundle import Bundle, load_bundle
+from gendi.conditions import ask, to_tensor
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.errors import UsageError, unknown_name
@@ -74,7 +77,7 @@ def sample(
     steps: int | None = None,
     sampler: str | None = None,
     seed: int = 0,
-    labels: NDArray[np.int64] | int | None = None,
+    condition: Mapping[str, Any] | None = None,
     first_index: int = 0,
     device: str = "cpu",
     precision: str | None = None,
@@ -85,7 +88,8 @@ def sample(
     Args:
         model: a bundle, or the folder of a run or bundle.
         n, steps, sampler, seed, first_index, options: see `gendi.samplers.sample`; the bundle's own are the defaults.
-        labels: class labels (n,) or one for all, for a conditional model; its classes in turn by default.
+        condition: what to ask of a conditional model, by name: one value for all samples or n of them, as
+            `gendi.conditions.ask` reads them, for instance {"class": 7}; its classes in turn by default.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
     """
@@ -94,7 +98,6 @@ def sample(
     denoiser = bundle.denoiser(device, clip=1.0 if config.sample.clip else None)
     if precision is not None:
         denoiser.precision = precision
-    cond = label_tensor(bundle, labels, n, first_index)
     x = draw(
         denoiser,
         bundle.codec.shape,
@@ -104,30 +107,10 @@ def sample(
         seed=seed,
         first_index=first_index,
         device=device,
-        labels=cond,
+        cond=ask(config.conditions, condition, n, first_index),
         **options,
     )
     return np.asarray(bundle.codec.decode(x).numpy())
-
-
-def label_tensor(
-    bundle: Bundle, labels: NDArray[np.int64] | int | None, n: int, first_index: int = 0
-) -> torch.Tensor | None:
-    """Return the labels (n,) to sample with, None for an unconditional bundle. Raises `UsageError` if they do not
-    fit.
-    """
-    classes = bundle.config.network.classes
-    if not classes:
-        if labels is not None:
-            raise UsageError("this model was trained without classes: sample it without labels.")
-        return None
-    if labels is None:
-        return (torch.arange(n) + first_index) % classes
-    given = torch.as_tensor(labels, dtype=torch.int64)
-    given = given.expand(n) if given.ndim == 0 else given
-    if given.shape != (n,) or bool(((given < 0) | (given >= classes)).any()):
-        raise UsageError(f"labels must be {n} numbers from 0 to {classes - 1}; got {given.tolist()[:8]} ...")
-    return given
 
 
 def measure(
@@ -166,7 +149,7 @@ def bits_per_dim(
     draws: int | None = 50,
     variance: str | None = None,
     dequantisation: str = "normal",
-    labels: NDArray[np.int64] | None = None,
+    condition: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
     **options: Any,
@@ -183,12 +166,12 @@ def bits_per_dim(
         draws: elbo: terms per image, an even number; None computes all of them.
         variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
         dequantisation: ode: "normal" or "uniform"; see `gendi.likelihood.dequantise`.
-        labels: (n,) class labels for a conditional model; of a data set its own where they are the model's classes,
-            and the null label otherwise.
+        condition: what a conditional model is told, as for `sample`; of its own data what they are, of others null,
+            by default.
         options: passed to `gendi.likelihood.variational_bound` or `gendi.likelihood.log_density`.
 
     Raises:
-        UsageError: n below 1, an unknown method, variance or dequantisation, labels that do not fit.
+        UsageError: n below 1, an unknown method, variance or dequantisation, conditions that do not fit.
         DataError: images that the model's codec does not handle.
     """
     if n < 1:
@@ -196,15 +179,12 @@ def bits_per_dim(
     if method not in ("elbo", "ode"):
         raise unknown_name("method", method, ("elbo", "ode"))
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    images, found = _held_out(bundle, data, n, seed)
-    given = label_tensor(bundle, found if labels is None else labels, len(images))
-    if labels is None and found is None:
-        given = None  # the null label
+    images, own = _held_out(bundle, data, n, seed)
+    cond = ask(bundle.config.conditions, condition, len(images)) if condition else own
     x_0 = bundle.codec.encode(torch.from_numpy(images)).to(device)
-    given = given if given is None else given.to(device)
     denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
     denoiser.precision = "fp32"
-    shared: dict[str, Any] = {"half_bin": bundle.codec.half_bin, "seed": seed, "labels": given, **options}
+    shared: dict[str, Any] = {"half_bin": bundle.codec.half_bin, "seed": seed, "cond": cond, **options}
     if method == "ode":
         return log_density(denoiser, x_0, dequantisation=dequantisation, **shared)
     learned = bundle.config.objective.variance == "learned"
@@ -219,19 +199,23 @@ def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
     return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
 
 
+def told(bundle: Bundle, data: Data) -> bool:
+    """Whether the model can be told of these data what it was told in training: they are its own."""
+    return bool(bundle.config.conditions) and data.fingerprint == bundle.meta.get("fingerprint")
+
+
 def _held_out(
     bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Return n held-out images of a data set, drawn by the seed, with labels if they are the model's classes."""
+) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
+    """Return n held-out images of a data set, drawn by the seed, and what the model is told of them."""
     if isinstance(data, np.ndarray):
-        return data[:n], None
+        return data[:n], {}
     data = data or bundle.meta.get("data_spec")
     if data is None:
         raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
     if isinstance(data, str):
         data = open_data(data, size=(bundle.codec.height, bundle.codec.width))
     rows = held_out_rows(data, n, seed)
-    labels = data.heldout.labels
-    own = data.fingerprint == bundle.meta.get("fingerprint")
-    known = labels is not None and bundle.config.network.classes and own
-    return data.heldout.batch(rows), labels[rows] if labels is not None and known else None
+    specs = bundle.config.conditions if told(bundle, data) else ()
+    cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}
+    return data.heldout.batch(rows), cond

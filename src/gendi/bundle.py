@@ -1,6 +1,6 @@
 """A trained model on disk: a folder a stranger can use.
 
-    bundle/config.json          configuration, codec, class names, and what is known of the model
+    bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
     bundle/model.safetensors    the EMA weights, and the table of a learned schedule
     bundle/README.md            the model card
     bundle/MANIFEST.json        size and SHA-256 of each
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 import gendi
-from gendi.config import RunConfig
+from gendi.config import ConditionConfig, RunConfig
 from gendi.data.codec import ImageCodec, codec_from_dict
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
-from gendi.networks import build_network
+from gendi.networks import network_of
 from gendi.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.schedule import Schedule, Tabulated, make_schedule
 from gendi.schedule.learned import ENTRIES
@@ -45,12 +45,20 @@ class Bundle:
     """The network's weights (EMA) by name."""
     sigma_data: float = 1.0
     """Root mean square of the encoded training data."""
-    class_names: tuple[str, ...] = ()
-    """Names of the classes the network is told, in the order of their labels; empty if it is told none."""
     meta: dict[str, Any] = field(default_factory=dict)
     """What else is known, as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch, ..."""
     log_snr: Tensor | None = None
     """(1001,), float64: the table of a learned schedule (see `gendi.schedule.Tabulated`); None of any other."""
+
+    def condition(self, name: str) -> ConditionConfig | None:
+        """Return what the network is told under `name`, or None if it is told nothing of that name."""
+        return next((spec for spec in self.config.conditions if spec.name == name), None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the condition `class`, in the order of their numbers; empty without."""
+        spec = self.condition("class")
+        return () if spec is None else spec.names
 
     def schedule(self) -> Schedule:
         """Return the forward process's schedule. Raises `BundleError` if it is learned and its table missing or bad."""
@@ -73,7 +81,7 @@ class Bundle:
         with torch.random.fork_rng(
             devices=[]
         ):  # what the layers draw is overwritten, and is no business of the caller's
-            network = _network(self.config, self.codec)
+            network = network_of(self.config, self.codec.shape)
         network.load_state_dict(self.state)
         return network.to(device).eval().requires_grad_(False)
 
@@ -95,11 +103,7 @@ class Bundle:
 def _expected(config: RunConfig, codec: ImageCodec) -> dict[str, TensorSpec]:
     """Return the shapes and dtypes of the network's weights, from a network without memory."""
     with torch.device("meta"):
-        return specs(_network(config, codec))
-
-
-def _network(config: RunConfig, codec: ImageCodec) -> nn.Module:
-    return build_network(config.network, codec.channels, codec.channels * config.objective.outputs)
+        return specs(network_of(config, codec.shape))
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> Path:
@@ -115,7 +119,6 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
             "config": bundle.config.to_dict(),
             "codec": bundle.codec.to_dict(),
             "sigma_data": bundle.sigma_data,
-            "class_names": list(bundle.class_names),
             "meta": meta,
         }
     )
@@ -181,27 +184,21 @@ def load_bundle(path: str | Path) -> Bundle:
 
 def _read_config(data: dict[str, Any], where: Path) -> Bundle:
     """Return the bundle that `config.json` describes, without weights."""
-    names = {"format", "gendi", "config", "codec", "sigma_data", "class_names", "meta"}
+    names = {"format", "gendi", "config", "codec", "sigma_data", "meta"}
     if wrong := sorted(data.keys() ^ names):
         raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
     if data["format"] != FORMAT:
         raise BundleError(f"{where}: format = {data['format']!r}; this version of gendi reads format {FORMAT}.")
-    sigma_data, class_names, meta = data["sigma_data"], data["class_names"], data["meta"]
+    sigma_data, meta = data["sigma_data"], data["meta"]
     if isinstance(sigma_data, bool) or not isinstance(sigma_data, int | float) or not 0 < sigma_data < 1e12:
         raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
-    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
-        raise BundleError(f"{where}: class_names must be a list of strings.")
     if not isinstance(meta, dict):
         raise BundleError(f"{where}: meta must be a table of fields.")
     try:
         config, codec = RunConfig.from_dict(data["config"]), codec_from_dict(data["codec"])
     except (UsageError, BundleError) as error:
         raise BundleError(f"{where}: {error}") from None
-    if class_names and len(class_names) != config.network.classes:
-        raise BundleError(
-            f"{where}: {len(class_names)} class_names for {config.network.classes} classes of the network."
-        )
-    return Bundle(config, codec, {}, float(sigma_data), tuple(class_names), meta)
+    return Bundle(config, codec, {}, float(sigma_data), meta)
 
 
 def model_card(bundle: Bundle) -> str:
@@ -209,7 +206,7 @@ def model_card(bundle: Bundle) -> str:
     config, codec, meta = bundle.config, bundle.codec, bundle.meta
     about: dict[str, object] = {
         "Images": f"{codec.height} x {codec.width}, {codec.channels} channel(s)",
-        "Classes": ", ".join(bundle.class_names) or (config.network.classes or "none: unconditional"),
+        "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
         "Preset": config.preset,
         "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} (exponential moving average)",
         "Schedule": config.process.schedule,
@@ -247,6 +244,10 @@ images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.widt
 The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
 every file, so that a changed one is refused.
 """
+
+
+def _told(spec: ConditionConfig) -> str:
+    return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
 
 
 def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:

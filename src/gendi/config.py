@@ -20,6 +20,11 @@ Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
 Loss = Literal["simple", "vlb", "hybrid"]
 
+TAKEN = (
+    *("denoiser", "x", "x_t", "t", "times", "noise", "calls", "eta", "churn", "churn_from", "churn_to", "churn_noise"),
+    *("order", "rule", "correct", "variance", "moments", "spread", "predictor", "snr", "tau", "rtol", "atol"),
+)
+"""Arguments of denoisers and samplers, which no condition can be called."""
 STEPWISE = ("discrete", "loss-aware")
 """The time samplings that draw steps of a chain."""
 
@@ -44,14 +49,36 @@ class NetworkConfig:
     """Width of the time embedding."""
     groups: int = 8
     """Groups of GroupNorm (the paper's network: 32)."""
-    classes: int = 0
-    """Number of class labels the network is told (0 = unconditional, -1 = as many classes as the data have)."""
     time_input: Literal["log-snr", "step"] = "log-snr"
     """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
     step.
     """
     fourier_features: tuple[int, ...] = ()
     """Exponents n of the inputs sin(2^n pi x), cos(2^n pi x) beside x: they show what is finer than a byte (n = 7)."""
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """One thing the network is told about a sample; see `gendi.conditions` for the kinds."""
+
+    name: str
+    """Its name: a keyword of the denoiser, and the name of what the data hold."""
+    kind: Literal["class", "tags", "value", "vector", "image"] = "class"
+    """What its rows are."""
+    size: int = -1
+    """Classes, tags, numbers or channels; -1 = kind, size, names, mean and std are what the data say."""
+    dropout: float = 0.1
+    """Probability that a training sample is not told, which trains the null that guidance needs."""
+    via: Literal["embedding", "channels", "tokens"] = "embedding"
+    """How it enters: beside the time, as channels beside the picture, or as tokens that are attended to."""
+    required: bool = True
+    """Whether data without it are refused; if not, the model is trained without."""
+    names: tuple[str, ...] = ()
+    """Names of the classes, tags or numbers, where they have some."""
+    mean: float = 0.0
+    """Mean of a value in the training data."""
+    std: float = 1.0
+    """Standard deviation of a value in the training data."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +135,6 @@ class ObjectiveConfig:
     """Highest log signal-to-noise ratio of the same."""
     min_snr_gamma: float = 5.0
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
-    label_dropout: float = 0.1
-    """Probability that a training sample's class label is replaced by the null label (conditional networks)."""
 
     @property
     def outputs(self) -> int:
@@ -191,6 +216,8 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    conditions: tuple[ConditionConfig, ...] = ()
+    """What the network is told; empty for an unconditional model."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
@@ -223,11 +250,28 @@ class RunConfig:
                 raise UsageError(f"network.attention names level {level}; levels are 0 to {len(network.channels) - 1}.")
             if network.channels[level] % network.heads:
                 raise UsageError(f"network.heads = {network.heads} does not divide width {network.channels[level]}.")
+        self._validate_conditions()
         self._validate_chain()
         self._validate_objective()
         self._validate_continuous()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
+
+    def _validate_conditions(self) -> None:
+        """Refuse conditions that share a name, or whose names are not as many as they say."""
+        names = [condition.name for condition in self.conditions]
+        for condition in self.conditions:
+            name = condition.name
+            if not name.replace("-", "_").isidentifier() or names.count(name) > 1:
+                raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
+            if name in TAKEN:
+                raise UsageError(f"conditions: {name!r} cannot be a name: samplers have an argument of that name.")
+            if condition.names and len(condition.names) != condition.size:
+                raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
+            if condition.kind == "image" and condition.via == "embedding":
+                raise UsageError(f"conditions: {name} is an image: it enters via 'channels' or 'tokens'.")
+            if condition.kind != "image" and condition.via == "channels":
+                raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
 
     def _validate_chain(self) -> None:
         """Refuse what speaks of the steps of a chain where there is none."""
@@ -296,7 +340,10 @@ class RunConfig:
             ("network.time_dim", 8, 8192, net.time_dim),
             ("network.groups", 1, 8192, net.groups),
             *((f"network.fourier_features[{i}]", -8, 16, n) for i, n in enumerate(net.fourier_features)),
-            ("network.classes", -1, 1_000_000, net.classes),
+            *((f"conditions.{c.name}.size", -1, 1_000_000, c.size or math.nan) for c in self.conditions),
+            *((f"conditions.{c.name}.dropout", 0.0, 1.0, c.dropout) for c in self.conditions),
+            *((f"conditions.{c.name}.mean", -1e30, 1e30, c.mean) for c in self.conditions),
+            *((f"conditions.{c.name}.std", 1e-30, 1e30, c.std) for c in self.conditions),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
             ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
             ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),
@@ -304,7 +351,6 @@ class RunConfig:
             ("objective.log_snr_max", -60.0, 60.0, obj.log_snr_max),
             ("objective.vlb_weight", 1e-12, 1e6, obj.vlb_weight),
             ("objective.min_snr_gamma", 1e-6, 1e6, obj.min_snr_gamma),
-            ("objective.label_dropout", 0.0, 1.0, obj.label_dropout),
             ("optim.lr", 1e-12, 100.0, opt.lr),
             ("optim.betas[0]", 0.0, 0.999999, opt.betas[0]),
             ("optim.betas[1]", 0.0, 0.9999999, opt.betas[1]),

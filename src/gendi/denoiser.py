@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gendi.config import ObjectiveConfig
@@ -108,7 +108,7 @@ class NetworkDenoiser(nn.Module):
     See `make_denoiser` for what the objective asks for; this class is for a network whose only output is F.
 
     Args:
-        network: maps (c_in x_t (B, ...), time value (B,), labels (B,) int64 or None) to F of x_t's shape.
+        network: maps (c_in x_t (B, ...), time value (B,), conditions by name) to F of x_t's shape.
         schedule: the process the network was trained on.
         objective: names the prediction, and whether there is a second output.
         sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
@@ -157,13 +157,13 @@ class NetworkDenoiser(nn.Module):
         return (self.schedule.log_snr(t) / -8).float()  # ln(sigma / alpha) / 4 = -log_snr / 8
 
     def raw(
-        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, labels: Int64[Tensor, " batch"] | None = None
+        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, **cond: Tensor
     ) -> tuple[Batch, Batch | None]:
         """Return the network's own output F, and the share of a learned variance or None, in x_t's shape and dtype, for
         t of shape (B,). Raises `UsageError` if the network gives another shape.
         """
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), labels)
+            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **cond)
         expected = (len(x_t), self.objective.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
@@ -172,15 +172,15 @@ class NetworkDenoiser(nn.Module):
     def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
         return out, None
 
-    def _answer(self, x_t: Batch, t: PerSample, labels: Tensor | None) -> tuple[Batch, Batch | None]:
+    def _answer(self, x_t: Batch, t: PerSample, cond: dict[str, Tensor]) -> tuple[Batch, Batch | None]:
         c = self.coefficients(t)
-        out, share = self.raw(x_t, t.expand(len(x_t)), c.c_in, labels)
+        out, share = self.raw(x_t, t.expand(len(x_t)), c.c_in, **cond)
         x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
         return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
-    def forward(self, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"] | None = None) -> Batch:
+    def forward(self, x_t: Batch, t: PerSample, **cond: Tensor) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
-        return self._answer(x_t, t, labels)[0]
+        return self._answer(x_t, t, cond)[0]
 
 
 class LearnedVarianceDenoiser(NetworkDenoiser):
@@ -192,9 +192,9 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         prediction, second = out.chunk(2, dim=1)
         return prediction, (second + 1) / 2
 
-    def predict(self, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"] | None = None) -> tuple[Batch, Batch]:
+    def predict(self, x_t: Batch, t: PerSample, **cond: Tensor) -> tuple[Batch, Batch]:
         """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
-        x_0, share = self._answer(x_t, t, labels)
+        x_0, share = self._answer(x_t, t, cond)
         assert share is not None
         return x_0, share
 

@@ -35,7 +35,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def dump_toml(data: Mapping[str, Any], prefix: str = "") -> str:
-    """Return a nested dict of str, bool, int, float, None and lists of them as TOML text.
+    """Return a nested dict of str, bool, int, float, None and lists of them or of dicts as TOML text.
 
     Raises `TypeError` for any other value and `ValueError` for the string "none", which stands for None.
     """
@@ -73,6 +73,8 @@ def _value(value: Any) -> str:
             return _string(value)
         case list() | tuple():
             return f"[{', '.join(map(_value, value))}]"
+        case Mapping():  # inside a list: an inline table
+            return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())} }}"
     raise TypeError(f"TOML has no form for {type(value).__name__}.")
 
 

@@ -21,7 +21,7 @@ def key() -> np.random.Generator:
 def test_parts_are_disjoint_whole_and_keep_their_labels(n: int, classes: int, labelled: bool) -> None:
     labels = np.random.default_rng(n).integers(0, classes, n) if labelled else None
     truth = None if labels is None else labels.copy()
-    train, heldout, _ = hold_out(numbered(n), labels, key())
+    train, heldout, _ = hold_out(numbered(n), {} if labels is None else {"class": labels}, key())
     numbers = np.concatenate([train.images[:, 0, 0, 0], heldout.images[:, 0, 0, 0]])
     assert sorted(numbers) == list(range(n))
     assert 1 <= len(heldout) <= max(1, round(0.05 * n))
@@ -64,7 +64,11 @@ def test_batches_are_fresh_and_contiguous() -> None:
 
 def test_fingerprint_sees_every_change() -> None:
     images, labels = numbered(6), np.arange(6)
-    seen = {fingerprint(Split(images)), fingerprint(Split(images, labels)), fingerprint(Split(images, labels[::-1]))}
+    seen = {
+        fingerprint(Split(images)),
+        fingerprint(Split(images, {"class": labels})),
+        fingerprint(Split(images, {"class": labels[::-1]})),
+    }
     seen.add(fingerprint(Split(images.reshape(6, 3, 2, 1))))
     seen.add(fingerprint(Split(images[:3]), Split(images[3:])))
     changed = images.copy()

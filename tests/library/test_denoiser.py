@@ -25,7 +25,7 @@ class Knowing(nn.Module):
         super().__init__()
         self.exact, self.prediction, self.precondition = exact, prediction, precondition
 
-    def forward(self, scaled: Tensor, step: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, scaled: Tensor, step: Tensor, **cond: Tensor) -> Tensor:
         assert self.exact.schedule.steps is not None
         t = step.double() / self.exact.schedule.steps
         alpha, sigma = (c[:, None] for c in self.exact.schedule(t))
@@ -147,7 +147,7 @@ def test_a_network_of_two_outputs_says_its_variance() -> None:
     schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3), scalar(0.3)
 
     class Two(nn.Module):
-        def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None) -> Tensor:
+        def forward(self, x: Tensor, time_value: Tensor, **cond: Tensor) -> Tensor:
             return torch.cat([x, torch.tensor([[-1.0], [0.0], [1.0], [5.0]]).to(x).expand(4, 3)], 1)
 
     for prediction in ("eps", "x0", "v", "mu"):
@@ -181,19 +181,19 @@ def test_one_time_for_all_is_the_same_time_for_each() -> None:
 
 
 class Echo(nn.Module):
-    """Return the input through a matrix product, which autocast would run in bf16; remember the labels."""
+    """Return the input through a matrix product, which autocast would run in bf16; remember the conditions."""
 
-    labels: Tensor | None = None
+    cond: dict[str, Tensor]
 
-    def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None) -> Tensor:
-        self.labels = labels
+    def forward(self, x: Tensor, time_value: Tensor, **cond: Tensor) -> Tensor:
+        self.cond = cond
         return x @ torch.eye(x.shape[-1], dtype=x.dtype)
 
 
 class Shorter(nn.Module):
     """Forget the first sample."""
 
-    def forward(self, x: Tensor, time_value: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, time_value: Tensor, **cond: Tensor) -> Tensor:
         return x[1:]
 
 
@@ -207,10 +207,10 @@ def test_bf16_is_for_the_network_alone() -> None:
         torch.testing.assert_close(answer, alpha * x_t - sigma * x_t.to(dtype).float(), rtol=1e-5, atol=1e-6)
 
 
-def test_labels_reach_the_network() -> None:
+def test_conditions_reach_the_network() -> None:
     network, labels = Echo(), torch.tensor([3, 1])
-    NetworkDenoiser(network, make_schedule("cosine"), ObjectiveConfig())(gaussian(2, 3), scalar(0.5), labels=labels)
-    assert network.labels is labels
+    NetworkDenoiser(network, make_schedule("cosine"), ObjectiveConfig())(gaussian(2, 3), scalar(0.5), label=labels)
+    assert network.cond["label"] is labels
 
 
 def test_what_cannot_be_is_refused() -> None:

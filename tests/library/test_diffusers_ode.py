@@ -46,7 +46,7 @@ def network(x: Tensor, step: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    def forward(self, x: Tensor, step: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, step: Tensor, **cond: Tensor) -> Tensor:
         return network(x, step)
 
 

@@ -29,14 +29,14 @@ class Elementwise:
 
     def __init__(self, schedule: Schedule | None = None, limit: int = 10**9) -> None:
         self.schedule = schedule or make_schedule("linear", 50)
-        self.limit, self.calls, self.times, self.labels = limit, 0, [], []
+        self.limit, self.calls, self.times, self.told = limit, 0, [], []
 
-    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
         if len(x_t) > self.limit:
             raise MemoryError
         self.calls += 1
         self.times.append(t.max().item())
-        self.labels.append(labels)
+        self.told.append(cond)
         return x_t / (1 + x_t * x_t)
 
 
@@ -91,7 +91,7 @@ def test_noise_of_sample_i_is_the_stream_of_its_key() -> None:
 
 def test_the_start_is_noise_at_the_level_of_the_first_time() -> None:
     class Nothing(Elementwise):
-        def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        def __call__(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
             self.start = x_t
             return x_t
 
@@ -110,10 +110,10 @@ def test_running_out_of_memory_halves_the_batch_and_changes_nothing(sampler: str
         sample(Elementwise(limit=0), (3,), 2, **asked, sampler=sampler)
 
 
-def test_labels_go_with_their_samples() -> None:
+def test_conditions_go_with_their_samples() -> None:
     denoiser = Elementwise()
-    sample(denoiser, (3,), 5, steps=1, labels=torch.arange(5), batch_size=2)
-    assert [labels.tolist() for labels in denoiser.labels] == [[0, 1], [2, 3], [4]]
+    sample(denoiser, (3,), 5, steps=1, cond={"digit": torch.arange(5)}, batch_size=2)
+    assert [told["digit"].tolist() for told in denoiser.told] == [[0, 1], [2, 3], [4]]
 
 
 def test_poll_is_called_after_every_call_and_may_stop() -> None:
@@ -138,7 +138,7 @@ def test_sampling_tracks_no_gradient_and_returns_float32() -> None:
     weight = torch.ones((), requires_grad=True)
 
     class Weighted(Elementwise):
-        def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        def __call__(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
             return weight * x_t
 
     x = sample(Weighted(), (3,), 2, steps=3)

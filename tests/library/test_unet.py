@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from worlds import gaussian
 
-from gendi.config import NetworkConfig
+from gendi.config import ConditionConfig, NetworkConfig
 from gendi.networks import UNet, build_network
 from gendi.networks.embeddings import Sinusoids, fourier_features
 from gendi.networks.unet import Attention
@@ -17,7 +17,9 @@ def build(image_channels: int = 1, **changes: object) -> UNet:
     """Return a network in evaluation mode in which nothing is zero any more."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_network(NetworkConfig(**{**vars(SMALL), **changes}), image_channels)
+        classes = changes.pop("classes", 0)
+        told = (ConditionConfig("class", size=classes),) if classes else ()
+        network = build_network(NetworkConfig(**{**vars(SMALL), **changes}), (image_channels, 8, 8), told)
         with torch.no_grad():
             for p in network.parameters():
                 p += 0.1 * torch.randn(p.shape)
@@ -49,7 +51,7 @@ def test_what_is_padded_is_a_copy_of_the_edge() -> None:
 
 @pytest.mark.parametrize("attention", [(), (1,), (0, 1)])
 def test_the_output_starts_at_zero(attention: tuple[int, ...]) -> None:
-    network = build_network(NetworkConfig(channels=(8, 16), groups=4, heads=2, attention=attention), 1)
+    network = build_network(NetworkConfig(channels=(8, 16), groups=4, heads=2, attention=attention), (1, 8, 8))
     assert network(*inputs(2)).abs().max() == 0
 
 
@@ -58,8 +60,8 @@ def test_the_output_starts_at_zero(attention: tuple[int, ...]) -> None:
 )
 def test_gradient_reaches_every_parameter(changes: dict[str, object]) -> None:
     network, (x, time) = build(**changes), inputs(4)
-    labels = torch.tensor([0, 1, 2, 3]) if "classes" in changes else None
-    network(x, time, labels).square().sum().backward()
+    cond = {"class": torch.tensor([0, 1, 2, -1])} if "classes" in changes else {}
+    network(x, time, **cond).square().sum().backward()
     still = [name for name, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
     assert still == []
 
@@ -67,7 +69,7 @@ def test_gradient_reaches_every_parameter(changes: dict[str, object]) -> None:
 def test_one_step_from_the_zero_start_moves_every_branch() -> None:
     """Zero output weights hide what is behind them for one step, not for ever."""
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(**{**vars(SMALL), "attention": (1,)}), 1)
+    network = build_network(NetworkConfig(**{**vars(SMALL), "attention": (1,)}), (1, 8, 8))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     x, time = inputs(4)
     for _ in range(3):
@@ -81,7 +83,7 @@ def test_one_step_from_the_zero_start_moves_every_branch() -> None:
 def test_one_batch_is_learnt_by_heart() -> None:
     """Noise is not predictable, but eight noises can be memorised: the error falls to a tenth of their variance."""
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(channels=(16, 32), blocks=1, groups=4, time_dim=32), 1)
+    network = build_network(NetworkConfig(channels=(16, 32), blocks=1, groups=4, time_dim=32), (1, 8, 8))
     x, time = inputs(8)
     target = gaussian(8, 1, 8, 8, seed=1).float()
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
@@ -117,10 +119,10 @@ def test_dropout_is_for_training_alone() -> None:
     assert not torch.equal(network(x, time), network(x, time))
 
 
-def test_labels_matter_and_none_is_the_last_row() -> None:
+def test_labels_matter_and_absent_is_null() -> None:
     network, (x, _) = build(classes=3), inputs(4)
     x, time = x[:1].expand(4, -1, -1, -1), torch.zeros(4)
-    out = network(x, time, torch.tensor([0, 1, 2, 3]))
+    out = network(x, time, **{"class": torch.tensor([0, 1, 2, -1])})
     assert len({round(float(row.detach().sum()), 4) for row in out}) == 4
     torch.testing.assert_close(network(x, time), out[3:].expand(4, -1, -1, -1), rtol=1e-4, atol=1e-5)
 
@@ -164,7 +166,7 @@ def test_fourier_features_show_what_bf16_hides() -> None:
 
 
 def test_outputs_may_be_more_than_inputs() -> None:
-    network = build_network(NetworkConfig(**{**vars(SMALL), "patch": 2}), 3, 6)
+    network = build_network(NetworkConfig(**{**vars(SMALL), "patch": 2}), (3, 8, 8), out_channels=6)
     assert network(*inputs(2, 3, 7, 9)).shape == (2, 6, 7, 9)
 
 
@@ -199,8 +201,9 @@ def _block(c_in: int, c_out: int, time: int) -> int:
 def test_parameters_are_counted_by_hand() -> None:
     """Two levels of widths 8 and 16, one block each, patch 2 on RGB, attention on the second level, ten classes."""
     network = build_network(
-        NetworkConfig(channels=(8, 16), blocks=1, patch=2, attention=(1,), heads=2, time_dim=32, groups=4, classes=10),
-        3,
+        NetworkConfig(channels=(8, 16), blocks=1, patch=2, attention=(1,), heads=2, time_dim=32, groups=4),
+        (3, 8, 8),
+        [ConditionConfig("class", size=10)],
     )
     attention = 2 * 16 + _conv(16, 48, 1) + _conv(16, 16, 1)
     time = (16 * 32 + 32) + (32 * 32 + 32) + 11 * 32
@@ -217,5 +220,5 @@ def test_parameters_are_counted_by_hand() -> None:
 def test_the_reports_network_has_about_1_7_million_parameters() -> None:
     from gendi.train.presets import get_preset
 
-    network = build_network(get_preset("gendi-report").config.network, 1)
+    network = build_network(get_preset("gendi-report").config.network, (1, 28, 28))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.7e6, rel=0.15)

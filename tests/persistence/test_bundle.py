@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gendi.bundle import Bundle, bundle_folder, load_bundle, save_bundle
-from gendi.config import NetworkConfig, ProcessConfig, RunConfig
+from gendi.config import ConditionConfig, NetworkConfig, ProcessConfig, RunConfig
 from gendi.data.codec import ImageCodec
 from gendi.errors import BundleError, ResourceError, UsageError
 from gendi.files import MANIFEST, verify_manifest, write_file, write_manifest
@@ -21,17 +21,18 @@ from gendi.networks import build_network
 from gendi.safe_tensors import read_tensors, tensor_chunks
 from gendi.train.checkpoint import clean_stale
 
-NETWORK = NetworkConfig(channels=(8,), blocks=1, time_dim=8, groups=4, classes=2)
+NETWORK = NetworkConfig(channels=(8,), blocks=1, time_dim=8, groups=4)
+TOLD = (ConditionConfig("class", size=2, names=("dot", "no dot")),)
 
 
 def make_bundle(value: float = 0.01) -> Bundle:
     """A bundle whose weights all differ, and tell which `value` they were made with."""
-    state = build_network(NETWORK, 1).state_dict()
+    state = build_network(NETWORK, (1, 5, 6), TOLD).state_dict()
     for index, tensor in enumerate(state.values()):
         tensor.copy_(torch.linspace(-value, value, tensor.numel()).reshape(tensor.shape) + value * index)
-    config = RunConfig(network=NETWORK, process=ProcessConfig(steps=None))
+    config = RunConfig(network=NETWORK, process=ProcessConfig(steps=None), conditions=TOLD)
     meta = {"data": "dots", "images": 640, "metrics": {"fid-digits": {"value": 2.5, "floor": 1.25}, "odd|name": 3}}
-    return Bundle(config, ImageCodec(1, 5, 6), state, 0.96, ("dot", "no dot"), meta)
+    return Bundle(config, ImageCodec(1, 5, 6), state, 0.96, meta)
 
 
 @pytest.fixture
@@ -69,10 +70,10 @@ def test_a_bundle_comes_back_from_its_folder_and_from_its_run(folder: Path) -> N
 
 
 def test_its_denoiser_is_the_network_that_was_saved(folder: Path) -> None:
-    network = build_network(NETWORK, 1)
+    network = build_network(NETWORK, (1, 5, 6), TOLD)
     network.load_state_dict(make_bundle().state)
     x, t = torch.linspace(-3, 3, 60).reshape(2, 1, 5, 6), torch.tensor([0.3, 0.8])
-    labels = torch.tensor([0, 1])
+    cond = {"class": torch.tensor([0, 1])}
     before = torch.random.get_rng_state()
     denoiser = load_bundle(folder).denoiser(clip=0.5)
     assert torch.equal(torch.random.get_rng_state(), before)  # no global randomness is used up
@@ -80,8 +81,8 @@ def test_its_denoiser_is_the_network_that_was_saved(folder: Path) -> None:
     assert (denoiser.clip, denoiser.sigma_data, denoiser.schedule.steps) == (0.5, 0.96, None)
     with torch.no_grad():
         time = denoiser.time_value(t)
-        assert torch.equal(denoiser.network(x, time, labels), network.eval()(x, time, labels))
-    assert denoiser(x, t, labels=labels).abs().max() <= 0.5
+        assert torch.equal(denoiser.network(x, time, **cond), network.eval()(x, time, **cond))
+    assert denoiser(x, t, **cond).abs().max() <= 0.5
 
 
 def test_the_model_card_says_what_it_is_and_its_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +136,6 @@ def test_an_edited_model_card_is_refused_by_name(folder: Path) -> None:
         ({"sigma_data": 0}, "sigma_data"),
         ({"sigma_data": True}, "sigma_data"),
         ({"sigma_data": float("nan")}, "sigma_data"),
-        ({"class_names": ["dot"]}, "class_names"),
-        ({"class_names": [1, 2]}, "class_names"),
         ({"meta": []}, "meta"),
         ({"codec": {"kind": "image", "channels": 3, "height": 5, "width": 6}}, "stem.weight"),
     ],
@@ -149,7 +148,7 @@ def test_hostile_or_wrong_configurations(folder: Path, fields: dict[str, object]
 
 def test_a_network_of_another_size_is_refused_from_the_header(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten billion weights are described; none is allocated, and the file's tensor that does not fit is named."""
-    rewrite(folder, config=RunConfig(network=NetworkConfig(channels=(8192, 8192), groups=4, classes=2)).to_dict())
+    rewrite(folder, config=RunConfig(network=NetworkConfig(channels=(8192, 8192), groups=4)).to_dict())
     monkeypatch.setattr("gendi.safe_tensors.safe_open", lambda *args, **kwargs: pytest.fail("the file was opened"))
     with pytest.raises(BundleError, match=r"tensor '\S+' (has shape|is missing)"):
         load_bundle(folder)

@@ -68,7 +68,7 @@ def test_without_scaling_the_same_noise_is_added(name: str) -> None:
 
 def test_forward_strip_is_the_process_itself() -> None:
     codec = ImageCodec(1, 12, 10)
-    bundle = Bundle(TINY, codec, build_network(TINY.network, 1).state_dict())
+    bundle = Bundle(TINY, codec, build_network(TINY.network, (1, 8, 8)).state_dict())
     image = drawings(1, 12, 10, 1)[0]
     times = torch.linspace(0, 1, 5, dtype=torch.float64)
     schedule = make_schedule(TINY.process.schedule, TINY.process.steps)

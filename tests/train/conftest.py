@@ -5,11 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.config import NetworkConfig, ObjectiveConfig, OptimConfig, ProcessConfig, RunConfig, TrainConfig
+from gendi.config import (
+    ConditionConfig,
+    NetworkConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    ProcessConfig,
+    RunConfig,
+    TrainConfig,
+)
 
 TINY = RunConfig(
     preset="tiny",
-    network=NetworkConfig(channels=(8, 16), blocks=1, patch=1, groups=4, time_dim=16, classes=3, dropout=0.1),
+    network=NetworkConfig(channels=(8, 16), blocks=1, patch=1, groups=4, time_dim=16, dropout=0.1),
+    conditions=(ConditionConfig("class", size=3),),
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="muon", lr=3e-3),

@@ -38,16 +38,16 @@ def test_the_loss_is_half_the_fall_times_the_squared_error_of_eps(images: str, c
     trainer = Trainer(config, open_data(images))
     denoiser, x_0 = trainer.denoiser.eval(), trainer.batch(0)[0]
     t, eps = torch.linspace(0.1, 0.9, len(x_0), dtype=torch.float64), normal(tuple(x_0.shape), 0, "test")
-    labels = torch.zeros(len(x_0), dtype=torch.int64)
+    cond = {"class": torch.zeros(len(x_0), dtype=torch.int64)}
     assert trainer.learner is not None
     with torch.no_grad():
         for p in denoiser.network.parameters():  # the head starts at zero
             p.add_(torch.linspace(-0.02, 0.02, p.numel()).reshape(p.shape))
-        found = denoising_loss(denoiser, x_0, t, eps, labels)
+        found = denoising_loss(denoiser, x_0, t, eps, cond)
         value, fall, _ = trainer.learner.network(t)
         alpha, sigma = (torch.sigmoid(s * value).sqrt().float()[:, None, None, None] for s in (1, -1))
         x_t = alpha * x_0 + sigma * eps
-        eps_hat = (x_t - alpha * denoiser(x_t, t, labels=labels)) / sigma
+        eps_hat = (x_t - alpha * denoiser(x_t, t, **cond)) / sigma
     wanted = -fall / 2 * (eps - eps_hat).square().flatten(1).mean(1)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=0)  # float32, divided by sigma down to 1e-2
 
@@ -79,7 +79,7 @@ def test_going_on_is_exact_and_the_bundle_samples_and_has_a_likelihood(
     assert bundle.log_snr is not None and torch.equal(bundle.log_snr, wanted)
     assert TABLE not in bundle.state
 
-    drawn = sample(bundle, 4, steps=6, labels=0)
+    drawn = sample(bundle, 4, steps=6, condition={"class": 0})
     assert drawn.shape == (4, 10, 9, 3)
     assert sample(bundle, 2, steps=6, sampler="ddim").shape == (2, 10, 9, 3)
     for method in ("elbo", "ode"):

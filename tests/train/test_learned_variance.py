@@ -30,7 +30,7 @@ class Heads(nn.Module):
             torch.manual_seed(0)
             self.trunk, self.mean, self.spread = (nn.Linear(n, d).double() for n in (d + 1, d, d))
 
-    def forward(self, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, **cond: Tensor) -> Tensor:
         h = self.trunk(torch.cat([x, time.to(x)[:, None] / T], 1)).tanh()
         return torch.cat([self.mean(h), self.spread(h)], 1)
 
@@ -53,8 +53,8 @@ class Half(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
-        out: Tensor = self.network(x, time, labels)
+    def forward(self, x: Tensor, time: Tensor, **cond: Tensor) -> Tensor:
+        out: Tensor = self.network(x, time, **cond)
         return out.chunk(2, dim=1)[0]
 
 
@@ -81,7 +81,7 @@ class Known(nn.Module):
         self.schedule, self.v = schedule, v
         self.second = nn.Parameter(torch.zeros(T + 1, len(v), dtype=torch.float64))
 
-    def forward(self, x: Tensor, step: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, step: Tensor, **cond: Tensor) -> Tensor:
         alpha, sigma = (c[:, None] for c in self.schedule(step.double() / T))
         eps = sigma * x / (alpha**2 * self.v + sigma**2)
         return torch.cat([eps, self.second[step.long()]], 1)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import gendi
-from gendi.config import RunConfig
+from gendi.config import ConditionConfig, RunConfig
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.files import read_json
 from gendi.lock import RunLock
@@ -44,7 +44,7 @@ def test_a_run_folder_holds_what_the_readme_says(tmp_path: Path, images: str, ti
     )
     status = read_json(run / "status.json")
     assert (status["status"], status["step"], status["images"]) == ("finished", 21, 147)
-    samples = gendi.sample(bundle, n=3, steps=3, labels=np.array([0, 1, 2]))
+    samples = gendi.sample(bundle, n=3, steps=3, condition={"class": np.array([0, 1, 2])})
     assert samples.shape == (3, 10, 9, 3) and samples.dtype == np.uint8
 
 
@@ -70,8 +70,8 @@ class Poisoned(trainer_module.Trainer):
     poison: frozenset[int] = frozenset()
 
     def batch(self, step: int) -> Any:
-        x_0, labels = super().batch(step)
-        return (x_0 * torch.nan if step in self.poison else x_0), labels
+        x_0, cond = super().batch(step)
+        return (x_0 * torch.nan if step in self.poison else x_0), cond
 
 
 def test_nan_loss_is_not_applied_and_its_batch_is_written_down(
@@ -153,23 +153,26 @@ def test_all_checkpoints_damaged_exit_4(tmp_path: Path, images: str, tiny: RunCo
 
 
 def test_classes_are_as_many_as_the_data_have_if_the_data_decide(tmp_path: Path, images: str, tiny: RunConfig) -> None:
-    auto = Replace(tiny, network=Replace(tiny.network, classes=-1))
+    auto = Replace(tiny, conditions=(ConditionConfig("class", dropout=0.2, required=False),))
     bundle = gendi.fit(images, out=tmp_path / "a", config=auto, steps=2, quiet=True)
-    assert (bundle.config.network.classes, bundle.class_names) == (3, ("0", "1", "2"))
+    assert bundle.config.conditions == (
+        ConditionConfig("class", size=3, dropout=0.2, required=False, names=("0", "1", "2")),
+    )
+    assert bundle.class_names == ("0", "1", "2")
     assert train(images, auto, tmp_path / "a", Budget(steps=3)).step == 3  # the resolved number is no change
     np.save(tmp_path / "bare.npy", np.zeros((5, 8, 8), np.uint8))
     bundle = gendi.fit(str(tmp_path / "bare.npy"), out=tmp_path / "b", config=auto, steps=2, quiet=True)
-    assert bundle.config.network.classes == 0
-    with pytest.raises(UsageError, match="classes = -1"):
-        build_network(auto.network, 3)
+    assert bundle.config.conditions == ()
+    with pytest.raises(UsageError, match="left to the data"):
+        build_network(auto.network, (3, 8, 8), auto.conditions)
 
 
 def test_classes_without_labels_or_too_few_classes(tmp_path: Path, images: str, tiny: RunConfig) -> None:
-    few = Replace(tiny, network=Replace(tiny.network, classes=2))
-    with pytest.raises(DataError, match="label 2"):
+    few = Replace(tiny, conditions=(ConditionConfig("class", size=2),))
+    with pytest.raises(DataError, match="class 2"):
         train(images, few, tmp_path / "a", Budget(steps=1))
     np.save(tmp_path / "bare.npy", np.zeros((5, 8, 8), np.uint8))
-    with pytest.raises(UsageError, match="no labels"):
+    with pytest.raises(UsageError, match="no conditions"):
         train(str(tmp_path / "bare.npy"), tiny, tmp_path / "b", Budget(steps=1))
 
 
@@ -178,7 +181,7 @@ def test_few_images_of_odd_sizes_train(tmp_path: Path, tiny: RunConfig, count: i
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.integers(0, 256, (count, *shape), dtype=np.uint8))
     config = Replace(
-        tiny, network=Replace(tiny.network, classes=0, patch=2), train=Replace(tiny.train, preview_every=0)
+        tiny, network=Replace(tiny.network, patch=2), conditions=(), train=Replace(tiny.train, preview_every=0)
     )
     bundle = gendi.fit(str(tmp_path / "x.npy"), out=tmp_path / "run", config=config, steps=2, quiet=True)
     assert gendi.sample(bundle, n=2, steps=2).shape == (2, *shape, 1)
@@ -223,7 +226,8 @@ def test_memorises_four_images(tmp_path: Path, tiny: RunConfig) -> None:
     np.savez(tmp_path / "four.npz", images=pictures.repeat(16, axis=0), x_test=pictures)
     config = Replace(
         tiny,
-        network=Replace(tiny.network, channels=(32, 32), classes=0, dropout=0.0, time_dim=64),
+        network=Replace(tiny.network, channels=(32, 32), dropout=0.0, time_dim=64),
+        conditions=(),
         optim=Replace(tiny.optim, lr=1e-2, ema_images=2000.0),
         train=Replace(tiny.train, batch_size=32, checkpoint_every=1e6, preview_every=0),
     )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gendi.config import NetworkConfig, OptimConfig
+from gendi.config import ConditionConfig, NetworkConfig, OptimConfig
 from gendi.networks import build_network
 from gendi.train.optim import Muon, learning_rate_factor, make_optimizers, orthogonalise
 
@@ -92,7 +92,9 @@ def test_muon_leaves_alone_what_has_no_gradient() -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_parameter_has_one_optimiser(name: str) -> None:
-    network = build_network(NetworkConfig(channels=(8, 16), blocks=1, classes=3, attention=(1,)), 1)
+    network = build_network(
+        NetworkConfig(channels=(8, 16), blocks=1, attention=(1,)), (1, 8, 8), [ConditionConfig("class", size=3)]
+    )
     optimizers = make_optimizers(network, OptimConfig(name=name, lr=0.3))
     held = [[id(p) for group in o.param_groups for p in group["params"]] for o in optimizers]
     assert sorted(i for ids in held for i in ids) == sorted(id(p) for p in network.parameters())
@@ -109,7 +111,7 @@ def test_every_parameter_has_one_optimiser(name: str) -> None:
 
 
 def test_adamw_takes_its_settings_and_lowers_a_loss() -> None:
-    network = build_network(NetworkConfig(channels=(8,), blocks=1), 1)
+    network = build_network(NetworkConfig(channels=(8,), blocks=1), (1, 8, 8))
     (adamw,) = make_optimizers(network, OptimConfig(lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1))
     assert adamw.defaults["betas"] == (0.8, 0.95)
     assert adamw.defaults["weight_decay"] == 0.1

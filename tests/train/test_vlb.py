@@ -25,7 +25,7 @@ class Toy(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, **cond: Tensor) -> Tensor:
         first = torch.tanh(1.5 * x + time.to(x)[:, None] / 500) - 0.2 * x.flip(-1)
         return torch.cat([first, torch.sin(3 * x) + 0.5], 1) if self.outputs == 2 else first
 
@@ -37,7 +37,7 @@ class Exact(nn.Module):
         super().__init__()
         self.exact = exact
 
-    def forward(self, x: Tensor, step: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, step: Tensor, **cond: Tensor) -> Tensor:
         t = step.double() / T
         alpha, sigma = (c[:, None] for c in self.exact.schedule(t))
         return (x - alpha * self.exact(x, t)) / sigma

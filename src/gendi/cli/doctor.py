@@ -1,6 +1,5 @@
 """`gendi doctor`."""
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -122,7 +121,7 @@ def _precision() -> dict[str, str]:
 
     config = PRESETS["mnist"].config
     with torch.random.fork_rng(devices=[]):
-        network = build_network(dataclasses.replace(config.network, classes=0), 1)
+        network = build_network(config.network, (1, 28, 28))
     choice = choose(network, (1, 28, 28), config.train.batch_size, torch.device(pick_device()))
     return {"precision": choice.precision, "layout": choice.layout, "reason": choice.reason}
 

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 import gendi.api
 from gendi.bundle import Bundle, bundle_folder
+from gendi.conditions import ask
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json
 from gendi.samplers import GRIDS, SAMPLERS, get_sampler
@@ -80,16 +81,9 @@ def default_steps(sampler: str, bundle: Bundle) -> int:
 
 def label_index(bundle: Bundle, label: str) -> int:
     """Return the number of a class given by name or number. Raises `UsageError` listing the classes."""
-    classes, names = bundle.config.network.classes, bundle.class_names
-    if not classes:
+    if bundle.condition("class") is None:
         raise UsageError(f"--class {label}: this model was trained without classes, so it cannot be asked for one.")
-    if label in names:
-        return names.index(label)
-    if label.isdecimal() and int(label) < classes:
-        return int(label)
-    if names:
-        raise unknown_name("class", label, names)
-    raise UsageError(f"--class {label} is out of range: this model knows the classes 0 to {classes - 1}.")
+    return int(ask(bundle.config.conditions, {"class": label}, 1)["class"])
 
 
 def draw(
@@ -101,7 +95,7 @@ def draw(
 ) -> UInt8[np.ndarray, "n height width channels"]:
     """Return the samples that `settings` describe.
 
-    With classes and none asked for, sample i is of class i modulo their number. `poll` is called before every step and
+    A model that is told classes and asked for none draws each in turn. `poll` is called before every step and
     stops by raising. Raises what `check_settings` raises.
     """
     check_settings(bundle, settings)
@@ -113,7 +107,7 @@ def draw(
         sampler=settings.sampler,
         grid=settings.grid,
         seed=settings.seed,
-        labels=None if settings.label is None else label_index(bundle, settings.label),
+        condition=None if settings.label is None else {"class": settings.label},
         first_index=settings.first,
         device=pick_device(),
         batch_size=batch_size or BATCH,

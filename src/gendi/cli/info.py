@@ -58,7 +58,7 @@ def collect(run: Path) -> dict[str, Any]:
     found |= {
         "config": bundle.config.to_dict(),
         "codec": bundle.codec.to_dict(),
-        "classes": list(bundle.class_names) or bundle.config.network.classes,
+        "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
         "flops_per_image": forward_flops(bundle),
         "training": {key: meta.get(key) for key in ("step", "images", "seconds", "precision", "layout", "seed")},
@@ -77,14 +77,12 @@ def forward_flops(bundle: "Bundle") -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from gendi.networks import build_network
+    from gendi.networks import network_of
 
     with torch.device("meta"):
-        channels = bundle.codec.channels
-        network = build_network(bundle.config.network, channels, channels * bundle.config.objective.outputs).eval()
-        labels = torch.zeros(1, dtype=torch.int64) if bundle.config.network.classes else None
+        network = network_of(bundle.config, bundle.codec.shape).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *bundle.codec.shape), torch.zeros(1), labels)
+            network(torch.zeros(1, *bundle.codec.shape), torch.zeros(1))
     return int(counter.get_total_flops())
 
 

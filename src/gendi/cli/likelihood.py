@@ -130,12 +130,13 @@ def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
 
 
 def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
-    if not bundle.config.network.classes:
-        return "the model knows no classes"
-    own = sets[0].fingerprint == bundle.meta.get("fingerprint")
-    if len(sets) == 1 and own and sets[0].heldout.labels is not None:
-        return "each with its own class label"
-    return "under the null label"
+    from gendi.api import told
+
+    if not bundle.config.conditions:
+        return "the model is told nothing of them"
+    if len(sets) == 1 and told(bundle, sets[0]):
+        return "each with its own conditions"
+    return "the model is told nothing of them (the null conditions)"
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":

@@ -13,6 +13,7 @@ from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Seed, Size, 
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_bytes, format_duration, parse_duration
 from gendi.config import (
+    ConditionConfig,
     NetworkConfig,
     ObjectiveConfig,
     OptimConfig,
@@ -56,6 +57,8 @@ class Train:
     """Seed of every draw (also --train.seed)."""
     batch_size: Annotated[Count, shows("the preset's")] = None
     """Images per step (also --train.batch-size)."""
+    condition: tuple[str, ...] = ()
+    """What of the data the network is told, by name, for instance class; none: nothing. (default: the preset's)"""
     dry_run: bool = False
     """Say what would happen: settings, parameters, FLOPs, memory, disk, speed of one step; write nothing."""
     fresh: bool = False
@@ -70,14 +73,24 @@ class Train:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
         given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
-        config = RunConfig(self.preset, self.network, self.process, self.objective, self.optim, train, self.sample)
+        config = RunConfig(
+            self.preset, self.network, self.process, self.objective, self.optim, train, self.sample, self._conditions()
+        )
         config.validate()
         return config
+
+    def _conditions(self) -> tuple[ConditionConfig, ...]:
+        if not self.condition:
+            return self.conditions
+        if "none" in self.condition and len(self.condition) > 1:
+            raise UsageError("--condition none goes with no other name: it trains without conditions.")
+        return tuple(ConditionConfig(name) for name in self.condition if name != "none")
 
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""

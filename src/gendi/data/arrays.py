@@ -76,7 +76,7 @@ def _part(
     pixels, notes = to_bytes(as_images(arrays[image_key], where), where, cache_key)
     if label_key is None or label_key not in arrays:
         return Split(pixels), notes
-    return Split(pixels, as_labels(arrays[label_key], len(pixels), f"{path}: {label_key}")), notes
+    return Split(pixels, {"class": as_labels(arrays[label_key], len(pixels), f"{path}: {label_key}")}), notes
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

@@ -128,12 +128,12 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
         images = images[..., :1]
         if fits_in_memory(images.nbytes):
             images = np.ascontiguousarray(images)
-    labels, class_names, notes = _classes([listing.files[i] for i in good])
+    conditions, class_names, notes = _classes([listing.files[i] for i in good])
     skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
     notes += _size_notes([sizes[i] for i in good], (height, width))
     if listing.others:
         notes += (f"{listing.others} file(s) are no images by their name and were passed over",)
-    return Loaded(images, labels, class_names=class_names, skipped=skipped, notes=notes)
+    return Loaded(images, conditions, class_names=class_names, skipped=skipped, notes=notes)
 
 
 def _each(paths: Iterable[Path], work: Callable[[Path], Any], verb: str) -> Iterable[tuple[int, Any]]:
@@ -167,20 +167,20 @@ def _refuse_too_many(folder: Path, listing: _Listing, bad: dict[int, str], limit
     )
 
 
-def _classes(files: list[Path]) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
-    """Return labels, class names and notes, from first-level subfolders."""
+def _classes(files: list[Path]) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...], tuple[str, ...]]:
+    """Return the condition `class` if there is one, class names and notes, from first-level subfolders."""
     tops = [path.parts[0] if len(path.parts) > 1 else None for path in files]
     names = sorted({top for top in tops if top is not None})
     if not names:
-        return None, (), ()
+        return {}, (), ()
     if None in tops:
         beside = ", ".join(names[:5])
-        return None, (), (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
+        return {}, (), (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
     if all(name.isascii() and name.isdigit() for name in names):
         names.sort(key=lambda name: (int(name), name))
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64)
-    return labels, tuple(os.fsencode(name).decode(errors="replace") for name in names), ()
+    return {"class": labels}, tuple(os.fsencode(name).decode(errors="replace") for name in names), ()
 
 
 def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:

@@ -66,4 +66,4 @@ def _part(image: Path, label: Path | None) -> tuple[Split, tuple[str, ...]]:
     pixels, notes = to_bytes(as_images(read_idx(image), str(image)), image.name, file_key(image))
     if label is None:
         return Split(pixels), notes
-    return Split(pixels, as_labels(read_idx(label), len(pixels), str(label))), notes
+    return Split(pixels, {"class": as_labels(read_idx(label), len(pixels), str(label))}), notes

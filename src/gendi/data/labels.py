@@ -49,4 +49,4 @@ def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...
     if len(missing):
         named = ", ".join(str(label) for label in missing[:10]) + (", ..." if len(missing) > 10 else "")
         notes += (f"{len(missing)} of the labels 0 to {classes - 1} have no training image: {named}",)
-    return Loaded(train.images, train.labels, test, tuple(str(label) for label in range(classes)), notes=notes)
+    return Loaded(train.images, train.conditions, test, tuple(str(label) for label in range(classes)), notes=notes)

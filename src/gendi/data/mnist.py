@@ -92,10 +92,13 @@ def load_known(known: Known) -> Loaded:
     """
     arrays, notes = _obtain(known)
     train, test = (
-        Split(arrays[f"{part}-images-idx3-ubyte"][..., None], arrays[f"{part}-labels-idx1-ubyte"].astype(np.int64))
+        Split(
+            arrays[f"{part}-images-idx3-ubyte"][..., None],
+            {"class": arrays[f"{part}-labels-idx1-ubyte"].astype(np.int64)},
+        )
         for part in ("train", "t10k")
     )
-    return Loaded(train.images, train.labels, test=test, class_names=known.class_names, notes=notes)
+    return Loaded(train.images, train.conditions, test=test, class_names=known.class_names, notes=notes)
 
 
 def _obtain(known: Known) -> tuple[Arrays, tuple[str, ...]]:

@@ -4,6 +4,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from gendi.config import ConditionConfig
 from gendi.data.arrays import file_key, load_npy, load_npz
 from gendi.data.codec import ImageCodec
 from gendi.data.folder import load_folder
@@ -34,6 +35,12 @@ class Data:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
 
+    @property
+    def conditions(self) -> tuple[ConditionConfig, ...]:
+        """What is known of each image, and can be told to a network."""
+        names = self.class_names
+        return (ConditionConfig("class", "class", len(names), names=names),) if names else ()
+
 
 def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Data:
     """Open a data set.
@@ -59,12 +66,12 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
         key = spec if path is None else file_key(path)
         old, images = images.shape[1:3], resize(images, *target, key)
         notes += (f"images of {old[0]} x {old[1]} were brought to {target[0]} x {target[1]} (height x width)",)
-        test = test and Split(resize(test.images, *target, f"{key}-test"), test.labels)
+        test = test and Split(resize(test.images, *target, f"{key}-test"), test.conditions)
     if test is None:
-        train, heldout, more = hold_out(images, loaded.labels, stream(0, "heldout"))
+        train, heldout, more = hold_out(images, loaded.conditions, stream(0, "heldout"))
         notes += more
     else:
-        train, heldout = Split(images, loaded.labels), test
+        train, heldout = Split(images, loaded.conditions), test
     _, height, width, channels = train.images.shape
     return Data(
         name=spec if path is None else path.resolve().name or spec,

@@ -1,7 +1,7 @@
 """The parts of a data set: images as bytes, labels, and the deterministic share held out of training."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,18 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (N, H, W, C) of bytes, in memory or memory-mapped, with labels (N,) where there are any."""
+    """Images (N, H, W, C) of bytes, in memory or memory-mapped, and what is known of each, by name.
+
+    A condition has N rows, as its kind says (see `gendi.conditions`); class labels are the condition `class`.
+    """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None = None
+    conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class labels (N,), or None."""
+        return self.conditions.get("class")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,7 +56,7 @@ class Loaded:
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None = None
+    conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     test: Split | None = None
     class_names: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -56,7 +64,7 @@ class Loaded:
 
 
 def hold_out(
-    images: NDArray[np.uint8], labels: NDArray[np.int64] | None, rng: np.random.Generator
+    images: NDArray[np.uint8], conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
     """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
 
@@ -65,11 +73,12 @@ def hold_out(
     """
     n = len(images)
     if n == 1:
-        both = Split(images, labels)
+        both = Split(images, conditions)
         return both, both, ("there is only one image: it is the held-out set too",)
     k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
     order = rng.permutation(n)
     notes: tuple[str, ...] = ()
+    labels = conditions.get("class")
     if labels is not None:
         protected = np.zeros(n, bool)
         protected[order[np.unique(labels[order], return_index=True)[1]]] = True
@@ -79,24 +88,24 @@ def hold_out(
             order = order[~protected[order]]
     chosen = np.sort(order[:k])
     rest = n - len(chosen)
-    heldout = Split(images[chosen].copy(), None if labels is None else labels[chosen].copy())
+    heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
     holes = chosen[chosen < rest]
     fillers = np.setdiff1d(np.arange(rest, n), chosen)
-    images[holes] = images[fillers]
-    if labels is not None:
-        labels[holes] = labels[fillers]
-    return Split(images[:rest], None if labels is None else labels[:rest]), heldout, notes
+    for array in (images, *conditions.values()):
+        array[holes] = array[fillers]
+    return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
 
 
 def fingerprint(*splits: Split) -> str:
-    """Return the SHA-256 (hex) over shapes, dtypes and bytes of images and labels.
+    """Return the SHA-256 (hex) over shapes, dtypes and bytes of images and conditions.
 
-    Of images beyond 1 GiB, 4096 evenly spaced ones are hashed, the first and the last among them; labels are always
-    hashed whole.
+    Of images beyond 1 GiB, 4096 evenly spaced ones are hashed, the first and the last among them; conditions are
+    always hashed whole.
     """
     digest = hashlib.sha256()
     for split in splits:
-        for array in (split.images, split.labels):
+        others = [split.conditions[name] for name in sorted(split.conditions) if name != "class"]
+        for array in (split.images, split.labels, *others):
             if array is None:
                 digest.update(b"none;")
                 continue

@@ -27,6 +27,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from gendi.batches import in_batches, indices
+from gendi.conditions import Conditions, take
 from gendi.denoiser import Denoiser, LearnedVariance
 from gendi.errors import UsageError, unknown_name
 from gendi.likelihood.cells import Cells, noise_time
@@ -122,7 +123,7 @@ def variational_bound(
     seed: int = 0,
     first_index: int = 0,
     batch_size: int = 250,
-    labels: Int64[Tensor, " n"] | None = None,
+    cond: Conditions | None = None,
     poll: Callable[[], object] | None = None,
 ) -> Bound:
     """Return the bound of samples x_0 (n, ...) in model space; a sample's terms do not depend on its neighbours.
@@ -137,7 +138,7 @@ def variational_bound(
             twice, and the spread of the two visits is `error_t`. All of them by default.
         smallest: in continuous time, sigma / alpha of the last level (1e-3 by default).
         seed, first_index: sample i of x_0 draws from the stream keyed (seed, first_index + i).
-        labels: (n,) for a conditional denoiser.
+        cond: conditions by name, n rows each, for a conditional denoiser.
         poll: called before every network call; raise from it to stop.
 
     Raises:
@@ -161,7 +162,7 @@ def variational_bound(
     cost = torch.zeros(visits if every else visits // 2, dtype=torch.float64)
 
     def work(rows: slice) -> None:
-        x, cond = x_0[rows], {} if labels is None else {"labels": labels[rows]}
+        x, told = x_0[rows], take(cond, rows, x_0.device)
         rngs = [stream(seed, "likelihood", index=i) for i in indices(rows, first_index)]
         plans = [plan(cells, rng, None if every else visits) for rng in rngs]
         cell, weight = (torch.stack(part) for part in zip(*plans, strict=True))
@@ -174,13 +175,13 @@ def variational_bound(
                 width = cells.log_snr[i] - cells.log_snr[i + 1]
                 inside = torch.tensor([rng.random() for rng in rngs], dtype=torch.float64)
                 t = schedule.time(cells.log_snr[i] - inside * width)
-                term = like(width, x.double()) * snr_loss(denoiser, x, on(x, t), noise(rngs, x), **cond)
+                term = like(width, x.double()) * snr_loss(denoiser, x, on(x, t), noise(rngs, x), **told)
             else:
                 t, s = cells.times[i + 1], cells.times[i]
-                term = step_kl(denoiser, x, on(x, t), on(x, s), noise(rngs, x), variance, **cond)
+                term = step_kl(denoiser, x, on(x, t), on(x, s), noise(rngs, x), variance, **told)
             found[:, k] = weight[:, k] * term.flatten(1).mean(1).cpu()
         t = on(x, first.expand(len(x)))
-        decoder = decoder_loss(denoiser, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance, **cond)
+        decoder = decoder_loss(denoiser, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance, **told)
         values[0, rows] = prior_kl(schedule, x).flatten(1).mean(1).cpu()
         values[1, rows] = found.sum(1)
         values[2, rows] = decoder.flatten(1).mean(1).cpu()

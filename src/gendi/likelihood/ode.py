@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.batches import in_batches, indices
+from gendi.conditions import Conditions, take
 from gendi.denoiser import Denoiser
 from gendi.dormand_prince import ERROR, NODES, STAGES
 from gendi.errors import DivergedError, UsageError, unknown_name
@@ -60,7 +61,7 @@ def log_density(
     seed: int = 0,
     first_index: int = 0,
     batch_size: int = 250,
-    labels: Int64[Tensor, " n"] | None = None,
+    cond: Conditions | None = None,
     poll: Callable[[], object] | None = None,
 ) -> Density:
     """Return -log p of samples x_0 (n, ...) in model space under the probability-flow ODE.
@@ -75,7 +76,7 @@ def log_density(
         rtol, atol: tolerances of a step.
         most_calls: network calls that one sample may take.
         seed, first_index: sample i draws its probes and dequantisation from the stream keyed (seed, first_index + i).
-        labels: (n,) for a conditional denoiser.
+        cond: conditions by name, n rows each, for a conditional denoiser.
         poll: called before every network call; raise from it to stop.
 
     Raises:
@@ -96,11 +97,11 @@ def log_density(
     calls = torch.zeros(n, dtype=torch.float64)
 
     def work(rows: slice) -> None:
-        x, cond = x_0[rows], {} if labels is None else {"labels": labels[rows]}
+        x, told = x_0[rows], take(cond, rows, x_0.device)
         rngs = [stream(seed, "density", index=i) for i in indices(rows, first_index)]
         y, log_q = dequantise(x, rngs, dequantisation, half_bin, smallest)
         e = None if divergence == "exact" else _probes(rngs, probes, d, divergence).to(x.device)
-        f = _drift(denoiser, x.shape[1:], x.dtype, e, cond, poll)
+        f = _drift(denoiser, x.shape[1:], x.dtype, e, told, poll)
         z = like(_scale(torch.tensor(start)), y) * y.flatten(1)
         z, gain, made = integrate(f, z, start, end, widths, rtol, atol, most_calls)
         c_0, c_1 = (float(_scale(torch.tensor(at, dtype=torch.float64))) for at in (start, end))

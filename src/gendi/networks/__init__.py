@@ -1,6 +1,7 @@
-"""Networks: each maps (x (B, C, H, W), time value (B,), labels (B,) or None) to a tensor of x's shape, or
-to as many channels as it was built with."""
+"""Networks: each maps (x (B, ...), time value (B,), conditions by name) to a tensor of x's shape, or to as many
+channels as it was built with."""
 
-from gendi.networks.unet import UNet, build_network
+from gendi.networks.build import build_network, network_of
+from gendi.networks.unet import UNet
 
-__all__ = ["UNet", "build_network"]
+__all__ = ["UNet", "build_network", "network_of"]

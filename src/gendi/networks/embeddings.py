@@ -44,21 +44,13 @@ def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> 
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim), plus an embedding of the class label if there are
-    classes.
-    """
+    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim)."""
 
-    def __init__(self, dim: int, scale: float, classes: int = 0) -> None:
+    def __init__(self, dim: int, scale: float) -> None:
         super().__init__()
         self.sinusoids = Sinusoids(dim // 2 // 2 * 2, scale)
         self.mlp = nn.Sequential(nn.Linear(dim // 2 // 2 * 2, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.labels = nn.Embedding(classes + 1, dim) if classes else None  # the last row stands for "no label"
 
-    def forward(self, value: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, value: Tensor) -> Tensor:
         out: Tensor = self.mlp(self.sinusoids(value))
-        if self.labels is None:
-            return out
-        if labels is None:
-            labels = torch.full(value.shape, self.labels.num_embeddings - 1, device=value.device)
-        label: Tensor = self.labels(labels)
-        return out + label
+        return out

@@ -14,13 +14,15 @@ size.
 Hoogeboom et al. 2023; Fourier features of the input: Kingma et al. 2021, appendix C]
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from gendi.config import NetworkConfig
-from gendi.errors import UsageError
+from gendi.config import ConditionConfig, NetworkConfig
+from gendi.networks.conditions import ConditionEmbedding
 from gendi.networks.embeddings import TimeEmbedding, fourier_features
 
 # c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
@@ -86,12 +88,15 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """See the module's docstring. `image_channels` is C, `out_channels` C_out; the rest is in the configuration."""
 
-    def __init__(self, config: NetworkConfig, image_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, image_channels: int, conditions: Sequence[ConditionConfig], out_channels: int
+    ) -> None:
         super().__init__()
         self.config, self.image_channels, self.out_channels = config, image_channels, out_channels
         widths, c = config.channels, config.channels[0]
         stem_channels = image_channels * (1 + 2 * len(config.fourier_features)) * config.patch**2
-        self.time = TimeEmbedding(config.time_dim, TIME_SCALE[config.time_input], config.classes)
+        self.time = TimeEmbedding(config.time_dim, TIME_SCALE[config.time_input])
+        self.conditions = ConditionEmbedding(conditions, config.time_dim)
         self.stem = nn.Conv2d(stem_channels, c, 3, padding=1)
 
         def stage(c_in: int, level: int) -> Stage:
@@ -127,12 +132,9 @@ class UNet(nn.Module):
         self.head = zero(nn.Conv2d(c, out_channels * config.patch**2, 3, padding=1))
 
     def forward(
-        self,
-        x: Float[Tensor, " b c h w"],
-        time_value: Float[Tensor, " b"],
-        labels: Int64[Tensor, " b"] | None = None,
+        self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
-        """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and labels (B,) int64 or None."""
+        """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows by name."""
         height, width = x.shape[-2:]
         if self.config.fourier_features:
             x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
@@ -141,7 +143,8 @@ class UNet(nn.Module):
         if right or below:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
-        time = F.silu(self.time(time_value, labels))
+        time = self.time(time_value)
+        time = F.silu(time + self.conditions(cond, time))
         skips = [h]
         for level, stages in enumerate(self.down):
             for stage in stages:  # type: ignore[attr-defined]
@@ -159,14 +162,3 @@ class UNet(nn.Module):
                 h = self.grow[index](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         out = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
         return out[..., :height, :width]
-
-
-def build_network(config: NetworkConfig, image_channels: int, out_channels: int | None = None) -> UNet:
-    """Return an untrained network for images of `image_channels` channels, with `out_channels` outputs (default: as
-    many).
-
-    Raises `UsageError` for classes = -1, which only training can resolve: the data say how many there are.
-    """
-    if config.classes < 0:
-        raise UsageError("network.classes = -1 stands for the data's own number of classes: give the number itself.")
-    return UNet(config, image_channels, image_channels if out_channels is None else out_channels)

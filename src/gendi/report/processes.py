@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.bundle import Bundle
+from gendi.conditions import ask
 from gendi.process import Process, like
 from gendi.randomness import normal
 from gendi.samplers import SAMPLERS, initial, trajectory
@@ -75,7 +75,7 @@ def reverse_film(
 
     A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps, or chooses them itself, gives
     way to DPM-Solver++(2M).
-    A model of K classes is asked for class i mod K in sample i. `poll` is called before every call; raise from it to
+    A model that is told classes is asked for each in turn. `poll` is called before every call; raise from it to
     stop.
     """
     config = bundle.config
@@ -85,11 +85,13 @@ def reverse_film(
     known = SAMPLERS.get(sampler)
     sampler = sampler if known is not None and known.quick and not known.adaptive else SAMPLER
     indices, shape = range(first, first + n), bundle.codec.shape
-    cond: dict[str, Any] = {"labels": torch.tensor(indices) % config.network.classes} if config.network.classes else {}
+    cond = ask(config.conditions, None, n, first)
     times = calls_to_times(schedule, SAMPLERS[sampler], steps)
     with torch.inference_mode():
         noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []
-        for state in trajectory(denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, poll=poll, **cond):
+        for state in trajectory(
+            denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, poll=poll, cond=cond
+        ):
             noisy.append(state.x)
             guesses.append(state.x_0)
         guesses.append(noisy[-1])

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.batches import in_batches, indices
+from gendi.conditions import Conditions, take
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.randomness import stream
@@ -70,7 +71,7 @@ def trajectory(
     grid: str | None = None,
     bounds: Bounds = BOUNDS,
     device: torch.device | str = "cpu",
-    labels: Int64[Tensor, " batch"] | None = None,
+    cond: Conditions | None = None,
     poll: Callable[[], None] | None = None,
     **options: Any,
 ) -> Iterator[State]:
@@ -88,9 +89,7 @@ def trajectory(
         noise = BrownianNoise(seed, indices, shape, times, device)
     if info.takes_calls:
         options["calls"] = steps
-    if labels is not None:
-        options["labels"] = labels
-    yield from info.run(checked(denoiser, sampler, poll), x, times, noise, **options)
+    yield from info.run(checked(denoiser, sampler, poll), x, times, noise, **options, **(cond or {}))
 
 
 @torch.inference_mode()
@@ -107,7 +106,7 @@ def sample(
     batch_size: int = 250,
     first_index: int = 0,
     device: torch.device | str = "cpu",
-    labels: Int64[Tensor, " n"] | None = None,
+    cond: Conditions | None = None,
     poll: Callable[[], None] | None = None,
     **options: Any,
 ) -> Float[Tensor, " n *shape"]:
@@ -121,7 +120,7 @@ def sample(
         sampler, grid: names in the registries; the grid defaults to the sampler's own.
         bounds: sigma / alpha of the last and the first call, for grids in it.
         batch_size: samples per network call; halved, down to 1, whenever memory runs out.
-        labels: (n,) int64 class labels, for a conditional denoiser.
+        cond: conditions by name, n rows each, for a conditional denoiser (see `gendi.conditions`).
         poll: called after every network call; raise from it to stop.
         options: the sampler's own (eta, order, churn, rtol): `get_sampler(name).options` names them.
 
@@ -150,7 +149,7 @@ def sample(
             grid=grid,
             bounds=bounds,
             device=device,
-            labels=None if labels is None else labels[rows].to(device),
+            cond=take(cond, rows, device),
             poll=poll,
             **options,
         )

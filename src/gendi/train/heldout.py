@@ -1,12 +1,15 @@
 """Is it learning? The loss on held-out images at fixed (t, noise), and preview grids from fixed seeds."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gendi.conditions import ask, take, to_tensor
+from gendi.config import ConditionConfig
 from gendi.data.codec import ImageCodec
 from gendi.data.split import Split
 from gendi.denoiser import NetworkDenoiser
@@ -29,7 +32,7 @@ class Heldout:
         split: Split,
         codec: ImageCodec,
         denoiser: NetworkDenoiser,
-        classes: int,
+        conditions: Sequence[ConditionConfig],
         seed: int,
         device: torch.device,
     ) -> None:
@@ -40,9 +43,8 @@ class Heldout:
         times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
         self.t = times.sort().values.to(device)
         self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
-        self.labels = None
-        if split.labels is not None and classes:
-            self.labels = torch.from_numpy(split.labels[indices]).to(device)
+        told = {spec.name: to_tensor(spec, split.conditions[spec.name][indices]) for spec in conditions}
+        self.cond = {name: value.to(device) for name, value in told.items()}
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
@@ -52,20 +54,27 @@ class Heldout:
         losses = []
         for start in range(0, len(self.t), 64):
             rows = slice(start, start + 64)
-            labels = None if self.labels is None else self.labels[rows]
             x_0, t, eps = self.x_0[rows], self.t[rows], self.eps[rows]
-            losses.append(denoising_loss(denoiser, x_0, t, eps, labels, self.half_bin).cpu())
+            losses.append(denoising_loss(denoiser, x_0, t, eps, take(self.cond, rows, x_0.device), self.half_bin).cpu())
         values = torch.cat(losses).double()
         quartiles = [float(q.mean()) if len(q) else math.nan for q in values.tensor_split(4)]
         return float(values.mean()), quartiles
 
 
-def preview(denoiser: NetworkDenoiser, codec: ImageCodec, classes: int, seed: int, device: torch.device) -> Tensor:
-    """Return 36 samples as bytes (36, H, W, C), from the same noises every time, in 12 calls."""
+def preview(
+    denoiser: NetworkDenoiser, codec: ImageCodec, cond: dict[str, Tensor], seed: int, device: torch.device
+) -> Tensor:
+    """Return 36 samples as bytes (36, H, W, C), told `cond`, in 12 calls and from the same noises every time."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
-    labels = torch.arange(PREVIEWS) % classes if classes else None
-    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, labels=labels)
+    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
     return codec.decode(x)
+
+
+def preview_conditions(split: Split, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
+    """Return what the 36 previews are told: classes in turn, and of anything else what held-out samples have."""
+    rows = np.arange(PREVIEWS) % len(split)
+    told = {spec.name: to_tensor(spec, split.conditions[spec.name][rows]) for spec in specs}
+    return told | ask(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, images: Tensor) -> None:

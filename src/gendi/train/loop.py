@@ -27,7 +27,7 @@ from gendi.safe_tensors import compare_specs, specs
 from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest, save_checkpoint
-from gendi.train.heldout import Heldout, preview, write_preview
+from gendi.train.heldout import Heldout, preview, preview_conditions, write_preview
 from gendi.train.objective import batch_indices
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
@@ -196,10 +196,10 @@ class _Loop:
         for folder in ("previews", "checkpoints"):
             (self.run / folder).mkdir(exist_ok=True)
         self._introduce(header)
-        classes, seed = self.config.network.classes, self.config.train.seed
-        self.heldout = Heldout(
-            self.data.heldout, self.data.codec, self.trainer.denoiser, classes, seed, self.trainer.device
-        )
+        seed, device = self.config.train.seed, self.trainer.device
+        conditions = self.trainer.config.conditions
+        self.heldout = Heldout(self.data.heldout, self.data.codec, self.trainer.denoiser, conditions, seed, device)
+        self.told = preview_conditions(self.data.heldout, conditions)
         with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
             self._loop()
             self._finish()
@@ -320,7 +320,7 @@ class _Loop:
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
         denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
-        images = preview(denoiser, self.data.codec, self.config.network.classes, self.config.train.seed, trainer.device)
+        images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
         self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
         spread = " ".join(f"{q:.4f}" for q in quartiles)
@@ -382,13 +382,11 @@ class _Loop:
             "seed": self.config.train.seed,
             **versions(),
         }
-        classes = self.data.class_names if self.config.network.classes == len(self.data.class_names) else ()
         bundle = Bundle(
             self.config,
             self.data.codec,
             dict(trainer.ema.weights),
             trainer.sigma_data,
-            classes,
             meta,
             trainer.learned_table(),
         )

@@ -14,9 +14,10 @@ F* is the network output that would be right (gendi.denoiser) and w(t) the weigh
 """
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from gendi.conditions import Conditions
 from gendi.config import ObjectiveConfig
 from gendi.denoiser import Coefficients, NetworkDenoiser
 from gendi.errors import UsageError, unknown_name
@@ -62,13 +63,14 @@ def denoising_loss(
     x_0: Batch,
     t: Float64[Tensor, " batch"],
     eps: Batch,
-    labels: Int64[Tensor, " batch"] | None = None,
+    cond: Conditions | None = None,
     half_bin: float | None = None,
 ) -> Float[Tensor, " batch"]:
     """Return the loss of each sample, (B,) float32, in one network call.
 
     Args:
         x_0: clean data (B, ...); t: times (B,), steps of the chain for the bound; eps: noise of x_0's shape.
+        cond: conditions by name, a row per sample.
         half_bin: half the distance of neighbouring values of x_0 (the codec's), for the bound's first step; None takes
             x_0 as continuous.
     """
@@ -76,7 +78,7 @@ def denoising_loss(
     alpha, sigma = denoiser.schedule(t)
     c = denoiser.coefficients(t)
     x_t = like(alpha, x_0) * x_0 + like(sigma, x_0) * eps
-    out, share = denoiser.raw(x_t, t, c.c_in, labels)
+    out, share = denoiser.raw(x_t, t, c.c_in, **(cond or {}))
     error = out - c.target(x_0, eps, alpha, sigma)
     match objective.loss:
         case "simple":

@@ -33,7 +33,7 @@ def dry_run(
     trainer = Trainer(config, data)
     x, _ = trainer.batch(0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.network(x[:1], torch.zeros(1, device=trainer.device), None)
+        trainer.network(x[:1], torch.zeros(1, device=trainer.device))
     trainer.step(0.5)
     start = time.perf_counter()
     result = trainer.step(0.5)

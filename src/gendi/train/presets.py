@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from gendi.config import (
+    ConditionConfig,
     NetworkConfig,
     ObjectiveConfig,
     OptimConfig,
@@ -27,20 +28,22 @@ class Preset:
 
 _MNIST = RunConfig(
     preset="mnist",
-    network=NetworkConfig(channels=(48, 96), blocks=1, patch=2, classes=-1),
+    network=NetworkConfig(channels=(48, 96), blocks=1, patch=2),
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="muon", lr=3e-3),
     train=TrainConfig(batch_size=64),
+    conditions=(ConditionConfig("class", required=False),),
 )
 
 _MNIST_LONG = RunConfig(
     preset="mnist-long",
-    network=NetworkConfig(channels=(64, 128), blocks=1, patch=2, classes=-1),
+    network=NetworkConfig(channels=(64, 128), blocks=1, patch=2),
     process=_MNIST.process,
     objective=_MNIST.objective,
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
     train=TrainConfig(batch_size=64, preview_every=100_000),
+    conditions=_MNIST.conditions,
 )
 
 _REPORT = RunConfig(

@@ -14,11 +14,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from gendi.config import RunConfig
+from gendi.conditions import drop, to_tensor
+from gendi.config import ConditionConfig, RunConfig
 from gendi.data import Data
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import DataError, UsageError
-from gendi.networks import UNet, build_network
+from gendi.networks import network_of
 from gendi.randomness import normal, stream
 from gendi.schedule import Schedule, make_schedule
 from gendi.schedule.learned import ScheduleLearner
@@ -44,10 +45,10 @@ class StepResult:
 
 
 class Trainer:
-    """Everything a step needs; `data` must match `config` in classes.
+    """Everything a step needs.
 
     Raises:
-        UsageError: the network has classes and the data none, or fewer than the data.
+        UsageError, DataError: the data have not what the configuration's conditions need.
     """
 
     def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
@@ -56,11 +57,10 @@ class Trainer:
         self.device = self.accelerator.device
         config = resolve(config, data)
         self.config, self.data = config, data
-        _check_classes(config, data)
         self.sigma_data = root_mean_square(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
-            network = self._network()
+            network = network_of(self.config, data.codec.shape)
         train = config.train
         self.choice = choice or choose(
             network, data.codec.shape, train.batch_size, self.device, train.precision, train.layout
@@ -85,10 +85,6 @@ class Trainer:
     def images_seen(self) -> int:
         """Images trained on so far, repeats counted."""
         return self.step_count * self.config.train.batch_size
-
-    def _network(self) -> UNet:
-        channels = self.data.codec.channels
-        return build_network(self.config.network, channels, channels * self.config.objective.outputs)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         config = self.config
@@ -116,15 +112,15 @@ class Trainer:
     def ema_denoiser(self, clip: float | None = None) -> NetworkDenoiser:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode."""
         with torch.random.fork_rng(devices=[]):
-            network = self._network()
+            network = network_of(self.config, self.data.codec.shape)
         network.load_state_dict(self.ema.weights)
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
         denoiser.clip = clip
         return denoiser
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """Return the encoded images (B, C, H, W) of a step and their labels (B,), some replaced by the null label."""
+    def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the encoded images (B, C, H, W) of a step and what is told of them, some rows of it null."""
         config = self.config
         size, seed = config.train.batch_size, config.train.seed
         indices = batch_indices(len(self.data.train), size, seed, step)
@@ -132,26 +128,25 @@ class Trainer:
             images = self._images[torch.from_numpy(indices).to(self.device)]
         else:
             images = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
-        x_0 = self.data.codec.encode(images)
-        if not config.network.classes:
-            return x_0, None
-        assert self.data.train.labels is not None  # checked at the start
-        dropped = stream(seed, "label-dropout", step).random(size) < config.objective.label_dropout
-        labels = np.where(dropped, config.network.classes, self.data.train.labels[indices])
-        return x_0, torch.from_numpy(labels).to(self.device)
+        cond = {}
+        for spec in config.conditions:
+            told = to_tensor(spec, self.data.train.conditions[spec.name][indices])
+            dropped = stream(seed, f"{spec.name} dropped", step).random(size) < spec.dropout
+            cond[spec.name] = drop(told, torch.from_numpy(dropped)).to(self.device)
+        return self.data.codec.encode(images), cond
 
     def step(self, progress: float) -> StepResult:
         """Do the next step at `progress` in [0, 1] of the budget."""
         config, step = self.config, self.step_count
         size, seed = config.train.batch_size, config.train.seed
         self.network.train()
-        x_0, labels = self.batch(step)
+        x_0, cond = self.batch(step)
         eps = normal(tuple(x_0.shape), seed, "noise", step).to(self.device)
         t = draw_times(config.objective, self.denoiser.schedule, size, seed, step, self.history).to(self.device)
         with torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
             if config.network.dropout > 0:
                 torch.manual_seed(int(stream(seed, "dropout", step).integers(2**63)))
-            losses = denoising_loss(self.denoiser, x_0, t, eps, labels, self.data.codec.half_bin)
+            losses = denoising_loss(self.denoiser, x_0, t, eps, cond, self.data.codec.half_bin)
             loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
             self.accelerator.backward(loss)
         clip = config.optim.clip or math.inf
@@ -219,23 +214,38 @@ class Trainer:
 
 
 def resolve(config: RunConfig, data: Data) -> RunConfig:
-    """Return `config` with what it leaves to the data filled in: network.classes = -1 becomes the number of classes."""
-    if config.network.classes >= 0:
-        return config
-    return dataclasses.replace(config, network=dataclasses.replace(config.network, classes=len(data.class_names)))
+    """Return `config` with the conditions that it leaves to the data filled in, and checked against them.
+
+    Raises:
+        UsageError: the data have not what a condition needs.
+        DataError: they have classes that the condition has not.
+    """
+    known = {spec.name: spec for spec in data.conditions}
+    found = []
+    for asked in config.conditions:
+        there = known.get(asked.name)
+        if there is None and asked.required:
+            has = ", ".join(known) or "no conditions: sort the images in subfolders, one for each class"
+            raise UsageError(f"the condition {asked.name!r} is asked for, but {data.name} has {has}.")
+        if there is not None:
+            found.append(_filled(asked, there, data))
+    return dataclasses.replace(config, conditions=tuple(found))
 
 
-def _check_classes(config: RunConfig, data: Data) -> None:
-    wanted, labels = config.network.classes, data.train.labels
-    if not wanted:
-        return
-    if labels is None:
+def _filled(asked: ConditionConfig, there: ConditionConfig, data: Data) -> ConditionConfig:
+    if asked.size < 0:
+        via = there.via if asked.via == "embedding" else asked.via
+        return dataclasses.replace(there, dropout=asked.dropout, via=via, required=asked.required)
+    if (asked.kind, there.kind) == ("class", "class") and there.size > asked.size:
+        worst, most = int(data.train.conditions[asked.name].max()), asked.size - 1
+        raise DataError(f"{data.name} has the {asked.name} {worst}; its size = {asked.size} admits 0 to {most}.")
+    if asked.kind != there.kind or (there.size != asked.size and asked.kind != "class"):
         raise UsageError(
-            f"network.classes = {wanted}, but {data.name} has no labels. Leave it 0, or sort the images in subfolders."
+            f"the condition {asked.name} is asked for as {asked.kind} of size {asked.size}; {data.name} has it as "
+            f"{there.kind} of size {there.size}."
         )
-    worst = int(labels.max())
-    if worst >= wanted or int(labels.min()) < 0:
-        raise DataError(f"{data.name} has the label {worst}; network.classes = {wanted} admits 0 to {wanted - 1}.")
+    same = asked.size == there.size and not asked.names
+    return dataclasses.replace(asked, names=there.names) if same else asked
 
 
 def root_mean_square(data: Data) -> float:
