@@ -1,11 +1,11 @@
 """Bits per dimension of the MNIST test set beside the quality of samples, one row per trained run.
 
-    python benchmarks/likelihood.py RUN [RUN ...] [--n 1000] [--ode-n 200] [--draws 100]
+    python benchmarks/likelihood.py RUN [RUN ...] [--n 1000] [--ode-n 200] [--draws 100] [--other fashion-mnist]
 
 For each run: the variational bound (prior, divergences, decoder) on n test images, the code length under the
 probability-flow ODE on ode-n of them, each with its standard error; the bound on Fashion-MNIST and the AUROC of telling
 the two sets apart; and the FID on digit features of 1000 samples at the run's own sampler and calls. A row is written
-as soon as it is measured and replaces that of the same preset, so runs may be added one by one:
+as soon as it is measured and replaces that of the same preset, schedule and weighting, so runs may be added one by one:
 
     gendi train mnist --preset mnist-likelihood --out runs/likelihood
     for p in mu vlb vlb-learned simple hybrid; do gendi train mnist --preset ablation-$p --out runs/$p; done
@@ -26,15 +26,21 @@ from gendi.evaluate import evaluate
 from gendi.likelihood import Bound, Measured, auroc
 
 
+def key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["preset"], row["schedule"], row["weighting"]
+
+
 def figures(value: Measured) -> dict[str, float]:
     return {"bits_per_dim": value.bits, "standard_error": value.bits_error}
 
 
-def measure(run: str, n: int, ode_n: int, draws: int) -> dict[str, Any]:
+def measure(run: str, n: int, ode_n: int, draws: int, other: str) -> dict[str, Any]:
     bundle = load_bundle(run)
     data = open_data(bundle.meta["data_spec"])
     row: dict[str, Any] = {
         "preset": bundle.config.preset,
+        "schedule": bundle.config.process.schedule,
+        "weighting": bundle.config.objective.weighting,
         "training": {k: bundle.meta[k] for k in ("step", "images", "seconds", "precision")},
     }
     start = time.perf_counter()
@@ -60,10 +66,10 @@ def measure(run: str, n: int, ode_n: int, draws: int) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
     }
     try:
-        other = gendi.bits_per_dim(bundle, "fashion-mnist", n=n, draws=draws)
-        row["fashion-mnist"] = {"total": figures(other.total), "auroc": auroc(bound.values, other.values)}
+        strange = gendi.bits_per_dim(bundle, other, n=n, draws=draws)
+        row["other"] = {"data": other, "total": figures(strange.total), "auroc": auroc(bound.values, strange.values)}
     except GendiError as error:  # no source of the data at hand
-        print(f"fashion-mnist: {error}")
+        print(f"{other}: {error}")
     samples = gendi.sample(bundle, n=1000)
     metrics = evaluate(samples, data, extractor="digits").to_dict()["metrics"]
     row["samples"] = {
@@ -81,12 +87,13 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--ode-n", type=int, default=200)
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--other", default="fashion-mnist")
     args = parser.parse_args()
     path = RESULTS / "likelihood.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     for run in args.runs:
-        row = measure(run, args.n, args.ode_n, args.draws)
-        rows = [old for old in rows if old["preset"] != row["preset"]] + [row]
+        row = measure(run, args.n, args.ode_n, args.draws, args.other)
+        rows = [old for old in rows if key(old) != key(row)] + [row]
         write("likelihood", {"rows": rows})
 
 

@@ -70,7 +70,7 @@ def place(network: N, device: torch.device, layout: str) -> N:
 def _step(network: nn.Module, x: Tensor, precision: str, clock: Callable[[], float]) -> float:
     start = clock()
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        out = network(x, torch.zeros(len(x), device=x.device), None)
+        out = network(x, torch.zeros(len(x), device=x.device))
     out.float().square().mean().backward()
     network.zero_grad(set_to_none=True)
     if x.device.type == "cuda":
