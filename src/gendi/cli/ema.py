@@ -26,7 +26,7 @@ EXAMPLES = """\
 @dataclass(frozen=True)
 class Ema:
     """Average the weights of a finished run over another length, from the snapshots that it took
-    (gendi train DATA --optim.posthoc-every 50000). The snapshots stay.
+    (gendi train DATA --optim.posthoc-every 50k). The snapshots stay.
     """
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""

@@ -59,18 +59,27 @@ _REGISTRY = tyro.constructors.ConstructorRegistry()
 
 
 @_REGISTRY.primitive_rule
-def _whole_number_or_none(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Have the configuration's fields of type int | None take "none", as its TOML does."""
-    if info.type != int | None:
-        return None
-    return spec("INT|none", _int_or_none)
+def _whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Have the configuration's whole numbers take 50k and 2M too, and those of type int | None "none", as its TOML
+    does.
+    """
+    if info.type is int:
+        return spec("INT", _int)
+    return spec("INT|none", _int_or_none) if info.type == int | None else None
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text) if not text[-1:].isalpha() else parse_count(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number: write it like 128, 50k or 2M.") from None
 
 
 def _int_or_none(text: str) -> int | None:
     if text.lower() == "none":
         return None
     try:
-        return int(text)
+        return _int(text)
     except ValueError:
         raise ValueError(f"{text!r} is neither a whole number nor none.") from None
 

@@ -53,7 +53,7 @@ def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None
     if not found:
         raise UsageError(
             f"{run} has no snapshots to put an average together from. Train with them, into another folder: "
-            f"gendi train {bundle.meta.get('data_spec') or 'DATA'} --optim.posthoc-every 50000 --out {run}-ema"
+            f"gendi train {bundle.meta.get('data_spec') or 'DATA'} --optim.posthoc-every 50k --out {run}-ema"
         )
     expected = {name: (tuple(value.shape), torch.float32) for name, value in bundle.state.items()}
     state, error = reconstruct(run, sigma_rel, images, expected)
