@@ -1,6 +1,5 @@
 """`gendi ema`."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from gendi.cli.console import program, say, show, show_json, table
 from gendi.cli.parse import Count, Folder, named, parse, shows
 from gendi.errors import UsageError
 from gendi.files import read_json
+from gendi.train.lengths import check_length
 
 if TYPE_CHECKING:
     from gendi.bundle import Bundle
@@ -85,9 +85,8 @@ def _check(command: Ema) -> None:
         raise UsageError("RUN is missing: say which run's weights to average. See gendi ema --help.")
     if not command.length:
         raise UsageError("--length is missing: say how wide the average is, for instance --length 0.05 0.1.")
-    widest = 0.5 / math.sqrt(3)
-    if wrong := [length for length in command.length if not 0 < length <= widest]:
-        raise UsageError(f"--length {wrong[0]:g} is out of range: above 0, up to {widest:.4f} (the plain mean).")
+    for length in command.length:
+        check_length(length, f"--length {length:g}")
     if len({f"{length:g}" for length in command.length}) != len(command.length):
         raise UsageError("--length names the same length twice: give each once.")
     if command.replace and command.out is not None:

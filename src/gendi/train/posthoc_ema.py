@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from gendi.errors import BundleError, UsageError
 from gendi.files import encode_json, read_json, replace_folder, verify_manifest
 from gendi.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.train.lengths import check_length
 
 SIGMA_RELS = (0.05, 0.10)  # section 3.2
-WIDEST = 0.5 / math.sqrt(3)  # gamma = 0, the plain mean of all weights
 FORMAT = 1
 _NAME = re.compile(r"images_(\d{12,15})")
 
@@ -57,8 +57,7 @@ def sigma_rel_to_gamma(sigma_rel: float) -> float:
 
     Raises `UsageError` unless 0 < sigma_rel <= 0.2887.
     """
-    if not 0 < sigma_rel <= WIDEST + 1e-12:
-        raise UsageError(f"sigma_rel = {sigma_rel:g} is out of range: above 0, up to {WIDEST:.4f} (the plain mean).")
+    check_length(sigma_rel, f"sigma_rel = {sigma_rel:g}")
     ratio = sigma_rel**-2
     return max(0.0, float(np.roots([1.0, 7.0, 16.0 - ratio, 12.0 - ratio]).real.max()))
 
