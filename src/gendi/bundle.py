@@ -23,6 +23,7 @@ from gendi.data.codec import ImageCodec, codec_from_dict
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.formats import refuse_newer
 from gendi.networks import network_of
 from gendi.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.schedule import Schedule, Tabulated, make_schedule
@@ -160,11 +161,7 @@ def load_bundle(path: str | Path) -> Bundle:
     data = read_json(where)
     if not isinstance(data, dict):
         raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
-    if type(data.get("format")) is int and data["format"] > FORMAT:
-        raise BundleError(
-            f"{folder} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "
-            f"{gendi.__version__}, which reads format {FORMAT}. Use gendi {data.get('gendi')} or newer."
-        )
+    refuse_newer(folder, data, FORMAT)
     bundle = _read_config(data, where)
     weights = folder / WEIGHTS
     if not weights.is_file():

@@ -33,6 +33,10 @@ class BundleError(GendiError):
     exit_code = 4
 
 
+class NewerFormatError(BundleError):
+    """Written by a newer gendi: an older checkpoint in its place would throw work away, so nothing falls back."""
+
+
 class ResourceError(GendiError):
     """Out of memory, disk or permission (exit code 5)."""
 

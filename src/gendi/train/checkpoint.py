@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 import gendi
-from gendi.errors import BundleError, GendiError, UsageError
+from gendi.errors import BundleError, GendiError, NewerFormatError, UsageError
 from gendi.files import (
     REPLACED,
     atomic_write,
@@ -34,6 +34,7 @@ from gendi.files import (
     replace_folder,
     verify_manifest,
 )
+from gendi.formats import refuse_newer
 from gendi.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
 
 logger = logging.getLogger(__name__)
@@ -46,10 +47,6 @@ _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 
 Expected = Mapping[str, Mapping[str, TensorSpec]]
 """For each group of tensors that should be checked before it is read: shapes and dtypes by name."""
-
-
-class NewerFormatError(BundleError):
-    """Written by a newer gendi: an older checkpoint in its place would throw work away, so nothing falls back."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +152,7 @@ def load_checkpoint(path: Path, expected: Expected | None = None) -> Checkpoint:
     where = path / "state.json"
     if not isinstance(data, dict):
         raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
-    if type(data.get("format")) is int and data["format"] > FORMAT:
-        raise NewerFormatError(
-            f"{path} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "
-            f"{gendi.__version__}, which reads format {FORMAT}. Go on with gendi {data.get('gendi')} or newer."
-        )
+    refuse_newer(path, data, FORMAT)
     if data.keys() != {"format", "gendi", "step", "tensors", "state"} or data["format"] != FORMAT:
         raise BundleError(f"{where} has fields {', '.join(sorted(data))}: it is no checkpoint of format {FORMAT}.")
     step, groups, state = data["step"], data["tensors"], data["state"]

@@ -1,0 +1,16 @@
+"""The number of a folder's format, which its JSON holds beside the version of gendi that wrote it."""
+
+from pathlib import Path
+from typing import Any
+
+import gendi
+from gendi.errors import NewerFormatError
+
+
+def refuse_newer(folder: Path, data: dict[str, Any], reads: int) -> None:
+    """Raise `NewerFormatError` if `data`, out of `folder`, says a format above `reads`, naming who can read it."""
+    if type(data.get("format")) is int and data["format"] > reads:
+        raise NewerFormatError(
+            f"{folder} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "
+            f"{gendi.__version__}, which reads format {reads}. Use gendi {data.get('gendi')} or newer."
+        )
