@@ -205,7 +205,7 @@ def model_card(bundle: Bundle) -> str:
         "Images": f"{codec.height} x {codec.width}, {codec.channels} channel(s)",
         "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
         "Preset": config.preset,
-        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} (exponential moving average)",
+        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
         "Schedule": config.process.schedule,
         "T": config.process.steps or "continuous",
     }
@@ -245,6 +245,14 @@ every file, so that a changed one is refused.
 
 def _told(spec: ConditionConfig) -> str:
     return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
+
+
+def _average(meta: Mapping[str, Any]) -> str:
+    """Return what the weights are an average of: see `gendi.train.snapshots`."""
+    if not isinstance(length := meta.get("posthoc_ema"), Mapping):
+        return "exponential moving average"
+    width, images = length.get("sigma_rel"), length.get("images")
+    return f"power-function average, sigma_rel = {width} of {images} images"
 
 
 def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:

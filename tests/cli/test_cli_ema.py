@@ -54,6 +54,7 @@ def test_people_are_told_the_error_and_what_to_do_next(gendi: Gendi, run: Path) 
     assert "error of the profile" in shown.out and "24" in shown.out
     assert f"evaluate {place}" in shown.err
     assert load_bundle(place).meta["images"] == 24
+    assert "(power-function average, sigma_rel = 0.1 of 24 images)" in (place / "README.md").read_text()
     assert gendi(f"ema {run} --length 0.05 --out {place}").code == 0  # its own may be written again
     assert load_bundle(place).meta["images"] == 48
     for _ in range(2):
