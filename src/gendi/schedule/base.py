@@ -8,6 +8,7 @@ A schedule is the pair (alpha, sigma); the Gaussian marginals N(alpha x_0, sigma
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Float64
@@ -15,12 +16,25 @@ from torch import Tensor
 
 from gendi.errors import UsageError
 
+FARTHEST = 300.0
+"""Log-SNRs beyond are taken for this one, whose exponential, squared, is still a float64."""
+
 
 def checked_steps(steps: int | None) -> int | None:
     """Return `steps`. Raises `UsageError` below 1."""
     if steps is not None and steps < 1:
         raise UsageError(f"a chain needs at least 1 step; got {steps}.")
     return steps
+
+
+def bisect(curve: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+    """Return t in (0, 1], to 2^-44, at which a falling curve has the values `target`; 1 for values below its last."""
+    low, high = torch.zeros_like(target), torch.ones_like(target)
+    for _ in range(44):
+        middle = (low + high) / 2
+        above = curve(middle) > target
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return high
 
 
 class Schedule(ABC):
@@ -53,14 +67,15 @@ class Schedule(ABC):
         return 2 * (alpha.log() - sigma.log())
 
     def time(self, log_snr: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
-        """Return the t at which the log signal-to-noise ratio is `log_snr`, clamped to (0, 1]; float64, to 1e-12."""
-        target = log_snr.double()
-        low, high = torch.zeros_like(target), torch.ones_like(target)
-        for _ in range(44):
-            middle = (low + high) / 2
-            above = self.log_snr(middle) > target
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        return high
+        """Return the t at which the log signal-to-noise ratio is `log_snr`, clamped to (0, 1]; float64.
+
+        To 1e-12, and where the schedule has an inverse in closed form to 1e-12 of t.
+        """
+        return self._time(log_snr.double().clamp(-FARTHEST, FARTHEST)).clamp(max=1)
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        """Return the t > 0 of a log-SNR within reach of the schedule, and anything from 1 on below it."""
+        return bisect(self.log_snr, log_snr)
 
     def grid(self) -> Tensor:
         """Return the T + 1 times 0, 1/T, ..., 1 of the discrete chain. Raises `UsageError` for a continuous

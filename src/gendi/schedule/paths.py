@@ -26,6 +26,9 @@ class VarianceExploding(Schedule):
         """f = 0, g^2 = d sigma^2 / dt.  [Song et al. 2021, eq. 9]"""
         return torch.zeros_like(t), torch.full_like(t, self.variance)
 
+    def _time(self, log_snr: Tensor) -> Tensor:
+        return (-log_snr).exp() / self.variance
+
 
 class SubVariancePreserving(Schedule):
     """The linear schedule's alpha with less noise: alpha = sqrt(abar), sigma = 1 - abar.  [Song et al. 2021, eq. 29]
@@ -47,6 +50,11 @@ class SubVariancePreserving(Schedule):
         """f = -beta / 2, g^2 = beta (1 - abar^2).  [Song et al. 2021, eqs. 27 and 28]"""
         beta = self.preserving.beta(t)
         return -beta / 2, beta * torch.expm1(2 * self.preserving.log_abar(t)).abs()
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        """SNR sigma^2 + sigma - 1 = 0, and abar is 1 - sigma or, where that is little, SNR sigma^2."""
+        sigma = 2 / (1 + (1 + 4 * log_snr.exp()).sqrt())
+        return self.preserving.time_of(torch.where(sigma < 0.5, torch.log1p(-sigma), log_snr + 2 * sigma.log()))
 
 
 class RectifiedFlow(Schedule):
@@ -70,3 +78,6 @@ class RectifiedFlow(Schedule):
         """f = -1 / (1 - u), g^2 = 2 u / (1 - u), times du / dt."""
         u = t * self.end
         return -self.end / (1 - u), 2 * self.end * u / (1 - u)
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        return torch.sigmoid(-log_snr / 2) / self.end

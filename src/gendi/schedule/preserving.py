@@ -11,8 +11,9 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-from gendi.schedule.base import Schedule, checked_steps
+from gendi.schedule.base import Schedule, bisect, checked_steps
 
 MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step of the cosine chain finite
 
@@ -57,6 +58,22 @@ class VariancePreserving(Schedule):
         slopes = -self.steps * self.table.to(t.device).diff()
         return slopes[(self._position(t, self.steps).ceil().long() - 1).clamp(min=0)]
 
+    def time_of(self, log_abar: Tensor) -> Tensor:
+        """Return the t > 0 at which log abar is a value below 0 within reach, and anything from 1 on below that."""
+        if self.table is None or self.steps is None:
+            return self._time_of(log_abar)
+        falling = -self.table.to(log_abar.device)
+        left = (torch.searchsorted(falling, -log_abar) - 1).clamp(0, self.steps - 1)
+        share = (-log_abar - falling[left]) / (falling[left + 1] - falling[left])
+        return (left + share) / self.steps
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """Return `time_of` of the continuous curve."""
+        return bisect(self._log_abar, log_abar)
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        return self.time_of(logsigmoid(log_snr))
+
     @staticmethod
     def _position(t: Tensor, steps: int) -> Tensor:
         """Return t T; i / T * T may fall an ulp short of i: a time that is a step to 1e-13 is that step."""
@@ -87,6 +104,9 @@ class Linear(VariancePreserving):
     def _log_abar(self, t: Tensor) -> Tensor:
         return -(0.1 * t + 9.95 * t * t)
 
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        return -2 * log_abar / (0.1 + (0.01 - 39.8 * log_abar).sqrt())
+
     def _beta(self, t: Tensor) -> Tensor:
         return 0.1 + 19.9 * t
 
@@ -111,6 +131,16 @@ class Cosine(VariancePreserving):
 
     def _beta(self, t: Tensor) -> Tensor:
         return math.pi * self.end / (1 + self.offset) * self._angle(t * self.end).tan()
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """By e = tan^2(angle) - tan^2(angle at 0) = (1 / abar - 1) / f(0), and the tangent of the angles' difference:
+        small times keep their digits.
+        """
+        start = self._angle(torch.zeros_like(log_abar)).tan()
+        e = torch.expm1(-log_abar) * (1 + start**2)
+        tan = (start**2 + e).sqrt()
+        turn = torch.atan(e / ((tan + start) * (1 + tan * start)))
+        return turn * (1 + self.offset) / (math.pi / 2) / self.end
 
     def _curve(self, t: Tensor) -> Tensor:
         """Return log(f(t) / f(0)), and log 1e-40 where f is 0 but for round-off."""
@@ -137,6 +167,13 @@ class Sigmoid(VariancePreserving):
     def _beta(self, t: Tensor) -> Tensor:
         abar, fall = self._abar_and_fall(t)
         return fall / abar
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """By logit(value) - logit(first) = ln(1 + (value - first) / (first (1 - value))), for small times' digits."""
+        first, last = (1 / (1 + math.exp(-v / self.tau)) for v in (self.start, self.end))
+        gone = -torch.expm1(log_abar) / (1 - self.floor) * (last - first)  # value - first
+        left = (log_abar.exp() - self.floor) / (1 - self.floor) * (last - first)  # last - value
+        return torch.log1p(gone / (first * (1 - last + left))) * self.tau / (self.end - self.start)
 
     def _abar_and_fall(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return abar and -d abar / dt."""
