@@ -25,7 +25,7 @@ from gendi.samplers.draw import SampleNoise
 from gendi.samplers.euler_maruyama import euler_maruyama
 from gendi.samplers.grid import make_grid
 from gendi.samplers.predictor_corrector import intervals, predictor_corrector
-from gendi.samplers.sa_solver import sa_solver, weights
+from gendi.samplers.sa_solver import sa_solver
 from gendi.samplers.sde_registry import SDE_SAMPLERS
 from gendi.schedule import Linear, Schedule, VarianceExploding, make_schedule
 
@@ -258,16 +258,6 @@ def test_langevin_steps_mend_a_wrong_law() -> None:
 
 
 # ---- SA-Solver
-
-
-@pytest.mark.parametrize("nodes", [(1.0,), (1.0, 1.7), (1.0, 2.5, 3.0), (0.0, 1.0, 1.2, 4.0)])
-@pytest.mark.parametrize("z", [1e-3, 0.7, 30.0])
-def test_weights_integrate_polynomials(nodes: tuple[float, ...], z: float) -> None:
-    """Against SciPy's quadrature of z e^(-z v) v^k over [0, 1], k below the number of nodes."""
-    got = weights([scalar(v) for v in nodes], scalar(z))
-    for k in range(len(nodes)):
-        expected, _ = quad(lambda v, k=k: z * math.exp(-z * v) * v**k, 0, 1, epsabs=1e-14, points=[min(1.0, 1 / z)])
-        assert float((got * f64(*nodes) ** k).sum()) == pytest.approx(expected, rel=1e-7, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -10,15 +10,16 @@ values known at some lambdas ("nodes") and the integrals have closed forms. Node
 (Adams-Bashforth); the value at s, once known, corrects (Adams-Moulton). One node is DDIM, in either form.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
 from gendi.denoiser import Denoiser
 from gendi.process import eps_from_x0, like
+from gendi.samplers import polynomial
 from gendi.samplers.state import State, pairs
 from gendi.schedule import Schedule
 
@@ -48,29 +49,20 @@ def steps(schedule: Schedule, times: Tensor) -> Iterator[tuple[Mark, Mark]]:
     return pairwise(marks)
 
 
-def moments(h: Tensor, n: int, rate: int) -> list[Tensor]:
-    """Return int_0^h e^(rate (tau - h)) (tau / h)^k dtau for k < n, by parts from the one before; rate is 1 or -1."""
-    values = [-torch.expm1(-rate * h) / rate]
-    for k in range(1, n):
-        values.append((1 - k / h * values[-1]) / rate)
-    return values
-
-
-def weights(nodes: Sequence[Tensor], h: Tensor, prediction: Prediction, rule: Rule | None = None) -> list[Tensor]:
-    """Return the weight of the value at each node (tau, from t) in int_0^h e^(rate (tau - h)) value dtau.
+def weights(nodes: Sequence[float], h: float, prediction: Prediction, rule: Rule | None = None) -> list[float]:
+    """Return the weight of the value at each node (tau, from t) in int_0^h e^(rate (tau - h)) value dtau, where rate
+    is 1 for "x0" and -1 for "eps".
 
     They are right for every polynomial that the nodes determine. With a `rule`, two nodes of which the first is t
     itself take the simpler B(h) / 2 for the second moment.  [Zhao et al. 2023, section 3.1]
     """
     rate = 1 if prediction == "x0" else -1
-    moment = moments(h, len(nodes), rate)
     if rule is not None and len(nodes) == 2:
-        b = h if rule == "bh1" else moment[0]
+        whole = -math.expm1(-rate * h) / rate
+        b = h if rule == "bh1" else whole
         slope = b * h / (2 * nodes[1])
-        return [moment[0] - slope, slope]
-    powers = torch.stack(list(nodes)) / h
-    matrix = torch.stack([powers**k for k in range(len(nodes))])
-    return list(torch.linalg.solve(matrix, torch.stack(moment)).unbind())
+        return [whole - slope, slope]
+    return [w / rate for w in polynomial.weights([1 - tau / h for tau in nodes], rate * h)]
 
 
 def advance(
@@ -82,7 +74,8 @@ def advance(
     else:
         x_s, scale = like(s.alpha / t.alpha, x) * x, -s.sigma
     h = s.lam - t.lam
-    for w, (_, value) in zip(weights([m.lam - t.lam for m, _ in known], h, prediction, rule), known, strict=True):
+    nodes = [(m.lam - t.lam).item() for m, _ in known]
+    for w, (_, value) in zip(weights(nodes, h.item(), prediction, rule), known, strict=True):
         x_s = x_s + like(scale * w, x) * value
     return x_s
 

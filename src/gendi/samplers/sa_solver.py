@@ -11,7 +11,6 @@ predictor's nodes are t and the times before it. Once x0_hat at s is known the c
 the same x_t and the same noise, with s as one node more; so a step costs one call.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,27 +20,11 @@ from torch import Tensor
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.process import like
+from gendi.samplers.polynomial import weights
 from gendi.samplers.state import Noise, State, pairs
 
 Known = tuple[Tensor, Tensor]
 """lambda, and what the denoiser said there."""
-
-
-def moments(n: int, z: float) -> list[float]:
-    """Return int_0^1 z e^(-z v) v^k dv for k < n."""
-    if z < 1:  # by parts, a small z would cost z^-k of the precision
-        return [z * sum((-z) ** j / (math.factorial(j) * (k + j + 1)) for j in range(18)) for k in range(n)]
-    values = [-math.expm1(-z)]
-    for k in range(1, n):
-        values.append(k / z * values[-1] - math.exp(-z))
-    return values
-
-
-def weights(nodes: Sequence[Tensor], z: Tensor) -> Tensor:
-    """Return w with sum w_j q(v_j) = int_0^1 z e^(-z v) q(v) dv for every polynomial q that the nodes v_j determine."""
-    powers = torch.stack([torch.stack(list(nodes)) ** k for k in range(len(nodes))])
-    solution: Tensor = torch.linalg.solve(powers, powers.new_tensor(moments(len(nodes), z.item())))
-    return solution
 
 
 class Step(NamedTuple):
@@ -56,7 +39,8 @@ class Step(NamedTuple):
     def __call__(self, known: Sequence[Known]) -> Tensor:
         """Return x_s from the values known, of which v = (lambda_s - lambda) / h is the place."""
         x = self.carried
-        share = weights([(self.end - place) / self.h for place, _ in known], self.rate * self.h)
+        places = [float((self.end - place) / self.h) for place, _ in known]
+        share = weights(places, self.rate * self.h.item())
         for w, (_, x_0) in zip(share, known, strict=True):
             x = x + like(self.alpha * w, x) * x_0
         return x

@@ -1,0 +1,34 @@
+"""Integrals of a polynomial against an exponential, from its values at some nodes.
+
+    int_0^1 z e^(-z v) q(v) dv = sum_j w_j q(v_j)        for every polynomial q that the nodes v_j determine,
+
+with w_j the integral of Lagrange's polynomial of node j, which its coefficients and the moments of the powers of v
+give. z is the length of a step in the variable of the exponential, and v runs back from the step's end: 0 there, 1 at
+its start, more at the times before.
+"""
+
+import math
+from collections.abc import Sequence
+
+
+def moments(n: int, z: float) -> list[float]:
+    """Return int_0^1 z e^(-z v) v^k dv for k < n, by parts from the one before; z may have either sign."""
+    if abs(z) < 1:  # by parts, a small z would cost z^-k of the precision
+        return [z * sum((-z) ** j / (math.factorial(j) * (k + j + 1)) for j in range(18)) for k in range(n)]
+    values = [-math.expm1(-z)]
+    for k in range(1, n):
+        values.append(k / z * values[-1] - math.exp(-z))
+    return values
+
+
+def weights(nodes: Sequence[float], z: float) -> list[float]:
+    """Return the weight of the value at each node; the nodes differ."""
+    integrals = moments(len(nodes), z)
+    found = []
+    for j, node in enumerate(nodes):
+        coefficients = [1.0]  # of v^0, v^1, ...
+        for other in (*nodes[:j], *nodes[j + 1 :]):
+            above, below = [0.0, *coefficients], [*coefficients, 0.0]
+            coefficients = [(a - other * b) / (node - other) for a, b in zip(above, below, strict=True)]
+        found.append(sum(c * m for c, m in zip(coefficients, integrals, strict=True)))
+    return found
