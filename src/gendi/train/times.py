@@ -10,7 +10,7 @@ The continuous ones are stratified: one draw in each of B equal slices of probab
 covers the noise levels evenly.  [low-discrepancy times: Kingma et al. 2021, appendix I.1]
 
 In continuous time the bound is 1/2 of the integral of the squared eps error over the log signal-to-noise ratio [Kingma
-et al. 2021, eq. 17]: `log-snr` with unit weight on the eps error estimates it, whatever the schedule.
+et al. 2021, eq. 18]: `log-snr` with unit weight on the eps error estimates it, whatever the schedule.
 """
 
 import numpy as np
