@@ -8,6 +8,7 @@ than not.
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,25 @@ def stream(seed: int, purpose: str, step: int = 0, index: int = 0) -> np.random.
     """
     key = hashlib.blake2b(f"{seed}/{purpose}/{step}/{index}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+class Places:
+    """The random stream of the key (seed, purpose, index), to be read from any of its places: cheap to move about in.
+
+    A place is three whole numbers in [0, 2^64), the upper words of Philox's counter; each has 2^64 blocks of numbers
+    to itself.
+    """
+
+    def __init__(self, seed: int, purpose: str, index: int) -> None:
+        self._stream = stream(seed, purpose, index=index)
+        self._start: dict[str, Any] = dict(self._stream.bit_generator.state)
+        self._start["buffer_pos"], self._start["has_uint32"] = 4, 0  # nothing is left over of another place
+
+    def __call__(self, *place: int) -> np.random.Generator:
+        """Return the generator at `place`. It is the same object every time: draw before moving on."""
+        self._start["state"]["counter"] = np.array((0, *place), np.uint64)
+        self._stream.bit_generator.state = self._start
+        return self._stream
 
 
 def normal(shape: tuple[int, ...], seed: int, purpose: str, step: int = 0, index: int = 0) -> Float32[Tensor, " *dims"]:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 from worlds import f64
 
 from gendi.errors import UsageError
-from gendi.randomness import stream
+from gendi.randomness import Places
 from gendi.samplers.brownian import BrownianNoise
 
 ENDS = f64(1, 0)
@@ -35,17 +36,38 @@ def test_halving_the_step_keeps_the_path(n: int) -> None:
 
 
 def test_the_first_nodes_are_levys_construction() -> None:
-    z = [stream(4, "brownian", number, 9).standard_normal((2,), np.float32).astype(float) for number in range(8)]
+    """Halves, quarters, and a quarter of five twentieths is cut at the second. To the round-off of a float32 z."""
+    places = Places(4, "brownian", 9)
+
+    def z(place: int, n: int) -> NDArray[np.float64]:
+        return places(place, n, 0).standard_normal((2,), np.float32).astype(float)
+
     quarter = math.sqrt(1 / 8)
-    w = {1.0: z[0]}
-    w[0.5] = w[1.0] / 2 + z[1] / 2
-    w[0.25] = w[0.5] / 2 + quarter * z[2]
-    w[0.75] = (w[0.5] + w[1.0]) / 2 + quarter * z[3]
-    w[0.625] = (w[0.5] + w[0.75]) / 2 + quarter / math.sqrt(2) * z[6]
+    w = {1.0: z(1, 1)}
+    w[0.5] = w[1.0] / 2 + z(1, 2) / 2
+    w[0.25] = w[0.5] / 2 + quarter * z(1, 4)
+    w[0.75] = (w[0.5] + w[1.0]) / 2 + quarter * z(3, 4)
+    w[0.6] = 0.6 * w[0.5] + 0.4 * w[0.75] + math.sqrt(0.24 / 4) * z(12, 20)
     noise = BrownianNoise(4, [9], (2,), ENDS, "cpu")
-    for t, expected in w.items():
-        np.testing.assert_allclose(noise.path(t)[0].numpy(), expected, rtol=1e-14)
+    for t in (1.0, 0.5, 0.25, 0.75, 0.6):
+        np.testing.assert_allclose(noise.path(t)[0].numpy(), w[t], rtol=1e-6)
     assert not noise.path(0.0).any()
+
+
+@pytest.mark.parametrize("n", [20, 40, 200])
+def test_the_times_of_an_even_grid_are_nodes(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs one draw, W(1) too."""
+    draws = 0
+    draw = BrownianNoise._normal
+
+    def counted(noise: BrownianNoise, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
+        nonlocal draws
+        draws += 1
+        return draw(noise, n, place, leaf)
+
+    monkeypatch.setattr(BrownianNoise, "_normal", counted)
+    increments(uniform(n))
+    assert draws == n
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.randomness import normal, stream
+from gendi.randomness import Places, normal, stream
 
 KEYS = [(0, "noise", 0, 0), (1, "noise", 0, 0), (0, "time", 0, 0), (0, "noise", 1, 0), (0, "noise", 0, 1)]
 N = 20_000
@@ -17,6 +17,17 @@ def test_equal_keys_give_equal_numbers() -> None:
 
 def test_a_longer_draw_starts_with_the_shorter() -> None:
     assert np.array_equal(stream(3, "x").random(50)[:20], stream(3, "x").random(20))
+
+
+def test_a_place_does_not_depend_on_what_was_drawn_before() -> None:
+    """Nor on what is left in Philox's buffers: odd numbers of 32-bit draws leave half a word and parts of a block."""
+    places = Places(3, "x", 5)
+    drawn = {place: places(*place).random(50, np.float32) for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 2**63))}
+    places(1, 0, 0).random(3, np.float32)
+    for place, expected in reversed(drawn.items()):
+        assert np.array_equal(places(*place).random(7, np.float32), expected[:7])
+    assert len(np.unique(np.concatenate(list(drawn.values())))) == 200
+    assert np.array_equal(drawn[0, 0, 0], stream(3, "x", index=5).random(50, np.float32))
 
 
 @pytest.mark.statistical
