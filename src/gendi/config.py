@@ -54,7 +54,9 @@ class NetworkConfig:
     step.
     """
     fourier_features: tuple[int, ...] = ()
-    """Exponents n of the inputs sin(2^n pi x), cos(2^n pi x) beside x: they show what is finer than a byte (n = 7)."""
+    """Exponents n of the inputs sin(2^(n-7) pi y), cos(2^(n-7) pi y) beside x, y in bytes: n = 8 shows the distance to
+    the nearest byte.
+    """
 
 
 @dataclass(frozen=True)

@@ -144,16 +144,18 @@ def test_sinusoids_are_vaswanis() -> None:
         Sinusoids(5)
 
 
-def test_fourier_features_are_vdms() -> None:
-    """sin and cos of 2^n pi x: neighbouring bytes, 2/255 apart, are half a period of n = 7 apart."""
-    x = gaussian(2, 3, 2, 2).float()
-    out = fourier_features(x, (-1, 7))
-    assert out.shape == (2, 12, 2, 2)
-    for k, (function, n) in enumerate(((torch.sin, -1), (torch.sin, 7), (torch.cos, -1), (torch.cos, 7))):
-        expected = function(2.0**n * math.pi * x.double()).float()
-        torch.testing.assert_close(out[:, 3 * k : 3 * k + 3], expected, rtol=0, atol=2e-4)  # float32 angles near 1000
-    byte = torch.tensor([0.0, 2 / 255]).reshape(1, 1, 1, 2)
-    assert fourier_features(byte, (7,))[0, 1, 0].tolist() == pytest.approx([1, -1], abs=1e-3)
+def test_fourier_features_count_in_bytes() -> None:
+    """n = 8 is the same at every byte and goes once round from one to the next; n = 7 tells even from odd."""
+    bytes_ = torch.arange(256).double()
+    x = (bytes_ / 127.5 - 1).reshape(1, 1, 1, 256)
+    sines, cosines = fourier_features(x, (8, 7, 6))[0, :, 0].chunk(2)
+    zero = torch.zeros(256, dtype=torch.float64)
+    torch.testing.assert_close(sines[:2], torch.stack([zero, zero]), rtol=0, atol=1e-10)
+    torch.testing.assert_close(cosines[:2], torch.stack([zero + 1, 1 - 2 * (bytes_ % 2)]), rtol=0, atol=1e-10)
+    torch.testing.assert_close(sines[2], torch.sin(torch.pi * bytes_ / 2), rtol=0, atol=1e-10)
+    quarter = fourier_features(x + 2 / 255 / 4, (8,))[0, 0, 0]
+    torch.testing.assert_close(quarter, zero + 1, rtol=0, atol=1e-10)
+    assert fourier_features(gaussian(2, 3, 2, 2), (-1, 7)).shape == (2, 12, 2, 2)
 
 
 def test_fourier_features_show_what_bf16_hides() -> None:

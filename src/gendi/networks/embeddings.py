@@ -34,12 +34,15 @@ class Sinusoids(nn.Module):
 
 
 def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> Float[Tensor, " b c_out h w"]:
-    """Return sin(2^n pi x) and cos(2^n pi x) of an input (B, C, H, W) for N exponents n: (B, 2 N C, H, W), x's dtype.
+    """Return sin and cos of 2^(n-7) pi y for N exponents n, where y = 127.5 (x + 1) counts bytes: (B, 2 N C, H, W) in
+    x's dtype, for an input x (B, C, H, W).
 
-    They are computed in x's own precision, so a network that runs in bf16 still sees changes of x below 2^-8.
+    n = 8 has the period of a byte, so it shows how far x is from the nearest value that data can take, in every part of
+    the range; at 2^n pi x, as the source has it, that phase would drift by a period from black to white. They are
+    computed in x's own precision, so a network that runs in bf16 still sees changes of x below 2^-8.
     [Kingma et al. 2021, appendix C]
     """
-    angles = torch.cat([2.0**n * math.pi * x for n in exponents], dim=1)
+    angles = torch.cat([2.0 ** (n - 7) * math.pi * 127.5 * (x + 1) for n in exponents], dim=1)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

@@ -2,7 +2,7 @@
 size.
 
     x (B, C, H, W)
-      -> beside it sin(2^n pi x), cos(2^n pi x), if asked for                   (B, C (1 + 2 N), H, W)
+      -> beside it sines and cosines of what is finer than a byte, if asked for (B, C (1 + 2 N), H, W)
       -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C (1 + 2 N) p^2, H/p, W/p)
       -> stem 3x3                                                               (B, c_0, H/p, W/p)
       -> per level: `blocks` residual blocks, then a strided convolution        (B, c_l, H/p/2^l, W/p/2^l)
