@@ -143,7 +143,7 @@ def fake_run(
     (folder / "status.json").write_text(json.dumps({"status": "finished", "pid": 1, "host": "somewhere", **done}))
     (folder / "timings.json").write_text(json.dumps({"sample_seconds": 31.2, "evaluate_seconds": 14.9}))
     if bundle:
-        network = build_network(config.network, data.codec.shape)
+        network = build_network(config.network, data.codec.shape, config.conditions)
         meta = {"data": data.name, "data_spec": spec, "fingerprint": data.fingerprint, "size": None, **done}
         meta |= {"python": "3.12.1", "precision": "bf16", "layout": "channels-last", "seed": 0}
         save_bundle(folder / "bundle", Bundle(config, data.codec, dict(network.state_dict()), 0.9, meta))

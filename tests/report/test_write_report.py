@@ -2,7 +2,9 @@ import io
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,15 @@ from fake_run import TINY, evaluation, fake_run
 from page_reader import PageReader
 from PIL import Image
 
+import gendi.api
+from gendi.bundle import load_bundle
+from gendi.config import ConditionConfig
 from gendi.errors import PreemptedError, UsageError
 from gendi.report import write_report
+from gendi.report.processes import reverse_film
+from gendi.report.tiles import grid
+from gendi.samplers import sample
+from gendi.samples_io import SampleSettings, write_samples
 
 FIGURES = ("loss", "loss-zoom", "heldout", "density-preserving", "density-exploding", "classes")
 TILES = ("strip", "samples", "forward", "reverse", "reverse-grid", "neighbours-samples", "neighbours")
@@ -191,9 +200,6 @@ def test_a_stop_leaves_the_old_report_whole(measured_run: Path) -> None:
 
 
 def test_the_film_ends_with_the_samples_that_the_run_would_draw(measured_run: Path) -> None:
-    from gendi.bundle import load_bundle
-    from gendi.report.tiles import grid
-    from gendi.samplers import sample
 
     bundle = load_bundle(measured_run)
     x = sample(bundle.denoiser(clip=1.0), bundle.codec.shape, 32, steps=6, sampler="dpmpp-2m", seed=0)
@@ -203,3 +209,23 @@ def test_the_film_ends_with_the_samples_that_the_run_would_draw(measured_run: Pa
     assert difference.max() <= 1  # another batch size: equal up to float round-off, so at most one level
     with Image.open(io.BytesIO((measured_run / "pictures" / "reverse-grid.gif").read_bytes())) as film:
         assert film.info["loop"] == 0
+
+
+def test_the_film_is_drawn_as_the_samples_beside_it_were(tmp_path: Path) -> None:
+    """With their class, grid, options, eta and place in the seed's stream; to one level, for round-off."""
+    classes = ConditionConfig("class", "class", 2, names=("disc", "bar"))
+    run = fake_run(tmp_path / "run", config=replace(TINY, conditions=(classes,)))
+    how: dict[str, Any] = {"steps": 5, "sampler": "ddim", "seed": 3, "grid": "log-snr"}
+    images = gendi.api.sample(run, 32, first_index=7, condition={"class": "bar"}, eta=0.5, **how)
+    write_samples(run / "samples.npz", images, SampleSettings(str(run), n=32, first=7, label="bar", eta=0.5, **how))
+    write_report(run)
+    with Image.open(run / "pictures" / "reverse-grid.png") as picture:
+        difference = np.abs(np.asarray(picture, np.int16) - np.asarray(grid(images, 8, side=56, gap=2), np.int16))
+    assert difference.max() <= 1
+
+
+def test_another_sampler_in_the_film_has_none_of_the_options(tmp_path: Path) -> None:
+    bundle = load_bundle(fake_run(tmp_path / "run"))
+    film = reverse_film(bundle, 2, sampler="ancestral", steps=4, grid="uniform", options={"variance": "large"})
+    assert film.sampler == "dpmpp-2m"
+    assert np.array_equal(film.noisy[-1], reverse_film(bundle, 2, sampler="dpmpp-2m", steps=4).noisy[-1])

@@ -1,7 +1,8 @@
 """The forward process on a picture, and the reverse process of the first samples, as arrays of bytes to look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,28 +70,41 @@ def reverse_film(
     sampler: str = SAMPLER,
     steps: int = STEPS,
     first: int = 0,
+    grid: str | None = None,
+    label: str | None = None,
+    options: Mapping[str, Any] | None = None,
     poll: Callable[[], None] | None = None,
 ) -> Film:
     """Draw samples first, ..., first + n - 1 of `seed` and keep every state on the way.
 
     A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps, or chooses them itself, gives
-    way to DPM-Solver++(2M).
-    A model that is told classes is asked for each in turn. `poll` is called before every call; raise from it to
-    stop.
+    way to DPM-Solver++(2M), without its grid and options.
+    A model that is told classes is asked for the class `label`, or each in turn. `poll` is called before every call;
+    raise from it to stop. Raises `UsageError` for an unknown class, grid or option.
     """
     config = bundle.config
     denoiser = bundle.denoiser(clip=1.0 if config.sample.clip else None)
     schedule = denoiser.schedule
     steps = steps if schedule.steps is None else min(steps, schedule.steps)
     known = SAMPLERS.get(sampler)
-    sampler = sampler if known is not None and known.quick and not known.adaptive else SAMPLER
+    if known is None or not known.quick or known.adaptive:
+        sampler, grid, options = SAMPLER, None, {}
     indices, shape = range(first, first + n), bundle.codec.shape
-    cond = ask(config.conditions, None, n, first)
-    times = calls_to_times(schedule, SAMPLERS[sampler], steps)
+    cond = ask(config.conditions, None if label is None else {"class": label}, n, first)
+    times = calls_to_times(schedule, SAMPLERS[sampler], steps, grid)
     with torch.inference_mode():
         noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []
         for state in trajectory(
-            denoiser, shape, indices, steps=steps, sampler=sampler, seed=seed, poll=poll, cond=cond
+            denoiser,
+            shape,
+            indices,
+            steps=steps,
+            sampler=sampler,
+            seed=seed,
+            grid=grid,
+            poll=poll,
+            cond=cond,
+            **(options or {}),
         ):
             noisy.append(state.x)
             guesses.append(state.x_0)

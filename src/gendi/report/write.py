@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gendi.errors import BundleError, DivergedError, UsageError
 from gendi.files import atomic_write
@@ -60,17 +61,17 @@ def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
     """Draw the first samples again, step by step: as the samples were drawn where that takes few calls, else in 20."""
     if run.bundle is None:
         return None
-    drawn = run.drawn
-    sampler, steps, seed, first = run.bundle.config.sample.sampler, STEPS, run.bundle.config.train.seed, 0
+    drawn, own = run.drawn, run.bundle.config
+    how: dict[str, Any] = {"sampler": own.sample.sampler, "steps": STEPS, "seed": own.train.seed}
     if drawn is not None:
-        seed, first = drawn.seed, drawn.first
-        sampler = drawn.sampler
-        known = SAMPLERS.get(sampler)
+        how |= {"sampler": drawn.sampler, "seed": drawn.seed, "first": drawn.first, "label": drawn.label}
+        how |= {"grid": drawn.grid, "options": {**drawn.options} | ({} if drawn.eta is None else {"eta": drawn.eta})}
+        known = SAMPLERS.get(drawn.sampler)
         if known is not None and known.quick and drawn.steps <= FILM_CALLS_MOST:
-            steps = drawn.steps
+            how["steps"] = drawn.steps
     n = s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
     try:
-        return reverse_film(run.bundle, n, seed=seed, sampler=sampler, steps=steps, first=first, poll=poll)
+        return reverse_film(run.bundle, n, poll=poll, **how)
     except (BundleError, DivergedError, UsageError) as error:
         run.problems["bundle"] = str(error)
         return None
