@@ -29,7 +29,7 @@ from gendi.report.neighbours import nearest_images
 from gendi.report.processes import forward_states, forward_strip, visible
 from gendi.report.style import DARK, LIGHT, drawable, png
 from gendi.report.tiles import film, fit, grid
-from gendi.schedule import Linear, VarianceExploding, make_schedule
+from gendi.schedule import Linear, Tabulated, VarianceExploding, make_schedule
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Linear(1000), VarianceExploding(variance=10.0)])
@@ -64,6 +64,14 @@ def test_without_scaling_the_same_noise_is_added(name: str) -> None:
     if name != "cosine":  # whose beta has a pole beyond the end
         assert exploding.variance == pytest.approx(betas.sum(), rel=1e-3)
         assert exploding.variance == pytest.approx(0.1 + 19.9 / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [None, 10])
+def test_a_learned_schedule_is_drawn_by_its_table(steps: int | None) -> None:
+    """Its log-SNR ends at -6, so -log abar(1) = ln(1 + e^6)."""
+    preserving, exploding = process_pair(Tabulated(torch.linspace(9, -6, 30), steps))
+    assert (preserving.name, preserving.steps) == ("tabulated", None)
+    assert exploding.variance == pytest.approx(np.log1p(np.exp(6)), rel=1e-6)
 
 
 def test_forward_strip_is_the_process_itself() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gendi.exact import MixtureDenoiser
 from gendi.report.style import LIGHT, Theme, drawing
-from gendi.schedule import Linear, Schedule, VarianceExploding, VariancePreserving
+from gendi.schedule import Linear, Schedule, Tabulated, VarianceExploding, VariancePreserving
 
 WEIGHTS = (0.4, 0.6)
 MEANS = (-1.2, 0.8)
@@ -49,8 +49,10 @@ def process_pair(schedule: Schedule | None) -> tuple[VariancePreserving, Varianc
     A schedule that does not preserve variance (or None) gives way to the linear one. The noise that a process which
     does adds in all is the integral of beta, -log abar(1).
     """
-    kind = type(schedule) if isinstance(schedule, VariancePreserving) else Linear
-    preserving = kind()
+    if isinstance(schedule, Tabulated):
+        preserving: VariancePreserving = Tabulated(schedule.levels)
+    else:
+        preserving = type(schedule)() if isinstance(schedule, VariancePreserving) else Linear()
     total = -float(preserving.log_abar(torch.tensor(1.0, dtype=torch.float64)))
     return preserving, VarianceExploding(variance=total)
 
