@@ -53,6 +53,13 @@ def flat(tensors: dict[str, Tensor]) -> Tensor:
     return torch.cat([tensors["weight"].flatten(), tensors["bias"]]).double()
 
 
+def round_off(gamma: float) -> float:
+    """Return what float32 may cost an average: a step rounds three times, by 2^-24 of the largest weight each, and
+    (i / n)^(gamma + 1) of step i's error is left at the end, in all n / (gamma + 2) steps' worth.
+    """
+    return 3 * 2.0**-24 * float(trajectory().abs().max()) * (STEPS / (gamma + 2) + 1)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 6.94, 16.97, 100.0])
 def test_sigma_rel_is_the_profiles_standard_deviation(gamma: float) -> None:
     mean, square = (quad(lambda u, p=p: (gamma + 1) * u**gamma * u**p, 0, 1)[0] for p in (1, 2))
@@ -71,7 +78,7 @@ def test_tracked_averages_are_the_weighted_sums() -> None:
     averages = track(None)
     for gamma, average in zip(averages.gammas, averages.averages, strict=True):
         expected = brute(trajectory(), gamma, STEPS)
-        torch.testing.assert_close(flat(average), expected, rtol=0, atol=1e-5)  # 800 float32 lerps
+        torch.testing.assert_close(flat(average), expected, rtol=0, atol=round_off(gamma))
 
 
 def test_the_first_step_forgets_the_start_and_batches_may_change() -> None:
@@ -99,7 +106,10 @@ def test_a_target_that_is_a_snapshot_is_that_snapshot() -> None:
 
 
 def test_the_weights_are_the_least_squares_ones_and_sum_to_one() -> None:
-    """The same fit of sampled profiles by NumPy; profiles integrate to 1, so a good fit's weights sum to 1."""
+    """The same fit of sampled profiles by NumPy, whose midpoint rule errs by 1e-6 of a norm and a snapshot's end by one
+    of 400,000 points. Profiles p integrate to 1, so the weights sum to 1 but for the integral of the misfit, at most
+    its norm over [0, T] times sqrt(T) = distance |p| sqrt(T), |p|^2 = (gamma + 1)^2 / ((2 gamma + 1) T).
+    """
     snapshots = [Profile(100 * i, g) for i in range(1, 9) for g in (6.94, 16.97)]
     target, n = Profile(800, 30.0), 400_000
     u = (np.arange(n) + 0.5) * 800 / n
@@ -114,7 +124,7 @@ def test_the_weights_are_the_least_squares_ones_and_sum_to_one() -> None:
     best = columns @ expected - profile(target)
     assert np.linalg.norm(residual) == pytest.approx(np.linalg.norm(best), rel=1e-3)
     assert distance == pytest.approx(np.linalg.norm(best) / np.linalg.norm(profile(target)), rel=1e-3)
-    assert sum(weights) == pytest.approx(1, abs=0.01)
+    assert abs(sum(weights) - 1) < distance * (target.gamma + 1) / math.sqrt(2 * target.gamma + 1)
 
 
 @pytest.mark.parametrize("sigma_rel", [0.03, 0.05, 0.07, 0.10, 0.15, 0.2])
