@@ -52,10 +52,9 @@ def theirs(denoiser: MixtureDenoiser, x: Tensor, begin: Tensor, end: Tensor) -> 
     """Return x at `end` and what log q has gained on the way there."""
     times = torch.stack([begin, end])
     start = x, torch.zeros(len(x), dtype=torch.float64)
-    to_the_end = {"step_t": end[None]}  # or it would step past it, out of [0, 1], and interpolate
-    x_t, gain = odeint(
-        Flow(denoiser), start, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5", options=to_the_end
-    )
+    # or its guess of a first step, and its last one, which it interpolates, would leave [0, 1]
+    inside = {"step_t": end[None], "first_step": 1e-3}
+    x_t, gain = odeint(Flow(denoiser), start, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5", options=inside)
     return x_t[-1], gain[-1]
 
 
