@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from gendi.errors import UsageError
+from gendi.network_config import NetworkConfig as NetworkConfig
 
 ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow", "learned"]
 Prediction = Literal["eps", "x0", "v", "mu"]
@@ -27,36 +28,6 @@ TAKEN = (
 """Arguments of denoisers and samplers, which no condition can be called."""
 STEPWISE = ("discrete", "loss-aware")
 """The time samplings that draw steps of a chain."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The U-Net."""
-
-    channels: tuple[int, ...] = (64, 128)
-    """Width of each level, finest first; each level after the first halves height and width."""
-    blocks: int = 2
-    """Residual blocks per level on the way down (one more on the way up)."""
-    patch: int = 1
-    """Patchify at the stem: patch x patch pixels become channels, so every level is that much cheaper."""
-    attention: tuple[int, ...] = ()
-    """Levels (0 = finest) that get self-attention."""
-    heads: int = 4
-    """Attention heads."""
-    dropout: float = 0.0
-    """Dropout probability inside each residual block."""
-    time_dim: int = 256
-    """Width of the time embedding."""
-    groups: int = 8
-    """Groups of GroupNorm (the paper's network: 32)."""
-    time_input: Literal["log-snr", "step"] = "log-snr"
-    """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
-    step.
-    """
-    fourier_features: tuple[int, ...] = ()
-    """Exponents n of the inputs sin(2^(n-7) pi y), cos(2^(n-7) pi y) beside x, y in bytes: n = 8 shows the distance to
-    the nearest byte.
-    """
 
 
 @dataclass(frozen=True)
@@ -242,16 +213,7 @@ class RunConfig:
         for name, low, high, value in self._ranges():
             if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
                 raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
-        for width in network.channels:
-            if width % network.groups:
-                raise UsageError(
-                    f"network.channels has {width}, which network.groups = {network.groups} does not divide evenly."
-                )
-        for level in network.attention:
-            if not 0 <= level < len(network.channels):
-                raise UsageError(f"network.attention names level {level}; levels are 0 to {len(network.channels) - 1}.")
-            if network.channels[level] % network.heads:
-                raise UsageError(f"network.heads = {network.heads} does not divide width {network.channels[level]}.")
+        network.validate()
         self._validate_conditions()
         self._validate_chain()
         self._validate_objective()
@@ -331,17 +293,9 @@ class RunConfig:
                 )
 
     def _ranges(self) -> list[tuple[str, float, float, float]]:
-        net, proc, obj, opt, train = self.network, self.process, self.objective, self.optim, self.train
+        proc, obj, opt, train = self.process, self.objective, self.optim, self.train
         return [
-            *((f"network.channels[{i}]", 1, 8192, c) for i, c in enumerate(net.channels)),
-            ("len(network.channels)", 1, 8, len(net.channels)),
-            ("network.blocks", 1, 64, net.blocks),
-            ("network.patch", 1, 64, net.patch),
-            ("network.heads", 1, 256, net.heads),
-            ("network.dropout", 0.0, 0.99, net.dropout),
-            ("network.time_dim", 8, 8192, net.time_dim),
-            ("network.groups", 1, 8192, net.groups),
-            *((f"network.fourier_features[{i}]", -8, 16, n) for i, n in enumerate(net.fourier_features)),
+            *self.network.ranges(),
             *((f"conditions.{c.name}.size", -1, 1_000_000, c.size or math.nan) for c in self.conditions),
             *((f"conditions.{c.name}.dropout", 0.0, 1.0, c.dropout) for c in self.conditions),
             *((f"conditions.{c.name}.mean", -1e30, 1e30, c.mean) for c in self.conditions),
@@ -384,7 +338,10 @@ def _read(kind: Any, data: object, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None and type(None) in args:
             return None
-        return _read(next(a for a in args if a is not type(None)), data, path)
+        members = [a for a in args if a is not type(None)]
+        sequence = isinstance(data, list | tuple)
+        fitting = [a for a in members if (typing.get_origin(a) is tuple) is sequence]
+        return _read((fitting or members)[0], data, path)
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise UsageError(f"{path} = {data!r} must be a list.")

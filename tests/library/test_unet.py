@@ -1,14 +1,17 @@
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from worlds import gaussian
 
 from gendi.config import ConditionConfig, NetworkConfig
 from gendi.networks import UNet, build_network
+from gendi.networks.blocks import Attention, ResidualBlock
 from gendi.networks.embeddings import Sinusoids, fourier_features
-from gendi.networks.unet import Attention
 
 SMALL = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, time_dim=16)
 
@@ -55,8 +58,71 @@ def test_the_output_starts_at_zero(attention: tuple[int, ...]) -> None:
     assert network(*inputs(2)).abs().max() == 0
 
 
+PAPER = {"resample": "conv", "inject": "add", "middle_attention": True, "heads": 1, "time_features": 8}
+ADM = {"resample": "residual", "attention": (0, 1), "head_dim": 4, "middle_attention": True}
+UNEVEN = {"inject": "concat", "blocks": (1, 3), "attention": (0, 1), "heads": (1, 4)}
+
+
+@pytest.mark.parametrize("changes", [PAPER, ADM, UNEVEN, {"channels": (8, 16, 8), "resample": "residual"}])
+def test_the_other_shapes_of_a_u_net(changes: dict[str, object]) -> None:
+    """Any size, and no output knows its neighbours, with every way to resample, to attend and to inject."""
+    network, (x, time) = build(3, **changes), inputs(3, 3, 9, 7)
+    with torch.no_grad():
+        whole = network(x, time)
+        alone = network(x[1:2], time[1:2])
+    assert whole.shape == x.shape
+    torch.testing.assert_close(alone, whole[1:2], rtol=1e-4, atol=1e-4)
+    assert (network(x, time + 0.5) - whole).abs().max() > 1e-3
+
+
+def test_blocks_and_heads_are_counted_per_level() -> None:
+    network = build(**UNEVEN)
+    assert [len(stages) for stages in network.down] == [1, 3]
+    assert [len(stages) for stages in network.up] == [4, 2]
+    assert [stages[0].attention.heads for stages in network.down] == [1, 4]
+    assert [stages[0].attention.heads for stages in build(**ADM).down] == [2, 4]
+
+
+def test_the_middle_has_one_attention_or_what_its_level_has() -> None:
+    def middle(**changes: object) -> list[bool]:
+        return [stage.attention is not None for stage in build(**changes).middle]
+
+    assert middle() == [False, False]
+    assert middle(attention=(1,)) == [True, True]
+    assert middle(middle_attention=True) == middle(middle_attention=True, attention=(1,)) == [True, False]
+
+
+@pytest.mark.parametrize("inject", ["film", "add", "concat"])
+def test_a_block_by_hand(inject: str) -> None:
+    """x + conv2(silu(...)), the embedding in the place the module's docstring gives it."""
+    torch.manual_seed(0)
+    config = NetworkConfig(channels=(8,), groups=2, time_dim=8, inject=inject)
+    block, x, e = ResidualBlock(8, 8, config), gaussian(2, 8, 4, 3).float(), gaussian(2, 8, seed=3).float()
+    with torch.no_grad():
+        block.conv2.weight.normal_(std=0.1)
+    h = block.conv1(F.silu(F.group_norm(x, 2, eps=1e-5)))
+    w = (e @ block.film.weight.T + block.film.bias)[:, :, None, None]
+    if inject == "film":
+        h = F.group_norm(h, 2) * (1 + w[:, :8]) + w[:, 8:]
+    elif inject == "add":
+        h = F.group_norm(h + w, 2)
+    else:
+        h = torch.cat([F.group_norm(h, 2), w * torch.ones(2, 2, 4, 3)], 1)
+    torch.testing.assert_close(block(x, e), x + block.conv2(F.silu(h)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_residual_step_averages_and_repeats() -> None:
+    """With the last convolution at zero the skip is all there is: means of 2 x 2 pixels, and pixels repeated."""
+    config, x = NetworkConfig(channels=(8,), groups=2, time_dim=8), gaussian(1, 8, 4, 6).float()
+    down, up = (ResidualBlock(8, 8, config, scale) for scale in (0.5, 2.0))
+    e = torch.zeros(1, 8)
+    torch.testing.assert_close(down(x, e), x.reshape(1, 8, 2, 2, 3, 2).mean((3, 5)))
+    assert torch.equal(up(x, e), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"attention": (0, 1), "classes": 3, "patch": 2}, {"channels": (8,), "blocks": 2}]
+    "changes",
+    [{}, {"attention": (0, 1), "classes": 3, "patch": 2}, {"channels": (8,), "blocks": 2}, PAPER, ADM, UNEVEN],
 )
 def test_gradient_reaches_every_parameter(changes: dict[str, object]) -> None:
     network, (x, time) = build(**changes), inputs(4)
@@ -224,3 +290,93 @@ def test_the_reports_network_has_about_1_7_million_parameters() -> None:
 
     network = build_network(get_preset("gendi-report").config.network, (1, 28, 28))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.7e6, rel=0.15)
+
+
+def test_the_cifar10_network_is_the_papers() -> None:
+    """35.7 million parameters [Ho et al. 2020, appendix B]: 35,746,307, as diffusers counts in the same network."""
+    from gendi.train.presets import get_preset
+
+    with torch.device("meta"):
+        network, other = build_network(get_preset("cifar10").config.network, (3, 32, 32)), papers_unet(128, 32)
+    counts = [sum(p.numel() for p in n.parameters()) for n in (network, other)]
+    assert counts == [35_746_307, 35_746_307]
+
+
+def test_the_adm_network_has_296_million_parameters() -> None:
+    """[Dhariwal & Nichol 2021, table 4, ImageNet 64 x 64], with its 1000 classes and its learned variance."""
+    from gendi.train.presets import get_preset
+
+    config = get_preset("adm").config.network
+    with torch.device("meta"):
+        network = build_network(config, (3, 64, 64), [ConditionConfig("class", size=1000)], 6)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(296e6, rel=2e-3)
+
+
+def papers_unet(width: int, groups: int) -> torch.nn.Module:
+    """Return diffusers' form of the paper's network at any width."""
+    from diffusers import UNet2DModel
+
+    plain, attending = ("DownBlock2D", "AttnDownBlock2D"), ("UpBlock2D", "AttnUpBlock2D")
+    return UNet2DModel(
+        sample_size=32,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(width, 2 * width, 2 * width, 2 * width),
+        down_block_types=[plain[i] for i in (0, 1, 0, 0)],
+        up_block_types=[attending[i] for i in (0, 0, 1, 0)],
+        layers_per_block=2,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        attention_head_dim=None,
+        norm_num_groups=groups,
+        norm_eps=1e-5,
+    )
+
+
+def paired(ours: UNet, theirs: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, list[torch.nn.Module]]]:
+    """Yield each layer of our network with diffusers' layers of the same weights."""
+    middle, heads = theirs.mid_block, list(zip(ours.up, theirs.up_blocks))
+    yield ours.stem, [theirs.conv_in]
+    yield ours.time.mlp[0], [theirs.time_embedding.linear_1]
+    yield ours.time.mlp[2], [theirs.time_embedding.linear_2]
+    yield ours.norm, [theirs.conv_norm_out]
+    yield ours.head, [theirs.conv_out]
+    levels = [*zip(ours.down, theirs.down_blocks), (ours.middle, middle), *heads]
+    for stages, block in levels:
+        for i, stage in enumerate(stages):
+            b, resnet = stage.block, block.resnets[i]
+            yield from ((getattr(b, n), [getattr(resnet, n)]) for n in ("norm1", "conv1", "norm2", "conv2"))
+            yield b.film, [resnet.time_emb_proj]
+            if resnet.conv_shortcut is not None:
+                yield b.skip, [resnet.conv_shortcut]
+            if stage.attention is not None:
+                a = block.attentions[i]
+                yield stage.attention.norm, [a.group_norm]
+                yield stage.attention.qkv, [a.to_q, a.to_k, a.to_v]
+                yield stage.attention.out, [a.to_out[0]]
+    yield from ((o, [t.downsamplers[0].conv]) for o, t in zip(ours.shrink, theirs.down_blocks))
+    yield from ((o, [t.upsamplers[0].conv]) for o, t in zip(ours.grow, theirs.up_blocks))
+
+
+def test_the_papers_network_computes_what_diffusers_computes() -> None:
+    """The same weights at width 8, the paper's sinusoids (sines first, half - 1) put in place of ours."""
+    torch.manual_seed(0)
+    config = replace(get_cifar10(), channels=(8, 16, 16, 16), time_dim=32, time_features=8, groups=4)
+    ours, theirs = build_network(config, (3, 16, 16)).eval(), papers_unet(8, 4).eval()
+    with torch.no_grad():
+        for layer, sources in paired(ours, theirs):
+            layer.weight.copy_(torch.cat([s.weight for s in sources]).reshape(layer.weight.shape))
+            layer.bias.copy_(torch.cat([s.bias for s in sources]))
+        ours.time.sinusoids.frequencies.copy_(torch.exp(-math.log(1e4) * torch.arange(4) / 3))
+        first = ours.time.mlp[0].weight
+        first.copy_(torch.cat([first[:, 4:], first[:, :4]], 1))  # ours: cosines first
+        x, steps = gaussian(2, 3, 16, 16).float(), torch.tensor([3.0, 700.0])
+        torch.testing.assert_close(ours(x, steps), theirs(x, steps).sample, rtol=1e-3, atol=1e-4)
+    assert sum(1 for _ in paired(ours, theirs)) * 2 == len(ours.state_dict())
+
+
+def get_cifar10() -> NetworkConfig:
+    from gendi.train.presets import get_preset
+
+    return get_preset("cifar10").config.network

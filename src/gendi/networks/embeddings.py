@@ -4,8 +4,12 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
+
+# c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
+TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
 
 
 class Sinusoids(nn.Module):
@@ -46,13 +50,20 @@ def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> 
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class TimeEmbedding(nn.Module):
-    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim)."""
+def pad_to_multiple(x: Float[Tensor, " b c h w"], unit: int) -> Float[Tensor, " b c h2 w2"]:
+    """Return x (B, C, H, W) with its last row and column repeated until `unit` divides height and width."""
+    right, below = -x.shape[-1] % unit, -x.shape[-2] % unit
+    return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
 
-    def __init__(self, dim: int, scale: float) -> None:
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim). There are `features` sinusoids, dim / 2 if it is 0."""
+
+    def __init__(self, dim: int, time_input: str, features: int = 0) -> None:
         super().__init__()
-        self.sinusoids = Sinusoids(dim // 2 // 2 * 2, scale)
-        self.mlp = nn.Sequential(nn.Linear(dim // 2 // 2 * 2, dim), nn.SiLU(), nn.Linear(dim, dim))
+        features = features or dim // 2 // 2 * 2
+        self.sinusoids = Sinusoids(features, TIME_SCALE[time_input])
+        self.mlp = nn.Sequential(nn.Linear(features, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, value: Tensor) -> Tensor:
         out: Tensor = self.mlp(self.sinusoids(value))

@@ -1,17 +1,16 @@
-"""The U-Net of DDPM: residual blocks with GroupNorm and SiLU, FiLM by the noise level, optional attention, any image
-size.
+"""The U-Net of DDPM grown up: residual blocks with GroupNorm and SiLU, attention where it is asked for, any image size.
 
     x (B, C, H, W)
       -> beside it sines and cosines of what is finer than a byte, if asked for (B, C (1 + 2 N), H, W)
       -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C (1 + 2 N) p^2, H/p, W/p)
       -> stem 3x3                                                               (B, c_0, H/p, W/p)
-      -> per level: `blocks` residual blocks, then a strided convolution        (B, c_l, H/p/2^l, W/p/2^l)
+      -> per level: residual blocks, then a step down to half the size          (B, c_l, H/p/2^l, W/p/2^l)
       -> two residual blocks in the middle
-      -> per level: `blocks` + 1 residual blocks on the concatenated skips, then nearest upsampling and a convolution
+      -> per level: one residual block more, on the concatenated skips, then a step up
       -> norm, SiLU, 3x3 -> unpatchify -> crop                                  (B, C_out, H, W)
 
-[Ho et al. 2020, appendix B; scale-and-shift conditioning: Nichol & Dhariwal 2021, section 3; patchify at the stem:
-Hoogeboom et al. 2023; Fourier features of the input: Kingma et al. 2021, appendix C]
+[Ho et al. 2020, appendix B; scale-and-shift conditioning, residual steps, heads by width: Dhariwal & Nichol 2021,
+section 3; patchify at the stem: Hoogeboom et al. 2023; Fourier features of the input: Kingma et al. 2021, appendix C]
 """
 
 from collections.abc import Sequence
@@ -22,67 +21,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gendi.config import ConditionConfig, NetworkConfig
+from gendi.networks.blocks import Attention, Down, ResidualBlock, Stage, Up, zero
 from gendi.networks.conditions import ConditionEmbedding
-from gendi.networks.embeddings import TimeEmbedding, fourier_features
-
-# c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
-TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
-
-
-def zero(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Return the convolution with its weights at zero: whatever it ends starts as nothing."""
-    for p in convolution.parameters():
-        nn.init.zeros_(p)
-    return convolution
-
-
-class ResidualBlock(nn.Module):
-    """norm, SiLU, conv, FiLM(norm), SiLU, dropout, conv, plus a skip; the last convolution starts at zero."""
-
-    def __init__(self, c_in: int, c_out: int, time_dim: int, groups: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(groups, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.film = nn.Linear(time_dim, 2 * c_out)
-        self.norm2, self.conv2 = nn.GroupNorm(groups, c_out), zero(nn.Conv2d(c_out, c_out, 3, padding=1))
-        self.dropout = nn.Dropout(dropout)
-        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        scale, shift = self.film(time)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        out: Tensor = self.skip(x) + self.conv2(self.dropout(F.silu(h)))
-        return out
-
-
-class Attention(nn.Module):
-    """Self-attention over the pixels of a feature map, with a residual connection that starts at zero."""
-
-    def __init__(self, channels: int, heads: int, groups: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels)
-        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zero(nn.Conv2d(channels, channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2)
-        q, k, v = qkv.unbind(1)  # each (B, heads, HW, C / heads)
-        a = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = x + self.out(a.transpose(-1, -2).reshape(b, c, h, w))
-        return out
-
-
-class Stage(nn.Module):
-    """A residual block, with attention after it where the level has it."""
-
-    def __init__(self, block: ResidualBlock, attention: Attention | None) -> None:
-        super().__init__()
-        self.block, self.attention = block, attention
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        x = self.block(x, time)
-        return x if self.attention is None else self.attention(x)
+from gendi.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple
 
 
 class UNet(nn.Module):
@@ -93,72 +34,84 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.image_channels, self.out_channels = config, image_channels, out_channels
-        widths, c = config.channels, config.channels[0]
+        widths, depth, c = config.channels, config.depth, config.channels[0]
         stem_channels = image_channels * (1 + 2 * len(config.fourier_features)) * config.patch**2
-        self.time = TimeEmbedding(config.time_dim, TIME_SCALE[config.time_input])
+        self.time = TimeEmbedding(config.time_dim, config.time_input, config.time_features)
         self.conditions = ConditionEmbedding(conditions, config.time_dim)
         self.stem = nn.Conv2d(stem_channels, c, 3, padding=1)
-
-        def stage(c_in: int, level: int) -> Stage:
-            block = ResidualBlock(c_in, widths[level], config.time_dim, config.groups, config.dropout)
-            attend = level in config.attention
-            return Stage(block, Attention(widths[level], config.heads, config.groups) if attend else None)
-
         last = len(widths) - 1
         skips = [c]
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
             stages = nn.ModuleList()
-            for _ in range(config.blocks):
-                stages.append(stage(c, level))
+            for _ in range(depth[level]):
+                stages.append(self._stage(c, level, level in config.attention))
                 c = width
                 skips.append(c)
             self.down.append(stages)
             if level < last:
-                self.shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1))
+                self.shrink.append(self._down(c))
                 skips.append(c)
-        self.middle = nn.ModuleList([stage(c, last), stage(c, last)])
+        attend = last in config.attention
+        self.middle = nn.ModuleList(
+            [
+                self._stage(c, last, config.middle_attention or attend),
+                self._stage(c, last, attend and not config.middle_attention),
+            ]
+        )
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for level in range(last, -1, -1):
             stages = nn.ModuleList()
-            for _ in range(config.blocks + 1):
-                stages.append(stage(c + skips.pop(), level))
+            for _ in range(depth[level] + 1):
+                stages.append(self._stage(c + skips.pop(), level, level in config.attention))
                 c = widths[level]
             self.up.append(stages)
             if level:
-                self.grow.append(nn.Conv2d(c, widths[level - 1], 3, padding=1))
-                c = widths[level - 1]
+                self.grow.append(self._up(c, widths[level - 1]))
+                c = widths[level - 1] if config.resample == "conv-narrow" else c
         self.norm = nn.GroupNorm(config.groups, c)
         self.head = zero(nn.Conv2d(c, out_channels * config.patch**2, 3, padding=1))
+
+    def _stage(self, c_in: int, level: int, attend: bool) -> Stage:
+        config, width = self.config, self.config.channels[level]
+        attention = Attention(width, config.heads_at(level), config.groups) if attend else None
+        return Stage(ResidualBlock(c_in, width, config), attention)
+
+    def _down(self, c: int) -> nn.Module:
+        if self.config.resample == "residual":
+            return ResidualBlock(c, c, self.config, scale=0.5)
+        return Down(c, corner=self.config.resample == "conv")
+
+    def _up(self, c: int, narrow: int) -> nn.Module:
+        if self.config.resample == "residual":
+            return ResidualBlock(c, c, self.config, scale=2)
+        return Up(c, narrow if self.config.resample == "conv-narrow" else c)
 
     def forward(
         self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
-        """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows by name."""
+        """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
         height, width = x.shape[-2:]
         if self.config.fourier_features:
             x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
-        unit = self.config.patch * 2 ** (len(self.config.channels) - 1)
-        right, below = -width % unit, -height % unit
-        if right or below:
-            x = F.pad(x, (0, right, 0, below), mode="replicate")
+        x = pad_to_multiple(x, self.config.patch * 2 ** (len(self.config.channels) - 1))
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
-        time = self.time(time_value)
-        time = F.silu(time + self.conditions(cond, time))
+        embedding = self.time(time_value)
+        embedding = F.silu(embedding + self.conditions(cond, embedding))
         skips = [h]
         for level, stages in enumerate(self.down):
             for stage in stages:  # type: ignore[attr-defined]
-                h = stage(h, time)
+                h = stage(h, embedding)
                 skips.append(h)
             if level < len(self.shrink):
-                h = self.shrink[level](h)
+                h = self.shrink[level](h, embedding)
                 skips.append(h)
         for stage in self.middle:
-            h = stage(h, time)
+            h = stage(h, embedding)
         for index, stages in enumerate(self.up):
             for stage in stages:  # type: ignore[attr-defined]
-                h = stage(torch.cat([h, skips.pop()], dim=1), time)
+                h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
             if index < len(self.grow):
-                h = self.grow[index](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = self.grow[index](h, embedding)
         out = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
         return out[..., :height, :width]

@@ -65,6 +65,10 @@ class Muon(Optimizer):
         return p.grad.lerp(buffer, momentum)
 
 
+OUTER = ("stem", "head", "time", "conditions")
+"""The parts of a network that meet the data: its first and last layers, and all embeddings."""
+
+
 def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
     """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
     configured.
@@ -72,11 +76,7 @@ def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
     The stem, the head, the embeddings and every vector stay with AdamW.
     """
     named = list(network.named_parameters())
-    inner = [
-        p
-        for name, p in named
-        if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in ("stem", "head", "time")
-    ]
+    inner = [p for name, p in named if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in OUTER]
     chosen = set(map(id, inner))
     rest = [p for _, p in named if id(p) not in chosen]
     adamw = AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)

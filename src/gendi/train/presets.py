@@ -106,6 +106,54 @@ _MNIST_LEARNED_SCHEDULE = replace(
     optim=replace(_MNIST_LIKELIHOOD.optim, clip=11.0),
 )
 
+# Ho et al. 2020, appendix B: the 35.7M-parameter network of their CIFAR-10 (35,746,307), 800,000 steps of 128 images,
+# Adam at 2e-4 after 5,000 steps, an average over 10,000 steps, variance beta.
+_CIFAR10 = RunConfig(
+    preset="cifar10",
+    network=NetworkConfig(
+        channels=(128, 256, 256, 256),
+        attention=(1,),
+        middle_attention=True,
+        heads=1,
+        resample="conv",
+        inject="add",
+        dropout=0.1,
+        time_dim=512,
+        time_features=128,
+        groups=32,
+        time_input="step",
+    ),
+    process=ProcessConfig(schedule="linear", steps=1000),
+    objective=ObjectiveConfig(prediction="eps", weighting="simple", time_sampling="discrete"),
+    optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), warmup=5 / 800, decay=0.0, ema_images=1_280_000),
+    train=TrainConfig(batch_size=128, preview_every=500_000),
+    sample=SampleConfig(sampler="ancestral-large", steps=1000, clip=True),
+)
+
+# Dhariwal & Nichol 2021, table 4 and appendix I: their network for 64 x 64 pixels. They trained it on batches of 2048.
+_ADM = RunConfig(
+    preset="adm",
+    network=NetworkConfig(
+        channels=(192, 384, 576, 768),
+        blocks=3,
+        attention=(1, 2, 3),
+        middle_attention=True,
+        head_dim=64,
+        resample="residual",
+        dropout=0.1,
+        time_dim=768,
+        time_features=192,
+        groups=32,
+        time_input="step",
+    ),
+    process=ProcessConfig(schedule="cosine", steps=1000),
+    objective=ObjectiveConfig(prediction="eps", loss="hybrid", variance="learned", time_sampling="discrete"),
+    optim=OptimConfig(lr=1e-4, betas=(0.9, 0.999), warmup=0.0, decay=0.0, ema_images=2_560_000),
+    train=TrainConfig(batch_size=256, preview_every=500_000),
+    sample=SampleConfig(sampler="ancestral", steps=250, clip=True),
+    conditions=_MNIST.conditions,
+)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -144,6 +192,8 @@ PRESETS: dict[str, Preset] = {
             "the same, its noise schedule learned for the least variance of the loss",
             "",
         ),
+        Preset("cifar10", _CIFAR10, "48h", "Ho et al.'s network and recipe for 32 x 32 colour; 35.7M parameters", ""),
+        Preset("adm", _ADM, "240h", "Dhariwal & Nichol's network for 64 x 64 colour; 296M parameters; a large GPU", ""),
         *map(_ablation, _ABLATIONS),
     )
 }

@@ -1,0 +1,144 @@
+"""What a network is made of. This module imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gendi.errors import UsageError
+
+NetworkKind = Literal["unet", "dit", "mlp"]
+Resample = Literal["conv-narrow", "conv", "residual"]
+Inject = Literal["film", "add", "concat"]
+Positions = Literal["sinusoidal", "rotary"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network: a U-Net, a transformer of patches (DiT), or residual blocks over a vector (MLP)."""
+
+    kind: NetworkKind = "unet"
+    """`unet` and `dit` are for images, `mlp` for vectors."""
+    channels: tuple[int, ...] = (64, 128)
+    """Width of each level, finest first; each level after the first halves height and width. A DiT and an MLP have one
+    width.
+    """
+    blocks: int | tuple[int, ...] = 2
+    """Residual blocks per level on the way down (one more on the way up): one number, or one for each level. Of a DiT
+    and an MLP the number of blocks.
+    """
+    patch: int = 1
+    """Patchify at the stem: patch x patch pixels become channels, so every level is that much cheaper; a DiT's token.
+    """
+    attention: tuple[int, ...] = ()
+    """Levels (0 = finest) of the U-Net that get self-attention."""
+    middle_attention: bool = False
+    """One self-attention between the two blocks in the middle; otherwise they have what the coarsest level has."""
+    heads: int | tuple[int, ...] = 4
+    """Attention heads: one number, or one for each level."""
+    head_dim: int = 0
+    """Channels per attention head, instead of `heads` (0 = by `heads`)."""
+    resample: Resample = "conv-narrow"
+    """Between levels of the U-Net: `conv` is a convolution that keeps the width (Ho et al. 2020), `conv-narrow` brings
+    the finer level's width on the way up, which is cheaper, `residual` is a residual block (Dhariwal & Nichol 2021).
+    """
+    inject: Inject = "film"
+    """How time and conditions enter each block: a scale and a shift behind the norm (AdaGN; in the DiT AdaLN-zero), a
+    term of a sum (Ho et al. 2020), or channels beside the features (in the DiT a token beside the tokens).
+    """
+    positions: Positions = "sinusoidal"
+    """How a DiT's tokens know their place: sinusoids added to them, or queries and keys turned by it."""
+    expand: int = 4
+    """Hidden width of a block over its width, in the DiT and the MLP."""
+    dropout: float = 0.0
+    """Dropout probability inside each residual block."""
+    time_dim: int = 256
+    """Width of the embedding of time and conditions."""
+    time_features: int = 0
+    """Sinusoids of the noise level below that embedding (0 = half its width)."""
+    groups: int = 8
+    """Groups of GroupNorm (the paper's network: 32)."""
+    time_input: Literal["log-snr", "step"] = "log-snr"
+    """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
+    step.
+    """
+    fourier_features: tuple[int, ...] = ()
+    """Exponents n of the inputs sin(2^(n-7) pi y), cos(2^(n-7) pi y) beside x, y in bytes: n = 8 shows the distance to
+    the nearest byte.
+    """
+
+    @property
+    def depth(self) -> tuple[int, ...]:
+        """Residual blocks of each level."""
+        return (self.blocks,) * len(self.channels) if isinstance(self.blocks, int) else self.blocks
+
+    def heads_at(self, level: int) -> int:
+        """Return the number of attention heads of a level."""
+        if self.head_dim:
+            return self.channels[level] // self.head_dim
+        return self.heads if isinstance(self.heads, int) else self.heads[level]
+
+    def ranges(self) -> list[tuple[str, float, float, float]]:
+        """Return (name, lowest, highest, value) of every number."""
+        heads = (self.heads,) if isinstance(self.heads, int) else self.heads
+        return [
+            *((f"network.channels[{i}]", 1, 8192, c) for i, c in enumerate(self.channels)),
+            ("len(network.channels)", 1, 8, len(self.channels)),
+            *(("network.blocks", 1, 64, n) for n in self.depth),
+            ("network.patch", 1, 64, self.patch),
+            *(("network.heads", 1, 256, n) for n in heads),
+            ("network.head_dim", 0, 8192, self.head_dim),
+            ("network.expand", 1, 64, self.expand),
+            ("network.dropout", 0.0, 0.99, self.dropout),
+            ("network.time_dim", 8, 8192, self.time_dim),
+            ("network.time_features", 0, 8192, self.time_features),
+            ("network.groups", 1, 8192, self.groups),
+            *((f"network.fourier_features[{i}]", -8, 16, n) for i, n in enumerate(self.fourier_features)),
+        ]
+
+    def validate(self) -> None:
+        """Raise `UsageError` naming the first field that disagrees with another; the numbers are within `ranges`."""
+        levels = len(self.channels)
+        for name, values in (("blocks", self.blocks), ("heads", self.heads)):
+            if isinstance(values, tuple) and len(values) != levels:
+                raise UsageError(f"network.{name} has {len(values)} entries for {levels} level(s): give one, or each.")
+        if self.time_features % 2:
+            raise UsageError(f"network.time_features = {self.time_features} must be even: a sine and a cosine each.")
+        self._validate_unet() if self.kind == "unet" else self._validate_one_width()
+
+    def _validate_unet(self) -> None:
+        for width in self.channels:
+            if width % self.groups:
+                raise UsageError(
+                    f"network.channels has {width}, which network.groups = {self.groups} does not divide evenly."
+                )
+        for level in self.attention:
+            if not 0 <= level < len(self.channels):
+                raise UsageError(f"network.attention names level {level}; levels are 0 to {len(self.channels) - 1}.")
+        for level in {*self.attention, *([len(self.channels) - 1] if self.middle_attention else [])}:
+            self._validate_heads(level)
+
+    def _validate_one_width(self) -> None:
+        if len(self.channels) != 1:
+            raise UsageError(f"network.channels has {len(self.channels)} entries: a {self.kind} has one width.")
+        if self.attention or self.middle_attention:
+            raise UsageError(
+                f"network.attention and middle_attention are for levels of a U-Net: a {self.kind} has none."
+            )
+        if self.kind == "mlp":
+            if self.patch != 1 or self.fourier_features:
+                raise UsageError("network.patch and network.fourier_features are for images: an mlp takes vectors.")
+            return
+        self._validate_heads(0)
+        width = self.channels[0]
+        of, unit = ("of a head", width // self.heads_at(0)) if self.positions == "rotary" else ("of a token", width)
+        if unit % 4:
+            raise UsageError(
+                f"network.positions = {self.positions!r} needs channels in fours, a sine and a cosine of each axis: the "
+                f"{unit} {of} are no multiple of 4."
+            )
+
+    def _validate_heads(self, level: int) -> None:
+        width = self.channels[level]
+        if self.head_dim and width % self.head_dim:
+            raise UsageError(f"network.head_dim = {self.head_dim} does not divide width {width}.")
+        if width % self.heads_at(level):
+            raise UsageError(f"network.heads = {self.heads} does not divide width {width}.")
