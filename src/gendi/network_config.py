@@ -132,8 +132,8 @@ class NetworkConfig:
         of, unit = ("of a head", width // self.heads_at(0)) if self.positions == "rotary" else ("of a token", width)
         if unit % 4:
             raise UsageError(
-                f"network.positions = {self.positions!r} needs channels in fours, a sine and a cosine of each axis: the "
-                f"{unit} {of} are no multiple of 4."
+                f"network.positions = {self.positions!r} needs channels in fours, a sine and a cosine of each axis: "
+                f"the {unit} {of} are no multiple of 4."
             )
 
     def _validate_heads(self, level: int) -> None:

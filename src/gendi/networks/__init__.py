@@ -2,6 +2,8 @@
 channels as it was built with."""
 
 from gendi.networks.build import build_network, network_of
+from gendi.networks.dit import DiT
+from gendi.networks.mlp import MLP
 from gendi.networks.unet import UNet
 
-__all__ = ["UNet", "build_network", "network_of"]
+__all__ = ["MLP", "DiT", "UNet", "build_network", "network_of"]

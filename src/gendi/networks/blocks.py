@@ -7,22 +7,13 @@ An embedding e (B, time_dim) of time and conditions enters a block behind its fi
     concat    norm(h) with a quarter as many planes beside it, W e + b each the same in every pixel
 """
 
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendi.network_config import NetworkConfig
-
-M = TypeVar("M", bound=nn.Module)
-
-
-def zero(layer: M) -> M:
-    """Return the layer with its weights at zero: whatever it ends starts as nothing."""
-    for p in layer.parameters():
-        nn.init.zeros_(p)
-    return layer
+from gendi.networks.attention import CrossAttention, Tokens, attend
+from gendi.networks.embeddings import zero
 
 
 class ResidualBlock(nn.Module):
@@ -79,21 +70,26 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2)
         q, k, v = qkv.unbind(1)  # each (B, heads, HW, C / heads)
-        a = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = x + self.out(a.transpose(-1, -2).reshape(b, c, h, w))
+        out: Tensor = x + self.out(attend(q, k, v).transpose(-1, -2).reshape(b, c, h, w))
         return out
 
 
 class Stage(nn.Module):
-    """A residual block, with attention after it where the level has it."""
+    """A residual block; behind it, where the level has it, self-attention and then attention to the tokens."""
 
-    def __init__(self, block: ResidualBlock, attention: Attention | None = None) -> None:
+    def __init__(
+        self, block: ResidualBlock, attention: Attention | None = None, cross: CrossAttention | None = None
+    ) -> None:
         super().__init__()
-        self.block, self.attention = block, attention
+        self.block, self.attention, self.cross = block, attention, cross
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tokens | None) -> Tensor:
         x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x)
+        if self.attention is not None:
+            x = self.attention(x)
+        if self.cross is not None and tokens is not None:
+            x = x + self.cross(x.flatten(2).transpose(1, 2), tokens).transpose(1, 2).reshape(x.shape)
+        return x
 
 
 class Down(nn.Conv2d):

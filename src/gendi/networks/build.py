@@ -6,7 +6,12 @@ from torch import nn
 
 from gendi.config import ConditionConfig, NetworkConfig, RunConfig
 from gendi.errors import UsageError
+from gendi.networks.dit import DiT
+from gendi.networks.mlp import MLP
 from gendi.networks.unet import UNet
+
+DIMENSIONS = {"unet": 3, "dit": 3, "mlp": 1}
+"""Dimensions of a sample, by the kind of network."""
 
 
 def build_network(
@@ -15,15 +20,22 @@ def build_network(
     conditions: Sequence[ConditionConfig] = (),
     out_channels: int | None = None,
 ) -> nn.Module:
-    """Return an untrained network for samples of shape (C, H, W) that is told `conditions`.
+    """Return an untrained network that is told `conditions`, for samples of shape (C, H, W), or (D,) for an MLP.
 
-    It has `out_channels` outputs, by default C. Raises `UsageError` for a condition of size -1, which only training can
-    resolve: the data say how many classes there are.
+    It has `out_channels` outputs, by default C or D.
+
+    Raises:
+        UsageError: a network for samples of another shape; a way to enter that the network has not; or a condition of
+            size -1, which only training can resolve: the data say how many classes there are.
     """
     for condition in conditions:
         if condition.size < 0:
             raise UsageError(f"the size of the condition {condition.name} is left to the data: give the number itself.")
-    return UNet(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)
+    if len(shape) != DIMENSIONS[config.kind]:
+        wanted = "vectors (D,)" if config.kind == "mlp" else "images (C, H, W)"
+        raise UsageError(f"network.kind = {config.kind!r} is for {wanted}; these samples have shape {shape}.")
+    network = {"unet": UNet, "dit": DiT, "mlp": MLP}[config.kind]
+    return network(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)
 
 
 def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,15 @@ from torch import Tensor, nn
 
 # c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
 TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def zero(layer: M) -> M:
+    """Return the layer with its weights at zero: whatever it ends starts as nothing."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
 
 
 class Sinusoids(nn.Module):

@@ -1,8 +1,8 @@
 """The U-Net of DDPM grown up: residual blocks with GroupNorm and SiLU, attention where it is asked for, any image size.
 
     x (B, C, H, W)
-      -> beside it sines and cosines of what is finer than a byte, if asked for (B, C (1 + 2 N), H, W)
-      -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C (1 + 2 N) p^2, H/p, W/p)
+      -> beside it sinusoids of x finer than a byte, and pictures it is told    (B, C', H, W)
+      -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C' p^2, H/p, W/p)
       -> stem 3x3                                                               (B, c_0, H/p, W/p)
       -> per level: residual blocks, then a step down to half the size          (B, c_l, H/p/2^l, W/p/2^l)
       -> two residual blocks in the middle
@@ -21,9 +21,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gendi.config import ConditionConfig, NetworkConfig
-from gendi.networks.blocks import Attention, Down, ResidualBlock, Stage, Up, zero
+from gendi.errors import UsageError
+from gendi.networks.attention import CrossAttention
+from gendi.networks.blocks import Attention, Down, ResidualBlock, Stage, Up
 from gendi.networks.conditions import ConditionEmbedding
-from gendi.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple
+from gendi.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple, zero
 
 
 class UNet(nn.Module):
@@ -35,10 +37,12 @@ class UNet(nn.Module):
         super().__init__()
         self.config, self.image_channels, self.out_channels = config, image_channels, out_channels
         widths, depth, c = config.channels, config.depth, config.channels[0]
-        stem_channels = image_channels * (1 + 2 * len(config.fourier_features)) * config.patch**2
         self.time = TimeEmbedding(config.time_dim, config.time_input, config.time_features)
         self.conditions = ConditionEmbedding(conditions, config.time_dim)
-        self.stem = nn.Conv2d(stem_channels, c, 3, padding=1)
+        c_in = image_channels * (1 + 2 * len(config.fourier_features)) + self.conditions.planes
+        self.stem = nn.Conv2d(c_in * config.patch**2, c, 3, padding=1)
+        if self.conditions.has_tokens and not (config.attention or config.middle_attention):
+            raise UsageError("a condition that enters via tokens needs network.attention or network.middle_attention.")
         last = len(widths) - 1
         skips = [c]
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
@@ -74,8 +78,10 @@ class UNet(nn.Module):
 
     def _stage(self, c_in: int, level: int, attend: bool) -> Stage:
         config, width = self.config, self.config.channels[level]
-        attention = Attention(width, config.heads_at(level), config.groups) if attend else None
-        return Stage(ResidualBlock(c_in, width, config), attention)
+        heads = config.heads_at(level)
+        attention = Attention(width, heads, config.groups) if attend else None
+        cross = CrossAttention(width, config.time_dim, heads) if attend and self.conditions.has_tokens else None
+        return Stage(ResidualBlock(c_in, width, config), attention, cross)
 
     def _down(self, c: int) -> nn.Module:
         if self.config.resample == "residual":
@@ -94,23 +100,24 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         if self.config.fourier_features:
             x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
-        x = pad_to_multiple(x, self.config.patch * 2 ** (len(self.config.channels) - 1))
+        x = pad_to_multiple(self.conditions.beside(cond, x), self.config.patch * 2 ** (len(self.config.channels) - 1))
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
         embedding = self.time(time_value)
         embedding = F.silu(embedding + self.conditions(cond, embedding))
+        tokens = self.conditions.tokens(cond, len(x))
         skips = [h]
         for level, stages in enumerate(self.down):
             for stage in stages:  # type: ignore[attr-defined]
-                h = stage(h, embedding)
+                h = stage(h, embedding, tokens)
                 skips.append(h)
             if level < len(self.shrink):
                 h = self.shrink[level](h, embedding)
                 skips.append(h)
         for stage in self.middle:
-            h = stage(h, embedding)
+            h = stage(h, embedding, tokens)
         for index, stages in enumerate(self.up):
             for stage in stages:  # type: ignore[attr-defined]
-                h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+                h = stage(torch.cat([h, skips.pop()], dim=1), embedding, tokens)
             if index < len(self.grow):
                 h = self.grow[index](h, embedding)
         out = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
