@@ -110,6 +110,19 @@ def test_every_parameter_has_one_optimiser(name: str) -> None:
     assert kernels <= muon
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("unet", (1, 8, 8)), ("dit", (1, 8, 8)), ("mlp", (5,))])
+def test_muon_takes_the_matrices_inside_and_nothing_that_meets_the_data(kind: str, shape: tuple[int, ...]) -> None:
+    told = [ConditionConfig("class", size=3), ConditionConfig("dose", "value", size=1)]
+    network = build_network(NetworkConfig(kind, channels=(8,), blocks=1, time_dim=8, heads=2), shape, told)
+    names = {id(p): n for n, p in network.named_parameters()}
+    muon, _ = make_optimizers(network, OptimConfig(name="muon"))
+    held = {names[id(p)] for p in muon.param_groups[0]["params"]}
+    outer = {n for n in names.values() if n.split(".")[0] in ("stem", "head", "time", "conditions")}
+    assert {"stem.weight", "conditions.each.0.body.weight", "conditions.each.1.body.0.weight"} <= outer
+    assert held == {n for n, p in network.named_parameters() if p.ndim >= 2} - outer
+    assert any("film" in n for n in held)
+
+
 def test_adamw_takes_its_settings_and_lowers_a_loss() -> None:
     network = build_network(NetworkConfig(channels=(8,), blocks=1), (1, 8, 8))
     (adamw,) = make_optimizers(network, OptimConfig(lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,12 +12,11 @@ from gendi.cli.parse import named, parse
 from gendi.cli.runs import read_config, read_json_if_there
 from gendi.cli.values import format_duration
 
-if TYPE_CHECKING:
-    from gendi.bundle import Bundle
-
 EXAMPLES = """\
   gendi info runs/mnist
   gendi info runs/mnist --json"""
+
+NETWORK_NAMES = {"unet": "U-Net", "dit": "DiT", "mlp": "MLP"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ def collect(run: Path) -> dict[str, Any]:
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.bundle import load_bundle
+    from gendi.networks.cost import cost_of
 
     bundle = load_bundle(run)
     meta = bundle.meta
@@ -60,7 +60,7 @@ def collect(run: Path) -> dict[str, Any]:
         "codec": bundle.codec.to_dict(),
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
-        "flops_per_image": forward_flops(bundle),
+        "flops_per_image": cost_of(bundle.config, bundle.codec.shape).flops,
         "training": {key: meta.get(key) for key in ("step", "images", "seconds", "precision", "layout", "seed")},
         "versions": {key: meta.get(key) for key in ("gendi", "torch", "python")},
     }
@@ -69,21 +69,6 @@ def collect(run: Path) -> dict[str, Any]:
     evaluation = read_json_if_there(run / "evaluation.json")
     found["metrics"] = evaluation.get("metrics") if isinstance(evaluation, dict) else None
     return found
-
-
-def forward_flops(bundle: "Bundle") -> int:
-    """Return the floating-point operations (2 per multiply-add) of one forward pass on one image; nothing is "
-    "computed."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from gendi.networks import network_of
-
-    with torch.device("meta"):
-        network = network_of(bundle.config, bundle.codec.shape).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *bundle.codec.shape), torch.zeros(1))
-    return int(counter.get_total_flops())
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -103,6 +88,7 @@ def _show(found: dict[str, Any]) -> None:
         codec = found["codec"]
         rows += [
             ("images", f"{codec['height']} x {codec['width']}, {codec['channels']} channel(s)"),
+            ("network", NETWORK_NAMES[config["network"]["kind"]]),
             ("parameters", found["parameters"]),
             ("forward pass", f"{found['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
             ("arithmetic", f"{training.get('precision')}, {training.get('layout')}"),

@@ -3,7 +3,9 @@
     softmax(q k^T / sqrt(d)) v,  head by head, d the channels of a head        [Vaswani et al. 2017, eq. 1]
 
 Every tensor is 4-D at the call of scaled dot-product attention, (B, heads, tokens, d), and every shape is known from
-the input's: so it runs by the fused kernels, and `torch.export` takes it.
+the input's: so it runs by the fused kernels, and `torch.export` takes it. One of them is left alone: in bf16 on a CPU
+the fused kernel takes three to ten times as long on the way back as the formula (measured with torch 2.13), so
+training writes out the formula there, as long as its N x M weights are few.
 """
 
 import math
@@ -17,13 +19,27 @@ from gendi.networks.embeddings import zero
 
 Tokens = tuple[Tensor, Tensor | None]
 """Tokens (B, M, dim), and which of them are there, (B, M) bool; None for all."""
+WRITTEN_OUT = 2**26
+"""Most weights of a batch, B heads N M, for which the formula is written out: 128 MB of bf16."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, there: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n c"]:
     """Return softmax(q k^T / sqrt(d)) v with the heads side by side: q (B, heads, N, d), k and v (B, heads, M, d)."""
     mask = None if there is None else there[:, None, None, :]
-    a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    few = q.shape[:3].numel() * k.shape[2] <= WRITTEN_OUT
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.requires_grad and few:
+        a = _by_formula(q, k, v, mask)
+    else:
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return a.transpose(1, 2).flatten(2)
+
+
+def _by_formula(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -torch.inf)
+    out: Tensor = weights.softmax(-1).to(v.dtype) @ v
+    return out
 
 
 def heads_of(x: Float[Tensor, "b n c"], heads: int) -> Float[Tensor, "b heads n d"]:

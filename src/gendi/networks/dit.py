@@ -80,7 +80,7 @@ class Block(nn.Module):
         return x if self.cross is None or tokens is None else x + self.cross(x, tokens)
 
     def _hidden(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(self.dropout(F.gelu(self.up(x), approximate="tanh")))
+        out: Tensor = self.down(self.dropout(F.gelu(self.up(x))))
         return out
 
 

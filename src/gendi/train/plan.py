@@ -5,11 +5,9 @@ import math
 import time
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from gendi.config import RunConfig
 from gendi.data import open_data
+from gendi.networks.cost import cost_of
 from gendi.train.budget import Budget
 from gendi.train.trainer import Trainer
 
@@ -31,14 +29,11 @@ def dry_run(
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
     trainer = Trainer(config, data)
-    x, _ = trainer.batch(0)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.network(x[:1], torch.zeros(1, device=trainer.device))
     trainer.step(0.5)
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    parameters = sum(p.numel() for p in trainer.network.parameters())
+    cost = cost_of(trainer.config, data.codec.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     snapshot = 0 if trainer.power is None else sum(v.nbytes for a in trainer.power.averages for v in a.values())
@@ -50,8 +45,8 @@ def dry_run(
             "heldout": len(data.heldout),
             "shape": list(data.codec.shape),
         },
-        "parameters": parameters,
-        "flops_per_image": counter.get_total_flops(),
+        "parameters": cost.parameters,
+        "flops_per_image": cost.flops,
         "batch_size": config.train.batch_size,
         "seconds_per_step": seconds,
         "images_per_second": rate,
@@ -59,7 +54,7 @@ def dry_run(
         "checkpoint_bytes": stored,
         "snapshots": snapshots,
         "snapshot_bytes": snapshot,
-        "disk_bytes": stored * (config.train.keep + 1) + 4 * parameters + snapshots * snapshot,
+        "disk_bytes": stored * (config.train.keep + 1) + 4 * cost.parameters + snapshots * snapshot,
         "choice": dataclasses.asdict(trainer.choice),
         "config": trainer.config.to_dict(),
     }

@@ -46,6 +46,13 @@ _MNIST_LONG = RunConfig(
     conditions=_MNIST.conditions,
 )
 
+# A transformer of about the U-Net's time per image on a CPU (docs/networks.md).
+_MNIST_DIT = replace(
+    _MNIST,
+    preset="mnist-dit",
+    network=NetworkConfig("dit", channels=(160,), blocks=6, patch=4, heads=5, time_dim=160),
+)
+
 _REPORT = RunConfig(
     preset="gendi-report",
     network=NetworkConfig(channels=(32, 64, 64), blocks=2, attention=(1,), time_dim=128, time_input="step", groups=8),
@@ -192,6 +199,7 @@ PRESETS: dict[str, Preset] = {
             "the same, its noise schedule learned for the least variance of the loss",
             "",
         ),
+        Preset("mnist-dit", _MNIST_DIT, "8m", "the same with a transformer of 4 x 4 patches in place of the U-Net", ""),
         Preset("cifar10", _CIFAR10, "48h", "Ho et al.'s network and recipe for 32 x 32 colour; 35.7M parameters", ""),
         Preset("adm", _ADM, "240h", "Dhariwal & Nichol's network for 64 x 64 colour; 296M parameters; a large GPU", ""),
         *map(_ablation, _ABLATIONS),

@@ -1,0 +1,55 @@
+"""Parameters and operations against an independent count: the layers' shapes, seen by hooks on a real pass."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gendi.config import ConditionConfig, NetworkConfig, ObjectiveConfig, RunConfig
+from gendi.networks import network_of
+from gendi.networks.cost import cost_of
+
+TOLD = (ConditionConfig("class", size=3), ConditionConfig("photo", "image", size=2, via="tokens"))
+
+
+def by_layer(network: nn.Module, *inputs: Tensor, **cond: Tensor) -> int:
+    """Return 2 x multiply-adds of every convolution and linear layer of one pass."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += 2 * output.numel() * layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
+        elif isinstance(layer, nn.Linear):
+            total += 2 * output.numel() * layer.in_features
+
+    for layer in network.modules():
+        layer.register_forward_hook(count)
+    network(*inputs, **cond)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("network", "attention"),
+    [
+        # 4 N M c for each attention: N = 4 x 4 pixels at the second level, five stages; photos of 8 x 8 are 4 tokens
+        (NetworkConfig(channels=(8, 16), blocks=1, groups=4, attention=(1,), time_dim=8), 5 * 4 * 16 * (16 + 4) * 16),
+        # N = 4 x 4 patches, two blocks
+        (NetworkConfig("dit", channels=(16,), blocks=2, patch=2, time_dim=8), 2 * 4 * 16 * (16 + 4) * 16),
+    ],
+    ids=["unet", "dit"],
+)
+def test_attention_is_counted(network: NetworkConfig, attention: int) -> None:
+    config = RunConfig(network=network, conditions=TOLD, objective=ObjectiveConfig(loss="hybrid", variance="learned"))
+    whole = network_of(config, (3, 8, 8))
+    cond = {"class": torch.zeros(1, dtype=torch.int64), "photo": torch.zeros(1, 2, 8, 8)}
+    layers = by_layer(whole, torch.zeros(1, 3, 8, 8), torch.zeros(1), **cond)
+    cost = cost_of(config, (3, 8, 8))
+    assert cost.flops == layers + attention
+    assert cost.parameters == sum(p.numel() for p in whole.parameters())
+
+
+def test_a_vectors_network_is_counted() -> None:
+    config = RunConfig(network=NetworkConfig("mlp", channels=(16,), blocks=3, time_dim=8), conditions=TOLD[:1])
+    assert cost_of(config, (50,)).flops == by_layer(network_of(config, (50,)), torch.zeros(1, 50), torch.zeros(1))
