@@ -1,0 +1,68 @@
+"""How time and class should enter: FiLM, addition or concatenation, on MNIST's classes, for equally many images.
+
+    python benchmarks/conditioning.py [--images 500000] [--n 5000] [--preset mnist] [--seeds 0 1]
+
+Each trial trains the preset with another `network.inject` and nothing else changed; the same seed is the same data in
+the same order. Kept of each: the share of samples whose digit, by the classifier, is the one asked for; FID on digit
+features; parameters; the time it took. A trial that benchmarks/results/conditioning.json holds is not run again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from record import RESULTS, write
+from trained import measured
+
+from gendi.data import open_data
+from gendi.train.presets import get_preset
+from gendi.train.trainer import Trainer
+
+INJECTS = ("film", "add", "concat")
+
+
+def trial(preset: str, inject: str, seed: int, images: int, n: int) -> dict[str, Any]:
+    config = get_preset(preset).config
+    config = replace(config, network=replace(config.network, inject=inject), train=replace(config.train, seed=seed))
+    trainer, losses = Trainer(config, open_data("mnist")), []
+    steps, start = images // config.train.batch_size, time.perf_counter()
+    for step in range(steps):
+        losses.append(trainer.step(step / steps).loss)
+    return {
+        "preset": preset,
+        "inject": inject,
+        "seed": seed,
+        "images": trainer.images_seen,
+        "seconds": time.perf_counter() - start,
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "choice": trainer.choice.reason,
+        "loss": float(np.mean(losses[-max(1, steps // 10) :])),
+        **measured(trainer, n),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--preset", default="mnist")
+    parser.add_argument("--images", type=int, default=500_000)
+    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    args = parser.parse_args()
+    path = RESULTS / "conditioning.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    batch = get_preset(args.preset).config.train.batch_size
+    for seed in args.seeds:
+        for inject in INJECTS:
+            key = (args.preset, inject, seed, args.images // batch * batch, args.n)
+            if any((r["preset"], r["inject"], r["seed"], r["images"], r["n"]) == key for r in rows):
+                continue
+            rows.append(trial(args.preset, inject, seed, args.images, args.n))
+            print({name: value for name, value in rows[-1].items() if name != "choice"}, flush=True)
+            write("conditioning", {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
