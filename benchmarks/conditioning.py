@@ -1,6 +1,7 @@
 """How time and class should enter: FiLM, addition or concatenation, on MNIST's classes, for equally many images.
 
     python benchmarks/conditioning.py [--images 500000] [--n 5000] [--preset mnist] [--seeds 0 1]
+        [--precision bf16]
 
 Each trial trains the preset with another `network.inject` and nothing else changed; the same seed is the same data in
 the same order. Kept of each: the share of samples whose digit, by the classifier, is the one asked for; FID on digit
@@ -24,9 +25,13 @@ from gendi.train.trainer import Trainer
 INJECTS = ("film", "add", "concat")
 
 
-def trial(preset: str, inject: str, seed: int, images: int, n: int) -> dict[str, Any]:
+def trial(preset: str, inject: str, seed: int, images: int, n: int, precision: str) -> dict[str, Any]:
     config = get_preset(preset).config
-    config = replace(config, network=replace(config.network, inject=inject), train=replace(config.train, seed=seed))
+    config = replace(
+        config,
+        network=replace(config.network, inject=inject),
+        train=replace(config.train, seed=seed, precision=precision),
+    )
     trainer, losses = Trainer(config, open_data("mnist")), []
     steps, start = images // config.train.batch_size, time.perf_counter()
     for step in range(steps):
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--preset", default="mnist")
     parser.add_argument("--images", type=int, default=500_000)
     parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     args = parser.parse_args()
     path = RESULTS / "conditioning.json"
@@ -59,7 +65,7 @@ def main() -> None:
             key = (args.preset, inject, seed, args.images // batch * batch, args.n)
             if any((r["preset"], r["inject"], r["seed"], r["images"], r["n"]) == key for r in rows):
                 continue
-            rows.append(trial(args.preset, inject, seed, args.images, args.n))
+            rows.append(trial(args.preset, inject, seed, args.images, args.n, args.precision))
             print({name: value for name, value in rows[-1].items() if name != "choice"}, flush=True)
             write("conditioning", {"rows": rows})
 

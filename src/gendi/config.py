@@ -236,6 +236,7 @@ class RunConfig:
                 raise UsageError(f"conditions: {name} is an image: it enters via 'channels' or 'tokens'.")
             if condition.kind != "image" and condition.via == "channels":
                 raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
+            self.network.check_way_in(f"conditions: {name}", condition.kind, condition.via)
 
     def _validate_chain(self) -> None:
         """Refuse what speaks of the steps of a chain where there is none."""

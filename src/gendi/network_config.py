@@ -104,6 +104,17 @@ class NetworkConfig:
             raise UsageError(f"network.time_features = {self.time_features} must be even: a sine and a cosine each.")
         self._validate_unet() if self.kind == "unet" else self._validate_one_width()
 
+    def check_way_in(self, name: str, kind: str, via: str) -> None:
+        """Raise `UsageError` if the condition `name` of a kind cannot enter this network by `via`."""
+        if self.kind == "mlp" and via != "embedding":
+            raise UsageError(f"{name} enters via {via!r}: an mlp is told via 'embedding' alone.")
+        if self.kind == "unet" and via == "tokens" and not (self.attention or self.middle_attention):
+            raise UsageError(f"{name} enters via 'tokens': give network.attention a level, or set middle_attention.")
+        if kind == "image" and via == "tokens" and self.time_dim % 4:
+            raise UsageError(
+                f"network.time_dim = {self.time_dim} must be a multiple of 4: {name} has tokens on a grid."
+            )
+
     def _validate_unet(self) -> None:
         for width in self.channels:
             if width % self.groups:

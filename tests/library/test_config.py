@@ -40,6 +40,11 @@ def test_a_preset_travels_as_json(name: str) -> None:
         ({"network": {"kind": "dit", "channels": [64], "attention": [0]}}, "U-Net"),
         ({"network": {"kind": "dit", "channels": [66], "heads": 6}}, "66 of a token"),
         ({"network": {"kind": "dit", "channels": [60], "heads": 10, "positions": "rotary"}}, "6 of a head"),
+        ({"conditions": [{"name": "a", "via": "tokens"}]}, "a enters via 'tokens': give network.attention"),
+        (
+            {"network": {"kind": "mlp", "channels": [64]}, "conditions": [{"name": "a", "via": "tokens"}]},
+            "an mlp is told",
+        ),
         ({"network": {"kind": "mlp", "channels": [64], "patch": 2}}, "an mlp takes vectors"),
         ({"network": {"blocks": True}}, "blocks"),
         ({"process": {"schedule": "linaer"}}, "linear"),

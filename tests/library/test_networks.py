@@ -217,11 +217,17 @@ def test_what_is_told_must_fit(cond: dict[str, Tensor], message: str) -> None:
         network(*inputs("unet"), **cond)
 
 
+@pytest.mark.parametrize("features", [1, 16, 5000])
+def test_a_vector_of_any_length_comes_back(features: int) -> None:
+    network, x = build_network(MLP, (features,), out_channels=2 * features), gaussian(3, features).float()
+    assert network(x, torch.zeros(3)).shape == (3, 2 * features)
+
+
 def test_networks_are_for_their_shape() -> None:
     for config, shape in ((UNET, (12,)), (DIT, (12,)), (MLP, (3, 8, 8))):
         with pytest.raises(UsageError, match=f"network.kind = '{config.kind}' is for"):
             build_network(config, shape)
-    with pytest.raises(UsageError, match=r"needs network\.attention"):
+    with pytest.raises(UsageError, match=r"give network\.attention a level"):
         build_network(replace(UNET, attention=()), (3, 8, 8), (PHOTO,))
     with pytest.raises(UsageError, match="time_dim = 18"):
         build_network(replace(DIT, time_dim=18), (3, 8, 8), (PHOTO,))

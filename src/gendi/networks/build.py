@@ -31,6 +31,7 @@ def build_network(
     for condition in conditions:
         if condition.size < 0:
             raise UsageError(f"the size of the condition {condition.name} is left to the data: give the number itself.")
+        config.check_way_in(condition.name, condition.kind, condition.via)
     if len(shape) != DIMENSIONS[config.kind]:
         wanted = "vectors (D,)" if config.kind == "mlp" else "images (C, H, W)"
         raise UsageError(f"network.kind = {config.kind!r} is for {wanted}; these samples have shape {shape}.")

@@ -78,8 +78,6 @@ class PictureTokens(nn.Module):
 
     def __init__(self, spec: ConditionConfig, dim: int) -> None:
         super().__init__()
-        if dim % 4:
-            raise UsageError(f"network.time_dim = {dim} must be a multiple of 4: {spec.name} has tokens on a grid.")
         self.spec = spec
         self.null = nn.Parameter(torch.randn(dim))
         self.body = nn.Linear(spec.size * TOKEN_PATCH**2, dim)

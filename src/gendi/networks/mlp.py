@@ -22,7 +22,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gendi.config import ConditionConfig, NetworkConfig
-from gendi.errors import UsageError
 from gendi.networks.conditions import ConditionEmbedding
 from gendi.networks.embeddings import TimeEmbedding, zero
 
@@ -59,11 +58,6 @@ class MLP(nn.Module):
         self, config: NetworkConfig, features: int, conditions: Sequence[ConditionConfig], out_features: int
     ) -> None:
         super().__init__()
-        for condition in conditions:
-            if condition.via != "embedding":
-                raise UsageError(
-                    f"{condition.name} enters via {condition.via!r}: an mlp is told via 'embedding' alone."
-                )
         self.config, self.features, self.out_features = config, features, out_features
         width = config.channels[0]
         self.time = TimeEmbedding(config.time_dim, config.time_input, config.time_features)

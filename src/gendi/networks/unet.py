@@ -21,7 +21,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gendi.config import ConditionConfig, NetworkConfig
-from gendi.errors import UsageError
 from gendi.networks.attention import CrossAttention
 from gendi.networks.blocks import Attention, Down, ResidualBlock, Stage, Up
 from gendi.networks.conditions import ConditionEmbedding
@@ -41,8 +40,6 @@ class UNet(nn.Module):
         self.conditions = ConditionEmbedding(conditions, config.time_dim)
         c_in = image_channels * (1 + 2 * len(config.fourier_features)) + self.conditions.planes
         self.stem = nn.Conv2d(c_in * config.patch**2, c, 3, padding=1)
-        if self.conditions.has_tokens and not (config.attention or config.middle_attention):
-            raise UsageError("a condition that enters via tokens needs network.attention or network.middle_attention.")
         last = len(widths) - 1
         skips = [c]
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
