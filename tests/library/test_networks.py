@@ -12,6 +12,7 @@ from gendi.conditions import drop, null_like
 from gendi.config import ConditionConfig, NetworkConfig
 from gendi.errors import UsageError
 from gendi.networks import build_network
+from gendi.networks.conditions import features_of
 
 UNET = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, attention=(1,), time_dim=16)
 DIT = NetworkConfig("dit", channels=(16,), blocks=2, patch=2, heads=2, time_dim=16)
@@ -190,6 +191,14 @@ def test_a_value_is_standardised() -> None:
     small, large = (build("mlp", (replace(DOSE, mean=m, std=s),)) for m, s in ((5.0, 2.0), (50.0, 20.0)))
     (x, time), dose = inputs("mlp"), told(4, DOSE)["dose"]
     close(small(x, time, dose=dose), large(x, time, dose=10 * dose))
+
+
+def test_a_value_is_shown_by_fourier_features() -> None:
+    """u, then sin and cos of 2^n pi u: the slowest goes round once in 16 standard deviations, the fastest in 1/4."""
+    out = features_of(torch.tensor([[4.0], [0.0625]]))
+    assert out.shape == (2, 15)
+    assert out[0, [0, 1, 8]].tolist() == pytest.approx([4.0, 1.0, 0.0], abs=1e-5)
+    assert out[1, [0, 7, 14]].tolist() == pytest.approx([0.0625, 1.0, 0.0], abs=1e-5)
 
 
 def test_a_picture_beside_is_brought_to_size() -> None:
