@@ -150,6 +150,10 @@ class TrainConfig:
     """Images per optimiser step."""
     seed: int = 0
     """Seed of every draw of the run."""
+    flip: bool = False
+    """Mirror half of the images, left to right, each time anew."""
+    crop: float = 1.0
+    """Cut images out of copies up to so many times as large, each time anew (1 = whole images)."""
     checkpoint_every: float = 120.0
     """Seconds between checkpoints."""
     preview_every: int = 25_000
@@ -226,7 +230,7 @@ class RunConfig:
         names = [condition.name for condition in self.conditions]
         for condition in self.conditions:
             name = condition.name
-            if not name.replace("-", "_").isidentifier() or names.count(name) > 1:
+            if not name.replace("-", "_").replace(":", "_").isidentifier() or names.count(name) > 1:
                 raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
             if name in TAKEN:
                 raise UsageError(f"conditions: {name!r} cannot be a name: samplers have an argument of that name.")
@@ -318,6 +322,7 @@ class RunConfig:
             ("optim.ema_images", 1.0, 1e12, opt.ema_images),
             ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
             ("train.batch_size", 1, 1_000_000, train.batch_size),
+            ("train.crop", 1.0, 4.0, train.crop),
             ("train.seed", 0, 2**63 - 1, train.seed),
             ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),
             ("train.preview_every", 0, 1e15, train.preview_every),

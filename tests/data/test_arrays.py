@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.data import arrays, open_data, store
+from gendi.data import numpy_files, open_data, store
 from gendi.data.arrays import load_npy, load_npz
 from gendi.errors import DataError, ResourceError
 
@@ -234,7 +234,7 @@ def test_npy_beyond_memory_is_mapped_and_never_changed(
     path = npy(tmp_path, array / np.float32(255) if scaled else array)
     in_memory = open_data(str(path))
     before = path.read_bytes()
-    monkeypatch.setattr(arrays, "fits_in_memory", lambda nbytes: False)
+    monkeypatch.setattr(numpy_files, "fits_in_memory", lambda nbytes: False)
     monkeypatch.setattr(store, "fits_in_memory", lambda nbytes: False)
     for _ in range(2):  # decoded, then found in the cache
         mapped = open_data(str(path))
@@ -246,7 +246,7 @@ def test_npy_beyond_memory_is_mapped_and_never_changed(
 
 
 def test_npz_beyond_memory_says_how_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "fits_in_memory", lambda nbytes: False)
+    monkeypatch.setattr(numpy_files, "fits_in_memory", lambda nbytes: False)
     with pytest.raises(ResourceError, match=r"numpy\.save"):
         load_npz(npz(tmp_path, images=np.zeros((3, 2, 2), np.uint8)))
 

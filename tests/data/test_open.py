@@ -156,8 +156,10 @@ def test_report(npz: Path) -> None:
     alike = int((data.train.images == images[0]).all((1, 2, 3)).sum())
     assert report.duplicates == alike - 1
     assert report.heldout_in_train == 10 - alike
-    assert sum(report.classes.values()) == 38
-    assert list(report.classes) == ["0", "1", "2"]
+    (classes,) = report.conditions
+    assert (classes.name, classes.kind, classes.size, classes.missing) == ("class", "class", 3, 0)
+    assert sum(classes.counts.values()) == 38
+    assert list(classes.counts) == ["0", "1", "2"]
     assert plain["fingerprint"] == data.fingerprint
     assert plain["skipped"] == []
 

@@ -35,18 +35,18 @@ def test_parts_are_disjoint_whole_and_keep_their_labels(n: int, classes: int, la
 
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (10, 1), (100, 5), (30_000, 1000)])
 def test_share_held_out(n: int, k: int) -> None:
-    train, heldout, notes = hold_out(np.zeros((n, 1, 1, 1), np.uint8), None, key())
+    train, heldout, notes = hold_out(np.zeros((n, 1, 1, 1), np.uint8), {}, key())
     assert (len(train), len(heldout), notes) == (n - k, k, ())
 
 
 def test_one_image_is_both_with_a_note() -> None:
-    train, heldout, notes = hold_out(numbered(1), None, key())
+    train, heldout, notes = hold_out(numbered(1), {}, key())
     assert len(train) == len(heldout) == 1
     assert "only one image" in notes[0]
 
 
 def test_every_class_with_one_image_is_noted() -> None:
-    train, heldout, notes = hold_out(numbered(3), np.arange(3), key())
+    train, heldout, notes = hold_out(numbered(3), {"class": np.arange(3)}, key())
     assert (len(train), len(heldout)) == (2, 1)
     assert "single image" in notes[0]
 

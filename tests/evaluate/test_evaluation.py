@@ -176,7 +176,7 @@ def colours(small_mnist: Data) -> Data:
         name="colours",
         train=Split(made[6:]),
         heldout=Split(made[:6]),
-        class_names=(),
+        conditions=(),
         fingerprint="colours",
     )
 

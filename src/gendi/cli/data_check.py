@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.console import show, show_json, table
+from gendi.cli.console import cell, show, show_json, table
 from gendi.cli.parse import CountFromZero, Size, named, parse, shows
 
+if TYPE_CHECKING:
+    from gendi.data.check import ConditionReport
+
+MOST_SHOWN = 100
+"""Classes or tags whose counts are shown."""
 EXAMPLES = """\
   gendi data check mnist
   gendi data check photos/ --size 64
@@ -39,7 +44,7 @@ def main(args: Sequence[str]) -> int:
         show_json(report.to_dict())
         return 0
     show(report.name)
-    rows: list[tuple[str, object]] = [
+    facts: list[tuple[str, object]] = [
         ("training images", report.train),
         ("held-out images", report.heldout),
         ("size", f"{report.height} x {report.width}, {report.channels} channel(s)"),
@@ -48,13 +53,35 @@ def main(args: Sequence[str]) -> int:
         ("held out and in training", report.heldout_in_train),
         ("fingerprint", report.fingerprint[:16]),
     ]
-    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in rows]))
-    if report.classes:
-        show("\nclasses")
-        show(table(report.classes.items()))
+    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in facts]))
+    if report.conditions:
+        show("\nconditions (gendi train DATA --condition NAME ...)")
+        rows = [(c.name, c.kind, _said_of(c), c.missing) for c in report.conditions]
+        show(table(rows, ("name", "kind", "what", "missing")))
+    for condition in report.conditions:
+        if condition.counts:
+            show(f"\n{condition.name}")
+            counts = list(condition.counts.items())
+            show(table(counts[:MOST_SHOWN]))
+            if len(counts) > MOST_SHOWN:
+                show(f"  ... and {len(counts) - MOST_SHOWN} more: --json lists them all")
     if report.skipped:
         show(f"\nskipped {len(report.skipped)} file(s)")
         show(table(report.skipped))
     for note in report.notes:
         show(f"note: {note}")
     return 0
+
+
+def _said_of(condition: "ConditionReport") -> str:
+    match condition.kind:
+        case "class":
+            return f"{condition.size:,} classes"
+        case "tags":
+            return f"{condition.size:,} tags"
+        case "image":
+            return f"{condition.size} channel(s)"
+    many = f"{condition.size:,} numbers, " * (condition.kind == "vector")
+    if condition.low is None:
+        return f"{many}none in training"
+    return f"{many}{cell(condition.low)} to {cell(condition.high)}, {cell(condition.mean)} +- {cell(condition.std)}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
-from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Seed, Size, named, parse, shows
+from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Number, Seed, Size, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_bytes, format_duration, parse_duration
 from gendi.config import (
@@ -30,6 +30,7 @@ EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
   gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
   gendi train photos/ --size 32 --images 2M --out runs/me  any folder of images
+  gendi train cells.npz --condition type dose              told two of the things that the data hold
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run"""
 
 
@@ -58,7 +59,15 @@ class Train:
     batch_size: Annotated[Count, shows("the preset's")] = None
     """Images per step (also --train.batch-size)."""
     condition: tuple[str, ...] = ()
-    """What of the data the network is told, by name, for instance class; none: nothing. (default: the preset's)"""
+    """What of the data the network is told, by name, for instance class dose; none: nothing. `gendi data check` lists
+    what there is; low-res:4 is the picture itself, four times coarser. (default: the preset's)
+    """
+    condition_dropout: tuple[float, ...] = ()
+    """Probability that a training image is not told a condition: one for all, or one each. (default: 0.1)"""
+    flip: bool = False
+    """Mirror half of the images, each time anew (also --train.flip)."""
+    crop: Annotated[Number, shows("1, whole images")] = None
+    """Cut images out of copies up to so many times as large, each time anew: 1.1 (also --train.crop)."""
     dry_run: bool = False
     """Say what would happen: settings, parameters, FLOPs, memory, disk, speed of one step; write nothing."""
     fresh: bool = False
@@ -77,7 +86,8 @@ class Train:
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
-        given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
+        flip = True if self.flip else None
+        given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size, "crop": self.crop, "flip": flip}
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
         config = RunConfig(
             self.preset, self.network, self.process, self.objective, self.optim, train, self.sample, self._conditions()
@@ -86,11 +96,19 @@ class Train:
         return config
 
     def _conditions(self) -> tuple[ConditionConfig, ...]:
-        if not self.condition:
-            return self.conditions
         if "none" in self.condition and len(self.condition) > 1:
             raise UsageError("--condition none goes with no other name: it trains without conditions.")
-        return tuple(ConditionConfig(name) for name in self.condition if name != "none")
+        asked = tuple(ConditionConfig(name) for name in self.condition if name != "none")
+        conditions, dropouts = asked if self.condition else self.conditions, self.condition_dropout
+        if not dropouts:
+            return conditions
+        if len(dropouts) not in {1, len(conditions)}:
+            raise UsageError(
+                f"--condition-dropout has {len(dropouts)} values for {len(conditions)} condition(s): give one, or one "
+                "each."
+            )
+        each = dropouts * len(conditions) if len(dropouts) == 1 else dropouts
+        return tuple(dataclasses.replace(c, dropout=p) for c, p in zip(conditions, each, strict=True))
 
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""

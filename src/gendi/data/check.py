@@ -6,9 +6,31 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gendi.config import ConditionConfig
 from gendi.data.open import Data, open_data
 from gendi.data.split import Split
+
+
+@dataclass(frozen=True)
+class ConditionReport:
+    """What the training images have of one condition."""
+
+    name: str
+    kind: str
+    size: int
+    """Classes, tags, numbers or channels."""
+    missing: int
+    """Images of which it is not known."""
+    counts: dict[str, int]
+    """Images by class or tag; empty for numbers and pictures."""
+    low: float | None = None
+    """Least number."""
+    high: float | None = None
+    """Greatest number."""
+    mean: float | None = None
+    std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -24,8 +46,8 @@ class DataReport:
     height: int
     width: int
     channels: int
-    classes: dict[str, int]
-    """Training images by class; empty without labels."""
+    conditions: tuple["ConditionReport", ...]
+    """What is known of the images, and can be told to a network."""
     low: int
     """Least byte of the training images."""
     high: int
@@ -69,10 +91,6 @@ def report_on(data: Data) -> DataReport:
     notes = list(data.notes)
     if low == high:
         notes.append(f"warning: every pixel of the training images is {low}")
-    classes = {}
-    if data.train.labels is not None:
-        counts = np.bincount(data.train.labels, minlength=len(data.class_names))
-        classes = {name: int(count) for name, count in zip(data.class_names, counts, strict=True)}
     return DataReport(
         name=data.name,
         spec=data.spec,
@@ -81,7 +99,7 @@ def report_on(data: Data) -> DataReport:
         height=data.codec.height,
         width=data.codec.width,
         channels=data.codec.channels,
-        classes=classes,
+        conditions=tuple(condition_report(spec, data.train.conditions[spec.name]) for spec in data.conditions),
         low=low,
         high=high,
         mean=total / data.train.images.size,
@@ -91,6 +109,25 @@ def report_on(data: Data) -> DataReport:
         skipped=tuple((os.fsencode(skipped.path).decode(errors="replace"), skipped.reason) for skipped in data.skipped),
         notes=tuple(notes),
     )
+
+
+def condition_report(spec: ConditionConfig, rows: NDArray[Any]) -> ConditionReport:
+    """Report on the rows of one condition."""
+    name, kind, size = spec.name, spec.kind, spec.size
+    named = spec.names or tuple(str(number) for number in range(size))
+    if kind == "image":
+        return ConditionReport(name, kind, size, 0, {})
+    if kind == "class":
+        known = rows[rows >= 0]
+        counts = dict(zip(named, np.bincount(known, minlength=size).tolist(), strict=True))
+        return ConditionReport(name, kind, size, len(rows) - len(known), counts)
+    known = rows[~np.isnan(rows).reshape(len(rows), -1).all(axis=1)]
+    missing = len(rows) - len(known)
+    if kind == "tags":
+        counts = dict(zip(named, known.sum(0).astype(int).tolist(), strict=True))
+        return ConditionReport(name, kind, size, missing, counts)
+    low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
+    return ConditionReport(name, kind, size, missing, {}, low, high, spec.mean, spec.std)
 
 
 def _digests(split: Split) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A folder of images: sorted by name, subfolders are classes, bad files are listed and skipped up to a limit."""
+"""A folder of images: sorted by name, subfolders are classes, a table may tell more; a few bad files are skipped."""
 
 import hashlib
 import json
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gendi.data.columns import Column, LeftOut, Notes, by_number
 from gendi.data.pixels import SUFFIXES, BadImageError, decode, enlarged, measure, quiet
-from gendi.data.split import LARGEST_SIDE, Loaded, Skipped
+from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
 from gendi.data.store import build, fits_in_memory, say
+from gendi.data.table import TABLES, read_table
 from gendi.errors import DataError
 
 _RULES = "1"  # changes when the same files would become other bytes
@@ -30,14 +32,16 @@ class _Listing:
 
     files: tuple[Path, ...]
     others: int
+    table: str | None
 
 
 def load_folder(folder: Path, size: tuple[int, int] | None = None, max_bad: int | None = None) -> Loaded:
     """Read every image below `folder`.
 
     The size is `size` (height, width) or the most common one (of equals, the smallest); images of another size are
-    fitted by `gendi.data.pixels`. They are grey if all of them are, by content; else RGB. Labels are the first-level
-    subfolders in order (by number if all their names are numbers), unless images lie beside them.
+    fitted by `gendi.data.pixels`. They are grey if all of them are, by content; else RGB. Classes are the first-level
+    subfolders in order (by number if all their names are numbers), unless images lie beside them; a table beside the
+    images (`gendi.data.table`) tells more of them.
 
     Args:
         folder: where to look, subfolders and links to folders included; names that begin with a dot are passed over.
@@ -85,7 +89,8 @@ def list_images(folder: Path) -> _Listing:
                 files.append((here / name).relative_to(folder))
             else:
                 others += 1
-    return _Listing(tuple(sorted(files, key=lambda path: path.as_posix())), others)
+    table = next((name for name in TABLES if (folder / name).is_file()), None)
+    return _Listing(tuple(sorted(files, key=lambda path: path.as_posix())), others - (table is not None), table)
 
 
 def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, limit: int) -> Loaded:
@@ -128,12 +133,33 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
         images = images[..., :1]
         if fits_in_memory(images.nbytes):
             images = np.ascontiguousarray(images)
-    conditions, class_names, notes = _classes([listing.files[i] for i in good])
+    files = [listing.files[i] for i in good]
+    columns, left_out, notes = _conditions(folder, listing, files, [listing.files[i] for i in bad])
     skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
     notes += _size_notes([sizes[i] for i in good], (height, width))
     if listing.others:
         notes += (f"{listing.others} file(s) are no images by their name and were passed over",)
-    return Loaded(images, conditions, class_names=class_names, skipped=skipped, notes=notes)
+    return Loaded(
+        images,
+        {spec.name: rows for spec, rows in columns},
+        specs=tuple(spec for spec, _ in columns),
+        left_out=left_out,
+        skipped=skipped,
+        notes=notes,
+    )
+
+
+def _conditions(
+    folder: Path, listing: _Listing, files: list[Path], skipped: list[Path]
+) -> tuple[list[Column], LeftOut, Notes]:
+    """Return what subfolders and the table say of `files`; a class in the table stands for that of the subfolders."""
+    columns, notes = _classes(files)
+    if listing.table is None:
+        return columns, {}, notes
+    told, left_out, more = read_table(folder / listing.table, files, skipped)
+    if columns and any(spec.name == "class" for spec, _ in told):
+        columns, more = [], (*more, f"the class is the one of {listing.table}, not that of the subfolders")
+    return columns + told, left_out, notes + more
 
 
 def _each(paths: Iterable[Path], work: Callable[[Path], Any], verb: str) -> Iterable[tuple[int, Any]]:
@@ -167,20 +193,18 @@ def _refuse_too_many(folder: Path, listing: _Listing, bad: dict[int, str], limit
     )
 
 
-def _classes(files: list[Path]) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...], tuple[str, ...]]:
-    """Return the condition `class` if there is one, class names and notes, from first-level subfolders."""
+def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
+    """Return the condition `class` if there is one, and notes, from first-level subfolders."""
     tops = [path.parts[0] if len(path.parts) > 1 else None for path in files]
-    names = sorted({top for top in tops if top is not None})
+    names = by_number(sorted({top for top in tops if top is not None}))
     if not names:
-        return {}, (), ()
+        return [], ()
     if None in tops:
         beside = ", ".join(names[:5])
-        return {}, (), (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
-    if all(name.isascii() and name.isdigit() for name in names):
-        names.sort(key=lambda name: (int(name), name))
+        return [], (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64)
-    return {"class": labels}, tuple(os.fsencode(name).decode(errors="replace") for name in names), ()
+    return [(class_spec([os.fsencode(name).decode(errors="replace") for name in names]), labels)], ()
 
 
 def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from gendi.data.arrays import file_key
 from gendi.data.idx import idx_shape, read_idx
 from gendi.data.labels import as_labels, numbered
+from gendi.data.numpy_files import file_key
 from gendi.data.ranges import as_images, to_bytes
 from gendi.data.split import Loaded, Split
 from gendi.errors import DataError

@@ -1,11 +1,12 @@
 """Class labels: whole numbers from 0, and the names they go by."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.data.split import Loaded, Split
+from gendi.data.split import Loaded, Split, class_spec
 from gendi.errors import DataError
 
 
@@ -30,11 +31,13 @@ def as_labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
     return flat.astype(np.int64)
 
 
-def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...]) -> Loaded:
-    """Put a training part and a test part together; classes are named by their numbers, and gaps are noted.
+def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...], names: Sequence[str] = ()) -> Loaded:
+    """Put a training part and a test part together; classes go by `names`, or by their numbers, and gaps are noted.
+
+    Labels that only the training part has are -1, null, in the test part.
 
     Raises:
-        DataError: the parts' images differ in size or channels.
+        DataError: the parts' images differ in size or channels, or there are more classes than names.
     """
     if test is not None and test.images.shape[1:] != train.images.shape[1:]:
         raise DataError(
@@ -45,8 +48,14 @@ def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...
         return Loaded(train.images, test=test and Split(test.images), notes=notes)
     parts = [part.labels for part in (train, test) if part is not None and part.labels is not None]
     classes = 1 + max(int(labels.max()) for labels in parts)
+    if names and len(names) < classes:
+        raise DataError(f"{where} has the label {classes - 1} and {len(names)} names of classes: name them all.")
     missing = np.setdiff1d(np.arange(classes), train.labels)
     if len(missing):
         named = ", ".join(str(label) for label in missing[:10]) + (", ..." if len(missing) > 10 else "")
         notes += (f"{len(missing)} of the labels 0 to {classes - 1} have no training image: {named}",)
-    return Loaded(train.images, train.conditions, test, tuple(str(label) for label in range(classes)), notes=notes)
+    if test is not None and test.labels is None:
+        test = Split(test.images, {"class": np.full(len(test), -1, np.int64)})
+        notes += ("the test images have no labels: their class is null",)
+    spec = class_spec(names or [str(label) for label in range(classes)])
+    return Loaded(train.images, train.conditions, test, (spec,), notes=notes)

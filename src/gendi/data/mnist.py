@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gendi.data import wheel
 from gendi.data.download import SourceError, answering, fetch, host
 from gendi.data.idx import decode_idx, encode_idx, read_idx, write_idx
-from gendi.data.split import Loaded, Split
+from gendi.data.split import Loaded, Split, class_spec
 from gendi.data.store import cache_dir, say
 from gendi.errors import DataError, ResourceError
 
@@ -98,7 +98,7 @@ def load_known(known: Known) -> Loaded:
         )
         for part in ("train", "t10k")
     )
-    return Loaded(train.images, train.conditions, test=test, class_names=known.class_names, notes=notes)
+    return Loaded(train.images, train.conditions, test, (class_spec(known.class_names),), notes=notes)
 
 
 def _obtain(known: Known) -> tuple[Arrays, tuple[str, ...]]:

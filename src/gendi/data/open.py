@@ -1,17 +1,20 @@
 """`open_data`: from a name or a path to training images, held-out images and a codec."""
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gendi.config import ConditionConfig
-from gendi.data.arrays import file_key, load_npy, load_npz
+from gendi.data.arrays import load_npy, load_npz
 from gendi.data.codec import ImageCodec
+from gendi.data.columns import measured
 from gendi.data.folder import load_folder
 from gendi.data.idx_folder import idx_files, load_idx_folder
 from gendi.data.mnist import KNOWN, load_known
+from gendi.data.numpy_files import file_key
 from gendi.data.pixels import resize
-from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split, fingerprint, hold_out
+from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split, class_names, fingerprint, hold_out
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
 
@@ -21,25 +24,26 @@ class Data:
     """Images ready to train on and to measure against.
 
     `heldout` is the data's own test set, or 5% of the images (at least 1, at most 1000) drawn by a stream that depends
-    on nothing else, so that every run holds out the same ones. `fingerprint` is the SHA-256 of both parts
-    (`gendi.data.split.fingerprint`). `class_names` is empty when there are no labels.
+    on nothing else, so that every run holds out the same ones. `conditions` says what is known of each image and can be
+    told to a network, `left_out` what cannot and why. `fingerprint` is the SHA-256 of both parts
+    (`gendi.data.split.fingerprint`).
     """
 
     name: str
     spec: str
     train: Split
     heldout: Split
-    class_names: tuple[str, ...]
+    conditions: tuple[ConditionConfig, ...]
     fingerprint: str
     codec: ImageCodec
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def conditions(self) -> tuple[ConditionConfig, ...]:
-        """What is known of each image, and can be told to a network."""
-        names = self.class_names
-        return (ConditionConfig("class", "class", len(names), names=names),) if names else ()
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; empty when there are no labels."""
+        return class_names(self.conditions)
 
 
 def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Data:
@@ -47,7 +51,7 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
 
     Args:
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
-            are classes). A name wins over a folder of the same name; write `./mnist` for the folder.
+            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it.
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
         max_bad: how many unreadable files of a folder of images are skipped; by default 1% of them, at least one.
 
@@ -61,29 +65,39 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     path, loaded = _load(spec, target, max_bad)
     notes = loaded.notes
-    images, test = loaded.images, loaded.test
-    if target is not None and images.shape[1:3] != target:
+    whole, test = Split(loaded.images, loaded.conditions), loaded.test
+    if target is not None and whole.images.shape[1:3] != target:
         key = spec if path is None else file_key(path)
-        old, images = images.shape[1:3], resize(images, *target, key)
+        old, whole = whole.images.shape[1:3], _resized(whole, target, key)
         notes += (f"images of {old[0]} x {old[1]} were brought to {target[0]} x {target[1]} (height x width)",)
-        test = test and Split(resize(test.images, *target, f"{key}-test"), test.conditions)
+        test = test and _resized(test, target, f"{key}-test")
     if test is None:
-        train, heldout, more = hold_out(images, loaded.conditions, stream(0, "heldout"))
+        train, heldout, more = hold_out(whole.images, whole.conditions, stream(0, "heldout"))
         notes += more
     else:
-        train, heldout = Split(images, loaded.conditions), test
+        train, heldout = whole, test
     _, height, width, channels = train.images.shape
     return Data(
         name=spec if path is None else path.resolve().name or spec,
         spec=spec,
         train=train,
         heldout=heldout,
-        class_names=loaded.class_names,
+        conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
         fingerprint=fingerprint(train, heldout),
         codec=ImageCodec(channels, height, width),
         skipped=loaded.skipped,
         notes=notes,
+        left_out=loaded.left_out,
     )
+
+
+def _resized(split: Split, target: tuple[int, int], key: str) -> Split:
+    """Return images, and the pictures among the conditions, fitted to `target`, height and width."""
+    conditions = {
+        name: resize(rows, *target, f"{key}-{name}") if rows.ndim == 4 else rows
+        for name, rows in split.conditions.items()
+    }
+    return Split(resize(split.images, *target, key), conditions)
 
 
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gendi.config import ConditionConfig
+
 LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
 HELDOUT_SHARE = 0.05
@@ -52,15 +54,37 @@ class Split:
 class Loaded:
     """What a reader found.
 
-    The images (N, H, W, C), a test set of their own if they have one, and what was remarkable.
+    The images (N, H, W, C), what is known of each and what that is (`specs`, one for each of `conditions`), a test set
+    of their own if they have one, what is no condition and why (`left_out`), and what was remarkable.
     """
 
     images: NDArray[np.uint8]
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     test: Split | None = None
-    class_names: tuple[str, ...] = ()
+    specs: tuple[ConditionConfig, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class labels (N,), or None."""
+        return self.conditions.get("class")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; empty without labels."""
+        return class_names(self.specs)
+
+
+def class_spec(names: Sequence[str]) -> ConditionConfig:
+    """Return what the condition `class` is, for classes of these names."""
+    return ConditionConfig("class", "class", len(names), names=tuple(names))
+
+
+def class_names(specs: Sequence[ConditionConfig]) -> tuple[str, ...]:
+    """Return the names of the condition `class`; empty if there is none."""
+    return next((spec.names for spec in specs if spec.name == "class"), ())
 
 
 def hold_out(

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendi.conditions import ask, take, to_tensor
+from gendi.conditions import ask, take
 from gendi.config import ConditionConfig
 from gendi.data.codec import ImageCodec
 from gendi.data.split import Split
+from gendi.data.told import derived, stored
 from gendi.denoiser import NetworkDenoiser
 from gendi.files import atomic_write
 from gendi.pictures import grid_image, png_bytes
@@ -43,8 +44,7 @@ class Heldout:
         times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
         self.t = times.sort().values.to(device)
         self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
-        told = {spec.name: to_tensor(spec, split.conditions[spec.name][indices]) for spec in conditions}
-        self.cond = {name: value.to(device) for name, value in told.items()}
+        self.cond = stored(conditions, split, indices, device) | derived(conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
@@ -70,11 +70,11 @@ def preview(
     return codec.decode(x)
 
 
-def preview_conditions(split: Split, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
+def preview_conditions(split: Split, codec: ImageCodec, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
     """Return what the 36 previews are told: classes in turn, and of anything else what held-out samples have."""
     rows = np.arange(PREVIEWS) % len(split)
-    told = {spec.name: to_tensor(spec, split.conditions[spec.name][rows]) for spec in specs}
-    return told | ask(specs, None, PREVIEWS)
+    x_0 = codec.encode(torch.from_numpy(split.batch(rows)))
+    return stored(specs, split, rows) | derived(specs, x_0) | ask(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, images: Tensor) -> None:

@@ -199,7 +199,7 @@ class _Loop:
         seed, device = self.config.train.seed, self.trainer.device
         conditions = self.trainer.config.conditions
         self.heldout = Heldout(self.data.heldout, self.data.codec, self.trainer.denoiser, conditions, seed, device)
-        self.told = preview_conditions(self.data.heldout, conditions)
+        self.told = preview_conditions(self.data.heldout, self.data.codec, conditions)
         with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
             self._loop()
             self._finish()

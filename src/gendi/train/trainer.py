@@ -14,15 +14,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from gendi.conditions import drop, to_tensor
+from gendi.conditions import drop
 from gendi.config import ConditionConfig, RunConfig
 from gendi.data import Data
+from gendi.data.told import derived, derived_condition, stored
 from gendi.denoiser import NetworkDenoiser, make_denoiser
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, UsageError, unknown_name
 from gendi.networks import network_of
 from gendi.randomness import normal, stream
 from gendi.schedule import Schedule, make_schedule
 from gendi.schedule.learned import ScheduleLearner
+from gendi.train.augment import augment
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.ema import EMA
 from gendi.train.objective import batch_indices, denoising_loss
@@ -128,12 +130,13 @@ class Trainer:
             images = self._images[torch.from_numpy(indices).to(self.device)]
         else:
             images = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
-        cond = {}
+        told = stored(config.conditions, self.data.train, indices, self.device)
+        x_0, cond = augment(self.data.codec.encode(images), told, config.train, step)
+        cond |= derived(config.conditions, x_0)
         for spec in config.conditions:
-            told = to_tensor(spec, self.data.train.conditions[spec.name][indices])
             dropped = stream(seed, f"{spec.name} dropped", step).random(size) < spec.dropout
-            cond[spec.name] = drop(told, torch.from_numpy(dropped)).to(self.device)
-        return self.data.codec.encode(images), cond
+            cond[spec.name] = drop(cond[spec.name], torch.from_numpy(dropped).to(self.device))
+        return x_0, cond
 
     def step(self, progress: float) -> StepResult:
         """Do the next step at `progress` in [0, 1] of the budget."""
@@ -223,13 +226,23 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     known = {spec.name: spec for spec in data.conditions}
     found = []
     for asked in config.conditions:
-        there = known.get(asked.name)
+        there = known.get(asked.name) or derived_condition(asked.name, data.codec)
         if there is None and asked.required:
-            has = ", ".join(known) or "no conditions: sort the images in subfolders, one for each class"
-            raise UsageError(f"the condition {asked.name!r} is asked for, but {data.name} has {has}.")
+            raise _no_such_condition(asked.name, data)
         if there is not None:
             found.append(_filled(asked, there, data))
     return dataclasses.replace(config, conditions=tuple(found))
+
+
+def _no_such_condition(name: str, data: Data) -> UsageError:
+    if name in data.left_out:
+        return UsageError(f"{data.name} has {name!r}, but no condition can be made of it: {data.left_out[name]}.")
+    if data.conditions:
+        return unknown_name(f"condition of {data.name}", name, [*(spec.name for spec in data.conditions), "low-res:F"])
+    return UsageError(
+        f"the condition {name!r} is asked for, but {data.name} has no conditions (but for low-res:F): sort the images "
+        "into subfolders, one for each class, or put a table conditions.csv beside them."
+    )
 
 
 def _filled(asked: ConditionConfig, there: ConditionConfig, data: Data) -> ConditionConfig:

@@ -1,0 +1,66 @@
+"""What is told of some images: rows of the data's conditions, and conditions derived from the images themselves.
+
+    low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
+                 at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
+                 smaller
+
+A derived condition costs no memory: it is computed from the images of a batch, as they are after augmentation.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.conditions import to_tensor
+from gendi.config import ConditionConfig
+from gendi.data.codec import ImageCodec
+from gendi.data.split import Split
+from gendi.errors import UsageError
+
+LOW_RES = re.compile(r"low-res:([0-9]+)")
+
+
+def derived_condition(name: str, codec: ImageCodec) -> ConditionConfig | None:
+    """Return what the condition low-res:F is for images of `codec`; None for a name of any other form.
+
+    Raises:
+        UsageError: F is not between 2 and the shorter side of the images.
+    """
+    if not name.startswith("low-res"):
+        return None
+    found, most = LOW_RES.fullmatch(name), min(codec.height, codec.width)
+    if found is None or not 2 <= int(found[1]) <= most:
+        raise UsageError(
+            f"the condition {name!r} cannot be: it is low-res:F, the picture averaged over F x F pixels, with F from 2 "
+            f"to {most}, for instance low-res:4."
+        )
+    return ConditionConfig(name, "image", codec.channels, via="channels")
+
+
+def low_resolution(x: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h w"]:
+    """Return pictures in [-1, 1] averaged over blocks of factor x factor pixels, at their own size; see above."""
+    height, width = x.shape[2:]
+    small = F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+    small = small.add(1).mul(127.5).round_().div_(127.5).sub_(1)
+    return small.repeat_interleave(factor, 2).repeat_interleave(factor, 3)[..., :height, :width]
+
+
+def stored(
+    specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Return the rows of the conditions that the data hold, by name, on `device`."""
+    held = [spec for spec in specs if LOW_RES.fullmatch(spec.name) is None]
+    return {spec.name: to_tensor(spec, split.conditions[spec.name][rows]).to(device) for spec in held}
+
+
+def derived(specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
+    """Return the conditions that are computed from the encoded images x_0, by name."""
+    found = {spec.name: LOW_RES.fullmatch(spec.name) for spec in specs}
+    return {name: low_resolution(x_0, int(match[1])) for name, match in found.items() if match}
