@@ -18,6 +18,9 @@ from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split, class_names, 
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
 
+LARGE = 128 * 128
+"""Pixels of an image beyond which a smaller size is suggested."""
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -77,6 +80,8 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
     else:
         train, heldout = whole, test
     _, height, width, channels = train.images.shape
+    if target is None and height * width > LARGE:
+        notes += (f"images of {height} x {width} (height x width) take long to learn; --size 64 would be a start",)
     return Data(
         name=spec if path is None else path.resolve().name or spec,
         spec=spec,
