@@ -1,10 +1,10 @@
 """The command lines that repeat a run: its preset, and a flag for everything that was set differently."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gendi.config import RunConfig
+from gendi.config import ConditionConfig, RunConfig
 from gendi.errors import UsageError
 from gendi.report.run import Run
 from gendi.train.presets import get_preset
@@ -39,7 +39,7 @@ def config_flags(config: RunConfig) -> list[str]:
         flags, usual = [], get_preset("mnist").config
     plain = dict(_leaves(usual.to_dict()))
     for name, value in _leaves(config.to_dict()):
-        if name == "preset" or value == plain[name]:
+        if name in ("preset", "conditions") or value == plain[name]:
             continue
         group, _, field = name.replace("_", "-").rpartition(".")
         match value:
@@ -49,6 +49,18 @@ def config_flags(config: RunConfig) -> list[str]:
                 flags += [f"--{group}.{field}", *map(str, value)]
             case _:
                 flags += [f"--{group}.{field}", shlex.quote(str(value))]
+    return flags + condition_flags(config.conditions, usual.conditions)
+
+
+def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[ConditionConfig]) -> list[str]:
+    """Return the flags for conditions that differ from the `usual` ones; what the data say of them needs none."""
+    names, dropouts = [c.name for c in conditions], [c.dropout for c in conditions]
+    flags: list[str] = []
+    if names != [c.name for c in usual]:
+        flags += ["--condition", *(map(shlex.quote, names) if names else ["none"])]
+        usual = [ConditionConfig(name) for name in names]
+    if dropouts != [c.dropout for c in usual]:
+        flags += ["--condition-dropout", *map(str, dropouts)]
     return flags
 
 
