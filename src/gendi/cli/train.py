@@ -58,12 +58,12 @@ class Train:
     """Seed of every draw (also --train.seed)."""
     batch_size: Annotated[Count, shows("the preset's")] = None
     """Images per step (also --train.batch-size)."""
-    condition: tuple[str, ...] = ()
-    """What of the data the network is told, by name, for instance class dose; none: nothing. `gendi data check` lists
-    what there is; low-res:4 is the picture itself, four times coarser. (default: the preset's)
+    condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
+    """What the network is told of each image, by name: class dose; none: nothing. gendi data check lists what there is;
+    low-res:4 is the picture itself, four times coarser.
     """
-    condition_dropout: tuple[float, ...] = ()
-    """Probability that a training image is not told a condition: one for all, or one each. (default: 0.1)"""
+    condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
+    """Probability that a training image is not told a condition: one for all, or one each."""
     flip: bool = False
     """Mirror half of the images, each time anew (also --train.flip)."""
     crop: Annotated[Number, shows("1, whole images")] = None

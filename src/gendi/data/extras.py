@@ -81,7 +81,7 @@ def _extra(
         parts.append(arrays.read(test_key, text=True))
         if parts[1].shape != (len(test), *shape[1:]) or parts[1].dtype.kind != rows.dtype.kind:
             raise NoConditionError(f"{test_key} has dtype {parts[1].dtype} and shape {parts[1].shape}")
-    whole, names = np.concatenate(parts), arrays.words(f"{key}_names")
+    whole, names = rows if len(parts) == 1 else np.concatenate(parts), arrays.words(f"{key}_names")
     spec, rows = _picture(arrays, name, whole, loaded) if whole.ndim > 2 else from_array(name, whole, names)
     if test is None:
         return spec, rows, None
