@@ -104,11 +104,21 @@ def test_names_stand_in_an_array_beside(tmp_path: Path, arrays: dict[str, np.nda
         wears_names=np.array(["hat", "scarf"]),
     )
     assert data.class_names == ("cat", "dog", "emu", "never seen")
+    assert (data.left_out, data.notes[1:]) == ({}, ()), "the gap in the classes alone is noted"
     assert spec(data, "wears").names == ("hat", "scarf")
     with pytest.raises(DataError, match="label 2 and 2 names"):
         opened(tmp_path, **arrays, class_names=np.array(["cat", "dog"]))
     with pytest.raises(DataError, match=r"labels_names has dtype .*names are texts"):
         opened(tmp_path, **arrays, labels_names=np.arange(3))
+
+
+def test_names_that_cannot_be_leave_the_condition_out(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    wears = np.eye(2, dtype=bool)[np.arange(N) % 2]
+    data = opened(tmp_path, **arrays, wears=wears, wears_names=np.array(["hat"]), k=wears[:, 0], k_names=np.zeros(2))
+    assert data.left_out["wears"] == "it has 2 columns and 1 names"
+    assert "names are texts" in data.left_out["k"]
+    data = opened(tmp_path, **arrays, hair_train=np.arange(N) % 3, hair_names=np.array(["a", "b"]))
+    assert data.left_out["hair_train"] == "it has the class 2 and 2 names"
 
 
 def test_a_test_set_has_conditions_of_its_own(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:

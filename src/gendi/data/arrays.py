@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gendi.data.extras import with_extras
 from gendi.data.labels import as_labels, numbered
-from gendi.data.numpy_files import BROKEN, Members, file_key, read_npy
+from gendi.data.numpy_files import BROKEN, Members, file_key, names_of, read_npy
 from gendi.data.ranges import as_images, to_bytes
 from gendi.data.split import Loaded, Split
 from gendi.errors import DataError
@@ -45,9 +45,9 @@ def load_npz(path: Path) -> Loaded:
             test_keys = [members.test_of(key, other) for key, other in ((image_key, "x"), (label_key, "y"))]
             train, notes = _part(members, image_key, label_key, "")
             test, more = (None, ()) if test_keys[0] is None else _part(members, test_keys[0], test_keys[1], "-test")
-            names = members.words(f"{label_key}_names") or members.words("class_names")
-            loaded = numbered(str(path), train, test, notes + more, names)
-            used = {image_key, label_key, *test_keys, "class_names"}
+            names_keys = (*names_of(label_key or "class"), "class_names")
+            loaded = numbered(str(path), train, test, notes + more, members.words(*names_keys))
+            used = {image_key, label_key, *test_keys, *names_keys}
             return with_extras(members, loaded, [key for key in members.names if key not in used])
     except BROKEN as error:
         raise DataError(f"{path} could not be read as .npz: {error}. It may be half copied: save it again.") from error

@@ -9,6 +9,7 @@ Of the arrays
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from gendi.config import ConditionConfig
 from gendi.data.columns import Column, NoConditionError, condition_name, from_array, left_out_note, null_rows
-from gendi.data.numpy_files import Members
+from gendi.data.numpy_files import Members, names_of
 from gendi.data.pixels import resize
 from gendi.data.ranges import as_images
 from gendi.data.split import Loaded, Split
@@ -29,7 +30,7 @@ def with_extras(arrays: Members, loaded: Loaded, keys: Sequence[str]) -> Loaded:
     """Return `loaded` with the conditions among the arrays `keys`, and a note on those that are none."""
     conditions, specs, left_out = dict(loaded.conditions), list(loaded.specs), dict(loaded.left_out)
     test = None if loaded.test is None else dict(loaded.test.conditions)
-    belonging = {f"{key}_names" for key in keys} | {arrays.test_of(key) for key in keys}
+    belonging = {name for key in keys for name in (arrays.test_of(key), *names_of(key))}
     for key in keys:
         if key in belonging:
             continue
@@ -62,7 +63,7 @@ def _shape(arrays: Members, key: str) -> tuple[int, ...]:
         dtype, shape = arrays.header(key)
     except DataError as error:
         raise NoConditionError(str(error).removeprefix(f"{arrays.path}: {key} ")) from error
-    if not fits_in_memory(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize):
+    if not fits_in_memory(math.prod(shape) * dtype.itemsize):
         raise NoConditionError("it takes more than a quarter of the memory")
     return shape
 
@@ -81,7 +82,11 @@ def _extra(
         parts.append(arrays.read(test_key, text=True))
         if parts[1].shape != (len(test), *shape[1:]) or parts[1].dtype.kind != rows.dtype.kind:
             raise NoConditionError(f"{test_key} has dtype {parts[1].dtype} and shape {parts[1].shape}")
-    whole, names = rows if len(parts) == 1 else np.concatenate(parts), arrays.words(f"{key}_names")
+    try:
+        names = arrays.words(*names_of(key))
+    except DataError as error:
+        raise NoConditionError(str(error)) from error
+    whole = rows if len(parts) == 1 else np.concatenate(parts)
     spec, rows = _picture(arrays, name, whole, loaded) if whole.ndim > 2 else from_array(name, whole, names)
     if test is None:
         return spec, rows, None

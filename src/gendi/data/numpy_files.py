@@ -27,6 +27,11 @@ def file_key(path: Path) -> str:
     return hashlib.sha256(f"1|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
+def names_of(key: str) -> tuple[str, str]:
+    """Return what the array with the names of the classes, tags or numbers in array `key` can be called."""
+    return f"{key}_names", f"{key.removesuffix('_train')}_names"
+
+
 class Members:
     """The arrays of an open .npz file."""
 
@@ -49,9 +54,13 @@ class Members:
         """Return an array. Raises `DataError`, or `ResourceError` if it does not fit in memory."""
         return _read_member(self.path, self.archive, key, text=text)
 
-    def words(self, key: str) -> tuple[str, ...]:
-        """Return the texts (K,) of an array, none if it is not there. Raises `DataError` if it is something else."""
-        if key not in self.names:
+    def words(self, *keys: str) -> tuple[str, ...]:
+        """Return the texts (K,) of the first of the arrays that is there, none if none is.
+
+        Raises `DataError` if it holds something else.
+        """
+        key = next((key for key in keys if key in self.names), None)
+        if key is None:
             return ()
         array = self.read(key, text=True)
         if array.ndim != 1 or array.dtype.kind != "U":
