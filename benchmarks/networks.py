@@ -14,11 +14,10 @@ import json
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, write
+from record import RESULTS, write, write_table
 
 from gendi.config import NetworkConfig, RunConfig
 from gendi.networks import network_of
@@ -112,11 +111,7 @@ def main() -> None:
         else:
             rows[name] |= rates(name, config, shape, cost.flops, args.rounds)
     write("networks", {"rows": rows})
-    page = Path(__file__).parents[1] / "docs" / "networks.md"
-    before, rest = page.read_text(encoding="utf-8").split("<!-- networks -->\n")
-    after = rest.split("<!-- end of networks -->")[1]
-    text = f"{before}<!-- networks -->\n{table(rows)}\n<!-- end of networks -->{after}"
-    page.write_text(text, encoding="utf-8")
+    write_table("networks.md", "networks", table(rows).splitlines())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 import gendi
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def machine() -> dict[str, Any]:
@@ -41,3 +42,12 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
     print(f"written: {path}")
     return path
+
+
+def write_table(page: str, mark: str, lines: list[str]) -> None:
+    """Put a table into docs/`page`, in place of what stands between `<!-- mark -->` and `<!-- end of mark -->`."""
+    path = DOCS / page
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    path.write_text(before + begin + "\n".join(lines) + "\n" + end + after, encoding="utf-8")

@@ -13,12 +13,11 @@ of docs/samplers.md.
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from record import write
+from record import write, write_table
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
@@ -30,8 +29,6 @@ from gendi.schedule import Schedule, make_schedule
 WEIGHTS, MEANS, SPREAD = torch.tensor([0.3, 0.7]), torch.tensor([[-1.0], [1.0]]), 0.4
 START = torch.tensor([[-1.5], [-0.2], [0.1], [0.4], [2.0]], dtype=torch.float64)
 ENDS = (0.8, 0.05)
-DOCS = Path(__file__).parents[1] / "docs" / "samplers.md"
-BEGIN, END = "<!-- measured order -->\n", "<!-- end of measured order -->\n"
 
 
 def grid(schedule: Schedule, n: int) -> Tensor:
@@ -123,11 +120,10 @@ def main() -> None:
         rows[-1]["slopes"] = found
         print(f"{name:22} {kind:7} claimed {info.order}  measured {' '.join(f'{s:.2f}' for s in found)}", flush=True)
     write("sampler-order", {"rows": rows})
-    _write_table(rows)
+    write_table("samplers.md", "measured order", table(rows))
 
 
-def _write_table(rows: list[dict[str, Any]]) -> None:
-    """Put the table into docs/samplers.md, between its marks."""
+def table(rows: list[dict[str, Any]]) -> list[str]:
     measured = {row["sampler"]: row for row in rows}
     lines = ["| sampler | calls a step | noise | order claimed | order measured | use |", "|---|---|---|---|---|---|"]
     for name, info in SAMPLERS.items():
@@ -136,10 +132,7 @@ def _write_table(rows: list[dict[str, Any]]) -> None:
         noise = "none" if info.deterministic else "one path" if info.brownian else "fresh"
         calls = "adaptive" if info.adaptive else str(info.calls_per_step)
         lines.append(f"| `{name}` | {calls} | {noise} | {info.order} | {figure} | {info.use} |")
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    DOCS.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@
 n samples of seed 0 each against as many training images; `floor` is what as many held-out images score. `ink` is the
 share of pixels above 128 (of the first 10,000 training images: `real_ink`). All rows take hours on a CPU, so each is
 written as soon as it is measured, and a row that the results hold for the same weights and n is not measured again:
-stop it and start it as you like. Draws `docs/samplers.png` from what there is.
+stop it and start it as you like. Draws
+`docs/samplers.png` and the table in docs/samplers.md from what there is; `--calls` without numbers measures no more.
 """
 
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from record import RESULTS, write
+from record import DOCS, RESULTS, write, write_table
 
 import gendi
 from gendi.bundle import Bundle, load_bundle
@@ -69,7 +69,19 @@ def draw(rows: list[dict[str, Any]], n: int) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="best first")
-    figure.savefig(Path(__file__).parents[1] / "docs" / "samplers.png", dpi=110)
+    figure.savefig(DOCS / "samplers.png", dpi=110)
+
+
+def table(rows: list[dict[str, Any]], n: int) -> list[str]:
+    """Return the lines of a table of FID, a row per sampler, a column per number of calls."""
+    rows = [row for row in rows if row["n"] == n]
+    calls = sorted({row["calls"] for row in rows})
+    found = {(row["sampler"], row["calls"]): row["fid-digits"] for row in rows}
+    lines = ["| sampler | " + " | ".join(f"{k} calls" for k in calls) + " |", "|---" * (len(calls) + 1) + "|"]
+    for name in sorted({row["sampler"] for row in rows}, key=lambda name: found.get((name, 20), np.inf)):
+        cells = [f"{found[name, k]:.3f}" if (name, k) in found else "" for k in calls]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return lines
 
 
 def main() -> None:
@@ -98,6 +110,7 @@ def main() -> None:
             about = {"preset": bundle.config.preset, "images": bundle.meta["images"], "weights": weights}
             write("samplers", {**about, "real_ink": real, "rows": rows})
     draw(rows, args.n)
+    write_table("samplers.md", "measured quality", table(rows, args.n))
 
 
 if __name__ == "__main__":
