@@ -4,16 +4,20 @@ For x_0 ~ N(m, C) the pair (x_0, x_t) is jointly Gaussian, so with S_t = alpha^2
 
     E[x_0 | x_t] = m + alpha C S_t^-1 (x_t - alpha m),      q(x_t) = N(alpha m, S_t),
 
-and a mixture weighs its components' answers by their responsibilities for x_t. Against these every sampler, loss and
-likelihood can be checked, with no network and no training. Everything runs in the dtype of x_t; use float64.
+and a mixture weighs its components' answers by their responsibilities for x_t. If its components carry conditions
+(classes, doses), those of other conditions have no responsibility, and p(c | x_t) is a formula too. Against these every
+sampler, loss, likelihood and guidance rule can be checked, with no network and no training. Everything runs in the
+dtype of x_t; use float64.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from gendi.errors import UsageError, unknown_name
 from gendi.process import PerSample
 from gendi.schedule import Schedule
 
@@ -83,3 +87,64 @@ class GaussianDenoiser(MixtureDenoiser):
 
     def __init__(self, schedule: Schedule, mean: Float[Tensor, " d"], covariance: Float[Tensor, " d d"]) -> None:
         super().__init__(schedule, torch.ones(1), mean[None], covariance[None])
+
+
+class ConditionalMixture(MixtureDenoiser):
+    """The exact conditional denoiser E[x_0 | x_t, c] of a mixture whose components carry conditions.
+
+    A null row (-1 in an integer condition, NaN in a float one) and an absent condition leave all components in.
+
+    Args:
+        schedule, weights, means, covariances: see `MixtureDenoiser`.
+        conditions: what each component carries, by name: (K,) int64 classes or float values.
+
+    Raises:
+        UsageError: a condition that is not of shape (K,); and when called, an unknown name, or a value that no
+            component carries.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        weights: Float[Tensor, " k"],
+        means: Float[Tensor, " k d"],
+        covariances: Float[Tensor, " k d d"],
+        conditions: Mapping[str, Tensor],
+    ) -> None:
+        super().__init__(schedule, weights, means, covariances)
+        for name, values in conditions.items():
+            if values.shape != self.weights.shape:
+                raise UsageError(f"condition {name!r} has shape {tuple(values.shape)} for {len(weights)} components.")
+        self.conditions = dict(conditions)
+
+    def _prior(self, cond: Mapping[str, Tensor]) -> Tensor:
+        """Return log p(k | c) - log p(k), (B or 1, K): -inf for components that do not carry the conditions."""
+        carried = torch.ones(1, len(self.weights), dtype=torch.bool)
+        for name, values in cond.items():
+            if name not in self.conditions:
+                raise unknown_name("condition", name, self.conditions)
+            null = values.isnan() if values.is_floating_point() else values < 0
+            carried = carried & ((values[:, None] == self.conditions[name]) | null[:, None])
+        if not bool(carried.any(1).all()):
+            given = {name: values[~carried.any(1)][0].item() for name, values in cond.items()}
+            raise UsageError(f"no component of the mixture carries {given}.")
+        inside = carried.double()
+        return inside.log() - (inside @ self.weights).log()[:, None]
+
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, **cond: Tensor) -> Float[Tensor, " batch d"]:
+        """Return E[x_0 | x_t, c], (B, d) in x_t's dtype, for t of shape () or (B,) and conditions (B,) by name."""
+        x_0, joint = self._components(x_t, t)
+        return ((joint + self._prior(cond)).softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
+
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, **cond: Tensor) -> Float64[Tensor, " batch"]:
+        """Return log q(x_t | c), (B,) float64, in nats."""
+        return (self._components(x_t, t)[1] + self._prior(cond)).logsumexp(-1)
+
+    def log_posterior(
+        self, x_t: Float[Tensor, " batch d"], t: PerSample, name: str = "class"
+    ) -> Float64[Tensor, " batch classes"]:
+        """Return log p(c | x_t) of the classes 0, 1, ... of the condition `name`: the exact noise-aware classifier."""
+        joint = self._components(x_t, t)[1]
+        classes = torch.arange(int(self.conditions[name].max()) + 1)
+        carried = (self.conditions[name] == classes[:, None]).double().log()  # (classes, K)
+        return (joint[:, None] + carried).logsumexp(-1) - joint.logsumexp(-1)[:, None]

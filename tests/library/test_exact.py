@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.errors import UsageError
+from gendi.exact import ConditionalMixture, GaussianDenoiser, MixtureDenoiser
 from gendi.process import Process, score_from_x0
 from gendi.schedule import make_schedule
 
@@ -148,3 +149,49 @@ def test_no_denoiser_beats_the_exact_one_and_its_loss_is_the_closed_form(name: s
         assert abs(loss - v.sum().item()) < 5 * (2 * v.square().sum() / n).sqrt().item()
         for worse in (1.1 * answer, answer + 0.1):
             assert (worse - x_0).square().sum(1).mean().item() > loss
+
+
+CARRIED = {"class": torch.tensor([0, 1, 1]), "dose": f64(0.5, 0.5, 2.0)}
+
+
+def conditional() -> ConditionalMixture:
+    """Return `mixture` with two conditions on its components."""
+    covariances = torch.stack([covariance(2, seed) for seed in (1, 2, 3)]) * 0.3
+    means = gaussian(3, 2, seed=4) * 2
+    return ConditionalMixture(make_schedule("cosine"), f64(0.2, 0.5, 0.3), means, covariances, CARRIED)
+
+
+@pytest.mark.parametrize("t", [scalar(0.4), f64(0.1, 0.5, 0.9)])
+def test_a_conditional_mixture_is_the_mixture_of_the_components_that_carry_the_condition(t: Tensor) -> None:
+    exact, x_t = conditional(), gaussian(3, 2, seed=8)
+    for cond, parts in (({"class": torch.tensor(1)}, [1, 2]), ({"dose": scalar(0.5)}, [0, 1]), ({}, [0, 1, 2])):
+        covariances = torch.stack([covariance(2, seed) for seed in (1, 2, 3)])[parts] * 0.3
+        weights = exact.weights[parts] / exact.weights[parts].sum()
+        alone = MixtureDenoiser(exact.schedule, weights, exact.means[parts], covariances)
+        told = {name: value.expand(3) for name, value in cond.items()}
+        torch.testing.assert_close(exact(x_t, t, **told), alone(x_t, t), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(exact.log_density(x_t, t, **told), alone.log_density(x_t, t))
+    both = {"class": torch.tensor([1, -1, 0]), "dose": f64(2.0, math.nan, 0.5)}
+    rows = [
+        exact(x_t[i : i + 1], t if t.ndim == 0 else t[i], **c)
+        for i, c in enumerate(({"class": torch.tensor([1]), "dose": f64(2.0)}, {}, {"class": torch.tensor([0])}))
+    ]
+    torch.testing.assert_close(exact(x_t, t, **both), torch.cat(rows), rtol=1e-10, atol=1e-10)
+
+
+def test_the_posterior_of_a_class_is_bayes_rule() -> None:
+    exact, x_t, t = conditional(), gaussian(3, 2, seed=8), f64(0.1, 0.5, 0.9)
+    prior = f64(0.2, 0.8)
+    likelihood = torch.stack([exact.log_density(x_t, t, **{"class": torch.full((3,), c)}) for c in (0, 1)], 1).exp()
+    joint = likelihood * prior
+    torch.testing.assert_close(exact.log_posterior(x_t, t).exp(), joint / joint.sum(1, keepdim=True))
+
+
+def test_a_conditional_mixture_refuses_what_no_component_carries() -> None:
+    exact, x_t = conditional(), gaussian(2, 2)
+    with pytest.raises(UsageError, match="no component"):
+        exact(x_t, scalar(0.5), **{"class": torch.tensor([0, 2])})
+    with pytest.raises(UsageError, match="Perhaps you meant 'dose'"):
+        exact(x_t, scalar(0.5), doze=f64(0.5, 0.5))
+    with pytest.raises(UsageError, match=r"shape \(2,\) for 3 components"):
+        ConditionalMixture(exact.schedule, exact.weights, exact.means, torch.ones(3, 2, 2), {"class": torch.arange(2)})
