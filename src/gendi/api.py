@@ -19,6 +19,8 @@ from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.errors import UsageError, unknown_name
 from gendi.evaluate import Evaluation, evaluate
+from gendi.guidance import Guidance
+from gendi.guided import guided
 from gendi.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.randomness import stream
 from gendi.samplers import sample as draw
@@ -78,6 +80,7 @@ def sample(
     sampler: str | None = None,
     seed: int = 0,
     condition: Mapping[str, Any] | None = None,
+    guidance: Guidance | float | None = None,
     first_index: int = 0,
     device: str = "cpu",
     precision: str | None = None,
@@ -90,14 +93,14 @@ def sample(
         n, steps, sampler, seed, first_index, options: see `gendi.samplers.sample`; the bundle's own are the defaults.
         condition: what to ask of a conditional model, by name: one value for all samples or n of them, as
             `gendi.conditions.ask` reads them, for instance {"class": 7}; its classes in turn by default.
+        guidance: how strongly to lead to it, 1 being no guidance and 2 to 3 usual; or all the settings, whose `bad` and
+            `classifier` may be folders.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     config = bundle.config
-    denoiser = bundle.denoiser(device, clip=1.0 if config.sample.clip else None)
-    if precision is not None:
-        denoiser.precision = precision
+    denoiser, cond = guided(bundle, guidance, condition, n, first_index, device=device, precision=precision)
     x = draw(
         denoiser,
         bundle.codec.shape,
@@ -107,7 +110,7 @@ def sample(
         seed=seed,
         first_index=first_index,
         device=device,
-        cond=ask(config.conditions, condition, n, first_index),
+        cond=cond,
         **options,
     )
     return np.asarray(bundle.codec.decode(x).numpy())

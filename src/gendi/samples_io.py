@@ -53,8 +53,12 @@ class SampleSettings:
     """Time grid; None is the sampler's own."""
     options: Mapping[str, float | int | bool | str] = field(default_factory=dict)
     """The sampler's other options."""
-    label: str | None = None
-    """Class asked for, by name or number; None draws without a class, or every class in turn."""
+    condition: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for by name, in the words of the command line; nothing draws every class in turn."""
+    per_class: int | None = None
+    """Samples of a class before the next one's; None takes the classes asked for in turn."""
+    guidance: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `gendi.guidance.Guidance`, with models by their folders; empty guides nothing."""
     clip: bool = True
     weights: str | None = None
     """SHA-256 of the weights' file."""
@@ -74,11 +78,15 @@ class SampleSettings:
         required = fields.keys() - optional
         if missing := sorted(required - data.keys()):
             raise DataError(f"{where}: its settings have no {missing[0]!r}. It was not written by gendi sample.")
-        known = {name: value for name, value in data.items() if name in fields}
-        for name, value in known.items():
+        for name, value in data.items():
+            if name not in fields:
+                raise DataError(
+                    f"{where} was drawn by gendi {data.get('version')} with {name!r}, which gendi {gendi.__version__} "
+                    "does not know. Use that version, or give the flags yourself instead of --again."
+                )
             if not _fits(name, value):
                 raise DataError(f"{where}: its settings say {name} = {value!r}, which cannot be.")
-        return cls(**known)
+        return cls(**data)
 
     def to_json(self) -> str:
         """Return the settings as one line of JSON."""
@@ -185,9 +193,38 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, bool)
         case "options":
             return isinstance(value, dict) and all(isinstance(v, float | int | bool | str) for v in value.values())
-        case "label" | "weights" | "grid":
+        case "condition":
+            return _is_table(value, str)
+        case "per_class":
+            return value is None or (type(value) is int and 1 <= value <= 10**9)
+        case "guidance":
+            return isinstance(value, dict) and all(_fits_guidance(field, inside) for field, inside in value.items())
+        case "weights" | "grid":
             return value is None or isinstance(value, str)
     return isinstance(value, str)
+
+
+def _fits_guidance(name: str, value: object) -> bool:
+    match name:
+        case "scale" | "rescale" | "threshold":
+            return _is_number(value)
+        case "scales":
+            return _is_table(value, int | float)
+        case "nested":
+            return isinstance(value, bool)
+        case "interval":
+            return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        case "negative":
+            return _is_table(value, str)
+    return name in ("bad", "classifier") and isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_table(value: object, kind: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(inside, kind) for inside in value.values())
 
 
 def _text(settings: SampleSettings) -> dict[str, str]:

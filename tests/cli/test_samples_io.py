@@ -15,7 +15,17 @@ from gendi.errors import DataError, ResourceError, UsageError
 from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
 
 MADE = SampleSettings(
-    run="runs/é", sampler="ddim", steps=7, seed=2**62, n=6, eta=0.25, label="cat", clip=False, weights="ab"
+    run="runs/é",
+    sampler="ddim",
+    steps=7,
+    seed=2**62,
+    n=6,
+    eta=0.25,
+    condition={"class": "cat,dog", "dose": "0.5"},
+    per_class=3,
+    guidance={"scale": 2.0, "interval": [0.3, 5.0], "negative": {"class": "é"}, "bad": "runs/small"},
+    clip=False,
+    weights="ab",
 )
 
 
@@ -118,10 +128,12 @@ def test_settings_of_any_content_are_read_or_refused(value: object) -> None:
     assert 0 <= made.seed < 2**63
 
 
-def test_settings_come_back_and_newer_fields_are_passed_over() -> None:
+def test_settings_come_back_and_newer_ones_are_refused() -> None:
+    """A setting that this version does not know may be what made the samples what they are."""
     assert SampleSettings.from_json(MADE.to_json(), Path("x")) == MADE
-    newer = json.dumps({**json.loads(MADE.to_json()), "guidance": 2})
-    assert SampleSettings.from_json(newer, Path("x")) == MADE
+    newer = json.dumps({**json.loads(MADE.to_json()), "version": "9.1", "warp": 2})
+    with pytest.raises(DataError, match=r"gendi 9\.1.*'warp'"):
+        SampleSettings.from_json(newer, Path("x"))
 
 
 def test_files_that_say_nothing(tmp_path: Path) -> None:

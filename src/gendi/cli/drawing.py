@@ -12,9 +12,11 @@ from jaxtyping import UInt8
 
 import gendi.api
 from gendi.bundle import Bundle, bundle_folder
+from gendi.cli.asked import asked
 from gendi.conditions import ask
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json
+from gendi.guided import known_conditions
 from gendi.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.samples_io import SampleSettings
 
@@ -41,8 +43,8 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
     """Raise what is wrong with `settings` for this model before the work starts.
 
     Raises:
-        UsageError: an unknown sampler, grid, option or class, more steps than the chain has, eta for a sampler without
-            it.
+        UsageError: an unknown sampler, grid, option or condition, a value that does not fit it, more steps than the
+            chain has, eta for a sampler without it.
         ResourceError: so many samples do not fit in the memory; says how many do.
     """
     info = get_sampler(settings.sampler)
@@ -58,8 +60,8 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
         raise UsageError(
             f"--steps {settings.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
         )
-    if settings.label is not None:
-        label_index(bundle, settings.label)
+    told, guidance = asked(bundle, settings)
+    ask(known_conditions(bundle, guidance), told, settings.n, settings.first)
     each = 9 * math.prod(bundle.codec.shape)  # float32 twice while batches are joined, and the bytes
     available = psutil.virtual_memory().available
     if each * settings.n > available:
@@ -79,13 +81,6 @@ def default_steps(sampler: str, bundle: Bundle) -> int:
     return wanted if chain is None else min(wanted, chain)
 
 
-def label_index(bundle: Bundle, label: str) -> int:
-    """Return the number of a class given by name or number. Raises `UsageError` listing the classes."""
-    if bundle.condition("class") is None:
-        raise UsageError(f"--class {label}: this model was trained without classes, so it cannot be asked for one.")
-    return int(ask(bundle.config.conditions, {"class": label}, 1)["class"])
-
-
 def draw(
     bundle: Bundle,
     settings: SampleSettings,
@@ -99,6 +94,7 @@ def draw(
     stops by raising. Raises what `check_settings` raises.
     """
     check_settings(bundle, settings)
+    told, guidance = asked(bundle, settings)
     options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
     images: np.ndarray = gendi.api.sample(
         bundle,
@@ -107,7 +103,8 @@ def draw(
         sampler=settings.sampler,
         grid=settings.grid,
         seed=settings.seed,
-        condition=None if settings.label is None else {"class": settings.label},
+        condition=told,
+        guidance=guidance,
         first_index=settings.first,
         device=pick_device(),
         batch_size=batch_size or BATCH,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -24,7 +24,15 @@ EXAMPLES = """\
   gendi sample runs/mnist --n 100 --out digits/         one PNG per sample
   gendi sample runs/mnist --sampler ddim --steps 50 --eta 0.5 --seed 7
   gendi sample runs/mnist --sampler heun-churn --steps 40 --options churn=20
+  gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
+  gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample --again runs/mnist/samples.png           the same samples again"""
+
+GUIDANCE = (
+    "guidance",
+    *("guidance_nested", "guidance_interval", "guidance_rescale", "guidance_threshold"),
+    *("negative", "bad_model", "classifier"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,29 @@ class Sample:
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None
-    """Class to draw, by name or number, for a model that was trained with classes."""
+    """Class to draw, by name or number, or several with commas, for a model that was trained with classes."""
+    per_class: Annotated[Count, shows("the classes in turn")] = None
+    """Samples of each --class, in place of --n."""
+    condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """What else to ask for, NAME=VALUE; may be given again."""
+    guidance: Annotated[Text, shows("none")] = None
+    """How strongly to lead to what is asked for: 1 is no guidance, 0 ignores it, 2 to 3 are usual. NAME=W,NAME=W gives
+    several conditions a scale each.
+    """
+    guidance_nested: bool = False
+    """With a scale each: tell every condition on top of those before it."""
+    guidance_interval: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    """Guide only where sigma / alpha lies between these: faster, and more varied."""
+    guidance_rescale: Annotated[Number, shows("0")] = None
+    """Share, 0 to 1, by which the guided picture's contrast is brought back to the unguided one's."""
+    guidance_threshold: Annotated[Number, shows("none")] = None
+    """Percentile, up to 1, of dynamic thresholding: 0.995."""
+    negative: Annotated[Text, shows("none")] = None
+    """Class, or NAME=VALUE, to be led away from, in the place of no condition."""
+    bad_model: Annotated[Folder, shows("none")] = None
+    """Folder of a smaller or earlier run to be led away from (autoguidance)."""
+    classifier: Annotated[Folder, shows("none")] = None
+    """Folder that gendi train-classifier wrote: it leads to the class in the model's place."""
     out: Annotated[Folder, shows("samples.png in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG)."""
     batch_size: Annotated[Count, shows("250")] = None
@@ -108,12 +138,17 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Sample) -> None:
     if command.eta is not None and not 0 <= command.eta <= 1:
         raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
+    if command.per_class is not None and (command.class_ is None or command.n is not None):
+        raise UsageError("--per-class goes with --class, and stands in the place of --n.")
+    extra = [_flag(name) for name in GUIDANCE if _is_given(command, name)]
+    if extra and command.guidance is None and command.again is None:
+        raise UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
     if command.again is None:
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
         return
-    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "class_")
-    given = [f"--{name.rstrip('_')}" for name in fixed if getattr(command, name) not in (None, ())]
+    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "class_", "per_class", "condition", *GUIDANCE)
+    given = [_flag(name) for name in fixed if _is_given(command, name)]
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
@@ -121,24 +156,71 @@ def _check(command: Sample) -> None:
         )
 
 
+def _is_given(command: Sample, name: str) -> bool:
+    value = getattr(command, name)
+    return not (value is None or value is False or value == ())
+
+
+def _flag(name: str) -> str:
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
 def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
     from gendi.cli.drawing import default_steps
     from gendi.samples_io import SampleSettings
 
-    own = bundle.config.sample
+    own, condition = bundle.config.sample, _condition(command)
     sampler = command.sampler or own.sampler
+    n = command.n or 64
+    if command.per_class is not None:
+        classes = condition["class"]
+        n = command.per_class * (1 if classes in bundle.class_names else len(classes.split(",")))
     return SampleSettings(
         run=run,
         sampler=sampler,
         steps=command.steps or default_steps(sampler, bundle),
         seed=command.seed or 0,
-        n=command.n or 64,
+        n=n,
         eta=command.eta,
         grid=command.grid,
         options=_options(command.options, sampler),
-        label=command.class_,
+        condition=condition,
+        per_class=command.per_class,
+        guidance=_guidance(command),
         clip=own.clip,
     )
+
+
+def _condition(command: Sample) -> dict[str, str]:
+    from gendi.cli.asked import read_pair
+
+    found = {} if command.class_ is None else {"class": command.class_}
+    for word in command.condition:
+        name, value = read_pair("--condition", word)
+        if name in found:
+            raise UsageError(f"--condition {word}: {name} was asked for twice.")
+        found[name] = value
+    return found
+
+
+def _guidance(command: Sample) -> dict[str, Any]:
+    """Return the fields of `gendi.guidance.Guidance` that were given, none without --guidance."""
+    from gendi.cli.asked import read_pair, read_scale
+
+    if command.guidance is None:
+        return {}
+    found = read_scale(command.guidance)
+    negative = command.negative if command.negative is None or "=" in command.negative else f"class={command.negative}"
+    flags = {
+        "nested": command.guidance_nested or None,
+        "interval": None if command.guidance_interval is None else list(command.guidance_interval),
+        "rescale": command.guidance_rescale,
+        "threshold": command.guidance_threshold,
+        "negative": None if negative is None else dict([read_pair("--negative", negative)]),
+        "bad": command.bad_model,
+        "classifier": command.classifier,
+    }
+    return found | {name: value for name, value in flags.items() if value is not None}
 
 
 def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bool | str]:

@@ -16,6 +16,7 @@ from gendi.guidance.classifier import ClassifierGuidance
 from gendi.guidance.classifier_free import ClassifierFree, Factorised
 from gendi.guidance.interval import Interval
 from gendi.guidance.scale import Scale, by_log_snr
+from gendi.guidance.settings import Guidance
 from gendi.guidance.shape import Rescale, Threshold
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuidance",
     "Factorised",
+    "Guidance",
     "Guided",
     "Interval",
     "MixtureRule",

@@ -1,0 +1,132 @@
+"""What `gendi sample` is asked for, from words to values: conditions as NAME=VALUE, and the settings of guidance.
+
+    class     a name or a number; several with commas are drawn in turn          class=three   class=0,1,2
+    value     a number; several with commas are drawn in turn                    dose=0.5
+    tags      names with commas                                                  tags=round,red
+    vector    numbers with commas                                                place=0.1,-2
+    image     a picture's file                                                   image=face.png
+
+none is null: not told. The words are kept in the samples as they are, so that --again reads them again.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gendi.bundle import Bundle
+from gendi.classifier_bundle import load_classifier
+from gendi.config import ConditionConfig
+from gendi.errors import DataError, UsageError, unknown_name
+from gendi.guidance import Guidance
+from gendi.guided import known_conditions
+from gendi.samples_io import SampleSettings
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def asked(bundle: Bundle, settings: SampleSettings) -> tuple[dict[str, Any], Guidance | None]:
+    """Return the conditions of `settings.n` samples from `settings.first` on, and the guidance, for `gendi.sample`.
+
+    Raises:
+        UsageError: a condition that the model does not know, or words that are no value of it.
+        DataError: a picture that cannot be read.
+    """
+    guidance = None
+    if settings.guidance:
+        given = dict(settings.guidance)
+        if given.get("interval") is not None:
+            given["interval"] = tuple(given["interval"])
+        if given.get("classifier") is not None:
+            given["classifier"] = load_classifier(given["classifier"])
+        guidance = Guidance(**given)
+    specs = known_conditions(bundle, guidance)
+    indices = range(settings.first, settings.first + settings.n)
+    told = {}
+    for name, text in settings.condition.items():
+        rows, each = _read(_spec(specs, name), text), settings.per_class if name == "class" else None
+        told[name] = [rows[i // (each or 1) % len(rows)] for i in indices] if isinstance(rows, tuple) else rows
+    if guidance is not None and guidance.negative:
+        away = {name: _one(_spec(specs, name), text) for name, text in guidance.negative.items()}
+        guidance = Guidance(**{**vars(guidance), "negative": away})
+    return told, guidance
+
+
+def _spec(specs: Sequence[ConditionConfig], name: str) -> ConditionConfig:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    if not specs:
+        raise UsageError(f"--{name} was asked for, but this model was trained without conditions.")
+    raise unknown_name("condition", name, [spec.name for spec in specs])
+
+
+def _one(spec: ConditionConfig, text: str) -> Any:
+    """Return the one value for all samples that `text` stands for. Raises `UsageError` for several."""
+    rows = _read(spec, text)
+    if isinstance(rows, tuple):
+        if len(rows) > 1:
+            raise UsageError(f"{spec.name} = {text} stands for {len(rows)} values, and there is room for one.")
+        return rows[0]
+    return rows
+
+
+def _read(spec: ConditionConfig, text: str) -> Any:
+    """Return a tuple of values to be taken in turn, or one value for all samples."""
+    if text == "none" and text not in spec.names:
+        return None
+    words = [text] if text in spec.names else text.split(",")
+    match spec.kind:
+        case "class":
+            return tuple(words)
+        case "tags":
+            return words if all(word in spec.names for word in words) or not spec.names else _refuse(spec, words)
+        case "value":
+            return tuple(_number(spec, word) for word in words)
+        case "vector":
+            return [_number(spec, word) for word in words]
+    return _picture(spec, Path(text))
+
+
+def _refuse(spec: ConditionConfig, words: Sequence[str]) -> Any:
+    raise unknown_name(f"tag of {spec.name}", next(word for word in words if word not in spec.names), spec.names)
+
+
+def _number(spec: ConditionConfig, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(f"{spec.name} = {word!r} is no number.") from None
+
+
+def _picture(spec: ConditionConfig, path: Path) -> NDArray[np.uint8]:
+    if spec.size not in MODES:
+        raise UsageError(f"{spec.name} has {spec.size} channels, which no picture's file has: use gendi.sample.")
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert(MODES[spec.size]))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} could not be read as a picture: {error}.") from None
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def read_scale(text: str) -> dict[str, Any]:
+    """Return the settings that a number or NAME=NUMBER,... stands for. Raises `UsageError` for anything else."""
+    try:
+        if "=" not in text:
+            return {"scale": float(text)}
+        pairs: Mapping[str, str] = dict(read_pair("--guidance", part) for part in text.split(","))
+        return {"scales": {name: float(value) for name, value in pairs.items()}}
+    except ValueError:
+        raise UsageError(f"--guidance {text} is neither a number nor NAME=NUMBER,NAME=NUMBER.") from None
+
+
+def read_pair(flag: str, word: str) -> tuple[str, str]:
+    """Return name and value of NAME=VALUE. Raises `UsageError` for anything else."""
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{flag} {word}: write NAME=VALUE, for instance class=3.")
+    return name, value
