@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import gendi
-from gendi.cli import COMMANDS, HELP
+from gendi.cli import COMMANDS, HELP, module_of
 
 HEAVY = ("torch", "numpy", "matplotlib", "accelerate", "PIL", "scipy")
 
 
 def _module(command: str) -> Any:
-    return importlib.import_module(f"gendi.cli.{command.replace(' ', '_')}")
+    return importlib.import_module(module_of(command))
 
 
 def _loaded_after(*lines: str) -> set[str]:

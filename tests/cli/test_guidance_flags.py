@@ -223,3 +223,26 @@ def test_a_picture_as_condition(tmp_path: Path) -> None:
     shutil.copy(__file__, tmp_path / "y.png")
     with pytest.raises(DataError, match="could not be read as a picture"):
         _read(ConditionConfig("face", "image", 3), str(tmp_path / "y.png"))
+
+
+def test_a_classifier_is_trained_and_leads_an_unconditional_run(
+    gendi: Gendi, plain_run: Path, able_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    folder, grid = tmp_path / "judge", tmp_path / "x.png"
+    train = f"train-classifier {tiny_data} --run {plain_run} --steps 2 --widths 8 --batch-size 4 --out {folder}"
+    outcome = gendi(train)
+    assert outcome.code == 0, outcome.err
+    assert str(folder) in outcome.out and "--classifier" in outcome.err
+    drawn(gendi, grid, plain_run, f"--class 1 --guidance 2 --classifier {folder}")
+    assert gendi(f"sample --again {grid}").code == 0
+    assert (tmp_path / "x-again.png").read_bytes() == grid.read_bytes()
+    drawn(gendi, tmp_path / "y.npz", able_run, f"--class 1 --guidance 2 --classifier {folder}")
+    refused(gendi, f"sample {plain_run} {BASE} --class 7 --guidance 2 --classifier {folder}", "classes 0 to 1")
+    refused(gendi, f"sample {plain_run} {BASE} --guidance 2 --classifier {plain_run}", "train-classifier")
+    refused(gendi, f"{train} --lr 0", "lr = 0")
+    refused(gendi, f"train-classifier {tiny_data} --run {plain_run} --out {plain_run}/bundle/x", "sealed")
+    refused(gendi, f"train-classifier {tiny_data} --run {plain_run} --out {tmp_path}", "something else")
+    refused(gendi, f"train-classifier {tiny_data} --run {plain_run} --steps 1 --images 1", "exactly one budget")
+    refused(gendi, f"train-classifier {tiny_data} --run {plain_run} --steps 1 --widths 7", "widths")
+    refused(gendi, f"train-classifier {tiny_data}", "--run is missing")
+    refused(gendi, "train-classifier", "DATA is missing")

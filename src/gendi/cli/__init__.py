@@ -15,6 +15,7 @@ from gendi.errors import UsageError
 COMMANDS = {
     "train": "learn from a data set within a budget; run again, it goes on",
     "sample": "draw samples from a run: a grid, a folder of PNG or an .npz",
+    "train-classifier": "learn to name noisy pictures, to guide samples to a class",
     "evaluate": "measure samples, each figure beside what real images score",
     "likelihood": "bits per dimension of data under a run, term by term",
     "ema": "the weights averaged over another length, after training",
@@ -68,8 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text() -> str:
     """Return what `gendi --help` prints."""
-    commands = "\n".join(f"  {name:<12} {about}" for name, about in COMMANDS.items())
+    commands = "\n".join(f"  {name:<16} {about}" for name, about in COMMANDS.items())
     return f"{HELP}\ncommands:\n{commands}\n{FOOT}"
+
+
+def module_of(command: str) -> str:
+    """Return the module of a command: that of `data check` is gendi.cli.data_check."""
+    return f"gendi.cli.{command.replace(' ', '_').replace('-', '_')}"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -93,6 +99,6 @@ def _dispatch(words: list[str]) -> int:
         hint = f" Perhaps you meant {near[0]!r}." if near else ""
         raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")
     args = ["--help"] if len(words) > 1 and words[:2] in (["data", "--help"], ["data", "-h"]) else words[length:]
-    module = importlib.import_module(f"gendi.cli.{name.replace(' ', '_')}")
+    module = importlib.import_module(module_of(name))
     code: int = module.main(args)
     return code

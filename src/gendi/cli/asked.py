@@ -9,7 +9,7 @@
 none is null: not told. The words are kept in the samples as they are, so that --again reads them again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +111,3 @@ def _picture(spec: ConditionConfig, path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} could not be read as a picture: {error}.") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def read_scale(text: str) -> dict[str, Any]:
-    """Return the settings that a number or NAME=NUMBER,... stands for. Raises `UsageError` for anything else."""
-    try:
-        if "=" not in text:
-            return {"scale": float(text)}
-        pairs: Mapping[str, str] = dict(read_pair("--guidance", part) for part in text.split(","))
-        return {"scales": {name: float(value) for name, value in pairs.items()}}
-    except ValueError:
-        raise UsageError(f"--guidance {text} is neither a number nor NAME=NUMBER,NAME=NUMBER.") from None
-
-
-def read_pair(flag: str, word: str) -> tuple[str, str]:
-    """Return name and value of NAME=VALUE. Raises `UsageError` for anything else."""
-    name, equals, value = word.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{flag} {word}: write NAME=VALUE, for instance class=3.")
-    return name, value

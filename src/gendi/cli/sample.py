@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gendi.cli.console import say, show, show_json
-from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
-from gendi.cli.values import format_duration
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, parse, shows, spec
+from gendi.cli.values import format_duration, read_pair, read_scale
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,13 +61,11 @@ class Sample:
     """Samples of each --class, in place of --n."""
     condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """What else to ask for, NAME=VALUE; may be given again."""
-    guidance: Annotated[Text, shows("none")] = None
-    """How strongly to lead to what is asked for: 1 is no guidance, 0 ignores it, 2 to 3 are usual. NAME=W,NAME=W gives
-    several conditions a scale each.
-    """
+    guidance: Annotated[str | None, spec("W", str), shows("none")] = None
+    """How strongly to lead to what is asked for: 1 is no guidance, 0 ignores it, 2 to 3 are usual; or NAME=W,NAME=W."""
     guidance_nested: bool = False
     """With a scale each: tell every condition on top of those before it."""
-    guidance_interval: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    guidance_interval: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: everywhere)")] = None
     """Guide only where sigma / alpha lies between these: faster, and more varied."""
     guidance_rescale: Annotated[Number, shows("0")] = None
     """Share, 0 to 1, by which the guided picture's contrast is brought back to the unguided one's."""
@@ -143,6 +141,7 @@ def _check(command: Sample) -> None:
     extra = [_flag(name) for name in GUIDANCE if _is_given(command, name)]
     if extra and command.guidance is None and command.again is None:
         raise UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
+    _condition(command), _guidance(command)
     if command.again is None:
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
@@ -192,8 +191,6 @@ def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
 
 
 def _condition(command: Sample) -> dict[str, str]:
-    from gendi.cli.asked import read_pair
-
     found = {} if command.class_ is None else {"class": command.class_}
     for word in command.condition:
         name, value = read_pair("--condition", word)
@@ -205,8 +202,6 @@ def _condition(command: Sample) -> dict[str, str]:
 
 def _guidance(command: Sample) -> dict[str, Any]:
     """Return the fields of `gendi.guidance.Guidance` that were given, none without --guidance."""
-    from gendi.cli.asked import read_pair, read_scale
-
     if command.guidance is None:
         return {}
     found = read_scale(command.guidance)

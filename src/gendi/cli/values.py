@@ -1,7 +1,10 @@
-"""Durations, counts and sizes as people write them: 90s, 8m, 1h30m; 500k, 2M; 28, 96x64."""
+"""Durations, counts, sizes and scales as people write them: 90s, 8m, 1h30m; 500k, 2M; 28, 96x64; 2, class=2,dose=1."""
 
 import re
 from decimal import Decimal
+from typing import Any
+
+from gendi.errors import UsageError
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(
@@ -82,3 +85,22 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def read_scale(text: str) -> dict[str, Any]:
+    """Return the settings that a number or NAME=NUMBER,... stands for. Raises `UsageError` for anything else."""
+    try:
+        if "=" not in text:
+            return {"scale": float(text)}
+        pairs = [read_pair("--guidance", part) for part in text.split(",")]
+        return {"scales": {name: float(value) for name, value in pairs}}
+    except ValueError:
+        raise UsageError(f"--guidance {text} is neither a number nor NAME=NUMBER,NAME=NUMBER.") from None
+
+
+def read_pair(flag: str, word: str) -> tuple[str, str]:
+    """Return name and value of NAME=VALUE. Raises `UsageError` for anything else."""
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{flag} {word}: write NAME=VALUE, for instance class=3.")
+    return name, value
