@@ -89,10 +89,10 @@ def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor
         )
     if not cond and not asked.negative:
         raise UsageError(f"guidance needs a condition to lead to: ask for {' or '.join(spec.name for spec in specs)}.")
-    able = {spec.name for spec in specs if spec.dropout > 0}
-    forgotten = [name for name in (asked.scales or cond) if name in able or name in asked.negative]
-    needed = set(asked.scales) if asked.scales else {*cond} if not (forgotten or asked.negative) else set()
-    for name in sorted(needed & {spec.name for spec in specs} - able):
+    always = {spec.name for spec in specs if spec.dropout == 0}
+    forgotten = [name for name in (asked.scales or cond) if name not in always or name in asked.negative]
+    needed = asked.scales or ({} if forgotten or asked.negative else cond)
+    for name in sorted(always & set(needed)):
         raise UsageError(
             f"the condition {name} was told of every training picture (dropout 0), so the model does not know what it "
             "is to do without, and guidance has nothing to lead away from. Train it with a dropout of 0.1."

@@ -41,7 +41,7 @@ class TrainClassifier:
     """Where to; a classifier that is there is replaced."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of the network's levels, finest first, multiples of 8; each level after the first halves the picture."""
-    lr: Annotated[Number, shows("0.001")] = None
+    lr: Annotated[Number, shows("0.003")] = None
     """First learning rate; it falls to zero with the budget."""
     batch_size: Annotated[Count, shows("128")] = None
     """Images per step."""

@@ -37,7 +37,7 @@ def train_classifier(
     budget: Budget,
     *,
     widths: Sequence[int] = (32, 64, 128),
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     batch_size: int = 128,
     seed: int = 0,
     device: str = "cpu",
