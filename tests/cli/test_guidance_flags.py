@@ -199,7 +199,7 @@ def test_a_condition_that_was_never_dropped_cannot_be_guided_by(able_run: Path) 
 
 
 def test_words_become_values() -> None:
-    from gendi.cli.asked import _read
+    from gendi.asked import _read
 
     names = ("a,b", "none", "c")
     assert _read(ConditionConfig("class", "class", 3, names=names), "a,b") == ("a,b",)
@@ -213,7 +213,7 @@ def test_words_become_values() -> None:
 def test_a_picture_as_condition(tmp_path: Path) -> None:
     from PIL import Image
 
-    from gendi.cli.asked import _read
+    from gendi.asked import _read
     from gendi.errors import DataError
 
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)

@@ -212,12 +212,13 @@ def test_the_film_ends_with_the_samples_that_the_run_would_draw(measured_run: Pa
 
 
 def test_the_film_is_drawn_as_the_samples_beside_it_were(tmp_path: Path) -> None:
-    """With their class, grid, options, eta and place in the seed's stream; to one level, for round-off."""
+    """With their class, guidance, grid, options, eta and place in the seed's stream; to one level, for round-off."""
     classes = ConditionConfig("class", "class", 2, names=("disc", "bar"))
     run = fake_run(tmp_path / "run", config=replace(TINY, conditions=(classes,)))
     how: dict[str, Any] = {"steps": 5, "sampler": "ddim", "seed": 3, "grid": "log-snr"}
-    images = gendi.api.sample(run, 32, first_index=7, condition={"class": "bar"}, eta=0.5, **how)
-    write_samples(run / "samples.npz", images, SampleSettings(str(run), n=32, first=7, label="bar", eta=0.5, **how))
+    asked = {"condition": {"class": "bar"}, "guidance": {"scale": 2.0}}
+    images = gendi.api.sample(run, 32, first_index=7, condition={"class": "bar"}, guidance=2.0, eta=0.5, **how)
+    write_samples(run / "samples.npz", images, SampleSettings(str(run), n=32, first=7, eta=0.5, **asked, **how))
     write_report(run)
     with Image.open(run / "pictures" / "reverse-grid.png") as picture:
         difference = np.abs(np.asarray(picture, np.int16) - np.asarray(grid(images, 8, side=56, gap=2), np.int16))

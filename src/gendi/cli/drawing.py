@@ -11,8 +11,8 @@ import torch
 from jaxtyping import UInt8
 
 import gendi.api
+from gendi.asked import asked
 from gendi.bundle import Bundle, bundle_folder
-from gendi.cli.asked import asked
 from gendi.conditions import ask
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.bundle import Bundle
-from gendi.conditions import ask
+from gendi.guidance import Guidance
+from gendi.guided import guided
 from gendi.process import Process, like
 from gendi.randomness import normal
 from gendi.samplers import SAMPLERS, initial, trajectory
@@ -71,7 +72,8 @@ def reverse_film(
     steps: int = STEPS,
     first: int = 0,
     grid: str | None = None,
-    label: str | None = None,
+    condition: Mapping[str, Any] | None = None,
+    guidance: Guidance | None = None,
     options: Mapping[str, Any] | None = None,
     poll: Callable[[], None] | None = None,
 ) -> Film:
@@ -79,18 +81,16 @@ def reverse_film(
 
     A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps, or chooses them itself, gives
     way to DPM-Solver++(2M), without its grid and options.
-    A model that is told classes is asked for the class `label`, or each in turn. `poll` is called before every call;
-    raise from it to stop. Raises `UsageError` for an unknown class, grid or option.
+    `condition` and `guidance` are those of `gendi.sample`. `poll` is called before every call; raise from it to stop.
+    Raises `UsageError` for an unknown condition, grid or option.
     """
-    config = bundle.config
-    denoiser = bundle.denoiser(clip=1.0 if config.sample.clip else None)
+    denoiser, cond = guided(bundle, guidance, condition, n, first)
     schedule = denoiser.schedule
     steps = steps if schedule.steps is None else min(steps, schedule.steps)
     known = SAMPLERS.get(sampler)
     if known is None or not known.quick or known.adaptive:
         sampler, grid, options = SAMPLER, None, {}
     indices, shape = range(first, first + n), bundle.codec.shape
-    cond = ask(config.conditions, None if label is None else {"class": label}, n, first)
     times = calls_to_times(schedule, SAMPLERS[sampler], steps, grid)
     with torch.inference_mode():
         noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gendi.errors import BundleError, DivergedError, UsageError
+from gendi.asked import asked
+from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.files import atomic_write
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
@@ -64,14 +66,16 @@ def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
     drawn, own = run.drawn, run.bundle.config
     how: dict[str, Any] = {"sampler": own.sample.sampler, "steps": STEPS, "seed": own.train.seed}
     if drawn is not None:
-        how |= {"sampler": drawn.sampler, "seed": drawn.seed, "first": drawn.first, "label": drawn.label}
+        how |= {"sampler": drawn.sampler, "seed": drawn.seed, "first": drawn.first}
         how |= {"grid": drawn.grid, "options": {**drawn.options} | ({} if drawn.eta is None else {"eta": drawn.eta})}
         known = SAMPLERS.get(drawn.sampler)
         if known is not None and known.quick and drawn.steps <= FILM_CALLS_MOST:
             how["steps"] = drawn.steps
     n = s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
     try:
+        if drawn is not None:
+            how["condition"], how["guidance"] = asked(run.bundle, replace(drawn, n=n))
         return reverse_film(run.bundle, n, poll=poll, **how)
-    except (BundleError, DivergedError, UsageError) as error:
+    except (BundleError, DataError, DivergedError, UsageError) as error:
         run.problems["bundle"] = str(error)
         return None

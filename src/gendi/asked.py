@@ -1,4 +1,4 @@
-"""What `gendi sample` is asked for, from words to values: conditions as NAME=VALUE, and the settings of guidance.
+"""What samples were asked for, from the words of `SampleSettings` to values: conditions, and the settings of guidance.
 
     class     a name or a number; several with commas are drawn in turn          class=three   class=0,1,2
     value     a number; several with commas are drawn in turn                    dose=0.5
