@@ -25,6 +25,8 @@ from gendi.errors import UsageError, unknown_name
 
 Conditions = Mapping[str, Tensor]
 """Conditions by name, each with one row per sample."""
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+"""Words for classes whose names are digits."""
 
 
 def null_like(value: Tensor) -> Tensor:
@@ -113,8 +115,10 @@ def _classes(spec: ConditionConfig, value: Any, n: int) -> Tensor:
 def _class(spec: ConditionConfig, value: Any) -> int:
     """Return the number of a class given by name or number; -1 is null."""
     if isinstance(value, str):
-        if value in spec.names:
-            return spec.names.index(value)
+        digit = str(DIGITS.index(value.lower())) if value.lower() in DIGITS else None
+        for name in (value, digit):
+            if name in spec.names:
+                return spec.names.index(name)
         if not value.isdecimal() and spec.names:
             raise unknown_name(spec.name, value, spec.names)
     try:

@@ -61,6 +61,14 @@ def test_classes_in_turn_do_not_depend_on_where_one_begins(first: int, n: int) -
     assert ask([DOSE], None, n) == {} and ask([], {}, n) == {}
 
 
+def test_digits_have_words_too() -> None:
+    digits = ConditionConfig("class", size=10, names=tuple("0123456789"))
+    assert ask([digits], {"class": ["three", "Nine", "7"]}, 3)["class"].tolist() == [3, 9, 7]
+    assert ask([DIGIT], {"class": "three"}, 1)["class"].tolist() == [2]  # a name of its own comes first
+    with pytest.raises(UsageError, match="zero"):
+        ask([DIGIT], {"class": "zero"}, 1)
+
+
 def test_none_is_null() -> None:
     assert ask(ALL, {"class": None, "dose": 1}, 1).keys() == {"dose"}
     assert is_null(ask(ALL, {"class": -1}, 2)["class"]).all()
