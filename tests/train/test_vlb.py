@@ -107,7 +107,7 @@ def test_every_term_is_the_papers(name: str, prediction: str, variance: str) -> 
         x_t = alpha * x_0 + sigma * eps
         if learned:
             c_in = denoiser.coefficients(t).c_in
-            share = (Toy(2)(c_in[:, None] * x_t, denoiser.time_value(t), None)[:, 3:] + 1) / 2
+            share = (Toy(2)(c_in[:, None] * x_t, denoiser.time_value(t))[:, 3:] + 1) / 2
         else:
             share = torch.full_like(x_0, float(variance == "large" and i > 1))
         for half_bin in (HALF_BIN * 10, None) if i == 1 else (HALF_BIN,):
