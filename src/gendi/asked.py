@@ -15,17 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from gendi.bundle import Bundle
 from gendi.classifier_bundle import load_classifier
 from gendi.config import ConditionConfig
+from gendi.data.pixels import BadImageError, decode, measure
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.guidance import Guidance
 from gendi.guided import known_conditions
 from gendi.samples_io import SampleSettings
-
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def asked(bundle: Bundle, settings: SampleSettings) -> tuple[dict[str, Any], Guidance | None]:
@@ -103,11 +101,11 @@ def _number(spec: ConditionConfig, word: str) -> float:
 
 
 def _picture(spec: ConditionConfig, path: Path) -> NDArray[np.uint8]:
-    if spec.size not in MODES:
+    """Return a picture's bytes (H, W, 1 or 3), read as training reads them."""
+    if spec.size not in (1, 3):
         raise UsageError(f"{spec.name} has {spec.size} channels, which no picture's file has: use gendi.sample.")
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert(MODES[spec.size]))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        height, width, _ = measure(path)
+        return decode(path, height, width, grey=spec.size == 1)
+    except (BadImageError, OSError) as error:
         raise DataError(f"{path} could not be read as a picture: {error}.") from None
-    return pixels[..., None] if pixels.ndim == 2 else pixels
