@@ -39,14 +39,14 @@ def test_the_terms_add_up_and_the_picture_is_drawn(gendi: Gendi, run: Path) -> N
     assert found["calls"] == found["steps"] == 10
     assert sum(found["nats_per_dim_of_parts"]) == pytest.approx(found["kl"]["nats_per_dim"], rel=1e-9)
     assert (run / "likelihood.png").read_bytes().startswith(b"\x89PNG")
-    assert "class label" in outcome.err
+    assert "its own conditions" in outcome.err
 
 
 def test_other_data_stand_beside_its_own(gendi: Gendi, run: Path, other: Path) -> None:
     outcome = gendi(f"likelihood {run} {other} --draws 4 --n 2")
     assert outcome.code == 0
     assert all(word in outcome.out for word in ("prior", "kl", "decoder", "total", "AUROC", "other.npz"))
-    assert "null label" in outcome.err
+    assert "null conditions" in outcome.err
 
 
 def test_the_ode_says_how(gendi: Gendi, run: Path) -> None:

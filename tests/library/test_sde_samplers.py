@@ -164,11 +164,11 @@ def test_euler_maruyama_has_strong_order_one(name: str) -> None:
     """
     denoiser = MixtureDenoiser(RATED[name], **MIXTURE)
     alpha, sigma = (v.item() for v in denoiser.schedule(scalar(0.875)))
-    start = alpha * 0.5 + sigma * gaussian(20, 10).reshape(-1, 1)
+    start = alpha * 0.5 + sigma * gaussian(30, 20).reshape(-1, 1)
     ends: dict[int, Tensor] = {}
     for n in (32, 64, 128, 512):
         times = torch.linspace(0.875, 0.125, n + 1, dtype=torch.float64)
-        noise = BrownianNoise(3, range(20), (10,), times, "cpu")
+        noise = BrownianNoise(3, range(30), (20,), times, "cpu")
         rows = [noise(k).reshape(-1, 1) for k in range(n)]
         if n == 512:
             ends[n] = heun(denoiser, start, times, lambda k, rows=rows: rows[k])  # type: ignore[arg-type]
@@ -176,7 +176,8 @@ def test_euler_maruyama_has_strong_order_one(name: str) -> None:
             *_, last = euler_maruyama(denoiser, start, times, lambda k, rows=rows: rows[k])
             ends[n] = last.x
     errors = [(ends[n] - ends[512]).square().mean().sqrt().item() for n in (32, 64, 128)]
-    assert orders(errors) == pytest.approx([1, 1], abs=0.25)
+    # single halvings of 600 paths scatter, as a few paths between the modes carry the error: the slope over both is asked
+    assert sum(orders(errors)) / 2 == pytest.approx(1, abs=0.15)
     assert errors[-1] < 0.05 * ends[512].std().item()
 
 

@@ -138,8 +138,8 @@ def _unknown(words: Sequence[str], known: Sequence[str], prog: str) -> UsageErro
     if word is None:
         return UsageError(f"{words[0]!r} is one argument too many. See {prog} --help.")
     flag = word.partition("=")[0].replace("_", "-")
-    near = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
-    near = near or [name for name in known if name.endswith(f".{flag.removeprefix('--')}")]
+    near = [name for name in known if name.endswith(f".{flag.removeprefix('--')}")]
+    near = near or difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
     hint = f" Perhaps you meant {' or '.join(near)}." if near else ""
     return UsageError(f"There is no flag {flag}.{hint} See {prog} --help.")
 
