@@ -176,7 +176,7 @@ def test_euler_maruyama_has_strong_order_one(name: str) -> None:
             *_, last = euler_maruyama(denoiser, start, times, lambda k, rows=rows: rows[k])
             ends[n] = last.x
     errors = [(ends[n] - ends[512]).square().mean().sqrt().item() for n in (32, 64, 128)]
-    # single halvings of 600 paths scatter, as a few paths between the modes carry the error: the slope over both is asked
+    # single halvings scatter: a few of the 600 paths, those between the modes, carry the error
     assert sum(orders(errors)) / 2 == pytest.approx(1, abs=0.15)
     assert errors[-1] < 0.05 * ends[512].std().item()
 
