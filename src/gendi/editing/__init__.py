@@ -1,0 +1,1 @@
+"""Editing pictures and solving linear inverse problems with a trained denoiser."""
