@@ -89,7 +89,7 @@ class Pool:
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h_f w_f"]:
         """Return the means of the blocks."""
         _, h, w = self.y_shape(tuple(x.shape[1:]))
-        return x.unflatten(2, (h, self.factor)).unflatten(4, (w, self.factor)).mean((3, 5))
+        return x.reshape(*x.shape[:2], h, self.factor, w, self.factor).mean((3, 5))
 
     def adjoint(self, y: Float[Tensor, "b c h_f w_f"]) -> Float[Tensor, "b c h w"]:
         """Return each value, divided by f^2, over its block."""
@@ -160,12 +160,12 @@ class Function:
             raise UsageError("the function is not linear: f(2 a - b) must be 2 f(a) - f(b), and f(0) must be 0.")
         self._y_shape = tuple(y.shape[1:])
 
-    def __call__(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *y_shape"]:
+    def __call__(self, x: Float[Tensor, " b *shape"]) -> Float[Tensor, " b *y_shape"]:
         """Return function(x)."""
         self.y_shape(tuple(x.shape[1:]))
         return self.function(x)
 
-    def adjoint(self, y: Float[Tensor, "b *y_shape"]) -> Float[Tensor, "b *shape"]:
+    def adjoint(self, y: Float[Tensor, " b *y_shape"]) -> Float[Tensor, " b *shape"]:
         """Return the x whose product with any other is that of y with the function of the other."""
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.zeros((len(y), *self.shape), dtype=y.dtype, device=y.device, requires_grad=True)
