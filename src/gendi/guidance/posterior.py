@@ -75,19 +75,28 @@ class Posterior(Guided):
         operator: A.
         y: what was measured, (1, *y_shape) for all rows or one each.
         std: s, the standard deviation of y's noise, 0 or more, in the units of y.
+        clip: bounds the answer to [-clip, clip] (1 for pixels, where a mean lies); None leaves it free.
 
     Raises:
         UsageError: a deviation below 0 or not finite, y that is not finite; and when called, y of another shape than
             A x, or a denoiser that passes no gradient on.
     """
 
-    def __init__(self, denoiser: Denoiser, operator: Operator, y: Float[Tensor, " rows *y_shape"], std: float) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        operator: Operator,
+        y: Float[Tensor, " rows *y_shape"],
+        std: float,
+        *,
+        clip: float | None = None,
+    ) -> None:
         super().__init__(denoiser)
         if not 0 <= std < math.inf:
             raise UsageError(f"the measurement's noise must be 0 or more; got a standard deviation of {std:g}.")
         if not bool(y.isfinite().all()):
             raise UsageError("the measurement contains NaN or infinity.")
-        self.operator, self.y, self.std = operator, y, std
+        self.operator, self.y, self.std, self.clip = operator, y, std, clip
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         self._check(x_t)
@@ -104,7 +113,10 @@ class Posterior(Guided):
 
             with torch.no_grad():
                 shift = self._shift(self.y.clone().to(x) - self.operator(x_0), x, t, pull)
-        return Answer(x_0.detach() + shift, None if answer.share is None else answer.share.detach())
+        x_0 = x_0.detach() + shift
+        if self.clip is not None:
+            x_0 = x_0.clamp(-self.clip, self.clip)
+        return Answer(x_0, None if answer.share is None else answer.share.detach())
 
     @abstractmethod
     def _shift(self, residual: Tensor, x: Tensor, t: Tensor, pull: Product) -> Tensor:
@@ -136,7 +148,7 @@ class MMPS(Posterior):
     """Moment matching posterior sampling.  [Rozet et al. 2024, section 3]
 
     Args:
-        denoiser, operator, y, std: see `Posterior`.
+        denoiser, operator, y, std, clip: see `Posterior`.
         iterations: of conjugate gradients, at most; each costs a backward pass. As many as y has entries are exact.
         tolerance: the residual, as a share of y - A x0_hat, at which they stop.
 
@@ -151,10 +163,11 @@ class MMPS(Posterior):
         y: Float[Tensor, " rows *y_shape"],
         std: float,
         *,
-        iterations: int = 5,
+        clip: float | None = None,
+        iterations: int = 3,
         tolerance: float = 1e-6,
     ) -> None:
-        super().__init__(denoiser, operator, y, std)
+        super().__init__(denoiser, operator, y, std, clip=clip)
         if iterations < 1:
             raise UsageError(f"iterations = {iterations} is out of range: conjugate gradients need 1 or more.")
         self.iterations, self.tolerance = iterations, tolerance
@@ -172,7 +185,7 @@ class PiGDM(Posterior):
     """Pseudoinverse-guided diffusion.  [Song et al. 2023 (PiGDM), eqs. 6-8]
 
     Args:
-        denoiser, operator, y, std: see `Posterior`.
+        denoiser, operator, y, std, clip: see `Posterior`.
         spread: d, the standard deviation of the data, above 0.
         iterations: of conjugate gradients, at most; they cost no backward pass.
 
@@ -187,10 +200,11 @@ class PiGDM(Posterior):
         y: Float[Tensor, " rows *y_shape"],
         std: float,
         *,
+        clip: float | None = None,
         spread: float = 1.0,
         iterations: int = 100,
     ) -> None:
-        super().__init__(denoiser, operator, y, std)
+        super().__init__(denoiser, operator, y, std, clip=clip)
         if not 0 < spread < math.inf:
             raise UsageError(f"spread = {spread:g} is out of range: the data's standard deviation must be above 0.")
         self.spread, self.iterations = spread, iterations
@@ -213,9 +227,9 @@ class DPS(Posterior):
     as strong in all. It needs hundreds of steps, and knows nothing of s.
 
     Args:
-        denoiser, operator, y: see `Posterior`.
+        denoiser, operator, y, clip: see `Posterior`.
         std: not used: the method has no place for it.
-        zeta: length of a step, above 0; the paper's are 0.3 to 1 for pictures of 256 x 256 x 3.
+        zeta: length of a step, above 0; the paper has 0.3 to 1 for pictures of 256 x 256 x 3.
 
     Raises:
         UsageError: as `Posterior`, and a zeta that is not above 0.
@@ -228,9 +242,10 @@ class DPS(Posterior):
         y: Float[Tensor, " rows *y_shape"],
         std: float = 0.0,
         *,
-        zeta: float = 1.0,
+        clip: float | None = None,
+        zeta: float = 0.3,
     ) -> None:
-        super().__init__(denoiser, operator, y, std)
+        super().__init__(denoiser, operator, y, std, clip=clip)
         if not 0 < zeta < math.inf:
             raise UsageError(f"zeta = {zeta:g} is out of range: a step must have a length above 0.")
         self.zeta = zeta
