@@ -1,0 +1,202 @@
+"""From pictures in files to model space and back: what `gendi inpaint` and the other edits share."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+import gendi
+from gendi.bundle import Bundle, bundle_folder, load_bundle
+from gendi.cli.drawing import default_steps, pick_device, weights_sha256
+from gendi.cli.editing import METHODS, Draw, Edit
+from gendi.conditions import ask
+from gendi.data.codec import ImageCodec
+from gendi.data.pixels import BadImageError, decode, measure
+from gendi.denoiser import Denoiser
+from gendi.editing.run import Drawing
+from gendi.errors import DataError, UsageError
+from gendi.files import atomic_write
+from gendi.guidance import ClassifierFree
+from gendi.pictures import grid_image, png_bytes, to_image
+from gendi.samplers import get_sampler
+from gendi.samplers.checked import checked
+
+TEXT = "gendi-edit"
+"""Key of the settings, as JSON, in a PNG's text."""
+BATCH = 64
+WHITE = 128
+"""From which level on a mask's pixel is white."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an edit made; pictures are (N, C, H, W) in model space."""
+
+    given: tuple[Tensor, ...]
+    """What to show beside the results, each (1, C, H, W)."""
+    pictures: Tensor
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Numbers found on the way."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run that is about to edit."""
+
+    bundle: Bundle
+    denoiser: Denoiser
+    label: str | None
+    weights: str | None
+    device: str
+    poll: Callable[[], None]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's pictures."""
+        return self.bundle.codec.height, self.bundle.codec.width
+
+    def cond(self, n: int, more: dict[str, Any] | None = None) -> dict[str, Tensor]:
+        """Return the conditions of n results: the class that was asked for, and `more`; what is not told is null."""
+        asked = ({} if self.label is None else {"class": self.label}) | (more or {})
+        return ask(self.bundle.config.conditions, asked, n) if asked else {}
+
+    def watched(self) -> Denoiser:
+        """Return the denoiser, looked after at every call, for edits that run no sampler."""
+        return checked(self.denoiser, "the probability-flow ODE", self.poll)
+
+    def picture(self, path: str, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
+        """Return a picture in model space. Raises as `read_pixels`, for `size`, by default the model's own."""
+        channels = self.bundle.codec.channels
+        pixels = read_pixels(Path(path), size or self.size, channels, size is None)
+        codec = ImageCodec(channels, *pixels.shape[:2])
+        return codec.encode(torch.from_numpy(pixels[None].copy())).to(self.device)
+
+
+def read_pixels(path: Path, size: tuple[int, int], channels: int, own: bool = True) -> np.ndarray:
+    """Return a picture of exactly `size` as bytes (H, W, C), converted as in a folder of data.
+
+    Raises:
+        DataError: no file, or no picture.
+        UsageError: a picture of another size; both are named. Pictures of `channels` other than 1 and 3 have no files.
+    """
+    if channels not in (1, 3):
+        raise UsageError(f"the model's pictures have {channels} channels, and a picture's file has 1 or 3.")
+    height, width = picture_size(path)
+    if (height, width) != size:
+        whose = "the model's pictures are" if own else "it must be"
+        raise UsageError(
+            f"{path} is {height} x {width} pixels (height x width) and {whose} {size[0]} x {size[1]}. Scale or crop it "
+            "first."
+        )
+    try:
+        return decode(path, height, width, grey=channels == 1)
+    except BadImageError as error:
+        raise DataError(f"{path} could not be read as a picture: {error}.") from None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a picture by its file's header. Raises `DataError`: no file, or no picture."""
+    if not path.is_file():
+        raise DataError(f"There is no picture {path}.")
+    try:
+        return measure(path)[:2]
+    except BadImageError as error:
+        raise DataError(f"{path} could not be read as a picture: {error}.") from None
+
+
+def read_mask(path: str, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    """Return where a picture is known: the mask's black; its white is to be painted.
+
+    Raises:
+        DataError: no file, or no picture.
+        UsageError: a mask of another size, or one without a white pixel.
+    """
+    pixels = read_pixels(Path(path), size, 1)
+    known = torch.from_numpy(pixels[..., 0] < WHITE)
+    if bool(known.all()):
+        raise UsageError(f"--mask {path} has no white pixel, so nothing is to be painted: white is what is painted.")
+    if not bool(known.any()):
+        raise UsageError(f"--mask {path} is all white, so nothing is known: draw pictures by gendi sample.")
+    return known
+
+
+def open_model(command: Edit, poll: Callable[[], None]) -> Model:
+    """Return the model of `command.run`, in fp32.
+
+    Raises:
+        UsageError: a model of other things than pictures, a class that it does not know, or one that never saw its
+            null class and is not told one.
+        BundleError: as `load_bundle`.
+    """
+    bundle = load_bundle(command.run)
+    if bundle.codec.kind != "image":
+        raise UsageError(f"{command.run} is a model of {bundle.codec.kind} data: only pictures can be edited.")
+    if command.class_ is not None:
+        if bundle.condition("class") is None:
+            raise UsageError(f"--class {command.class_}: this model was trained without classes.")
+        ask(bundle.config.conditions, {"class": command.class_}, 1)
+    for spec in bundle.config.conditions:
+        if spec.kind == "class" and spec.dropout == 0 and command.class_ is None:
+            raise UsageError(f"This model was never trained without its {spec.name}: say which by --class.")
+    device = pick_device()
+    network = bundle.denoiser(device)
+    network.precision = "fp32"
+    denoiser: Denoiser = network
+    if command.guidance is not None:
+        denoiser = ClassifierFree(denoiser, command.guidance, names=("class",))
+    return Model(bundle, denoiser, command.class_, weights_sha256(command.run), device, poll)
+
+
+def drawing(command: Draw, model: Model, method: str | None = None) -> Drawing:
+    """Return how to draw, as the flags say, else by the method's or the model's own sampler and as many steps as are
+    enough. Raises `UsageError` for an unknown sampler.
+    """
+    sampler = command.sampler or ("ancestral" if method == "dps" else model.bundle.config.sample.sampler)
+    get_sampler(sampler)
+    usual, chain = default_steps(sampler, model.bundle), model.bundle.config.process.steps
+    wanted = METHODS[method] if method is not None else usual
+    return Drawing(
+        steps=command.steps or (wanted if chain is None else min(wanted, chain)),
+        sampler=sampler,
+        seed=command.seed or 0,
+        batch_size=command.batch_size or BATCH,
+        device=model.device,
+        poll=model.poll,
+    )
+
+
+def check_out(out: Path, run: Path) -> None:
+    """Raise `UsageError` if results cannot go to `out`; called before the work starts."""
+    if bundle_folder(run).resolve() in out.resolve().parents:
+        raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
+    if out.suffix not in (".png", ""):
+        raise UsageError(f"--out {out}: results are written as NAME.png or a folder, not as {out.suffix}.")
+    if out.suffix and out.is_dir():
+        raise UsageError(f"--out {out} is a folder. Choose another name.")
+    if not out.suffix and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"--out {out} is there already, and is not an empty folder. Choose another name or remove it.")
+
+
+def write(out: Path, result: Result, settings: dict[str, Any]) -> None:
+    """Write the results with their settings: a .png beside what was given, or a folder of a PNG each."""
+    text = {"Software": f"gendi {gendi.__version__}", TEXT: json.dumps({**settings, "version": gendi.__version__})}
+    if out.suffix == ".png":
+        shown = to_bytes(torch.cat([x.cpu().float() for x in (*result.given, result.pictures)]))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(out, png_bytes(grid_image(shown, min(len(shown), 10)), text))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for i, picture in enumerate(to_bytes(result.pictures)):
+        atomic_write(out / f"{i:05d}.png", png_bytes(to_image(picture), text))
+
+
+def to_bytes(pictures: Tensor) -> np.ndarray:
+    """Return pictures (N, C, H, W) in model space as bytes (N, H, W, C)."""
+    codec = ImageCodec(*pictures.shape[1:])
+    return np.asarray(codec.decode(pictures).cpu().numpy())

@@ -1,0 +1,53 @@
+"""`gendi mix`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from gendi.cli.editing import Edit, in_range, perform
+from gendi.cli.parse import Calls, Number, named, parse, shows
+
+if TYPE_CHECKING:
+    from gendi.cli.edited import Model, Result
+
+EXAMPLES = """\
+  gendi mix runs/mnist a.png b.png                          half of each
+  gendi mix runs/mnist a.png b.png --weight 0 --detail 1    the content of a, the detail of b"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix(Edit):
+    """Mix two pictures at a noise level: what is settled there (content) and what is not yet (detail), each its way."""
+
+    other: Annotated[tyro.conf.Positional[str], named("IMAGE")]
+    """The other picture."""
+    weight: Annotated[Number, shows("0.5")] = None
+    """Share of the other's content, 0 to 1."""
+    detail: Annotated[Number, shows("as --weight")] = None
+    """Share of the other's detail, 0 to 1."""
+    level: Annotated[Number, shows("0.5")] = None
+    """Time in (0, 1] at which they are mixed: the later, the less is content and the more is detail."""
+    steps: Annotated[Calls, shows("50")] = None
+    """Steps of the ODE each way, two network calls each."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Mix, args, "gendi mix", EXAMPLES)
+    weight = in_range("--weight", 0.5 if command.weight is None else command.weight, 0, 1)
+    detail = in_range("--detail", weight if command.detail is None else command.detail, 0, 1)
+    level = in_range("--level", 0.5 if command.level is None else command.level, 0.01, 1)
+    steps = command.steps or 50
+
+    def work(model: "Model") -> "Result":
+        from gendi.cli.edited import Result
+        from gendi.editing.latent import mix
+
+        a, b = model.picture(command.image), model.picture(command.other)
+        x = mix(model.watched(), a, b, weight, detail, level=level, steps=steps, **model.cond(1))
+        return Result((a, b), x)
+
+    settings = {"other": command.other, "weight": weight, "detail": detail, "level": level, "steps": steps}
+    return perform("mix", command, settings, work)

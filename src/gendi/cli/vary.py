@@ -1,0 +1,41 @@
+"""`gendi vary`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from gendi.cli.editing import Draw, in_range, perform
+from gendi.cli.parse import Number, parse, shows
+
+if TYPE_CHECKING:
+    from gendi.cli.edited import Model, Result
+
+EXAMPLES = """\
+  gendi vary runs/mnist digit.png --strength 0.4 --n 8    eight others like it
+  gendi vary runs/mnist digit.png --strength 0.7 --class 7"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vary(Draw):
+    """Draw variations of a picture: noise is added up to a time, and taken away again (SDEdit)."""
+
+    strength: Annotated[Number, shows("0.4")] = None
+    """Where on the time axis to start: 0 is the picture itself, 1 a new one."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Vary, args, "gendi vary", EXAMPLES)
+    given = 0.4 if command.strength is None else command.strength
+    strength = in_range("--strength", given, 0, 1, ", 0 for the picture itself and 1 for a new one")
+
+    def work(model: "Model") -> "Result":
+        from gendi.cli.edited import Result, drawing
+        from gendi.editing.noisy import vary
+
+        picture, n = model.picture(command.image), command.n or 4
+        how = drawing(command, model)
+        x = vary(model.denoiser, picture.expand(n, -1, -1, -1), strength, how, model.cond(n))
+        return Result((picture,), x, {"sampler": how.sampler, "steps": how.steps})
+
+    return perform("vary", command, {"strength": strength, "n": command.n or 4, "seed": command.seed or 0}, work)
