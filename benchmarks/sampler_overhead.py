@@ -30,9 +30,9 @@ class Clocked(torch.nn.Module):
         super().__init__()
         self.network, self.seconds, self.calls = network, 0.0, 0
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **cond: Any) -> Any:
         start = time.perf_counter()
-        out = self.network(*args)
+        out = self.network(*args, **cond)
         self.seconds += time.perf_counter() - start
         self.calls += 1
         return out
