@@ -35,8 +35,10 @@ class SampleNoise:
 
     def __call__(self, step: int) -> Tensor:
         """Return the next noise, (B, *shape) float32; each call draws afresh, so `step` is for callers that replay."""
-        rows = [s.standard_normal(self.shape, dtype=np.float32) for s in self.streams]
-        return torch.from_numpy(np.stack(rows)).to(self.device)
+        rows = np.empty((len(self.streams), *self.shape), np.float32)
+        for row, own in zip(rows, self.streams, strict=True):
+            own.standard_normal(dtype=np.float32, out=row)
+        return torch.from_numpy(rows).to(self.device)
 
 
 def initial(denoiser: Denoiser, noise: Tensor, times: Tensor) -> Tensor:
