@@ -6,7 +6,7 @@ For each run: the variational bound (prior, divergences, decoder) on n test imag
 probability-flow ODE on ode-n of them, each with its standard error; the bound on Fashion-MNIST and the AUROC of telling
 the two sets apart; and the FID on digit features of 1000 samples at the run's own sampler and calls. `--ode-n 0` and
 `--other none` leave those out. A row is written as soon as it is measured and replaces that of the same preset,
-schedule and weighting, so runs may be added one by one:
+schedule and weighting, so runs may be added one by one; the table in docs/likelihood.md is written from them:
 
     gendi train mnist --preset mnist-likelihood --out runs/likelihood
     for p in mu vlb vlb-learned simple hybrid; do gendi train mnist --preset ablation-$p --out runs/$p; done
@@ -17,7 +17,7 @@ import json
 import time
 from typing import Any
 
-from record import RESULTS, write
+from record import RESULTS, write, write_table
 
 import gendi
 from gendi.bundle import load_bundle
@@ -97,6 +97,29 @@ def main() -> None:
         row = measure(run, args.n, args.ode_n, args.draws, args.other)
         rows = [old for old in rows if key(old) != key(row)] + [row]
         write("likelihood", {"rows": rows})
+        write_table("likelihood.md", "measured", table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table, a row per run, in the order of bits per dimension."""
+    lines = [
+        "| preset | schedule | weighting | images seen | bound | below the first step | ODE | FID, digits |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: row["elbo"]["total"]["bits_per_dim"]):
+        bound, ode, drawn = row["elbo"], row.get("ode"), row["samples"]
+        cells = [
+            f"`{row['preset']}`",
+            row["schedule"],
+            row["weighting"],
+            f"{row['training']['images']:,}",
+            f"{bound['total']['bits_per_dim']:.3f} ± {bound['total']['standard_error']:.3f}",
+            f"{bound['decoder']['bits_per_dim']:.3f}",
+            f"{ode['total']['bits_per_dim']:.3f} ± {ode['total']['standard_error']:.3f}" if ode else "",
+            f"{drawn['fid-digits']:.3f} at {drawn['calls']} calls",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":
