@@ -63,6 +63,7 @@ def draw(rows: list[dict[str, Any]], n: int) -> None:
         axes.plot(*zip(*points, strict=True), style, color=f"C{k % 10}", marker="o", markersize=3, label=name)
     floor = float(np.mean([row["floor"] for row in rows]))
     axes.axhline(floor, color="0.5", linewidth=1, label="real held-out images")
+    axes.set_ylim(floor / 1.3, 20 * floor)
     axes.set(xscale="log", yscale="log", xlabel="network calls per sample", ylabel=f"FID, digit features, n = {n:,}")
     ticks = sorted({row["calls"] for row in rows})
     axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
