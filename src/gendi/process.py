@@ -49,16 +49,14 @@ class Process:
         """Return (alpha_ts, variance) of q(x_t | x_s) for s < t; with one step between them, (sqrt(1 - beta_t),
         beta_t).
         """
-        (alpha_t, sigma_t), (alpha_s, _) = self.schedule(t), self.schedule(s)
-        gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
-        return alpha_t / alpha_s, sigma_t**2 * -torch.expm1(gap)
+        return _transition(*self.schedule(t), *self.schedule(s))
 
     def posterior_weights(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64, PerSample64]:
         """Return (weight of x_t, weight of x_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6,
         7]
         """
-        (_, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
-        alpha_ts, var_ts = self.transition(t, s)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
+        alpha_ts, var_ts = _transition(alpha_t, sigma_t, alpha_s, sigma_s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
     def reverse_log_variance(self, t: PerSample, s: PerSample, share: Batch | float) -> Tensor:
@@ -87,6 +85,11 @@ class Process:
         """Return mean (shape of x_t) and variance (shape of t) of q(x_s | x_t, x_0)."""
         w_t, w_0, variance = self.posterior_weights(t, s)
         return like(w_t, x_t) * x_t + like(w_0, x_t) * x_0, variance
+
+
+def _transition(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor]:
+    gap = 2 * (alpha_t.log() - sigma_t.log()) - 2 * (alpha_s.log() - sigma_s.log())  # of log-SNRs; that of s = 0 is inf
+    return alpha_t / alpha_s, sigma_t**2 * -torch.expm1(gap)
 
 
 def eps_from_x0(x_t: Batch, x_0: Batch, alpha: PerSample, sigma: PerSample) -> Batch:

@@ -88,6 +88,7 @@ class Schedule(ABC):
 
 def _checked_times(t: Tensor) -> Tensor:
     t = t.double()
-    if not bool(((t >= 0) & (t <= 1)).all()):
+    inside = 0 <= t.item() <= 1 if t.ndim == 0 else bool(((t >= 0) & (t <= 1)).all())
+    if not inside:
         raise UsageError(f"time must lie in [0, 1]; got values from {t.min().item():g} to {t.max().item():g}.")
     return t
