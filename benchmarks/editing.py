@@ -94,7 +94,7 @@ def draw(bundle: Bundle, found: dict[str, Tensor]) -> None:
 
 def nearest(data: Data, images: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
     """Return images whose lower half is the pixel-wise mean of those of the k nearest by the upper half."""
-    train = data.train.images.reshape(len(data.train), 28, 28).astype(np.float32)
+    train = data.train.rows.reshape(len(data.train), 28, 28).astype(np.float32)
     top, out = torch.from_numpy(train[:, :14].reshape(len(train), -1)), images.copy()
     for part in np.array_split(np.arange(len(images)), max(1, len(images) // 50)):
         mine = torch.from_numpy(images[part, :14].reshape(len(part), -1).astype(np.float32))
@@ -111,7 +111,7 @@ def kept(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, floa
 
 
 def measure(bundle: Bundle, denoiser: Denoiser, data: Data, methods: list[str], n: int, weights: str | None) -> None:
-    images, labels = data.heldout.images[:n], data.heldout.labels
+    images, labels = data.heldout.rows[:n], data.heldout.labels
     assert labels is not None
     x_0 = bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(images))).to(pick_device())
     found: dict[str, Any] = {"untouched": kept(images, labels[:n])}

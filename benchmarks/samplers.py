@@ -97,7 +97,7 @@ def main() -> None:
     path = RESULTS / "samplers.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     rows = old["rows"] if old.get("weights") == weights else []
-    real = float((data.train.images[:10_000] > 128).mean())
+    real = float((data.train.rows[:10_000] > 128).mean())
     for calls in args.calls:  # so that a stop leaves every sampler at the same numbers
         for name in args.samplers:
             if any((row["sampler"], row["calls"], row["n"]) == (name, calls, args.n) for row in rows):

@@ -106,7 +106,7 @@ def main() -> None:
     assert data.heldout.labels is not None
     began, cpu_began = time.perf_counter(), time.process_time()
     model = train(
-        np.asarray(data.train.images),
+        np.asarray(data.train.rows),
         data.train.labels,
         epochs=options.epochs,
         batch=options.batch,
@@ -114,7 +114,7 @@ def main() -> None:
         seed=options.seed,
     )
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    probabilities = class_probabilities(model, data.heldout.images)
+    probabilities = class_probabilities(model, data.heldout.rows)
     accuracy = float((probabilities.argmax(1) == data.heldout.labels).mean())
     content = save({name: value.contiguous() for name, value in model.state_dict().items()})
     options.out.parent.mkdir(parents=True, exist_ok=True)

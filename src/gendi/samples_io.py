@@ -154,7 +154,8 @@ def read_samples(path: Path) -> Images:
     if path.is_dir():
         from gendi.data.folder import load_folder
 
-        return load_folder(path, max_bad=0).images
+        pictures: Images = load_folder(path, max_bad=0).rows
+        return pictures
     if path.suffix == ".png" and path.is_file():
         return _read_grid(path)
     if path.suffix == ".npz" and path.is_file() and _npz_text(path) is not None:

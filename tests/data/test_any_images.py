@@ -53,7 +53,7 @@ def mixed(folder: Path) -> Path:
 
 def test_each_file_becomes_what_it_shows(mixed: Path) -> None:
     data = open_data(str(mixed))
-    images = np.concatenate([data.train.images, data.heldout.images])
+    images = np.concatenate([data.train.rows, data.heldout.rows])
     assert images.shape == (9, 12, 16, 3) and not data.skipped
     left, right = images[:, 3:9, 3:6], images[:, 3:9, 10:13]
     np.testing.assert_allclose(right, 255, atol=3)
@@ -75,4 +75,4 @@ def test_names_lie_about_formats(folder: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (5, 4), RED[:3]).save(png, "PNG")
     (folder / "a.jpg").write_bytes(png.getvalue())
-    assert open_data(str(folder)).train.images[0, 0, 0].tolist() == list(RED[:3])
+    assert open_data(str(folder)).train.rows[0, 0, 0].tolist() == list(RED[:3])

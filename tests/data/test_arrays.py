@@ -37,7 +37,7 @@ def npz(tmp_path: Path, *unnamed: np.ndarray, **named: np.ndarray) -> Path:
 )
 def test_layouts(tmp_path: Path, rng: np.random.Generator, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     array = rng.integers(0, 256, shape, np.uint8)
-    images = load_npy(npy(tmp_path, array)).images
+    images = load_npy(npy(tmp_path, array)).rows
     assert images.shape == expected
     moved = expected != shape and len(shape) == 4
     np.testing.assert_array_equal(images, (np.moveaxis(array, 1, -1) if moved else array).reshape(expected))
@@ -73,13 +73,11 @@ LEVELS = np.arange(256).reshape(1, 16, 16)
     ids=["bytes", "ints", "big-endian", "0-255", "0-1", "half", "-1-1", "16-bit", "column-major"],
 )
 def test_every_byte_comes_out_of_every_clear_range(tmp_path: Path, array: np.ndarray) -> None:
-    np.testing.assert_array_equal(load_npy(npy(tmp_path, array)).images[..., 0], LEVELS)
+    np.testing.assert_array_equal(load_npy(npy(tmp_path, array)).rows[..., 0], LEVELS)
 
 
 def test_booleans_are_black_and_white(tmp_path: Path) -> None:
-    assert (
-        load_npy(npy(tmp_path, np.eye(4, dtype=bool)[None])).images[0, :, :, 0].tolist() == (np.eye(4) * 255).tolist()
-    )
+    assert load_npy(npy(tmp_path, np.eye(4, dtype=bool)[None])).rows[0, :, :, 0].tolist() == (np.eye(4) * 255).tolist()
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 1.0), (0, 2.6), (-3, 3), (0, 300), (-128, 127), (-0.4, 0.4)], ids=str)
@@ -174,7 +172,7 @@ def test_damaged_npz_is_refused(tmp_path: Path) -> None:
 def test_npz_names(tmp_path: Path, rng: np.random.Generator, images: str, labels: str) -> None:
     pixels = rng.integers(0, 256, (5, 3, 4), np.uint8)
     loaded = load_npz(npz(tmp_path, **{images: pixels, labels: np.array([0, 2, 1, 0, 2], np.uint8)}))
-    np.testing.assert_array_equal(loaded.images[..., 0], pixels)
+    np.testing.assert_array_equal(loaded.rows[..., 0], pixels)
     assert loaded.labels is not None
     assert loaded.labels.tolist() == [0, 2, 1, 0, 2]
     assert loaded.class_names == ("0", "1", "2")
@@ -191,7 +189,7 @@ def test_npz_with_a_test_set_keeps_it(tmp_path: Path) -> None:
     part |= {"x_test": np.ones((2, 3, 3), np.uint8), "y_test": np.array([0, 3])}
     data = open_data(str(npz(tmp_path, **part)))
     assert (len(data.train), len(data.heldout)) == (5, 2)
-    assert data.heldout.images.max() == 1
+    assert data.heldout.rows.max() == 1
     assert data.class_names == ("0", "1", "2", "3")
     part["x_test"] = np.ones((2, 4, 3), np.uint8)
     with pytest.raises(DataError, match="must be alike"):
@@ -239,7 +237,7 @@ def test_npy_beyond_memory_is_mapped_and_never_changed(
     for _ in range(2):  # decoded, then found in the cache
         mapped = open_data(str(path))
         assert mapped.fingerprint == in_memory.fingerprint
-        np.testing.assert_array_equal(mapped.train.images, in_memory.train.images)
+        np.testing.assert_array_equal(mapped.train.rows, in_memory.train.rows)
     assert path.read_bytes() == before
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == scaled
     assert not list((tmp_path / "cache").rglob("*.tmp"))

@@ -27,17 +27,17 @@ def pixels(path: Path) -> np.ndarray:
 def test_odd_sizes_are_kept(folder: Path, save: Save, height: int, width: int, mode: str) -> None:
     paths = [save(f"{i:02}.png", height, width, mode) for i in range(3)]
     loaded = load_folder(folder)
-    np.testing.assert_array_equal(loaded.images, np.stack([pixels(path) for path in paths]))
+    np.testing.assert_array_equal(loaded.rows, np.stack([pixels(path) for path in paths]))
     assert loaded.notes == loaded.skipped == ()
 
 
 def test_order_is_by_name_whatever_the_disk_says(folder: Path, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.png", "a/z.png", "a/c.png", "B.png", "a10.png", "a9.png"):
         save(name)
-    before = load_folder(folder).images
+    before = load_folder(folder).rows
     walk = os.walk
     monkeypatch.setattr(os, "walk", lambda *a, **k: ((root, dirs, files[::-1]) for root, dirs, files in walk(*a, **k)))
-    np.testing.assert_array_equal(load_folder(folder).images, before)
+    np.testing.assert_array_equal(load_folder(folder).rows, before)
     names = ["B.png", "a/c.png", "a/z.png", "a10.png", "a9.png", "b.png"]
     np.testing.assert_array_equal(before, np.stack([pixels(folder / name) for name in names]))
 
@@ -73,20 +73,20 @@ def test_grey_only_if_all_are_grey(folder: Path, save: Save) -> None:
     grey = pixels(save("2.png", mode="L"))
     Image.fromarray(np.repeat(grey, 3, axis=2)).save(folder / "2.png")
     loaded = load_folder(folder)
-    assert loaded.images.shape == (2, 6, 5, 1)
-    np.testing.assert_array_equal(loaded.images[1], grey)
+    assert loaded.rows.shape == (2, 6, 5, 1)
+    np.testing.assert_array_equal(loaded.rows[1], grey)
     colour = pixels(save("3.png"))
     loaded = load_folder(folder)
-    assert loaded.images.shape == (3, 6, 5, 3)
-    np.testing.assert_array_equal(loaded.images[1], np.repeat(grey, 3, axis=2))
-    np.testing.assert_array_equal(loaded.images[2], colour)
+    assert loaded.rows.shape == (3, 6, 5, 3)
+    np.testing.assert_array_equal(loaded.rows[1], np.repeat(grey, 3, axis=2))
+    np.testing.assert_array_equal(loaded.rows[2], colour)
 
 
 # ------------------------------------------------------------------------------------------ conversion rules
 
 
 def only(folder: Path) -> np.ndarray:
-    return load_folder(folder).images[0]
+    return load_folder(folder).rows[0]
 
 
 def test_alpha_is_composited_over_white(folder: Path) -> None:
@@ -173,8 +173,8 @@ def test_mixed_sizes_become_the_most_common_one(folder: Path, save: Save) -> Non
     for i, (height, width) in enumerate([(6, 5), (6, 5), (12, 10), (3, 2), (9, 9)]):
         save(f"{i}.png", height, width)
     loaded = load_folder(folder)
-    assert loaded.images.shape == (5, 6, 5, 3)
-    np.testing.assert_array_equal(loaded.images[0], pixels(folder / "0.png"))
+    assert loaded.rows.shape == (5, 6, 5, 3)
+    np.testing.assert_array_equal(loaded.rows[0], pixels(folder / "0.png"))
     assert "3 of 5 images have another size" in loaded.notes[0]
     assert "6 x 5" in loaded.notes[0]
     assert loaded.notes[1].startswith("warning: 1 of them were enlarged")
@@ -183,14 +183,14 @@ def test_mixed_sizes_become_the_most_common_one(folder: Path, save: Save) -> Non
 def test_of_equally_common_sizes_the_smallest_is_taken(folder: Path, save: Save) -> None:
     for height in (30, 8, 20):
         save(f"{height}.png", height, 10)
-    assert load_folder(folder).images.shape == (3, 8, 10, 3)
+    assert load_folder(folder).rows.shape == (3, 8, 10, 3)
 
 
 def test_fitting_keeps_the_middle(folder: Path) -> None:
     wide = np.zeros((8, 32), np.uint8)
     wide[:, 8:24] = 200  # the centred square and what a cubic filter sees of its surroundings
     Image.fromarray(wide).save(folder / "a.png")
-    images = load_folder(folder, size=(4, 4)).images
+    images = load_folder(folder, size=(4, 4)).rows
     assert images.shape == (1, 4, 4, 1)
     np.testing.assert_allclose(images, 200, atol=1)
 
@@ -199,20 +199,20 @@ def test_shrinking_is_antialiased(folder: Path) -> None:
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     Image.fromarray(board).save(folder / "a.png")
     # Far from the edges every output pixel averages a checkerboard: 127.5, where picking pixels would give 0 or 255.
-    np.testing.assert_allclose(load_folder(folder, size=(8, 8)).images[0, 2:-2, 2:-2], 127.5, atol=4)
+    np.testing.assert_allclose(load_folder(folder, size=(8, 8)).rows[0, 2:-2, 2:-2], 127.5, atol=4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 10_000), (10_000, 1)])
 def test_1x1_and_10000x1_are_fitted_with_a_warning(folder: Path, save: Save, height: int, width: int) -> None:
     save("a.png", height, width)
     loaded = load_folder(folder, size=(7, 5))
-    assert loaded.images.shape == (1, 7, 5, 3)
+    assert loaded.rows.shape == (1, 7, 5, 3)
     assert any("enlarged" in note for note in loaded.notes)
 
 
 def test_arrays_are_resized_like_pictures(folder: Path, save: Save) -> None:
     paths = [save(f"{i}.png", 12, 20) for i in range(2)]
-    expected = load_folder(folder, size=(6, 5)).images
+    expected = load_folder(folder, size=(6, 5)).rows
     np.testing.assert_array_equal(resize(np.stack([pixels(path) for path in paths]), 6, 5, "key"), expected)
 
 
@@ -244,8 +244,8 @@ def test_bad_file_is_listed_and_skipped(folder: Path, save: Save, how: str, suff
     again = load_folder(folder)
     assert again.skipped == loaded.skipped, "the same skips on resume"
     bad.unlink()
-    np.testing.assert_array_equal(load_folder(folder).images, loaded.images)
-    assert len(good) == len(loaded.images)
+    np.testing.assert_array_equal(load_folder(folder).rows, loaded.rows)
+    assert len(good) == len(loaded.rows)
 
 
 def test_a_bad_file_takes_its_label_along(folder: Path, save: Save) -> None:
@@ -255,7 +255,7 @@ def test_a_bad_file_takes_its_label_along(folder: Path, save: Save) -> None:
     loaded = load_folder(folder)
     assert loaded.labels is not None
     assert loaded.labels.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(loaded.images[1], pixels(folder / "b/1.png"))
+    np.testing.assert_array_equal(loaded.rows[1], pixels(folder / "b/1.png"))
 
 
 def test_more_bad_files_than_max_bad_end_it(folder: Path, save: Save) -> None:
@@ -368,7 +368,7 @@ def test_unreadable_file_is_listed(folder: Path, save: Save, monkeypatch: pytest
 def test_a_link_back_up_ends(folder: Path, save: Save) -> None:
     save("a/1.png")
     (folder / "a" / "loop").symlink_to(folder)
-    assert len(load_folder(folder).images) == 1
+    assert len(load_folder(folder).rows) == 1
 
 
 def test_a_name_that_is_no_text_becomes_one(folder: Path, save: Save) -> None:

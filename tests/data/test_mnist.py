@@ -86,8 +86,8 @@ def test_files_put_into_the_cache_by_hand_are_enough(
     loaded = load_known(known)
     assert loaded.test is not None
     assert loaded.labels is not None
-    np.testing.assert_array_equal(loaded.images[..., 0], arrays["train-images-idx3-ubyte"])
-    np.testing.assert_array_equal(loaded.test.images[..., 0], arrays["t10k-images-idx3-ubyte"])
+    np.testing.assert_array_equal(loaded.rows[..., 0], arrays["train-images-idx3-ubyte"])
+    np.testing.assert_array_equal(loaded.test.rows[..., 0], arrays["t10k-images-idx3-ubyte"])
     np.testing.assert_array_equal(loaded.labels, arrays["train-labels-idx1-ubyte"])
     assert loaded.labels.dtype == np.int64
 
@@ -118,7 +118,7 @@ def test_a_mirror_fills_the_cache(
     assert "fetching train-images-idx3-ubyte.gz from second" in capsys.readouterr().err
     assert sorted(path.name for path in (cache / "little").iterdir()) == sorted(SHAPES)
     web.clear()
-    np.testing.assert_array_equal(load_known(known).images, first.images)
+    np.testing.assert_array_equal(load_known(known).rows, first.rows)
     assert capsys.readouterr() == ("", "")
 
 
@@ -126,7 +126,7 @@ def test_wrong_bytes_send_it_to_the_next_mirror(known: Known, arrays: Arrays, we
     serve(web, "http://first/", arrays)
     web["http://first/train-images-idx3-ubyte.gz"] = gzip.compress(b"other bytes")
     serve(web, "http://second/", arrays)
-    np.testing.assert_array_equal(load_known(known).images[..., 0], arrays["train-images-idx3-ubyte"])
+    np.testing.assert_array_equal(load_known(known).rows[..., 0], arrays["train-images-idx3-ubyte"])
     web["http://second/t10k-images-idx3-ubyte.gz"] = b"<html>moved</html>"
     (Path(os.environ["GENDI_CACHE"]) / "little" / "train-images-idx3-ubyte").unlink()
     with pytest.raises(DataError, match=r"first \(train-images.* not the canonical.*second \(t10k-images.* not gzip"):
@@ -142,7 +142,7 @@ def test_a_gzip_that_unpacks_without_end_is_cut_off(known: Known, arrays: Arrays
 
 def test_without_mirrors_the_package_is_asked(cache: Path, known: Known, arrays: Arrays) -> None:
     loaded = load_known(dataclasses.replace(known, package=lambda: arrays))
-    np.testing.assert_array_equal(loaded.images[..., 0], arrays["train-images-idx3-ubyte"])
+    np.testing.assert_array_equal(loaded.rows[..., 0], arrays["train-images-idx3-ubyte"])
     from_folder(known, cache / "little")
 
 
@@ -181,7 +181,7 @@ def test_corrupt_cache_is_reported_and_fetched_again(
 def test_a_local_folder_opens_no_socket(known: Known, arrays: Arrays, tmp_path: Path, cache: Path) -> None:
     put(tmp_path / "debian", arrays, ".gz")
     loaded = load_known(dataclasses.replace(known, folders=(str(tmp_path / "debian"),)))
-    assert len(loaded.images) == 12
+    assert len(loaded.rows) == 12
     assert not cache.exists()
 
 
@@ -195,7 +195,7 @@ def test_cache_that_cannot_be_written_costs_a_note(
         full = ResourceError("the disk is full")
         monkeypatch.setattr(mnist, "write_idx", lambda path, array: (_ for _ in ()).throw(full))
     loaded = load_known(dataclasses.replace(known, package=lambda: arrays))
-    assert len(loaded.images) == 12
+    assert len(loaded.rows) == 12
     assert f"the cache folder {cache / 'little'} could not be written" in loaded.notes[0]
 
 
@@ -216,8 +216,8 @@ def test_the_real_ones(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches over the network; each class of both has 6,000 or about as many images."""
     monkeypatch.undo()
     data = open_data(name)
-    assert data.train.images.shape == (60_000, 28, 28, 1)
-    assert data.heldout.images.shape == (10_000, 28, 28, 1)
+    assert data.train.rows.shape == (60_000, 28, 28, 1)
+    assert data.heldout.rows.shape == (10_000, 28, 28, 1)
     assert data.train.labels is not None
     counts = np.bincount(data.train.labels)
     assert counts.sum() == 60_000

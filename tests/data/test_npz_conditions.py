@@ -31,7 +31,7 @@ def spec(data: Data, name: str) -> ConditionConfig:
 
 
 def numbers(split: Split) -> np.ndarray:
-    return split.images[:, 0, 0, 0].astype(int)
+    return split.rows[:, 0, 0, 0].astype(int)
 
 
 def test_each_kind_is_known_by_type_and_shape(

@@ -52,14 +52,14 @@ def npz(tmp_path: Path, rng: np.random.Generator) -> Path:
 def test_held_out_images_are_the_same_every_time(npz: Path) -> None:
     first, second = open_data(str(npz)), open_data(str(npz))
     assert first.fingerprint == second.fingerprint
-    np.testing.assert_array_equal(first.heldout.images, second.heldout.images)
+    np.testing.assert_array_equal(first.heldout.rows, second.heldout.rows)
     assert (len(first.train), len(first.heldout)) == (38, 2)
     assert (first.name, first.spec) == ("a.npz", str(npz))
 
 
 def test_a_size_is_honoured(npz: Path) -> None:
     data = open_data(str(npz), size=5)
-    assert data.train.images.shape == (38, 5, 5, 3)
+    assert data.train.rows.shape == (38, 5, 5, 3)
     assert data.codec.shape == (3, 5, 5)
     assert "6 x 4 were brought to 5 x 5" in data.notes[0]
 
@@ -97,7 +97,7 @@ def test_idx_folder_with_a_test_set(folder: Path, train: str, label: str, test: 
     write_idx(folder / test, IMAGES[:2])
     write_idx(folder / test_label, LABELS[1:3])
     data = open_data(str(folder))
-    np.testing.assert_array_equal(data.train.images[..., 0], IMAGES)
+    np.testing.assert_array_equal(data.train.rows[..., 0], IMAGES)
     np.testing.assert_array_equal(data.train.labels, LABELS)
     np.testing.assert_array_equal(data.heldout.labels, LABELS[1:3])
     assert data.class_names == ("0", "1", "2", "3")
@@ -151,9 +151,9 @@ def test_report(npz: Path) -> None:
     plain = report.to_dict()
     assert (report.train, report.heldout, report.height, report.width, report.channels) == (38, 2, 6, 4, 3)
     assert (report.low, report.high) == (0, 255)
-    assert report.mean == pytest.approx(open_data(str(npz)).train.images.mean())
+    assert report.mean == pytest.approx(open_data(str(npz)).train.rows.mean())
     data = open_data(str(npz))
-    alike = int((data.train.images == images[0]).all((1, 2, 3)).sum())
+    alike = int((data.train.rows == images[0]).all((1, 2, 3)).sum())
     assert report.duplicates == alike - 1
     assert report.heldout_in_train == 10 - alike
     (classes,) = report.conditions

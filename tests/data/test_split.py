@@ -22,7 +22,7 @@ def test_parts_are_disjoint_whole_and_keep_their_labels(n: int, classes: int, la
     labels = np.random.default_rng(n).integers(0, classes, n) if labelled else None
     truth = None if labels is None else labels.copy()
     train, heldout, _ = hold_out(numbered(n), {} if labels is None else {"class": labels}, key())
-    numbers = np.concatenate([train.images[:, 0, 0, 0], heldout.images[:, 0, 0, 0]])
+    numbers = np.concatenate([train.rows[:, 0, 0, 0], heldout.rows[:, 0, 0, 0]])
     assert sorted(numbers) == list(range(n))
     assert 1 <= len(heldout) <= max(1, round(0.05 * n))
     if truth is not None:

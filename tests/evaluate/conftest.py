@@ -17,5 +17,5 @@ def mnist() -> Data:
 def small_mnist(mnist: Data) -> Data:
     """6000 training images and the test set: nearest neighbours among them cost a tenth."""
     assert mnist.train.labels is not None
-    part = Split(mnist.train.images[:6000], {"class": mnist.train.labels[:6000]})
+    part = Split(mnist.train.rows[:6000], {"class": mnist.train.labels[:6000]})
     return dataclasses.replace(mnist, train=part, fingerprint="the first 6000 of MNIST")

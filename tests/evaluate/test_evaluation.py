@@ -193,8 +193,8 @@ def test_any_data_with_any_extractor(colours: Data) -> None:
 
 
 def test_too_few_held_out_images_leave_floors_empty_and_say_so(colours: Data) -> None:
-    one = dataclasses.replace(colours, heldout=Split(colours.heldout.images[:1]), fingerprint="one")
-    found = evaluate(colours.train.images[:20], one, n=20)
+    one = dataclasses.replace(colours, heldout=Split(colours.heldout.rows[:1]), fingerprint="one")
+    found = evaluate(colours.train.rows[:20], one, n=20)
     assert found["fid-pixels"].floor is None
     assert found["fid-pixels"].value is not None
     assert any("no floor of some metrics" in note for note in found.notes)
@@ -202,13 +202,13 @@ def test_too_few_held_out_images_leave_floors_empty_and_say_so(colours: Data) ->
 
 
 def test_fewer_samples_than_asked_are_used_and_noted(colours: Data) -> None:
-    found = evaluate(colours.heldout.images, colours, n=1000)
+    found = evaluate(colours.heldout.rows, colours, n=1000)
     assert (found.n, found.reference_n, found.floor_n) == (6, 6, 6)
     assert "fewer than the 1000" in found.notes[0]
 
 
 def test_bad_samples_are_refused_with_a_reason(colours: Data, small_mnist: Data) -> None:
-    images = colours.train.images
+    images = colours.train.rows
     for samples, error, why in [
         (images.astype(np.float32), DataError, "float32; metrics see bytes"),
         (images[..., :1], DataError, r"6x9 with 1 channel\(s\), the images of mnist 6x9 with 3"),
@@ -234,17 +234,17 @@ def test_bad_samples_are_refused_with_a_reason(colours: Data, small_mnist: Data)
 
 def test_stop_is_polled(colours: Data) -> None:
     with pytest.raises(PreemptedError):
-        evaluate(colours.train.images, colours, stop=lambda: True)
+        evaluate(colours.train.rows, colours, stop=lambda: True)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(colours.train.images, colours, stop=interrupt)
+        evaluate(colours.train.rows, colours, stop=interrupt)
 
 
 def test_samples_are_read_from_npz_and_npy(tmp_path: Path, colours: Data) -> None:
-    images = colours.train.images
+    images = colours.train.rows
     np.savez(tmp_path / "a.npz", samples=images)
     np.save(tmp_path / "a.npy", images)
     for name in ("a.npz", "a.npy"):

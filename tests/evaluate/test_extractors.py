@@ -204,7 +204,7 @@ def test_inception_input_is_a_half_pixel_bilinear_stretch_over_three_equal_chann
 
 
 def test_the_shipped_classifier_is_right_on_993_of_1000_test_digits(mnist: Data) -> None:
-    probabilities = class_probabilities(load_classifier(), mnist.heldout.images)
+    probabilities = class_probabilities(load_classifier(), mnist.heldout.rows)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert (probabilities.argmax(axis=1) == mnist.heldout.labels).mean() >= 0.993
 

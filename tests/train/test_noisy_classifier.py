@@ -63,7 +63,7 @@ def test_it_leads_an_unconditional_model_to_the_class(stripes: gendi.data.Data, 
     judge = load_classifier(save_classifier(tmp_path / "judge", judge))
     means = torch.stack(
         [
-            (stripes.codec.encode(torch.from_numpy(stripes.train.images[stripes.train.labels == c]))).mean(0).flatten()
+            (stripes.codec.encode(torch.from_numpy(stripes.train.rows[stripes.train.labels == c]))).mean(0).flatten()
             for c in (0, 1)
         ]
     ).double()
@@ -168,7 +168,7 @@ def test_every_field_is_checked(stripes: gendi.data.Data, tmp_path: Path, field:
 
 
 def test_what_cannot_be_trained_is_refused(stripes: gendi.data.Data, tmp_path: Path) -> None:
-    np.savez(tmp_path / "bare.npz", images=stripes.train.images[..., 0])
+    np.savez(tmp_path / "bare.npz", images=stripes.train.rows[..., 0])
     bare = open_data(str(tmp_path / "bare.npz"))
     with pytest.raises(UsageError, match="no classes"):
         train_classifier(model(stripes), bare, Budget(steps=1))

@@ -80,7 +80,7 @@ def report_on(data: Data) -> DataReport:
     """Report on data that are already open."""
     low, high, total = 255, 0, 0
     for start in range(0, len(data.train), 1024):
-        chunk = data.train.images[start : start + 1024]
+        chunk = data.train.rows[start : start + 1024]
         low, high, total = (
             min(low, int(chunk.min())),
             max(high, int(chunk.max())),
@@ -102,7 +102,7 @@ def report_on(data: Data) -> DataReport:
         conditions=tuple(condition_report(spec, data.train.conditions[spec.name]) for spec in data.conditions),
         low=low,
         high=high,
-        mean=total / data.train.images.size,
+        mean=total / data.train.rows.size,
         duplicates=len(train) - len(known),
         heldout_in_train=sum(digest in known for digest in heldout),
         fingerprint=data.fingerprint,
@@ -132,4 +132,4 @@ def condition_report(spec: ConditionConfig, rows: NDArray[Any]) -> ConditionRepo
 
 def _digests(split: Split) -> list[bytes]:
     """Return a 16-byte digest of every image."""
-    return [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in split.images]
+    return [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in split.rows]

@@ -53,7 +53,7 @@ def with_extras(arrays: Members, loaded: Loaded, keys: Sequence[str]) -> Loaded:
         conditions=conditions,
         specs=tuple(specs),
         left_out=left_out,
-        test=None if loaded.test is None or test is None else Split(loaded.test.images, test),
+        test=None if loaded.test is None or test is None else Split(loaded.test.rows, test),
         notes=loaded.notes + left_out_note(arrays.path.name, left_out),
     )
 
@@ -72,7 +72,7 @@ def _extra(
     arrays: Members, key: str, shape: tuple[int, ...], loaded: Loaded
 ) -> tuple[ConditionConfig, NDArray[Any], NDArray[Any] | None]:
     """Return a condition, its training rows and its test rows, if there is a test set."""
-    n, test = len(loaded.images), loaded.test
+    n, test = len(loaded.rows), loaded.test
     if shape[0] != n:
         raise NoConditionError(f"it has {shape[0]} rows for {n} images")
     name, rows = condition_name(key.removesuffix("_train")), arrays.read(key, text=True)
@@ -103,6 +103,6 @@ def _picture(arrays: Members, name: str, pictures: NDArray[Any], loaded: Loaded)
         raise NoConditionError(
             f"it has dtype {pictures.dtype} and shape {pictures.shape}; pictures are bytes (N, H, W, C)"
         )
-    height, width = loaded.images.shape[1:3]
+    height, width = loaded.rows.shape[1:3]
     fitted = resize(images, height, width, f"{arrays.key}-{name}")
     return ConditionConfig(name, "image", fitted.shape[-1], via="channels"), np.ascontiguousarray(fitted)

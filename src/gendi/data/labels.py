@@ -39,13 +39,13 @@ def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...
     Raises:
         DataError: the parts' images differ in size or channels, or there are more classes than names.
     """
-    if test is not None and test.images.shape[1:] != train.images.shape[1:]:
+    if test is not None and test.rows.shape[1:] != train.rows.shape[1:]:
         raise DataError(
-            f"{where}: training images have shape {train.images.shape[1:]} (height, width, channels) and test images "
-            f"{test.images.shape[1:]}. They must be alike."
+            f"{where}: training images have shape {train.rows.shape[1:]} (height, width, channels) and test images "
+            f"{test.rows.shape[1:]}. They must be alike."
         )
     if train.labels is None:
-        return Loaded(train.images, test=test and Split(test.images), notes=notes)
+        return Loaded(train.rows, test=test and Split(test.rows), notes=notes)
     parts = [part.labels for part in (train, test) if part is not None and part.labels is not None]
     classes = 1 + max(int(labels.max()) for labels in parts)
     if names and len(names) < classes:
@@ -55,7 +55,7 @@ def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...
         named = ", ".join(str(label) for label in missing[:10]) + (", ..." if len(missing) > 10 else "")
         notes += (f"{len(missing)} of the labels 0 to {classes - 1} have no training image: {named}",)
     if test is not None and test.labels is None:
-        test = Split(test.images, {"class": np.full(len(test), -1, np.int64)})
+        test = Split(test.rows, {"class": np.full(len(test), -1, np.int64)})
         notes += ("the test images have no labels: their class is null",)
     spec = class_spec(names or [str(label) for label in range(classes)])
-    return Loaded(train.images, train.conditions, test, (spec,), notes=notes)
+    return Loaded(train.rows, train.conditions, test, (spec,), notes=notes)

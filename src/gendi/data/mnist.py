@@ -98,7 +98,7 @@ def load_known(known: Known) -> Loaded:
         )
         for part in ("train", "t10k")
     )
-    return Loaded(train.images, train.conditions, test, (class_spec(known.class_names),), notes=notes)
+    return Loaded(train.rows, train.conditions, test, (class_spec(known.class_names),), notes=notes)
 
 
 def _obtain(known: Known) -> tuple[Arrays, tuple[str, ...]]:

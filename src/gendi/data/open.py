@@ -68,18 +68,18 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     path, loaded = _load(spec, target, max_bad)
     notes = loaded.notes
-    whole, test = Split(loaded.images, loaded.conditions), loaded.test
-    if target is not None and whole.images.shape[1:3] != target:
+    whole, test = Split(loaded.rows, loaded.conditions), loaded.test
+    if target is not None and whole.rows.shape[1:3] != target:
         key = spec if path is None else file_key(path)
-        old, whole = whole.images.shape[1:3], _resized(whole, target, key)
+        old, whole = whole.rows.shape[1:3], _resized(whole, target, key)
         notes += (f"images of {old[0]} x {old[1]} were brought to {target[0]} x {target[1]} (height x width)",)
         test = test and _resized(test, target, f"{key}-test")
     if test is None:
-        train, heldout, more = hold_out(whole.images, whole.conditions, stream(0, "heldout"))
+        train, heldout, more = hold_out(whole.rows, whole.conditions, stream(0, "heldout"))
         notes += more
     else:
         train, heldout = whole, test
-    _, height, width, channels = train.images.shape
+    _, height, width, channels = train.rows.shape
     if target is None and height * width > LARGE:
         notes += (f"images of {height} x {width} (height x width) take long to learn; --size 64 would be a start",)
     return Data(
@@ -102,7 +102,7 @@ def _resized(split: Split, target: tuple[int, int], key: str) -> Split:
         name: resize(rows, *target, f"{key}-{name}") if rows.ndim == 4 else rows
         for name, rows in split.conditions.items()
     }
-    return Split(resize(split.images, *target, key), conditions)
+    return Split(resize(split.rows, *target, key), conditions)
 
 
 def _target(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -1,10 +1,14 @@
-"""The parts of a data set: images as bytes, labels, and the deterministic share held out of training."""
+"""The parts of a data set: its rows, what is known of each, and the deterministic share held out of training.
+
+A row is whatever the data are made of: a picture (H, W, C) of bytes, a cell's counts (G,), the cells of a line of a
+table (D,).
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +31,28 @@ class Skipped:
     reason: str
 
 
+class Rows(Protocol):
+    """N rows, in memory or on a disk: an array, or what gives some of its rows as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> NDArray[Any]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (N, H, W, C) of bytes, in memory or memory-mapped, and what is known of each, by name.
+    """Rows, pictures (N, H, W, C) of bytes for instance, and what is known of each, by name.
 
     A condition has N rows, as its kind says (see `gendi.conditions`); class labels are the condition `class`.
     """
 
-    images: NDArray[np.uint8]
+    rows: Any
+    """`Rows`; of pictures an array of bytes, in memory or memory-mapped."""
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
@@ -43,28 +61,31 @@ class Split:
         return self.conditions.get("class")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
-    def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]] | range) -> NDArray[np.uint8]:
-        """Return a fresh contiguous copy (B, H, W, C) of the images at `indices`."""
-        return np.ascontiguousarray(self.images[np.asarray(indices, np.int64)])
+    def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]] | range) -> NDArray[Any]:
+        """Return a fresh contiguous copy (B, ...) of the rows at `indices`."""
+        return np.ascontiguousarray(self.rows[np.asarray(indices, np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """What a reader found.
 
-    The images (N, H, W, C), what is known of each and what that is (`specs`, one for each of `conditions`), a test set
-    of their own if they have one, what is no condition and why (`left_out`), and what was remarkable.
+    The rows, what is known of each and what that is (`specs`, one for each of `conditions`), a test set of their own if
+    they have one, what is no condition and why (`left_out`), and what was remarkable. Data that are no pictures say
+    what they are (`kind`), and what their codec must know to give rows back in the user's own form (`schema`).
     """
 
-    images: NDArray[np.uint8]
+    rows: Any
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     test: Split | None = None
     specs: tuple[ConditionConfig, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    kind: str = "image"
+    schema: Any = None
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -129,12 +150,12 @@ def fingerprint(*splits: Split) -> str:
     digest = hashlib.sha256()
     for split in splits:
         others = [split.conditions[name] for name in sorted(split.conditions) if name != "class"]
-        for array in (split.images, split.labels, *others):
+        for array in (split.rows, split.labels, *others):
             if array is None:
                 digest.update(b"none;")
                 continue
             digest.update(f"{array.dtype.str}{array.shape};".encode())
-            if array is split.images and array.nbytes > FINGERPRINT_BYTES:
+            if array is split.rows and array.nbytes > FINGERPRINT_BYTES:
                 rows = np.linspace(0, len(array) - 1, FINGERPRINT_ROWS).round().astype(np.int64)
                 for row in rows:
                     digest.update(np.ascontiguousarray(array[row]).data)

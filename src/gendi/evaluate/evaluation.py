@@ -127,7 +127,8 @@ def load_samples(path: Path) -> np.ndarray:
         raise DataError(
             f"{path} is neither .npy nor .npz: samples are read from an array of bytes (N, H, W) or (N, H, W, C)."
         )
-    return (load_npz if path.suffix == ".npz" else load_npy)(path).images
+    images: np.ndarray = (load_npz if path.suffix == ".npz" else load_npy)(path).rows
+    return images
 
 
 def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n height width channels"]:
@@ -135,7 +136,7 @@ def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n hei
 
     Raises `DataError` where dtype or shape differ from the data's, `UsageError` on fewer than two.
     """
-    shape = data.train.images.shape[1:]
+    shape = data.train.rows.shape[1:]
     wanted = f"{shape[0]}x{shape[1]} with {shape[2]} channel(s)"
     if samples.dtype != np.uint8:
         raise DataError(
@@ -184,8 +185,8 @@ def _feature_metrics(
 ) -> tuple[ExtractorRecord, list[Metric], list[str]]:
     fake = extractor(images, stop=stop)
     key = data.fingerprint
-    real = reference_features(extractor, data.train.images, reference, f"{key}/train", stop=stop)
-    unseen = reference_features(extractor, data.heldout.images, floor, f"{key}/heldout", stop=stop)
+    real = reference_features(extractor, data.train.rows, reference, f"{key}/train", stop=stop)
+    unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", stop=stop)
     record = ExtractorRecord(extractor.name, extractor.sha256, extractor.resize, fake.shape[1])
     notes: list[str] = []
 
@@ -260,7 +261,7 @@ def _memorisation_metrics(
 ) -> tuple[MemorisationRecord | None, list[Metric]]:
     if not len(floor):
         return None, []
-    found = memorisation(images, data.train.images, data.heldout.batch(floor), stop=stop)
+    found = memorisation(images, data.train.rows, data.heldout.batch(floor), stop=stop)
     record = MemorisationRecord(
         neighbours=tuple(int(i) for i in found.neighbour),
         distances=tuple(round(float(d), 6) for d in found.distance),

@@ -232,11 +232,11 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Call
         "A copy would give itself away by a distance near 0.",
     ]
     samples = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
-    if samples is None or run.data is None or samples.shape[1:] != run.data.train.images.shape[1:]:
+    if samples is None or run.data is None or samples.shape[1:] != run.data.train.rows.shape[1:]:
         why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    index, distance = nearest_images(queries, run.data.train.images, NEAREST, poll=poll)
+    index, distance = nearest_images(queries, run.data.train.rows, NEAREST, poll=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)

@@ -79,9 +79,9 @@ class Trainer:
         steps = config.process.steps
         self.history = LossHistory(steps) if config.objective.time_sampling == "loss-aware" and steps else None
         self.step_count = 0
-        self.keeps_images_on_device = self.device.type != "cpu" and data.train.images.nbytes < 8 * 2**30
+        self.keeps_images_on_device = self.device.type != "cpu" and data.train.rows.nbytes < 8 * 2**30
         if self.keeps_images_on_device:
-            self._images = torch.from_numpy(np.ascontiguousarray(data.train.images)).to(self.device)
+            self._images = torch.from_numpy(np.ascontiguousarray(data.train.rows)).to(self.device)
 
     @property
     def images_seen(self) -> int:
