@@ -13,10 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import gendi
 from gendi.bundle import Bundle, load_bundle
 from gendi.conditions import ask, to_tensor
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
+from gendi.data.codec import ImageCodec, picture_size, pictures_only
+from gendi.data.kinds import kind_of
+from gendi.data.vectors import VectorCodec
 from gendi.errors import UsageError, unknown_name
 from gendi.evaluate import Evaluation, evaluate
 from gendi.guidance import Guidance
@@ -24,6 +28,7 @@ from gendi.guided import guided
 from gendi.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.randomness import stream
 from gendi.samplers import sample as draw
+from gendi.sources import default_preset
 from gendi.train.budget import Budget
 from gendi.train.console import make_console
 from gendi.train.loop import Silent, train
@@ -31,10 +36,10 @@ from gendi.train.presets import get_preset
 
 
 def fit(
-    data: str,
+    data: Any,
     *,
     out: str | Path,
-    preset: str = "mnist",
+    preset: str | None = None,
     config: RunConfig | None = None,
     seconds: float | None = None,
     images: int | None = None,
@@ -45,9 +50,9 @@ def fit(
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
 
     Args:
-        data: `mnist`, `fashion-mnist`, or a path: see `gendi.data.open_data`.
+        data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame: see `gendi.data.open_data`.
         out: the run's folder.
-        preset: a preset's name; `config` overrides it altogether.
+        preset: a preset's name, by default the one for such data; `config` overrides it altogether.
         seconds, images, steps: the budget, at most one of them; 8 minutes by default.
         quiet: say nothing.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
@@ -58,7 +63,7 @@ def fit(
     if seconds is None and images is None and steps is None:
         seconds = 480.0
     budget = Budget(seconds=seconds, images=images, steps=steps)
-    config = config or get_preset(preset).config
+    config = config or get_preset(preset or default_preset(data) or "mnist").config
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
     else:
@@ -85,21 +90,27 @@ def sample(
     device: str = "cpu",
     precision: str | None = None,
     **options: Any,
-) -> NDArray[np.uint8]:
-    """Draw n samples as bytes (n, H, W, C); sample i of a seed is the same picture whatever n is.
+) -> Any:
+    """Draw n samples; sample i of a seed is the same whatever n is.
+
+    Pictures are bytes (n, H, W, C), cells an AnnData with integer counts, lines of a table a DataFrame like the
+    training data's.
 
     Args:
         model: a bundle, or the folder of a run or bundle.
         n, steps, sampler, seed, first_index, options: see `gendi.samplers.sample`; the bundle's own are the defaults.
         condition: what to ask of a conditional model, by name: one value for all samples or n of them, as
-            `gendi.conditions.ask` reads them, for instance {"class": 7}; its classes in turn by default.
+            `gendi.conditions.ask` reads them, for instance {"class": 7}; by default its classes in turn, and of cells
+            and tables what nobody asks for as in training.
         guidance: how strongly to lead to it, 1 being no guidance and 2 to 3 usual; or all the settings, whose `bad` and
             `classifier` may be folders.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    config = bundle.config
+    config, codec = bundle.config, bundle.codec
+    if isinstance(codec, VectorCodec):
+        condition = codec.draw_conditions(config.conditions, condition, n, seed, first_index)
     denoiser, cond = guided(bundle, guidance, condition, n, first_index, device=device, precision=precision)
     x = draw(
         denoiser,
@@ -113,12 +124,28 @@ def sample(
         cond=cond,
         **options,
     )
-    return np.asarray(bundle.codec.decode(x).numpy())
+    if isinstance(codec, ImageCodec):
+        return np.asarray(codec.decode(x).numpy())
+    how = {"sampler": sampler or config.sample.sampler, "steps": steps or config.sample.steps, "seed": seed}
+    return present(bundle, x.cpu(), {name: rows.cpu() for name, rows in cond.items()}, first_index, how)
+
+
+def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], first: int, how: Mapping[str, Any]) -> Any:
+    """Return vectors x (n, D) of model space as an AnnData or a DataFrame; `how` they were drawn has their seed."""
+    codec, meta = bundle.codec, bundle.meta
+    assert isinstance(codec, VectorCodec)
+    rows = codec.decode(x, cond, how["seed"], first)
+    told = {name: value.numpy() for name, value in cond.items()}
+    provenance: dict[str, Any] = {"gendi": gendi.__version__, "preset": bundle.config.preset, "first": first}
+    provenance.update(how)
+    provenance.update({key: meta[key] for key in ("data", "fingerprint", "step", "images") if key in meta})
+    kind = kind_of(codec.kind)
+    return kind.present(codec, rows.numpy(), told, bundle.config.conditions, x.numpy(), provenance)
 
 
 def measure(
-    samples: NDArray[np.uint8] | Bundle | str | Path,
-    data: str | None = None,
+    samples: Any,
+    data: Any = None,
     *,
     n: int = 1000,
     seed: int = 0,
@@ -127,19 +154,22 @@ def measure(
     """Measure samples against data, every metric beside its floor.
 
     Args:
-        samples: bytes (N, H, W, C), or a model to draw n samples from.
+        samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from.
         data: what to measure against; a model's own training data by default.
         n, seed, options: see `gendi.evaluate.evaluate`.
     """
     size = None
-    if not isinstance(samples, np.ndarray):
+    if isinstance(samples, Bundle | str | Path):
         bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
         data = data or bundle.meta.get("data_spec")
-        size = (bundle.codec.height, bundle.codec.width)
+        size = picture_size(bundle.codec)
         samples = sample(bundle, n, seed=seed)
     if data is None:
         raise UsageError("say which data to measure against: data='mnist', or a path.")
-    return evaluate(samples, open_data(data, size=size), n=n, seed=seed, **options)
+    opened = open_data(data, size=size)
+    if opened.kind != "image":
+        return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)
+    return evaluate(samples, opened, n=n, seed=seed, **options)
 
 
 def bits_per_dim(
@@ -182,12 +212,13 @@ def bits_per_dim(
     if method not in ("elbo", "ode"):
         raise unknown_name("method", method, ("elbo", "ode"))
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    codec = pictures_only(bundle.codec, "bits per dimension")
     images, own = _held_out(bundle, data, n, seed)
     cond = ask(bundle.config.conditions, condition, len(images)) if condition else own
-    x_0 = bundle.codec.encode(torch.from_numpy(images)).to(device)
+    x_0 = codec.encode(torch.from_numpy(images)).to(device)
     denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
     denoiser.precision = "fp32"
-    shared: dict[str, Any] = {"half_bin": bundle.codec.half_bin, "seed": seed, "cond": cond, **options}
+    shared: dict[str, Any] = {"half_bin": codec.half_bin, "seed": seed, "cond": cond, **options}
     if method == "ode":
         return log_density(denoiser, x_0, dequantisation=dequantisation, **shared)
     learned = bundle.config.objective.variance == "learned"
@@ -217,7 +248,7 @@ def _held_out(
     if data is None:
         raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
     if isinstance(data, str):
-        data = open_data(data, size=(bundle.codec.height, bundle.codec.width))
+        data = open_data(data, size=picture_size(bundle.codec))
     rows = held_out_rows(data, n, seed)
     specs = bundle.config.conditions if told(bundle, data) else ()
     cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}

@@ -2,6 +2,7 @@
 
     bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
     bundle/model.safetensors    the EMA weights, and the table of a learned schedule
+    bundle/codec.safetensors    what the codec of cells or of a table was fitted to
     bundle/README.md            the model card
     bundle/MANIFEST.json        size and SHA-256 of each
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 import gendi
 from gendi.config import ConditionConfig, RunConfig
-from gendi.data.codec import ImageCodec, codec_from_dict
+from gendi.data.codec import Codec, ImageCodec, codec_from_dict, codec_tensor_specs, described
+from gendi.data.vectors import VectorCodec
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import BundleError, UsageError
 from gendi.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
@@ -34,6 +36,7 @@ FORMAT = 1
 TABLE = "schedule.log_snr"
 """The tensor that holds a learned schedule, beside the weights."""
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CODEC_TENSORS = "codec.safetensors"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Bundle:
     """A trained model with everything it needs."""
 
     config: RunConfig
-    codec: ImageCodec
+    codec: Codec
     state: dict[str, Tensor]
     """The network's weights (EMA) by name."""
     sigma_data: float = 1.0
@@ -101,7 +104,7 @@ class Bundle:
         ).eval()
 
 
-def _expected(config: RunConfig, codec: ImageCodec) -> dict[str, TensorSpec]:
+def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:
     """Return the shapes and dtypes of the network's weights, from a network without memory."""
     with torch.device("meta"):
         return specs(network_of(config, codec.shape))
@@ -125,8 +128,12 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
     )
     card = model_card(bundle)
     tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
-    with replace_folder(folder, tensor_bytes(tensors) + 4 * len(text) + 4 * len(card) + 4096) as writer:
+    fitted = bundle.codec.tensors() if isinstance(bundle.codec, VectorCodec) else None
+    size = tensor_bytes(tensors) + tensor_bytes(fitted or {}) + 4 * len(text) + 4 * len(card) + 4096
+    with replace_folder(folder, size) as writer:
         writer.write(WEIGHTS, tensor_chunks(tensors))
+        if fitted is not None:
+            writer.write(CODEC_TENSORS, tensor_chunks(fitted))
         writer.write_text(CONFIG, text)
         writer.write_text(CARD, card)
     return folder
@@ -162,7 +169,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if not isinstance(data, dict):
         raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
     refuse_newer(folder, data, FORMAT)
-    bundle = _read_config(data, where)
+    bundle = _read_config(data, where, folder / CODEC_TENSORS)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
@@ -179,8 +186,8 @@ def load_bundle(path: str | Path) -> Bundle:
     return bundle
 
 
-def _read_config(data: dict[str, Any], where: Path) -> Bundle:
-    """Return the bundle that `config.json` describes, without weights."""
+def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
+    """Return the bundle that `config.json` describes, its codec's tensors in the file `fitted`, without weights."""
     names = {"format", "gendi", "config", "codec", "sigma_data", "meta"}
     if wrong := sorted(data.keys() ^ names):
         raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
@@ -192,7 +199,9 @@ def _read_config(data: dict[str, Any], where: Path) -> Bundle:
     if not isinstance(meta, dict):
         raise BundleError(f"{where}: meta must be a table of fields.")
     try:
-        config, codec = RunConfig.from_dict(data["config"]), codec_from_dict(data["codec"])
+        config = RunConfig.from_dict(data["config"])
+        wanted = codec_tensor_specs(data["codec"])
+        codec = codec_from_dict(data["codec"], read_tensors(fitted, wanted) if wanted else {})
     except (UsageError, BundleError) as error:
         raise BundleError(f"{where}: {error}") from None
     return Bundle(config, codec, {}, float(sigma_data), meta)
@@ -202,7 +211,7 @@ def model_card(bundle: Bundle) -> str:
     """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
     config, codec, meta = bundle.config, bundle.codec, bundle.meta
     about: dict[str, object] = {
-        "Images": f"{codec.height} x {codec.width}, {codec.channels} channel(s)",
+        "Images" if isinstance(codec, ImageCodec) else "Rows": described(codec),
         "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
         "Preset": config.preset,
         "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
@@ -218,7 +227,6 @@ def model_card(bundle: Bundle) -> str:
     }
     about |= {label: meta[key] for key, label in known.items() if meta.get(key) is not None}
     metrics = meta.get("metrics")
-    how = f'steps={config.sample.steps}, sampler="{config.sample.sampler}"'
     scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
     return f"""# A denoising diffusion model
 
@@ -231,16 +239,26 @@ Made with gendi {gendi.__version__}.
 ## Use it
 
 ```python
-from gendi.bundle import load_bundle
-from gendi.samplers import sample
-bundle = load_bundle("path/to/this/folder")
-x = sample(bundle.denoiser(clip={1.0 if config.sample.clip else None}), bundle.codec.shape, n=16, {how}, seed=0)
-images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})
+{_usage(bundle)}
 ```
 
 The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
 every file, so that a changed one is refused.
 """
+
+
+def _usage(bundle: Bundle) -> str:
+    """Return five lines of Python that load the bundle and draw from it."""
+    codec, own = bundle.codec, bundle.config.sample
+    if not isinstance(codec, ImageCodec):
+        return """import gendi
+samples = gendi.sample("path/to/this/folder", n=500)  # as the training data: an AnnData, or a DataFrame"""
+    return f"""from gendi.bundle import load_bundle
+from gendi.samplers import sample
+bundle = load_bundle("path/to/this/folder")
+denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
+x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
+images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})"""
 
 
 def _told(spec: ConditionConfig) -> str:

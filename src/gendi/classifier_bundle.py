@@ -139,6 +139,8 @@ def _read_config(data: dict[str, Any], where: Path) -> ClassifierBundle:
         codec = codec_from_dict(data["codec"])
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from None
+    if not isinstance(codec, ImageCodec):
+        raise BundleError(f"{where}: the codec is of kind {codec.kind!r}; a classifier names pictures.")
     return ClassifierBundle(classes, tuple(words), codec, tuple(widths), float(sigma_data), {}, data["meta"])
 
 

@@ -183,6 +183,20 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
+class CellsConfig:
+    """What stands between a cell's counts and the network; for data of cells alone."""
+
+    model: Literal["copula", "log", "latent"] = "copula"
+    """`copula`: the normal scores of negative binomials, in linear factors; `log`: log-normalised genes; `latent`: an
+    autoencoder with a negative-binomial decoder.
+    """
+    factors: int = 15
+    """Dimensions of the factors or of the latent space."""
+    genes: int = 0
+    """How many highly variable genes are modelled (0 = all)."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what a run computes, except the data."""
 
@@ -195,6 +209,7 @@ class RunConfig:
     sample: SampleConfig = field(default_factory=SampleConfig)
     conditions: tuple[ConditionConfig, ...] = ()
     """What the network is told; empty for an unconditional model."""
+    cells: CellsConfig = field(default_factory=CellsConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
@@ -305,6 +320,8 @@ class RunConfig:
             *((f"conditions.{c.name}.dropout", 0.0, 1.0, c.dropout) for c in self.conditions),
             *((f"conditions.{c.name}.mean", -1e30, 1e30, c.mean) for c in self.conditions),
             *((f"conditions.{c.name}.std", 1e-30, 1e30, c.std) for c in self.conditions),
+            ("cells.factors", 1, 1000, self.cells.factors),
+            ("cells.genes", 0, 1_000_000, self.cells.genes),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
             ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
             ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),

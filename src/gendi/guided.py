@@ -11,6 +11,7 @@ from gendi.bundle import Bundle, load_bundle
 from gendi.classifier_bundle import ClassifierBundle, load_classifier
 from gendi.conditions import ask
 from gendi.config import ConditionConfig
+from gendi.data.codec import described
 from gendi.denoiser import Denoiser
 from gendi.errors import UsageError
 from gendi.guidance import Guidance, Threshold
@@ -103,7 +104,7 @@ def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor
 def _bad(bundle: Bundle, bad: Bundle | str | Path) -> Bundle:
     other = bad if isinstance(bad, Bundle) else load_bundle(bad)
     if other.codec != bundle.codec:
-        raise UsageError(f"the bad model draws pictures of {_size(other)}, the model of {_size(bundle)}.")
+        raise UsageError(f"the bad model draws samples of {_size(other)}, the model of {_size(bundle)}.")
     for spec in bundle.config.conditions:
         there = other.condition(spec.name)
         if there is None or (there.kind, there.size, there.names) != (spec.kind, spec.size, spec.names):
@@ -124,5 +125,4 @@ def _judge(bundle: Bundle, classifier: ClassifierBundle | str | Path) -> Classif
 
 
 def _size(bundle: Bundle | ClassifierBundle) -> str:
-    codec = bundle.codec
-    return f"{codec.height} x {codec.width} with {codec.channels} channel(s)"
+    return described(bundle.codec)

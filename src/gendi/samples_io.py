@@ -146,6 +146,14 @@ def check_destination(path: Path, n: int, channels: int) -> None:
         )
 
 
+def check_rows_destination(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise `UsageError` if cells or lines of a table cannot go to `path`; called before the work starts."""
+    if path.suffix not in suffixes:
+        raise UsageError(f"--out {path}: these samples are written as {' or '.join(f'NAME{s}' for s in suffixes)}.")
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder. Choose another name.")
+
+
 def read_samples(path: Path) -> Images:
     """Return the samples of a grid, a folder of pictures, an .npz or a .npy, whoever wrote the last three.
 

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
-from jaxtyping import UInt8
 
 import gendi.api
 from gendi.asked import asked
@@ -87,16 +85,16 @@ def draw(
     *,
     batch_size: int | None = None,
     poll: Callable[[], None] | None = None,
-) -> UInt8[np.ndarray, "n height width channels"]:
-    """Return the samples that `settings` describe.
+) -> Any:
+    """Return the samples, bytes (n, H, W, C) or an AnnData or a DataFrame, that `settings` describe.
 
-    A model that is told classes and asked for none draws each in turn. `poll` is called before every step and
-    stops by raising. Raises what `check_settings` raises.
+    A model of pictures that is told classes and asked for none draws each in turn. `poll` is called before every step
+    and stops by raising. Raises what `check_settings` raises.
     """
     check_settings(bundle, settings)
     told, guidance = asked(bundle, settings)
     options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
-    images: np.ndarray = gendi.api.sample(
+    return gendi.api.sample(
         bundle,
         settings.n,
         steps=settings.steps,
@@ -111,4 +109,3 @@ def draw(
         poll=poll,
         **options,
     )
-    return images

@@ -16,7 +16,7 @@ from gendi.bundle import Bundle, bundle_folder, load_bundle
 from gendi.cli.drawing import default_steps, pick_device, weights_sha256
 from gendi.cli.editing import METHODS, Draw, Edit
 from gendi.conditions import ask
-from gendi.data.codec import ImageCodec
+from gendi.data.codec import ImageCodec, pictures_only
 from gendi.data.pixels import BadImageError, decode, measure
 from gendi.denoiser import Denoiser
 from gendi.editing.run import Drawing
@@ -57,9 +57,14 @@ class Model:
     poll: Callable[[], None]
 
     @property
+    def codec(self) -> ImageCodec:
+        """The codec of the model's pictures."""
+        return pictures_only(self.bundle.codec, "editing")
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the model's pictures."""
-        return self.bundle.codec.height, self.bundle.codec.width
+        return self.codec.height, self.codec.width
 
     def cond(self, n: int, more: dict[str, Any] | None = None) -> dict[str, Tensor]:
         """Return the conditions of n results: the class that was asked for, and `more`; what is not told is null."""
@@ -72,7 +77,7 @@ class Model:
 
     def picture(self, path: str, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
         """Return a picture in model space. Raises as `read_pixels`, for `size`, by default the model's own."""
-        channels = self.bundle.codec.channels
+        channels = self.codec.channels
         pixels = read_pixels(Path(path), size or self.size, channels, size is None)
         codec = ImageCodec(channels, *pixels.shape[:2])
         return codec.encode(torch.from_numpy(pixels[None].copy())).to(self.device)
@@ -135,8 +140,7 @@ def open_model(command: Edit, poll: Callable[[], None]) -> Model:
         BundleError: as `load_bundle`.
     """
     bundle = load_bundle(command.run)
-    if bundle.codec.kind != "image":
-        raise UsageError(f"{command.run} is a model of {bundle.codec.kind} data: only pictures can be edited.")
+    pictures_only(bundle.codec, "editing")
     if command.class_ is not None:
         if bundle.condition("class") is None:
             raise UsageError(f"--class {command.class_}: this model was trained without classes.")

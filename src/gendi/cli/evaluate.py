@@ -90,6 +90,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     "write it all down."""
     from gendi.bundle import load_bundle
     from gendi.cli.drawing import check_settings, default_steps, draw, weights_sha256
+    from gendi.data.codec import picture_size
     from gendi.files import atomic_write
     from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.train.signals import StopFlag
@@ -108,7 +109,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         weights=weights_sha256(command.run),
     )
     check_settings(bundle, settings)
-    data = _open(command.data or bundle.meta.get("data_spec"), (bundle.codec.height, bundle.codec.width))
+    data = _open(command.data or bundle.meta.get("data_spec"), picture_size(bundle.codec))
     notes: tuple[str, ...] = ()
     if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
         notes = (
@@ -232,7 +233,7 @@ def _measure(
     return evaluation
 
 
-def _open(spec: str | None, size: tuple[int, int]) -> "Data":
+def _open(spec: str | None, size: tuple[int, int] | None) -> "Data":
     from gendi.data import open_data
 
     if spec is None:

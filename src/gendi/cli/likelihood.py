@@ -115,8 +115,10 @@ def _n(command: Likelihood) -> int:
 
 def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
     from gendi.data import open_data
+    from gendi.data.codec import pictures_only
 
-    size = (bundle.codec.height, bundle.codec.width)
+    codec = pictures_only(bundle.codec, "bits per dimension")
+    size = (codec.height, codec.width)
     own = bundle.meta.get("data_spec")
     if own is None and other is None:
         raise UsageError("The model does not say what it was trained on: give DATA.")

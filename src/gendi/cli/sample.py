@@ -26,6 +26,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --sampler heun-churn --steps 40 --options churn=20
   gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
+  gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
   gendi sample --again runs/mnist/samples.png           the same samples again"""
 
 GUIDANCE = (
@@ -77,8 +78,10 @@ class Sample:
     """Folder of a smaller or earlier run to be led away from (autoguidance)."""
     classifier: Annotated[Folder, shows("none")] = None
     """Folder that gendi train-classifier wrote: it leads to the class in the model's place."""
-    out: Annotated[Folder, shows("samples.png in the run's folder")] = None
-    """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG)."""
+    out: Annotated[Folder, shows("samples.png, .h5ad or .csv in the run's folder")] = None
+    """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
+    cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet.
+    """
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call; halved by itself when memory runs out."""
     again: Annotated[Folder, shows("none")] = None
@@ -93,7 +96,9 @@ def main(args: Sequence[str]) -> int:
     _check(command)
     from gendi.bundle import bundle_folder, load_bundle
     from gendi.cli.drawing import check_settings, draw, weights_sha256
-    from gendi.samples_io import check_destination, read_settings, write_samples
+    from gendi.data.codec import ImageCodec
+    from gendi.data.kinds import kind_of
+    from gendi.samples_io import check_destination, check_rows_destination, read_settings, write_samples
     from gendi.train.signals import StopFlag
 
     old = read_settings(Path(command.again)) if command.again is not None else None
@@ -109,25 +114,33 @@ def main(args: Sequence[str]) -> int:
                 "will differ."
             )
     settings = dataclasses.replace(settings, weights=weights)
-    out = _destination(command, Path(run))
+    pictures = isinstance(bundle.codec, ImageCodec)
+    suffixes = () if pictures else kind_of(bundle.codec.kind).SUFFIXES
+    out = _destination(command, Path(run), ".png" if pictures else suffixes[0])
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
-    check_destination(out, settings.n, bundle.codec.channels)
+    if isinstance(bundle.codec, ImageCodec):
+        check_destination(out, settings.n, bundle.codec.channels)
+    else:
+        check_rows_destination(out, suffixes)
     check_settings(bundle, settings)
     say(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls, seed {settings.seed}")
     start = time.perf_counter()
     with StopFlag() as stop:
-        images = draw(
+        samples = draw(
             bundle,
             settings,
             batch_size=command.batch_size,
             poll=lambda: stop.raise_if_requested("Nothing was written."),
         )
         seconds = time.perf_counter() - start
-        write_samples(out, images, settings)
+        if pictures:
+            write_samples(out, samples, settings)
+        else:
+            kind_of(bundle.codec.kind).write(out, samples)
     say(f"drawn in {format_duration(seconds)}")
     if command.json:
-        show_json({"out": out, "shape": images.shape, "seconds": seconds, "settings": dataclasses.asdict(settings)})
+        show_json({"out": out, "shape": samples.shape, "seconds": seconds, "settings": dataclasses.asdict(settings)})
     else:
         show(f"{out}")
     return 0
@@ -231,10 +244,10 @@ def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bo
     return found
 
 
-def _destination(command: Sample, run: Path) -> Path:
+def _destination(command: Sample, run: Path, suffix: str) -> Path:
     if command.out is not None:
         return Path(command.out)
     if command.again is not None:
         old = Path(command.again)
         return old.with_name(f"{old.stem}-again{old.suffix}")
-    return (run if (run / "bundle").is_dir() else Path()) / "samples.png"
+    return (run if (run / "bundle").is_dir() else Path()) / f"samples{suffix}"

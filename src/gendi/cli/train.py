@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
-from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Number, Seed, Size, named, parse, shows
+from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Number, Seed, Size, Text, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_bytes, format_duration, parse_duration
 from gendi.config import (
+    CellsConfig,
     ConditionConfig,
     NetworkConfig,
     ObjectiveConfig,
@@ -23,6 +24,7 @@ from gendi.config import (
     TrainConfig,
 )
 from gendi.errors import UsageError
+from gendi.sources import default_preset, named_kind
 from gendi.train.presets import get_preset
 
 DEFAULT_PRESET = "mnist"
@@ -30,8 +32,11 @@ EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
   gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
   gendi train photos/ --size 32 --images 2M --out runs/me  any folder of images
-  gendi train cells.npz --condition type dose              told two of the things that the data hold
+  gendi train shapes.npz --condition type dose             told two of the things that the data hold
+  gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
+  gendi train people.csv --condition country               a table
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run"""
+SWITCHES = ("--flip", "--dry-run", "--fresh", "--allow-data-change", "--json", "--")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class Train:
     """Learn to draw what a data set holds, within a budget. The same command again goes on where it stopped."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; cells: an
+    .h5ad; a table: a .csv or a .parquet.
+    """
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
     max_time: Annotated[Duration, shows("the preset's, if no other budget is given")] = None
@@ -58,9 +65,11 @@ class Train:
     """Seed of every draw (also --train.seed)."""
     batch_size: Annotated[Count, shows("the preset's")] = None
     """Images per step (also --train.batch-size)."""
+    layer: Annotated[Text, shows("where counts are found")] = None
+    """Cells: the layer of an .h5ad that has the counts."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
-    """What the network is told of each image, by name: class dose; none: nothing. gendi data check lists what there is;
-    low-res:4 is the picture itself, four times coarser.
+    """What the network is told of each image or row, by name: class dose; none: nothing. gendi data check lists
+    what there is; low-res:4 is the picture itself, four times coarser.
     """
     condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
     """Probability that a training image is not told a condition: one for all, or one each."""
@@ -83,6 +92,7 @@ class Train:
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
+    cells: CellsConfig = field(default_factory=CellsConfig)
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
@@ -90,7 +100,15 @@ class Train:
         given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size, "crop": self.crop, "flip": flip}
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
         config = RunConfig(
-            self.preset, self.network, self.process, self.objective, self.optim, train, self.sample, self._conditions()
+            self.preset,
+            self.network,
+            self.process,
+            self.objective,
+            self.optim,
+            train,
+            self.sample,
+            self._conditions(),
+            self.cells,
         )
         config.validate()
         return config
@@ -124,8 +142,17 @@ class Train:
         """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
         if self.out is not None:
             return Path(self.out)
-        name = Path(self.data).resolve().stem if Path(self.data).exists() else self.data
-        return Path("runs") / (name if self.preset in (DEFAULT_PRESET, name) else f"{name}-{self.preset}")
+        place, usual = self.data.partition("?")[0], default_preset(self.data) or DEFAULT_PRESET
+        name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
+        return Path("runs") / (name if self.preset in (usual, name) else f"{name}-{self.preset}")
+
+    def spec(self) -> str:
+        """Return the data to open, with the layer where one is asked for. Raises `UsageError` if they have none."""
+        if self.layer is None:
+            return self.data
+        if (named_kind(self.data) or ("", ""))[0] != "cells":
+            raise UsageError(f"--layer is for cells (an .h5ad), and {self.data} is none.")
+        return f"{self.data}{'&' if '?' in self.data else '?'}layer={self.layer}"
 
 
 def main(args: Sequence[str]) -> int:
@@ -135,7 +162,7 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(
             "DATA is missing: say what to learn from, for instance mnist or a folder. See gendi train --help."
         )
-    config, limits, run = command.config(), command.limits(), command.folder()
+    config, limits, run, spec = command.config(), command.limits(), command.folder(), command.spec()
     if command.dry_run and command.fresh:
         raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
     from gendi.train.budget import Budget
@@ -144,7 +171,7 @@ def main(args: Sequence[str]) -> int:
 
     if command.dry_run:
         budget = Budget(**limits)
-        plan = dry_run(command.data, config, size=command.size, max_bad=command.max_bad, budget=budget)
+        plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget)
         plan |= {"run": str(run), "budget": limits}
         show_json(plan) if command.json else _show_plan(plan, limits)
         return 0
@@ -152,7 +179,7 @@ def main(args: Sequence[str]) -> int:
 
     with make_console() as screen:
         result = train(
-            command.data,
+            spec,
             config,
             run,
             Budget(**limits),
@@ -178,7 +205,7 @@ def main(args: Sequence[str]) -> int:
 
 def _defaults(args: Sequence[str]) -> Train:
     """Return the fields of the preset that `args` name, for help and for what no flag overrides."""
-    name = DEFAULT_PRESET
+    name = default_preset(_first_place(args)) or DEFAULT_PRESET
     for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--":
             break
@@ -190,14 +217,23 @@ def _defaults(args: Sequence[str]) -> Train:
     return Train(**fields)
 
 
+def _first_place(args: Sequence[str]) -> str:
+    """Return the first of `args` that is no flag and no flag's value: the data."""
+    before = ""
+    for word in args:
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before or before in SWITCHES):
+            return word
+        before = word
+    return ""
+
+
 def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
     data, choice = plan["data"], plan["choice"]
-    shape = "{1} x {2}, {0} channel(s)".format(*data["shape"])
     each = format_bytes(plan["snapshot_bytes"])
     rows = [
         (
             "data",
-            f"{data['name']}: {data['train']:,} images of {shape}; {data['heldout']:,} held out",
+            f"{data['name']}: {data['train']:,} rows of {data['row']}; {data['heldout']:,} held out",
         ),
         ("run", plan["run"]),
         ("budget", ", ".join(format_duration(v) if k == "seconds" else f"{v:,} {k}" for k, v in limits.items())),

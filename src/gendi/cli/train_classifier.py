@@ -63,6 +63,7 @@ def main(args: Sequence[str]) -> int:
     from gendi.classifier_bundle import check_place, save_classifier
     from gendi.cli.drawing import pick_device
     from gendi.data import open_data
+    from gendi.data.codec import picture_size
     from gendi.train.budget import Budget
     from gendi.train.classifier import train_classifier
     from gendi.train.console import make_console
@@ -74,7 +75,7 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     check_place(out)
     bundle = load_bundle(run)
-    data = open_data(command.data, size=(bundle.codec.height, bundle.codec.width))
+    data = open_data(command.data, size=picture_size(bundle.codec))
     given: dict[str, Any] = {"lr": command.lr, "batch_size": command.batch_size, "seed": command.seed}
     with StopFlag() as stop, make_console() as screen:
         classifier = train_classifier(

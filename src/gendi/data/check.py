@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.config import ConditionConfig
+from gendi.data.codec import pictures_only
 from gendi.data.open import Data, open_data
 from gendi.data.split import Split
+from gendi.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad:
 
 
 def report_on(data: Data) -> DataReport:
-    """Report on data that are already open."""
+    """Report on pictures that are already open. Raises `UsageError` for other data."""
+    if data.kind != "image":
+        raise UsageError(
+            f"gendi data check is for pictures, and {data.spec} holds {data.kind}; gendi cells check is for cells."
+        )
+    codec = pictures_only(data.codec, "gendi data check")
     low, high, total = 255, 0, 0
     for start in range(0, len(data.train), 1024):
         chunk = data.train.rows[start : start + 1024]
@@ -96,9 +103,9 @@ def report_on(data: Data) -> DataReport:
         spec=data.spec,
         train=len(data.train),
         heldout=len(data.heldout),
-        height=data.codec.height,
-        width=data.codec.width,
-        channels=data.codec.channels,
+        height=codec.height,
+        width=codec.width,
+        channels=codec.channels,
         conditions=tuple(condition_report(spec, data.train.conditions[spec.name]) for spec in data.conditions),
         low=low,
         high=high,

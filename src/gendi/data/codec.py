@@ -1,7 +1,8 @@
 """The only place where raw data meet model space.
 
 A codec is saved with the model as a small dict, so that a sample always comes back in the user's own units. Pixels:
-x = y / 127.5 - 1 for bytes y in 0..255, and back y = round(127.5 (x + 1)), clamped.
+x = y / 127.5 - 1 for bytes y in 0..255, and back y = round(127.5 (x + 1)), clamped. The codecs of cells and tables are
+fitted to data: see `gendi.data.vectors`.
 """
 
 import dataclasses
@@ -13,8 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gendi.data.kinds import kind_of
 from gendi.data.split import LARGEST_SIDE
-from gendi.errors import BundleError, DataError, DivergedError
+from gendi.data.vectors import VectorCodec
+from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.safe_tensors import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -90,18 +94,58 @@ class ImageCodec:
             )
 
 
-CODECS: dict[str, type[ImageCodec]] = {ImageCodec.kind: ImageCodec}
-"""The closed registry of codecs, by kind."""
+Codec = ImageCodec | VectorCodec
+"""Between raw data and model space."""
 
 
-def codec_from_dict(data: object) -> ImageCodec:
-    """Return the codec that `to_dict` described. Raises `BundleError` on anything else."""
+def codec_from_dict(data: object, tensors: Mapping[str, Tensor] | None = None) -> Codec:
+    """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` on anything else."""
+    known = _codec_class(data)
+    assert isinstance(data, Mapping)
+    return ImageCodec.from_dict(data) if known is None else known.from_parts(data, tensors or {})
+
+
+def codec_tensor_specs(data: object) -> dict[str, TensorSpec]:
+    """Return the shapes and types of the tensors of the codec that `to_dict` described. Raises `BundleError`."""
+    known = _codec_class(data)
+    assert isinstance(data, Mapping)
+    return {} if known is None else known.expected(data)
+
+
+def _codec_class(data: object) -> type[VectorCodec] | None:
+    """Return the class of a described codec, None for pictures. The registries of kinds are closed."""
     if not isinstance(data, Mapping):
         raise BundleError(f"A codec is a table of fields, not {type(data).__name__}.")
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in CODECS:
-        raise BundleError(
-            f"There is no codec of kind {kind!r}; this version of gendi knows: {', '.join(CODECS)}. "
-            "The bundle may come from a newer version."
-        )
-    return CODECS[kind].from_dict(data)
+    if kind == ImageCodec.kind:
+        return None
+    try:
+        return kind_of(kind).CODECS[kind] if isinstance(kind, str) else _unknown(kind)
+    except KeyError:
+        return _unknown(kind)
+
+
+def _unknown(kind: object) -> type[VectorCodec]:
+    raise BundleError(
+        f"There is no codec of kind {kind!r}; this version of gendi knows pictures ({ImageCodec.kind!r}), cells and "
+        "tables. The bundle may come from a newer version."
+    )
+
+
+def picture_size(codec: Codec) -> tuple[int, int] | None:
+    """Return the height and width of pictures; None for data that are no pictures, which have no size to be read at."""
+    return (codec.height, codec.width) if isinstance(codec, ImageCodec) else None
+
+
+def pictures_only(codec: Codec, what: str) -> ImageCodec:
+    """Return the codec of a model of pictures. Raises `UsageError`, which says `what` is for pictures, for others."""
+    if isinstance(codec, ImageCodec):
+        return codec
+    raise UsageError(f"{what} is for pictures; this is a model of {codec.kind.partition('-')[0]} data.")
+
+
+def described(codec: Codec) -> str:
+    """Return what a sample is, in a word or two: `28 x 28, 1 channel(s)` or `16 numbers`."""
+    if isinstance(codec, ImageCodec):
+        return f"{codec.height} x {codec.width}, {codec.channels} channel(s)"
+    return f"{codec.shape[0]} numbers in model space ({codec.kind})"

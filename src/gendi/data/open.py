@@ -1,22 +1,37 @@
-"""`open_data`: from a name or a path to training images, held-out images and a codec."""
+"""`open_data`: from a name or a path to training rows, held-out rows and, of pictures, a codec."""
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
 
 from gendi.config import ConditionConfig
 from gendi.data.arrays import load_npy, load_npz
-from gendi.data.codec import ImageCodec
+from gendi.data.codec import Codec, ImageCodec
 from gendi.data.columns import measured
 from gendi.data.folder import load_folder
 from gendi.data.idx_folder import idx_files, load_idx_folder
+from gendi.data.kinds import kind_of
 from gendi.data.mnist import KNOWN, load_known
 from gendi.data.numpy_files import file_key
 from gendi.data.pixels import resize
-from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split, class_names, fingerprint, hold_out
+from gendi.data.split import (
+    LARGEST_SIDE,
+    Loaded,
+    Skipped,
+    Split,
+    class_names,
+    fingerprint,
+    hold_out,
+    hold_out_rows,
+)
+from gendi.data.vectors import VectorCodec
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
+from gendi.sources import kind_of_object, named_kind
 
 LARGE = 128 * 128
 """Pixels of an image beyond which a smaller size is suggested."""
@@ -24,12 +39,15 @@ LARGE = 128 * 128
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Images ready to train on and to measure against.
+    """Rows ready to train on and to measure against.
 
-    `heldout` is the data's own test set, or 5% of the images (at least 1, at most 1000) drawn by a stream that depends
-    on nothing else, so that every run holds out the same ones. `conditions` says what is known of each image and can be
-    told to a network, `left_out` what cannot and why. `fingerprint` is the SHA-256 of both parts
+    `heldout` is the data's own test set, or 5% of the images (at least 1, at most 1000), of cells and tables 20%, drawn
+    by a stream that depends on nothing else, so that every run holds out the same ones. `conditions` says what is known
+    of each row and can be told to a network, `left_out` what cannot and why. `fingerprint` is the SHA-256 of both parts
     (`gendi.data.split.fingerprint`).
+
+    The codec of pictures is known at once; that of other kinds is fitted by `gendi.data.prepare.prepare`, and is None
+    before. `schema` is what their readers know of the rows. `encoded`: the rows are vectors in model space already.
     """
 
     name: str
@@ -38,10 +56,21 @@ class Data:
     heldout: Split
     conditions: tuple[ConditionConfig, ...]
     fingerprint: str
-    codec: ImageCodec
+    codec: Codec
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "image"
+    schema: Any = None
+    encoded: bool = False
+
+    def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Map a batch of rows, of which `cond` is told and whose numbers are `index`, to model space."""
+        if self.encoded:
+            return rows
+        if isinstance(self.codec, VectorCodec):
+            return self.codec.encode(rows, cond, index)
+        return self.codec.encode(rows)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,12 +78,13 @@ class Data:
         return class_names(self.conditions)
 
 
-def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Data:
+def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Data:
     """Open a data set.
 
     Args:
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
-            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it.
+            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. Or
+            cells or a table, as a path or an object (see `gendi.sources`).
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
         max_bad: how many unreadable files of a folder of images are skipped; by default 1% of them, at least one.
 
@@ -66,6 +96,8 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
     target = _target(size)
     if max_bad is not None and max_bad < 0:
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
+    if (vectors := _open_vectors(spec, target)) is not None:
+        return vectors
     path, loaded = _load(spec, target, max_bad)
     notes = loaded.notes
     whole, test = Split(loaded.rows, loaded.conditions), loaded.test
@@ -93,6 +125,32 @@ def open_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: 
         skipped=loaded.skipped,
         notes=notes,
         left_out=loaded.left_out,
+    )
+
+
+def _open_vectors(spec: Any, target: tuple[int, int] | None) -> Data | None:
+    """Return cells or a table, or None if `spec` names pictures."""
+    named = named_kind(spec)
+    if named is None and isinstance(spec, str):
+        return None
+    if target is not None:
+        raise UsageError(f"--size is for pictures; {spec if named else 'an object in memory'} has none.")
+    kind, place, options = named or (kind_of_object(spec), "an object in memory", {})
+    loaded = kind_of(kind).open_path(place, options) if named else kind_of(kind).open_object(spec)
+    train, heldout, notes = hold_out_rows(Split(loaded.rows, loaded.conditions), loaded.specs, stream(0, "heldout"))
+    return Data(
+        name=Path(place).stem if named else kind,
+        spec=spec if named else place,
+        train=train,
+        heldout=heldout,
+        conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
+        fingerprint=fingerprint(train, heldout),
+        codec=cast(Codec, None),
+        skipped=loaded.skipped,
+        notes=loaded.notes + notes,
+        left_out=loaded.left_out,
+        kind=kind,
+        schema=loaded.schema,
     )
 
 

@@ -5,10 +5,11 @@ table (D,).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
 HELDOUT_SHARE = 0.05
 HELDOUT_MOST = 1000
+HELDOUT_ROWS_SHARE = 0.2
+HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
 FINGERPRINT_ROWS = 4096
 
@@ -31,6 +34,7 @@ class Skipped:
     reason: str
 
 
+@runtime_checkable
 class Rows(Protocol):
     """N rows, in memory or on a disk: an array, or what gives some of its rows as one."""
 
@@ -139,6 +143,64 @@ def hold_out(
     for array in (images, *conditions.values()):
         array[holes] = array[fillers]
     return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
+
+
+@dataclass(frozen=True, eq=False)
+class RowView:
+    """Some of the rows of what gives rows, which stay where they are."""
+
+    rows: Rows
+    index: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, ...)."""
+        return (len(self.index), *self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the rows."""
+        return self.rows.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them would take as one array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        return self.rows[self.index[index]]
+
+
+def hold_out_rows(
+    whole: Split, specs: Sequence[ConditionConfig], rng: np.random.Generator
+) -> tuple[Split, Split, tuple[str, ...]]:
+    """Split cells or a table into (training, held-out, notes): 20% of each class of the first condition with classes.
+
+    At most 5000 rows in all are held out, and of a class of one row none. Nothing is copied. A single row serves as
+    both.
+    """
+    n = len(whole)
+    if n == 1:
+        return whole, whole, ("there is only one row: it is the held-out set too",)
+    by = next((spec.name for spec in specs if spec.kind == "class"), None)
+    labels = np.zeros(n, np.int64) if by is None else whole.conditions[by]
+    share = min(HELDOUT_ROWS_SHARE, HELDOUT_ROWS_MOST / n)
+    chosen: list[NDArray[np.int64]] = []
+    for label in np.unique(labels):
+        mine = rng.permutation(np.flatnonzero(labels == label))
+        chosen.append(mine[: round(share * len(mine))])
+    found = np.concatenate(chosen)
+    if not len(found):  # classes so small that a fifth of each is nothing
+        found = rng.permutation(n)[:1]
+    rest = np.setdiff1d(np.arange(n), found)
+    return _part(whole, rest), _part(whole, np.sort(found)), ()
+
+
+def _part(split: Split, index: NDArray[np.int64]) -> Split:
+    return Split(RowView(split.rows, index), {name: rows[index] for name, rows in split.conditions.items()})
 
 
 def fingerprint(*splits: Split) -> str:

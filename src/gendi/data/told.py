@@ -20,28 +20,31 @@ from torch import Tensor
 
 from gendi.conditions import to_tensor
 from gendi.config import ConditionConfig
-from gendi.data.codec import ImageCodec
+from gendi.data.codec import Codec, pictures_only
 from gendi.data.split import Split
 from gendi.errors import UsageError
 
 LOW_RES = re.compile(r"low-res:([0-9]+)")
 
 
-def derived_condition(name: str, codec: ImageCodec) -> ConditionConfig | None:
+def derived_condition(name: str, codec: Codec | None) -> ConditionConfig | None:
     """Return what the condition low-res:F is for images of `codec`; None for a name of any other form.
 
     Raises:
-        UsageError: F is not between 2 and the shorter side of the images.
+        UsageError: F is not between 2 and the shorter side of the images, or the data (codec None) are no pictures.
     """
     if not name.startswith("low-res"):
         return None
-    found, most = LOW_RES.fullmatch(name), min(codec.height, codec.width)
+    if codec is None:
+        raise UsageError(f"the condition {name!r} is for pictures.")
+    pictures = pictures_only(codec, f"the condition {name!r}")
+    found, most = LOW_RES.fullmatch(name), min(pictures.height, pictures.width)
     if found is None or not 2 <= int(found[1]) <= most:
         raise UsageError(
             f"the condition {name!r} cannot be: it is low-res:F, the picture averaged over F x F pixels, with F from 2 "
             f"to {most}, for instance low-res:4."
         )
-    return ConditionConfig(name, "image", codec.channels, via="channels")
+    return ConditionConfig(name, "image", pictures.channels, via="channels")
 
 
 def low_resolution(x: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h w"]:
@@ -60,7 +63,7 @@ def stored(
     return {spec.name: to_tensor(spec, split.conditions[spec.name][rows]).to(device) for spec in held}
 
 
-def derived(specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
+def derived(specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:
     """Return the conditions that are computed from the encoded images x_0, by name."""
     found = {spec.name: LOW_RES.fullmatch(spec.name) for spec in specs}
     return {name: low_resolution(x_0, int(match[1])) for name, match in found.items() if match}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gendi.data.codec import Codec, ImageCodec
 from gendi.evaluate.result import GENDI_REPORT
 from gendi.report.measures import best_fid, split_name, written
 from gendi.report.page import Gallery, Html, fill
@@ -40,13 +41,19 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def _rows(codec: Codec) -> str:
+    if not isinstance(codec, ImageCodec):
+        return "rows"
+    colour = {1: "grey", 3: "colour"}.get(codec.channels, f"{codec.channels}-channel")
+    return f"{colour} images of {codec.height} × {codec.width} pixels"
+
+
 def _lead(run: Run) -> str:
     parts = [f"Trained on {run.data_name}"]
     codec = run.bundle.codec if run.bundle else run.data.codec if run.data else None
     if codec is not None:
-        colour = {1: "grey", 3: "colour"}.get(codec.channels, f"{codec.channels}-channel")
         count = f"{len(run.data.train):,} " if run.data else ""
-        parts.append(f", {count}{colour} images of {codec.height} × {codec.width} pixels")
+        parts.append(f", {count}{_rows(codec)}")
     if (seconds := run.number("seconds")) is not None:
         parts.append(f", in {duration(seconds)}")
     parts.append(".")

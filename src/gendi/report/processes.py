@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.bundle import Bundle
+from gendi.data.codec import pictures_only
 from gendi.guidance import Guidance
 from gendi.guided import guided
 from gendi.process import Process, like
@@ -58,9 +59,10 @@ def visible(x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
 def forward_strip(bundle: Bundle, image: NDArray[np.uint8], times: Tensor, seed: int = 0) -> NDArray[np.uint8]:
     """Return the bytes (K, H, W, C) of one image (H, W, C) at `times` of the bundle's own forward process."""
     schedule = bundle.schedule()
-    x_0 = bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
-    states = forward_states(schedule, x_0, times, normal(bundle.codec.shape, seed, "report-forward"))
-    return bundle.codec.decode(visible(states, schedule, times)).numpy()
+    codec = pictures_only(bundle.codec, "a strip of the forward process")
+    x_0 = codec.encode(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
+    states = forward_states(schedule, x_0, times, normal(codec.shape, seed, "report-forward"))
+    return codec.decode(visible(states, schedule, times)).numpy()
 
 
 def reverse_film(
@@ -109,7 +111,7 @@ def reverse_film(
             noisy.append(state.x)
             guesses.append(state.x_0)
         guesses.append(noisy[-1])
-        decode = bundle.codec.decode
+        decode = pictures_only(bundle.codec, "a film of the reverse process").decode
         return Film(
             times=times.numpy(),
             noisy=np.stack([decode(visible(x, schedule, t)).numpy() for x, t in zip(noisy, times, strict=True)]),

@@ -27,7 +27,7 @@ def augment(
 ) -> tuple[Pictures, dict[str, Tensor]]:
     """Return pictures (B, C, H, W) in [-1, 1] and their conditions as training step `step` sees them."""
     pictures = {name: value for name, value in cond.items() if value.ndim == 4}
-    if not config.flip and config.crop == 1:
+    if x_0.ndim != 4 or (not config.flip and config.crop == 1):
         return x_0, dict(cond)
     boxes = windows(len(x_0), config, step)
     return cut(x_0, boxes), dict(cond) | {name: cut(value, boxes) for name, value in pictures.items()}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from gendi.bundle import Bundle
 from gendi.classifier_bundle import ClassifierBundle, width_fits
 from gendi.data import Data
+from gendi.data.codec import described, pictures_only
 from gendi.errors import DataError, DivergedError, UsageError
 from gendi.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.process import Process
@@ -58,11 +59,12 @@ def train_classifier(
             batch size that cannot be.
         DivergedError: a loss that is no number.
     """
+    codec = pictures_only(data.codec, "a classifier of noisy pictures")
     classes = _check(bundle, data, widths, lr, batch_size)
     schedule = bundle.schedule()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(seed, "classifier init").integers(2**63)))
-        network = ClassifierNetwork(data.codec.channels, classes, widths).to(device)
+        network = ClassifierNetwork(codec.channels, classes, widths).to(device)
     classifier, process = NoisyClassifier(network, schedule, bundle.sigma_data), Process(schedule)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
     labels = torch.from_numpy(data.train.conditions["class"]).to(device)
@@ -75,7 +77,7 @@ def train_classifier(
         if poll is not None:
             poll()
         rows = batch_indices(len(data.train), batch_size, seed, step)
-        x_0 = data.codec.encode(torch.from_numpy(data.train.batch(rows))).to(device)
+        x_0 = codec.encode(torch.from_numpy(data.train.batch(rows))).to(device)
         slices = stream(seed, "classifier time", step)
         t = torch.from_numpy((slices.permutation(batch_size) + slices.random(batch_size)) / batch_size).clamp(min=1e-5)
         x_t = process.sample(x_0, t, normal(tuple(x_0.shape), seed, "classifier noise", step).to(device))
@@ -102,14 +104,15 @@ def train_classifier(
         "accuracy": {f"{level:g}": value for level, value in accuracy(classifier, data, seed, device).items()},
     }
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    return ClassifierBundle(classes, data.class_names, data.codec, tuple(widths), bundle.sigma_data, state, meta)
+    return ClassifierBundle(classes, data.class_names, codec, tuple(widths), bundle.sigma_data, state, meta)
 
 
 @torch.inference_mode()
 def accuracy(classifier: NoisyClassifier, data: Data, seed: int = 0, device: str = "cpu") -> dict[float, float]:
     """Return the share of held-out pictures whose class it names, by sigma / alpha, each with one draw of noise."""
     rows = range(min(MOST_HELD_OUT, len(data.heldout)))
-    x_0 = data.codec.encode(torch.from_numpy(data.heldout.batch(rows))).to(device)
+    codec = pictures_only(data.codec, "a classifier of noisy pictures")
+    x_0 = codec.encode(torch.from_numpy(data.heldout.batch(rows))).to(device)
     labels = torch.from_numpy(data.heldout.conditions["class"][: len(rows)]).to(device)
     found = {}
     for level in LEVELS:
@@ -126,8 +129,9 @@ def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_s
     if data.train.labels is None:
         raise UsageError(f"{data.name} has no classes to name: sort the images in subfolders, one for each class.")
     if data.codec != bundle.codec:
-        here, there = (f"{c.height} x {c.width} with {c.channels} channel(s)" for c in (data.codec, bundle.codec))
-        raise UsageError(f"{data.name} has pictures of {here}, the model draws some of {there}.")
+        raise UsageError(
+            f"{data.name} has pictures of {described(data.codec)}, the model draws some of {described(bundle.codec)}."
+        )
     own = bundle.condition("class")
     if own is not None and own.names != data.class_names:
         raise UsageError(f"{data.name} has the classes {', '.join(data.class_names)}; the model others.")

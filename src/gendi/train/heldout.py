@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gendi.conditions import ask, take
 from gendi.config import ConditionConfig
+from gendi.data import Data
 from gendi.data.codec import ImageCodec
-from gendi.data.split import Split
 from gendi.data.told import derived, stored
+from gendi.data.vectors import HELD_OUT
 from gendi.denoiser import NetworkDenoiser
 from gendi.files import atomic_write
 from gendi.pictures import grid_image, png_bytes
@@ -26,25 +27,27 @@ PREVIEWS, PREVIEW_STEPS = 36, 12
 
 
 class Heldout:
-    """Fixed held-out images, times and noises; the times are stratified over the training distribution and sorted."""
+    """Fixed held-out rows, times and noises; the times are stratified over the training distribution and sorted."""
 
     def __init__(
         self,
-        split: Split,
-        codec: ImageCodec,
+        data: Data,
         denoiser: NetworkDenoiser,
         conditions: Sequence[ConditionConfig],
         seed: int,
         device: torch.device,
     ) -> None:
+        split = data.heldout
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
-        self.half_bin = codec.half_bin
-        self.x_0 = codec.encode(torch.from_numpy(split.batch(indices))).to(device)
+        told = stored(conditions, split, indices)
+        self.half_bin = data.codec.half_bin
+        rows = torch.from_numpy(split.batch(indices))
+        self.x_0 = data.encode(rows, told, torch.from_numpy(indices) + HELD_OUT).to(device)
         times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
         self.t = times.sort().values.to(device)
         self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
-        self.cond = stored(conditions, split, indices, device) | derived(conditions, self.x_0)
+        self.cond = take(told, slice(None), device) | derived(conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
@@ -70,11 +73,12 @@ def preview(
     return codec.decode(x)
 
 
-def preview_conditions(split: Split, codec: ImageCodec, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
+def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
     """Return what the 36 previews are told: classes in turn, and of anything else what held-out samples have."""
-    rows = np.arange(PREVIEWS) % len(split)
-    x_0 = codec.encode(torch.from_numpy(split.batch(rows)))
-    return stored(specs, split, rows) | derived(specs, x_0) | ask(specs, None, PREVIEWS)
+    rows = np.arange(PREVIEWS) % len(data.heldout)
+    told = stored(specs, data.heldout, rows)
+    x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
+    return told | derived(specs, x_0) | ask(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, images: Tensor) -> None:

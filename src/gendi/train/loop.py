@@ -20,6 +20,8 @@ import torch
 from gendi.bundle import Bundle, save_bundle
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
+from gendi.data.codec import ImageCodec, described
+from gendi.data.prepare import prepare
 from gendi.disk import check_writable
 from gendi.errors import DivergedError, GendiError, ResourceError
 from gendi.lock import RunLock
@@ -74,7 +76,7 @@ class TrainResult:
 
 
 def train(
-    spec: str,
+    spec: Any,
     config: RunConfig,
     run: Path,
     budget: Budget,
@@ -107,7 +109,7 @@ def train(
     check_writable(run)
     with RunLock(run), StopFlag() as stop:
         try:
-            return _Loop(data, spec, config, run, budget, size, fresh, allow_data_change, console, stop).run_all()
+            return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop).run_all()
         except GendiError as error:
             _mark(run, stop, error)
             raise
@@ -139,7 +141,6 @@ class _Loop:
     def __init__(
         self,
         data: Data,
-        spec: str,
         config: RunConfig,
         run: Path,
         budget: Budget,
@@ -149,7 +150,7 @@ class _Loop:
         console: Console,
         stop: StopFlag,
     ) -> None:
-        self.data, self.spec, self.size, self.budget = data, spec, size, budget
+        self.data, self.spec, self.size, self.budget = data, data.spec, size, budget
         self.run, self.console, self.stop = run, console, stop
         if fresh:
             start_over(run)
@@ -186,6 +187,7 @@ class _Loop:
         header = self._peek()
         if header is not None and (self.run / "bundle").exists() and self._spent(header):
             return self._result(header.step, finished=True, already=True)
+        self.data = prepare(self.config, self.data, self.run / "codec")
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
         self._write_config()
@@ -198,8 +200,8 @@ class _Loop:
         self._introduce(header)
         seed, device = self.config.train.seed, self.trainer.device
         conditions = self.trainer.config.conditions
-        self.heldout = Heldout(self.data.heldout, self.data.codec, self.trainer.denoiser, conditions, seed, device)
-        self.told = preview_conditions(self.data.heldout, self.data.codec, conditions)
+        self.heldout = Heldout(self.data, self.trainer.denoiser, conditions, seed, device)
+        self.told = preview_conditions(self.data, conditions)
         with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
             self._loop()
             self._finish()
@@ -232,11 +234,11 @@ class _Loop:
     def _introduce(self, header: Checkpoint | None) -> None:
         trainer, data = self.trainer, self.data
         parameters = sum(p.numel() for p in trainer.network.parameters())
-        codec = data.codec
+        rows = "images" if data.kind == "image" else "rows"
         verb = "going on" if header is not None else "training"
         self.log(
-            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} images of "
-            f"{data.name} ({codec.height}x{codec.width}x{codec.channels}), {self.budget}, from step "
+            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} {rows} of "
+            f"{data.name} ({described(data.codec)}), {self.budget}, from step "
             f"{trainer.step_count}, in {self.run}"
         )
         self.log(f"device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
@@ -313,16 +315,17 @@ class _Loop:
         )
 
     def _preview(self) -> None:
-        """Write the held-out loss of the averaged weights and a preview grid."""
+        """Write the held-out loss of the averaged weights and, of pictures, a preview grid."""
         trainer = self.trainer
         clip = 1.0 if self.config.sample.clip else None
         denoiser = trainer.ema_denoiser()
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
-        denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
-        images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
         self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
-        write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
+        if isinstance(self.data.codec, ImageCodec):
+            denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
+            images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
+            write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
 

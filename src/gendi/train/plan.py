@@ -7,13 +7,14 @@ from typing import Any
 
 from gendi.config import RunConfig
 from gendi.data import open_data
+from gendi.data.codec import described
 from gendi.networks.cost import cost_of
 from gendi.train.budget import Budget
 from gendi.train.trainer import Trainer
 
 
 def dry_run(
-    spec: str,
+    spec: Any,
     config: RunConfig,
     *,
     size: int | tuple[int, int] | None = None,
@@ -29,6 +30,7 @@ def dry_run(
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
     trainer = Trainer(config, data)
+    data = trainer.data
     trainer.step(0.5)
     start = time.perf_counter()
     result = trainer.step(0.5)
@@ -44,6 +46,7 @@ def dry_run(
             "train": len(data.train),
             "heldout": len(data.heldout),
             "shape": list(data.codec.shape),
+            "row": described(data.codec),
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

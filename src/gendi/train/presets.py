@@ -187,6 +187,18 @@ _ADM = RunConfig(
     conditions=_MNIST.conditions,
 )
 
+# Vectors of some tens of numbers, of a thousand rows or a hundred thousand: minutes on a laptop.
+_VECTORS = RunConfig(
+    preset="vectors",
+    network=NetworkConfig("mlp", channels=(256,), blocks=3),
+    process=ProcessConfig(schedule="cosine", steps=None),
+    objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
+    optim=OptimConfig(name="adamw", lr=1e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=128, preview_every=50_000),
+)
+_CELLS = replace(_VECTORS, preset="cells")
+_TABLE = replace(_VECTORS, preset="table")
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -229,6 +241,8 @@ PRESETS: dict[str, Preset] = {
         Preset("cifar10", _CIFAR10, "48h", "Ho et al.'s network and recipe for 32 x 32 colour; 35.7M parameters", ""),
         Preset("adm", _ADM, "240h", "Dhariwal & Nichol's network for 64 x 64 colour; 296M parameters; a large GPU", ""),
         Preset("icons", _ICONS, "60m", "small colour pictures, 32 x 32 (--size 32), on a few cores", ""),
+        Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),
+        Preset("table", _TABLE, "1m", "tables (.csv, .parquet)", ""),
         *map(_ablation, _ABLATIONS),
     )
 }

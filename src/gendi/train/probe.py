@@ -1,6 +1,7 @@
 """Precision and memory layout, chosen by timing a few real steps of the real network on the real device."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Choice:
 
 def choose(
     network: nn.Module,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     batch_size: int,
     device: torch.device,
     precision: str = "auto",
@@ -39,11 +40,11 @@ def choose(
     that the device refuses is left out.
     """
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
-    layouts = list(LAYOUTS) if layout == "auto" else [layout]
+    layouts = (list(LAYOUTS) if len(shape) == 3 else ["contiguous"]) if layout == "auto" else [layout]
     if len(precisions) == len(layouts) == 1:
         return Choice(precision, layout, f"{precision}, {layout}: as asked")
     batch = min(PROBE_BATCH, batch_size)
-    x = torch.linspace(-1, 1, batch * shape[0] * shape[1] * shape[2], device=device).reshape(batch, *shape)
+    x = torch.linspace(-1, 1, batch * math.prod(shape), device=device).reshape(batch, *shape)
     times: dict[tuple[str, str], float] = {}
     for layout_name in layouts:
         trial = place(copy.deepcopy(network), device, layout_name)

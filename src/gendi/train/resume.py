@@ -19,7 +19,7 @@ HARMLESS = frozenset(
     | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
 )
 
-WRITTEN_FOLDERS = ("checkpoints", "previews", "bundle", "ema", "pictures", "samples")
+WRITTEN_FOLDERS = ("codec", "checkpoints", "previews", "bundle", "ema", "pictures", "samples")
 WRITTEN_FILES = (
     "config.toml",
     "status.json",

@@ -6,6 +6,7 @@ remembered, so going on from a checkpoint is exact.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from gendi.conditions import drop
 from gendi.config import ConditionConfig, RunConfig
 from gendi.data import Data
+from gendi.data.prepare import prepare
 from gendi.data.told import derived, derived_condition, stored
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.errors import DataError, UsageError, unknown_name
@@ -58,8 +60,9 @@ class Trainer:
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
         config = resolve(config, data)
+        data = prepare(config, data)
         self.config, self.data = config, data
-        self.sigma_data = root_mean_square(data)
+        self.sigma_data = root_mean_square(data, config.conditions)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(self.config, data.codec.shape)
@@ -79,9 +82,10 @@ class Trainer:
         steps = config.process.steps
         self.history = LossHistory(steps) if config.objective.time_sampling == "loss-aware" and steps else None
         self.step_count = 0
-        self.keeps_images_on_device = self.device.type != "cpu" and data.train.rows.nbytes < 8 * 2**30
-        if self.keeps_images_on_device:
-            self._images = torch.from_numpy(np.ascontiguousarray(data.train.rows)).to(self.device)
+        whole = isinstance(data.train.rows, np.ndarray) and data.train.rows.nbytes < 8 * 2**30
+        self.keeps_rows_on_device = self.device.type != "cpu" and whole
+        if self.keeps_rows_on_device:
+            self._rows = torch.from_numpy(np.ascontiguousarray(data.train.rows)).to(self.device)
 
     @property
     def images_seen(self) -> int:
@@ -122,16 +126,17 @@ class Trainer:
         return denoiser
 
     def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the encoded images (B, C, H, W) of a step and what is told of them, some rows of it null."""
+        """Return the rows x_0 (B, ...) of a step in model space and what is told of them, some of it null."""
         config = self.config
         size, seed = config.train.batch_size, config.train.seed
         indices = batch_indices(len(self.data.train), size, seed, step)
-        if self.keeps_images_on_device:
-            images = self._images[torch.from_numpy(indices).to(self.device)]
+        index = torch.from_numpy(indices).to(self.device)
+        if self.keeps_rows_on_device:
+            rows = self._rows[index]
         else:
-            images = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
+            rows = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
         told = stored(config.conditions, self.data.train, indices, self.device)
-        x_0, cond = augment(self.data.codec.encode(images), told, config.train, step)
+        x_0, cond = augment(self.data.encode(rows, told, index), told, config.train, step)
         cond |= derived(config.conditions, x_0)
         for spec in config.conditions:
             dropped = stream(seed, f"{spec.name} dropped", step).random(size) < spec.dropout
@@ -226,7 +231,7 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     known = {spec.name: spec for spec in data.conditions}
     found = []
     for asked in config.conditions:
-        there = known.get(asked.name) or derived_condition(asked.name, data.codec)
+        there = known.get(asked.name) or derived_condition(asked.name, data.codec if data.kind == "image" else None)
         if there is None and asked.required:
             raise _no_such_condition(asked.name, data)
         if there is not None:
@@ -237,8 +242,10 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
 def _no_such_condition(name: str, data: Data) -> UsageError:
     if name in data.left_out:
         return UsageError(f"{data.name} has {name!r}, but no condition can be made of it: {data.left_out[name]}.")
-    if data.conditions:
-        return unknown_name(f"condition of {data.name}", name, [*(spec.name for spec in data.conditions), "low-res:F"])
+    pictures = data.kind == "image"
+    if data.conditions or not pictures:
+        names = [*(spec.name for spec in data.conditions), *["low-res:F"] * pictures]
+        return unknown_name(f"condition of {data.name}", name, names)
     return UsageError(
         f"the condition {name!r} is asked for, but {data.name} has no conditions (but for low-res:F): sort the images "
         "into subfolders, one for each class, or put a table conditions.csv beside them."
@@ -261,10 +268,12 @@ def _filled(asked: ConditionConfig, there: ConditionConfig, data: Data) -> Condi
     return dataclasses.replace(asked, names=there.names) if same else asked
 
 
-def root_mean_square(data: Data) -> float:
-    """Return the root mean square of the encoded training images, from at most 4096 of them evenly spaced."""
+def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float:
+    """Return the root mean square of the training rows in model space, from at most 4096 of them evenly spaced."""
     rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_IMAGES).round().astype(np.int64))
     total = 0.0
     for part in np.array_split(rows, max(1, len(rows) // 256)):
-        total += float(data.codec.encode(torch.from_numpy(data.train.batch(part))).double().square().mean()) * len(part)
+        told = stored(specs, data.train, part) if data.kind != "image" else {}
+        x_0 = data.encode(torch.from_numpy(data.train.batch(part)), told, torch.from_numpy(part))
+        total += float(x_0.double().square().mean()) * len(part)
     return max(1e-3, math.sqrt(total / len(rows)))

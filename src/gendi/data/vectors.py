@@ -1,0 +1,132 @@
+"""What the codecs of data that are not pictures share: cells and tables, whose rows become vectors in model space.
+
+    rows (N, G), in the user's units  <-encode, decode->  x (N, D), what a network learns
+
+Unlike a picture's, such a codec is fitted to the training rows; it may depend on what is told of a row; and on its way
+out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of the row, so that a
+sample does not depend on its neighbours.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gendi.conditions import ask, is_null
+from gendi.config import ConditionConfig
+from gendi.randomness import stream
+from gendi.safe_tensors import TensorSpec
+
+HELD_OUT = 1 << 40
+"""Added to the numbers of held-out rows, so that nothing is drawn for them as for a training row."""
+
+
+class VectorCodec(ABC):
+    """Rows (N, G) <-> vectors (N, D), for rows of one kind."""
+
+    kind: ClassVar[str]
+    half_bin: ClassVar[None] = None
+    """Vectors in model space are continuous: no bins."""
+    once: ClassVar[bool]
+    """Whether training rows are encoded once and for all, or each batch anew."""
+    told: Mapping[str, Tensor]
+    """What was told of the training rows, by name, for `draw_conditions`."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int]:
+        """Shape (D,) of a row in model space."""
+
+    @abstractmethod
+    def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Map rows (B, G), of which `cond` is told and whose numbers are `index` (B,), to float32 (B, D)."""
+
+    @abstractmethod
+    def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """Map x (B, D) to rows (B, G); what is drawn for row i is keyed by (seed, first + i).
+
+        Raises:
+            DivergedError: NaN, which no row can stand for.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, "kind" among them; with `tensors` all that `from_parts` needs."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is too large for JSON, by name."""
+
+    @classmethod
+    @abstractmethod
+    def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        """Return the shapes and types of `tensors` for a `to_dict`. Raises `BundleError` naming a field that is bad."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` naming a field that is bad."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self) or self.to_dict() != other.to_dict():
+            return False
+        ours, theirs = self.tensors(), other.tensors()
+        return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def draw_conditions(
+        self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
+    ) -> dict[str, Tensor]:
+        """Return what n samples are told: what was `asked` (see `gendi.conditions.ask`), the rest as in training.
+
+        Conditions that nobody asked for come together from one training row each, drawn for sample i by the key
+        (seed, first + i) among the rows of the classes that were asked for, or among all if there is no such row. What
+        was asked to be null stays null.
+
+        Raises:
+            UsageError: a condition that the model does not know, or a value that does not fit it.
+        """
+        given = ask(specs, asked, n) if asked else {}
+        rest = [spec.name for spec in specs if spec.name not in (asked or {})]
+        if not rest or not len(next(iter(self.told.values()), ())):
+            return given
+        classes = [spec.name for spec in specs if spec.kind == "class" and spec.name in given]
+        wanted = torch.stack([given[name] for name in classes], 1) if classes else torch.full((n, 1), -1)
+        rows = torch.empty(n, dtype=torch.int64)
+        u = torch.tensor([stream(seed, "conditions", index=first + i).random() for i in range(n)], dtype=torch.float64)
+        for asked_for in torch.unique(wanted, dim=0):
+            mine = (wanted == asked_for).all(1)
+            candidates = self._rows_of({name: int(k) for name, k in zip(classes, asked_for, strict=False) if k >= 0})
+            rows[mine] = candidates[(u[mine] * len(candidates)).long()]
+        return given | {name: self.told[name][rows] for name in rest}
+
+    def _rows_of(self, classes: Mapping[str, int]) -> Tensor:
+        """Return the numbers of the training rows of these classes; of all rows if there is none."""
+        n = len(next(iter(self.told.values())))
+        found = torch.ones(n, dtype=torch.bool)
+        for name, k in classes.items():
+            found &= self.told[name] == k
+        return found.nonzero()[:, 0] if bool(found.any()) else torch.arange(n)
+
+
+def class_condition(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the first condition of the kind `class` (B,), -1 where it is null, or None if there is none."""
+    for spec in specs:
+        if spec.kind == "class" and spec.name in cond:
+            return torch.where(is_null(cond[spec.name]), -1, cond[spec.name])
+    return None
+
+
+def training_conditions(specs: Sequence[ConditionConfig], conditions: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return what is told of training rows as tensors, by name: `told` of a codec, but for pictures."""
+    kept = [spec for spec in specs if spec.kind != "image"]
+    return {
+        spec.name: torch.from_numpy(
+            np.ascontiguousarray(conditions[spec.name], np.int64 if spec.kind == "class" else np.float32)
+        )
+        for spec in kept
+    }
