@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from conftest import Gendi
-from gendi.data.codec import ImageCodec
 
 CELL = 8 * 4 + 2
 """Pixels of a grid's cell: 8, enlarged 4 times, and a gap of 2."""
@@ -188,11 +187,3 @@ def test_what_cannot_be_is_refused(
     }
     outcome = gendi(*(word.format(**names) for word in line.split()))
     assert outcome.code == code and said in outcome.err and "bug" not in outcome.err, outcome.err
-
-
-def test_a_model_of_other_things_than_pictures(
-    gendi: Gendi, tiny_run: Path, picture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ImageCodec, "kind", "cells")
-    outcome = gendi("vary", str(tiny_run), picture)
-    assert outcome.code == 2 and "only pictures can be edited" in outcome.err

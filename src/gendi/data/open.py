@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from gendi.config import ConditionConfig
 from gendi.data.arrays import load_npy, load_npz
-from gendi.data.codec import Codec, ImageCodec
+from gendi.data.codec import ImageCodec
 from gendi.data.columns import measured
 from gendi.data.folder import load_folder
 from gendi.data.idx_folder import idx_files, load_idx_folder
@@ -56,7 +56,8 @@ class Data:
     heldout: Split
     conditions: tuple[ConditionConfig, ...]
     fingerprint: str
-    codec: Codec
+    codec: Any
+    """A `gendi.data.codec.Codec`, or None."""
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -68,9 +69,9 @@ class Data:
         """Map a batch of rows, of which `cond` is told and whose numbers are `index`, to model space."""
         if self.encoded:
             return rows
-        if isinstance(self.codec, VectorCodec):
-            return self.codec.encode(rows, cond, index)
-        return self.codec.encode(rows)
+        x_0: Tensor
+        x_0 = self.codec.encode(rows, cond, index) if isinstance(self.codec, VectorCodec) else self.codec.encode(rows)
+        return x_0
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def _open_vectors(spec: Any, target: tuple[int, int] | None) -> Data | None:
         heldout=heldout,
         conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
         fingerprint=fingerprint(train, heldout),
-        codec=cast(Codec, None),
+        codec=None,
         skipped=loaded.skipped,
         notes=loaded.notes + notes,
         left_out=loaded.left_out,

@@ -23,9 +23,11 @@ Pictures = Float[Tensor, "b c h w"]
 
 
 def augment(
-    x_0: Pictures, cond: Mapping[str, Tensor], config: TrainConfig, step: int
-) -> tuple[Pictures, dict[str, Tensor]]:
-    """Return pictures (B, C, H, W) in [-1, 1] and their conditions as training step `step` sees them."""
+    x_0: Float[Tensor, "b ..."], cond: Mapping[str, Tensor], config: TrainConfig, step: int
+) -> tuple[Float[Tensor, "b ..."], dict[str, Tensor]]:
+    """Return pictures (B, C, H, W) in [-1, 1] and their conditions as training step `step` sees them; vectors as they
+    are.
+    """
     pictures = {name: value for name, value in cond.items() if value.ndim == 4}
     if x_0.ndim != 4 or (not config.flip and config.crop == 1):
         return x_0, dict(cond)

@@ -1,0 +1,191 @@
+"""Data that are no pictures, all the way: opened, encoded once, trained on, kept, sampled, written."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_kind
+
+import gendi
+import gendi.data.kinds
+from gendi.cli import main
+from gendi.config import ConditionConfig, NetworkConfig, RunConfig, TrainConfig
+from gendi.data import Data, open_data
+from gendi.data.codec import codec_from_dict
+from gendi.data.prepare import prepare, read_codec
+from gendi.data.split import RowView, Split, hold_out_rows
+from gendi.errors import BundleError, UsageError
+from gendi.sources import default_preset, named_kind
+from gendi.train.budget import Budget
+from gendi.train.loop import train
+from gendi.train.presets import get_preset
+from gendi.train.trainer import resolve
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gendi.data.kinds._MODULES, "cells", "toy_kind")
+    toy_kind.FITS.clear()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    np.savetxt(tmp_path / "toys.txt", toy_kind.world(400))
+    return tmp_path / "toys.txt"
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    config = get_preset("cells").config
+    return dataclasses.replace(
+        config,
+        network=NetworkConfig("mlp", channels=(32,), blocks=1, time_dim=16),
+        train=TrainConfig(batch_size=32, preview_every=320, log_every=1, checkpoint_every=1e9),
+        conditions=(ConditionConfig("type"),),
+    )
+
+
+def opened(path: Path, config: RunConfig) -> tuple[RunConfig, Data]:
+    data = open_data(f"cells:{path}")
+    return resolve(config, data), data
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ("cells:a/b.h5ad", ("cells", "a/b.h5ad", {})),
+        ("b.h5ad?layer=counts&genes=5", ("cells", "b.h5ad", {"layer": "counts", "genes": "5"})),
+        ("cells:pbmc68k", ("cells", "pbmc68k", {})),
+        ("table.CSV", ("table", "table.CSV", {})),
+        ("x/y.parquet", ("table", "x/y.parquet", {})),
+        ("mnist", None),
+        ("photos/", None),
+        ("images.npz", None),
+    ],
+)
+def test_what_a_path_names(spec: str, found: tuple[str, str, dict[str, str]] | None) -> None:
+    assert named_kind(spec) == found
+    assert default_preset(spec) == (found and {"cells": "cells", "table": "table"}[found[0]])
+
+
+def test_an_option_without_a_value_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"\?NAME=VALUE.*layer"):
+        named_kind("cells:x.h5ad?layer")
+
+
+def test_a_fifth_of_each_class_is_held_out_and_nothing_is_lost(path: Path) -> None:
+    data = open_data(f"cells:{path}")
+    table = toy_kind.world(400)
+    labels = table[:, 2].astype(int)
+    for k in (0, 1):
+        assert (data.heldout.conditions["type"] == k).sum() == round(0.2 * (labels == k).sum())
+    both = np.concatenate([data.train.batch(range(len(data.train))), data.heldout.batch(range(len(data.heldout)))])
+    np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(table[:, :2], axis=0))
+    again = open_data(f"cells:{path}")
+    np.testing.assert_array_equal(again.heldout.batch(range(5)), data.heldout.batch(range(5)))
+    assert data.fingerprint == again.fingerprint and data.kind == "cells"
+    assert data.schema == {} and open_data(f"cells:{path}?unit=1").schema == {"unit": "1"}
+
+
+def test_a_view_is_the_rows_it_names() -> None:
+    rows = np.arange(12).reshape(6, 2)
+    view = RowView(rows, np.array([4, 0, 5]))
+    np.testing.assert_array_equal(view[np.array([2, 0])], rows[[5, 4]])
+    np.testing.assert_array_equal(view[1:3], rows[[0, 5]])
+    assert view.shape == (3, 2) and len(view) == 3 and view.nbytes == 3 * 2 * rows.itemsize
+
+
+def test_classes_of_a_single_row_stay_in_training() -> None:
+    spec = ConditionConfig("type", "class", 3)
+    whole = Split(np.arange(3.0)[:, None], {"type": np.arange(3)})
+    train, heldout, _ = hold_out_rows(whole, (spec,), np.random.default_rng(0))
+    assert (len(train), len(heldout)) == (2, 1)
+    one = Split(np.zeros((1, 2)), {})
+    assert hold_out_rows(one, (), np.random.default_rng(0))[2] == ("there is only one row: it is the held-out set too",)
+
+
+def test_rows_are_encoded_once_and_the_codec_is_kept(path: Path, config: RunConfig, tmp_path: Path) -> None:
+    config, data = opened(path, config)
+    first = prepare(config, data, tmp_path / "codec")
+    rows = first.train.batch(range(len(first.train)))
+    assert first.encoded and rows.dtype == np.float32
+    raw = np.asarray(data.train.batch(range(len(data.train))))
+    np.testing.assert_allclose(rows, (raw - raw.mean(0)) / raw.std(0), atol=1e-5)  # the jitter is 1e-6
+    second = prepare(config, data, tmp_path / "codec")
+    np.testing.assert_array_equal(rows, second.train.batch(range(len(second.train))))
+    assert toy_kind.FITS == [1] and first.codec == second.codec and prepare(config, second) is second
+    assert (first.heldout.batch([0]) != first.train.batch([0])).any()
+    (tmp_path / "codec" / "codec.json").write_text('{"kind": "cells-toy", "rows": 7}')
+    with pytest.raises(BundleError, match="codec"):
+        read_codec(tmp_path / "codec")
+
+
+@pytest.mark.parametrize("kind", ["cells-other", "cells", "else", 7, None])
+def test_unknown_codecs_are_refused(kind: object) -> None:
+    with pytest.raises(BundleError, match="no codec of kind"):
+        codec_from_dict({"kind": kind})
+
+
+def test_a_run_goes_on_exactly_and_its_bundle_draws(path: Path, config: RunConfig, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    # a learning rate that does not look at the budget, which differs between the sittings
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup=0.0, decay=0.0))
+    train(f"cells:{path}", config, whole, Budget(steps=30))
+    for steps in (11, 30):
+        train(f"cells:{path}", config, parts, Budget(steps=steps))
+    one, two = gendi.load(whole), gendi.load(parts)
+    assert all(torch.equal(one.state[name], two.state[name]) for name in one.state) and one.codec == two.codec
+    assert (whole / "metrics.jsonl").read_text() == (parts / "metrics.jsonl").read_text()
+    assert not list((whole / "previews").iterdir()) and (whole / "bundle" / "codec.safetensors").is_file()
+    assert "cells-toy" in (whole / "bundle" / "README.md").read_text()
+    shutil.rmtree(whole / "codec")
+    drawn = gendi.sample(whole, 50, seed=3)
+    np.testing.assert_array_equal(gendi.sample(whole, 5, seed=3, first_index=10)[:, 2], drawn[10:15, 2])
+    np.testing.assert_allclose(gendi.sample(whole, 5, seed=3, first_index=10), drawn[10:15], rtol=1e-4, atol=1e-4)
+    assert set(gendi.sample(whole, 20, condition={"type": "long"})[:, 2]) == {1.0}
+
+
+@pytest.mark.statistical
+def test_what_nobody_asked_for_comes_as_in_training(path: Path, config: RunConfig) -> None:
+    config, data = opened(path, config)
+    codec = prepare(config, data).codec
+    n = 4000
+    drawn = codec.draw_conditions(config.conditions, None, n, seed=0)["type"]
+    share = float((data.train.conditions["type"] == 1).mean())
+    assert abs(float((drawn == 1).double().mean()) - share) < 4 * (share * (1 - share) / n) ** 0.5  # 4 sd: p = 6e-5
+    assert torch.equal(codec.draw_conditions(config.conditions, None, 10, seed=0, first=7)["type"], drawn[7:17])
+    assert set(codec.draw_conditions(config.conditions, {"type": 0}, 9, seed=0)["type"].tolist()) == {0}
+    assert codec.draw_conditions(config.conditions, {"type": None}, 9, seed=0) == {}
+    with pytest.raises(UsageError, match="round"):
+        codec.draw_conditions(config.conditions, {"type": "lung"}, 9, seed=0)
+
+
+@pytest.mark.statistical
+def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "run", tmp_path / "made.toy"
+    flags = "--network.channels 64 --network.blocks 1 --steps 600 --optim.ema-images 5000 --out"
+    assert main(["train", f"cells:{path}", "--condition", "type", *flags.split(), str(run)]) == 0
+    assert main(["sample", str(run), "--n", "1000", "--condition", "type=long", "--out", str(out)]) == 0
+    made = np.loadtxt(out)
+    assert made.shape == (1000, 3)
+    # the class was seen about 80 times: its mean is known to STD / sqrt(80) = 0.06 and 0.22, and 5 of those are allowed
+    assert (np.abs(made[:, :2].mean(0) - toy_kind.MEAN[1]) < 5 * toy_kind.STD / 80**0.5).all()
+    capsys.readouterr()
+    assert main(["sample", str(run), "--out", str(tmp_path / "made.png")]) == 2
+    assert "NAME.toy" in capsys.readouterr().err
+    assert main(["train", f"cells:{path}", "--condition", "low-res:2", "--out", str(tmp_path / "b")]) == 2
+    assert "for pictures" in capsys.readouterr().err
+    assert main(["train", f"cells:{path}", "--condition", "tipe", "--out", str(tmp_path / "b")]) == 2
+    assert "'type'" in capsys.readouterr().err
+    assert main(["train", "mnist", "--layer", "counts"]) == 2
+    assert main(["likelihood", str(run)]) == 2
+    assert "bits per dimension is for pictures" in capsys.readouterr().err
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"")
+    assert main(["vary", str(run), str(picture)]) == 2
+    assert "editing is for pictures" in capsys.readouterr().err
+    assert main(["train", f"cells:{path}", "--size", "8", "--out", str(tmp_path / "b")]) == 2
+    assert "--size is for pictures" in capsys.readouterr().err
