@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from record import RESULTS, write
+from record import RESULTS, write, write_table
 from trained import measured
 
 from gendi.data import open_data
@@ -68,6 +68,19 @@ def main() -> None:
             rows.append(trial(args.preset, inject, seed, args.images, args.n, args.precision))
             print({name: value for name, value in rows[-1].items() if name != "choice"}, flush=True)
             write("conditioning", {"rows": rows})
+    write_table("networks.md", "conditioning", table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the trials as lines of Markdown."""
+    head = ["`network.inject`", "parameters", "FID, digits", "asked digit drawn", "precision", "recall", "loss"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in rows:
+        shares = [f"{row[name]:.3f}" for name in ("accuracy", "precision-digits", "recall-digits")]
+        lines.append(
+            [f"`{row['inject']}`", f"{row['parameters']:,}", f"{row['fid-digits']:.2f}", *shares, f"{row['loss']:.4f}"]
+        )
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 if __name__ == "__main__":

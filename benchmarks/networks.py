@@ -89,7 +89,8 @@ def table(rows: dict[str, Any]) -> str:
         cells = [f"`{name}`" if name in SHAPES else name, " x ".join(map(str, row["shape"]))]
         cells += [f"{row['parameters']:,}", f"{row['forward_mflop']:,.1f}"]
         if timed and "bf16" in row:
-            cells += [f"{row[p]['images_per_second']:,.0f}" for p in ("fp32", "bf16")]
+            rates = [row[p]["images_per_second"] for p in ("fp32", "bf16")]
+            cells += [f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}" for rate in rates]
             cells += [f"{row['bf16']['gflops']:,.0f}"]
         lines.append(cells + [""] * (len(head) - len(cells)))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
