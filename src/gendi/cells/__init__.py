@@ -1,0 +1,1 @@
+"""Single cells: counts in, counts out."""
