@@ -2,8 +2,8 @@
 
     y = ln(1 + s k / L),   f = V^T (y - m),   f | class ~ sum_j w_j N(mu_j, C_j),   k = round(L expm1(m + V f) / s)
 
-with the depth L drawn from the class's own. It looks right in two dimensions and has neither the zeros nor the variances
-of counts, so it is one of the controls that a metric must catch.
+with the depth L drawn from the class's own. It looks right in two dimensions and has neither the zeros nor the
+variances of counts, so it is one of the controls that a metric must catch.
 """
 
 from dataclasses import dataclass
