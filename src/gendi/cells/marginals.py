@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from gendi.cells.normalise import depths
 
-PRIOR = 1.0
+PRIOR = 0.1
 """Cells of mean depth that a class's rates borrow from all cells."""
-WEIGHT = 20.0
+WEIGHT = 5.0
 """Cells that a class's dispersions borrow from all classes."""
 LEAST, MOST = 1e-4, 1e3
 """Bounds of a dispersion; the lower is as good as Poisson up to means of thousands."""
