@@ -1,1 +1,16 @@
-"""Single cells: counts in, counts out."""
+"""Single cells: integer counts in, integer counts out. The extra `cells` brings anndata and scanpy."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gendi.cells.setup import setup_anndata
+
+__all__ = ["setup_anndata"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "setup_anndata":
+        from gendi.cells.setup import setup_anndata
+
+        return setup_anndata
+    raise AttributeError(f"module 'gendi.cells' has no attribute {name!r}")

@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "write report.html: pictures, curves and the table of metrics",
     "info": "show what a run is: network, training, data, metrics",
     "data check": "look at a data set before spending hours on it",
+    "cells check": "look at single cells: counts, classes, what is wrong and how to mend it",
     "presets": "list the configurations to start from",
     "samplers": "list the samplers, and when to use which",
     "doctor": "show versions, devices, precision, memory and disk",
@@ -95,16 +96,15 @@ def _dispatch(words: list[str]) -> int:
 
         print(f"gendi {__version__}")
         return 0
-    length = 2 if words[0] == "data" else 1
-    name = " ".join(words[:length])
-    if words == ["data", "--help"] or words == ["data", "-h"]:
-        name = "data check"
+    pair = next((name for name in COMMANDS if " " in name and name.split()[0] == words[0]), None)
+    asks_for_help = pair is not None and words[1:] in (["--help"], ["-h"])
+    name = pair if pair is not None and asks_for_help else " ".join(words[: 1 if pair is None else 2])
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
         kind = "flag" if name.startswith("-") else "command"
         hint = f" Perhaps you meant {near[0]!r}." if near else ""
         raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")
-    args = ["--help"] if len(words) > 1 and words[:2] in (["data", "--help"], ["data", "-h"]) else words[length:]
+    args = words[1:] if asks_for_help else words[len(name.split()) :]
     module = importlib.import_module(module_of(name))
     code: int = module.main(args)
     return code

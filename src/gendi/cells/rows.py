@@ -1,0 +1,49 @@
+"""Counts of cells as rows that stay sparse, or on the disk, until some are asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+
+class CountRows:
+    """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, of the type that the matrix has."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix: Any = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
+        self.shape: tuple[int, ...] = tuple(int(size) for size in matrix.shape)
+        self.dtype: np.dtype[Any] = np.dtype(matrix.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """What all rows would take as one dense array."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        if isinstance(index, int | np.integer):
+            row: NDArray[Any] = dense(self.matrix[index : index + 1])[0]
+            return row
+        return dense(self.matrix[index] if isinstance(index, slice) else _taken(self.matrix, np.asarray(index)))
+
+
+def dense(part: Any) -> NDArray[Any]:
+    """Return some rows of a matrix as an array."""
+    return np.asarray(part.toarray() if hasattr(part, "toarray") else part)
+
+
+def _taken(matrix: Any, index: NDArray[np.integer[Any]]) -> Any:
+    """Return rows in any order; a file gives them in rising order, each once."""
+    if isinstance(matrix, np.ndarray | sp.csr_matrix):
+        return matrix[index]
+    order, back = np.unique(index, return_inverse=True)
+    return dense(matrix[order])[back]
+
+
+def large(path: Path, limit: int = 2**30) -> bool:
+    """Return whether a file is so large that its matrix stays on the disk."""
+    return path.stat().st_size > limit
