@@ -1,0 +1,71 @@
+"""`gendi cells check`: what is there, what is wrong, how to mend it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from cells_world import cells
+
+from gendi.cells.check import check_cells
+from gendi.cli import main
+
+
+def test_a_sound_file() -> None:
+    adata = cells()
+    counts = adata.X.toarray()
+    report = check_cells(adata)
+    assert (report.cells, report.genes, report.counts, report.usable) == (60, 12, "X", True)
+    assert report.depth == (counts.sum(1).min(), np.median(counts.sum(1)), counts.sum(1).max())
+    assert report.zeros == pytest.approx((counts == 0).mean())
+    named = {c.name: c for c in report.conditions}
+    assert named["cell-type"].counts == {"B": 40, "A": 20}
+    assert [p.severity for p in report.problems] == ["warning"] and "fewer than" in report.problems[0].what
+
+
+def test_everything_that_is_wrong_at_once() -> None:
+    adata = cells(n=40)
+    counts = adata.X.toarray()
+    counts[7], counts[:, 5] = 0, 0
+    adata.X = sp.csr_matrix(counts)
+    adata.var_names = ["gene1", *adata.var_names[1:]]
+    adata.obs["rare"] = np.where(np.arange(40) == 3, "one", "many")
+    report = check_cells(adata)
+    said = {problem.what: problem for problem in report.problems}
+    assert not report.usable and report.silent_genes == 1
+    for part, severity, mend in [
+        ("names of var", "error", "var_names_make_unique"),
+        ("1 cells have no counts, the first is 'cell7'", "error", "filter_cells"),
+        ("1 genes have no counts", "warning", "filter_genes"),
+        ("fewer than 10 cells (one)", "warning", "join"),
+        ("there are 40 cells", "warning", "hundreds"),
+    ]:
+        found = [problem for what, problem in said.items() if part in what]
+        assert found and found[0].severity == severity and mend in found[0].mend, part
+
+
+@pytest.mark.parametrize("change", [np.log1p, lambda x: x - x.mean(0), lambda x: x[:0]])
+def test_what_is_no_count_matrix_is_an_error_with_a_mend(change: Any, tmp_path: Path, capsys: Any) -> None:
+    adata = cells()
+    matrix = change(adata.X.toarray().astype(np.float64))
+    adata = adata[: len(matrix)].copy()
+    adata.X = matrix
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert main(["cells", "check", str(tmp_path / "a.h5ad"), "--json"]) == 3
+    out = json.loads(capsys.readouterr().out)
+    assert not out["usable"] and out["problems"][0]["severity"] == "error" and out["problems"][0]["mend"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells().write_h5ad(tmp_path / "a.h5ad")
+    assert main(["cells", "check", str(tmp_path / "a.h5ad")]) == 0
+    out = capsys.readouterr().out
+    assert "cell-type" in out and "B 40, A 20" in out and "looks like counts" in out
+    assert main(["cells", "check", str(tmp_path / "a.h5ad"), "--layer", "umi"]) == 2
+    assert "X" in capsys.readouterr().err
+    assert main(["cells", "check"]) == 2 and main(["cells", "check", "a.csv"]) == 2
+    assert main(["cells", "check", str(tmp_path / "none.h5ad")]) == 3
+    capsys.readouterr()
+    assert main(["cells", "--help"]) == 0 and "gendi cells check" in capsys.readouterr().out

@@ -1,0 +1,90 @@
+"""What `gendi.sample` gives for cells: an AnnData that goes beside the real one."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import anndata
+import matplotlib
+import numpy as np
+import pytest
+import scanpy as sc
+from cells_world import cells
+
+import gendi
+from gendi.cells.read import read_h5ad
+from gendi.cli import main
+from gendi.config import ConditionConfig, NetworkConfig
+from gendi.train.presets import get_preset
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cells") / "run"
+    config = get_preset("cells").config
+    config = dataclasses.replace(
+        config,
+        network=NetworkConfig("mlp", channels=(32,), blocks=1, time_dim=16),
+        conditions=(ConditionConfig("cell-type"), ConditionConfig("dose")),
+        cells=dataclasses.replace(config.cells, factors=3),
+    )
+    gendi.fit(cells(), out=path, config=config, steps=30, quiet=True)
+    return path
+
+
+def test_it_has_the_form_of_the_real_one(run: Path) -> None:
+    real, fake = cells(), gendi.sample(run, 40, seed=1)
+    assert list(fake.var_names) == list(real.var_names) and list(fake.var["chromosome"]) == ["1"] * 12
+    counts = fake.layers["counts"]
+    assert counts.dtype.kind == "i" and counts.min() >= 0 and fake.obs_names.is_unique
+    assert list(fake.obs["cell type"].cat.categories) == ["B", "A"] and set(fake.obs["source"]) == {"gendi"}
+    assert fake.uns["cell type_colors"] == ["#ff0000", "#00ff00"]
+    assert fake.obsm["X_gendi"].shape == (40, 4) and json.loads(fake.uns["gendi"])["seed"] == 1
+    again = fake.copy()
+    again.X = again.layers["counts"].astype(np.float32)
+    sc.pp.normalize_total(again, target_sum=1e4)
+    sc.pp.log1p(again)
+    np.testing.assert_allclose(fake.X.toarray(), again.X.toarray(), rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_joined_with_the_real_one_and_drawn(run: Path) -> None:
+    real, fake = cells(), gendi.sample(run, 40)
+    real.obs["source"] = "real"
+    both = anndata.concat([real, fake], join="inner")
+    assert both.shape == (100, 12)
+    both.obsm["X_umap"] = np.random.default_rng(0).random((100, 2))
+    sc.pl.umap(both, color=["source", "cell type"], show=False)
+    matplotlib.pyplot.close("all")
+
+
+def test_a_cell_does_not_depend_on_its_neighbours(run: Path) -> None:
+    whole = gendi.sample(run, 20, seed=4)
+    part = gendi.sample(run, 3, seed=4, first_index=6)
+    assert list(part.obs_names) == list(whole.obs_names[6:9])
+    # the network's round-off depends on the batch: a count on the edge between two may differ
+    differ = (part.layers["counts"] != whole.layers["counts"][6:9]).sum()
+    assert differ <= 1
+
+
+def test_what_is_asked_for_is_what_comes(run: Path, tmp_path: Path, capsys: Any) -> None:
+    fake = gendi.sample(run, 10, condition={"cell-type": "A", "dose": 0.25})
+    assert set(fake.obs["cell type"]) == {"A"} and set(fake.obs["dose"]) == {0.25}
+    out = tmp_path / "fake.h5ad"
+    assert main(["sample", str(run), "--n", "7", "--condition", "cell-type=A", "--out", str(out)]) == 0
+    back = read_h5ad(str(out))
+    assert back.shape == (7, 12) and set(back.obs["cell type"]) == {"A"}
+    assert main(["sample", str(run), "--n", "7", "--condition", "cell-type=C", "--out", str(out)]) == 2
+    assert "A" in capsys.readouterr().err
+    assert main(["sample", str(run), "--out", str(tmp_path / "fake.csv")]) == 2
+    assert "NAME.h5ad" in capsys.readouterr().err
+
+
+def test_samples_can_be_trained_on(run: Path, tmp_path: Path) -> None:
+    fake = gendi.sample(run, 60)
+    fake = fake[np.asarray(fake.layers["counts"].sum(1)).ravel() > 0].copy()
+    config = dataclasses.replace(gendi.load(run).config, conditions=())
+    bundle = gendi.fit(fake, out=tmp_path / "second", config=config, steps=2, quiet=True)
+    assert bundle.codec.header.schema["layer"] == "counts"
