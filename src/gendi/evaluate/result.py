@@ -9,7 +9,10 @@ from typing import Any, Literal, NamedTuple, Self
 from gendi.errors import DataError, UsageError
 
 VERSION = 1
-Better = Literal["lower", "higher"]
+Better = Literal["lower", "higher", "closest"]
+"""`closest`: to the metric's `ideal`."""
+Gate = tuple[float | None, float | None]
+"""Lowest and highest value that passes; None is an open end."""
 GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
 """Figures of the GENDI report: 1000 samples of MNIST, a classifier of its own."""
 GENDI_REPORT_SAMPLES = 1000
@@ -29,6 +32,39 @@ class Metric:
     """The GENDI report's figure for MNIST, where it has one."""
     extractor: str | None = None
     standard_error: float | None = None
+    ideal: float | None = None
+    """What a value should come close to, where neither less nor more is better."""
+    interval: tuple[float, float] | None = None
+    """95% confidence interval of `value`."""
+    controls: Mapping[str, float] = field(default_factory=dict)
+    """The same metric of fakes that must be caught, by their names."""
+    score: float | None = None
+    """0 is the worst control, 1 the floor."""
+    gate: Gate | None = None
+    """Where real rows in the samples' place would come out, but for one evaluation in a hundred."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether `value` lies within the gate; None where either is missing."""
+        return None if self.value is None else self.within(self.value)
+
+    @property
+    def worst_control(self) -> str | None:
+        """The name of the control with the worst value, if there are controls."""
+        return max(self.controls, key=lambda name: self.loss(self.controls[name])) if self.controls else None
+
+    def within(self, value: float) -> bool | None:
+        """Whether a value lies within the gate; None where there is none."""
+        if self.gate is None:
+            return None
+        low, high = self.gate
+        return (low is None or value >= low) and (high is None or value <= high)
+
+    def loss(self, value: float) -> float:
+        """Return how bad a value is: less is better."""
+        if self.better == "closest":
+            return abs(value - (self.ideal or 0.0))
+        return value if self.better == "lower" else -value
 
 
 @dataclass(frozen=True)
@@ -125,6 +161,14 @@ class Evaluation:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(f"This is no evaluation of gendi's ({error}). Run `gendi evaluate` again.") from error
 
+    def caught(self) -> dict[str, tuple[str, ...]]:
+        """Return for each control the metrics whose gates it fails; none means that it passes for real."""
+        names = dict.fromkeys(name for metric in self.metrics for name in metric.controls)
+        return {
+            name: tuple(m.name for m in self.metrics if name in m.controls and m.within(m.controls[name]) is False)
+            for name in names
+        }
+
     def table(self) -> list["Row"]:
         """Return one row per metric, in the order measured."""
         return [Row(m.name, m.value, m.floor, m.better, m.report) for m in self.metrics]
@@ -190,7 +234,9 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
 def _winner(a: Metric, b: Metric) -> Literal["a", "b"] | None:
     if a.value is None or b.value is None or a.value == b.value:
         return None
-    return "a" if (a.value < b.value) == (a.better == "lower") else "b"
+    if a.loss(a.value) == a.loss(b.value):
+        return None
+    return "a" if a.loss(a.value) < a.loss(b.value) else "b"
 
 
 def _plain(value: Any) -> Any:
@@ -204,14 +250,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _metric(name: str, entry: Any) -> Metric:
+    later = {"ideal", "interval", "controls", "score", "gate"}  # evaluations of pictures were written without
+    names = [f.name for f in dataclasses.fields(Metric) if f.name != "name"]
+    found = {key: entry[key] for key in names if key in entry or key not in later}
+    for key in ("interval", "gate"):
+        if found.get(key) is not None:
+            low, high = found[key]
+            found[key] = (low, high)
+    return Metric(name, **found)
+
+
 def _fields(data: Any) -> dict[str, Any]:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
     out: dict[str, Any] = {f.name: data[f.name] for f in dataclasses.fields(Evaluation)}
-    names = [f.name for f in dataclasses.fields(Metric) if f.name != "name"]
-    out["metrics"] = tuple(
-        Metric(name, **{key: entry[key] for key in names}) for name, entry in data["metrics"].items()
-    )
+    out["metrics"] = tuple(_metric(name, entry) for name, entry in data["metrics"].items())
     out["extractors"] = tuple(ExtractorRecord(**record) for record in data["extractors"])
     kinds: dict[str, type[Any]] = {"classes": ClassesRecord, "memorisation": MemorisationRecord}
     for key, kind in kinds.items():

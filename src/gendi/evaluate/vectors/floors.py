@@ -1,0 +1,147 @@
+"""Floors, gates and controls: what real rows score in the samples' place, and what fakes do.
+
+The pooled real rows are dealt at random, again and again, into a set x in the samples' place, a reference y and a rest
+t in the place of the training rows, of the true sizes. Everything is fitted to y and t anew: components fitted to x as
+well would fit its noise, and flatter real rows that a model cannot match. The mean of a metric over these deals is its
+**floor**; their spread says how far chance alone moves it, and so where its **gate** is: the prediction interval for
+one more set of real rows,
+
+    mean +- t(K - 1, 1 - alpha / m) s sqrt(1 + 1 / K),
+
+for K deals with standard deviation s, m gates, and alpha = 1%: real rows fail one or another of the m gates once in a
+hundred times. No threshold is chosen by hand.
+
+Deals of 2 n rows from one pool of N share rows. Where x and y enter with opposite signs (a difference), or not at all
+to first order (energy distance, MMD, AUC of equal distributions), the pool's own rows cancel and s is right. Where a
+row counts the same on either side (an outlier adds to a mean absolute error from x and from y alike), s is that of
+drawing 2 n of N rows without replacement, too small by the finite-population factor sqrt(1 - 2 n / N), and is divided
+by it.
+
+The **score** of a value runs from 0, the worst of the controls, to 1, the floor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import t as student
+
+from gendi.evaluate.result import Gate, Metric
+from gendi.evaluate.stopping import Stop, poll
+from gendi.evaluate.vectors import controls as c
+from gendi.evaluate.vectors.measures import ABOUT, About, Roles, Values, measure
+from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
+from gendi.randomness import stream
+
+ALPHA, Z95 = 0.01, 1.96
+
+
+def real_deals(
+    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, stop: Stop | None = None
+) -> list[Values]:
+    """Return the metrics of `splits` deals of n real rows against n others, with `rest` in place of training rows.
+
+    `fit` makes a world of the latter two.
+    """
+    rng = stream(seed, "evaluation deals")
+    out = []
+    for _ in range(splits):
+        poll(stop)
+        order = rng.permutation(len(real)).astype(np.int64)
+        x, y, t = (real.take(order[a:b]) for a, b in ((0, n), (n, 2 * n), (2 * n, 2 * n + rest)))
+        world, roles = setting(t, y, fit)
+        out.append(measure(world.part(x.rows, x.labels), roles, world, stop=stop))
+    return out
+
+
+def setting(train: RowSet, reference: RowSet, fit: Callable[[Raw], World]) -> tuple[World, Roles]:
+    """Return the world fitted to both, and the roles in it; closest records are sought among equally many of either."""
+    world = fit(np.concatenate([train.rows, reference.rows]))
+    t, y = (world.part(each.rows, each.labels) for each in (train, reference))
+    h = np.arange(min(len(t), len(y)))
+    return world, Roles(y, t[h], y[h], t.digests)
+
+
+def control_parts(train: RowSet, n: int, world: World) -> dict[str, Part]:
+    """Return the four controls, n rows each, by name."""
+    rng = stream(world.seed, "evaluation controls")
+    labels: Indices = train.labels if train.labels is not None else np.zeros(len(train), np.int64)
+    chosen = rng.permutation(len(train))[:n] if n <= len(train) else rng.integers(0, len(train), n)
+    space = world.space
+    fakes = {
+        "class-means": c.class_means(train.rows, labels, chosen),
+        "mixture": c.principal_mixture(train.rows, labels, chosen, world.seed, space.forward, space.backward),
+        "shuffled": c.shuffled_within_class(train.rows, labels, chosen, rng, space.blocks),
+        "copies": c.copy_rows(train.rows, chosen),
+    }
+    told = None if train.labels is None else labels[chosen]
+    return {name: world.part(rows, told) for name, rows in fakes.items()}
+
+
+def gate(values: Sequence[float], about: About, gates: int, share: float) -> Gate:
+    """Return (low, high) within which other real rows would lie but for alpha / gates; None is an open end.
+
+    `share` is 2 n / N, that of the pool which a deal compares.
+    """
+    k, mean, s = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
+    if about.paired:
+        s /= float(np.sqrt(1 - share))
+    sides = 2 if about.better == "closest" else 1
+    width = float(student.ppf(1 - ALPHA / (gates * sides), k - 1)) * s * float(np.sqrt(1 + 1 / k))
+    low, high = min(mean - width, *values), max(mean + width, *values)
+    return (None if about.better == "lower" else low, None if about.better == "higher" else high)
+
+
+def judge(
+    values: Values,
+    deals: Sequence[Values],
+    controls: Mapping[str, Values],
+    errors: Mapping[str, float | None],
+    share: float,
+) -> tuple[Metric, ...]:
+    """Set every value beside its floor, gate, controls, interval and score; `share` as in `gate`."""
+    names = [name for name in ABOUT if name in values]
+    return tuple(_metric(name, values[name], deals, controls, errors.get(name), len(names), share) for name in names)
+
+
+def _metric(
+    name: str,
+    value: float | None,
+    deals: Sequence[Values],
+    controls: Mapping[str, Values],
+    error: float | None,
+    gates: int,
+    share: float,
+) -> Metric:
+    about = ABOUT[name]
+    real = [v for deal in deals if (v := deal.get(name)) is not None]
+    known = len(real) == len(deals) and len(real) > 2
+    floor = float(np.mean(real)) if known else None
+    fakes = {who: v for who, found in controls.items() if (v := found.get(name)) is not None}
+    metric = Metric(
+        name,
+        value,
+        floor,
+        about.better,
+        standard_error=error if value is not None else None,
+        ideal=about.ideal,
+        interval=_interval(value, error, about),
+        controls=fakes,
+        gate=gate(real, about, gates, share) if known else None,
+    )
+    return replace(metric, score=_score(metric))
+
+
+def _interval(value: float | None, error: float | None, about: About) -> tuple[float, float] | None:
+    if value is None or error is None:
+        return None
+    low, high = value - Z95 * error, value + Z95 * error
+    least, most = (-np.inf if about.least is None else about.least), (np.inf if about.most is None else about.most)
+    return float(max(low, min(least, value))), float(min(high, max(most, value)))
+
+
+def _score(metric: Metric) -> float | None:
+    if metric.value is None or metric.floor is None or not metric.controls:
+        return None
+    worst, best = max(map(metric.loss, metric.controls.values())), metric.loss(metric.floor)
+    return (worst - metric.loss(metric.value)) / (worst - best) if worst > best else None

@@ -1,0 +1,45 @@
+"""Are the samples new? Exact copies of training rows, and the side on which each sample's closest record lies.
+
+The share of samples nearer to a training row than to any of equally many held-out rows is one half for a model that
+generalises, and 1 for one that hands out what it was shown. [Distance to closest record against a hold-out; Platzer and
+Reutterer 2021]
+"""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Bool, Float64, Num
+
+from gendi.errors import UsageError
+from gendi.evaluate.metrics import Features, squared_distances
+
+Raw = Num[np.ndarray, "_ _"]
+
+
+def row_digests(rows: Raw) -> np.ndarray:
+    """Return a 16-byte digest of each row (n,): equal where all numbers are, whatever their dtype (but -0 is not 0)."""
+    exact = np.ascontiguousarray(rows, np.float64)
+    return np.array([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in exact], "V16")
+
+
+def copies(digests: np.ndarray, known: np.ndarray) -> Bool[np.ndarray, " _"]:
+    """Return which rows, by their digests, are among the known ones."""
+    there = {bytes(digest) for digest in known}
+    return np.array([bytes(digest) in there for digest in digests], bool)
+
+
+def nearest_distance(x: Features, records: Features) -> Float64[np.ndarray, " _"]:
+    """Return each row's distance to the nearest of the records."""
+    return np.asarray(np.sqrt(np.concatenate([squared.min(axis=1) for _, squared in squared_distances(x, records)])))
+
+
+def closer(x: Features, train: Features, heldout: Features) -> Float64[np.ndarray, " _"]:
+    """Return for each row 1 where its closest record is a training row, 0 where it is held out, 0.5 on a tie.
+
+    Raises `UsageError` unless both sets are equally large: the larger one would be nearer by its size alone.
+    """
+    if len(train) != len(heldout):
+        raise UsageError(f"{len(train)} training rows against {len(heldout)} held-out ones: equally many are wanted.")
+    a, b = nearest_distance(x, train), nearest_distance(x, heldout)
+    tie = np.abs(a - b) <= 1e-6 * (a + b) + 1e-12
+    return np.where(tie, 0.5, (a < b).astype(np.float64))
