@@ -13,6 +13,7 @@ from gendi.evaluate.result import Evaluation
 from gendi.evaluate.stopping import Stop
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.measures import measure, standard_errors
+from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
 from gendi.randomness import stream
 
@@ -67,6 +68,7 @@ def evaluate_rows(
     notes: list[str] = []
     n = _checked(samples, train, heldout, n, splits, replicates, seed, notes)
     clock = _Clock()
+    known = row_digests(train.rows) if known is None else known
     rng = stream(seed, "evaluation rows")
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, TRAIN_MOST, rng), _some(samples, n, rng)
     real = RowSet(np.concatenate([train.rows, heldout.rows]), _both(train.labels, heldout.labels))
@@ -77,7 +79,7 @@ def evaluate_rows(
 
     with clock("samples"):
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
-        roles = roles if known is None else replace(roles, known=known)
+        roles = replace(roles, known=known)
         x = world.part(samples.rows, samples.labels)
         values = measure(x, roles, world, stop=stop)
     with clock("floors"):
@@ -156,7 +158,7 @@ def _checked(
     if used < n:
         notes.append(
             f"n = {used} rows of each set are compared, not {n}: there are {len(samples)} samples, {len(train)} "
-            f"training and {len(heldout)} held-out rows, sets must be equally large, and floors need three sets of real rows."
+            f"training and {len(heldout)} held-out rows, sets must be equally large, and floors need three real sets."
         )
     return used
 
