@@ -29,8 +29,11 @@ def copies(digests: np.ndarray, known: np.ndarray) -> Bool[np.ndarray, " _"]:
 
 
 def nearest_distance(x: Features, records: Features) -> Float64[np.ndarray, " _"]:
-    """Return each row's distance to the nearest of the records."""
-    return np.asarray(np.sqrt(np.concatenate([squared.min(axis=1) for _, squared in squared_distances(x, records)])))
+    """Return each row's distance to the nearest of the records, 0 exactly for a copy: the search goes by products, and
+    the winner's distance is computed anew.
+    """
+    nearest = np.concatenate([squared.argmin(axis=1) for _, squared in squared_distances(x, records)])
+    return np.asarray(np.linalg.norm(x - records[nearest], axis=1), np.float64)
 
 
 def closer(x: Features, train: Features, heldout: Features) -> Float64[np.ndarray, " _"]:
@@ -41,5 +44,4 @@ def closer(x: Features, train: Features, heldout: Features) -> Float64[np.ndarra
     if len(train) != len(heldout):
         raise UsageError(f"{len(train)} training rows against {len(heldout)} held-out ones: equally many are wanted.")
     a, b = nearest_distance(x, train), nearest_distance(x, heldout)
-    tie = np.abs(a - b) <= 1e-6 * (a + b) + 1e-12
-    return np.where(tie, 0.5, (a < b).astype(np.float64))
+    return np.where(a == b, 0.5, (a < b).astype(np.float64))

@@ -104,9 +104,9 @@ class Standardised:
 class RowSet:
     """Rows in the data's own units, and the class of each where there are classes."""
 
-    rows: Num[np.ndarray, "n g"]
+    rows: Raw
     """Counts, or numbers with the codes of categories beside them; finite."""
-    labels: Int64[np.ndarray, " n"] | None = None
+    labels: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
