@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gendi.cli.console import say, show, show_json, table
+from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 from gendi.errors import DataError, UsageError
+from gendi.sources import named_kind
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from gendi.data import Data
     from gendi.evaluate import Evaluation
 
@@ -26,7 +26,9 @@ EXAMPLES = """\
   gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
   gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
   gendi evaluate runs/mnist --sampler ddim --steps 50 --json
-  gendi evaluate --samples theirs.npz --data mnist       samples from anywhere"""
+  gendi evaluate --samples theirs.npz --data mnist       samples from anywhere
+  gendi evaluate runs/cells                              cells and tables: floors, gates and controls
+  gendi evaluate --samples fake.h5ad --data cells:real.h5ad"""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ class Evaluate:
     run: Annotated[tyro.conf.Positional[Folder], shows("none; then --samples")] = None
     """Folder of a run or of a bundle, to draw the samples from."""
     samples: Annotated[Folder, shows("drawn from the run")] = None
-    """Measure these instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote."""
+    """Measure these instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote; an .h5ad of
+    cells, a .csv or .parquet of a table."""
     data: Annotated[Text, shows("what the run was trained on")] = None
     """What the samples should look like: mnist, or a path."""
-    n: Annotated[Samples, shows("1000")] = None
+    n: Annotated[Samples, shows("1000, or as many as are held out")] = None
     """How many samples; metrics of different n are on different scales."""
     extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else pixels")] = ()
     """Feature networks to measure with: digits, inception, pixels."""
@@ -74,7 +77,11 @@ def main(args: Sequence[str]) -> int:
 
 
 def metrics_table(evaluation: "Evaluation") -> str:
-    """Return the metrics with their floors, and the GENDI report's figures where it has them."""
+    """Return the metrics with their floors; with the GENDI report's figures or with gates and controls, where there
+    are any.
+    """
+    if any(metric.gate is not None for metric in evaluation.metrics):
+        return gates_table(evaluation)
     rows = evaluation.table()
     known = any(row.report is not None for row in rows)
     head = ("metric", "value", "floor", "better") + (("GENDI report",) if known else ())
@@ -90,7 +97,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     "write it all down."""
     from gendi.bundle import load_bundle
     from gendi.cli.drawing import check_settings, default_steps, draw, weights_sha256
-    from gendi.data.codec import picture_size
+    from gendi.data.codec import ImageCodec, picture_size
+    from gendi.data.kinds import evaluated_file, kind_of
     from gendi.files import atomic_write
     from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.train.signals import StopFlag
@@ -110,13 +118,15 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     )
     check_settings(bundle, settings)
     data = _open(command.data or bundle.meta.get("data_spec"), picture_size(bundle.codec))
+    if data.kind != "image" and command.n is None:
+        settings = dataclasses.replace(settings, n=max(2, min(settings.n, len(data.heldout))))
     notes: tuple[str, ...] = ()
     if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
-    archive, images = run / "samples.npz", None
-    if own and archive.is_file():
+    archive, images, pictures = run / "samples.npz", None, isinstance(bundle.codec, ImageCodec)
+    if pictures and own and archive.is_file():
         try:
             if dataclasses.replace(read_settings(archive), run=command.run) == settings:
                 images = read_samples(archive)
@@ -134,7 +144,10 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             seconds = time.perf_counter() - start
             say(f"drawn in {format_duration(seconds)}")
             if own:
-                write_samples(archive, images, settings)
+                if pictures:
+                    write_samples(archive, images, settings)
+                else:
+                    kind_of(data.kind).write(evaluated_file(run, data.kind), images)
                 update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
         else:
             say(f"measuring the {len(images):,} samples in {archive}")
@@ -197,8 +210,12 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
 
     assert command.samples is not None
     path = Path(command.samples)
-    images = read_samples(path)
-    data = _open(command.data, images.shape[1:3])
+    images: Any = path
+    if named_kind(command.data) is None:
+        images = read_samples(path)
+        data = _open(command.data, images.shape[1:3])
+    else:
+        data = _open(command.data, None)
     with StopFlag() as stop:
         evaluation = _measure(
             command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
@@ -211,26 +228,26 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
 
 
 def _measure(
-    command: Evaluate, images: "np.ndarray", data: "Data", source: dict[str, Any], ema: bool | None, poll: Any
+    command: Evaluate, samples: Any, data: "Data", source: dict[str, Any], ema: bool | None, poll: Any
 ) -> "Evaluation":
     from gendi.cli.drawing import pick_device
+    from gendi.data.kinds import kind_of
     from gendi.evaluate import evaluate
 
-    say(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
     start = time.perf_counter()
-    evaluation = evaluate(
-        images,
-        data,
-        extractor=command.extractor or "auto",
-        n=command.n or (1000 if command.samples is None else min(1000, len(images))),
-        seed=command.seed or 0,
-        device=pick_device(),
-        ema=ema,
-        source=json.loads(json.dumps(source)),
-        stop=poll,
-    )
+    common: dict[str, Any] = {"seed": command.seed or 0, "ema": ema, "source": json.loads(json.dumps(source))}
+    if data.kind == "image":
+        say(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
+        n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
+        extractor = command.extractor or "auto"
+        found = evaluate(samples, data, extractor=extractor, n=n, device=pick_device(), stop=poll, **common)
+    else:
+        if command.extractor:
+            raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
+        say("measuring samples, real rows in their place, and four controls: some tens of seconds")
+        found = kind_of(data.kind).evaluate(samples, data, n=command.n or 1000, stop=poll, **common)
     say(f"measured in {format_duration(time.perf_counter() - start)}")
-    return evaluation
+    return found
 
 
 def _open(spec: str | None, size: tuple[int, int] | None) -> "Data":

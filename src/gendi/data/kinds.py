@@ -52,10 +52,15 @@ class Kind(Protocol):
         ...
 
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
-        """Measure samples, in the user's own form, against raw data."""
+        """Measure samples, in the user's own form or in a file of it, against raw data."""
         ...
 
 
 def kind_of(name: str) -> Kind:
     """Return the module of a kind, `cells` or `table`; of a codec's kind such as `cells-copula` too."""
     return cast(Kind, importlib.import_module(_MODULES[name.partition("-")[0]]))
+
+
+def evaluated_file(run: Path, name: str) -> Path:
+    """Return where a run keeps the samples that were measured."""
+    return run / f"evaluated{kind_of(name).SUFFIXES[0]}"

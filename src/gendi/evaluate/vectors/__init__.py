@@ -5,7 +5,17 @@ evaluate_rows(RowSet(fake, fake_labels), RowSet(train, labels), RowSet(heldout, 
 """
 
 from gendi.evaluate.vectors.records import row_digests
-from gendi.evaluate.vectors.rows import evaluate_rows, measure_rows
+from gendi.evaluate.vectors.rows import all_digests, evaluate_rows, loaded, measure_rows
 from gendi.evaluate.vectors.space import LogCounts, RowSet, Space, Standardised
 
-__all__ = ["LogCounts", "RowSet", "Space", "Standardised", "evaluate_rows", "measure_rows", "row_digests"]
+__all__ = [
+    "LogCounts",
+    "RowSet",
+    "Space",
+    "Standardised",
+    "all_digests",
+    "evaluate_rows",
+    "loaded",
+    "measure_rows",
+    "row_digests",
+]

@@ -18,8 +18,8 @@ Raw = Num[np.ndarray, "_ _"]
 
 def row_digests(rows: Raw) -> np.ndarray:
     """Return a 16-byte digest of each row (n,): equal where all numbers are, whatever their dtype (but -0 is not 0)."""
-    exact = np.ascontiguousarray(rows, np.float64)
-    return np.array([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in exact], "V16")
+    exact = (np.ascontiguousarray(row, np.float64).tobytes() for row in rows)
+    return np.array([hashlib.blake2b(row, digest_size=16).digest() for row in exact], "V16")
 
 
 def copies(digests: np.ndarray, known: np.ndarray) -> Bool[np.ndarray, " _"]:

@@ -1,16 +1,17 @@
 """Measure rows of any kind, cells or lines of a table, against held-out rows, with floors, gates and controls."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from gendi.data.split import Split
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.stopping import Stop
+from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.measures import measure, standard_errors
 from gendi.evaluate.vectors.records import row_digests
@@ -20,6 +21,7 @@ from gendi.randomness import stream
 SPLITS, REPLICATES = 16, 200
 TRAIN_MOST = 4000
 """Training rows that are looked at, but for copies, which are looked for among all."""
+BLOCK_BYTES = 1 << 26
 
 
 def evaluate_rows(
@@ -33,8 +35,9 @@ def evaluate_rows(
     name: str = "rows",
     fingerprint: str = "",
     known: np.ndarray | None = None,
-    splits: int = SPLITS,
-    replicates: int = REPLICATES,
+    classes: Sequence[str] = (),
+    splits: int | None = None,
+    replicates: int | None = None,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
@@ -55,8 +58,9 @@ def evaluate_rows(
         name: of the data, for the record.
         fingerprint: of the data, for the record.
         known: digests (`row_digests`) of all training rows, to look for copies in; by default those of `train`.
-        splits: deals of real rows that floors and gates are made of, at least 3.
-        replicates: of the bootstrap behind the intervals, at least 2.
+        classes: names of the classes, for notes.
+        splits: deals of real rows that floors and gates are made of, at least 3; 16 by default.
+        replicates: of the bootstrap behind the intervals, at least 2; 200 by default.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else worth recording about the samples, JSON-safe.
         stop: polled between parts; see `gendi.evaluate.stopping`.
@@ -65,6 +69,8 @@ def evaluate_rows(
         UsageError: n < 2, fewer than 2 samples, splits or replicates out of range.
         DataError: rows of differing widths, rows that are not finite, too few real rows, or real rows all the same.
     """
+    splits = SPLITS if splits is None else splits
+    replicates = REPLICATES if replicates is None else replicates
     notes: list[str] = []
     n = _checked(samples, train, heldout, n, splits, replicates, seed, notes)
     clock = _Clock()
@@ -105,7 +111,7 @@ def evaluate_rows(
         source=dict(source or {}),
         seconds=clock.seconds,
     )
-    notes += _notes(found, samples, heldout, world)
+    notes += _notes(found, samples, heldout, world, classes)
     return replace(found, notes=tuple(notes))
 
 
@@ -128,6 +134,22 @@ def measure_rows(
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, n, rng), _some(samples, n, rng)
     world, roles = floors.setting(train, heldout, lambda rows: World.fit(_space(space, rows), rows, seed))
     return measure(world.part(samples.rows, samples.labels), roles, world, stop=stop)
+
+
+def loaded(split: Split, labels: Indices | None, seed: int, purpose: str) -> RowSet:
+    """Return some thousands of a split's rows at random, read in their order; all where there are fewer."""
+    chosen = np.sort(stream(seed, purpose).permutation(len(split))[:TRAIN_MOST]).astype(np.int64)
+    return RowSet(split.batch(chosen), None if labels is None else labels[chosen])
+
+
+def all_digests(split: Split, stop: Stop | None = None) -> np.ndarray:
+    """Return the digests of all rows of a split, read block by block."""
+    block = max(1, BLOCK_BYTES // (8 * int(split.rows.shape[1])))
+    found = []
+    for start in range(0, len(split), block):
+        poll(stop)
+        found.append(row_digests(split.batch(range(start, min(start + block, len(split))))))
+    return np.concatenate(found)
 
 
 def _checked(
@@ -185,7 +207,7 @@ def _space(space: Space | Callable[[Raw], Space] | None, real: Raw) -> Space:
     return LogCounts.fit(real) if whole else Standardised.fit(real)
 
 
-def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World) -> Iterator[str]:
+def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, classes: Sequence[str]) -> Iterator[str]:
     yield (
         f"Principal components ({world.pca.n_components_}) are of pooled real rows; the kernel of mmd2 has the median "
         f"distance of real rows as its width, {world.sigma:.4g}. Gates are where real rows come out, but for one "
@@ -206,8 +228,9 @@ def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World) ->
     if samples.labels is not None and heldout.labels is not None:
         absent = sorted(set(heldout.labels.tolist()) - set(samples.labels.tolist()))
         if absent:
+            names = [classes[c] if c < len(classes) else str(c) for c in absent[:5]]
             yield (
-                f"{len(absent)} of the held-out rows' classes have no sample ({', '.join(map(str, absent[:5]))}); "
+                f"{len(absent)} of the held-out rows' classes have no sample ({', '.join(names)}); "
                 "every distance counts that against the samples."
             )
     if missed := [name for name, gates in found.caught().items() if not gates]:

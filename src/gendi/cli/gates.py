@@ -1,0 +1,60 @@
+"""The metrics of cells and tables as a person reads them: value, interval, floor, gate, worst control, verdict."""
+
+from typing import TYPE_CHECKING
+
+from gendi.cli.console import cell, table
+
+if TYPE_CHECKING:
+    from gendi.evaluate import Evaluation
+    from gendi.evaluate.result import Gate, Metric
+
+
+def gates_table(evaluation: "Evaluation") -> str:
+    """Return the table, and below it which gates failed and which metrics caught which control."""
+    head = ("metric", "value", "95% interval", "floor", "passes", "worst control", "score", "verdict")
+    rows = [
+        (m.name, m.value, _between(m.interval), m.floor, passes(m.gate), _control(m), _rounded(m.score), verdict(m))
+        for m in evaluation.metrics
+    ]
+    judged = [m for m in evaluation.metrics if m.passed is not None]
+    failed = [m.name for m in judged if not m.passed]
+    lines = [
+        f"{evaluation.n:,} samples against {evaluation.reference_n:,} held-out rows of {evaluation.data}; the floor is "
+        f"{evaluation.floor_n:,} real rows in the samples' place",
+        table(rows, head),
+        f"{len(judged) - len(failed)} of {len(judged)} gates passed" + (f"; not {', '.join(failed)}" if failed else ""),
+    ]
+    for control, gates in evaluation.caught().items():
+        by = f"caught by {len(gates)} of them, {', '.join(gates[:4])}{' ...' * (len(gates) > 4)}" if gates else "MISSED"
+        lines.append(f"control {control}: {by}")
+    return "\n".join(lines)
+
+
+def passes(gate: "Gate | None") -> str | None:
+    """Return a gate in words: "<= 0.2", ">= 0.9", "0.8 to 1.2"."""
+    match gate:
+        case (None, float(high)):
+            return f"<= {cell(high)}"
+        case (float(low), None):
+            return f">= {cell(low)}"
+        case (float(low), float(high)):
+            return f"{cell(low)} to {cell(high)}"
+    return None
+
+
+def verdict(metric: "Metric") -> str | None:
+    """Return "pass" or "FAIL"; None where there is no gate or no value."""
+    return None if metric.passed is None else "pass" if metric.passed else "FAIL"
+
+
+def _between(interval: tuple[float, float] | None) -> str | None:
+    return None if interval is None else f"{cell(interval[0])} to {cell(interval[1])}"
+
+
+def _control(metric: "Metric") -> str | None:
+    worst = metric.worst_control
+    return None if worst is None else f"{cell(metric.controls[worst])} {worst}"
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 2)
