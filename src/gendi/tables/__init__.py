@@ -1,0 +1,1 @@
+"""Tables: columns of numbers, categories, booleans and dates, with gaps, in CSV, Parquet or a DataFrame."""

@@ -1,0 +1,106 @@
+"""What the columns of a table are, so that a sample comes back with the same columns, order, types and formats.
+
+A row of a table is G numbers (float64), one for each column, NaN where the cell is missing:
+
+    integer     the number itself, at most 2^53 in size
+    number      the number itself
+    boolean     0 or 1
+    category    the place of its word among `labels`
+    date        whole `unit`s since 1970-01-01
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, get_args
+
+from gendi.errors import BundleError
+
+ColumnKind = Literal["integer", "number", "boolean", "category", "date"]
+KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
+Unit = Literal["D", "h", "m", "s", "ms", "us"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    kind: ColumnKind
+    dtype: str
+    """What pandas calls its type; `date` is Python's own dates, of which pandas makes objects."""
+    labels: tuple[Label, ...] = ()
+    """Words of a category in the order of their codes; spellings of false and true of a boolean in a CSV."""
+    labels_dtype: str = "object"
+    """What pandas calls the type of a category's words."""
+    ordered: bool = False
+    """Whether the words of a category have an order of their own."""
+    decimals: int | None = None
+    """Digits behind the point that nearly all numbers have at most; what lies between observed ones is rounded to them.
+    None if they are not few.
+    """
+    digits: int | None = None
+    """Digits behind the point that a CSV writes for every number; None if they differ."""
+    unit: Unit = "us"
+    """Of dates: the coarsest unit in which all of them are whole."""
+    format: str = ""
+    """Of dates in a CSV: how they are written."""
+    condition: str = ""
+    """The name under which a network can be told this column, if it can."""
+    levels: tuple[int, ...] = ()
+    """Of an integer that is told as a class: its values in the order of the classes."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table in order, and how its CSV was written."""
+
+    columns: tuple[Column, ...]
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, which `from_dict` reads."""
+        columns = [
+            {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(c).items()} for c in self.columns
+        ]
+        return {**{k: getattr(self, k) for k in ("separator", "decimal", "encoding")}, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Read what `to_dict` wrote. Raises `BundleError` naming the field that is bad."""
+        if not isinstance(data, Mapping) or set(data) != {"separator", "decimal", "encoding", "columns"}:
+            raise BundleError("The schema of a table has the fields separator, decimal, encoding and columns.")
+        texts = {name: data[name] for name in ("separator", "decimal", "encoding")}
+        if not all(isinstance(text, str) and text for text in texts.values()):
+            raise BundleError("The separator, decimal and encoding of a table's schema are texts.")
+        if not isinstance(data["columns"], list) or not data["columns"]:
+            raise BundleError("The columns of a table's schema are a list of at least one.")
+        return cls(tuple(_column(entry) for entry in data["columns"]), **texts)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "dtype", "labels_dtype", "format", "condition", "kind", "unit"), (str,)),
+    **dict.fromkeys(("labels", "levels"), (list,)),
+    **dict.fromkeys(("ordered",), (bool,)),
+    **dict.fromkeys(("decimals", "digits"), (int, type(None))),
+}
+
+
+def _column(entry: object) -> Column:
+    names = {each.name for each in dataclasses.fields(Column)}
+    if not isinstance(entry, Mapping) or set(entry) != names:
+        raise BundleError(f"A column of a table's schema has the fields {', '.join(sorted(names))}.")
+    for name, kinds in _TYPES.items():
+        if type(entry[name]) not in kinds:
+            raise BundleError(f"The column {entry['name']!r} of a table's schema has {name} = {entry[name]!r}.")
+    if entry["kind"] not in KINDS or entry["unit"] not in UNITS:
+        raise BundleError(f"The column {entry['name']!r} is of kind {entry['kind']!r} in {entry['unit']!r}, unknown.")
+    if not all(isinstance(x, str | int | float) for x in entry["labels"]) or not all(
+        type(x) is int for x in entry["levels"]
+    ):
+        raise BundleError(f"The column {entry['name']!r} of a table's schema has labels or levels that are none.")
+    return Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in cast(Mapping[str, Any], entry).items()})
