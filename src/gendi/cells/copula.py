@@ -31,6 +31,8 @@ Floats = NDArray[np.float64]
 
 SWEEPS = 12
 """Gibbs sweeps between the first scores of a cell and the factors it is encoded to."""
+FURTHEST = 8.0
+"""Scores beyond are taken as this: one absurd count of a cell should not decide all its factors."""
 
 
 class CopulaCodec(CellsCodec):
@@ -135,10 +137,11 @@ def bounds(
     depth: Floats,
     columns: NDArray[np.int64],
 ) -> tuple[Floats, Floats]:
-    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,)."""
+    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,), `FURTHEST` from 0 at most."""
     mu, dispersion = (table[:, columns] for table in marginals.of(labels, depth))
     k = counts[:, columns]
-    return normal_scores(k, mu, dispersion, np.float64(0)), normal_scores(k, mu, dispersion, np.float64(1))
+    lower, upper = (normal_scores(k, mu, dispersion, v) for v in (0, 1))
+    return lower.clip(-FURTHEST, FURTHEST), upper.clip(-FURTHEST, FURTHEST)
 
 
 def posterior_factors(factors: Factors, lower: Floats, upper: Floats, index: NDArray[np.int64]) -> Floats:

@@ -57,10 +57,12 @@ def cut_normal(mean: Scores, std: Float64[np.ndarray, " g"], lower: Scores, uppe
 
 
 def first_factors(z: Scores, k: int) -> Factors:
-    """Return the loadings of the k first principal components of standard scores (n, G)."""
+    """Return the loadings of the k first principal components of standard scores (n, G), 0 beyond the n-th."""
     _, s, rows = np.linalg.svd(z / np.sqrt(len(z)), full_matrices=False)
-    excess = np.sqrt(np.clip(s[:k] ** 2 - np.mean(s[k:] ** 2) if len(s) > k else s[:k] ** 2, 0.0, None))
-    return bounded(rows[:k].T * excess)
+    noise = np.mean(s[k:] ** 2) if len(s) > k else 0.0
+    loadings = np.zeros((z.shape[1], k))
+    loadings[:, : len(s)] = (rows[:k] * np.sqrt(np.clip(s[:k] ** 2 - noise, 0.0, None))[:, None]).T
+    return bounded(loadings)
 
 
 def bounded(loadings: NDArray[np.float64]) -> Factors:

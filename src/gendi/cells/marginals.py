@@ -24,6 +24,8 @@ WEIGHT = 5.0
 """Cells that a class's dispersions borrow from all classes."""
 LEAST, MOST = 1e-4, 1e3
 """Bounds of a dispersion; the lower is as good as Poisson up to means of thousands."""
+LEAST_RATE = 1e-12
+"""The rate of a gene without a count, so that one in another cell is unlikely, not impossible."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def fit_marginals(
 def _solve(sums: Sums) -> Marginals:
     n, of_l, of_l2 = sums.of_depths
     cells, total = max(1.0, n.sum()), max(1.0, of_l.sum())
-    pooled = sums.of_k.sum(0) / total
+    pooled = np.maximum(sums.of_k.sum(0) / total, LEAST_RATE)
     prior = PRIOR * total / cells
     rates = (sums.of_k + prior * pooled) / (of_l[:, None] + prior)
     rates[-1] = pooled

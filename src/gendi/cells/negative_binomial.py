@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaln, gammaln, log_ndtr, ndtr, ndtri, ndtri_exp
 
-Array = NDArray[Any]
+Array = NDArray[Any] | np.number[Any] | float
 Floats = NDArray[np.float64]
 
 TINY = 1e-280
@@ -28,8 +28,14 @@ SMALL = 16
 """Counts found by summing probabilities; larger ones by bisection."""
 
 
+def _floats(*arguments: Array) -> list[Floats]:
+    """Return arrays of float64 of one shape."""
+    return [np.asarray(a, np.float64) for a in np.broadcast_arrays(*arguments)]
+
+
 def log_probability(k: Array, mu: Array, dispersion: Array) -> Floats:
     """Return ln P(k)."""
+    k, mu, dispersion = _floats(k, mu, dispersion)
     r, a_mu = 1 / dispersion, dispersion * mu
     with np.errstate(divide="ignore", invalid="ignore"):
         powers = np.where(k > 0, k * (np.log(a_mu) - np.log1p(a_mu)), 0.0)
@@ -38,32 +44,32 @@ def log_probability(k: Array, mu: Array, dispersion: Array) -> Floats:
 
 def log_cdf(k: Array, mu: Array, dispersion: Array) -> Floats:
     """Return ln F(k); -inf below k = 0."""
-    k, mu, dispersion = np.broadcast_arrays(k, mu, dispersion)
+    k, mu, dispersion = _floats(k, mu, dispersion)
     a_mu = dispersion * mu
     out = _log_betainc(1 / dispersion, np.maximum(k, 0) + 1.0, 1 / (1 + a_mu), a_mu / (1 + a_mu))
-    return np.where(k < 0, -np.inf, out)
+    return np.asarray(np.where(k < 0, -np.inf, out))
 
 
 def log_sf(k: Array, mu: Array, dispersion: Array) -> Floats:
     """Return ln(1 - F(k)); 0 below k = 0, -inf where mu = 0."""
-    k, mu, dispersion = np.broadcast_arrays(k, mu, dispersion)
+    k, mu, dispersion = _floats(k, mu, dispersion)
     a_mu = dispersion * mu
     out = _log_betainc(np.maximum(k, 0) + 1.0, 1 / dispersion, a_mu / (1 + a_mu), 1 / (1 + a_mu))
-    return np.where(k < 0, 0.0, out)
+    return np.asarray(np.where(k < 0, 0.0, out))
 
 
-def _log_betainc(a: Floats, b: Floats, x: Floats, rest: Floats) -> Floats:
+def _log_betainc(a: Array, b: Array, x: Array, rest: Array) -> Floats:
     """Return ln I_x(a, b), rest = 1 - x."""
-    value = betainc(a, b, x)
+    a, b, x, rest = _floats(a, b, x, rest)
+    value = np.asarray(betainc(a, b, x))
     with np.errstate(divide="ignore"):
-        out = np.log(value)
+        out = np.asarray(np.log(value))
     far = (value < TINY) & (x > 0)
     if far.any():
         a, b, x, rest = a[far], b[far], x[far], rest[far]
         front = a * np.log(x) + b * np.log(rest) - np.log(a) - betaln(a, b)
-        out = np.array(out)
         out[far] = front + np.log(_fraction(a, b, x))
-    return np.asarray(out)
+    return out
 
 
 def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
@@ -87,7 +93,7 @@ def _fraction(a: Floats, b: Floats, x: Floats) -> Floats:
 
 def normal_scores(k: Array, mu: Array, dispersion: Array, v: Array) -> Floats:
     """Return Phi^-1(F(k - 1) + v P(k)), for whole counts k >= 0 and v in [0, 1]."""
-    k, mu, dispersion, v = np.broadcast_arrays(k, mu, dispersion, v)
+    k, mu, dispersion, v = _floats(k, mu, dispersion, v)
     v = np.clip(v, EDGE, 1 - EDGE)
     zero = k == 0
     log_p = -np.log1p(dispersion * mu) / dispersion  # ln P(0)
@@ -98,7 +104,7 @@ def normal_scores(k: Array, mu: Array, dispersion: Array, v: Array) -> Floats:
     high = zero & ~low
     out[high] = -ndtri(-np.expm1(log_p[high]) + (1 - v[high]) * np.exp(log_p[high]))
     some = ~zero
-    out[some] = _positive_scores(k[some].astype(np.float64), mu[some], dispersion[some], v[some])
+    out[some] = _positive_scores(k[some], mu[some], dispersion[some], v[some])
     return out
 
 
@@ -116,7 +122,7 @@ def _positive_scores(k: Floats, mu: Floats, dispersion: Floats, v: Floats) -> Fl
 
 def quantile(z: Array, mu: Array, dispersion: Array) -> NDArray[np.int64]:
     """Return the least count k with F(k) >= Phi(z), for finite z."""
-    z, mu, dispersion = np.broadcast_arrays(np.asarray(z, np.float64), mu, dispersion)
+    z, mu, dispersion = _floats(z, mu, dispersion)
     out = np.zeros(z.shape, np.int64)
     open_ = _beyond(np.zeros(z.shape), z, mu, dispersion, log_p=-np.log1p(dispersion * mu) / dispersion) & (mu > 0)
     summed = open_ & (np.abs(z) < 4)

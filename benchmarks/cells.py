@@ -1,0 +1,157 @@
+"""Cells of scanpy's packaged PBMC data: what a minute of CPU learns, against baselines, on halves held out.
+
+    OMP_NUM_THREADS=1 python benchmarks/cells.py                     labelled and not, three splits, 60 CPU seconds each
+    OMP_NUM_THREADS=1 python benchmarks/cells.py --models log        another model; --models copula log latent for all
+
+CD4 and CD8 labels are merged and CD34+ cells dropped; half of each class is held out. A model is trained on the other
+half as `gendi train` does it with the preset `cells`, draws as many cells as it was trained on (of their classes, if
+labelled), and is measured by `gendi.evaluate.vectors` as everything else is. Seconds are those of fitting, training and
+drawing. "gaussian factors" is the copula's codec with one Gaussian in place of the network.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import record
+import torch
+
+from gendi.cells.baselines import BASELINES
+from gendi.config import CellsConfig
+from gendi.data.open import Data
+from gendi.data.prepare import prepare
+from gendi.data.split import Split, class_spec, fingerprint
+from gendi.evaluate.vectors.rows import measure_rows
+from gendi.evaluate.vectors.space import RowSet
+from gendi.randomness import stream
+from gendi.samplers import sample
+from gendi.train.presets import get_preset
+from gendi.train.probe import Choice
+from gendi.train.trainer import Trainer
+
+SHA256 = "3d4d4e447698e0ea34d60127e2c8c4893d4d0b4ab07868aad1a0b9145e4b0d0e"
+MERGED = {
+    "CD4+/CD25 T Reg": "CD4+ T",
+    "CD4+/CD45RA+/CD25- Naive T": "CD4+ T",
+    "CD4+/CD45RO+ Memory": "CD4+ T",
+    "CD8+ Cytotoxic T": "CD8+ T",
+    "CD8+/CD45RA+ Naive Cytotoxic": "CD8+ T",
+}
+AIMS = {
+    "labelled": {"energy": 0.15, "mmd2": 0.010, "auc-forest": 0.73, "mean-r": 0.99, "variance-r": 0.98,
+                 "correlation-error": 0.072, "tstr": 0.80},
+    "unlabelled": {"energy": 0.33, "auc-forest": 0.87},
+}  # fmt: skip
+
+
+def pbmc() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return counts (687, 765), merged labels and their names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scanpy
+
+        adata = scanpy.datasets.pbmc68k_reduced()
+    y = np.asarray(adata.raw.X.toarray(), np.float64)
+    counts = np.rint(np.expm1(y) * adata.obs["n_counts"].to_numpy()[:, None] / 1e4).astype("<i4")
+    assert hashlib.sha256(np.ascontiguousarray(counts).tobytes()).hexdigest() == SHA256
+    labels = np.array([MERGED.get(name, name) for name in adata.obs["bulk_labels"]])
+    kept = labels != "CD34+"
+    names, codes = np.unique(labels[kept], return_inverse=True)
+    return counts[kept].astype(np.int64), codes.astype(np.int64), tuple(map(str, names))
+
+
+def halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of both halves of each class, in order."""
+    rng = stream(seed, "benchmark halves")
+    train = np.zeros(len(labels), bool)
+    for c in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == c))
+        train[rows[: len(rows) // 2]] = True
+    return np.flatnonzero(train), np.flatnonzero(~train)
+
+
+def drawn(
+    model: str, data: Data, seconds: float, seed: int, gaussian: bool = False
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Return as many cells as were trained on, of their classes, and what it took."""
+    began = time.process_time()
+    config = dataclasses.replace(
+        get_preset("cells").config,
+        conditions=data.conditions,
+        cells=CellsConfig(model=model),  # type: ignore[arg-type]
+    )
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    prepared = prepare(config, data)
+    codec, n = prepared.codec, len(data.train)
+    cond = {name: torch.from_numpy(rows) for name, rows in data.train.conditions.items()}
+    if gaussian:
+        rows = prepared.train.batch(range(n)).astype(np.float64)
+        x = stream(seed, "gaussian factors").multivariate_normal(rows.mean(0), np.cov(rows.T), n)
+        return codec.decode(torch.from_numpy(x), cond, seed, 0).numpy(), {"seconds": time.process_time() - began}
+    trainer = Trainer(config, prepared, Choice("fp32", "contiguous", "given"))
+    steps, last = 0, seconds - 3  # the rest is for drawing
+    while (spent := time.process_time() - began) < last:
+        trainer.step(spent / last)
+        steps += 1
+    settings = config.sample
+    x = sample(
+        trainer.ema_denoiser(), codec.shape, n, steps=settings.steps, sampler=settings.sampler, seed=seed, cond=cond
+    )
+    counts = codec.decode(x, cond, seed, 0).numpy()
+    return counts, {"seconds": time.process_time() - began, "steps": steps, "spread": float(x.std())}
+
+
+def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: float, seed: int) -> dict[str, Any]:
+    """Return every way's metrics on one split."""
+    train, heldout = data.train, data.heldout
+    known = np.zeros(len(train), np.int64) if labels is None else train.conditions["class"]
+    ways: dict[str, Any] = dict.fromkeys(BASELINES) | {"gaussian factors": None} | dict.fromkeys(models)
+    for way in ways:
+        took: dict[str, float] = {}
+        if way in BASELINES:
+            counts = BASELINES[way].fit(train.rows, known).sample(len(train), known, seed)
+        elif way == "gaussian factors":
+            counts, took = drawn("copula", data, seconds, seed, gaussian=True)
+        else:
+            counts, took = drawn(way, data, seconds, seed)
+        sets = [(counts, train), (train.rows, train), (heldout.rows, heldout)]
+        rows = [RowSet(r, None if labels is None else split.conditions["class"]) for r, split in sets]
+        ways[way] = measure_rows(rows[0], rows[1], rows[2], seed=seed) | took
+        shown = ("energy", "mmd2", "auc-forest", "zero-fraction", "mean-r", "variance-r", "correlation-error", "tstr")
+        shown += ("fold-change-slope", "closest-share", "copies", "seconds", "spread")
+        row = "  ".join(f"{name} {ways[way][name]:.3f}" for name in shown if ways[way].get(name) is not None)
+        print(f"seed {seed} {'labelled' if labels is not None else 'unlabelled':10} {way:16} {row}", flush=True)
+    return ways
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["copula"], choices=["copula", "log", "latent"])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--parts", nargs="+", default=["labelled", "unlabelled"], choices=["labelled", "unlabelled"])
+    parser.add_argument("--name", default="cells")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    counts, labels, names = pbmc()
+    results: dict[str, Any] = {}
+    for part in args.parts:
+        told = labels if part == "labelled" else None
+        results[part] = {}
+        for seed in args.seeds:
+            rows = halves(labels, seed)
+            splits = [Split(counts[r], {} if told is None else {"class": told[r]}) for r in rows]
+            specs = () if told is None else (class_spec(names),)
+            data = Data(
+                "pbmc68k", "cells:pbmc68k", *splits, specs, fingerprint(*splits), None, (), (), kind="cells", schema={}
+            )  # type: ignore[arg-type]
+            results[part][str(seed)] = compared(data, told, args.models, args.seconds, seed)
+    record.write(args.name, {"seconds": args.seconds, "aims": {p: AIMS[p] for p in args.parts}, "results": results})
+
+
+if __name__ == "__main__":
+    main()
