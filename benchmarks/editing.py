@@ -9,6 +9,7 @@ pixel-wise mean of the ten nearest (N = 500 takes some tens of minutes).
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from record import write
+from record import RESULTS, write, write_table
 from torch import Tensor
 
 from gendi.bundle import Bundle, load_bundle
@@ -114,6 +115,9 @@ def measure(bundle: Bundle, denoiser: Denoiser, data: Data, methods: list[str], 
     images, labels = data.heldout.rows[:n], data.heldout.labels
     assert labels is not None
     x_0 = bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(images))).to(pick_device())
+    path = RESULTS / "editing.json"
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    others, row = [row for row in old if row["weights"] != weights], {}
     found: dict[str, Any] = {"untouched": kept(images, labels[:n])}
     for k in (1, 10):
         found[f"nearest-{k}"] = kept(nearest(data, images, k), labels[:n])
@@ -122,7 +126,21 @@ def measure(bundle: Bundle, denoiser: Denoiser, data: Data, methods: list[str], 
         x = inpaint(denoiser, x_0, lower_half(), how(method), method=method, **OPTIONS[method])
         found[method] = kept(bundle.codec.decode(x).numpy(), labels[:n]) | {"seconds": time.perf_counter() - start}
         print(method, found[method], flush=True)
-        write("editing", {"weights": weights, "preset": bundle.config.preset, "n": n, "lower_half": found})
+        about = {"weights": weights, "preset": bundle.config.preset, "images": bundle.meta["images"]}
+        row = {**about, "conditions": [spec.name for spec in bundle.config.conditions], "n": n, "lower_half": found}
+        write("editing", {"rows": [*others, row]})
+    write_table("editing.md", "inpainting", table([*others, row]))
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return how often each way keeps the class, as lines of Markdown."""
+    ways = list(dict.fromkeys(way for row in rows for way in row["lower_half"]))
+    head = ["lower half", *(f"{'told classes, not asked' if row['conditions'] else 'unconditional'}" for row in rows)]
+    lines = [head, ["---", *["---:"] * len(rows)]]
+    for way in ways:
+        found = [row["lower_half"].get(way) for row in rows]
+        lines.append([way, *("" if f is None else f"{100 * f['class_kept']:.1f}%" for f in found)])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ the loss, FID on digit features and the share of digits that are the ones asked 
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
-from record import write
+from record import write, write_table
 from trained import measured
 
 from gendi.data import open_data
@@ -65,6 +66,18 @@ def main() -> None:
         }
         print(preset, rows[preset], flush=True)
     write("unet-or-dit", {"minutes": args.minutes, "rows": rows})
+    write_table("networks.md", "unet or dit", table(rows))
+
+
+def table(rows: dict[str, Any]) -> list[str]:
+    """Return the presets side by side, as lines of Markdown."""
+    head = ["preset", "parameters", "images seen", "GFLOP/s", "FID, digits", "asked digit drawn", "precision", "recall"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for preset, row in rows.items():
+        shares = [f"{row[name]:.3f}" for name in ("accuracy", "precision-digits", "recall-digits")]
+        counts = [f"{row['parameters']:,}", f"{row['images']:,}", f"{row['gflops']:.0f}"]
+        lines.append([f"`{preset}`", *counts, f"{row['fid-digits']:.2f}", *shares])
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 if __name__ == "__main__":

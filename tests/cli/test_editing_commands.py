@@ -145,7 +145,7 @@ def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path
         ("inpaint {run} {picture} --mask {white}", 2, "all white"),
         ("inpaint {run} {picture} --mask {mask} --method mmp", 2, "mmps"),
         ("inpaint {run} {picture} --mask {mask} --method dps --std 0.1", 2, "--std is no option"),
-        ("inpaint {run} {picture} --mask {mask} --std 0", 2, "above 0"),
+        ("inpaint {run} {picture} --mask {mask} --method mmps --std 0", 2, "above 0"),
         ("inpaint {run} {picture} --mask {mask} --method repaint --sampler ddim", 2, "has its own step"),
         ("inpaint {run} {picture} --mask {mask} --steps 11", 2, "chain of 10"),
         ("inpaint {run} {small} --mask {mask}", 2, "the model's pictures are 8 x 8"),

@@ -23,8 +23,8 @@ class Inpaint(Draw):
 
     mask: Annotated[str, named("MASK")]
     """A picture of the same size: white is painted, black is kept."""
-    method: Annotated[Text, shows("mmps")] = None
-    """mmps, pigdm or dps (led by gradients), or repaint (by going back and forth)."""
+    method: Annotated[Text, shows("dps")] = None
+    """dps, mmps or pigdm (led by gradients), or repaint (by going back and forth)."""
     std: Annotated[Number, shows("0.05")] = None
     """mmps, pigdm: how exactly to follow what is kept, -1 being black and 1 white."""
     zeta: Annotated[Number, shows("0.3")] = None
@@ -36,7 +36,7 @@ class Inpaint(Draw):
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Inpaint, args, "gendi inpaint", EXAMPLES)
-    method = command.method or "mmps"
+    method = command.method or "dps"
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
     options = options_of(command, method)
