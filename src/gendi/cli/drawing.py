@@ -11,12 +11,14 @@ import torch
 import gendi.api
 from gendi.asked import asked
 from gendi.bundle import Bundle, bundle_folder
+from gendi.cli.console import say
 from gendi.conditions import ask
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.files import MANIFEST, read_json
 from gendi.guided import known_conditions
 from gendi.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.samples_io import SampleSettings
+from gendi.train.signals import StopFlag
 
 BATCH = 250
 MOST_ADAPTIVE = 1000
@@ -77,6 +79,19 @@ def default_steps(sampler: str, bundle: Bundle) -> int:
     usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
     wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
     return wanted if chain is None else min(wanted, chain)
+
+
+def announced(settings: SampleSettings, stop: StopFlag) -> Callable[[], None]:
+    """Return what to poll while drawing: it says, before the first step, what is drawn, and stops when asked to."""
+    said: list[str] = []
+
+    def poll() -> None:
+        if not said:
+            said.append(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls")
+            say(f"{said[0]}, seed {settings.seed}")
+        stop.raise_if_requested("Nothing was written.")
+
+    return poll
 
 
 def draw(

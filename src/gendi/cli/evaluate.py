@@ -4,12 +4,13 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from gendi.cli.asking import Asking
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
@@ -26,6 +27,7 @@ EXAMPLES = """\
   gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
   gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
   gendi evaluate runs/mnist --sampler ddim --steps 50 --json
+  gendi evaluate runs/mnist --guidance 2                 how much better, and how much less varied
   gendi evaluate --samples theirs.npz --data mnist       samples from anywhere
   gendi evaluate runs/cells                              cells and tables: floors, gates and controls
   gendi evaluate --samples fake.h5ad --data cells:real.h5ad"""
@@ -54,6 +56,7 @@ class Evaluate:
     """Seed of the samples, and of the subset of real images they are compared with."""
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call."""
+    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
     out: Annotated[Folder, shows("evaluation.json in the run's folder")] = None
     """Where to write the figures, as JSON."""
     json: bool = False
@@ -96,7 +99,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
     "write it all down."""
     from gendi.bundle import load_bundle
-    from gendi.cli.drawing import check_settings, default_steps, draw, weights_sha256
+    from gendi.cli.drawing import announced, check_settings, default_steps, draw, weights_sha256
     from gendi.data.codec import ImageCodec, picture_size
     from gendi.data.kinds import evaluated_file, kind_of
     from gendi.files import atomic_write
@@ -113,6 +116,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         steps=command.steps or default_steps(sampler, bundle),
         seed=command.seed or 0,
         n=command.n or 1000,
+        condition=command.asking.conditions(),
+        guidance=command.asking.guides(),
         clip=bundle.config.sample.clip,
         weights=weights_sha256(command.run),
     )
@@ -138,9 +143,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             stop.raise_if_requested("Nothing was written.")
 
         if images is None:
-            say(f"drawing {settings.n:,} samples: {sampler}, {settings.steps} calls, seed {settings.seed}")
             start = time.perf_counter()
-            images = draw(bundle, settings, batch_size=command.batch_size, poll=poll)
+            images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop))
             seconds = time.perf_counter() - start
             say(f"drawn in {format_duration(seconds)}")
             if own:
@@ -187,6 +191,7 @@ def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
 
 
 def _check(command: Evaluate) -> None:
+    command.asking.conditions(), command.asking.guides()
     if command.n == 1:
         raise UsageError(
             f"--n 1 is out of range: a set of images needs at least 2 to be measured, at most {MOST_SAMPLES}."
@@ -199,7 +204,8 @@ def _check(command: Evaluate) -> None:
             raise UsageError(
                 "--samples needs --data: say what the samples should look like, for instance --data mnist."
             )
-        if given := [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]:
+        drawing = [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]
+        if given := drawing + command.asking.given():
             raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
 
 

@@ -3,15 +3,16 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from gendi.cli.asking import Asking, flag, is_given
 from gendi.cli.console import say, show, show_json
-from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, parse, shows, spec
-from gendi.cli.values import format_duration, read_pair, read_scale
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
+from gendi.cli.values import format_duration
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,12 +29,6 @@ EXAMPLES = """\
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
   gendi sample --again runs/mnist/samples.png           the same samples again"""
-
-GUIDANCE = (
-    "guidance",
-    *("guidance_nested", "guidance_interval", "guidance_rescale", "guidance_threshold"),
-    *("negative", "bad_model", "classifier"),
-)
 
 
 @dataclass(frozen=True)
@@ -56,28 +51,9 @@ class Sample:
     """The sampler's options, NAME=VALUE; `gendi samplers --json` names them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
-    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None
-    """Class to draw, by name or number, or several with commas, for a model that was trained with classes."""
     per_class: Annotated[Count, shows("the classes in turn")] = None
     """Samples of each --class, in place of --n."""
-    condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """What else to ask for, NAME=VALUE; may be given again."""
-    guidance: Annotated[str | None, spec("W", str), shows("none")] = None
-    """How strongly to lead to what is asked for: 1 is no guidance, 0 ignores it, 2 to 3 are usual; or NAME=W,NAME=W."""
-    guidance_nested: bool = False
-    """With a scale each: tell every condition on top of those before it."""
-    guidance_interval: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: everywhere)")] = None
-    """Guide only where sigma / alpha lies between these: faster, and more varied."""
-    guidance_rescale: Annotated[Number, shows("0")] = None
-    """Share, 0 to 1, by which the guided picture's contrast is brought back to the unguided one's."""
-    guidance_threshold: Annotated[Number, shows("none")] = None
-    """Percentile, up to 1, of dynamic thresholding: 0.995."""
-    negative: Annotated[Text, shows("none")] = None
-    """Class, or NAME=VALUE, to be led away from, in the place of no condition."""
-    bad_model: Annotated[Folder, shows("none")] = None
-    """Folder of a smaller or earlier run to be led away from (autoguidance)."""
-    classifier: Annotated[Folder, shows("none")] = None
-    """Folder that gendi train-classifier wrote: it leads to the class in the model's place."""
+    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
     out: Annotated[Folder, shows("samples.png, .h5ad or .csv in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
     cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet.
@@ -95,7 +71,7 @@ def main(args: Sequence[str]) -> int:
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
     from gendi.bundle import bundle_folder, load_bundle
-    from gendi.cli.drawing import check_settings, draw, weights_sha256
+    from gendi.cli.drawing import announced, check_settings, draw, weights_sha256
     from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
     from gendi.samples_io import check_destination, check_rows_destination, read_settings, write_samples
@@ -124,15 +100,9 @@ def main(args: Sequence[str]) -> int:
     else:
         check_rows_destination(out, suffixes)
     check_settings(bundle, settings)
-    say(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls, seed {settings.seed}")
     start = time.perf_counter()
     with StopFlag() as stop:
-        samples = draw(
-            bundle,
-            settings,
-            batch_size=command.batch_size,
-            poll=lambda: stop.raise_if_requested("Nothing was written."),
-        )
+        samples = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop))
         seconds = time.perf_counter() - start
         if pictures:
             write_samples(out, samples, settings)
@@ -149,18 +119,16 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Sample) -> None:
     if command.eta is not None and not 0 <= command.eta <= 1:
         raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
-    if command.per_class is not None and (command.class_ is None or command.n is not None):
+    if command.per_class is not None and (command.asking.class_ is None or command.n is not None):
         raise UsageError("--per-class goes with --class, and stands in the place of --n.")
-    extra = [_flag(name) for name in GUIDANCE if _is_given(command, name)]
-    if extra and command.guidance is None and command.again is None:
-        raise UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
-    _condition(command), _guidance(command)
+    command.asking.conditions()
     if command.again is None:
+        command.asking.guides()
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
         return
-    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "class_", "per_class", "condition", *GUIDANCE)
-    given = [_flag(name) for name in fixed if _is_given(command, name)]
+    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "per_class")
+    given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.asking.given()
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
@@ -168,20 +136,11 @@ def _check(command: Sample) -> None:
         )
 
 
-def _is_given(command: Sample, name: str) -> bool:
-    value = getattr(command, name)
-    return not (value is None or value is False or value == ())
-
-
-def _flag(name: str) -> str:
-    return f"--{name.rstrip('_').replace('_', '-')}"
-
-
 def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
     from gendi.cli.drawing import default_steps
     from gendi.samples_io import SampleSettings
 
-    own, condition = bundle.config.sample, _condition(command)
+    own, condition = bundle.config.sample, command.asking.conditions()
     sampler = command.sampler or own.sampler
     n = command.n or 64
     if command.per_class is not None:
@@ -198,37 +157,9 @@ def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
         options=_options(command.options, sampler),
         condition=condition,
         per_class=command.per_class,
-        guidance=_guidance(command),
+        guidance=command.asking.guides(),
         clip=own.clip,
     )
-
-
-def _condition(command: Sample) -> dict[str, str]:
-    found = {} if command.class_ is None else {"class": command.class_}
-    for word in command.condition:
-        name, value = read_pair("--condition", word)
-        if name in found:
-            raise UsageError(f"--condition {word}: {name} was asked for twice.")
-        found[name] = value
-    return found
-
-
-def _guidance(command: Sample) -> dict[str, Any]:
-    """Return the fields of `gendi.guidance.Guidance` that were given, none without --guidance."""
-    if command.guidance is None:
-        return {}
-    found = read_scale(command.guidance)
-    negative = command.negative if command.negative is None or "=" in command.negative else f"class={command.negative}"
-    flags = {
-        "nested": command.guidance_nested or None,
-        "interval": None if command.guidance_interval is None else list(command.guidance_interval),
-        "rescale": command.guidance_rescale,
-        "threshold": command.guidance_threshold,
-        "negative": None if negative is None else dict([read_pair("--negative", negative)]),
-        "bad": command.bad_model,
-        "classifier": command.classifier,
-    }
-    return found | {name: value for name, value in flags.items() if value is not None}
 
 
 def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bool | str]:
