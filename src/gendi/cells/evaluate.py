@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.config import ConditionConfig
-from gendi.data.columns import NoConditionError, condition_name
 from gendi.data.open import Data
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
@@ -36,7 +35,7 @@ def evaluate(
 
     Args:
         samples: an AnnData or the path of an .h5ad, with counts in `layers["counts"]` or in X; genes are matched by
-            name, and the classes are those of the data's first class condition, by its column in `obs`.
+            name, and the classes are those of the data's first class condition, by the same column of `obs`.
         data: the real cells, as `gendi.data.open_data` returns them.
         n, seed, ema, source, stop: see `gendi.evaluate.vectors.evaluate_rows`.
 
@@ -46,7 +45,7 @@ def evaluate(
     """
     adata = _opened(samples)
     spec = next((spec for spec in data.conditions if spec.kind == "class"), None)
-    fake = RowSet(_counts(adata, _genes(data), data.train.rows.shape[1]), _labels(adata, spec))
+    fake = RowSet(_counts(adata, _genes(data), data.train.rows.shape[1]), _labels(adata, spec, data))
     real = [
         loaded(part, None if spec is None else part.conditions[spec.name], seed, f"evaluated {name} rows")
         for name, part in (("training", data.train), ("heldout", data.heldout))
@@ -119,12 +118,13 @@ def _counts(adata: Any, genes: Sequence[str] | None, wanted: int) -> NDArray[np.
     return dense.astype(np.int64)
 
 
-def _labels(adata: Any, spec: ConditionConfig | None) -> NDArray[np.int64] | None:
+def _labels(adata: Any, spec: ConditionConfig | None, data: Data) -> NDArray[np.int64] | None:
     """Return the samples' classes by number; None where they have no such column or a cell without a known class."""
     if spec is None:
         return None
-    found = next((str(key) for key in adata.obs.columns if _name(str(key)) == spec.name), None)
-    if found is None:
+    schema = data.schema if isinstance(data.schema, Mapping) else {}
+    found = schema.get("obs", {}).get(spec.name, spec.name)
+    if found not in adata.obs:
         return None
     numbers = {name: i for i, name in enumerate(spec.names)}
     values = [str(value) for value in adata.obs[found]]
@@ -135,9 +135,3 @@ def _labels(adata: Any, spec: ConditionConfig | None) -> NDArray[np.int64] | Non
         )
     return np.array([numbers[value] for value in values], np.int64)
 
-
-def _name(key: str) -> str | None:
-    try:
-        return condition_name(key)
-    except NoConditionError:
-        return None

@@ -251,7 +251,8 @@ def _measure(
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         say("measuring samples, real rows in their place, and four controls: some tens of seconds")
-        found = kind_of(data.kind).evaluate(samples, data, n=command.n or 1000, stop=poll, **common)
+        n = command.n or max(2, min(1000, len(data.heldout)))
+        found = kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common)
     say(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 

@@ -101,6 +101,28 @@ class MemorisationRecord:
 
 
 @dataclass(frozen=True)
+class PortraitRecord:
+    """What a picture of rows needs, of samples and of the real rows beside them: some hundreds of each."""
+
+    dimensions: int
+    """Principal components of each row."""
+    real: tuple[float, ...]
+    """The components of real rows, one row after another."""
+    fake: tuple[float, ...]
+    mean_real: tuple[float, ...]
+    """Column by column, as are the next ones."""
+    mean_fake: tuple[float, ...]
+    variance_real: tuple[float, ...]
+    variance_fake: tuple[float, ...]
+    zeros_real: tuple[float, ...]
+    """Shares of zeros; empty where the rows are no counts."""
+    zeros_fake: tuple[float, ...]
+    correlation_real: tuple[float, ...]
+    """Of pairs of columns."""
+    correlation_fake: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The result of `gendi.evaluate.evaluate`; `to_dict` is JSON, `table` is for people."""
 
@@ -116,6 +138,7 @@ class Evaluation:
     metrics: tuple[Metric, ...]
     classes: ClassesRecord | None = None
     memorisation: MemorisationRecord | None = None
+    portrait: PortraitRecord | None = None
     ema: bool | None = None
     """Whether the samples came from averaged weights; None where nobody said."""
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -264,10 +287,15 @@ def _metric(name: str, entry: Any) -> Metric:
 def _fields(data: Any) -> dict[str, Any]:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
-    out: dict[str, Any] = {f.name: data[f.name] for f in dataclasses.fields(Evaluation)}
+    later = {"portrait": None}  # evaluations of pictures were written without
+    out: dict[str, Any] = {f.name: {**later, **data}[f.name] for f in dataclasses.fields(Evaluation)}
     out["metrics"] = tuple(_metric(name, entry) for name, entry in data["metrics"].items())
     out["extractors"] = tuple(ExtractorRecord(**record) for record in data["extractors"])
-    kinds: dict[str, type[Any]] = {"classes": ClassesRecord, "memorisation": MemorisationRecord}
+    kinds: dict[str, type[Any]] = {
+        "classes": ClassesRecord,
+        "memorisation": MemorisationRecord,
+        "portrait": PortraitRecord,
+    }
     for key, kind in kinds.items():
         if out[key] is not None:
             out[key] = kind(**{str(k): tuple(v) if isinstance(v, list) else v for k, v in out[key].items()})

@@ -39,10 +39,10 @@ def smoothed(y: NDArray[np.float64], share: float = 0.03) -> NDArray[np.float64]
     return np.asarray((total[high] - total[low]) / (high - low))
 
 
-def _images(axes: Axes, largest: float) -> None:
-    unit, name = (1e6, "million images seen") if largest >= 2e6 else (1e3, "thousand images seen")
+def _seen(axes: Axes, largest: float, noun: str) -> None:
+    unit, name = (1e6, f"million {noun} seen") if largest >= 2e6 else (1e3, f"thousand {noun} seen")
     if largest < 2e3:
-        unit, name = 1.0, "images seen"
+        unit, name = 1.0, f"{noun} seen"
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / unit:g}"))
     axes.set_xlabel(name)
@@ -57,7 +57,7 @@ def _log_axis(axes: Axes, y: NDArray[np.float64]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT) -> Figure:
+def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT, noun: str = "images") -> Figure:
     """Draw the training loss against images seen, raw and smoothed; `zoom`: the last four fifths, on a linear axis."""
     x, y = column(lines, "loss")
     with drawing(theme) as (figure, axes):
@@ -67,7 +67,7 @@ def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT) -> Fi
         axes.grid(axis="y")
         axes.set_ylabel("training loss")
         if len(x):
-            _images(axes, x.max())
+            _seen(axes, x.max(), noun)
             axes.set_xlim(0, x.max() or 1)
         late = x >= x.max() / 5 if len(x) else np.zeros(0, bool)
         if zoom and late.any():
@@ -80,7 +80,7 @@ def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT) -> Fi
     return figure
 
 
-def heldout_figure(lines: Lines, *, theme: Theme = LIGHT) -> Figure:
+def heldout_figure(lines: Lines, *, theme: Theme = LIGHT, noun: str = "images") -> Figure:
     """Draw the held-out loss and its four parts by quartile of t, on a logarithmic axis; lines are named at the end."""
     rows = [
         {**line, **{f"q{i}": value for i, value in enumerate(line.get("heldout_q") or ())}}
@@ -100,7 +100,7 @@ def heldout_figure(lines: Lines, *, theme: Theme = LIGHT) -> Figure:
             if values.min() > 0:
                 _log_axis(axes, values)
             largest = max(x.max() for (x, _), _, _, _ in curves)
-            _images(axes, largest)
+            _seen(axes, largest, noun)
             axes.set_xlim(0, largest * 1.02)
             figure.draw_without_rendering()
             label_ends(axes, [(x[-1], y[-1], name, colour) for (x, y), name, colour, _ in curves])

@@ -26,7 +26,9 @@ def hero(run: Run, gallery: Gallery) -> Html:
         name=run.name,
         lead=_lead(run),
         strip=strip,
-        cards=[card for card in (_fid(run), _confidence(run), _training(run), _speed(run), _size(run)) if card],
+        cards=[
+            card for card in (_fid(run), _confidence(run), _gates(run), _training(run), _speed(run), _size(run)) if card
+        ],
     )
 
 
@@ -149,11 +151,22 @@ def _confidence(run: Run) -> Html | None:
     )
 
 
+def _gates(run: Run) -> Html | None:
+    judged = [m for m in run.evaluation.metrics if m.passed is not None] if run.evaluation is not None else []
+    if not judged:
+        return None
+    failed = [m.name for m in judged if not m.passed]
+    note = (
+        f"Not: {', '.join(failed[:4])}{' …' * (len(failed) > 4)}" if failed else "As real rows would, but for chance."
+    )
+    return _card("Gates passed", _unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
+
+
 def _training(run: Run) -> Html | None:
     seconds, images, step = (run.number(name) for name in ("seconds", "images", "step"))
     if seconds is None:
         return None
-    seen = f"{images:,.0f} images in {step:,.0f} steps" if images is not None and step is not None else ""
+    seen = f"{images:,.0f} {run.noun} in {step:,.0f} steps" if images is not None and step is not None else ""
     value = _unit(f"{seconds / 60:.1f}", "min") if seconds < 5970 else _unit(f"{seconds / 3600:.1f}", "h")
     return _card("Training", value, seen)
 
@@ -168,7 +181,7 @@ def _speed(run: Run) -> Html | None:
     note = "trained on, on average"
     if isinstance(drawing, int | float) and run.samples is not None:
         note = f"{len(run.samples):,} samples took {duration(drawing)}"
-    return _card("Speed", _unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", "images/s"), note)
+    return _card("Speed", _unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", f"{run.noun}/s"), note)
 
 
 def _size(run: Run) -> Html | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gendi.bundle import Bundle, load_bundle
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
+from gendi.data.codec import ImageCodec
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.files import current_folder, read_json
@@ -51,6 +52,18 @@ class Run:
     def meta(self) -> dict[str, Any]:
         """What the bundle knows besides the configuration."""
         return self.bundle.meta if self.bundle is not None else {}
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the data are pictures, as far as anyone knows."""
+        if self.bundle is not None:
+            return isinstance(self.bundle.codec, ImageCodec)
+        return self.data is None or self.data.kind == "image"
+
+    @property
+    def noun(self) -> str:
+        """What the data's rows are called."""
+        return "images" if self.pictures else "rows"
 
     @property
     def spec(self) -> str | None:

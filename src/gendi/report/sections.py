@@ -76,14 +76,18 @@ def training_section(run: Run, gallery: Gallery) -> Html:
     text = [
         "The network learns to undo noise; the loss is its weighted squared error. It never reaches zero: what the "
         "noise covers cannot be known.",
-        "The held-out loss uses images that are never trained on, always under the same noise, and the averaged "
+        f"The held-out loss uses {run.noun} that are never trained on, always under the same noise, and the averaged "
         "weights. Its quarters hold the noise levels from the least to the most.",
     ]
     figures = []
     if len(column(run.lines, "loss")[0]) > 1:
-        curve = gallery.figure("loss", lambda theme: loss_figure(run.lines, theme=theme), "Training loss, log axis")
+        curve = gallery.figure(
+            "loss", lambda theme: loss_figure(run.lines, theme=theme, noun=run.noun), "Training loss, log axis"
+        )
         zoom = gallery.figure(
-            "loss-zoom", lambda theme: loss_figure(run.lines, zoom=True, theme=theme), "Training loss, linear axis"
+            "loss-zoom",
+            lambda theme: loss_figure(run.lines, zoom=True, theme=theme, noun=run.noun),
+            "Training loss, linear axis",
         )
         figures.append(
             row(
@@ -93,7 +97,9 @@ def training_section(run: Run, gallery: Gallery) -> Html:
         )
     if len(column(run.lines, "heldout")[0]):
         heldout = gallery.figure(
-            "heldout", lambda theme: heldout_figure(run.lines, theme=theme), "Held-out loss by noise level"
+            "heldout",
+            lambda theme: heldout_figure(run.lines, theme=theme, noun=run.noun),
+            "Held-out loss by noise level",
         )
         figures.append(aside(heldout, "Held-out loss, in all and by quarter of the noise levels."))
     return section("training", "Training", text, figures or [absent("The run's metrics.jsonl holds no losses.")])

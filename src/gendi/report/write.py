@@ -14,6 +14,7 @@ from gendi.report.details import details_section, reproduce_section
 from gendi.report.hero import hero
 from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
+from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
 from gendi.samplers import SAMPLERS
 
@@ -23,7 +24,8 @@ FILM_CALLS_MOST = 40
 def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
     """Write `run`/report.html, one file that needs no network, and its pictures to `run`/pictures; return its path.
 
-    What a run does not have yet (samples, an evaluation, a bundle) is said in the page or left out. Existing files are
+    What a run does not have yet (samples, an evaluation, a bundle) is said in the page or left out; so are the pictures
+    of pictures, for other data. Existing files are
     replaced, each whole or not at all. `poll` is called between pictures and sampling steps; raise from it to stop.
 
     Raises:
@@ -43,14 +45,20 @@ def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
             poll()
 
     top = hero(found, gallery)
-    add("samples", "Samples", s.samples_section(found, gallery, film))
-    add("measures", "Measures", s.measures_section(found))
+    if found.pictures:
+        add("samples", "Samples", s.samples_section(found, gallery, film))
+        add("measures", "Measures", s.measures_section(found))
+    else:
+        add("portrait", "Samples", portrait_section(found, gallery))
+        add("measures", "Measures", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
-    add("forward", "Into noise", s.forward_section(found, gallery))
+    if found.pictures:
+        add("forward", "Into noise", s.forward_section(found, gallery))
     add("density", "Variance", s.density_section(found, gallery))
-    add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
-    add("classes", "Classes", s.classes_section(found, gallery))
-    add("neighbours", "Neighbours", s.neighbours_section(found, gallery, film, poll))
+    if found.pictures:
+        add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
+        add("classes", "Classes", s.classes_section(found, gallery))
+        add("neighbours", "Neighbours", s.neighbours_section(found, gallery, film, poll))
     add("details", "Settings", details_section(found, time.perf_counter() - began))
     add("reproduce", "Do it again", reproduce_section(found))
     footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
@@ -61,7 +69,7 @@ def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
 
 def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
     """Draw the first samples again, step by step: as the samples were drawn where that takes few calls, else in 20."""
-    if run.bundle is None:
+    if run.bundle is None or not run.pictures:
         return None
     drawn, own = run.drawn, run.bundle.config
     how: dict[str, Any] = {"sampler": own.sample.sampler, "steps": STEPS, "seed": own.train.seed}

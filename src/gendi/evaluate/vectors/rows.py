@@ -14,6 +14,7 @@ from gendi.evaluate.result import Evaluation
 from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.measures import measure, standard_errors
+from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
 from gendi.randomness import stream
@@ -107,6 +108,7 @@ def evaluate_rows(
         floor_n=n,
         extractors=(),
         metrics=floors.judge(values, deals, controls, errors, 2 * n / (2 * n + rest)),
+        portrait=portrait(x, roles.reference, world),
         ema=ema,
         source=dict(source or {}),
         seconds=clock.seconds,

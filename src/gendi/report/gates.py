@@ -1,0 +1,119 @@
+"""The metrics of cells and tables in words and numbers: value and interval, floor, gate, worst control, verdict."""
+
+from gendi.evaluate.result import Evaluation, Metric
+from gendi.report.measures import Meaning, written
+from gendi.report.page import Html, fill
+
+MEANINGS = {
+    "energy": Meaning("Energy distance", "How far the two clouds of rows are apart; chance can bring it below 0."),
+    "mmd2": Meaning("Kernel distance (MMD²) × 1000", "The same question of a Gaussian kernel.", ".2f", 1000),
+    "sliced-wasserstein": Meaning(
+        "Sliced Wasserstein distance", "How far rows must be moved, seen along random directions."
+    ),
+    "wasserstein": Meaning("Wasserstein distance", "How far each sample must be moved to become a real row."),
+    "auc-forest": Meaning(
+        "Random forest's AUC",
+        "Can a forest tell samples from real rows it has not seen? 0.5 is no, 1 is always.",
+        ".3f",
+    ),
+    "auc-logistic": Meaning("Logistic regression's AUC", "Can a weighted sum of columns tell them apart?", ".3f"),
+    "mean-r": Meaning("Means, correlation", "Of the columns' means with the real ones.", ".4f"),
+    "mean-error": Meaning("Means, error", "Mean absolute difference of the columns' means."),
+    "variance-r": Meaning("Variances, correlation", "Of the columns' variances with the real ones.", ".4f"),
+    "variance-error": Meaning("Variances, error", "Mean absolute difference of the columns' variances."),
+    "zeros-r": Meaning("Zeros, correlation", "Of the columns' shares of zeros with the real ones.", ".4f"),
+    "zeros-error": Meaning("Zeros, error", "Mean absolute difference of the columns' shares of zeros."),
+    "zero-fraction": Meaning("Zeros in all", "Share of zeros among the samples, minus the real one.", ".2%"),
+    "depth": Meaning("Depth", "Largest gap between the distributions of the rows' totals (Kolmogorov-Smirnov)."),
+    "correlation-error": Meaning(
+        "Correlations, error", "Mean absolute difference of the correlations between columns.", ".4f"
+    ),
+    "tstr": Meaning(
+        "Train on samples, test on real", "Real rows whose class is recognised by a classifier of samples.", ".1%"
+    ),
+    "fold-change-slope": Meaning(
+        "Fold changes, slope", "Size of the differences between classes: 1 is right, less is washed out.", ".3f"
+    ),
+    "fold-change-r": Meaning("Fold changes, correlation", "Whether the right columns differ between classes.", ".3f"),
+    "density": Meaning("Density", "How crowded with real rows the samples' surroundings are.", ".3f"),
+    "coverage": Meaning("Coverage", "Share of real rows with a sample in their neighbourhood.", ".1%"),
+    "closest-share": Meaning(
+        "Nearer to training", "Samples nearer to a training row than to any of as many held-out ones.", ".1%"
+    ),
+    "copies": Meaning("Copies", "Samples that are a training row to the last digit.", ".1%"),
+}
+AIMS = {"lower": "↓ lower is better", "higher": "↑ higher is better"}
+HEADS = ("Samples", "Real rows", "Passes", "Worst control", "Verdict")
+
+
+def gate_table(evaluation: Evaluation) -> Html:
+    """Return the table of metrics with gates."""
+    heads = [fill('<th class="number" scope="col">{h}</th>', h=h) for h in HEADS]
+    return fill(
+        '<div class="scroll"><table><thead><tr><th scope="col">Metric</th>{heads}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>",
+        heads=heads,
+        body=[_row(metric) for metric in evaluation.metrics],
+    )
+
+
+def gates_in_words(evaluation: Evaluation) -> list[Html]:
+    """Return the notes below the table: gates passed, what caught the controls, and what the evaluation says."""
+    judged = [metric for metric in evaluation.metrics if metric.passed is not None]
+    failed = [_meaning(metric).title for metric in judged if not metric.passed]
+    notes = [
+        fill(
+            "{k} of {m} gates passed{failed}. {n} samples against {r} held-out rows of {data}; in the column of real "
+            "rows, as many of them stand in the samples' place.",
+            k=len(judged) - len(failed),
+            m=len(judged),
+            failed=f" (not: {', '.join(failed)})" if failed else "",
+            n=f"{evaluation.n:,}",
+            r=f"{evaluation.reference_n:,}",
+            data=evaluation.data,
+        )
+    ]
+    caught = [
+        f"{name}: {f'caught by {len(gates)} gates' if gates else 'not caught'}"
+        for name, gates in evaluation.caught().items()
+    ]
+    notes.append(fill("Fakes that must be caught, measured alike: {caught}.", caught="; ".join(caught)))
+    return notes + [fill("{note}", note=note) for note in evaluation.notes]
+
+
+def _row(metric: Metric) -> Html:
+    meaning = _meaning(metric)
+    aim = AIMS.get(metric.better, f"→ {written(metric.ideal, 'g')} is best")
+    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
+    if metric.interval is not None:
+        low, high = (written(end, meaning.form, meaning.factor) for end in metric.interval)
+        value = fill('{v}<br><span class="aim">{low} to {high}</span>', v=value, low=low, high=high)
+    worst = metric.worst_control
+    control = Html("—")
+    if worst is not None:
+        v = written(metric.controls[worst], meaning.form, meaning.factor)
+        control = fill('{v}<br><span class="aim">{name}</span>', v=v, name=worst)
+    return fill(
+        '<tr><th scope="row">{title} <span class="aim">{aim}</span><p>{text}</p></th><td class="number value">{value}'
+        '</td><td class="number">{floor}</td><td class="number">{gate}</td><td class="number">{control}</td>'
+        '<td class="number">{verdict}</td></tr>',
+        title=meaning.title,
+        aim=aim,
+        text=meaning.text,
+        value=value,
+        floor=written(metric.floor, meaning.form, meaning.factor),
+        gate=_gate(metric, meaning),
+        control=control,
+        verdict="—" if metric.passed is None else "pass" if metric.passed else "FAIL",
+    )
+
+
+def _gate(metric: Metric, meaning: Meaning) -> str:
+    if metric.gate is None:
+        return "—"
+    low, high = (written(end, meaning.form, meaning.factor) for end in metric.gate)
+    return f"≤ {high}" if metric.gate[0] is None else f"≥ {low}" if metric.gate[1] is None else f"{low} to {high}"
+
+
+def _meaning(metric: Metric) -> Meaning:
+    return MEANINGS.get(metric.name, Meaning(metric.name, ""))

@@ -1,0 +1,80 @@
+"""Samples beside real rows, for data that are no pictures: a map of both, and what their columns do.
+
+The map is UMAP's where umap-learn is installed (scanpy brings it along), of the principal components of both together;
+else the first two components themselves.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gendi.evaluate.result import PortraitRecord
+from gendi.report.style import LIGHT, Theme, drawing
+
+SIDE = 4.2
+Points = NDArray[np.float64]
+
+
+def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points, Points]:
+    """Return (how, real (n, 2), fake (m, 2)): coordinates by UMAP of both together, or by PCA."""
+    real, fake = (np.array(z, np.float64).reshape(-1, record.dimensions) for z in (record.real, record.fake))
+    if umap and record.dimensions > 2 and len(real) + len(fake) > 30:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from umap import UMAP
+
+                both = UMAP(n_neighbors=15, min_dist=0.3, random_state=0).fit_transform(np.concatenate([real, fake]))
+            return "UMAP", both[: len(real)].astype(np.float64), both[len(real) :].astype(np.float64)
+        except ImportError:
+            pass
+    real, fake = (np.pad(z, ((0, 0), (0, max(0, 2 - record.dimensions))))[:, :2] for z in (real, fake))
+    return "PCA", real, fake
+
+
+def map_figure(how: str, real: Points, fake: Points, *, theme: Theme = LIGHT) -> Figure:
+    """Draw real rows and samples in one plane, mixed in a fixed order, so that neither lies on top."""
+    with drawing(theme, SIDE + 1, SIDE) as (figure, axes):
+        points = np.concatenate([real, fake])
+        colours = np.array([theme.blue] * len(real) + [theme.orange] * len(fake))
+        order = np.random.default_rng(0).permutation(len(points))
+        axes.scatter(*points[order].T, c=colours[order].tolist(), s=9, alpha=0.75, linewidths=0)
+        axes.set_xticks([]), axes.set_yticks([])
+        axes.set_xlabel(f"{how} 1"), axes.set_ylabel(f"{how} 2")
+        _legend(axes, [("real", theme.blue), ("samples", theme.orange)])
+    return figure
+
+
+def mean_variance_figure(record: PortraitRecord, *, theme: Theme = LIGHT) -> Figure:
+    """Draw the variance of each column against its mean, real and fake."""
+    with drawing(theme, SIDE, SIDE) as (figure, axes):
+        for mean, variance, colour in (
+            (record.mean_real, record.variance_real, theme.blue),
+            (record.mean_fake, record.variance_fake, theme.orange),
+        ):
+            axes.scatter(mean, variance, s=8, alpha=0.6, color=colour, linewidths=0)
+        axes.set_xlabel("mean"), axes.set_ylabel("variance")
+        axes.grid()
+        _legend(axes, [("real", theme.blue), ("samples", theme.orange)])
+    return figure
+
+
+def against_figure(real: Sequence[float], fake: Sequence[float], what: str, *, theme: Theme = LIGHT) -> Figure:
+    """Draw the samples' values against the real ones, with the line on which they would be equal."""
+    with drawing(theme, SIDE, SIDE) as (figure, axes):
+        low, high = min(*real, *fake), max(*real, *fake)
+        axes.plot([low, high], [low, high], color=theme.muted, lw=0.8)
+        axes.scatter(real, fake, s=8, alpha=0.5, color=theme.blue, linewidths=0)
+        axes.set_xlabel(f"{what}, real"), axes.set_ylabel(f"{what}, samples")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.grid()
+    return figure
+
+
+def _legend(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+    for i, (name, colour) in enumerate(entries):
+        axes.text(1.0, 1.02 + 0.06 * i, name, color=colour, transform=axes.transAxes, ha="right", fontweight="bold")
