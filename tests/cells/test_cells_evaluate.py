@@ -1,6 +1,7 @@
 """Cells against held-out cells: what an AnnData must have, how genes and classes are matched, and real counts."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 
 from gendi.cells.evaluate import evaluate
+from gendi.cli.evaluate import main
 from gendi.config import ConditionConfig
 from gendi.data.codec import Codec
 from gendi.data.open import Data
 from gendi.data.split import Split
-from gendi.errors import DataError
+from gendi.errors import DataError, UsageError
+from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import measures
 
 ad = pytest.importorskip("anndata")
@@ -43,7 +46,7 @@ def real() -> Data:
         skipped=(),
         notes=(),
         kind="cells",
-        schema={"genes": GENES},
+        schema={"genes": GENES, "obs": {"cell_type": "cell_type"}},
     )
 
 
@@ -127,7 +130,7 @@ def spoil(kind: str) -> Any:
         ("log", "X hold .* numbers that are no counts, such as .* Measuring needs whole numbers"),
         ("negative", r"layers\['counts'\] hold 1 numbers that are no counts, such as -2 in cell 3, gene 'gene4'"),
         ("nan", "such as nan in cell 0, gene 'gene1'"),
-        ("genes", "lack 5 of the data's 25 genes, such as 'gene20'"),
+        ("genes", "5 of the model's 25 genes are missing in these cells, the first are gene20"),
         ("class", "'NK cell', which is no class of the data; there are B cell, T cell"),
     ],
 )
@@ -142,3 +145,20 @@ def test_a_file_that_is_not_there_or_no_h5ad_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.h5ad").write_text("hello")
     with pytest.raises(DataError, match=r"could not be read as an \.h5ad"):
         evaluate(tmp_path / "text.h5ad", real())
+
+
+def test_the_command_measures_a_file_of_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ad.concat([cells(120, 1), cells(90, 2)], index_unique="-")
+    both.X = both.layers["counts"].astype(np.float32)
+    both.write_h5ad(tmp_path / "real.h5ad")
+    cells().write_h5ad(tmp_path / "fake.h5ad")
+    out = tmp_path / "found.json"
+    asked = ["--samples", str(tmp_path / "fake.h5ad"), "--data", f"cells:{tmp_path / 'real.h5ad'}", "--out", str(out)]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "worst control" in said and "gates passed" in said
+    found = Evaluation.from_dict(json.loads(out.read_text()))
+    assert found["tstr"].value is not None and found.portrait is not None
+    assert found.n == min(50, found.reference_n) and str(found.n) in said
+    with pytest.raises(UsageError, match="--extractor is for pictures"):
+        main([*asked, "--extractor", "pixels"])

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gendi.cells.read import matched, read_h5ad
+from gendi.cells.rows import dense
 from gendi.config import ConditionConfig
 from gendi.data.open import Data
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.stopping import Stop
 from gendi.evaluate.vectors import LogCounts, RowSet, all_digests, evaluate_rows, loaded
@@ -43,7 +45,7 @@ def evaluate(
         UsageError: anndata is not installed, or what `evaluate_rows` raises.
         DataError: the samples have no counts, lack genes of the data, or hold negative, broken or not finite numbers.
     """
-    adata = _opened(samples)
+    adata = read_h5ad(str(samples), "no") if isinstance(samples, str | Path) else samples
     spec = next((spec for spec in data.conditions if spec.kind == "class"), None)
     fake = RowSet(_counts(adata, _genes(data), data.train.rows.shape[1]), _labels(adata, spec, data))
     real = [
@@ -66,24 +68,6 @@ def evaluate(
     )
 
 
-def _opened(samples: Any) -> Any:
-    if not isinstance(samples, str | Path):
-        return samples
-    try:
-        import anndata
-    except ImportError as error:
-        raise UsageError('cells need anndata: pip install "gendi[cells]"') from error
-    path = Path(samples)
-    if not path.is_file():
-        raise DataError(f"There is no file {path}. `gendi sample RUN --out fake.h5ad` writes one.")
-    try:
-        return anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} could not be read as an .h5ad: {error}. Write it with anndata's write_h5ad."
-        ) from error
-
-
 def _genes(data: Data) -> Sequence[str] | None:
     genes = data.schema.get("genes") if isinstance(data.schema, Mapping) else None
     return None if genes is None else [str(gene) for gene in genes]
@@ -95,27 +79,20 @@ def _counts(adata: Any, genes: Sequence[str] | None, wanted: int) -> NDArray[np.
     matrix = adata.layers.get(COUNTS, adata.X)
     if matrix is None:
         raise DataError("The samples have neither a layer 'counts' nor an X: there is nothing to measure.")
-    columns = np.arange(adata.n_vars)
-    if genes is not None:
-        there = {str(gene): j for j, gene in enumerate(adata.var_names)}
-        if absent := [gene for gene in genes if gene not in there]:
-            raise DataError(
-                f"The samples lack {len(absent)} of the data's {len(genes)} genes, such as {absent[0]!r}: genes are "
-                "matched by name. Give samples with var_names as in the data."
-            )
-        columns = np.array([there[gene] for gene in genes], np.int64)
-    elif adata.n_vars != wanted:
-        raise DataError(f"The samples have {adata.n_vars} genes, the data {wanted}.")
-    dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)[:, columns]
-    bad = ~np.isfinite(dense) | (dense < 0) | (dense != np.rint(np.nan_to_num(dense)))
+    names = [str(gene) for gene in adata.var_names]
+    if genes is None and len(names) != wanted:
+        raise DataError(f"The samples have {len(names)} genes, the data {wanted}.")
+    genes = names if genes is None else genes
+    found = matched(dense(matrix), names, genes)
+    bad = ~np.isfinite(found) | (found < 0) | (found != np.rint(np.nan_to_num(found)))
     if bad.any():
         i, j = np.argwhere(bad)[0]
         raise DataError(
-            f"The samples' {place} hold {int(bad.sum()):,} numbers that are no counts, such as {dense[i, j]:g} in cell "
-            f"{i}, gene {adata.var_names[columns[j]]!r}. Measuring needs whole numbers of 0 or more: put them into "
+            f"The samples' {place} hold {int(bad.sum()):,} numbers that are no counts, such as {found[i, j]:g} in cell "
+            f"{i}, gene {genes[j]!r}. Measuring needs whole numbers of 0 or more: put them into "
             f"layers[{COUNTS!r}]."
         )
-    return dense.astype(np.int64)
+    return found.astype(np.int64)
 
 
 def _labels(adata: Any, spec: ConditionConfig | None, data: Data) -> NDArray[np.int64] | None:
@@ -134,4 +111,3 @@ def _labels(adata: Any, spec: ConditionConfig | None, data: Data) -> NDArray[np.
             f"{', '.join(spec.names[:10])}."
         )
     return np.array([numbers[value] for value in values], np.int64)
-
