@@ -57,6 +57,8 @@ def mean_variance_figure(record: PortraitRecord, *, theme: Theme = LIGHT) -> Fig
             (record.mean_fake, record.variance_fake, theme.orange),
         ):
             axes.scatter(mean, variance, s=8, alpha=0.6, color=colour, linewidths=0)
+        if record.zeros_real:  # of counts, which span orders of magnitude and are not negative
+            axes.set_xscale("log"), axes.set_yscale("log")
         axes.set_xlabel("mean"), axes.set_ylabel("variance")
         axes.grid()
         _legend(axes, [("real", theme.blue), ("samples", theme.orange)])
@@ -76,5 +78,5 @@ def against_figure(real: Sequence[float], fake: Sequence[float], what: str, *, t
 
 
 def _legend(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
-    for i, (name, colour) in enumerate(entries):
-        axes.text(1.0, 1.02 + 0.06 * i, name, color=colour, transform=axes.transAxes, ha="right", fontweight="bold")
+    for (name, colour), x, side in zip(entries, (0.0, 1.0), ("left", "right"), strict=True):
+        axes.text(x, 1.02, name, color=colour, transform=axes.transAxes, ha=side, fontweight="bold")
