@@ -147,6 +147,17 @@ def load_checkpoint(path: Path, expected: Expected | None = None) -> Checkpoint:
         BundleError: a file (named) is missing, extra, truncated, changed or malformed; the format is newer (the version
             is named); a tensor is missing, unexpected, or of another shape or dtype.
     """
+    step, groups, state = read_state(path)
+    if not set(expected or ()) <= set(groups):
+        raise BundleError(f"{path} lacks {', '.join(sorted(set(expected or ()) - set(groups)))}; it holds {groups}.")
+    tensors = {name: read_tensors(path / f"{name}.safetensors", (expected or {}).get(name)) for name in groups}
+    return Checkpoint(step, tensors, state, path)
+
+
+def read_state(path: Path) -> tuple[int, list[str], dict[str, Any]]:
+    """Return the step, the groups of tensors and the state of the checkpoint in `path`, every byte of which is checked
+    against its manifest. Raises `BundleError` as `load_checkpoint` does.
+    """
     verify_manifest(path)
     data = read_json(path / "state.json")
     where = path / "state.json"
@@ -161,10 +172,9 @@ def load_checkpoint(path: Path, expected: Expected | None = None) -> Checkpoint:
     if (match := _NAME.fullmatch(path.name.removeprefix(REPLACED))) and int(match[1]) != step:
         raise BundleError(f"{path} holds step {step}: the folder was renamed. Give it its name back: step_{step:08d}.")
     files = {file.name for file in path.iterdir() if file.name.endswith(".safetensors")}
-    if files != {f"{name}.safetensors" for name in groups} or not set(expected or ()) <= set(groups):
+    if files != {f"{name}.safetensors" for name in groups}:
         raise BundleError(f"{path} holds {', '.join(sorted(files)) or 'no tensors'}; {where.name} lists {groups}.")
-    tensors = {name: read_tensors(path / f"{name}.safetensors", (expected or {}).get(name)) for name in groups}
-    return Checkpoint(step, tensors, state, path)
+    return step, groups, state
 
 
 def load_latest(run: Path, expected: Expected | None = None) -> Checkpoint | None:

@@ -357,6 +357,7 @@ class _Loop:
             "versions": versions(),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
+            "shape": list(self.data.codec.shape),
         }
         try:
             save_checkpoint(self.run, trainer.step_count, trainer.tensors(), state, self.config.train.keep)

@@ -168,20 +168,28 @@ def list_snapshots(run: Path) -> dict[Profile, Path]:
     """
     found: dict[Profile, Path] = {}
     for folder in sorted((run / "ema").glob("images_*")):
-        if not (match := _NAME.fullmatch(folder.name)):
-            continue
-        verify_manifest(folder)
-        where = folder / "snapshot.json"
-        data = read_json(where)
-        if not isinstance(data, dict) or data.keys() != {"format", "images", "gammas"} or data["format"] != FORMAT:
-            raise BundleError(f"{where} is no snapshot of format {FORMAT}.")
-        if data["images"] != int(match[1]):
-            raise BundleError(f"{folder} holds the averages at {data['images']} images: the folder was renamed.")
-        gammas = data["gammas"]
-        if not isinstance(gammas, list) or not all(type(g) is float and 0 <= g < math.inf for g in gammas):
-            raise BundleError(f"{where} has exponents {gammas!r}: numbers of at least 0 were expected.")
-        found |= {Profile(int(match[1]), g): folder / f"average_{i}.safetensors" for i, g in enumerate(gammas)}
+        if _NAME.fullmatch(folder.name):
+            found |= read_snapshot(folder)
     return found
+
+
+def read_snapshot(folder: Path) -> dict[Profile, Path]:
+    """Return the file of every average in the snapshot `folder`, images_N, after checking it by its manifest.
+
+    Raises `BundleError` naming a file that is missing, damaged or of another format.
+    """
+    verify_manifest(folder)
+    where = folder / "snapshot.json"
+    data = read_json(where)
+    if not isinstance(data, dict) or data.keys() != {"format", "images", "gammas"} or data["format"] != FORMAT:
+        raise BundleError(f"{where} is no snapshot of format {FORMAT}.")
+    match = _NAME.fullmatch(folder.name)
+    if type(data["images"]) is not int or match is None or data["images"] != int(match[1]):
+        raise BundleError(f"{folder} holds the averages at {data['images']} images: the folder was renamed.")
+    gammas = data["gammas"]
+    if not isinstance(gammas, list) or not all(type(g) is float and 0 <= g < math.inf for g in gammas):
+        raise BundleError(f"{where} has exponents {gammas!r}: numbers of at least 0 were expected.")
+    return {Profile(data["images"], g): folder / f"average_{i}.safetensors" for i, g in enumerate(gammas)}
 
 
 def reconstruct(
