@@ -1,4 +1,4 @@
-"""`gendi verify`: what is whole is called so, what is not is named, whatever the damage, and a live run is no damage."""
+"""`gendi verify`: what is whole is called so, what is not is named, whatever the damage; a live run is no damage."""
 
 import json
 import shutil
