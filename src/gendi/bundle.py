@@ -10,6 +10,7 @@ Everything in it is data: names of closed registries, numbers, tensors. Reading 
 every byte, every field and every shape before the network is allocated.
 """
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,13 @@ TABLE = "schedule.log_snr"
 """The tensor that holds a learned schedule, beside the weights."""
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CODEC_TENSORS = "codec.safetensors"
+META: dict[str, type] = {
+    **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
+    **dict.fromkeys(("step", "images", "seed"), int),
+    "seconds": float,
+    "metrics": dict,
+}
+"""What is known of a model under fixed names, and its types; `meta` may hold more."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +206,8 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
         raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
     if not isinstance(meta, dict):
         raise BundleError(f"{where}: meta must be a table of fields.")
+    for name in (name for name, kind in META.items() if not _is(meta.get(name), kind)):
+        raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
     try:
         config = RunConfig.from_dict(data["config"])
         wanted = codec_tensor_specs(data["codec"])
@@ -205,6 +215,14 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
     except (UsageError, BundleError) as error:
         raise BundleError(f"{where}: {error}") from None
     return Bundle(config, codec, {}, float(sigma_data), meta)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Return whether a value of `meta` can be shown and used as what it is called; None always can."""
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value is None or (number and -1e300 < typing.cast(float, value) < 1e300)
+    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
 
 
 def model_card(bundle: Bundle) -> str:

@@ -372,7 +372,10 @@ def _read(kind: Any, data: object, path: str) -> Any:
             raise UsageError(f"{path} has {len(data)} entries; it must have {len(args)}.")
         return tuple(_read(args[0], item, f"{path}[{i}]") for i, item in enumerate(data))
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise UsageError(f"{path} is a whole number of {len(str(abs(data)))} digits: it is out of range.") from None
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise UsageError(f"{path} = {data!r} must be of type {kind.__name__}.")
     return data
@@ -384,4 +387,7 @@ def _read_dataclass(kind: type, data: object, path: str) -> Any:
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(map(str, data)) - set(hints)):
         raise UsageError(f"{path} has unknown field(s) {', '.join(unknown)}. Known: {', '.join(hints)}.")
+    for f in dataclasses.fields(kind):
+        if f.name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UsageError(f"{path} lacks the field {f.name}.")
     return kind(**{name: _read(hints[name], value, f"{path}.{name}") for name, value in data.items()})

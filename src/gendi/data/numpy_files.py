@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -124,7 +125,10 @@ def _npy_header(
     if version not in {(1, 0), (2, 0)}:
         raise DataError(f"{where} has .npy version {version}: images are wanted as plain numbers.")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(file)
+    except (tokenize.TokenError, SyntaxError, TypeError, RecursionError) as error:  # NumPy lets its parser's pass
+        raise ValueError(f"malformed header: {error}") from None
     if dtype.hasobject:
         raise DataError(
             f"{where} has object dtype, which only unpickling could read, and a pickle can run code. Save the array "
