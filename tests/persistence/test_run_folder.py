@@ -281,9 +281,10 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(tmp_path: Path) -> No
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 10, hard))
         try:
+            log.metrics(2, loss=0.25)  # waits in memory
             with pytest.raises(ResourceError, match=r"metrics\.jsonl"):
-                log.metrics(2, loss=0.25)
+                log.sync()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        log.metrics(2, loss=0.25)
+        log.sync()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'

@@ -9,7 +9,7 @@ import traceback
 from gendi.errors import GendiError, ResourceError
 
 BUG, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
-_REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 
 
 def explain(error: BaseException, debug: bool = False) -> int:
@@ -21,6 +21,7 @@ def explain(error: BaseException, debug: bool = False) -> int:
     if debug:
         traceback.print_exception(error)
     code, text = _paragraph(error)
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # a stranger's names move no cursor
     print(f"gendi: {text}", file=sys.stderr, flush=True)
     return code
 

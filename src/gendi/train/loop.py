@@ -175,7 +175,11 @@ class _Loop:
     def log(self, line: str) -> None:
         """Say a line to the person and to train.log."""
         self.console.say(line)
-        with (self.run / "train.log").open("a", encoding="utf-8") as file:
+        self._note("train.log", line)
+
+    def _note(self, name: str, line: str) -> None:
+        """Add a line to a file of the run that nothing is computed from: a full disk may cost it, but not the run."""
+        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     # --- the run ---------------------------------------------------------------------------------------------------
@@ -282,8 +286,7 @@ class _Loop:
         train = self.config.train
         indices = batch_indices(len(self.data.train), train.batch_size, train.seed, step).tolist()
         entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
-        with (self.run / "bad_steps.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._note("bad_steps.jsonl", json.dumps(entry))
         self.log(f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied.")
         if self.bad_steps > BAD_STEPS_ALLOWED:
             good = list_checkpoints(self.run)
@@ -310,9 +313,15 @@ class _Loop:
             lr=result.lr,
         )
         self.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
-        write_status(
-            self.run, "running", step=step, images=images, seconds=self.seconds, progress=self._progress(images, step)
-        )
+        with contextlib.suppress(ResourceError):  # a full disk is told of where it matters, at the next checkpoint
+            write_status(
+                self.run,
+                "running",
+                step=step,
+                images=images,
+                seconds=self.seconds,
+                progress=self._progress(images, step),
+            )
 
     def _preview(self) -> None:
         """Write the held-out loss of the averaged weights and, of pictures, a preview grid."""
@@ -325,7 +334,10 @@ class _Loop:
         if isinstance(self.data.codec, ImageCodec):
             denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
             images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
-            write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
+            try:
+                write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
+            except ResourceError as error:
+                self.log(f"warning: {error} The preview at step {trainer.step_count} is left out.")
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
 
@@ -345,7 +357,6 @@ class _Loop:
     def _save(self, patient: bool = False) -> None:
         """Save a checkpoint; a `patient` save that fails for want of disk is tried again later, three times in all."""
         trainer = self.trainer
-        self.metrics.sync()
         state = {
             "seconds": self.seconds,
             "images": trainer.images_seen,
@@ -360,6 +371,7 @@ class _Loop:
             "shape": list(self.data.codec.shape),
         }
         try:
+            self.metrics.sync()
             save_checkpoint(self.run, trainer.step_count, trainer.tensors(), state, self.config.train.keep)
             self.failed_saves = 0
         except ResourceError as error:

@@ -4,6 +4,7 @@
 interrupted; how long things took goes to `timings.jsonl`. Both are one JSON object per line, with the step first.
 """
 
+import contextlib
 import errno
 import json
 import math
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 from gendi.disk import disk_error
+from gendi.errors import ResourceError
 from gendi.files import atomic_write, encode_json, read_json
 
 Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
@@ -52,12 +54,14 @@ class MetricsLog:
         step: the step of the checkpoint that is gone on from: later lines, which will be computed again, are dropped
             from both files, and half-written ones too. None for a fresh run: every line is dropped.
 
-    For an exact resume, log everything that belongs to a step, then `sync`, then save that step's checkpoint.
-    Raises `ResourceError` if the disk refuses.
+    For an exact resume, log what belongs to a step, then `sync`, then save that step's checkpoint. Lines that
+    the disk refuses wait in memory for the next ones; `sync`, which a checkpoint needs, raises `ResourceError` if they
+    still cannot be written.
     """
 
     def __init__(self, run: Path, step: int | None = None) -> None:
         self._files: dict[str, BinaryIO] = {}
+        self._waiting: dict[str, bytes] = {METRICS: b"", TIMINGS: b""}
         for name in (METRICS, TIMINGS):
             _truncate(run / name, step)
             try:
@@ -74,25 +78,33 @@ class MetricsLog:
         self._append(TIMINGS, {"step": step, **fields})
 
     def sync(self) -> None:
-        """Make every line so far durable."""
-        for file in self._files.values():
+        """Make every line so far durable. Raises `ResourceError` if the disk refuses."""
+        for name, file in self._files.items():
+            self._flush(name)
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close both files."""
-        for file in self._files.values():
+        """Close both files; lines that the disk still refuses are lost, and later than any checkpoint."""
+        for name, file in self._files.items():
+            with contextlib.suppress(ResourceError):
+                self._flush(name)
             file.close()
 
     def _append(self, name: str, entry: dict[str, Any]) -> None:
-        line = (json.dumps(_finite(entry), allow_nan=False) + "\n").encode()
-        file = self._files[name]
+        self._waiting[name] += (json.dumps(_finite(entry), allow_nan=False) + "\n").encode()
+        with contextlib.suppress(ResourceError):
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        file, lines = self._files[name], self._waiting[name]
         end = file.seek(0, os.SEEK_END)
         try:
-            if file.write(line) != len(line):
+            if lines and file.write(lines) != len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             file.truncate(end)  # the next line must not be glued to half of this one
-            raise disk_error(error, Path(file.name), len(line)) from error
+            raise disk_error(error, Path(file.name), len(lines)) from error
+        self._waiting[name] = b""
 
     def __enter__(self) -> "MetricsLog":
         return self
