@@ -27,7 +27,7 @@ from gendi.randomness import Places, stream
 from gendi.safe_tensors import TensorSpec
 
 HIDDEN = 128
-STEPS, BATCH, RATE = 800, 64, 4e-3
+STEPS, BATCH, RATE = 600, 64, 4e-3
 
 
 class Autoencoder(nn.Module):

@@ -35,7 +35,7 @@ class Baseline(Protocol):
     def sample(self, n: int, labels: Labels, seed: int) -> Int64[np.ndarray, "n g"]: ...
 
 
-def rows_like(own: Labels, asked: Labels, rng: np.random.Generator) -> Int64[np.ndarray, " n"]:
+def rows_like(own: Labels, asked: Int64[np.ndarray, " m"], rng: np.random.Generator) -> Int64[np.ndarray, " m"]:
     """Return a random training row of each asked class. Raises `DataError` for a class without a row."""
     out = np.empty(len(asked), np.int64)
     for c in np.unique(asked):

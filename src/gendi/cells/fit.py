@@ -1,8 +1,8 @@
 """Fitting the codec that `cells.model` names to the training cells, chunk by chunk.
 
-Highly variable genes (`cells.genes`) are those of the largest standardised variance: the variance of ln(1 + 1e4 k / L)
-over what a smooth curve through all genes (a cubic in the mean) expects at the gene's mean. They are a mask: every gene
-stays in the data and in the samples.
+Highly variable genes (`cells.genes`) are those whose Pearson residuals vary most under one negative binomial of
+dispersion 1/100 for all cells, r = (k - mu) / sqrt(mu + mu^2 / 100) with mu = p_g L, clipped at sqrt(N).
+[Lause, Berens & Kobak 2021] They are a mask: every gene stays in the data and in the samples.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from gendi.cells.copula import CopulaCodec, bounds
 from gendi.cells.factors import fit_factors
 from gendi.cells.log_space import LogCodec, fit_log
 from gendi.cells.marginals import fit_marginals
-from gendi.cells.normalise import depths, log_normalise
+from gendi.cells.normalise import depths
 from gendi.config import ConditionConfig, RunConfig
 from gendi.data.open import Data
 from gendi.data.split import Split
@@ -30,6 +30,8 @@ FIT_ENTRIES = 6_000_000
 """Most scores (cells times genes) that loadings are fitted to."""
 MOST_GENES = 4000
 """Most genes that share factors or a log space."""
+RESIDUAL_DISPERSION = 0.01
+"""Dispersion of the residuals that highly variable genes are chosen by."""
 CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCodec, LogCodec, LatentCodec)}
 """The codecs of cells by their kind."""
 
@@ -95,16 +97,14 @@ def variable_genes(split: Split, most: int) -> NDArray[np.int64]:
     most = min(most, MOST_GENES)
     if genes <= most:
         return np.arange(genes, dtype=np.int64)
-    total, squares = np.zeros(genes), np.zeros(genes)
+    total = sum((counts.sum(0, dtype=np.float64) for _, counts in counts_of(split)), np.zeros(genes))
+    rates = total / max(1.0, total.sum())
+    sums, squares = np.zeros(genes), np.zeros(genes)
     for _, counts in counts_of(split):
-        y = log_normalise(counts)
-        total += y.sum(0)
-        squares += np.square(y).sum(0)
-    mean = total / len(split)
-    variance = squares / len(split) - mean**2
-    excess = np.full(genes, -np.inf)
-    seen = variance > 1e-12
-    if seen.any():
-        curve = np.polyfit(np.log(mean[seen]), np.log(variance[seen]), min(3, int(seen.sum()) - 1))
-        excess[seen] = np.log(variance[seen]) - np.polyval(curve, np.log(mean[seen]))
+        mu = rates * depths(counts)[:, None]
+        r = (counts - mu) / np.sqrt(np.maximum(mu + mu**2 * RESIDUAL_DISPERSION, 1e-12))
+        r = r.clip(-np.sqrt(len(split)), np.sqrt(len(split)))
+        sums += r.sum(0)
+        squares += np.square(r).sum(0)
+    excess = squares / len(split) - np.square(sums / len(split))
     return np.sort(np.argsort(-excess, kind="stable")[:most]).astype(np.int64)

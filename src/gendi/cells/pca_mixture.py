@@ -3,7 +3,7 @@
     y = ln(1 + s k / L),   f = V^T (y - m),   f | class ~ sum_j w_j N(mu_j, C_j),   k = round(L expm1(m + V f) / s)
 
 with the depth L drawn from the class's own. It looks right in two dimensions and has neither the zeros nor the
-variances of counts, so it is one of the controls that a metric must catch.
+variances of counts: a baseline that any two-sample test should catch.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from jaxtyping import Int64, Num
 from numpy.typing import NDArray
 
 from gendi.cells.normalise import depths, log_normalise, rounded_counts
+from gendi.errors import DataError
 from gendi.randomness import stream
 
 COMPONENTS = 20
@@ -49,7 +50,9 @@ class PCAMixture:
         return cls(mean, basis, mixtures, {int(c): depth[labels == c] for c in np.unique(labels)})
 
     def sample(self, n: int, labels: Int64[np.ndarray, " n"], seed: int) -> Int64[np.ndarray, "n g"]:
-        """Draw counts (n, G) for classes (n,)."""
+        """Draw counts (n, G) for classes (n,). Raises `DataError` for a class without a training cell."""
+        if unseen := [int(c) for c in np.unique(labels) if int(c) not in self.mixtures]:
+            raise DataError(f"No training cell has the class {unseen[0]}: a baseline can draw only what it has seen.")
         out = np.empty((n, len(self.mean)), np.int64)
         for c in np.unique(labels):
             rows = np.flatnonzero(labels == c)
