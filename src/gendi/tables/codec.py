@@ -1,17 +1,22 @@
-"""The codec of tables: rows of G cells, some missing, <-> vectors of D normal scores.
+"""The codec of tables: rows of G cells, some missing, <-> vectors of D numbers.
 
-Coordinates of a vector, each standard normal over the training rows:
+Scores z, each standard normal over the training rows:
 
     one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.tables.marginals`): of numbers, of codes of
                                        categories, of booleans, of dates. A missing cell's is drawn from N(0, 1)
     one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, p the share of rows where it is, and
                                        in (0, 1 - p) where not. Columns that are always missing together share one
 
-A column of a single value, or of none, has no coordinate. So values, frequencies and shares of gaps are right for
-whatever is standard normal in each coordinate, and the network has only their dependence to learn. Codes of a category
-lie side by side on one score, in the order in which their rows differ most in other columns (`in_order`).
+A column of a single value, or of none, has no score. So values, frequencies and shares of gaps are right for whatever
+is standard normal in each score, and only the dependence is left to learn. Of that the correlations are taken away too:
 
-What a row was told is what its cells say: a told column is not read off the vector but written down.
+    x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, its eigenvalues no less than `LEAST`
+
+so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table, with which a
+preconditioned network that gives zero, as it does before training, begins.
+
+Codes of a category lie side by side on one score, in the order in which their rows differ most in other columns
+(`in_order`). What a row was told is what its cells say: a told column is not read off the vector but written down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +39,8 @@ from gendi.tables.schema import Column, Schema
 Grid = NDArray[np.float64]
 Gap = tuple[tuple[int, ...], float]
 """Columns that are missing together, and the share of rows where they are."""
+LEAST = 1e-4
+"""The least eigenvalue of the correlations: directions in which scores vary less are left as they are, for noise."""
 
 
 class TableCodec(VectorCodec):
@@ -44,6 +51,7 @@ class TableCodec(VectorCodec):
         marginals: one for each column.
         gaps: the patterns of missing cells.
         orders: for columns of categories, by column: the codes in the order in which they lie on their score.
+        axes: C (D, D), of full rank; the identity by default.
     """
 
     kind: ClassVar[str] = "table"
@@ -56,11 +64,14 @@ class TableCodec(VectorCodec):
         gaps: Sequence[Gap],
         orders: Mapping[int, Sequence[int]],
         told: Mapping[str, Tensor],
+        axes: Grid | None = None,
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
         self.told = dict(told)
         self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
+        self.axes = np.eye(self.shape[0]) if axes is None else axes
+        self._inverse = np.linalg.inv(self.axes)
 
     @classmethod
     def fit(cls, schema: Schema, rows: Grid, told: Mapping[str, Tensor]) -> Self:
@@ -74,17 +85,22 @@ class TableCodec(VectorCodec):
         codec = cls(schema, marginals, _gaps(rows), orders, told)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all training rows: nothing is to learn.")
-        return codec
+        z = codec._scores(rows, np.arange(len(rows)))
+        return cls(schema, marginals, codec.gaps, orders, told, root_of_correlations(z))
 
     @property
     def shape(self) -> tuple[int]:
         return (len(self._valued) + len(self.gaps),)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Map rows (B, G) to scores (B, D), where a score is not settled by its value drawn by the row's number."""
-        values = _ranked(rows.cpu().numpy().astype(np.float64), self.orders)
-        places = Places(0, "table scores", 0)
-        u = np.stack([places(int(i), 0, 0).random(self.shape[0]) for i in index.tolist()])
+        """Map rows (B, G) to x (B, D); a score that its value does not settle is drawn by the row's number."""
+        z = self._scores(rows.cpu().numpy().astype(np.float64), index.cpu().numpy())
+        return torch.from_numpy(np.einsum("nd,de->ne", z, self._inverse).astype(np.float32)).to(rows.device)
+
+    def _scores(self, rows: Grid, index: NDArray[np.int64]) -> Grid:
+        """Return the scores z (B, D) of rows (B, G) with these numbers."""
+        values, places = _ranked(rows, self.orders), Places(0, "table scores", 0)
+        u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
         z = np.empty(u.shape)
         for k, j in enumerate(self._valued):
@@ -94,11 +110,11 @@ class TableCodec(VectorCodec):
         for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
             missing = np.isnan(values[:, columns[0]])
             z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
-        return torch.from_numpy(z.astype(np.float32)).to(rows.device)
+        return z
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
-        """Map scores (n, D) to rows (n, G), float64; nothing is drawn."""
-        z = x.detach().cpu().numpy().astype(np.float64)
+        """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
+        z = np.einsum("nd,de->ne", x.detach().cpu().numpy().astype(np.float64), self.axes)
         if np.isnan(z).any():
             raise DivergedError(
                 "The rows to decode contain NaN: the model that made them diverged, or its weights are damaged. "
@@ -144,7 +160,12 @@ class TableCodec(VectorCodec):
     def tensors(self) -> dict[str, Tensor]:
         told = {f"told.{name}": rows for name, rows in self.told.items()}
         u, x = (np.concatenate([getattr(marginal, letter) for marginal in self.marginals]) for letter in "ux")
-        return {"knots.u": torch.from_numpy(u), "knots.x": torch.from_numpy(x), **told}
+        return {
+            "knots.u": torch.from_numpy(u),
+            "knots.x": torch.from_numpy(x),
+            "axes": torch.from_numpy(self.axes),
+            **told,
+        }
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
@@ -153,7 +174,9 @@ class TableCodec(VectorCodec):
         told: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
-        return {"knots.u": ((total,), torch.float64), "knots.x": ((total,), torch.float64), **told}
+        d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
+        shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
+        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **told}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -166,7 +189,18 @@ class TableCodec(VectorCodec):
                 raise BundleError(f"The knots of the column {column.name!r} do not rise: the table's codec is damaged.")
         gaps = [(tuple(gap["columns"]), gap["share"]) for gap in data["gaps"]]
         told = {name: tensors[f"told.{name}"] for name in data["told"]}
-        return cls(schema, marginals, gaps, {int(j): order for j, order in data["orders"].items()}, told)
+        axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
+        if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
+            raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
+        return cls(schema, marginals, gaps, orders, told, axes)
+
+
+def root_of_correlations(z: Grid) -> Grid:
+    """Return C = R^(1/2) (D, D), symmetric, for scores z (N, D); an eigenvalue of R below `LEAST` is taken for it."""
+    n = len(z)
+    values, vectors = np.linalg.eigh(z.T @ z / n)
+    root: Grid = (vectors * np.sqrt(np.maximum(values, LEAST))) @ vectors.T
+    return root
 
 
 def in_order(rows: Grid, j: int) -> list[int]:

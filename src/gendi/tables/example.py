@@ -1,14 +1,16 @@
 """A table of 20 columns of all kinds whose law is a formula, to try things on and to measure with.
 
-region ~ north .3, south .25, east .2, west .15, islands .1       kind ~ categorical, its odds by region
-age = 18 + 72 B, B ~ Beta(2, 3 + effect of region)                 born = 2025-01-01 - 365.25 age days
-log income = 9.6 + .012 age + effect of region + .35 N             savings = 0, with Phi(.8 - .04 (age - 40)), or log-normal
+region ~ north .3, south .25, east .2, west .15, islands .1        kind: its odds by region
+age = 18 + 72 B, B ~ Beta(2, 3 + 2 effect of region)               born = 2025-01-01 - 365.25 age days
+log income = 9.6 + .012 age + effect of region + .35 N
+savings = 0 with probability Phi(.8 - .04 (age - 40)), else log savings = log income + .5 N
 height, weight: bivariate normal by sex, correlation .6            bmi = weight / height^2, rounded to one digit
-children ~ Poisson(.05 (age - 18) clipped to 2.5)                  smoker ~ Bernoulli(.35 - .004 (age - 18))
-pulse = 62 + 9 smoker + 6 N                                        grade: ordered, thresholds on z
-signal = cos 2 pi p, echo = sin 2 pi p, with noise .08: a ring     loss = signal echo + .1 N
-score missing where region is islands, else at random .08          pressure and rhythm missing together, more when old
-outcome ~ Bernoulli(logit = -1 + .08 (pulse - 65) + 1.2 [grade = D] + .9 [kind = c] - 2 loss)
+children ~ Poisson(.05 (age - 18), at most 2.5)                    smoker ~ Bernoulli(.35 - .004 (age - 18))
+pulse = 62 + 9 smoker + 6 N                                        grade: thresholds on log income and noise
+signal = cos 2 pi p, echo = sin 2 pi p, with noise .08: a ring
+score missing where region is islands, else at random .08          pressure, rhythm missing together, more when old
+outcome ~ Bernoulli(logit = -1 + .08 (pulse - 65) + 1.2 [grade = D] + .9 [kind = c] - 2 loss),
+    loss = signal echo + .1 N, which nobody sees
 """
 
 from typing import TYPE_CHECKING

@@ -3,7 +3,7 @@
 A marginal is the observed quantile function Q: u in (0, 1) -> value, a line through knots (u_k, x_k). Of n values,
 
     a value that occurs several times  is flat over the share of u that is its own: two knots, (a, x) and (b, x)
-    one that occurs once               is a knot at its mid-rank, (rank - 1/2) / n, joined to the next by a straight line
+    one that occurs once               is a knot at its mid-rank, (rank - 1/2) / n; straight lines lead to the next
     all values of a discrete column    are flat, so that Q jumps from one to the next and nothing lies between
 
 To a normal score and back:   z = Phi^-1(u), u uniform over the flat part of the value (the randomised probability

@@ -54,6 +54,7 @@ def read_table(path: Path, options: Mapping[str, str]) -> Loaded:
     if len(separator) > 1 or decimal not in (".", ","):
         raise UsageError(f"{path}: separator is one character or tab, and decimal is . or ,.")
     texts = read_csv(path, separator, written.get("encoding", ""))
+    _refuse_few(str(path), len(texts.lines))
     _check_asked(str(path), asked, texts.names)
     found = [
         _attempt(Place(str(path), name, texts.lines), asked, lambda p, a, c=cells: from_texts(p, c, a, decimal))
@@ -98,9 +99,16 @@ def _loaded_frame(where: str, frame: "pd.DataFrame", asked: Mapping[str, str]) -
     check_names(where, names)
     if list(frame.columns) != names:
         raise DataError(f"{where}: the name of a column begins or ends with a space. Rename it.")
+    _refuse_few(where, len(frame))
     _check_asked(where, asked, names)
     found = [_attempt(Place(where, name), asked, lambda p, a: from_series(p, frame[p.name], a)) for name in names]
     return _loaded(where, names, found, asked, len(frame), {})
+
+
+def _refuse_few(where: str, n: int) -> None:
+    if n < 2:
+        rows = "has no rows, only the names of columns" if n == 0 else "has one row"
+        raise DataError(f"{where} {rows}: there is nothing to learn from less than two. Check that it is whole.")
 
 
 def _attempt(place: Place, asked: Mapping[str, str], read: Any) -> Found | str:
@@ -132,9 +140,6 @@ def _loaded(
     n: int,
     how: Mapping[str, str],
 ) -> Loaded:
-    if n < 2:
-        rows = "has no rows, only the names of columns" if n == 0 else "has one row"
-        raise DataError(f"{where} {rows}: there is nothing to learn from less than two. Check that it is whole.")
     kept = [each for each in found if not isinstance(each, str)]
     left_out = {name: each for name, each in zip(names, found, strict=True) if isinstance(each, str)}
     if not kept:

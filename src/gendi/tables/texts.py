@@ -71,7 +71,7 @@ def from_texts(place: Place, cells: Sequence[str], asked: str = "", decimal: str
         NotModelledError: free text, names of rows, numbers beyond 2^53.
     """
     texts = np.array([cell.strip() for cell in cells], object)
-    missing = np.array([text in MISSING for text in texts])
+    missing = np.array([text in MISSING for text in texts], bool)
     if asked == "category":
         return categories(place.name, texts, texts == "", asked=True)
     if asked in ("", "boolean") and (found := _booleans(place.name, texts, missing)):
@@ -136,13 +136,13 @@ def decimals_of(values: Values) -> int | None:
     return next((digits for digits, share in enumerate(shares) if share >= NEARLY_ALL), None)
 
 
-def coarsest(times: NDArray[np.datetime64]) -> Unit:
+def coarsest(times: NDArray[Any]) -> Unit:
     """Return the coarsest unit in which all times are whole; microseconds if there is none."""
     known = times[~np.isnat(times)]
     return next((unit for unit in UNITS if (known == known.astype(f"datetime64[{unit}]")).all()), "us")
 
 
-def dated(times: NDArray[np.datetime64], unit: Unit) -> Values:
+def dated(times: NDArray[Any], unit: Unit) -> Values:
     """Return times in whole units since 1970, NaN for none."""
     out = times.astype(f"datetime64[{unit}]").astype(np.int64).astype(np.float64)
     out[np.isnat(times)] = np.nan
@@ -203,7 +203,7 @@ def _dates(place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], format
     for form in formats:
         series = pd.to_datetime(pd.Series(np.where(missing, None, texts), dtype=object), format=form, errors="coerce")
         same = (series.dt.strftime(form) == texts).to_numpy(bool) & ~missing
-        if form.endswith("%f"):
+        if asked or form.endswith("%f"):
             same = series.notna().to_numpy(bool)
         if (same | missing).all():
             fitting.append((form, series))

@@ -205,7 +205,17 @@ _CELLS = replace(
     objective=ObjectiveConfig(prediction="x0", weighting="uniform", time_sampling="uniform"),
     sample=SampleConfig(sampler="dpmpp-2m-sde", steps=30),
 )
-_TABLE = replace(_VECTORS, preset="table")
+
+# A table's codec starts the network at the Gaussian copula (gendi.tables.codec). The sampler is of second order: twenty
+# steps of ancestral-karras draw a standard normal with a standard deviation of 0.83, thirty of unipc with 1.00.
+_TABLE = replace(
+    _VECTORS,
+    preset="table",
+    network=NetworkConfig("mlp", channels=(128,), blocks=3, expand=2, time_dim=128),
+    optim=replace(_VECTORS.optim, lr=2e-3),
+    train=replace(_VECTORS.train, batch_size=512),
+    sample=SampleConfig(sampler="unipc", steps=30),
+)
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
