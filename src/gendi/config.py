@@ -253,7 +253,7 @@ class RunConfig:
                 raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
             if condition.kind == "image" and condition.via == "embedding":
                 raise UsageError(f"conditions: {name} is an image: it enters via 'channels' or 'tokens'.")
-            if condition.kind != "image" and condition.via == "channels":
+            if condition.kind != "image" and condition.via == "channels" and condition.size >= 0:
                 raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
             self.network.check_way_in(f"conditions: {name}", condition.kind, condition.via)
 

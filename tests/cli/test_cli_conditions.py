@@ -54,6 +54,11 @@ def test_two_conditions_flips_and_crops_train(gendi: Gendi, rich: str, tmp_path:
         ("kind", 0.3, ["cat", "dog", "emu"]),
     ]
     assert (config["train"]["flip"], config["train"]["crop"]) == (True, 1.2)
+    words = ["--network.middle-attention", "--condition", "class", "kind", "--condition-via", "embedding", "tokens"]
+    told = gendi("train", rich, *flags, *words, "--steps", "2", "--out", str(tmp_path / "b"))
+    assert told.code == 0, told.err
+    entered = [c["via"] for c in read_toml(tmp_path / "b" / "config.toml")["config"]["conditions"]]
+    assert entered == ["embedding", "tokens"]
     assert gendi("sample", str(run), "--n", "4", "--steps", "2", "--out", str(tmp_path / "x.png")).code == 0
 
 
@@ -62,6 +67,10 @@ def test_two_conditions_flips_and_crops_train(gendi: Gendi, rich: str, tmp_path:
     [
         ("--condition none class", "--condition none goes with no other name"),
         ("--condition class --condition-dropout 0.1 0.2", "2 values for 1 condition(s)"),
+        ("--condition class --condition-via channels", "class is no image: it enters via 'embedding' or 'tokens'"),
+        ("--condition class --condition-via tokens", "give network.attention a level, or set middle_attention"),
+        ("--condition class --condition-via token", "tokens"),
+        ("--condition class --condition-via embedding tokens", "2 values for 1 condition(s)"),
         ("--condition class --condition-dropout 1.5", "conditions.class.dropout = 1.5 is out of range"),
         ("--condition class class", "the only one such"),
         ("--condition clas", "Perhaps you meant 'class'. Known: class, dose, kind, low-res:F, wears"),

@@ -71,3 +71,13 @@ def test_stop_is_polled_and_empty_sets_are_refused() -> None:
         nearest(images(3), images(9), stop=lambda: True)
     with pytest.raises(UsageError, match="0 queries"):
         nearest(images(0), images(9))
+
+
+def test_a_mirror_image_is_a_copy_where_mirrors_were_trained_on() -> None:
+    train, heldout = images(40), images(20)
+    turned = train[:10, :, ::-1]
+    plain, mirrored = (memorisation(turned, train, heldout, mirrored=flag) for flag in (False, True))
+    assert (mirrored.distance == 0).all() and (plain.distance > 0).all()
+    np.testing.assert_array_equal(mirrored.neighbour, np.arange(10))
+    both = np.concatenate([train, train[:, :, ::-1]])
+    np.testing.assert_allclose(mirrored.heldout_distance, brute(heldout, both)[0], rtol=1e-12)

@@ -43,7 +43,9 @@ def config() -> RunConfig:
     return dataclasses.replace(
         config,
         network=NetworkConfig("mlp", channels=(32,), blocks=1, time_dim=16),
-        train=TrainConfig(batch_size=32, preview_every=320, log_every=1, checkpoint_every=1e9),
+        train=TrainConfig(
+            batch_size=32, preview_every=320, log_every=1, checkpoint_every=1e9, precision="fp32", layout="contiguous"
+        ),
         conditions=(ConditionConfig("type"),),
     )
 

@@ -155,7 +155,10 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
                 update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
         else:
             say(f"measuring the {len(images):,} samples in {archive}")
-        evaluation = _measure(command, images, data, {**dataclasses.asdict(settings), "run": str(run)}, True, poll)
+        flip = bundle.config.train.flip
+        evaluation = _measure(
+            command, images, data, {**dataclasses.asdict(settings), "run": str(run)}, True, poll, flip
+        )
     evaluation = dataclasses.replace(evaluation, notes=evaluation.notes + notes)
     out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
     if out is not None:
@@ -234,7 +237,13 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
 
 
 def _measure(
-    command: Evaluate, samples: Any, data: "Data", source: dict[str, Any], ema: bool | None, poll: Any
+    command: Evaluate,
+    samples: Any,
+    data: "Data",
+    source: dict[str, Any],
+    ema: bool | None,
+    poll: Any,
+    mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.drawing import pick_device
     from gendi.data.kinds import kind_of
@@ -246,7 +255,8 @@ def _measure(
         say(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
-        found = evaluate(samples, data, extractor=extractor, n=n, device=pick_device(), stop=poll, **common)
+        common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
+        found = evaluate(samples, data, extractor=extractor, n=n, **common)
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")

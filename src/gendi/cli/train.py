@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -73,6 +73,8 @@ class Train:
     """
     condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
     """Probability that a training image is not told a condition: one for all, or one each."""
+    condition_via: Annotated[tuple[Literal["embedding", "channels", "tokens"], ...], shows("what suits it")] = ()
+    """How a condition enters: beside the time, as channels beside a picture, or as tokens: one for all, or one each."""
     flip: bool = False
     """Mirror half of the images, each time anew (also --train.flip)."""
     crop: Annotated[Number, shows("1, whole images")] = None
@@ -117,16 +119,17 @@ class Train:
         if "none" in self.condition and len(self.condition) > 1:
             raise UsageError("--condition none goes with no other name: it trains without conditions.")
         asked = tuple(ConditionConfig(name) for name in self.condition if name != "none")
-        conditions, dropouts = asked if self.condition else self.conditions, self.condition_dropout
-        if not dropouts:
-            return conditions
-        if len(dropouts) not in {1, len(conditions)}:
-            raise UsageError(
-                f"--condition-dropout has {len(dropouts)} values for {len(conditions)} condition(s): give one, or one "
-                "each."
-            )
-        each = dropouts * len(conditions) if len(dropouts) == 1 else dropouts
-        return tuple(dataclasses.replace(c, dropout=p) for c, p in zip(conditions, each, strict=True))
+        conditions = asked if self.condition else self.conditions
+        for field_, values in (("dropout", self.condition_dropout), ("via", self.condition_via)):
+            if len(values) not in {0, 1, len(conditions)}:
+                raise UsageError(
+                    f"--condition-{field_} has {len(values)} values for {len(conditions)} condition(s): give one, or "
+                    "one each."
+                )
+            each = values * len(conditions) if len(values) == 1 else values
+            changes: list[dict[str, Any]] = [{field_: value} for value in each] or [{}] * len(conditions)
+            conditions = tuple(dataclasses.replace(c, **p) for c, p in zip(conditions, changes, strict=True))
+        return conditions
 
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""

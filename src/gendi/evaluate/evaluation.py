@@ -40,6 +40,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "cpu",
     ema: bool | None = None,
+    mirrored: bool = False,
     source: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
 ) -> Evaluation:
@@ -55,6 +56,7 @@ def evaluate(
         batch_size: images per call of a feature network (default: the extractor's).
         device: where feature networks run.
         ema: whether the samples come from averaged weights, for the record.
+        mirrored: whether a mirror image of a training image is a copy too, as it is for a model trained with flips.
         source: anything else worth recording about the samples, JSON-safe.
         stop: polled between batches; see `gendi.evaluate.stopping`.
 
@@ -95,7 +97,7 @@ def evaluate(
             classes, measured = _class_metrics(images, data, floor, stop)
         found += measured
     with clock("memorisation"):
-        copies, measured = _memorisation_metrics(images, data, floor, stop)
+        copies, measured = _memorisation_metrics(images, data, floor, mirrored, stop)
     found += measured
     return Evaluation(
         n=n,
@@ -257,11 +259,11 @@ def _class_metrics(
 
 
 def _memorisation_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], mirrored: bool, stop: Stop | None
 ) -> tuple[MemorisationRecord | None, list[Metric]]:
     if not len(floor):
         return None, []
-    found = memorisation(images, data.train.rows, data.heldout.batch(floor), stop=stop)
+    found = memorisation(images, data.train.rows, data.heldout.batch(floor), mirrored=mirrored, stop=stop)
     record = MemorisationRecord(
         neighbours=tuple(int(i) for i in found.neighbour),
         distances=tuple(round(float(d), 6) for d in found.distance),

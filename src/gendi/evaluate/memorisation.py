@@ -55,12 +55,30 @@ def memorisation(
     train: UInt8[np.ndarray, "k height width channels"],
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
+    mirrored: bool = False,
     stop: Stop | None = None,
 ) -> Memorisation:
-    """Compare samples and held-out images with *all* training images; `stop` is polled between blocks of these."""
-    distance, neighbour = nearest(samples, train, stop=stop)
-    heldout_distance, _ = nearest(heldout, train, stop=stop)
+    """Compare samples and held-out images with *all* training images; `stop` is polled between blocks of these.
+
+    `mirrored`: with their mirror images too, of which a model that was trained with flips has learned as much.
+    """
+    distance, neighbour = _nearest_of(samples, train, mirrored, stop)
+    heldout_distance, _ = _nearest_of(heldout, train, mirrored, stop)
     return Memorisation(distance, neighbour, heldout_distance)
+
+
+def _nearest_of(
+    queries: UInt8[np.ndarray, "n height width channels"],
+    train: UInt8[np.ndarray, "k height width channels"],
+    mirrored: bool,
+    stop: Stop | None,
+) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Return what `nearest` does; a query's mirror image is as far from an image as the query from its mirror image."""
+    distance, index = nearest(queries, train, stop=stop)
+    if not mirrored:
+        return distance, index
+    other, place = nearest(np.ascontiguousarray(queries[:, :, ::-1]), train, stop=stop)
+    return np.minimum(distance, other), np.where(other < distance, place, index)
 
 
 def nearest(

@@ -236,7 +236,9 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
             raise _no_such_condition(asked.name, data)
         if there is not None:
             found.append(_filled(asked, there, data))
-    return dataclasses.replace(config, conditions=tuple(found))
+    config = dataclasses.replace(config, conditions=tuple(found))
+    config.validate()
+    return config
 
 
 def _no_such_condition(name: str, data: Data) -> UsageError:
