@@ -42,7 +42,8 @@ def map_figure(how: str, real: Points, fake: Points, *, theme: Theme = LIGHT) ->
         points = np.concatenate([real, fake])
         colours = np.array([theme.blue] * len(real) + [theme.orange] * len(fake))
         order = np.random.default_rng(0).permutation(len(points))
-        axes.scatter(*points[order].T, c=colours[order].tolist(), s=9, alpha=0.75, linewidths=0)
+        x, y = points[order].T
+        axes.scatter(x, y, c=colours[order].tolist(), s=9, alpha=0.75, linewidths=0)
         axes.set_xticks([]), axes.set_yticks([])
         axes.set_xlabel(f"{how} 1"), axes.set_ylabel(f"{how} 2")
         _legend(axes, [("real", theme.blue), ("samples", theme.orange)])
@@ -58,7 +59,8 @@ def mean_variance_figure(record: PortraitRecord, *, theme: Theme = LIGHT) -> Fig
         ):
             axes.scatter(mean, variance, s=8, alpha=0.6, color=colour, linewidths=0)
         if record.zeros_real:  # of counts, which span orders of magnitude and are not negative
-            axes.set_xscale("log"), axes.set_yscale("log")
+            axes.set_xscale("log")
+            axes.set_yscale("log")
         axes.set_xlabel("mean"), axes.set_ylabel("variance")
         axes.grid()
         _legend(axes, [("real", theme.blue), ("samples", theme.orange)])

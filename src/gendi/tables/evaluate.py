@@ -9,6 +9,7 @@ All are standardised by pooled real rows before distances are taken.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -67,13 +68,15 @@ class Features:
 
 
 def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
-    """Measure a DataFrame of samples, or rows (n, G) of numbers, against raw data.
+    """Measure a DataFrame of samples, its `.csv` or `.parquet` file, or rows (n, G) of numbers, against raw data.
 
     `options` are those of `gendi.evaluate.vectors.evaluate_rows`. Raises what it raises, and `DataError` if the samples
     lack a column, or have a word that the data lack.
     """
     from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
 
+    if isinstance(samples, str | Path):
+        samples = read_samples(Path(samples), data.schema)
     rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
     train, heldout = (np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout))
     features = Features.fit(data.schema, train, heldout)
@@ -87,6 +90,26 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
         known=row_digests(features(train)),
         **options,
     )
+
+
+def read_samples(path: Path, schema: Schema) -> "pd.DataFrame":
+    """Read a file of samples, a CSV as the training table's was written. Raises `DataError` if it is none."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. `gendi sample RUN --out fake.csv` writes one.")
+    words = {column.name: str for column in schema.columns if column.kind == "date" or _has_words(column)}
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        written: dict[str, Any] = {"sep": schema.separator, "decimal": schema.decimal, "encoding": schema.encoding}
+        return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""], **written)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} could not be read as a table: {error}. Write it as the training table is.") from error
+
+
+def _has_words(column: Column) -> bool:
+    return bool(column.labels) and isinstance(column.labels[0], str)
 
 
 def rows_of(frame: "pd.DataFrame", schema: Schema) -> NDArray[np.float64]:
