@@ -47,8 +47,10 @@ class Autoencoder(nn.Module):
     def start_at(self, pooled: Marginals) -> None:
         """Begin where every cell is the average one: its rates as biases, its dispersions."""
         rates = torch.from_numpy(pooled.rates[-1]).float()
-        self.decoder[-1].bias.copy_((rates + 1e-7).log())
-        self.decoder[-1].weight.mul_(0.1)
+        last = self.decoder[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.copy_((rates + 1e-7).log())
+        last.weight.mul_(0.1)
         self.log_dispersion.copy_(torch.from_numpy(pooled.dispersions[-1]).float().log())
 
     def posterior(self, y: Float[Tensor, "n g"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
@@ -58,7 +60,8 @@ class Autoencoder(nn.Module):
 
     def means(self, f: Float[Tensor, "n k"], depth: Float[Tensor, " n"]) -> Float[Tensor, "n g"]:
         """Return the mean counts (n, G) of latents at depths (n,)."""
-        return depth[:, None] * self.decoder(f).softmax(dim=1)
+        shares: Tensor = self.decoder(f).softmax(dim=1)
+        return depth[:, None] * shares
 
     def bound(self, k: Float[Tensor, "n g"], y: Float[Tensor, "n s"], noise: Float[Tensor, "n k"]) -> Tensor:
         """Return minus the evidence bound, in nats per cell."""
@@ -192,7 +195,7 @@ def fit_latent(
         loss = network.bound(torch.from_numpy(counts.astype(np.float32)), y, noise)
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, 2 * (1 - step / STEPS))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 100.0)
         optimizer.step()
     codec = LatentCodec(header, told, depth, modelled, network, torch.zeros(factors), torch.ones(factors))

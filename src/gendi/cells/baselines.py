@@ -60,7 +60,8 @@ class Resampling:
 
     def sample(self, n: int, labels: Labels, seed: int) -> Int64[np.ndarray, "n g"]:
         """Draw counts (n, G) for classes (n,)."""
-        return self.counts[rows_like(self.labels, labels, stream(seed, "resampling"))].astype(np.int64)
+        rows = rows_like(self.labels, labels, stream(seed, "resampling"))
+        return np.asarray(self.counts[rows], np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,7 +169,7 @@ class CellsCodec(VectorCodec):
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        label, schema, depth = data.get("label"), data.get("schema"), data.get("depth")
+        label, schema, depth = data.get("label"), data.get("schema"), data.get("depth", [])
         if not (label is None or isinstance(label, str)):
             raise BundleError(f"The cells' codec: label = {label!r} must be a name or null.")
         if not isinstance(schema, Mapping):

@@ -36,7 +36,7 @@ class Factors:
     @property
     def residual(self) -> Float64[np.ndarray, " g"]:
         """The variance (G,) of each gene's own."""
-        return 1 - np.square(self.loadings).sum(1)
+        return np.asarray(1 - np.square(self.loadings).sum(1))
 
     def posterior(self) -> tuple[Float64[np.ndarray, "g k"], Float64[np.ndarray, "k k"]]:
         """Return the weights W (G, k) and the covariance V (k, k) of f given z: f | z ~ N(z W, V)."""
@@ -53,7 +53,7 @@ def cut_normal(mean: Scores, std: Float64[np.ndarray, " g"], lower: Scores, uppe
     low, high = ndtr(a), ndtr(b)
     v = np.where(side > 0, v, 1 - v)
     e = ndtri(low + v * (high - low))
-    return np.clip(mean + std * side * np.where(np.isfinite(e), e, b), lower, upper)
+    return np.asarray(np.clip(mean + std * side * np.where(np.isfinite(e), e, b), lower, upper))
 
 
 def first_factors(z: Scores, k: int) -> Factors:

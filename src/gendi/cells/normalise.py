@@ -24,4 +24,4 @@ def log_normalise(counts: Num[np.ndarray, "n g"]) -> Float64[np.ndarray, "n g"]:
 def rounded_counts(y: NDArray[Any], depth: NDArray[Any]) -> Int64[np.ndarray, "n g"]:
     """Return the whole counts (n, G) nearest to those that log-normalised y (n, G) means at depths (n,)."""
     expected = np.expm1(np.clip(y, 0.0, np.log1p(SCALE))) * (np.asarray(depth)[:, None] / SCALE)
-    return np.rint(expected).astype(np.int64)
+    return np.asarray(np.rint(expected), np.int64)
