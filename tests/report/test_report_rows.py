@@ -95,9 +95,9 @@ def test_values_gates_controls_and_verdicts_are_said(tmp_path: Path, table: str)
     words = " ".join(" ".join(page(tmp_path, table, measured()).words).split())
     for text in (
         "Energy distance ↓ lower is better",
-        "0.31 0.2 to 0.4 0.02 ≤ 0.25 0.9 class-means FAIL",
+        "0.31 0.2 to 0.4 0.02 FAIL ≤ 0.25 0.9 class-means",
         "→ 1 is best",
-        "1.020 0.900 to 1.100 0.980 0.800 to 1.200 1.500 class-means pass",
+        "1.020 0.900 to 1.100 0.980 pass 0.800 to 1.200 1.500 class-means",
         "1 of 2 gates passed (not: Energy distance)",
         "class-means: caught by 2 gates; copies: not caught",
         "n <b>is</b> small.",

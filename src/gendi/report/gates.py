@@ -43,7 +43,7 @@ MEANINGS = {
     "copies": Meaning("Copies", "Samples that are a training row to the last digit.", ".1%"),
 }
 AIMS = {"lower": "↓ lower is better", "higher": "↑ higher is better"}
-HEADS = ("Samples", "Real rows", "Passes", "Worst control", "Verdict")
+HEADS = ("Samples", "Real rows", "Gate", "Worst control")
 
 
 def gate_table(evaluation: Evaluation) -> Html:
@@ -95,8 +95,8 @@ def _row(metric: Metric) -> Html:
         control = fill('{v}<br><span class="aim">{name}</span>', v=v, name=worst)
     return fill(
         '<tr><th scope="row">{title} <span class="aim">{aim}</span><p>{text}</p></th><td class="number value">{value}'
-        '</td><td class="number">{floor}</td><td class="number">{gate}</td><td class="number">{control}</td>'
-        '<td class="number">{verdict}</td></tr>',
+        '</td><td class="number">{floor}</td><td class="number">{verdict}<br><span class="aim">{gate}</span></td>'
+        '<td class="number">{control}</td></tr>',
         title=meaning.title,
         aim=aim,
         text=meaning.text,
