@@ -19,7 +19,7 @@ Codes of a category lie side by side on one score, in the order in which their r
 (`in_order`). What a row was told is what its cells say: a told column is not read off the vector but written down.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -284,7 +284,7 @@ def _check(data: Mapping[str, Any]) -> Schema:
         fits = all(whole(code, len(column.labels) - 1) for code in codes)
         return fits and column.kind == "category" and knots <= 2 * len(codes)
 
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
         "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
         "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),

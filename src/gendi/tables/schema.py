@@ -12,7 +12,7 @@ A row of a table is G numbers (float64), one for each column, NaN where the cell
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, Self, get_args
 
 from gendi.errors import BundleError
 
@@ -103,4 +103,5 @@ def _column(entry: object) -> Column:
         type(x) is int for x in entry["levels"]
     ):
         raise BundleError(f"The column {entry['name']!r} of a table's schema has labels or levels that are none.")
-    return Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in cast(Mapping[str, Any], entry).items()})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    return Column(**fields)

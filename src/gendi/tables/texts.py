@@ -201,7 +201,7 @@ def _dates(place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], format
     best: tuple[int, NDArray[np.bool_]] = (0, missing)
     fitting = []
     for form in formats:
-        series = pd.to_datetime(pd.Series(np.where(missing, None, texts), dtype=object), format=form, errors="coerce")
+        series = pd.to_datetime(pd.Series(texts, dtype=object).mask(missing, None), format=form, errors="coerce")
         same = (series.dt.strftime(form) == texts).to_numpy(bool) & ~missing
         if asked or form.endswith("%f"):
             same = series.notna().to_numpy(bool)
