@@ -4,7 +4,7 @@ The names are not those of the commands because `gendi.train`, `gendi.evaluate` 
 behind them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from torch import Tensor
 
 import gendi
 from gendi.bundle import Bundle, load_bundle
-from gendi.conditions import ask, to_tensor
+from gendi.conditions import ask, take, to_tensor
 from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.data.codec import ImageCodec, picture_size, pictures_only
 from gendi.data.kinds import kind_of
 from gendi.data.vectors import VectorCodec
+from gendi.distributed import team
 from gendi.errors import UsageError, unknown_name
 from gendi.evaluate import Evaluation, evaluate
 from gendi.guidance import Guidance
@@ -112,22 +113,37 @@ def sample(
     if isinstance(codec, VectorCodec):
         condition = codec.draw_conditions(config.conditions, condition, n, seed, first_index)
     denoiser, cond = guided(bundle, guidance, condition, n, first_index, device=device, precision=precision)
-    x = draw(
-        denoiser,
-        bundle.codec.shape,
-        n,
-        steps=steps or config.sample.steps,
-        sampler=sampler or config.sample.sampler,
-        seed=seed,
-        first_index=first_index,
-        device=device,
-        cond=cond,
-        **options,
-    )
+
+    def some(rows: slice) -> Tensor:
+        """Draw the samples of some of the n rows."""
+        return draw(
+            denoiser,
+            bundle.codec.shape,
+            rows.stop - rows.start,
+            steps=steps or config.sample.steps,
+            sampler=sampler or config.sample.sampler,
+            seed=seed,
+            first_index=first_index + rows.start,
+            device=device,
+            cond=take(cond, rows),
+            **options,
+        )
+
+    x = _shared(some, n, bundle.codec.shape, options.get("batch_size", 250))
     if isinstance(codec, ImageCodec):
         return np.asarray(codec.decode(x).numpy())
     how = {"sampler": sampler or config.sample.sampler, "steps": steps or config.sample.steps, "seed": seed}
     return present(bundle, x.cpu(), {name: rows.cpu() for name, rows in cond.items()}, first_index, how)
+
+
+def _shared(some: Callable[[slice], Tensor], n: int, shape: tuple[int, ...], batch: int) -> Tensor:
+    """Return n samples (n, *shape), of which each process draws whole batches: every batch is that of one process."""
+    members = team()
+    if members.size == 1 or n < 1 or batch < 1:
+        return some(slice(0, n))
+    shares = members.shares(n, batch)
+    mine = shares[members.rank]
+    return members.join_rows(some(mine) if mine.stop > mine.start else torch.zeros(0, *shape), shares)
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], first: int, how: Mapping[str, Any]) -> Any:

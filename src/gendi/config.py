@@ -147,7 +147,9 @@ class TrainConfig:
     """How much to train, and what to write down on the way."""
 
     batch_size: int = 128
-    """Images per optimiser step."""
+    """Images per optimiser step, in all, however many processes share them."""
+    accumulate: int = 1
+    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step."""
     seed: int = 0
     """Seed of every draw of the run."""
     flip: bool = False
@@ -166,6 +168,8 @@ class TrainConfig:
     """Arithmetic of the network; `auto` measures."""
     layout: Literal["auto", "contiguous", "channels-last"] = "auto"
     """Memory layout of images; `auto` measures."""
+    timeout: float = 600.0
+    """Seconds that several processes wait for one another before the run ends."""
 
 
 @dataclass(frozen=True)
@@ -339,6 +343,8 @@ class RunConfig:
             ("optim.ema_images", 1.0, 1e12, opt.ema_images),
             ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
             ("train.batch_size", 1, 1_000_000, train.batch_size),
+            ("train.accumulate", 1, train.batch_size, train.accumulate),
+            ("train.timeout", 1.0, 1e6, train.timeout),
             ("train.crop", 1.0, 4.0, train.crop),
             ("train.seed", 0, 2**63 - 1, train.seed),
             ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),

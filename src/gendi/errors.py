@@ -13,6 +13,8 @@ class GendiError(Exception):
     """Base of every error gendi raises on purpose. `exit_code` is what the command line returns."""
 
     exit_code: ClassVar[int] = 1
+    relayed: bool = False
+    """Whether another of several processes raised it first and says it."""
 
 
 class UsageError(GendiError, ValueError):

@@ -69,8 +69,8 @@ class Poisoned(trainer_module.Trainer):
 
     poison: frozenset[int] = frozenset()
 
-    def batch(self, step: int) -> Any:
-        x_0, cond = super().batch(step)
+    def batch(self, step: int, part: slice = slice(None)) -> Any:
+        x_0, cond = super().batch(step, part)
         return (x_0 * torch.nan if step in self.poison else x_0), cond
 
 

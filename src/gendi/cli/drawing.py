@@ -81,12 +81,12 @@ def default_steps(sampler: str, bundle: Bundle) -> int:
     return wanted if chain is None else min(wanted, chain)
 
 
-def announced(settings: SampleSettings, stop: StopFlag) -> Callable[[], None]:
+def announced(settings: SampleSettings, stop: StopFlag, aloud: bool = True) -> Callable[[], None]:
     """Return what to poll while drawing: it says, before the first step, what is drawn, and stops when asked to."""
     said: list[str] = []
 
     def poll() -> None:
-        if not said:
+        if aloud and not said:
             said.append(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls")
             say(f"{said[0]}, seed {settings.seed}")
         stop.raise_if_requested("Nothing was written.")

@@ -22,7 +22,11 @@ def explain(error: BaseException, debug: bool = False) -> int:
         traceback.print_exception(error)
     code, text = _paragraph(error)
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # a stranger's names move no cursor
-    print(f"gendi: {text}", file=sys.stderr, flush=True)
+    if isinstance(error, GendiError) and error.relayed:
+        return code
+    rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
+    who = "gendi" if rank == "0" else f"gendi (process {rank})"
+    print(f"{who}: {text}", file=sys.stderr, flush=True)
     return code
 
 

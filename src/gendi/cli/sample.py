@@ -28,7 +28,8 @@ EXAMPLES = """\
   gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
-  gendi sample --again runs/mnist/samples.png           the same samples again"""
+  gendi sample --again runs/mnist/samples.png           the same samples again
+  torchrun --nproc-per-node 4 -m gendi sample runs/mnist --n 10k --out many.npz"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def main(args: Sequence[str]) -> int:
     from gendi.cli.drawing import announced, check_settings, draw, weights_sha256
     from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
+    from gendi.distributed import together
     from gendi.samples_io import check_destination, check_rows_destination, read_settings, write_samples
     from gendi.train.signals import StopFlag
 
@@ -101,13 +103,19 @@ def main(args: Sequence[str]) -> int:
         check_rows_destination(out, suffixes)
     check_settings(bundle, settings)
     start = time.perf_counter()
-    with StopFlag() as stop:
-        samples = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop))
+    with together() as team, StopFlag() as stop:
+        samples = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop, team.first))
         seconds = time.perf_counter() - start
-        if pictures:
-            write_samples(out, samples, settings)
-        else:
-            kind_of(bundle.codec.kind).write(out, samples)
+
+        def write() -> None:
+            if pictures:
+                write_samples(out, samples, settings)
+            else:
+                kind_of(bundle.codec.kind).write(out, samples)
+
+        team.from_first(write)
+        if not team.first:
+            return 0
     say(f"drawn in {format_duration(seconds)}")
     if command.json:
         show_json({"out": out, "shape": samples.shape, "seconds": seconds, "settings": dataclasses.asdict(settings)})

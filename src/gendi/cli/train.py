@@ -1,10 +1,11 @@
 """`gendi train`."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -27,6 +28,10 @@ from gendi.errors import UsageError
 from gendi.sources import default_preset, named_kind
 from gendi.train.presets import get_preset
 
+if TYPE_CHECKING:
+    from gendi.train.budget import Budget
+    from gendi.train.loop import TrainResult
+
 DEFAULT_PRESET = "mnist"
 EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
@@ -35,7 +40,8 @@ EXAMPLES = """\
   gendi train shapes.npz --condition type dose             told two of the things that the data hold
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
-  gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run"""
+  gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
+  torchrun --nproc-per-node 2 -m gendi train mnist         one batch, shared by two processes"""
 SWITCHES = ("--flip", "--dry-run", "--fresh", "--allow-data-change", "--json", "--")
 
 
@@ -169,7 +175,6 @@ def main(args: Sequence[str]) -> int:
     if command.dry_run and command.fresh:
         raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
     from gendi.train.budget import Budget
-    from gendi.train.loop import train
     from gendi.train.plan import dry_run
 
     if command.dry_run:
@@ -178,24 +183,38 @@ def main(args: Sequence[str]) -> int:
         plan |= {"run": str(run), "budget": limits}
         show_json(plan) if command.json else _show_plan(plan, limits)
         return 0
-    from gendi.train.console import make_console
+    from gendi.distributed import together
 
-    with make_console() as screen:
-        result = train(
-            spec,
+    with together(config.train.timeout) as team:
+        result = _train(command, config, Budget(**limits), team.first)
+        if team.first:
+            update_timings(run, train_seconds=result.seconds, train_images=result.images)
+            _tell(command, run, result)
+    return 0
+
+
+def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> "TrainResult":
+    from gendi.train.console import make_console
+    from gendi.train.loop import Silent, train
+
+    with make_console() if first else contextlib.nullcontext(Silent()) as screen:
+        return train(
+            command.spec(),
             config,
-            run,
-            Budget(**limits),
+            command.folder(),
+            budget,
             size=command.size,
             max_bad=command.max_bad,
             fresh=command.fresh,
             allow_data_change=command.allow_data_change,
             console=screen,
         )
-    update_timings(run, train_seconds=result.seconds, train_images=result.images)
+
+
+def _tell(command: Train, run: Path, result: "TrainResult") -> None:
     if command.json:
         show_json(dataclasses.asdict(result))
-        return 0
+        return
     if result.already_finished:
         show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.")
         say("A larger budget goes on with it; --fresh starts over; --out begins another run.")
@@ -203,7 +222,6 @@ def main(args: Sequence[str]) -> int:
         show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
     name = program()
     say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
-    return 0
 
 
 def _defaults(args: Sequence[str]) -> Train:

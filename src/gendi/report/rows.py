@@ -56,7 +56,7 @@ def gates_section(run: Run) -> Html:
             "Every number stands beside what <b>real rows</b> score in the samples' place, and passes where they "
             "would, but for one report in a hundred."
         ),
-        "The last but one column is the worst of four fakes: class means, a Gaussian mixture, columns shuffled within "
+        "The last column is the worst of four fakes: class means, a Gaussian mixture, columns shuffled within "
         "their class, and copies of training rows.",
     ]
     if run.evaluation is None:

@@ -23,15 +23,17 @@ Pictures = Float[Tensor, "b c h w"]
 
 
 def augment(
-    x_0: Float[Tensor, "b ..."], cond: Mapping[str, Tensor], config: TrainConfig, step: int
+    x_0: Float[Tensor, "b ..."], cond: Mapping[str, Tensor], config: TrainConfig, step: int, rows: slice = slice(None)
 ) -> tuple[Float[Tensor, "b ..."], dict[str, Tensor]]:
     """Return pictures (B, C, H, W) in [-1, 1] and their conditions as training step `step` sees them; vectors as they
     are.
+
+    `rows` says which of the step's batch they are: all of it, or one process's part.
     """
     pictures = {name: value for name, value in cond.items() if value.ndim == 4}
     if x_0.ndim != 4 or (not config.flip and config.crop == 1):
         return x_0, dict(cond)
-    boxes = windows(len(x_0), config, step)
+    boxes = windows(len(x_0) if rows == slice(None) else config.batch_size, config, step)[rows]
     return cut(x_0, boxes), dict(cond) | {name: cut(value, boxes) for name, value in pictures.items()}
 
 

@@ -23,7 +23,8 @@ from gendi.data import Data, open_data
 from gendi.data.codec import ImageCodec, described
 from gendi.data.prepare import prepare
 from gendi.disk import check_writable
-from gendi.errors import DivergedError, GendiError, ResourceError
+from gendi.distributed import Team, together
+from gendi.errors import DivergedError, GendiError, ResourceError, UsageError
 from gendi.lock import RunLock
 from gendi.safe_tensors import compare_specs, specs
 from gendi.toml import write_toml
@@ -33,7 +34,7 @@ from gendi.train.heldout import Heldout, preview, preview_conditions, write_prev
 from gendi.train.objective import batch_indices
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
-from gendi.train.signals import StopFlag
+from gendi.train.signals import Reason, StopFlag
 from gendi.train.snapshots import drop_later
 from gendi.train.status import MetricsLog, write_status
 from gendi.train.trainer import StepResult, Trainer, resolve
@@ -104,29 +105,44 @@ def train(
         PreemptedError, InterruptedRunError: a signal asked to stop; everything is saved.
     """
     config.validate()
-    console = console or Silent()
-    data = open_data(spec, size=size, max_bad=max_bad)  # before anything is written: bad data leave no folder behind
-    check_writable(run)
-    with RunLock(run), StopFlag() as stop:
-        try:
-            return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop).run_all()
-        except GendiError as error:
-            _mark(run, stop, error)
-            raise
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            memory = ResourceError(
-                f"Out of memory at batch size {config.train.batch_size}. Make it smaller (--batch-size "
-                f"{max(1, config.train.batch_size // 2)}), or train on smaller images (--size)."
-            )
-            _mark(run, stop, memory)
-            raise memory from error
-        except BaseException as error:
-            _mark(run, stop, error)
-            raise
+    with together(config.train.timeout) as team:
+        console = console if console is not None and team.first else Silent()
+        # before anything is written: bad data leave no folder behind
+        data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        team.from_first(lambda: check_writable(run))
+        with contextlib.ExitStack() as held, StopFlag() as stop:
+
+            def lock() -> None:
+                held.enter_context(RunLock(run))
+
+            team.from_first(lock)
+            try:
+                return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop, team).run_all()
+            except GendiError as error:
+                _mark(run, stop, error, team)
+                raise
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                memory = _out_of_memory(config, team)
+                _mark(run, stop, memory, team)
+                raise memory from error
+            except BaseException as error:
+                _mark(run, stop, error, team)
+                raise
 
 
-def _mark(run: Path, stop: StopFlag, error: BaseException) -> None:
+def _out_of_memory(config: RunConfig, team: Team) -> ResourceError:
+    batch, parts = config.train.batch_size, config.train.accumulate
+    return ResourceError(
+        f"Out of memory at batch size {batch}{f' over {team.size} processes' if team.size > 1 else ''}. Go through it "
+        f"in parts (--train.accumulate {2 * parts}), make it smaller (--batch-size {max(1, batch // 2)}), or train on "
+        "smaller images (--size)."
+    )
+
+
+def _mark(run: Path, stop: StopFlag, error: BaseException, team: Team) -> None:
     """Write why the run ended into status.json, keeping what it said of steps; never hide `error` behind another."""
+    if not team.first:
+        return
     status = "diverged" if isinstance(error, DivergedError) else stop.reason or "failed"
     try:
         old = json.loads((run / "status.json").read_text())
@@ -149,14 +165,19 @@ class _Loop:
         allow_data_change: bool,
         console: Console,
         stop: StopFlag,
+        team: Team,
     ) -> None:
         self.data, self.spec, self.size, self.budget = data, data.spec, size, budget
-        self.run, self.console, self.stop = run, console, stop
-        if fresh:
-            start_over(run)
-        clean_stale(run)
+        self.run, self.console, self.stop, self.team = run, console, stop, team
         self.config = config = resolve(config, self.data)
-        refuse_changes(run, config, self.data.fingerprint, allow_data_change)
+
+        def tidy() -> None:
+            if fresh:
+                start_over(run)
+            clean_stale(run)
+            refuse_changes(run, config, self.data.fingerprint, allow_data_change)
+
+        team.from_first(tidy)
         self.seconds = 0.0
         self.window: list[list[float]] = []
         self.bad_steps = 0
@@ -173,12 +194,15 @@ class _Loop:
         )
 
     def log(self, line: str) -> None:
-        """Say a line to the person and to train.log."""
-        self.console.say(line)
+        """Say a line to the person and to train.log; process 0 does."""
+        if self.team.first:
+            self.console.say(line)
         self._note("train.log", line)
 
     def _note(self, name: str, line: str) -> None:
         """Add a line to a file of the run that nothing is computed from: a full disk may cost it, but not the run."""
+        if not self.team.first:
+            return
         with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -191,28 +215,40 @@ class _Loop:
         header = self._peek()
         if header is not None and (self.run / "bundle").exists() and self._spent(header):
             return self._result(header.step, finished=True, already=True)
-        self.data = prepare(self.config, self.data, self.run / "codec")
+        self.data = self.team.first_before_others(lambda: prepare(self.config, self.data, self.run / "codec"))
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
-        self._write_config()
+        self.team.from_first(self._write_config)
         if header is not None:
             self._restore(header)
-        if later := drop_later(self.run, self.trainer.images_seen):
-            self.log(f"note: {later} snapshot(s) in {self.run / 'ema'} were later than the checkpoint: made again.")
-        for folder in ("previews", "checkpoints"):
-            (self.run / folder).mkdir(exist_ok=True)
+        self.team.from_first(self._make_ready)
         self._introduce(header)
         seed, device = self.config.train.seed, self.trainer.device
         conditions = self.trainer.config.conditions
         self.heldout = Heldout(self.data, self.trainer.denoiser, conditions, seed, device)
         self.told = preview_conditions(self.data, conditions)
-        with MetricsLog(self.run, self.trainer.step_count if header is not None else None) as self.metrics:
+        with contextlib.ExitStack() as files:
+            if self.team.first:
+                step = self.trainer.step_count if header is not None else None
+                self.metrics = files.enter_context(MetricsLog(self.run, step))
             self._loop()
-            self._finish()
+            self.team.from_first(self._finish)
         return self._result(self.trainer.step_count, finished=True)
 
+    def _make_ready(self) -> None:
+        if later := drop_later(self.run, self.trainer.images_seen):
+            self.log(f"note: {later} snapshot(s) in {self.run / 'ema'} were later than the checkpoint: made again.")
+        for folder in ("previews", "checkpoints"):
+            (self.run / folder).mkdir(exist_ok=True)
+
     def _peek(self) -> Checkpoint | None:
-        checkpoint = load_latest(self.run)
+        checkpoint = self.team.first_before_others(lambda: load_latest(self.run))
+        steps = self.team.gathered(None if checkpoint is None else checkpoint.step)
+        if set(steps) != {steps[0]}:
+            raise UsageError(
+                f"{self.run} is not the same folder for every process: they found the steps {steps}. Put it on a disk "
+                "that all machines share."
+            )
         if checkpoint is None:
             return None
         for problem in checkpoint.problems:
@@ -229,11 +265,16 @@ class _Loop:
             found = specs(checkpoint.tensors.get(group, {}))
             compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
         self.trainer.restore(checkpoint)
-        now = versions()
+        now = self._versions()
         if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
             self.log(
                 f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
             )
+
+    def _versions(self) -> dict[str, str]:
+        """Return what a bit-for-bit repetition depends on beside the configuration."""
+        parts = self.config.train.accumulate
+        return versions() | {"number of processes": str(self.team.size), "train.accumulate": str(parts)}
 
     def _introduce(self, header: Checkpoint | None) -> None:
         trainer, data = self.trainer, self.data
@@ -245,7 +286,8 @@ class _Loop:
             f"{data.name} ({described(data.codec)}), {self.budget}, from step "
             f"{trainer.step_count}, in {self.run}"
         )
-        self.log(f"device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
+        several = f"{self.team.size} processes, " if self.team.size > 1 else ""
+        self.log(f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
 
     def _spent(self, checkpoint: Checkpoint) -> bool:
         return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
@@ -263,19 +305,32 @@ class _Loop:
             now = time.monotonic()
             self.seconds, clock = self.seconds + now - clock, now
             self._guard(step, result)
-            self._log_step(result)
+            if self.team.first:
+                self._log_step(result)
             self.console.progress(
                 progress, loss=result.loss, step=step + 1, images=trainer.images_seen, seconds=self.seconds
             )
             if every and trainer.images_seen // every > (trainer.images_seen - batch) // every:
-                self._preview()
-            self._snapshot()
-            if self.stop.requested:
-                self._save()
+                self.team.from_first(self._preview)
+            if trainer.power is not None:
+                self.team.from_first(self._snapshot)
+            reason, save = self._agree(now - last_save >= self.config.train.checkpoint_every)
+            if reason is not None:
+                self.stop.request(reason)
+                self.team.from_first(self._save)
                 self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
-            if now - last_save >= self.config.train.checkpoint_every:
-                self._save(patient=True)
+            if save:
+                self.team.from_first(lambda: self._save(patient=True))
                 last_save = time.monotonic()
+
+    def _agree(self, save: bool) -> tuple[Reason | None, bool]:
+        """Return why to stop at this step, if any process was asked to, and whether process 0 wants to save.
+
+        Its clock is everyone's, too.
+        """
+        told: list[tuple[Reason | None, float, bool]] = self.team.gathered((self.stop.reason, self.seconds, save))
+        self.seconds = told[0][1]
+        return next((reason for reason, _, _ in told if reason is not None), None), told[0][2]
 
     def _guard(self, step: int, result: StepResult) -> None:
         """Keep count of steps without a finite loss or gradient; the third in a row ends the run."""
@@ -365,7 +420,7 @@ class _Loop:
             "window": self.window,
             "bad_steps": self.bad_steps,
             "choice": dataclasses.asdict(trainer.choice),
-            "versions": versions(),
+            "versions": self._versions(),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
             "shape": list(self.data.codec.shape),

@@ -15,7 +15,15 @@ from gendi.toml import read_toml
 from gendi.train.checkpoint import list_checkpoints
 
 HARMLESS = frozenset(
-    {"preset", "train.checkpoint_every", "train.preview_every", "train.keep", "train.log_every"}
+    {
+        "preset",
+        "train.accumulate",
+        "train.timeout",
+        "train.checkpoint_every",
+        "train.preview_every",
+        "train.keep",
+        "train.log_every",
+    }
     | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
 )
 

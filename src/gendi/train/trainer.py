@@ -4,15 +4,17 @@ A step is a function of (configuration, data, step index) and of the tensors tha
 remembered, so going on from a checkpoint is exact.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from gendi.conditions import drop
@@ -21,6 +23,7 @@ from gendi.data import Data
 from gendi.data.prepare import prepare
 from gendi.data.told import derived, derived_condition, stored
 from gendi.denoiser import NetworkDenoiser, make_denoiser
+from gendi.distributed import team
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.networks import network_of
 from gendi.randomness import normal, stream
@@ -57,9 +60,16 @@ class Trainer:
 
     def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a process may train more than once
-        self.accelerator = Accelerator()
+        wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.accelerator = Accelerator(kwargs_handlers=[wrapping])
+        self.team = team()
         self.device = self.accelerator.device
         config = resolve(config, data)
+        if config.train.batch_size < self.team.size:
+            raise UsageError(
+                f"train.batch_size = {config.train.batch_size} cannot be shared by {self.team.size} processes: each "
+                "needs at least one row of a batch. Start fewer, or give a larger --batch-size."
+            )
         data = prepare(config, data)
         self.config, self.data = config, data
         self.sigma_data = root_mean_square(data, config.conditions)
@@ -67,15 +77,18 @@ class Trainer:
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(self.config, data.codec.shape)
         train = config.train
-        self.choice = choice or choose(
-            network, data.codec.shape, train.batch_size, self.device, train.precision, train.layout
+        self.shares = self.team.shares(train.batch_size)
+        self.share = self.shares[self.team.rank]
+        rows = self.shares[0].stop
+        self.choice = choice or self.team.from_first(
+            lambda: choose(network, data.codec.shape, rows, self.device, train.precision, train.layout)
         )
         place(network, self.device, self.choice.layout)
         self.network = network
         low, high = config.objective.log_snr_min, config.objective.log_snr_max
         learned = config.process.schedule == "learned"
         self.learner = ScheduleLearner(low, high, self.device) if learned else None
-        self.denoiser = self._denoiser(network)
+        self.denoiser = self._denoiser(self.accelerator.prepare_model(network) if self.team.size > 1 else network)
         self.optimizers = make_optimizers(network, config.optim)
         self.ema = EMA(network, config.optim.ema_images)
         self.power = PowerAverages(network) if config.optim.posthoc_every else None
@@ -125,21 +138,24 @@ class Trainer:
         denoiser.clip = clip
         return denoiser
 
-    def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the rows x_0 (B, ...) of a step in model space and what is told of them, some of it null."""
+    def batch(self, step: int, part: slice = slice(None)) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the rows x_0 (B, ...) of a step in model space and what is told of them, some of it null.
+
+        `part` says which rows of the step's batch, all by default.
+        """
         config = self.config
         size, seed = config.train.batch_size, config.train.seed
-        indices = batch_indices(len(self.data.train), size, seed, step)
+        indices = batch_indices(len(self.data.train), size, seed, step)[part]
         index = torch.from_numpy(indices).to(self.device)
         if self.keeps_rows_on_device:
             rows = self._rows[index]
         else:
             rows = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
         told = stored(config.conditions, self.data.train, indices, self.device)
-        x_0, cond = augment(self.data.encode(rows, told, index), told, config.train, step)
+        x_0, cond = augment(self.data.encode(rows, told, index), told, config.train, step, part)
         cond |= derived(config.conditions, x_0)
         for spec in config.conditions:
-            dropped = stream(seed, f"{spec.name} dropped", step).random(size) < spec.dropout
+            dropped = stream(seed, f"{spec.name} dropped", step).random(size)[part] < spec.dropout
             cond[spec.name] = drop(cond[spec.name], torch.from_numpy(dropped).to(self.device))
         return x_0, cond
 
@@ -148,18 +164,13 @@ class Trainer:
         config, step = self.config, self.step_count
         size, seed = config.train.batch_size, config.train.seed
         self.network.train()
-        x_0, cond = self.batch(step)
-        eps = normal(tuple(x_0.shape), seed, "noise", step).to(self.device)
         t = draw_times(config.objective, self.denoiser.schedule, size, seed, step, self.history).to(self.device)
-        with torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
-            if config.network.dropout > 0:
-                torch.manual_seed(int(stream(seed, "dropout", step).integers(2**63)))
-            losses = denoising_loss(self.denoiser, x_0, t, eps, cond, self.data.codec.half_bin)
-            loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
-            self.accelerator.backward(loss)
+        mine = [self._backward(step, part, t) for part in parts(self.share, config.train.accumulate)]
+        losses = self.team.join_rows(torch.cat(mine), self.shares)
+        loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
         clip = config.optim.clip or math.inf
         norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
-        value, lr = float(loss.detach()), config.optim.lr * learning_rate_factor(progress, config.optim)
+        value, lr = float(loss), config.optim.lr * learning_rate_factor(progress, config.optim)
         applied = math.isfinite(value) and math.isfinite(norm)
         for optimizer in self.optimizers:
             if applied:
@@ -173,10 +184,30 @@ class Trainer:
         if applied:
             self.ema.update(self.network, self.images_seen, size)
             if self.history is not None:
-                self.history.update(t, losses.detach())
+                self.history.update(t, losses)
             if self.learner is not None:
-                self.learner.update(t, losses.detach(), lr)
+                self.learner.update(t, losses, lr)
         return StepResult(value, norm, lr, applied)
+
+    def _backward(self, step: int, part: slice, t: Tensor) -> Tensor:
+        """Add the gradient of the mean loss of a batch that comes from its rows `part`; return their losses (b,).
+
+        Processes are averaged over when the last part of each is done: so each sums over its rows and divides by
+        the rows of an average process.
+        """
+        config, size, seed = self.config, self.config.train.batch_size, self.config.train.seed
+        whole = part == slice(0, size)
+        x_0, cond = self.batch(step, slice(None) if whole else part)
+        eps = normal((size, *x_0.shape[1:]), seed, "noise", step)[part].to(self.device)
+        last = part.stop == self.share.stop
+        wait = contextlib.nullcontext() if last else self.accelerator.no_sync(self.denoiser.network)
+        with wait, torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
+            if config.network.dropout > 0:
+                torch.manual_seed(int(stream(seed, "dropout", step, part.start).integers(2**63)))
+            losses = denoising_loss(self.denoiser, x_0, t[part], eps, cond, self.data.codec.half_bin)
+            weighed = losses if self.history is None else losses * self.history.weights(t[part]).to(losses)
+            self.accelerator.backward(weighed.mean() if whole else weighed.sum() * (self.team.size / size))
+        return losses.detach()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return what a checkpoint holds, by parameter name."""
@@ -219,6 +250,13 @@ class Trainer:
         self.step_count = checkpoint.step
         if self.power is not None:
             self.power.restore(checkpoint.tensors, self.images_seen)
+
+
+def parts(share: slice, count: int) -> Iterator[slice]:
+    """Yield `count` slices that cover `share` in order, as even as can be; fewer where it has fewer rows."""
+    rows, count = share.stop - share.start, min(count, share.stop - share.start)
+    for i in range(count):
+        yield slice(share.start + rows * i // count, share.start + rows * (i + 1) // count)
 
 
 def resolve(config: RunConfig, data: Data) -> RunConfig:
