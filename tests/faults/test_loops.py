@@ -81,6 +81,7 @@ def assert_equal(a: Path, b: Path) -> None:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_sigterm_in_sampling_of_a_real_process(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "many.npz"
     process = started("sample", str(finished), "--n", "100000", "--steps", "1000", "--out", str(out))
@@ -92,6 +93,7 @@ def test_sigterm_in_sampling_of_a_real_process(finished: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_disk_full_at_a_save_exit_5_after_three(pictures: str, tmp_path: Path) -> None:
     """RLIMIT_FSIZE: the kernel refuses every file of tensors, in a real process."""
     run = tmp_path / "run"
