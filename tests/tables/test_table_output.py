@@ -38,7 +38,7 @@ KINDS = pd.DataFrame(
         "s": ["x", None, "y"],
         "string": pd.array(["x", None, "y"], "string"),
         "date": [datetime.date(2024, 2, 29), None, datetime.date(1900, 1, 1)],
-        "t": pd.to_datetime(["2024-01-01 10:00:00.000001", None, "1999-12-31"]),
+        "t": pd.to_datetime(["2024-01-01 10:00:00.000001", None, "1999-12-31 00:00:00.0"]),
         "tz": pd.to_datetime(["2024-01-01", "2024-07-01", None]).tz_localize("Europe/Paris"),
         "arrow": pd.array([1, None, 3], "int64[pyarrow]"),
         "none": [None, None, None],
