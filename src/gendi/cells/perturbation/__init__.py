@@ -4,3 +4,7 @@ from gendi.cells import perturbation
 model = perturbation.fit(adata, cell_type="cell_type", drug="drug", dose="dose", control="control")
 perturbation.predict(model, cell_type="CD14+ Monocyte", drug="drug1", dose=3.0)
 """
+
+from gendi.cells.perturbation.model import Perturbation, fit, predict
+
+__all__ = ["Perturbation", "fit", "predict"]

@@ -1,0 +1,74 @@
+"""fit and predict: AnnData in, AnnData out; by transport and by diffusion."""
+
+import json
+
+import numpy as np
+import pytest
+from test_perturbation_world import KEYS, small
+
+from gendi.cells.perturbation import Perturbation, fit, predict
+from gendi.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def model() -> Perturbation:
+    return fit(small().to_anndata(), **KEYS, diffusion=True, steps=30)
+
+
+@pytest.mark.parametrize("how", ["transport", "diffusion"])
+def test_an_unseen_dose_gives_whole_counts_like_the_training_data(model: Perturbation, how: str) -> None:
+    asked = {"cell_type": "b", "drug": "drug1", "dose": 2.0, "how": how, "seed": 4}
+    out = predict(model, **asked, n=40)
+    again = predict(model, **asked, n=40)
+    assert out.shape == (40, 60) and out.X.dtype.kind == "i" and out.X.min() >= 0
+    assert np.array_equal(out.X, again.X)
+    assert not np.array_equal(out.X, predict(model, **asked | {"seed": 5}, n=40).X)
+    assert list(out.obs["cell_type"].cat.categories) == ["a", "b", "c"]
+    assert set(out.obs["drug"]) == {"drug1"} and set(out.obs["dose"]) == {2.0}
+    assert json.loads(out.uns["gendi"])["how"] == how
+    assert list(out.var_names) == list(small().to_anndata().var_names)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("how", ["transport", "diffusion"])
+def test_means_are_the_controls_times_the_predicted_fold(model: Perturbation, how: str) -> None:
+    out = predict(model, cell_type="b", drug="drug1", dose=10.0, how=how, n=900)
+    e = model.experiment
+    controls = e.controls(1)
+    lfc = model.effects.lfc(1, 1, 10.0)
+    wanted = np.exp(lfc) * np.resize(controls, (900, 60)).mean(0)
+    error = out.X.std(0) / 30
+    # gene by gene within sampling error and, of the diffusion, what 30 steps leave of the scores' spread: 8%
+    slack = 0.0 if how == "transport" else 0.08
+    assert (np.abs(out.X.mean(0) - wanted) < 4.5 * error + slack * wanted + 0.02).mean() > 0.95
+    assert np.corrcoef(np.log(out.X.mean(0) + 0.1), np.log(wanted + 0.1))[0, 1] > 0.98
+
+
+def test_guidance_has_two_scales(model: Perturbation) -> None:
+    asked = {"cell_type": "a", "drug": "drug0", "dose": 1.0, "how": "diffusion", "n": 20}
+    plain = predict(model, **asked).X
+    assert np.array_equal(plain, predict(model, **asked, state_scale=1.0, drug_scale=1.0).X)
+    assert not np.array_equal(plain, predict(model, **asked, drug_scale=3.0).X)
+    assert not np.array_equal(plain, predict(model, **asked, state_scale=3.0).X)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"cell_type": "bb"}, "'b'"),
+        ({"drug": "drug9"}, "drug0"),
+        ({"dose": -1.0}, "dose"),
+        ({"dose": np.nan}, "dose"),
+        ({"how": "magic"}, "transport"),
+        ({"n": 0}, "n = 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(model: Perturbation, changes: dict[str, object], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        predict(model, **{"cell_type": "b", "drug": "drug1", "dose": 1.0} | changes)
+
+
+def test_diffusion_must_have_been_fitted() -> None:
+    plain = fit(small().to_anndata(), **KEYS, interactions=False)
+    with pytest.raises(UsageError, match="diffusion=True"):
+        predict(plain, cell_type="b", drug="drug1", dose=1.0, how="diffusion")
