@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from gendi.conditions import drop
 from gendi.config import ConditionConfig, RunConfig
@@ -60,8 +60,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # a process may train more than once
-        wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        self.accelerator = Accelerator(kwargs_handlers=[wrapping])
+        self.accelerator = Accelerator()
         self.team = team()
         self.device = self.accelerator.device
         config = resolve(config, data)
@@ -88,7 +87,10 @@ class Trainer:
         low, high = config.objective.log_snr_min, config.objective.log_snr_max
         learned = config.process.schedule == "learned"
         self.learner = ScheduleLearner(low, high, self.device) if learned else None
-        self.denoiser = self._denoiser(self.accelerator.prepare_model(network) if self.team.size > 1 else network)
+        self.averaged = None
+        if self.team.size > 1:  # accelerate would wrap it on GPUs alone
+            self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
+        self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim)
         self.ema = EMA(network, config.optim.ema_images)
         self.power = PowerAverages(network) if config.optim.posthoc_every else None
@@ -199,8 +201,8 @@ class Trainer:
         whole = part == slice(0, size)
         x_0, cond = self.batch(step, slice(None) if whole else part)
         eps = normal((size, *x_0.shape[1:]), seed, "noise", step)[part].to(self.device)
-        last = part.stop == self.share.stop
-        wait = contextlib.nullcontext() if last else self.accelerator.no_sync(self.denoiser.network)
+        last = self.averaged is None or part.stop == self.share.stop
+        wait = contextlib.nullcontext() if last else self.averaged.no_sync()
         with wait, torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
             if config.network.dropout > 0:
                 torch.manual_seed(int(stream(seed, "dropout", step, part.start).integers(2**63)))

@@ -1,0 +1,63 @@
+"""Runs that go on with another number of processes, a signal to one of them, and samples drawn by two."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_distributed import deviations, ended, plain, start
+
+from gendi.config import RunConfig
+from gendi.files import read_json
+from gendi.train.budget import Budget
+from gendi.train.checkpoint import load_latest
+from gendi.train.loop import train
+
+__all__ = ["plain"]
+
+
+@pytest.mark.slow
+def test_two_processes_then_one_then_two(tmp_path: Path, images: str, plain: RunConfig) -> None:
+    config, run = json.dumps(plain.to_dict()), tmp_path / "run"
+    assert ended(start(2, images, config, run, 2, "", ""))[0] == [0, 0]
+    train(images, plain, run, Budget(steps=4))
+    assert ended(start(2, images, config, run, 6, "", ""))[0] == [0, 0]
+    found = load_latest(run)
+    assert found is not None and found.step == 6
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [4]
+    assert "number of processes changed" in (run / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_all_at_one_step(tmp_path: Path, images: str, plain: RunConfig) -> None:
+    run = tmp_path / "run"
+    processes = start(2, images, json.dumps(plain.to_dict()), run, 100_000, "", "")
+    until = time.monotonic() + 100
+    while not list((run / "checkpoints").glob("step_*")) and time.monotonic() < until:
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, said = ended(processes)
+    assert codes == [75, 75], said
+    found = load_latest(run)
+    assert found is not None and read_json(run / "status.json")["status"] == "preempted"
+    assert all(f"Step {found.step} is saved" in text for text in said[:1])
+
+
+@pytest.mark.slow
+def test_samples_of_two_processes_are_those_of_one(tmp_path: Path, images: str, plain: RunConfig) -> None:
+    import subprocess
+
+    train(images, plain, tmp_path / "run", Budget(steps=2))
+    flags = ["sample", str(tmp_path / "run"), "--n", "10", "--batch-size", "3", "--steps", "3", "--json", "--out"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one = [sys.executable, "-m", "gendi", *flags, str(tmp_path / "one.npz")]
+    many = ["torch.distributed.run", "--nproc-per-node", "2", "-m", "gendi", *flags, str(tmp_path / "two.npz")]
+    subprocess.run(one, env=env, check=True, timeout=200)
+    out = subprocess.run([sys.executable, "-m", *many], env=env, check=True, timeout=200, stdout=subprocess.PIPE).stdout
+    assert json.loads(out)["shape"] == [10, 10, 9, 3]  # one process speaks
+    with np.load(tmp_path / "one.npz") as a, np.load(tmp_path / "two.npz") as b:
+        assert np.array_equal(a["samples"], b["samples"])
