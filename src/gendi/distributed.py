@@ -29,7 +29,7 @@ from gendi.errors import GendiError, ResourceError, UsageError
 T = TypeVar("T")
 ROLL_CALL = 5.0
 """Seconds that a process has to answer when another one was not heard of."""
-TIMEOUT = 1800.0
+TIMEOUT = 14_400.0
 """Seconds that processes wait for one another where no configuration says how long."""
 _SIGNS = ("gloo", "nccl", "connection", "peer", "timed out", "timeout", "broken pipe", "socket", "store")
 

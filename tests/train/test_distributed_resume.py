@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_distributed import deviations, ended, plain, start
+from test_distributed import ended, plain, start
 
 from gendi.config import RunConfig
 from gendi.files import read_json

@@ -67,7 +67,15 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Evaluate, args, "gendi evaluate", EXAMPLES)
     _check(command)
-    evaluation, out = _measure_file(command) if command.samples is not None else evaluate_run(command)
+    from gendi.distributed import together
+
+    with together() as team:
+        if command.samples is None:
+            evaluation, out = evaluate_run(command)
+        else:
+            evaluation, out = team.from_first(lambda: _measure_file(command))
+        if not team.first:
+            return 0
     if command.json:
         show_json(evaluation.to_dict())
     else:
@@ -97,11 +105,12 @@ def metrics_table(evaluation: "Evaluation") -> str:
 
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
-    "write it all down."""
+    "write it all down. Several processes draw their shares; process 0 measures."""
     from gendi.bundle import load_bundle
     from gendi.cli.drawing import announced, check_settings, default_steps, draw, weights_sha256
     from gendi.data.codec import ImageCodec, picture_size
     from gendi.data.kinds import evaluated_file, kind_of
+    from gendi.distributed import team
     from gendi.files import atomic_write
     from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.train.signals import StopFlag
@@ -142,32 +151,33 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         def poll() -> None:
             stop.raise_if_requested("Nothing was written.")
 
-        if images is None:
+        drawn, seconds = team().gathered(images is None)[0], 0.0
+        if drawn:
             start = time.perf_counter()
             images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop))
             seconds = time.perf_counter() - start
-            say(f"drawn in {format_duration(seconds)}")
-            if own:
+
+        def measured() -> "tuple[Evaluation, Path | None]":
+            say(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the samples in {archive}")
+            if drawn and own:
                 if pictures:
                     write_samples(archive, images, settings)
                 else:
                     kind_of(data.kind).write(evaluated_file(run, data.kind), images)
                 update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
-        else:
-            say(f"measuring the {len(images):,} samples in {archive}")
-        flip = bundle.config.train.flip
-        evaluation = _measure(
-            command, images, data, {**dataclasses.asdict(settings), "run": str(run)}, True, poll, flip
-        )
-    evaluation = dataclasses.replace(evaluation, notes=evaluation.notes + notes)
-    out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
-    if out is not None:
-        if command.out is None:
-            evaluation = join(_previous(out), evaluation)
-        atomic_write(out, _text(evaluation))
-    if own:
-        update_timings(run, evaluate_seconds=sum(evaluation.seconds.values()))
-    return evaluation, out
+            source = {**dataclasses.asdict(settings), "run": str(run)}
+            evaluation = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
+            evaluation = dataclasses.replace(evaluation, notes=evaluation.notes + notes)
+            out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
+            if out is not None:
+                if command.out is None:
+                    evaluation = join(_previous(out), evaluation)
+                atomic_write(out, _text(evaluation))
+            if own:
+                update_timings(run, evaluate_seconds=sum(evaluation.seconds.values()))
+            return evaluation, out
+
+        return team().from_first(measured)
 
 
 def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
