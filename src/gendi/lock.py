@@ -85,3 +85,22 @@ class RunLock:
             _held.discard(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = None
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds `folder`'s lock. Where the system has no locks to ask, the answer is yes."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        if sys.platform == "win32":
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

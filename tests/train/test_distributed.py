@@ -22,6 +22,7 @@ from gendi.distributed import Team
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.loop import train
+from gendi.train.status import read_lines
 
 CHILD = """
 import json, os, sys
@@ -116,7 +117,7 @@ def test_two_processes_see_the_batches_of_one_and_take_its_steps(tmp_path: Path,
     apart = deviations(tmp_path / "one", tmp_path / "two", "model")
     assert apart.max() <= 2 * lr * steps
     assert apart.quantile(0.95) < 1e-6
-    lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("one", "two")]
+    lines = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     state = load_latest(tmp_path / "two")
     assert state is not None

@@ -16,6 +16,7 @@ from gendi.files import read_json
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.loop import train
+from gendi.train.status import read_lines
 
 __all__ = ["plain"]
 
@@ -28,7 +29,7 @@ def test_two_processes_then_one_then_two(tmp_path: Path, images: str, plain: Run
     assert ended(start(2, images, config, run, 6, "", ""))[0] == [0, 0]
     found = load_latest(run)
     assert found is not None and found.step == 6
-    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [4]
+    assert [line["step"] for line in read_lines(run / "metrics.jsonl")] == [4]
     assert "number of processes changed" in (run / "train.log").read_text()
 
 
@@ -55,7 +56,7 @@ def test_samples_of_two_processes_are_those_of_one(tmp_path: Path, images: str, 
     flags = ["sample", str(tmp_path / "run"), "--n", "10", "--batch-size", "3", "--steps", "3", "--json", "--out"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", "gendi", *flags, str(tmp_path / "one.npz")]
-    many = ["torch.distributed.run", "--nproc-per-node", "2", "-m", "gendi", *flags, str(tmp_path / "two.npz")]
+    many = ["torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "gendi", *flags, str(tmp_path / "two.npz")]
     subprocess.run(one, env=env, check=True, timeout=200)
     out = subprocess.run([sys.executable, "-m", *many], env=env, check=True, timeout=200, stdout=subprocess.PIPE).stdout
     assert json.loads(out)["shape"] == [10, 10, 9, 3]  # one process speaks

@@ -28,6 +28,8 @@ COMMANDS = {
     "report": "write report.html: pictures, curves and the table of metrics",
     "info": "show what a run is: network, training, data, metrics",
     "verify": "check every checkpoint and bundle in a folder, byte by byte",
+    "runs": "list the runs there are: status, progress, last metric",
+    "plan": "memory, speed and days of training on N GPUs, by arithmetic",
     "data check": "look at a data set before spending hours on it",
     "cells check": "look at single cells: counts, classes, what is wrong and how to mend it",
     "presets": "list the configurations to start from",

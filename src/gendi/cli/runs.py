@@ -1,8 +1,16 @@
-"""What the commands know of a run's folder before anything heavy is imported."""
+"""`gendi runs`, and what the commands know of a run's folder before anything heavy is imported."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
+
+from gendi.cli.console import show, show_json, table
+from gendi.cli.parse import named, parse
+from gendi.cli.values import format_bytes, format_duration
 from gendi.errors import BundleError, UsageError
 from gendi.files import atomic_write, encode_json, read_json
 from gendi.toml import read_toml
@@ -37,3 +45,104 @@ def update_timings(run: Path, **fields: Any) -> None:
     except BundleError:
         old = {}
     atomic_write(path, encode_json({**(old if isinstance(old, dict) else {}), **fields}))
+
+
+EXAMPLES = """\
+  gendi runs
+  gendi runs /scratch/me --json"""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List the runs in a folder: what they do, how far they came, how good they are, what room they take."""
+
+    folder: Annotated[tyro.conf.Positional[str], named("FOLDER")] = "runs"
+    """Where to look: the runs in it, or a single run."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Runs, args, "gendi runs", EXAMPLES)
+    folder = Path(command.folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder. `gendi train DATA` writes into runs/ unless --out says otherwise.")
+    places = [folder] if (folder / "config.toml").is_file() else sorted(p.parent for p in folder.glob("*/config.toml"))
+    found = [describe(place) for place in places]
+    if command.json:
+        show_json({"folder": str(folder), "runs": found})
+        return 0
+    if not found:
+        show(f"There is no run in {folder}.")
+        return 0
+    head = ("run", "status", "age", "step", "images", "done", "metric", "disk")
+    show(table([_row(entry) for entry in found], head, indent=""))
+    return 0
+
+
+def describe(run: Path) -> dict[str, Any]:
+    """Return what a run's files say of it; what is damaged or missing is None, the status then "unreadable"."""
+    try:
+        status = read_json_if_there(run / "status.json")
+    except BundleError:
+        status = {"status": "unreadable"}
+    status = status if isinstance(status, dict) else {}
+    name, size = status.get("status", "not begun"), 0
+    files = [path for path in run.rglob("*") if path.is_file()]
+    for path in files:
+        try:
+            size += path.stat().st_size
+        except FileNotFoundError:  # a run at work tidies up
+            continue
+    if name == "running" and not held(run):
+        name = "dead"
+    written = run / ("status.json" if (run / "status.json").exists() else "config.toml")
+    return {
+        "run": str(run),
+        "status": name,
+        "age_seconds": max(0.0, time.time() - written.stat().st_mtime),
+        "step": status.get("step"),
+        "images": status.get("images"),
+        "progress": status.get("progress"),
+        "seconds": status.get("seconds"),
+        "metric": _metric(run),
+        "bytes": size,
+    }
+
+
+def held(run: Path) -> bool:
+    """Whether a living process on this machine, or any on a disk that tells, holds the run's lock."""
+    from gendi.lock import is_held
+
+    return is_held(run)
+
+
+def _metric(run: Path) -> dict[str, Any] | None:
+    """Return the run's FID with its floor, else the first figure of its evaluation, else its last held-out loss."""
+    try:
+        evaluation = read_json_if_there(run / "evaluation.json")
+    except BundleError:
+        evaluation = None
+    metrics = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    if isinstance(metrics, dict) and metrics:
+        name = next((name for name in metrics if name.startswith("fid-")), next(iter(metrics)))
+        return {"name": name, "value": metrics[name].get("value"), "floor": metrics[name].get("floor")}
+    from gendi.train.status import read_lines
+
+    losses = [line["heldout"] for line in read_lines(run / "metrics.jsonl") if line.get("heldout") is not None]
+    return {"name": "held-out loss", "value": losses[-1], "floor": None} if losses else None
+
+
+def _row(entry: dict[str, Any]) -> tuple[object, ...]:
+    metric, done = entry["metric"], entry["progress"]
+    return (
+        entry["run"],
+        entry["status"],
+        format_duration(round(entry["age_seconds"])),
+        entry["step"],
+        entry["images"],
+        None if done is None else f"{done:.0%}",
+        None if metric is None or metric["value"] is None else f"{metric['name']} {metric['value']:.4g}",
+        format_bytes(entry["bytes"]),
+    )

@@ -29,7 +29,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
   gendi sample --again runs/mnist/samples.png           the same samples again
-  torchrun --nproc-per-node 4 -m gendi sample runs/mnist --n 10k --out many.npz"""
+  torchrun --nproc-per-node 4 -m -- gendi sample runs/mnist --n 10k --out many.npz"""
 
 
 @dataclass(frozen=True)

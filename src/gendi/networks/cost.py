@@ -26,13 +26,14 @@ def cost_of(config: RunConfig, shape: tuple[int, ...]) -> Cost:
     """
     with torch.device("meta"):
         network = network_of(config, shape).eval()
-        cond = {spec.name: _row(spec, shape) for spec in config.conditions}
+        cond = {spec.name: condition_row(spec, shape) for spec in config.conditions}
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.zeros(1, *shape), torch.zeros(1), **cond)
     return Cost(sum(p.numel() for p in network.parameters()), int(counter.get_total_flops()))
 
 
-def _row(spec: ConditionConfig, shape: tuple[int, ...]) -> Tensor:
+def condition_row(spec: ConditionConfig, shape: tuple[int, ...]) -> Tensor:
+    """Return one row of a condition, zeros, for samples of `shape`."""
     match spec.kind:
         case "class":
             return torch.zeros(1, dtype=torch.int64)

@@ -1,0 +1,112 @@
+"""`gendi plan`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from gendi.cli.console import show, show_json, table
+from gendi.cli.parse import Count, Number, Size, named, parse, shows
+from gendi.cli.values import format_bytes, format_duration
+from gendi.errors import UsageError
+
+EXAMPLES = """\
+  gendi plan cifar10 --gpus 8 --kind h100 --images 100M
+  gendi plan runs/mnist --gpus 1 --kind rtx4090          the network of a run
+  gendi plan mnist --size 64 --batch-size 1024 --json"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say by arithmetic what training on N accelerators would take: memory, images/s, days. Nothing is run."""
+
+    what: Annotated[tyro.conf.Positional[str], named("PRESET|RUN")] = "mnist"
+    """A preset, or the folder of a run."""
+    gpus: Annotated[Count, shows("1")] = None
+    """How many accelerators share a batch."""
+    kind: str = "h100"
+    """Which: t4, v100, a10g, a100, l4, l40s, h100, h200, b200, rtx3090, rtx4090, mi300x."""
+    images: Annotated[Count, shows("100M")] = None
+    """How many images to train on, repeats counted."""
+    batch_size: Annotated[Count, shows("the preset's")] = None
+    """Images per step, over all of them."""
+    size: Annotated[Size, shows("a run's own, 32 of a preset")] = None
+    """Size of the images."""
+    channels: Annotated[Count, shows("a run's own, 3 of a preset")] = None
+    """Channels of the images; 1 is grey."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the network."""
+    utilisation: Annotated[Number, shows("0.3")] = None
+    """Share of the peak that training reaches, 0 to 1: measure it with gendi train --dry-run on one of them."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Plan, args, "gendi plan", EXAMPLES)
+    share = 0.3 if command.utilisation is None else command.utilisation
+    if not 0 < share <= 1:
+        raise UsageError(f"--utilisation {share:g} is out of range: it must be more than 0 and at most 1.")
+    from gendi.hardware import device_of
+    from gendi.scaling import plan
+
+    device = device_of(command.kind)
+    config, shape = _what(command)
+    found = plan(
+        config,
+        shape,
+        device,
+        devices=command.gpus or 1,
+        images=command.images or 100_000_000,
+        batch=command.batch_size or config.train.batch_size,
+        precision=command.precision,
+        utilisation=share,
+    )
+    show_json(found) if command.json else _show(found)
+    return 0
+
+
+def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
+    """Return the configuration and the shape of a sample in model space."""
+    from gendi.config import RunConfig
+    from gendi.train.presets import PRESETS, get_preset
+
+    run = Path(command.what)
+    if command.what not in PRESETS and run.is_dir():
+        from gendi.bundle import load_bundle
+
+        bundle = load_bundle(run)
+        config, shape = bundle.config, tuple(bundle.codec.shape)
+    else:
+        config, shape = get_preset(command.what).config, (3, 32, 32)
+    if len(shape) == 3:
+        shape = (command.channels or shape[0], *(command.size or shape[1:]))
+    if config.network.kind == "mlp" and len(shape) == 3:
+        raise UsageError(f"{command.what} is for vectors, whose width the data decide: name a run instead.")
+    known = tuple(c for c in config.conditions if c.size >= 0)  # the others are the data's to say
+    assert isinstance(config, RunConfig)
+    import dataclasses
+
+    return dataclasses.replace(config, conditions=known), shape
+
+
+def _show(found: dict[str, Any]) -> None:
+    memory = found["memory"]
+    rows = [
+        ("network", f"{found['parameters']:,} parameters, samples of {' x '.join(map(str, found['shape']))}"),
+        ("forward pass", f"{found['flops_per_image'] / 1e9:,.2f} GFLOP per image"),
+        ("machine", f"{found['devices']} x {found['device']}, {found['precision']}"),
+        ("batch", f"{found['batch_size']:,} images, {found['rows_per_device']:,} each"),
+        ("memory each", f"{format_bytes(memory['total'])} of {format_bytes(memory['device'])}"),
+        *((f"  {name}", format_bytes(memory[name])) for name in ("weights", "ema", "optimiser", "gradients")),
+        ("  activations", f"{format_bytes(memory['activations'])} (bound: every layer's output kept)"),
+        ("speed", f"{found['images_per_second']:,.0f} images/s"),
+        ("time", f"{format_duration(found['seconds'])} for {found['images']:,} images ({found['days']:.3g} days)"),
+    ]
+    show(table(rows, indent=""))
+    show("\nassumptions")
+    for line in found["assumptions"]:
+        show(f"  {line}")
