@@ -112,7 +112,9 @@ class Diffusion:
         config = replace(config, conditions=specs, train=replace(config.train, seed=seed))
         mark = fingerprint(split, empty)
         fields: dict[str, Any] = {"kind": "cells", "schema": {}, "encoded": True}
-        return config, Data("perturbation", "cells:perturbation", split, empty, specs, mark, self.codec, (), (), **fields)
+        return config, Data(
+            "perturbation", "cells:perturbation", split, empty, specs, mark, self.codec, (), (), **fields
+        )
 
     def predict(
         self,
