@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/cells.py                     labelled and not, three splits, 60 CPU seconds each
     OMP_NUM_THREADS=1 python benchmarks/cells.py --models log        another model; --models copula log latent for all
+    OMP_NUM_THREADS=1 python benchmarks/cells.py --models scvi --name cells-scvi        scVI (pip install scvi-tools)
 
 CD4 and CD8 labels are merged and CD34+ cells dropped; half of each class is held out. A model is trained on the other
 half as `gendi train` does it with the preset `cells`, draws as many cells as it was trained on (of their classes, if
@@ -100,6 +101,41 @@ def drawn(
     return counts, {"seconds": time.process_time() - began, "steps": steps, "spread": float(x.std())}
 
 
+def scvi_drawn(data: Data, seconds: float, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Return as many cells as were trained on by scVI: z from its prior, classes and depths of the training cells.
+
+    Classes enter as scVI's batches, which condition its decoder; it trains for about as long as the other models.
+    """
+    import logging
+
+    import anndata
+    import pandas
+    import scvi
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    began, counts = time.process_time(), np.asarray(data.train.rows)
+    known = data.train.conditions.get("class", np.zeros(len(counts), np.int64))
+    obs = pandas.DataFrame({"batch": known.astype(str)}, index=[str(i) for i in range(len(counts))])
+    adata = anndata.AnnData(counts.astype(np.float32), obs=obs)
+    scvi.settings.seed = seed
+    scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+    model = scvi.model.SCVI(adata, gene_likelihood="nb")
+    quiet = {"enable_progress_bar": False, "accelerator": "cpu", "logger": False}
+    model.train(max_epochs=1, **quiet)
+    first = time.process_time()
+    model.train(max_epochs=20, **quiet)
+    each = (time.process_time() - first) / 20
+    epochs = max(1, int((seconds - 3 - (time.process_time() - began)) / each))
+    model.train(max_epochs=epochs, **quiet)
+    order = {name: i for i, name in enumerate(model.adata_manager.get_state_registry("batch").categorical_mapping)}
+    batch = torch.tensor([[order[str(k)]] for k in known])
+    depth = torch.log(torch.from_numpy(counts.sum(1, keepdims=True)).float())
+    with torch.inference_mode():
+        drawn = model.module.generative(torch.randn(len(counts), model.module.n_latent), depth, batch)["px"].sample()
+    took = {"seconds": time.process_time() - began, "epochs": float(21 + epochs)}
+    return drawn.numpy().astype(np.int64), took
+
+
 def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: float, seed: int) -> dict[str, Any]:
     """Return every way's metrics on one split."""
     train, heldout = data.train, data.heldout
@@ -111,6 +147,8 @@ def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: 
             counts = BASELINES[way].fit(train.rows, known).sample(len(train), known, seed)
         elif way == "gaussian factors":
             counts, took = drawn("copula", data, seconds, seed, gaussian=True)
+        elif way == "scvi":
+            counts, took = scvi_drawn(data, seconds, seed)
         else:
             counts, took = drawn(way, data, seconds, seed)
         sets = [(counts, train), (train.rows, train), (heldout.rows, heldout)]
@@ -125,7 +163,7 @@ def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["copula"], choices=["copula", "log", "latent"])
+    parser.add_argument("--models", nargs="+", default=["copula"], choices=["copula", "log", "latent", "scvi"])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", default=["labelled", "unlabelled"], choices=["labelled", "unlabelled"])
