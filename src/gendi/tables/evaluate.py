@@ -61,7 +61,7 @@ class Features:
 
     @property
     def blocks(self) -> list[slice]:
-        """Which features are of one column, without `without`."""
+        """Which features belong to one column, in the order of the columns."""
         widths = [len(c.labels) if c.kind == "category" else 1 for c in self.schema.columns]
         ends = np.cumsum([width + (j in self.gaps) for j, width in enumerate(widths)]).tolist()
         return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
