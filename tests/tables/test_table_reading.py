@@ -1,6 +1,7 @@
 """What columns are taken for, and every bad table: exit code 3 and a text that names column, row and mend."""
 
 import datetime
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,9 @@ def test_open_data_holds_out_a_fifth(tmp_path: Path) -> None:
     path.write_text("x,y\n" + "".join(f"{i / 3},{i * i / 7}\n" for i in range(100)))
     data = open_data(str(path))
     assert data.kind == "table" and (len(data.train), len(data.heldout)) == (80, 20)
+
+
+def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match=r'tables need pandas: pip install "gendi\[tables\]"'):
+        open_path(str(tmp_path / "t.csv"), {})
