@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from gendi.errors import GendiError, ResourceError, UsageError
 
@@ -78,8 +79,8 @@ class _Several(Team):
         if self.first:
             try:
                 outcome[0] = work()
-            except GendiError as error:
-                outcome[1] = error
+            except GendiError as refused:
+                outcome[1] = refused
         dist.broadcast_object_list(outcome, src=0)
         value, error = outcome
         if error is not None:
@@ -188,14 +189,14 @@ def _meet(timeout: float) -> _Several:
     wait = datetime.timedelta(seconds=timeout)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=wait))
+        store, rank, size = next(rendezvous("env://", timeout=wait))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
     except RuntimeError as error:
         raise ResourceError(
             f"The processes did not meet within {timeout:g} s at {os.environ['MASTER_ADDR']}:"
             f"{os.environ['MASTER_PORT']}: {str(error).splitlines()[0]} Are all of them started, and is that port open?"
         ) from error
-    return _Several(dist.PrefixStore("gendi", store), rank, size)
+    return _Several(torch.distributed.distributed_c10d.PrefixStore("gendi", store), rank, size)
 
 
 def _is_of_a_collective(error: RuntimeError) -> bool:

@@ -139,7 +139,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
-    archive, images, pictures = run / "samples.npz", None, isinstance(bundle.codec, ImageCodec)
+    archive, pictures = run / "samples.npz", isinstance(bundle.codec, ImageCodec)
+    images: Any = None
     if pictures and own and archive.is_file():
         try:
             if dataclasses.replace(read_settings(archive), run=command.run) == settings:

@@ -87,7 +87,7 @@ class Trainer:
         low, high = config.objective.log_snr_min, config.objective.log_snr_max
         learned = config.process.schedule == "learned"
         self.learner = ScheduleLearner(low, high, self.device) if learned else None
-        self.averaged = None
+        self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1:  # accelerate would wrap it on GPUs alone
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self.denoiser = self._denoiser(self.averaged or network)
@@ -201,8 +201,9 @@ class Trainer:
         whole = part == slice(0, size)
         x_0, cond = self.batch(step, slice(None) if whole else part)
         eps = normal((size, *x_0.shape[1:]), seed, "noise", step)[part].to(self.device)
-        last = self.averaged is None or part.stop == self.share.stop
-        wait = contextlib.nullcontext() if last else self.averaged.no_sync()
+        wait: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if self.averaged is not None and part.stop < self.share.stop:
+            wait = self.averaged.no_sync()
         with wait, torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
             if config.network.dropout > 0:
                 torch.manual_seed(int(stream(seed, "dropout", step, part.start).integers(2**63)))
