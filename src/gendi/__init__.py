@@ -17,11 +17,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gendi.api import bits_per_dim, fit, load, measure, sample
+    from gendi.edits import denoise, inpaint, interpolate, mix, upscale, vary
     from gendi.train.snapshots import reconstruct_ema
 
 _HOME = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api")
+_HOME |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.edits")
 _HOME["reconstruct_ema"] = "gendi.train.snapshots"
-__all__ = ["__version__", "bits_per_dim", "fit", "load", "measure", "reconstruct_ema", "sample"]
+__all__ = [
+    "__version__",
+    "bits_per_dim",
+    "denoise",
+    "fit",
+    "inpaint",
+    "interpolate",
+    "load",
+    "measure",
+    "mix",
+    "reconstruct_ema",
+    "sample",
+    "upscale",
+    "vary",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,85 @@
+"""The edits as functions: the same pictures as the commands draw, and bad input refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gendi
+from conftest import Gendi
+from gendi.data import ImageCodec
+from gendi.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_run: Path) -> ImageCodec:
+    return gendi.load(tiny_run).codec  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def picture(codec: ImageCodec) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (codec.height, codec.width, codec.channels), dtype=np.uint8)
+
+
+def saved(pixels: Any, path: Path) -> str:
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
+    return str(path)
+
+
+def drawn(folder: Path) -> Any:
+    found = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))]
+    pictures = np.stack(found)
+    return pictures[..., None] if pictures.ndim == 3 else pictures
+
+
+def test_inpainting_draws_what_the_command_draws(gendi: Gendi, tiny_run: Path, picture: Any, tmp_path: Path) -> None:
+    import gendi as python
+
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    mask[2:] = 255
+    image, where = saved(picture, tmp_path / "a.png"), saved(mask[..., None], tmp_path / "m.png")
+    flags = ["--n", "2", "--steps", "5", "--seed", "3", "--class", "1", "--out", str(tmp_path / "out")]
+    assert gendi("inpaint", str(tiny_run), image, "--mask", where, *flags).code == 0
+    ours = python.inpaint(tiny_run, picture, mask, 2, steps=5, seed=3, condition={"class": 1})
+    np.testing.assert_array_equal(ours, drawn(tmp_path / "out"))
+    np.testing.assert_array_equal(ours[:, :2], np.stack([picture[:2]] * 2))
+
+
+def test_variations_are_those_of_the_command(gendi: Gendi, tiny_run: Path, picture: Any, tmp_path: Path) -> None:
+    import gendi as python
+
+    flags = ["--strength", "0.5", "--n", "3", "--steps", "4", "--out", str(tmp_path / "out")]
+    assert gendi("vary", str(tiny_run), saved(picture, tmp_path / "a.png"), *flags).code == 0
+    ours = python.vary(tiny_run, picture, 3, strength=0.5, steps=4)
+    np.testing.assert_array_equal(ours, drawn(tmp_path / "out"))
+    np.testing.assert_array_equal(python.vary(tiny_run, picture, 1, strength=0.0, steps=4)[0], picture)
+
+
+def test_the_others_give_pictures_of_the_models_size(tiny_run: Path, picture: Any, codec: ImageCodec) -> None:
+    size = (codec.height, codec.width, codec.channels)
+    other = 255 - picture
+    way = gendi.interpolate(tiny_run, picture, other, 3, steps=4)
+    assert way.shape == (3, *size) and gendi.mix(tiny_run, picture, other, steps=4).shape == size
+    assert gendi.denoise(tiny_run, picture, 2, noise=0.2, steps=4).shape == (3, *size)
+    small = picture[::2, ::2]
+    assert gendi.upscale(tiny_run, small, 2, steps=4).shape == (2, *size)
+
+
+def test_bad_input_is_refused(tiny_run: Path, picture: Any) -> None:
+    mask = np.ones(picture.shape[:2], bool)
+    for call, said in [
+        (lambda: gendi.inpaint(tiny_run, picture, mask), "one value everywhere"),
+        (lambda: gendi.inpaint(tiny_run, picture, mask[1:]), "the mask has shape"),
+        (lambda: gendi.inpaint(tiny_run, picture, np.eye(len(picture)), method="dsp"), "dps"),
+        (lambda: gendi.vary(tiny_run, picture[1:]), "of shape"),
+        (lambda: gendi.vary(tiny_run, picture / 255), "uint8"),
+        (lambda: gendi.vary(tiny_run, picture, strength=2.0), "strength = 2"),
+        (lambda: gendi.vary(tiny_run, picture, strenght=0.2), "'strenght' is no option"),
+        (lambda: gendi.vary(tiny_run, picture, 0), "n = 0"),
+        (lambda: gendi.upscale(tiny_run, picture), "no multiple"),
+        (lambda: gendi.vary(tiny_run, picture, condition={"class": 99}), "99"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            call()
