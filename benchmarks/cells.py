@@ -12,6 +12,7 @@ drawing. "gaussian factors" is the copula's codec with one Gaussian in place of 
 
 import argparse
 import dataclasses
+import json
 import time
 import warnings
 from typing import Any
@@ -161,6 +162,42 @@ def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: 
     return ways
 
 
+SHOWN = {
+    "energy": ("energy", ".3f"), "mmd2": ("MMD²", ".4f"), "auc-forest": ("forest AUC", ".2f"),
+    "zero-fraction": ("zeros", "+.3f"), "mean-r": ("r of means", ".3f"), "variance-r": ("r of variances", ".3f"),
+    "correlation-error": ("correlation error", ".3f"), "tstr": ("TSTR", ".2f"),
+    "fold-change-slope": ("fold-change slope", ".2f"), "closest-share": ("closest share", ".2f"),
+}  # fmt: skip
+AIMED = {
+    "labelled": ("<= 0.15", "<= 0.010", "<= 0.73", "+- 0.01", ">= 0.99", ">= 0.98", "<= 0.072", ">= 0.80",
+                 "0.90 to 1.10", "0.44 to 0.56"),
+    "unlabelled": ("<= 0.33", "", "<= 0.87", "", "", "", "", "", "", ""),
+}  # fmt: skip
+
+
+def page(files: list[str]) -> None:
+    """Put the means over the splits into docs/cells.md, from the results of several runs of this script."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name in files:
+        for part, splits in json.loads((record.RESULTS / f"{name}.json").read_text())["results"].items():
+            for ways in splits.values():
+                for way, metrics in ways.items():
+                    if name == files[0] or way not in found.get(part, {}) or len(found[part][way]) < len(splits):
+                        found.setdefault(part, {}).setdefault(way, []).append(metrics)
+    lines = []
+    for part, ways in found.items():
+        names = [name for name in SHOWN if any(name in rows[0] for rows in ways.values())]
+        lines += [f"| {part} | {' | '.join(SHOWN[name][0] for name in names)} |", "|---|" + "---:|" * len(names)]
+        aimed = dict(zip(SHOWN, AIMED[part], strict=True))
+        lines.append(f"| *aim* | {' | '.join(aimed[name] for name in names)} |")
+        for way, rows in ways.items():
+            values = [[row[name] for row in rows if row.get(name) is not None] for name in names]
+            cells = [f"{np.mean(v):{SHOWN[n][1]}}" if v else "" for n, v in zip(names, values, strict=True)]
+            lines.append(f"| {way} | {' | '.join(cells)} |")
+        lines.append("")
+    record.write_table("cells.md", "cells", lines[:-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["copula"], choices=["copula", "log", "latent", "scvi"])
@@ -168,7 +205,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", default=["labelled", "unlabelled"], choices=["labelled", "unlabelled"])
     parser.add_argument("--name", default="cells")
+    parser.add_argument("--page", nargs="+", help="names of results to put into docs/cells.md, and nothing else")
     args = parser.parse_args()
+    if args.page:
+        page(args.page)
+        return
     torch.set_num_threads(1)
     counts, labels, names = pbmc()
     results: dict[str, Any] = {}
