@@ -83,7 +83,7 @@ class Diffusion:
 
     def _moved(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
         rates = self.effects.shifts.marginals.rates[cell_type]
-        return rates if drug == CONTROL else rates * np.exp(self.effects.lfc(cell_type, drug, dose))
+        return np.asarray(rates if drug == CONTROL else rates * np.exp(self.effects.lfc(cell_type, drug, dose)))
 
     def _encoded(self, labels: NDArray[np.int64], seed: int) -> tuple[RunConfig, Data]:
         experiment = self.effects.train

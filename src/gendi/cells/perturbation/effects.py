@@ -136,7 +136,7 @@ def relatedness(rates: Floats) -> Floats:
     squared = np.square(logs[:, None] - logs[None]).sum(2)
     others = squared[~np.eye(len(logs), dtype=bool)]
     scale = float(np.median(others)) if len(others) else 1.0
-    return np.exp(-squared / max(scale, 1e-12))
+    return np.asarray(np.exp(-squared / max(scale, 1e-12)))
 
 
 def noise_scale(shifts: Shifts) -> float:

@@ -48,7 +48,7 @@ class Experiment:
                 f"There is no control cell of the type {self.type_names[cell_type]!r}: what a drug changes is told "
                 "from controls of the same type. Add some, or leave the type out."
             )
-        return found
+        return np.asarray(found)
 
     def conditions(self) -> list[tuple[int, int, float]]:
         """Return every (type, drug, dose) with cells, controls left out, sorted."""
@@ -58,7 +58,7 @@ class Experiment:
 
     def of(self, cell_type: int, drug: int, dose: float) -> Int64[np.ndarray, "m g"]:
         """Return the counts of the cells of a condition."""
-        return self.counts[(self.types == cell_type) & (self.drugs == drug) & (self.doses == dose)]
+        return np.asarray(self.counts[(self.types == cell_type) & (self.drugs == drug) & (self.doses == dose)])
 
     def without(self, conditions: Sequence[tuple[int, int, float]]) -> Self:
         """Return the experiment less some conditions, which are to be predicted."""

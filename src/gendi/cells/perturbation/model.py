@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from gendi.cells.perturbation.effects import HillEffects
 from gendi.cells.perturbation.experiment import Experiment, checked_dose, read_experiment
 from gendi.errors import UsageError
 
-How = Literal["transport", "diffusion"]
 WAYS = ("transport", "diffusion")
 SOURCE = "gendi"
 
@@ -67,7 +66,7 @@ def predict(
     drug: str,
     dose: float,
     n: int | None = None,
-    how: How = "transport",
+    how: str = "transport",
     state_scale: float = 1.0,
     drug_scale: float = 1.0,
     seed: int = 0,

@@ -68,7 +68,7 @@ class World:
 
     def aside(self, cell_type: int) -> NDArray[np.int64]:
         """Return the real cells of a type that were kept aside, untreated."""
-        return self.kept[self.kept_types == cell_type]
+        return np.asarray(self.kept[self.kept_types == cell_type])
 
     def to_anndata(self) -> Any:
         """Return the experiment as an AnnData: obs cell_type, drug, dose, control."""
@@ -144,9 +144,10 @@ def semi_synthetic(
                 drawn = own[rng.integers(len(own), size=cells)]
                 moved = transport(drawn, truth.log_fold(c, d, x), rates_of(own), rng)
                 parts.append((moved, np.full(cells, c), np.full(cells, d), np.full(cells, float(x))))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    all_counts, all_types, given, at = (np.concatenate(column) for column in zip(*parts, strict=True))
     gene_names = tuple(genes) if genes is not None else tuple(f"gene{i}" for i in range(counts.shape[1]))
-    experiment = Experiment(*columns, tuple(map(str, names)), tuple(f"drug{d}" for d in range(drugs)), gene_names)
+    drug_names = tuple(f"drug{d}" for d in range(drugs))
+    experiment = Experiment(all_counts, all_types, given, at, tuple(map(str, names)), drug_names, gene_names)
     return World(experiment, truth, counts[kept], types[kept])
 
 

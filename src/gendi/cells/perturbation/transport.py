@@ -39,4 +39,4 @@ def expected(
 ) -> NDArray[np.float64]:
     """Return E[k' | k], (n, G)."""
     fold = np.exp(np.clip(lfc, -MOST_LFC, MOST_LFC))
-    return np.where(fold > 1, counts + (fold - 1) * rates * depths(counts)[:, None], counts * fold)
+    return np.asarray(np.where(fold > 1, counts + (fold - 1) * rates * depths(counts)[:, None], counts * fold))
