@@ -4,8 +4,8 @@
 
 Of each world some conditions are held out: a dose (1.0) of every pair with an interaction and of as many without, and
 all doses of one pair with an interaction and one without. Each model is fitted to the rest and moves the controls of
-the type; truth is what the drug does to real cells that were kept aside. The oracle treats the controls truly. `--draw` draws the
-figure of the last run again.
+the type; truth is what the drug does to real cells that were kept aside. The oracle treats the controls truly.
+`--draw` draws the figure of the last run again.
 """
 
 import argparse
