@@ -2,7 +2,7 @@
 
     python benchmarks/cells_scale.py [--cells 2000 20000] [--genes 2000] [--steps 500]
 
-Counts are negative binomial behind eight factors, 10% of them not 0. Each trains in a process of its own by preset
+Counts are negative binomial behind eight factors, some 4% of them not 0. Each trains in a process of its own by preset
 `cells`, told the class; kept are the peak of its resident memory, that of a process which only imports the same and
 opens the data, the bytes of the data, and the seconds of opening, of fitting and encoding, and of training.
 """
