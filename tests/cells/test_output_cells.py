@@ -50,6 +50,7 @@ def test_it_has_the_form_of_the_real_one(run: Path) -> None:
     np.testing.assert_allclose(fake.X.toarray(), again.X.toarray(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # scanpy calls what matplotlib is about to drop
 def test_it_is_joined_with_the_real_one_and_drawn(run: Path) -> None:
     real, fake = cells(), gendi.sample(run, 40)
     real.obs["source"] = "real"

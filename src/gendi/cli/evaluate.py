@@ -159,7 +159,11 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             seconds = time.perf_counter() - start
 
         def measured() -> "tuple[Evaluation, Path | None]":
-            say(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the samples in {archive}")
+            say(
+                f"drawn in {format_duration(seconds)}"
+                if drawn
+                else f"measuring the {settings.n:,} samples in {archive}"
+            )
             if drawn and own:
                 if pictures:
                     write_samples(archive, images, settings)
