@@ -3,6 +3,8 @@
     cells:data.h5ad       data.h5ad       cells:pbmc68k       an AnnData        kind `cells`
     table.csv             table.parquet                       a DataFrame       kind `table`
 
+`shards:PLACE` are pictures in shards, whatever PLACE ends with.
+
 Options follow a question mark: `cells:data.h5ad?layer=counts`.
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 from gendi.errors import UsageError
 
 KINDS = ("cells", "table")
+SHARDS = "shards:"
 _ENDINGS = {".h5ad": "cells", ".csv": "table", ".parquet": "table"}
 PRESETS = {"cells": "cells", "table": "table"}
 """The preset of each kind, where nobody names one."""
@@ -23,7 +26,7 @@ def named_kind(spec: Any) -> tuple[str, str, dict[str, str]] | None:
     Raises:
         UsageError: an option is not written NAME=VALUE.
     """
-    if not isinstance(spec, str):
+    if not isinstance(spec, str) or spec.startswith(SHARDS):
         return None
     place, question, text = spec.partition("?")
     head, colon, tail = place.partition(":")

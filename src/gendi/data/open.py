@@ -18,6 +18,8 @@ from gendi.data.kinds import kind_of
 from gendi.data.mnist import KNOWN, load_known
 from gendi.data.numpy_files import file_key
 from gendi.data.pixels import resize
+from gendi.data.shard_files import holds_shards
+from gendi.data.shards import held_in_memory, load_shards
 from gendi.data.split import (
     LARGEST_SIDE,
     Loaded,
@@ -26,12 +28,13 @@ from gendi.data.split import (
     class_names,
     fingerprint,
     hold_out,
+    hold_out_blocks,
     hold_out_rows,
 )
 from gendi.data.vectors import VectorCodec
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
-from gendi.sources import kind_of_object, named_kind
+from gendi.sources import SHARDS, kind_of_object, named_kind
 
 LARGE = 128 * 128
 """Pixels of an image beyond which a smaller size is suggested."""
@@ -84,10 +87,11 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
 
     Args:
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
-            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. Or
+            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. A
+            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.shards`). Or
             cells or a table, as a path or an object (see `gendi.sources`).
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
-        max_bad: how many unreadable files of a folder of images are skipped; by default 1% of them, at least one.
+        max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
 
     Raises:
         DataError: the data are missing, unreachable or bad; the text says where, why and how to mend it.
@@ -99,6 +103,8 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     if (vectors := _open_vectors(spec, target)) is not None:
         return vectors
+    if (place := _place_of_shards(spec)) is not None:
+        return _open_shards(spec, place, target, max_bad)
     path, loaded = _load(spec, target, max_bad)
     notes = loaded.notes
     whole, test = Split(loaded.rows, loaded.conditions), loaded.test
@@ -152,6 +158,37 @@ def _open_vectors(spec: Any, target: tuple[int, int] | None) -> Data | None:
         left_out=loaded.left_out,
         kind=kind,
         schema=loaded.schema,
+    )
+
+
+def _place_of_shards(spec: str) -> str | None:
+    """Return the folder or the URL of shards, or None if `spec` names something else."""
+    if spec.startswith(SHARDS):
+        return spec.removeprefix(SHARDS)
+    try:
+        folder = Path(spec).expanduser()
+        return str(folder) if spec and spec not in KNOWN and folder.is_dir() and holds_shards(folder) else None
+    except (OSError, RuntimeError):  # whoever reads it next says what is wrong
+        return None
+
+
+def _open_shards(spec: str, place: str, target: tuple[int, int] | None, max_bad: int | None) -> Data:
+    loaded = load_shards(place, target, max_bad)
+    rows = loaded.rows
+    whole = Split(rows, loaded.conditions, rows.index.boundaries)
+    train, chosen, notes = hold_out_blocks(whole, stream(0, "heldout"))
+    _, height, width, channels = rows.shape
+    return Data(
+        name=place.rstrip("/").rpartition("/")[2] or spec,
+        spec=spec,
+        train=train,
+        heldout=held_in_memory(rows, whole, chosen),
+        conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
+        fingerprint=rows.fingerprint(),
+        codec=ImageCodec(channels, height, width),
+        skipped=loaded.skipped,
+        notes=loaded.notes + notes,
+        left_out=loaded.left_out,
     )
 
 

@@ -12,10 +12,11 @@
 """
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,12 @@ class BadImageError(Exception):
     """An image file that cannot be used; its text is the reason."""
 
 
-def measure(path: Path) -> tuple[int, int, bool]:
-    """Return (height, width, grey) from the header alone, EXIF rotation applied. Raises `BadImageError`."""
-    with _opened(path) as image:
+def measure(source: Path | bytes) -> tuple[int, int, bool]:
+    """Return (height, width, grey) from the header alone, EXIF rotation applied.
+
+    `source` is a file, or what one holds. Raises `BadImageError`.
+    """
+    with _opened(source) as image:
         width, height = image.size
         # Pillow turns a TIFF by itself, and would decode a PNG that names no EXIF only to look for it.
         if image.format != "TIFF" and (image.format != "PNG" or _EXIF & image.info.keys()):
@@ -52,12 +56,12 @@ def measure(path: Path) -> tuple[int, int, bool]:
         return height, width, image.mode in {"1", "L", "LA", "La", *_WIDE}
 
 
-def decode(path: Path, height: int, width: int, *, grey: bool) -> NDArray[np.uint8]:
+def decode(source: Path | bytes, height: int, width: int, *, grey: bool) -> NDArray[np.uint8]:
     """Return the image as bytes (height, width, 1 or 3), converted and fitted by this module's rules.
 
-    Raises `BadImageError`.
+    `source` is a file, or what one holds. Raises `BadImageError`.
     """
-    with _opened(path) as image:
+    with _opened(source) as image:
         flat = _flatten(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
         if flat.size != (width, height):
             flat = ImageOps.fit(flat, (width, height), Image.Resampling.BICUBIC)
@@ -88,17 +92,17 @@ def enlarged(size: tuple[int, int], target: tuple[int, int]) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
     """Open an image by its header; whatever goes wrong inside the block becomes a `BadImageError`."""
-    if path.is_symlink() and not path.exists():
+    if isinstance(source, Path) and source.is_symlink() and not source.exists():
         raise BadImageError("broken link")
     try:
-        if path.stat().st_size == 0:
+        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
             raise BadImageError("empty file (0 bytes)")
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
         # Given a name, Pillow 12 and 13 map uncompressed files, and scramble a TIFF that is turned by 90 degrees.
-        with path.open("rb") as file, Image.open(file, formats=formats) as image:
+        with _stream(source) as file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadImageError(f"{width} x {height} pixels, {_TOO_LARGE}")
@@ -107,6 +111,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         raise BadImageError(_reason(error)) from error
+
+
+def _stream(source: Path | bytes) -> IO[bytes]:
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 
 def _reason(error: Exception) -> str:

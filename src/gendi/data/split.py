@@ -4,6 +4,7 @@ A row is whatever the data are made of: a picture (H, W, C) of bytes, a cell's c
 table (D,).
 """
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ HELDOUT_ROWS_SHARE = 0.2
 HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
 FINGERPRINT_ROWS = 4096
+WINDOW = 16
+"""Blocks of rows (shards) whose rows training mixes, and how many of them are open at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class Split:
     rows: Any
     """`Rows`; of pictures an array of bytes, in memory or memory-mapped."""
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    blocks: NDArray[np.int64] | None = None
+    """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
+    together (`gendi.train.objective.batch_indices`). None: rows are as good in any order."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -124,18 +130,7 @@ def hold_out(
     if n == 1:
         both = Split(images, conditions)
         return both, both, ("there is only one image: it is the held-out set too",)
-    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
-    order = rng.permutation(n)
-    notes: tuple[str, ...] = ()
-    labels = conditions.get("class")
-    if labels is not None:
-        protected = np.zeros(n, bool)
-        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
-        if protected.all():
-            notes = ("every class has a single image: one class is held out of training altogether",)
-        else:
-            order = order[~protected[order]]
-    chosen = np.sort(order[:k])
+    chosen, notes = _drawn(n, conditions.get("class"), rng)
     rest = n - len(chosen)
     heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
     holes = chosen[chosen < rest]
@@ -143,6 +138,37 @@ def hold_out(
     for array in (images, *conditions.values()):
         array[holes] = array[fillers]
     return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
+
+
+def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:
+    """Split rows in shards into (training, numbers of the held-out rows, notes), as many as `hold_out` does.
+
+    Nothing is read: training is a view of the rows that are left, and its blocks are those of the whole.
+    """
+    n = len(whole)
+    if n == 1:
+        return whole, np.zeros(1, np.int64), ("there is only one image: it is the held-out set too",)
+    chosen, notes = _drawn(n, whole.labels, rng)
+    rest = np.setdiff1d(np.arange(n), chosen, assume_unique=True)
+    blocks = None if whole.blocks is None else np.searchsorted(rest, whole.blocks).astype(np.int64)
+    return dataclasses.replace(_part(whole, rest), blocks=blocks), chosen, notes
+
+
+def _drawn(
+    n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return which of n > 1 images to hold out, in order, and notes."""
+    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
+    order = rng.permutation(n)
+    notes: tuple[str, ...] = ()
+    if labels is not None:
+        protected = np.zeros(n, bool)
+        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
+        if protected.all():
+            notes = ("every class has a single image: one class is held out of training altogether",)
+        else:
+            order = order[~protected[order]]
+    return np.sort(order[:k]), notes
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,10 +93,11 @@ def _column(title: str, cells: list[str]) -> Column:
     name = condition_name(text)
     if kind and kind not in KINDS:
         raise NoConditionError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}")
-    return from_words(name, cells, KINDS[kind] if kind else _kind(name, cells))
+    return from_words(name, cells, KINDS[kind] if kind else kind_of_cells(name, cells))
 
 
-def _kind(name: str, cells: list[str]) -> Kind:
+def kind_of_cells(name: str, cells: Sequence[str]) -> Kind:
+    """Return the kind of a column whose head names none."""
     if name in ALWAYS_CLASSES:
         return "class"
     if any("|" in cell for cell in cells):

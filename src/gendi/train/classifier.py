@@ -76,7 +76,7 @@ def train_classifier(
             break
         if poll is not None:
             poll()
-        rows = batch_indices(len(data.train), batch_size, seed, step)
+        rows = batch_indices(len(data.train), batch_size, seed, step, data.train.blocks)
         x_0 = codec.encode(torch.from_numpy(data.train.batch(rows))).to(device)
         slices = stream(seed, "classifier time", step)
         t = torch.from_numpy((slices.permutation(batch_size) + slices.random(batch_size)) / batch_size).clamp(min=1e-5)

@@ -339,7 +339,8 @@ class _Loop:
             return
         self.bad_steps += 1
         train = self.config.train
-        indices = batch_indices(len(self.data.train), train.batch_size, train.seed, step).tolist()
+        rows = self.data.train
+        indices = batch_indices(len(rows), train.batch_size, train.seed, step, rows.blocks).tolist()
         entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
         self._note("bad_steps.jsonl", json.dumps(entry))
         self.log(f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied.")

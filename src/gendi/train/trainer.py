@@ -147,7 +147,7 @@ class Trainer:
         """
         config = self.config
         size, seed = config.train.batch_size, config.train.seed
-        indices = batch_indices(len(self.data.train), size, seed, step)[part]
+        indices = batch_indices(len(self.data.train), size, seed, step, self.data.train.blocks)[part]
         index = torch.from_numpy(indices).to(self.device)
         if self.keeps_rows_on_device:
             rows = self._rows[index]
