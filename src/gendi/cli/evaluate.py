@@ -155,7 +155,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         drawn, seconds = team().gathered(images is None)[0], 0.0
         if drawn:
             start = time.perf_counter()
-            images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop))
+            images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop, team().first))
             seconds = time.perf_counter() - start
 
         def measured() -> "tuple[Evaluation, Path | None]":

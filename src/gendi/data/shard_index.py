@@ -162,9 +162,7 @@ def _build(shards: Shards) -> Index:
                 told = time.monotonic()
                 say(f"indexed {shard + 1:,} of {len(shards.paths):,} shards, {cells.rows:,} pictures")
     if not cells.rows:
-        reason = (
-            f" For instance {bad[0][1]} of {shards.paths[bad[0][0]]}: {bad[0][2]}." if bad else ""
-        )
+        reason = f" For instance {bad[0][1]} of {shards.paths[bad[0][0]]}: {bad[0][2]}." if bad else ""
         raise DataError(f"The {len(shards.paths)} shard(s) in {shards.place} hold no picture.{reason}")
     known = cells.conditions(names)
     return Index(
