@@ -173,6 +173,8 @@ def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["sample", str(run), "--n", "1000", "--condition", "type=long", "--out", str(out)]) == 0
     made = np.loadtxt(out)
     assert made.shape == (1000, 3)
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0 and "2 numbers in model space (cells-toy)" in capsys.readouterr().out
     # the class was seen about 80 times: its mean is known to STD / sqrt(80) = 0.06 and 0.22, and 5 of those are allowed
     assert (np.abs(made[:, :2].mean(0) - toy_kind.MEAN[1]) < 5 * toy_kind.STD / 80**0.5).all()
     capsys.readouterr()

@@ -51,13 +51,15 @@ def collect(run: Path) -> dict[str, Any]:
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.bundle import load_bundle
+    from gendi.data.codec import described
     from gendi.networks.cost import cost_of
 
     bundle = load_bundle(run)
     meta = bundle.meta
     found |= {
         "config": bundle.config.to_dict(),
-        "codec": bundle.codec.to_dict(),
+        "codec": {name: value for name, value in bundle.codec.to_dict().items() if name != "schema"},
+        "sample": described(bundle.codec),
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
         "flops_per_image": cost_of(bundle.config, bundle.codec.shape).flops,
@@ -85,9 +87,8 @@ def _show(found: dict[str, Any]) -> None:
         ("training time", None if seconds is None else format_duration(seconds)),
     ]
     if "parameters" in found:
-        codec = found["codec"]
         rows += [
-            ("images", f"{codec['height']} x {codec['width']}, {codec['channels']} channel(s)"),
+            ("a sample", found["sample"]),
             ("network", NETWORK_NAMES[config["network"]["kind"]]),
             ("parameters", found["parameters"]),
             ("forward pass", f"{found['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
