@@ -16,7 +16,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise BadImageError(_reason(error)) from error
 
 
-def _stream(source: Path | bytes) -> IO[bytes]:
+def _stream(source: Path | bytes) -> Any:
     return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 

@@ -55,7 +55,7 @@ class Shards:
         paths = [self.paths[shard] for shard in shards]
         stops = [start + size for start, size in zip(starts, sizes, strict=True)]
         with reaching(self.place):
-            parts = self.system.cat_ranges(paths, list(starts), stops)
+            parts: list[bytes] = self.system.cat_ranges(paths, list(starts), stops)
         for path, part, size in zip(paths, parts, sizes, strict=True):
             with reaching(path):
                 if isinstance(part, Exception):
@@ -137,4 +137,5 @@ def _is_shard(name: str) -> bool:
 
 def _stamp(entry: Any) -> str:
     tag = next((entry[name] for name in _TAGS if entry.get(name) is not None), "")
-    return f"{entry['size']} bytes, {tag}"
+    when = tag.timestamp() if hasattr(tag, "timestamp") else tag  # a listing may have a number for a date
+    return f"{entry['size']} bytes, {when}"

@@ -82,7 +82,7 @@ def _scan_tar(path: str, file: Any) -> Contents:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                tar.members.clear()  # else tarfile keeps all of them
+                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile keeps all of them
                 here.add(member, tar, found)
             file.seek(tar.offset)
             ended = file.read(_BLOCK) == bytes(_BLOCK)

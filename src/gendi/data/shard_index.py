@@ -143,7 +143,9 @@ def _build(shards: Shards) -> Index:
     samples: list[NDArray[np.int64]] = []
     blocks: list[tuple[int, int]] = []
     bad: list[tuple[int, str, str]] = []
-    grey, others, names, columns = True, 0, {}, ()
+    grey, others = True, 0
+    names: Any = {}
+    columns: tuple[str, ...] = ()
     told = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for shard, found in enumerate(pool.map(lambda shard: scan(shards, shard), range(len(shards.paths)))):
