@@ -8,12 +8,14 @@ from typing import Any
 import anndata
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from cells_world import cells
 
 import gendi
-from gendi.cells.read import read_h5ad
+from gendi.cells.observations import column_of
+from gendi.cells.read import open_object, read_h5ad
 from gendi.cli import main
 from gendi.config import ConditionConfig, NetworkConfig
 from gendi.train.presets import get_preset
@@ -28,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = dataclasses.replace(
         config,
         network=NetworkConfig("mlp", channels=(32,), blocks=1, time_dim=16),
-        conditions=(ConditionConfig("cell-type"), ConditionConfig("dose")),
+        conditions=(ConditionConfig("cell-type"), ConditionConfig("dose"), ConditionConfig("batch")),
         cells=dataclasses.replace(config.cells, factors=3),
     )
     gendi.fit(cells(), out=path, config=config, steps=30, quiet=True)
@@ -51,14 +53,61 @@ def test_it_has_the_form_of_the_real_one(run: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # scanpy calls what matplotlib is about to drop
-def test_it_is_joined_with_the_real_one_and_drawn(run: Path) -> None:
+def test_it_is_joined_with_the_real_one_and_drawn(run: Path, tmp_path: Path) -> None:
     real, fake = cells(), gendi.sample(run, 40)
     real.obs["source"] = "real"
     both = anndata.concat([real, fake], join="inner")
-    assert both.shape == (100, 12)
+    assert both.shape == (100, 12) and both.obs["batch"].dtype == real.obs["batch"].dtype
+    both.write_h5ad(tmp_path / "both.h5ad")
     both.obsm["X_umap"] = np.random.default_rng(0).random((100, 2))
     sc.pl.umap(both, color=["source", "cell type"], show=False)
     matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.arange(60) % 3,
+        np.arange(60) % 2 == 0,
+        pd.array([1, None, 2] * 20, dtype="Int64"),
+        pd.array([True, None, False] * 20, dtype="boolean"),
+        pd.Categorical(["low", "high", "low"] * 20, categories=["low", "high"], ordered=True),
+        pd.Categorical([10, 2, 10] * 20, categories=[10, 2]),
+        pd.Categorical([0.5, 0.25, None] * 20),
+    ],
+    ids=["int", "bool", "Int64", "boolean", "ordered", "categories of numbers", "categories of fractions"],
+)
+def test_a_column_comes_back_in_its_own_form(column: Any, tmp_path: Path) -> None:
+    real = cells()
+    real.obs["told"] = pd.Series(column, index=real.obs_names)
+    loaded = open_object(real)
+    spec = next(spec for spec in loaded.specs if spec.name == "told")
+    fake = cells()
+    form = json.loads(json.dumps(loaded.schema["forms"]["told"]))
+    fake.obs["told"] = column_of(spec, loaded.conditions["told"], form, pd)
+    pd.testing.assert_series_equal(fake.obs["told"], real.obs["told"], check_names=False)
+    both = anndata.concat([real, fake], index_unique="-")
+    assert both.obs["told"].dtype == real.obs["told"].dtype
+    both.write_h5ad(tmp_path / "both.h5ad")
+
+
+def test_a_class_of_one_cell_can_be_asked_for(tmp_path: Path) -> None:
+    real = cells()
+    real.obs["rare"] = np.where(np.arange(60) == 3, "one", "many")
+    config = dataclasses.replace(
+        get_preset("cells").config,
+        network=NetworkConfig("mlp", channels=(16,), blocks=1, time_dim=16),
+        conditions=(ConditionConfig("rare"),),
+    )
+    run = tmp_path / "run"
+    gendi.fit(
+        real,
+        out=run,
+        config=dataclasses.replace(config, cells=dataclasses.replace(config.cells, factors=3)),
+        steps=2,
+        quiet=True,
+    )
+    assert set(gendi.sample(run, 5, condition={"rare": "one"}).obs["rare"]) == {"one"}
 
 
 def test_a_cell_does_not_depend_on_its_neighbours(run: Path) -> None:

@@ -63,16 +63,17 @@ def test_conditions_have_names_categories_and_numbers() -> None:
     np.testing.assert_allclose(loaded.conditions["dose"], adata.obs["dose"], rtol=1e-6)
     np.testing.assert_array_equal(loaded.conditions["depth"], np.asarray(adata.X.sum(1)).ravel())
     assert loaded.schema["obs"]["cell-type"] == "cell type"
-    assert loaded.schema["colors"] == {"cell type": ["#ff0000", "#00ff00"]}
+    assert loaded.schema["colors"] == {"cell type": ["#ff0000", "#00ff00"]}, "each category keeps its own colour"
 
 
 def test_what_is_no_condition_is_left_out_and_said() -> None:
     adata = cells()
     adata.obs["barcode"] = [f"AC{i}" for i in range(60)]
     adata.obs["mixed"] = pd.Series([1, "a"] * 30, index=adata.obs_names, dtype=object)
+    adata.obs["truths"] = pd.Series([True, "a"] * 30, index=adata.obs_names, dtype=object)
     adata.obs["x"] = 1.0
     loaded = open_object(adata)
-    assert loaded.left_out.keys() == {"barcode", "mixed", "x"}
+    assert loaded.left_out.keys() == {"barcode", "mixed", "truths", "x"} and "bool and str" in loaded.left_out["truths"]
     assert "60 different texts" in loaded.left_out["barcode"] and "mixes" in loaded.left_out["mixed"]
     assert "no condition is made of" in loaded.notes[0]
 
@@ -81,6 +82,34 @@ def test_a_missing_category_is_null() -> None:
     adata = cells()
     adata.obs.loc["cell4", "cell type"] = np.nan
     assert open_object(adata).conditions["cell-type"][4] == -1
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("Int64", "class"), ("boolean", "class"), ("Float64", "value")])
+def test_a_missing_number_is_null(dtype: str, kind: str) -> None:
+    adata = cells()
+    column = pd.Series(np.arange(60) % 2, index=adata.obs_names).astype(dtype)
+    column.iloc[4] = pd.NA
+    adata.obs["given"] = column
+    loaded = open_object(adata)
+    assert next(spec for spec in loaded.specs if spec.name == "given").kind == kind
+    rows = loaded.conditions["given"]
+    np.testing.assert_array_equal(np.delete(rows, 4), np.delete(np.arange(60) % 2, 4))
+    assert rows[4] == -1 if kind == "class" else np.isnan(rows[4])
+
+
+def test_a_layer_of_counts_that_holds_none_is_passed_over_aloud() -> None:
+    adata = cells()
+    adata.layers["counts"] = adata.X.log1p()
+    loaded = open_object(adata)
+    assert loaded.schema["layer"] == "X" and "looks log1p" in loaded.notes[0] and "taken from X" in loaded.notes[0]
+
+
+def test_numbers_stored_as_objects_are_refused_with_their_mend() -> None:
+    adata = cells()
+    adata.layers["counts"] = adata.X.toarray().astype(object)
+    del adata.X
+    with pytest.raises(DataError, match=r"counts looks text \(its type is object\).*astype\(numpy.int32\)"):
+        open_object(adata)
 
 
 def test_counts_are_found_in_the_order_that_is_promised() -> None:
@@ -108,6 +137,9 @@ def test_setup_is_remembered_with_the_data(tmp_path: Path) -> None:
         gendi.cells.setup_anndata(adata, labels_key="cell_type")
     with pytest.raises(UsageError, match="umi"):
         gendi.cells.setup_anndata(adata, layer="ummi")
+    adata.obs["mixed"] = pd.Series([1, "a"] * 30, index=adata.obs_names, dtype=object)
+    with pytest.raises(DataError, match=r"obs\['mixed'\].*it mixes int and str.*astype\(str\)"):
+        gendi.cells.setup_anndata(adata, layer="umi", labels_key="mixed")
     adata.uns["gendi_setup"] = "{"
     with pytest.raises(DataError, match="setup_anndata again"):
         open_object(adata)
@@ -129,6 +161,7 @@ def test_genes_are_matched_by_name() -> None:
         (lambda x: (x - x.mean(0)) / x.std(0), "scaled"),
         (lambda x: x / x.sum(1, keepdims=True) * 1e4, "normalised"),
         (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 5, np.nan, x), "not finite"),
+        (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 5, np.inf, x), "not finite"),
         (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 5, -1, x), "negative"),
     ],
 )

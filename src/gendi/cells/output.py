@@ -8,6 +8,7 @@ uns["gendi"]         how it was drawn, as JSON
 """
 
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from gendi.cells.extra import require
 from gendi.cells.normalise import SCALE
+from gendi.cells.observations import column_of
 from gendi.config import ConditionConfig
 from gendi.data.vectors import VectorCodec
 from gendi.disk import disk_error, require_space
+from gendi.files import TEMPORARY, sync_folder
 
 SOURCE, KEY, LATENT = "gendi", "gendi", "X_gendi"
 
@@ -44,7 +47,7 @@ def present(
     for spec in specs:
         key = schema["obs"].get(spec.name, spec.name)
         if spec.name in cond:
-            obs[key] = _column(spec, cond[spec.name], pandas)
+            obs[key] = column_of(spec, cond[spec.name], schema.get("forms", {}).get(key), pandas)
             if key in schema["colors"] and spec.kind == "class":
                 colors[f"{key}_colors"] = list(schema["colors"][key])
     obs["source"] = pandas.Categorical([SOURCE] * len(rows))
@@ -62,22 +65,19 @@ def _log_normalised(counts: Any) -> Any:
     return sp.csr_matrix(scaled).log1p().astype(np.float32)
 
 
-def _column(spec: ConditionConfig, values: NDArray[Any], pandas: Any) -> Any:
-    if spec.kind == "class":
-        return pandas.Categorical.from_codes(values.astype(np.int64), categories=list(spec.names))
-    return values.astype(np.float64) if values.ndim == 1 else [json.dumps(row.tolist()) for row in values]
-
-
 def write(path: Path, adata: Any) -> None:
     """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError`."""
     needed = adata.layers["counts"].nnz * 16 if "counts" in adata.layers else 0
-    temporary = path.parent / f".tmp-{secrets.token_hex(4)}-{path.name}"
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_space(path.parent, needed)
         try:
             adata.write_h5ad(temporary, compression="gzip")
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
             temporary.replace(path)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

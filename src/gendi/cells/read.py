@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gendi.cells.demo import DEMO, demo_anndata
 from gendi.cells.extra import require
 from gendi.cells.looks import Look, Trouble, blocks, first_trouble, look_at
-from gendi.cells.observations import conditions_of
+from gendi.cells.observations import colors, conditions_of, forms
 from gendi.cells.rows import CountRows, dense, large
 from gendi.cells.setup import read_setup
 from gendi.data.split import Loaded
@@ -92,7 +92,8 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         "var": _plain_columns(adata.var),
         "layer": name,
         "obs": {spec.name: key for spec, _, key in columns},
-        "colors": _colors(adata, [key for _, _, key in columns]),
+        "forms": forms(adata, columns),
+        "colors": colors(adata, columns),
         "labels_key": settings.labels_key,
     }
     return Loaded(
@@ -100,7 +101,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         {spec.name: values for spec, values, _ in columns},
         specs=tuple(spec for spec, _, _ in columns),
         left_out=left_out,
-        notes=notes,
+        notes=(*_passed_over(adata, name, layer or settings.layer), *notes),
         kind="cells",
         schema=schema,
     )
@@ -170,11 +171,14 @@ def _where(there: Mapping[str, Any]) -> str:
     counts = [name for name, look in looking.items() if look.kind == "counts"]
     said = "; ".join(f"{name} looks {look}" for name, look in looking.items())
     mend = (
-        f"The counts are in {counts[0]}: ask for them with --layer {counts[0]}."
+        f"The counts are in {counts[0]}: ask for them with --layer {counts[0]}, in Python with "
+        f"setup_anndata(adata, layer={counts[0]!r})."
         if counts
         else 'Put the counts that the sequencer gave into adata.layers["counts"], before normalising.'
     )
-    return f"{said[0].upper() + said[1:] if said else 'There is no matrix at all'}. {mend}"
+    if not counts and any(look.kind == "text" for look in looking.values()):
+        mend += " Numbers that are stored as Python objects become counts by matrix.astype(numpy.int32)."
+    return f"{f'What is there: {said}' if said else 'There is no matrix at all'}. {mend}"
 
 
 def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> DataError:
@@ -197,10 +201,8 @@ def _plain_columns(table: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _colors(adata: Any, keys: Sequence[str]) -> dict[str, list[str]]:
-    found = {}
-    for key in keys:
-        colors = adata.uns.get(f"{key}_colors") if hasattr(adata.uns, "get") else None
-        if colors is not None:
-            found[key] = [str(color) for color in colors]
-    return found
+def _passed_over(adata: Any, name: str, asked: str | None) -> tuple[str, ...]:
+    """Return the note on a layer `counts` that holds none, where others were taken in its place."""
+    if asked is not None or name == "counts" or "counts" not in adata.layers:
+        return ()
+    return (f'layers["counts"] looks {look_at(adata.layers["counts"])}: the counts are taken from {name}',)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gendi.errors import DataError, unknown_name
 
 KEY = "gendi_setup"
@@ -49,8 +51,9 @@ def setup_anndata(
 
     Raises:
         UsageError: a layer or a column that is not there, with the nearest name.
-        DataError: no counts in the layer.
+        DataError: no counts in the layer, or a column that no condition can be made of.
     """
+    from gendi.cells.observations import conditions_of
     from gendi.cells.read import find_counts
 
     found = Setup(layer, labels_key, batch_key, tuple(condition_keys))
@@ -58,6 +61,7 @@ def setup_anndata(
         if key not in adata.obs:
             raise unknown_name("column of obs", key, [str(name) for name in adata.obs.columns])
     find_counts(adata, layer)
+    conditions_of(adata, found, np.ones(len(adata)))
     adata.uns[KEY] = json.dumps(dataclasses.asdict(found))
 
 
