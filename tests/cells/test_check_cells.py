@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from cells_world import cells
 
+from gendi.cells import setup_anndata
 from gendi.cells.check import check_cells
+from gendi.cells.read import open_object
 from gendi.cli import main
+from gendi.errors import DataError
 
 
 def test_a_sound_file() -> None:
@@ -69,3 +73,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["cells", "check", str(tmp_path / "none.h5ad")]) == 3
     capsys.readouterr()
     assert main(["cells", "--help"]) == 0 and "gendi cells check" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_named_column_that_is_no_condition_any_more_is_one_problem_among_others(gone: bool) -> None:
+    adata = cells(n=40)
+    setup_anndata(adata, labels_key="cell type", batch_key="batch")
+    if gone:
+        del adata.obs["batch"]
+    else:
+        adata.obs["batch"] = pd.Series([1, "a"] * 20, index=adata.obs_names, dtype=object)
+    with pytest.raises(DataError, match=r"obs\['batch'\].*setup_anndata"):
+        open_object(adata)
+    report = check_cells(adata)
+    errors = [problem for problem in report.problems if problem.severity == "error"]
+    assert len(errors) == 1 and "obs['batch']" in errors[0].what and errors[0].mend
+    assert any("there are 40 cells" in problem.what for problem in report.problems) and not report.usable
+    assert "cell-type" in [condition.name for condition in report.conditions]

@@ -10,7 +10,7 @@ from gendi.cells.looks import Look, blocks, first_trouble, look_at
 from gendi.cells.observations import conditions_of
 from gendi.cells.read import find_counts, matrices
 from gendi.cells.rows import CountRows
-from gendi.cells.setup import read_setup
+from gendi.cells.setup import Setup, read_setup
 from gendi.config import ConditionConfig
 from gendi.data.check import ConditionReport, condition_report
 from gendi.errors import DataError, UsageError
@@ -79,7 +79,12 @@ def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
         depth[start : start + len(block)] = block.sum(1, dtype=np.float64)
         per_gene += block.sum(0, dtype=np.float64)
         zeros += int((block == 0).sum())
-    columns, left_out, _ = conditions_of(adata, read_setup(adata), depth)
+    try:
+        columns, left_out, _ = conditions_of(adata, read_setup(adata), depth)
+    except DataError as error:
+        what, _, mend = str(error).rpartition(". ")
+        problems.append(Problem("error", what, mend))
+        columns, left_out, _ = conditions_of(adata, Setup(), depth)
     problems += _count_problems(adata, depth, per_gene) + _class_problems([(spec, rows) for spec, rows, _ in columns])
     return CellsReport(
         cells,

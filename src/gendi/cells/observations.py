@@ -76,6 +76,8 @@ def conditions_of(
     keys = [*settings.keys, *(key for key in adata.obs.columns if key not in settings.keys)]
     for key in keys:
         try:
+            if key not in adata.obs:
+                raise NoConditionError("there is no such column any more")
             name = condition_name(str(key))
             if any(spec.name == name for spec, _, _ in found):
                 raise NoConditionError(f"another column is called {name} too")
