@@ -96,6 +96,18 @@ def check_place(folder: Path) -> None:
         raise UsageError(f"{folder} holds something else than a classifier. Choose another folder.")
 
 
+def classifier_folder(path: Path) -> Path:
+    """Return the folder in which the classifier `path` lies now. Raises `UsageError` if there is none."""
+    folder = current_folder(path)
+    where = folder / CONFIG
+    if not where.is_file():
+        raise UsageError(f"{path} is no classifier: it has no {CONFIG}. Make one by gendi train-classifier.")
+    data = read_json(where)
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise UsageError(f"{path} is no classifier of noisy pictures. Make one by gendi train-classifier.")
+    return folder
+
+
 def load_classifier(path: str | Path) -> ClassifierBundle:
     """Read the classifier in the folder `path`.
 
@@ -103,15 +115,9 @@ def load_classifier(path: str | Path) -> ClassifierBundle:
         UsageError: there is no such folder, or it holds no classifier.
         BundleError: a file (named) is missing, damaged or edited; a field or tensor is missing, unknown, or wrong.
     """
-    folder = current_folder(Path(path))
-    where = folder / CONFIG
-    if not where.is_file():
-        raise UsageError(f"{path} is no classifier: it has no {CONFIG}. Make one by gendi train-classifier.")
-    data = read_json(where)
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise UsageError(f"{path} is no classifier of noisy pictures. Make one by gendi train-classifier.")
+    folder = classifier_folder(Path(path))
     verify_manifest(folder)
-    bundle = _read_config(data, where)
+    bundle = _read_config(read_json(folder / CONFIG), folder / CONFIG)
     with torch.device("meta"):
         expected = specs(_network(bundle))
     bundle.state.update(read_tensors(folder / WEIGHTS, expected))

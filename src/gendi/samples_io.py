@@ -62,6 +62,8 @@ class SampleSettings:
     clip: bool = True
     weights: str | None = None
     """SHA-256 of the weights' file."""
+    guides: Mapping[str, str] = field(default_factory=dict)
+    """The same of the models in `guidance`, by field."""
     version: str = gendi.__version__
 
     @classmethod
@@ -202,7 +204,7 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, bool)
         case "options":
             return isinstance(value, dict) and all(isinstance(v, float | int | bool | str) for v in value.values())
-        case "condition":
+        case "condition" | "guides":
             return _is_table(value, str)
         case "per_class":
             return value is None or (type(value) is int and 1 <= value <= 10**9)

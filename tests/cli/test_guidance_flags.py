@@ -83,6 +83,28 @@ def test_every_rule_is_remembered_and_drawn_again(gendi: Gendi, able_run: Path, 
     assert settings.guidance
 
 
+def test_again_says_which_guiding_model_is_another_now(
+    gendi: Gendi, able_run: Path, plain_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    """The bad model's or the classifier's weights, by their folder; and nothing where all are what they were."""
+    bad, judge = tmp_path / "bad", tmp_path / "judge"
+    train = f"train-classifier {tiny_data} --run {plain_run} --widths 8 --batch-size 4 --out {judge} --steps"
+    shutil.copytree(able_run, bad)
+    assert gendi(f"{train} 1").code == 0
+    for folder, flags in ((bad, "--guidance 2 --bad-model"), (judge, "--class 1 --guidance 2 --classifier")):
+        grid = tmp_path / f"{folder.name}.png"
+        drawn(gendi, grid, able_run, f"{flags} {folder}")
+        assert "note:" not in gendi(f"sample --again {grid}").err
+    bundle = load_bundle(bad)
+    shutil.rmtree(bad)
+    save_bundle(bad, dataclasses.replace(bundle, state={name: w + 0.1 for name, w in bundle.state.items()}))
+    assert gendi(f"{train} 2").code == 0
+    for folder in (bad, judge):
+        again = gendi(f"sample --again {tmp_path / folder.name}.png")
+        said = f"note: the weights in {folder} are not those that {tmp_path / folder.name}.png was drawn with"
+        assert again.code == 0 and said in again.err and again.err.count("note:") == 1, again.err
+
+
 def test_rules_differ_from_each_other(gendi: Gendi, able_run: Path, tmp_path: Path) -> None:
     flags = ["", "--guidance 3", "--guidance 3 --guidance-interval 0.3 2", "--guidance 3 --guidance-rescale 0.7"]
     flags += ["--guidance 3 --negative 0", "--guidance 99", "--guidance 99 --guidance-threshold 0.5"]

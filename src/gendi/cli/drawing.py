@@ -1,7 +1,7 @@
 """From a bundle and settings to samples: what `gendi sample`, `gendi evaluate` and `gendi demo` share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 
 import gendi.api
 from gendi.asked import asked
-from gendi.bundle import Bundle, bundle_folder
+from gendi.bundle import WEIGHTS, Bundle, bundle_folder
+from gendi.classifier_bundle import classifier_folder
 from gendi.cli.console import say
 from gendi.conditions import ask
 from gendi.errors import ResourceError, UsageError, unknown_name
@@ -34,9 +35,31 @@ def pick_device() -> str:
 
 def weights_sha256(run: str) -> str | None:
     """Return the SHA-256 of a bundle's weights, as its manifest has it."""
-    manifest = read_json(bundle_folder(Path(run)) / MANIFEST)
-    entry = manifest["files"].get("model.safetensors")
+    return _of_weights(bundle_folder(Path(run)))
+
+
+def guides_sha256(guidance: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same of the models in the fields of a `Guidance`, by field. Raises `UsageError` for a folder without
+    one.
+    """
+    folders = {"bad": bundle_folder, "classifier": classifier_folder}
+    found = {name: _of_weights(folder(Path(guidance[name]))) for name, folder in folders.items() if name in guidance}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
+
+def _of_weights(folder: Path) -> str | None:
+    manifest = read_json(folder / MANIFEST)
+    entry = manifest["files"].get(WEIGHTS)
     return str(entry["sha256"]) if entry else None
+
+
+def say_what_changed(
+    source: str, places: Mapping[str, str], old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> None:
+    """Say of each of `places`, by name, that it is not what `source` was drawn with, where two SHA-256 differ."""
+    for name, place in places.items():
+        if old.get(name) not in (None, new.get(name)):
+            say(f"note: the weights in {place} are not those that {source} was drawn with; the samples will differ.")
 
 
 def check_settings(bundle: Bundle, settings: SampleSettings) -> None:

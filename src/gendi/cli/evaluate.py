@@ -107,7 +107,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
     "write it all down. Several processes draw their shares; process 0 measures."""
     from gendi.bundle import load_bundle
-    from gendi.cli.drawing import announced, check_settings, default_steps, draw, weights_sha256
+    from gendi.cli.drawing import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
     from gendi.data.codec import ImageCodec, picture_size
     from gendi.data.kinds import evaluated_file, kind_of
     from gendi.distributed import team
@@ -129,6 +129,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         guidance=command.asking.guides(),
         clip=bundle.config.sample.clip,
         weights=weights_sha256(command.run),
+        guides=guides_sha256(command.asking.guides()),
     )
     check_settings(bundle, settings)
     data = _open(command.data or bundle.meta.get("data_spec"), picture_size(bundle.codec))

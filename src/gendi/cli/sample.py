@@ -72,7 +72,7 @@ def main(args: Sequence[str]) -> int:
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
     from gendi.bundle import bundle_folder, load_bundle
-    from gendi.cli.drawing import announced, check_settings, draw, weights_sha256
+    from gendi.cli.drawing import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
     from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
     from gendi.distributed import together
@@ -86,12 +86,10 @@ def main(args: Sequence[str]) -> int:
         settings = _settings(command, run, bundle)
     else:
         settings = dataclasses.replace(old, run=run)
-        if old.weights not in (None, weights):
-            say(
-                f"note: the weights in {run} are not those that {command.again} was drawn with; the samples "
-                "will differ."
-            )
-    settings = dataclasses.replace(settings, weights=weights)
+    settings = dataclasses.replace(settings, weights=weights, guides=guides_sha256(settings.guidance))
+    if old is not None and command.again is not None:
+        places = {"": run} | {name: str(settings.guidance[name]) for name in settings.guides}
+        say_what_changed(command.again, places, {"": old.weights, **old.guides}, {"": weights, **settings.guides})
     pictures = isinstance(bundle.codec, ImageCodec)
     suffixes = () if pictures else kind_of(bundle.codec.kind).SUFFIXES
     out = _destination(command, Path(run), ".png" if pictures else suffixes[0])
