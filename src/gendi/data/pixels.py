@@ -113,7 +113,7 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
         raise BadImageError(_reason(error)) from error
 
 
-def _stream(source: Path | bytes) -> Any:
+def _stream(source: Path | bytes) -> io.BufferedReader | io.BytesIO:
     return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
 
 

@@ -7,6 +7,7 @@ was indexed.
 """
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,8 @@ class Shards:
     system: Any
     """An fsspec filesystem."""
     paths: tuple[str, ...]
-    stamps: tuple[str, ...]
+    stamps: tuple[dict[str, str], ...]
+    """Of each shard, its size and its tag or time by the name that the store has for it; what the store tells."""
 
     @property
     def suffix(self) -> str:
@@ -44,11 +46,12 @@ class Shards:
         with reaching(path):
             self.system.invalidate_cache(str(PurePosixPath(path).parent))
             now = _stamp(self.system.info(path))
-        if now != self.stamps[shard]:
-            raise DataError(
-                f"{path} changed since it was indexed (it was {self.stamps[shard]}, and is {now}: size and time or "
-                "tag). Do not write to shards in use; start again to index it anew."
-            )
+        for name, before in self.stamps[shard].items():  # a store may tell less when it lists than when it is asked
+            if now.get(name, before) != before:
+                raise DataError(
+                    f"{path} changed since it was indexed: its {name} was {before}, and is {now[name]}. Do not write "
+                    "to shards in use; start again to index it anew."
+                )
 
     def read(self, shards: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """Return parts of shards, read at one go. Raises `DataError` naming a shard that cannot be read."""
@@ -135,7 +138,11 @@ def _is_shard(name: str) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "_"))
 
 
-def _stamp(entry: Any) -> str:
-    tag = next((entry[name] for name in _TAGS if entry.get(name) is not None), "")
-    when = tag.timestamp() if hasattr(tag, "timestamp") else tag  # a listing may have a number for a date
-    return f"{entry['size']} bytes, {when}"
+def _stamp(entry: Any) -> dict[str, str]:
+    tag = next((name for name in _TAGS if entry.get(name) is not None), "size")
+    told = {name: entry.get(name) for name in ("size", tag)}
+    return {
+        name: str(value.timestamp() if isinstance(value, datetime.datetime) else value)
+        for name, value in told.items()
+        if value is not None
+    }

@@ -144,7 +144,7 @@ def _build(shards: Shards) -> Index:
     blocks: list[tuple[int, int]] = []
     bad: list[tuple[int, str, str]] = []
     grey, others = True, 0
-    names: Any = {}
+    names: dict[str, list[str]] = {}
     columns: tuple[str, ...] = ()
     told = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
