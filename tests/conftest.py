@@ -1,7 +1,9 @@
 """Every test runs with gendi's annotations checked at every call, shapes and dtypes included."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -23,3 +25,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("gendi")
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before() -> Iterator[None]:
+    """numba, which scanpy and umap-learn bring, sets the number of threads of the whole process; sums depend on it."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

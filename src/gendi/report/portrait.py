@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points,
     """Return (how, real (n, 2), fake (m, 2)): coordinates by UMAP of both together, or by PCA."""
     real, fake = (np.array(z, np.float64).reshape(-1, record.dimensions) for z in (record.real, record.fake))
     if umap and record.dimensions > 2 and len(real) + len(fake) > 30:
+        threads = torch.get_num_threads()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -32,6 +34,8 @@ def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points,
             return "UMAP", both[: len(real)].astype(np.float64), both[len(real) :].astype(np.float64)
         except ImportError:
             pass
+        finally:
+            torch.set_num_threads(threads)  # umap-learn's numba sets the number for the whole process, torch included
     real, fake = (np.pad(z, ((0, 0), (0, max(0, 2 - record.dimensions))))[:, :2] for z in (real, fake))
     return "PCA", real, fake
 
