@@ -11,6 +11,7 @@ its rows are the last of each table. The sums are gathered chunk by chunk.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Num
@@ -77,7 +78,7 @@ class Sums:
 
 
 def fit_marginals(
-    chunks: Iterable[tuple[Num[np.ndarray, "n g"], Int64[np.ndarray, " n"] | None]], classes: int, genes: int
+    chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int
 ) -> Marginals:
     """Fit to chunks of (counts (n, G), classes (n,) or None); without classes, the cells taken together."""
     sums = Sums(classes + 1, genes)
