@@ -9,7 +9,7 @@
 none is null: not told. The words are kept in the samples as they are, so that --again reads them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,40 @@ from gendi.samples_io import SampleSettings
 def asked(bundle: Bundle, settings: SampleSettings) -> tuple[dict[str, Any], Guidance | None]:
     """Return the conditions of `settings.n` samples from `settings.first` on, and the guidance, for `gendi.sample`.
 
+    Raises as `read_asked` does.
+    """
+    indices = range(settings.first, settings.first + settings.n)
+    return read_asked(bundle, settings.condition, settings.guidance, indices, settings.per_class)
+
+
+def read_asked(
+    bundle: Bundle,
+    condition: Mapping[str, str],
+    guides: Mapping[str, Any],
+    indices: range,
+    per_class: int | None = None,
+    one: bool = False,
+) -> tuple[dict[str, Any], Guidance | None]:
+    """Return the conditions of the samples of some numbers, and the guidance, from the words and fields that
+    `SampleSettings` has.
+
     Raises:
-        UsageError: a condition that the model does not know, or words that are no value of it.
+        UsageError: a condition that the model does not know, or words that are no value of it, or with `one` several.
         DataError: a picture that cannot be read.
     """
     guidance = None
-    if settings.guidance:
-        given = dict(settings.guidance)
+    if guides:
+        given = dict(guides)
         if given.get("interval") is not None:
             given["interval"] = tuple(given["interval"])
         if given.get("classifier") is not None:
             given["classifier"] = load_classifier(given["classifier"])
         guidance = Guidance(**given)
     specs = known_conditions(bundle, guidance)
-    indices = range(settings.first, settings.first + settings.n)
     told = {}
-    for name, text in settings.condition.items():
-        rows, each = _read(_spec(specs, name), text), settings.per_class if name == "class" else None
+    for name, text in condition.items():
+        spec, each = _spec(specs, name), per_class if name == "class" else None
+        rows = _one(spec, text) if one else _read(spec, text)
         told[name] = [rows[i // (each or 1) % len(rows)] for i in indices] if isinstance(rows, tuple) else rows
     if guidance is not None and guidance.negative:
         away = {name: _one(_spec(specs, name), text) for name, text in guidance.negative.items()}

@@ -137,11 +137,10 @@ class _Edit:
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         self.codec = pictures_only(bundle.codec, "editing")
         given, own = dict(options), bundle.config.sample
-        condition: Mapping[str, Any] | None = given.pop("condition", None)
+        told: Mapping[str, Any] | None = given.pop("condition", None)
         guidance: Guidance | float | None = given.pop("guidance", None)
         self.device = given.pop("device", "cpu")
-        told = condition or {spec.name: None for spec in bundle.config.conditions} or None
-        found = guided(bundle, guidance, told, n, device=self.device, precision="fp32")
+        found = guided(bundle, guidance, told, n, device=self.device, precision="fp32", editing=True)
         self.denoiser: Denoiser = found[0]
         self.cond: dict[str, Tensor] = found[1]
         usual = METHODS.get(method or "", USUAL)

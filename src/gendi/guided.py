@@ -26,6 +26,7 @@ def guided(
     *,
     device: str = "cpu",
     precision: str | None = None,
+    editing: bool = False,
 ) -> tuple[Denoiser, dict[str, Tensor]]:
     """Return a denoiser to draw n samples with, and their conditions.
 
@@ -34,15 +35,19 @@ def guided(
             as asked for; None guides nothing.
         condition: see `gendi.conditions.ask`.
         precision: "fp32" or "bf16"; what the training chose by default.
+        editing: it is a picture that is edited: what is not told is null, and x0_hat is not bounded even where the
+            model's sampling bounds it, as gradients and the ODE need it.
 
     Raises:
         UsageError: a condition the model does not know, guidance that the model cannot be given, a bad model or a
-            classifier for other pictures.
+            classifier for other pictures; when editing, a condition that the model was never trained without and is
+            not told.
     """
-    clip = 1.0 if bundle.config.sample.clip else None
+    clip = 1.0 if bundle.config.sample.clip and not editing else None
     denoiser = _plain(bundle, device, precision, clip if guidance is None else None)
     if guidance is None:
-        return denoiser, ask(bundle.config.conditions, condition, n, first_index)
+        own = bundle.config.conditions
+        return denoiser, ask(own, _or_null(own, condition) if editing else condition, n, first_index)
     asked = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     changes: dict[str, Any] = {}
     if isinstance(asked.bad, Bundle | str | Path):
@@ -53,7 +58,7 @@ def guided(
         changes["classifier"] = judge.classifier(denoiser.schedule, device)
     specs = known_conditions(bundle, asked)
     changes["negative"] = {name: rows[0] for name, rows in _negative(specs, asked.negative).items()}
-    cond = ask(specs, condition, n, first_index)
+    cond = ask(specs, _or_null(specs, condition) if editing else condition, n, first_index)
     names = None
     if asked.bad is None and asked.classifier is None:
         names = _names_to_forget(specs, cond, asked)
@@ -61,6 +66,18 @@ def guided(
     if clip is not None and asked.threshold is None:
         rule = Threshold(rule, None, clip)
     return rule, cond
+
+
+def _or_null(specs: Sequence[ConditionConfig], condition: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what was asked for, and None for all the rest. Raises `UsageError` for what has no null and needs one."""
+    told = dict(condition or {})
+    for spec in specs:
+        if spec.dropout == 0 and told.get(spec.name) is None:
+            raise UsageError(
+                f"this model was never trained without its {spec.name}: say which by "
+                f"{'--class' if spec.name == 'class' else f'--condition {spec.name}=VALUE'} (in Python by condition)."
+            )
+    return {spec.name: None for spec in specs} | told
 
 
 def known_conditions(bundle: Bundle, guidance: Guidance | None) -> tuple[ConditionConfig, ...]:

@@ -29,6 +29,9 @@ from gendi.pictures import grid_image, png_bytes, to_image
 
 PNG_CHANNELS = range(1, 5)
 GRID_MOST = 10_000
+EDIT_TEXT = "gendi-edit"
+"""Key of an edit's settings, as JSON, in a PNG's text."""
+EDITS = ("inpaint", "upscale", "denoise", "vary", "interpolate", "mix")
 GAP = 2
 """Pixels between the images of a grid, and around it."""
 _TEXT, _LAYOUT, _MAX_TEXT = "gendi", "gendi-grid", 1 << 20
@@ -176,7 +179,10 @@ def read_samples(path: Path) -> Images:
 
 
 def read_settings(path: Path) -> SampleSettings:
-    """Return how the samples in `path`, anything `write_samples` wrote, were drawn. Raises `DataError`."""
+    """Return how the samples in `path`, anything `write_samples` wrote, were drawn.
+
+    Raises `DataError`, and `UsageError` for what an edit wrote.
+    """
     if not path.exists():
         raise DataError(f"There is no file {path} to draw again.")
     if path.is_dir():
@@ -184,7 +190,10 @@ def read_settings(path: Path) -> SampleSettings:
         if not pictures:
             raise DataError(f"{path} holds no PNG. Give what gendi sample wrote.")
         return dataclasses.replace(read_settings(pictures[0]), n=len(pictures))
-    text = _npz_text(path) if path.suffix == ".npz" else _png_text(path).get(_TEXT)
+    found = {_TEXT: _npz_text(path)} if path.suffix == ".npz" else png_text(path)
+    if edit := edited_by(found):
+        raise UsageError(f"{path} was made by gendi {edit}: gendi {edit} --again {path}.")
+    text = found.get(_TEXT)
     if text is None:
         raise DataError(
             f"{path} does not say how it was made: it was not written by gendi sample, or was edited since."
@@ -252,7 +261,7 @@ def _grid(images: Images, settings: SampleSettings) -> bytes:
 
 
 def _read_grid(path: Path) -> Images:
-    text = _png_text(path).get(_LAYOUT)
+    text = png_text(path).get(_LAYOUT)
     if text is None:
         raise DataError(
             f"{path} is a single picture, no grid that gendi sample wrote. Give a folder of pictures, an .npz "
@@ -280,7 +289,18 @@ def _read_grid(path: Path) -> Images:
     return images
 
 
-def _png_text(path: Path) -> dict[str, Any]:
+def edited_by(text: Mapping[str, Any]) -> str | None:
+    """Return which edit wrote the PNG that holds `text`, None if none did or its settings are damaged."""
+    try:
+        data = json.loads(text[EDIT_TEXT])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    name = data.get("command") if isinstance(data, dict) else None
+    return name if name in EDITS else None
+
+
+def png_text(path: Path) -> dict[str, Any]:
+    """Return the texts in a picture's file. Raises `DataError` if it is none."""
     try:
         with Image.open(path) as picture:
             return {str(key): value for key, value in picture.info.items()}

@@ -1,6 +1,8 @@
 """`gendi inpaint`, `upscale`, `denoise`, `vary`, `interpolate` and `mix`: what they write, and what they refuse."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import Gendi
+from gendi.bundle import load_bundle, save_bundle
 
 CELL = 8 * 4 + 2
 """Pixels of a grid's cell: 8, enlarged 4 times, and a gap of 2."""
@@ -54,6 +57,10 @@ def settings(path: Path) -> dict[str, object]:
         ("inpaint --mask {mask} --method dps --zeta 0.1", 2, 2),
         ("inpaint --mask {mask} --method pigdm --std 0.1 --class 1 --guidance 2", 2, 2),
         ("inpaint --mask {mask} --method repaint --resamplings 2", 2, 2),
+        ("inpaint --mask {mask} --condition class=1 --guidance 3 --guidance-interval 0.3 2", 2, 2),
+        ("inpaint --mask {mask} --class 0,1 --guidance 2 --bad-model {run}", 2, 2),
+        ("vary --class 1 --guidance 2 --negative 0 --guidance-rescale 0.7", 1, 2),
+        ("denoise --noise 0.3 --class 1 --guidance 2", 1, 3),
         ("vary --strength 0.5", 1, 2),
         ("vary --strength 1 --class 0 --sampler ddim", 1, 2),
         ("denoise", 1, 3),
@@ -64,7 +71,7 @@ def test_a_grid_with_the_picture_beside_the_results(
     gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str, mask: str, command: str, given: int, results: int
 ) -> None:
     out = tmp_path / "out.png"
-    name, *flags = command.format(mask=mask).split()
+    name, *flags = command.format(mask=mask, run=tiny_run).split()
     common = ["--n", "2", "--steps", "3", "--out", str(out), "--json"]
     done = gendi(name, str(tiny_run), picture, *flags, *common)
     assert done.code == 0, done.err
@@ -73,7 +80,7 @@ def test_a_grid_with_the_picture_beside_the_results(
     np.testing.assert_array_equal(shown[0], np.asarray(Image.open(picture)))
     said = json.loads(done.out)
     assert said["out"] == str(out) and said["shape"] == [results, 1, 8, 8]
-    assert settings(out)["command"] == name and settings(out)["weights"] == said["settings"]["weights"]
+    assert settings(out)["command"] == name and settings(out)["sha256"] == said["settings"]["sha256"]
     if name == "inpaint":  # what is black in the mask stays, to the byte
         np.testing.assert_array_equal(shown[2:, :4], np.stack([shown[0, :4]] * 2))
     again = gendi(name, str(tiny_run), picture, *flags, *common, "--batch-size", "1")
@@ -159,8 +166,23 @@ def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path
         ("vary {run} {picture} --strength 1.1", 2, "between 0 and 1"),
         ("vary {run} {picture} --strength nan", 2, "between 0 and 1"),
         ("vary {run} {picture} --class 2", 2, "the classes 0 to 1"),
-        ("vary {run} {picture} --guidance 2", 2, "--class"),
-        ("vary {run} {picture} --class 1 --guidance nan", 2, "--guidance nan"),
+        ("vary {run} {picture} --guidance 2", 2, "needs a condition"),
+        ("vary {run} {picture} --class 1 --guidance nan", 2, "scale nan is out of range"),
+        ("vary {run} {picture} --negative 0", 2, "needs --guidance"),
+        ("vary {run} {picture} --condition dose=1", 2, "no condition named 'dose'"),
+        ("vary {run} {picture} --condition class", 2, "NAME=VALUE"),
+        ("vary {run} {picture} --class 1 --condition class=0", 2, "asked for twice"),
+        ("vary {run} {picture} --class 1 --guidance 2 --bad-model nowhere", 2, "no folder nowhere"),
+        ("denoise {run} {picture} --class 0,1", 2, "room for one"),
+        ("mix {run} {picture} {picture} --class 0,1", 2, "room for one"),
+        ("interpolate {run} {picture} {picture} --class 0,1", 2, "room for one"),
+        ("vary --again nowhere.png", 3, "There is no file nowhere.png"),
+        ("vary --again {picture}", 3, "does not say how it was made"),
+        ("vary --again {text}", 3, "could not be read as a picture"),
+        ("vary --again {run}", 3, "holds no PNG"),
+        ("vary --again {picture} --n 3", 2, "only --out, --batch-size and --json"),
+        ("vary {run} --again {picture}", 2, "only --out, --batch-size and --json"),
+        ("vary --again", 2, "--again"),
         ("vary {run} {picture} --sampler heum", 2, "heun"),
         ("vary {run} {picture} --out x.jpg", 2, "NAME.png"),
         ("vary {run} {picture} --out {run}/bundle/x.png", 2, "inside the bundle"),
@@ -187,3 +209,88 @@ def test_what_cannot_be_is_refused(
     }
     outcome = gendi(*(word.format(**names) for word in line.split()))
     assert outcome.code == code and said in outcome.err and "bug" not in outcome.err, outcome.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vary {run} {picture} --n 2 --steps 3 --seed 5 --class 0,1 --guidance 2",
+        "inpaint {run} {picture} --mask {mask} --n 2 --steps 3 --batch-size 1 --json",
+        "mix {run} {picture} {other} --weight 0.2 --steps 3",
+    ],
+)
+def test_an_edit_is_made_again(
+    gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str, other: str, mask: str, line: str
+) -> None:
+    """The same file, byte for byte, beside the first one; and from it once more."""
+    words = line.format(run=tiny_run, picture=picture, other=other, mask=mask).split()
+    first = gendi(*words, "--out", str(tmp_path / "x.png"))
+    again = gendi(words[0], "--again", str(tmp_path / "x.png"))
+    assert first.code == again.code == 0 and "note:" not in again.err, again.err
+    assert again.out == f"{tmp_path / 'x-again.png'}\n"
+    third = gendi(words[0], f"--again={tmp_path / 'x-again.png'}", "--out", str(tmp_path / "third.png"), "--json")
+    assert third.code == 0 and json.loads(third.out)["out"] == str(tmp_path / "third.png")
+    assert len({(tmp_path / name).read_bytes() for name in ("x.png", "x-again.png", "third.png")}) == 1
+
+
+def test_again_says_what_is_another_now(gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str, other: str) -> None:
+    """A picture and the weights of two models; of a folder of results too."""
+    run, bad, out = tmp_path / "run", tmp_path / "bad", tmp_path / "varied"
+    for folder in (run, bad):
+        save_bundle(folder, load_bundle(tiny_run))
+    flags = ["--class", "1", "--guidance", "2", "--bad-model", str(bad), "--n", "2", "--steps", "2"]
+    assert gendi("vary", str(run), picture, *flags, "--out", str(out)).code == 0
+    same = gendi("vary", "--again", str(out), "--batch-size", "1")
+    assert same.code == 0 and "note:" not in same.err, same.err
+    assert sorted(p.name for p in (tmp_path / "varied-again").iterdir()) == ["00000.png", "00001.png"]
+    for place in (run, bad):
+        bundle = load_bundle(place)
+        shutil.rmtree(place)
+        save_bundle(place, dataclasses.replace(bundle, state={name: w + 0.1 for name, w in bundle.state.items()}))
+    shutil.copy(other, picture)
+    changed = gendi("vary", "--again", str(out), "--out", str(tmp_path / "y.png"))
+    assert changed.code == 0 and changed.err.count("note:") == 3, changed.err
+    assert all(f"note: {place} is not what {out} was made with" in changed.err for place in (run, bad, picture))
+
+
+def test_again_of_another_command_says_which(gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str) -> None:
+    varied, sampled = tmp_path / "x.png", tmp_path / "y.png"
+    assert gendi("vary", str(tiny_run), picture, "--n", "1", "--steps", "2", "--out", str(varied)).code == 0
+    assert gendi("sample", str(tiny_run), "--n", "1", "--steps", "2", "--out", str(sampled)).code == 0
+    for command, path, right in (("denoise", varied, "vary"), ("sample", varied, "vary"), ("vary", sampled, "sample")):
+        outcome = gendi(command, "--again", str(path))
+        assert outcome.code == 2 and f"gendi {right} --again {path}" in outcome.err, outcome.err
+
+
+@pytest.mark.parametrize("words", [None, "vary", [1], {"a": "b"}])
+def test_settings_that_were_changed_are_refused(gendi: Gendi, tmp_path: Path, words: object) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    text.add_text("gendi-edit", json.dumps({"command": "vary", "words": words, "sha256": {}}))
+    Image.new("L", (8, 8)).save(tmp_path / "x.png", pnginfo=text)
+    outcome = gendi("vary", "--again", str(tmp_path / "x.png"))
+    assert outcome.code == 3 and "instead of --again" in outcome.err, outcome.err
+
+
+def test_a_picture_is_told_its_classes_in_turn(gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str) -> None:
+    """Result i is the one that is told class i alone."""
+    flags = ["--n", "2", "--steps", "3", "--out", str(tmp_path / "x.png")]
+    shown = {}
+    for classes in ("0,1", "0", "1"):
+        assert gendi("vary", str(tiny_run), picture, "--class", classes, *flags).code == 0
+        shown[classes] = cells(tmp_path / "x.png")[1:]
+    np.testing.assert_array_equal(shown["0,1"], np.stack([shown["0"][0], shown["1"][1]]))
+
+
+def test_a_model_that_was_never_without_its_class_wants_it(
+    gendi: Gendi, tiny_run: Path, tmp_path: Path, picture: str
+) -> None:
+    bundle = load_bundle(tiny_run)
+    always = tuple(dataclasses.replace(spec, dropout=0.0) for spec in bundle.config.conditions)
+    config = dataclasses.replace(bundle.config, conditions=always)
+    save_bundle(tmp_path / "always", dataclasses.replace(bundle, config=config))
+    flags = ["--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
+    refused = gendi("vary", str(tmp_path / "always"), picture, *flags)
+    assert refused.code == 2 and "never trained without its class" in refused.err, refused.err
+    assert gendi("vary", str(tmp_path / "always"), picture, "--class", "1", *flags).code == 0

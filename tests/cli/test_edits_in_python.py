@@ -1,10 +1,12 @@
 """The edits as functions: the same pictures as the commands draw, and bad input refused."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import gendi
@@ -65,6 +67,20 @@ def test_the_others_give_pictures_of_the_models_size(tiny_run: Path, picture: An
     assert gendi.denoise(tiny_run, picture, 2, noise=0.2, steps=4).shape == (3, *size)
     small = picture[::2, ::2]
     assert gendi.upscale(tiny_run, small, 2, steps=4).shape == (2, *size)
+
+
+def test_gradients_see_no_bound(tiny_run: Path, picture: Any) -> None:
+    """A model whose sampling bounds x0_hat edits as one whose sampling does not: a bound passes no gradient on."""
+    bundle, mask = gendi.load(tiny_run), np.eye(picture.shape[0])
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(w.shape, generator=generator) * 0.2 for name, w in bundle.state.items()}
+    both = []
+    for clip in (False, True):
+        config = dataclasses.replace(bundle.config, sample=dataclasses.replace(bundle.config.sample, clip=clip))
+        model = dataclasses.replace(bundle, config=config, state=state)
+        asked = {"condition": {"class": 1}, "guidance": 2.0}
+        both.append(gendi.inpaint(model, picture, mask, 2, steps=4, **asked))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(*both)
 
 
 def test_bad_input_is_refused(tiny_run: Path, picture: Any) -> None:

@@ -1,4 +1,5 @@
-"""What can be asked of samples on the command line: conditions, and guidance to them. Shared by sample and evaluate."""
+"""What can be asked of samples on the command line: conditions, and guidance to them. Shared by sample, evaluate
+and the edits."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,8 +21,10 @@ GUIDANCE = (
 class Asking:
     """What to ask for, and how strongly to lead to it."""
 
-    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: every class in turn)")] = None
-    """Class to draw, by name or number, or several with commas, for a model that was trained with classes."""
+    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not asked for)")] = None
+    """Class, by name or number, or several with commas in turn, of a model that was trained with classes. Where nothing
+    is asked for, sample and evaluate draw every class in turn.
+    """
     condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """What else to ask for, NAME=VALUE; may be given again."""
     guidance: Annotated[str | None, spec("W", str), shows("none")] = None

@@ -1,7 +1,7 @@
 """From pictures in files to model space and back: what `gendi inpaint` and the other edits share."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import gendi
+from gendi.asked import read_asked
 from gendi.bundle import Bundle, bundle_folder, load_bundle
-from gendi.cli.drawing import default_steps, pick_device, weights_sha256
+from gendi.cli.drawing import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.cli.editing import METHODS, Draw, Edit
-from gendi.conditions import ask
 from gendi.data.codec import ImageCodec, pictures_only
 from gendi.data.pixels import BadImageError, decode, measure
 from gendi.denoiser import Denoiser
 from gendi.editing.run import Drawing
 from gendi.errors import DataError, UsageError
-from gendi.files import atomic_write
-from gendi.guidance import ClassifierFree
+from gendi.files import atomic_write, sha256_file
+from gendi.guided import guided
 from gendi.pictures import grid_image, png_bytes, to_image
 from gendi.samplers import get_sampler
 from gendi.samplers.checked import checked
+from gendi.samples_io import EDIT_TEXT
 
-TEXT = "gendi-edit"
-"""Key of the settings, as JSON, in a PNG's text."""
 BATCH = 64
 WHITE = 128
 """From which level on a mask's pixel is white."""
@@ -50,9 +49,7 @@ class Model:
     """A run that is about to edit."""
 
     bundle: Bundle
-    denoiser: Denoiser
-    label: str | None
-    weights: str | None
+    command: Edit
     device: str
     poll: Callable[[], None]
 
@@ -66,14 +63,21 @@ class Model:
         """Height and width of the model's pictures."""
         return self.codec.height, self.codec.width
 
-    def cond(self, n: int, more: dict[str, Any] | None = None) -> dict[str, Tensor]:
-        """Return the conditions of n results: the class that was asked for, and `more`; what is not told is null."""
-        asked = ({} if self.label is None else {"class": self.label}) | (more or {})
-        return ask(self.bundle.config.conditions, asked, n) if asked else {}
+    def told(self, n: int, more: Mapping[str, Any] | None = None) -> tuple[Denoiser, dict[str, Tensor]]:
+        """Return the denoiser of n results in fp32, guided as asked, and their conditions: those that were asked for,
+        and `more`; what is not told is null. Raises as `read_asked` and `guided` do.
+        """
+        asking = self.command.asking
+        told, guidance = read_asked(
+            self.bundle, asking.conditions(), asking.guides(), range(n), one=not self.command.TURNS
+        )
+        told |= more or {}
+        return guided(self.bundle, guidance, told, n, device=self.device, precision="fp32", editing=True)
 
-    def watched(self) -> Denoiser:
-        """Return the denoiser, looked after at every call, for edits that run no sampler."""
-        return checked(self.denoiser, "the probability-flow ODE", self.poll)
+    def carrying(self, n: int) -> tuple[Denoiser, dict[str, Tensor]]:
+        """Return the same for edits that run no sampler: the denoiser is looked after at every call."""
+        denoiser, cond = self.told(n)
+        return checked(denoiser, "the probability-flow ODE", self.poll), cond
 
     def picture(self, path: str, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
         """Return a picture in model space. Raises as `read_pixels`, for `size`, by default the model's own."""
@@ -132,29 +136,26 @@ def read_mask(path: str, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
 
 
 def open_model(command: Edit, poll: Callable[[], None]) -> Model:
-    """Return the model of `command.run`, in fp32.
+    """Return the model of `command.run`.
 
     Raises:
-        UsageError: a model of other things than pictures, a class that it does not know, or one that never saw its
-            null class and is not told one.
+        UsageError: a model of other things than pictures.
         BundleError: as `load_bundle`.
     """
     bundle = load_bundle(command.run)
     pictures_only(bundle.codec, "editing")
-    if command.class_ is not None:
-        if bundle.condition("class") is None:
-            raise UsageError(f"--class {command.class_}: this model was trained without classes.")
-        ask(bundle.config.conditions, {"class": command.class_}, 1)
-    for spec in bundle.config.conditions:
-        if spec.kind == "class" and spec.dropout == 0 and command.class_ is None:
-            raise UsageError(f"This model was never trained without its {spec.name}: say which by --class.")
-    device = pick_device()
-    network = bundle.denoiser(device)
-    network.precision = "fp32"
-    denoiser: Denoiser = network
-    if command.guidance is not None:
-        denoiser = ClassifierFree(denoiser, command.guidance, names=("class",))
-    return Model(bundle, denoiser, command.class_, weights_sha256(command.run), device, poll)
+    return Model(bundle, command, pick_device(), poll)
+
+
+def sources(command: Edit) -> dict[str, str]:
+    """Return the SHA-256 of the weights in each model's folder, and of each picture that is read, by path."""
+    guides = command.asking.guides()
+    weights = {command.run: weights_sha256(command.run)}
+    weights |= {str(guides[name]): digest for name, digest in guides_sha256(guides).items()}
+    words = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
+    words += [*command.asking.conditions().values(), *guides.get("negative", {}).values()]
+    pictures = {word: sha256_file(Path(word)) for word in words if word is not None and Path(word).is_file()}
+    return pictures | {place: digest for place, digest in weights.items() if digest is not None}
 
 
 def drawing(command: Draw, model: Model, method: str | None = None) -> Drawing:
@@ -189,7 +190,7 @@ def check_out(out: Path, run: Path) -> None:
 
 def write(out: Path, result: Result, settings: dict[str, Any]) -> None:
     """Write the results with their settings: a .png beside what was given, or a folder of a PNG each."""
-    text = {"Software": f"gendi {gendi.__version__}", TEXT: json.dumps({**settings, "version": gendi.__version__})}
+    text = {"Software": f"gendi {gendi.__version__}", EDIT_TEXT: json.dumps({**settings, "version": gendi.__version__})}
     if out.suffix == ".png":
         shown = to_bytes(torch.cat([x.cpu().float() for x in (*result.given, result.pictures)]))
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,16 +4,18 @@ A command says which flags it adds, what it shows beside its results, and how th
 reading pictures and writing is in `gendi.cli.edited`, which imports torch.
 """
 
+import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import tyro
 
+from gendi.cli.asking import Asking
 from gendi.cli.console import say, show, show_json
-from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, shows
+from gendi.cli.parse import Calls, Count, Folder, Samples, Seed, Text, named, parse, shows
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError
 
@@ -33,16 +35,20 @@ class Edit:
     """Folder of a run or of a bundle."""
     image: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """A picture; it is read as a folder of pictures is: colour or grey as the model has it."""
-    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not told)")] = None
-    """Class of the picture, by name or number, for a model that was trained with classes."""
-    guidance: Annotated[Number, shows("1")] = None
-    """How strongly to lead to the class: 1 is no guidance, 2 to 3 are usual."""
+    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
     out: Annotated[Folder, shows("COMMAND-IMAGE.png in the run's folder")] = None
     """Where to: NAME.png (what was given and the results, side by side), or a name without a suffix (a new folder with
     a PNG for each result).
     """
+    again: Annotated[Folder, shows("none")] = None
+    """A picture or folder that this command wrote, in the place of all else but --out, --batch-size and --json: make
+    the same again, into NAME-again.
+    """
     json: bool = False
     """Print one JSON object."""
+
+    TURNS: ClassVar[bool] = False
+    """Whether several classes, or numbers, can be asked for, to be told to the results in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,45 @@ class Draw(Edit):
     """Seed of the noise."""
     batch_size: Annotated[Count, shows("64")] = None
     """Results per network call; halved by itself when memory runs out."""
+
+    TURNS: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """What can be said beside --again."""
+
+    again: Annotated[str, named("PATH")]
+    out: Folder = None
+    batch_size: Count = None
+    json: bool = False
+
+
+E = TypeVar("E", bound=Edit)
+
+
+def read_edit(kind: type[E], args: Sequence[str], name: str, examples: str) -> tuple[E, tuple[str, ...]]:
+    """Return the command that `args` stand for, and the words that say how it makes what it makes: with --again PATH
+    those that made PATH.
+
+    Raises `UsageError` for words that are wrong, `DataError` for a PATH that does not say how it was made.
+    """
+    prog, given = f"gendi {name}", {word.partition("=")[0] for word in args}
+    if "--again" not in given or given & {"-h", "--help"}:
+        return parse(kind, args, prog, examples), tuple(args)
+    try:
+        again = parse(Again, args, prog)
+    except UsageError as error:
+        raise UsageError(f"{error} Beside --again, only --out, --batch-size and --json can be given.") from None
+    from gendi.cli.again import read_made
+
+    words = read_made(Path(again.again), name).words
+    changes: dict[str, Any] = {"again": again.again, "out": again.out, "json": again.json}
+    if issubclass(kind, Draw):
+        changes["batch_size"] = again.batch_size
+    elif again.batch_size is not None:
+        raise UsageError(f"{prog} has no --batch-size.")
+    return dataclasses.replace(parse(kind, words, prog), **changes), words
 
 
 def in_range(flag: str, value: float, low: float, high: float, why: str = "") -> float:
@@ -87,16 +132,16 @@ def options_of(command: Draw, method: str) -> dict[str, Any]:
     return found
 
 
-def perform(name: str, command: Edit, settings: dict[str, Any], work: "Callable[[Model], Result]") -> int:
+def perform(
+    name: str, command: Edit, words: Sequence[str], settings: dict[str, Any], work: "Callable[[Model], Result]"
+) -> int:
     """Open the model, run `work` on it, write the results, and say where they are.
 
-    `settings` are what the file remembers beside what every edit has.
+    The file remembers `words`, those of the command line, and `settings`, beside what every edit has.
     """
-    if command.guidance is not None:
-        in_range("--guidance", command.guidance, 0, 100)
-        if command.class_ is None:
-            raise UsageError("--guidance leads to a class: say which by --class.")
-    from gendi.cli.edited import check_out, open_model, write
+    asking: dict[str, Any] = {"condition": command.asking.conditions(), "guidance": command.asking.guides()}
+    from gendi.cli.again import read_made
+    from gendi.cli.edited import check_out, open_model, sources, write
     from gendi.train.signals import StopFlag
 
     out = _destination(name, command)
@@ -104,8 +149,13 @@ def perform(name: str, command: Edit, settings: dict[str, Any], work: "Callable[
     start = time.perf_counter()
     with StopFlag() as stop:
         model = open_model(command, lambda: stop.raise_if_requested("Nothing was written."))
-        common: dict[str, Any] = {"command": name, "run": command.run, "image": command.image, "weights": model.weights}
-        common |= {"class": command.class_, "guidance": command.guidance}
+        sha256 = sources(command)
+        if command.again is not None:
+            for place, old in read_made(Path(command.again), name).sha256.items():
+                if sha256.get(place) != old:
+                    say(f"note: {place} is not what {command.again} was made with; the results will differ.")
+        common: dict[str, Any] = {"command": name, "run": command.run, "image": command.image, **asking}
+        common |= {"words": list(words), "sha256": sha256}
         result = work(model)
         write(out, result, common | settings | result.figures)
     seconds = time.perf_counter() - start
@@ -121,5 +171,8 @@ def perform(name: str, command: Edit, settings: dict[str, Any], work: "Callable[
 def _destination(name: str, command: Edit) -> Path:
     if command.out is not None:
         return Path(command.out)
+    if command.again is not None:
+        old = Path(command.again)
+        return old.with_name(f"{old.stem}-again{old.suffix}")
     run = Path(command.run)
     return (run if (run / "bundle").is_dir() else Path()) / f"{name}-{Path(command.image).stem}.png"

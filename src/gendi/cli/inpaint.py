@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from gendi.cli.editing import METHODS, Draw, options_of, perform
-from gendi.cli.parse import Count, Number, Text, named, parse, shows
+from gendi.cli.editing import METHODS, Draw, options_of, perform, read_edit
+from gendi.cli.parse import Count, Number, Text, named, shows
 from gendi.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   gendi inpaint runs/mnist digit.png --mask mask.png                  paint where the mask is white
   gendi inpaint runs/mnist digit.png --mask mask.png --n 8 --class 7
-  gendi inpaint runs/mnist digit.png --mask mask.png --method repaint --resamplings 20"""
+  gendi inpaint runs/mnist digit.png --mask mask.png --method repaint --resamplings 20
+  gendi inpaint --again runs/mnist/inpaint-digit.png                  the same again"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Inpaint(Draw):
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Inpaint, args, "gendi inpaint", EXAMPLES)
+    command, words = read_edit(Inpaint, args, "inpaint", EXAMPLES)
     method = command.method or "dps"
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
@@ -50,18 +51,19 @@ def main(args: Sequence[str]) -> int:
         from gendi.editing.inverse import inpaint
 
         picture, known, n = model.picture(command.image), read_mask(command.mask, model.size), command.n or 4
+        denoiser, cond = model.told(n)
         how = drawing(command, model, method)
         x = inpaint(
-            model.denoiser,
+            denoiser,
             picture.expand(n, -1, -1, -1),
             known,
             how,
             method=method,
-            cond=model.cond(n),
+            cond=cond,
             **options,
         )
         figures = {"steps": how.steps} | ({} if method == "repaint" else {"sampler": how.sampler})
         return Result((picture, torch.where(known.to(picture.device), picture, 0)), x, figures)
 
     settings = {"mask": command.mask, "method": method, **options, "n": command.n or 4, "seed": command.seed or 0}
-    return perform("inpaint", command, settings, work)
+    return perform("inpaint", command, words, settings, work)

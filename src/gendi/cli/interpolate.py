@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.editing import Edit, perform
-from gendi.cli.parse import Calls, Samples, named, parse, shows
+from gendi.cli.editing import Edit, perform, read_edit
+from gendi.cli.parse import Calls, Samples, named, shows
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Interpolate(Edit):
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Interpolate, args, "gendi interpolate", EXAMPLES)
+    command, words = read_edit(Interpolate, args, "interpolate", EXAMPLES)
     n, steps = command.n or 8, command.steps or 50
     if n < 2:
         raise UsageError("--n 1 is out of range: both ends are among the pictures, so it must be 2 or more.")
@@ -45,7 +45,8 @@ def main(args: Sequence[str]) -> int:
 
         a, b = (model.picture(path).expand(n, -1, -1, -1) for path in (command.image, command.to))
         weights = torch.linspace(0, 1, n, dtype=torch.float64)
-        x = interpolate(model.watched(), a, b, weights, steps=steps, **model.cond(n))
+        denoiser, cond = model.carrying(n)
+        x = interpolate(denoiser, a, b, weights, steps=steps, **cond)
         return Result((), x)
 
-    return perform("interpolate", command, {"to": command.to, "n": n, "steps": steps}, work)
+    return perform("interpolate", command, words, {"to": command.to, "n": n, "steps": steps}, work)

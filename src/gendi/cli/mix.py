@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.editing import Edit, in_range, perform
-from gendi.cli.parse import Calls, Number, named, parse, shows
+from gendi.cli.editing import Edit, in_range, perform, read_edit
+from gendi.cli.parse import Calls, Number, named, shows
 
 if TYPE_CHECKING:
     from gendi.cli.edited import Model, Result
@@ -35,7 +35,7 @@ class Mix(Edit):
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Mix, args, "gendi mix", EXAMPLES)
+    command, words = read_edit(Mix, args, "mix", EXAMPLES)
     weight = in_range("--weight", 0.5 if command.weight is None else command.weight, 0, 1)
     detail = in_range("--detail", weight if command.detail is None else command.detail, 0, 1)
     level = in_range("--level", 0.5 if command.level is None else command.level, 0.01, 1)
@@ -46,8 +46,9 @@ def main(args: Sequence[str]) -> int:
         from gendi.editing.latent import mix
 
         a, b = model.picture(command.image), model.picture(command.other)
-        x = mix(model.watched(), a, b, weight, detail, level=level, steps=steps, **model.cond(1))
+        denoiser, cond = model.carrying(1)
+        x = mix(denoiser, a, b, weight, detail, level=level, steps=steps, **cond)
         return Result((a, b), x)
 
     settings = {"other": command.other, "weight": weight, "detail": detail, "level": level, "steps": steps}
-    return perform("mix", command, settings, work)
+    return perform("mix", command, words, settings, work)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from gendi.cli.console import say
-from gendi.cli.editing import METHODS, Draw, options_of, perform
-from gendi.cli.parse import Count, Number, Text, parse, shows
+from gendi.cli.editing import METHODS, Draw, options_of, perform, read_edit
+from gendi.cli.parse import Count, Number, Text, shows
 from gendi.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Upscale(Draw):
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Upscale, args, "gendi upscale", EXAMPLES)
+    command, words = read_edit(Upscale, args, "upscale", EXAMPLES)
     known = ("told", *(name for name in METHODS if name != "repaint"))
     if command.method is not None and command.method not in known:
         raise unknown_name("method", command.method, known)
@@ -58,7 +58,7 @@ def main(args: Sequence[str]) -> int:
         x, steps = (_told if method == "told" else _solved)(command, model, small, factor, method, n)
         return Result((large,), x, {"factor": factor, "method": method, "steps": steps})
 
-    return perform("upscale", command, {"n": command.n or 4, "seed": command.seed or 0}, work)
+    return perform("upscale", command, words, {"n": command.n or 4, "seed": command.seed or 0}, work)
 
 
 def _factor(command: Upscale, model: "Model") -> int:
@@ -99,9 +99,9 @@ def _told(command: Upscale, model: "Model", small: "Tensor", factor: int, method
         raise UsageError("--std and --zeta are no options of --method told.")
     how = drawing(command, model)
     large = to_bytes(small)[0].repeat(factor, 0).repeat(factor, 1)
-    cond = model.cond(n, {f"low-res:{factor}": large})
+    denoiser, cond = model.told(n, {f"low-res:{factor}": large})
     shape = model.bundle.codec.shape
-    x = draw(n, how, lambda rows: states(model.denoiser, shape, rows, how, cond=take(cond, rows, how.device)))
+    x = draw(n, how, lambda rows: states(denoiser, shape, rows, how, cond=take(cond, rows, how.device)))
     return x, how.steps
 
 
@@ -114,6 +114,6 @@ def _solved(
     from gendi.editing.operators import Pool
 
     options = options_of(command, method)
-    how = drawing(command, model, method)
+    how, (denoiser, cond) = drawing(command, model, method), model.told(n)
     y, shape = small.expand(n, -1, -1, -1), model.bundle.codec.shape
-    return solve(model.denoiser, Pool(factor), y, shape, how, method=method, cond=model.cond(n), **options), how.steps
+    return solve(denoiser, Pool(factor), y, shape, how, method=method, cond=cond, **options), how.steps

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from gendi.cli.editing import Draw, in_range, perform
-from gendi.cli.parse import Number, parse, shows
+from gendi.cli.editing import Draw, in_range, perform, read_edit
+from gendi.cli.parse import Number, shows
 
 if TYPE_CHECKING:
     from gendi.cli.edited import Model, Result
 
 EXAMPLES = """\
   gendi vary runs/mnist digit.png --strength 0.4 --n 8    eight others like it
-  gendi vary runs/mnist digit.png --strength 0.7 --class 7"""
+  gendi vary runs/mnist digit.png --strength 0.7 --class 7 --guidance 2
+  gendi vary --again runs/mnist/vary-digit.png            the same again"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Vary(Draw):
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Vary, args, "gendi vary", EXAMPLES)
+    command, words = read_edit(Vary, args, "vary", EXAMPLES)
     given = 0.4 if command.strength is None else command.strength
     strength = in_range("--strength", given, 0, 1, ", 0 for the picture itself and 1 for a new one")
 
@@ -34,8 +35,8 @@ def main(args: Sequence[str]) -> int:
         from gendi.editing.noisy import vary
 
         picture, n = model.picture(command.image), command.n or 4
-        how = drawing(command, model)
-        x = vary(model.denoiser, picture.expand(n, -1, -1, -1), strength, how, model.cond(n))
+        how, (denoiser, cond) = drawing(command, model), model.told(n)
+        x = vary(denoiser, picture.expand(n, -1, -1, -1), strength, how, cond)
         return Result((picture,), x, {"sampler": how.sampler, "steps": how.steps})
 
-    return perform("vary", command, {"strength": strength, "n": command.n or 4, "seed": command.seed or 0}, work)
+    return perform("vary", command, words, {"strength": strength, "n": command.n or 4, "seed": command.seed or 0}, work)

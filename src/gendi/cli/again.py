@@ -1,0 +1,53 @@
+"""What a file of an edit's results remembers: the words that made it, and what they read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gendi.errors import DataError, UsageError
+from gendi.samples_io import EDIT_TEXT, edited_by, png_text
+
+
+@dataclass(frozen=True)
+class Made:
+    """How results were made."""
+
+    words: tuple[str, ...]
+    """Of the command line, after the command."""
+    sha256: Mapping[str, str]
+    """Of each picture that was read, and of the weights in each model's folder, by path."""
+
+
+def read_made(path: Path, command: str) -> Made:
+    """Return how `path`, a picture or a folder that `gendi COMMAND` wrote, was made.
+
+    Raises:
+        DataError: no such file, or one that does not say it.
+        UsageError: another command made it, which is named.
+    """
+    if not path.exists():
+        raise DataError(f"There is no file {path} to make again.")
+    if path.is_dir():
+        pictures = sorted(path.glob("*.png"))
+        if not pictures:
+            raise DataError(f"{path} holds no PNG. Give what gendi {command} wrote.")
+        return read_made(pictures[0], command)
+    text = png_text(path)
+    other = "sample" if "gendi" in text else edited_by(text)
+    if other is None:
+        raise DataError(f"{path} does not say how it was made: no edit of gendi wrote it, or it was changed since.")
+    if other != command:
+        raise UsageError(f"{path} was made by gendi {other}: gendi {other} --again {path}.")
+    data = json.loads(text[EDIT_TEXT])
+    words, sha256 = data.get("words"), data.get("sha256")
+    if not (_are_texts(words, list) and _are_texts(sha256, dict) and _are_texts(list(sha256.values()), list)):
+        raise DataError(
+            f"{path} was made by gendi {data.get('version')}, which did not keep the words of the command, or was "
+            "changed since. Give the flags yourself instead of --again."
+        )
+    return Made(tuple(words), sha256)
+
+
+def _are_texts(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and all(isinstance(inside, str) for inside in value)  # type: ignore[attr-defined]
