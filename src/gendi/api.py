@@ -32,8 +32,9 @@ from gendi.samplers import sample as draw
 from gendi.sources import default_preset
 from gendi.train.budget import Budget
 from gendi.train.console import make_console
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.presets import get_preset
+from gendi.train.telling import Silent
 
 
 def fit(

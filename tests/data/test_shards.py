@@ -30,8 +30,9 @@ from gendi.data.split import WINDOW
 from gendi.errors import DataError, GendiError, PreemptedError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.objective import batch_indices
+from gendi.train.telling import Silent
 
 Member = tuple[str, bytes]
 

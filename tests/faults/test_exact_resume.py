@@ -18,7 +18,8 @@ import gendi
 from gendi.config import RunConfig
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
+from gendi.train.telling import Silent
 
 STEPS = 11
 

@@ -154,3 +154,24 @@ def test_ctrl_c_twice_stops_a_step_that_does_not_end(pictures: str, tmp_path: Pa
     assert status(run) == "interrupted"
     found = load_latest(run)
     assert found is not None and (found.step, found.problems) == (4, ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [1, 4, 9])
+def test_sigkill_while_a_save_is_under_way_beside_training(pictures: str, tmp_path: Path, saves: int) -> None:
+    """Saves follow upon one another in their thread; whenever the process is killed, the newest committed one loads."""
+    run = tmp_path / "run"
+    words = ("train", pictures, *FLAGS, "--images", "1M", "--train.checkpoint-every", "1e-9", "--out", str(run))
+    process = started(*words)
+    seen: set[int] = set()
+
+    def enough() -> bool:
+        seen.update(step for step, _ in list_checkpoints(run))
+        return len(seen) > saves
+
+    wait_for(enough, process)
+    process.kill()
+    process.communicate()
+    found = load_latest(run)
+    assert found is not None and found.problems == () and found.step >= max(seen)
+    assert all(each.problem is None for each in verify(run) if "checkpoints" in str(each.path))

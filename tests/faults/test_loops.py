@@ -1,11 +1,13 @@
 """A signal or a full disk in any loop: the run stops between steps, saved, or goes on when the disk takes it again."""
 
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import torch
 from victims import FLAGS, TINY, started
 
+import gendi.train.keeping as keeping
 import gendi.train.loop as loop_module
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
@@ -41,7 +44,7 @@ def and_sigterm(function: Callable[..., Any], at: int = 1) -> Callable[..., Any]
         (torch.optim.AdamW, "step", 1),  # the optimiser's first, in which it makes its state
         (loop_module.Heldout, "__call__", 5),  # the evaluation on the way: 30 images are 5 steps
         (loop_module, "preview", 5),
-        (loop_module, "save_checkpoint", 1),
+        (keeping, "save_checkpoint", 1),
         (loop_module, "specs", None),  # going on, before the first step
     ],
 )
@@ -64,6 +67,41 @@ def test_sigterm_in_every_loop_of_training(
     train(pictures, TINY, run, Budget(steps=11))
     if step is not None:  # a budget of 3 steps has another learning rate
         assert_equal(run, finished)
+
+
+def test_sigterm_while_a_save_is_under_way(
+    pictures: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that training has come to is saved after it, and going on is exact."""
+    run, beside = (
+        tmp_path / "run",
+        dataclasses.replace(TINY, train=dataclasses.replace(TINY.train, checkpoint_every=1e-9)),
+    )
+    real, loop_thread = keeping.save_checkpoint, threading.get_ident()
+    waited: list[int] = []
+    stopped = threading.Event()
+
+    def slow(*args: Any) -> Path:
+        if threading.get_ident() != loop_thread and not waited:
+            waited.append(args[1])
+            assert stopped.wait(60)  # steps go on meanwhile
+        return real(*args)
+
+    def step(self: Any, *args: Any) -> Any:
+        if waited and self.step_count == waited[0] + 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            stopped.set()
+        return real_step(self, *args)
+
+    real_step = loop_module.Trainer.step
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "save_checkpoint", slow)
+        patch.setattr(loop_module.Trainer, "step", step)
+        with pytest.raises(PreemptedError):
+            train(pictures, beside, run, Budget(steps=11))
+    assert [step for step, _ in list_checkpoints(run)] == [waited[0], waited[0] + 4]
+    train(pictures, beside, run, Budget(steps=11))
+    assert_equal(run, finished)
 
 
 def assert_equal(a: Path, b: Path) -> None:
@@ -115,9 +153,9 @@ import os, subprocess, sys
 from pathlib import Path
 disk, data = Path(sys.argv[1]), sys.argv[2]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "none", str(disk)], check=True)
-import gendi.train.loop as loop
+import gendi.train.keeping as keeping
 from gendi.cli import main
-real, calls = loop.save_checkpoint, []
+real, calls = keeping.save_checkpoint, []
 filler = disk / "filler"
 def save(*args):
     calls.append(args[1])
@@ -131,7 +169,7 @@ def save(*args):
     if len(calls) == 5:
         filler.unlink()
     return real(*args)
-loop.save_checkpoint = save
+keeping.save_checkpoint = save
 code = main(["train", data, *sys.argv[3:], "--steps", "9", "--train.checkpoint-every", "0", "--out", str(disk / "run")])
 print("code", code, calls)
 print("log", (disk / "run/train.log").read_text().count("Trying again"))

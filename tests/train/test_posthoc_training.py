@@ -16,10 +16,11 @@ from gendi.config import RunConfig
 from gendi.errors import BundleError, PreemptedError, ResourceError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.plan import count_snapshots, dry_run
 from gendi.train.posthoc_ema import PowerAverages, list_snapshots, sigma_rel_to_gamma
 from gendi.train.snapshots import drop_later
+from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer
 
 STEPS, BATCH, EVERY = 24, 7, 20

@@ -16,8 +16,9 @@ from gendi.files import atomic_write, encode_json, read_json
 from gendi.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints, load_latest
-from gendi.train.loop import Silent, train
+from gendi.train.loop import train
 from gendi.train.resume import refuse_changes
+from gendi.train.telling import Silent
 
 STEPS = 24
 

@@ -195,7 +195,8 @@ def main(args: Sequence[str]) -> int:
 
 def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> "TrainResult":
     from gendi.train.console import make_console
-    from gendi.train.loop import Silent, train
+    from gendi.train.loop import train
+    from gendi.train.telling import Silent
 
     with make_console() if first else contextlib.nullcontext(Silent()) as screen:
         return train(

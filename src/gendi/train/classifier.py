@@ -23,8 +23,8 @@ from gendi.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClas
 from gendi.process import Process
 from gendi.randomness import normal, stream
 from gendi.train.budget import Budget
-from gendi.train.loop import Console
 from gendi.train.objective import batch_indices
+from gendi.train.telling import Console
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """sigma / alpha at which the accuracy is measured."""

@@ -13,7 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -24,44 +24,23 @@ from gendi.data.codec import ImageCodec, described
 from gendi.data.prepare import prepare
 from gendi.disk import check_writable
 from gendi.distributed import Team, together
-from gendi.errors import DivergedError, GendiError, ResourceError, UsageError
+from gendi.errors import DivergedError, ResourceError, UsageError
 from gendi.lock import RunLock
 from gendi.safe_tensors import compare_specs, specs
-from gendi.toml import write_toml
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest, save_checkpoint
+from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest
 from gendi.train.heldout import Heldout, preview, preview_conditions, write_preview
+from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.objective import batch_indices
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.signals import Reason, StopFlag
 from gendi.train.snapshots import drop_later
-from gendi.train.status import MetricsLog, write_status
+from gendi.train.status import write_status
+from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer, resolve
 
 BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
-FAILED_SAVES_ALLOWED = 2
-
-
-@runtime_checkable
-class Console(Protocol):
-    """Where the loop tells a person how it goes; `gendi.train.console` has one for terminals and one for logs."""
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-
-    def progress(self, done: float, **fields: Any) -> None:
-        """Show that the share `done` of the budget is spent."""
-
-
-class Silent:
-    """A console that says nothing."""
-
-    def say(self, line: str) -> None:
-        """Ignore the line."""
-
-    def progress(self, done: float, **fields: Any) -> None:
-        """Ignore the progress."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +97,14 @@ def train(
             team.from_first(lock)
             try:
                 return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop, team).run_all()
-            except GendiError as error:
-                _mark(run, stop, error, team)
-                raise
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                memory = _out_of_memory(config, team)
-                _mark(run, stop, memory, team)
-                raise memory from error
             except BaseException as error:
-                _mark(run, stop, error, team)
-                raise
+                memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+                told = _out_of_memory(config, team) if memory else error
+                if team.first:
+                    write_end(run, stop.reason, told)
+                if told is error:
+                    raise
+                raise told from error
 
 
 def _out_of_memory(config: RunConfig, team: Team) -> ResourceError:
@@ -137,20 +114,6 @@ def _out_of_memory(config: RunConfig, team: Team) -> ResourceError:
         f"in parts (--train.accumulate {2 * parts}), make it smaller (--batch-size {max(1, batch // 2)}), or train on "
         "smaller images (--size)."
     )
-
-
-def _mark(run: Path, stop: StopFlag, error: BaseException, team: Team) -> None:
-    """Write why the run ended into status.json, keeping what it said of steps; never hide `error` behind another."""
-    if not team.first:
-        return
-    status = "diverged" if isinstance(error, DivergedError) else stop.reason or "failed"
-    try:
-        old = json.loads((run / "status.json").read_text())
-    except (OSError, ValueError):
-        old = {}
-    keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
-    with contextlib.suppress(GendiError):
-        write_status(run, status, **keep, error=str(error) or type(error).__name__)
 
 
 class _Loop:
@@ -178,33 +141,11 @@ class _Loop:
             refuse_changes(run, config, self.data.fingerprint, allow_data_change)
 
         team.from_first(tidy)
+        self.keeper = Keeper(run, config.train.checkpoint_every, config.train.keep, console, team.first)
+        self.log = self.keeper.log
         self.seconds = 0.0
         self.window: list[list[float]] = []
         self.bad_steps = 0
-        self.failed_saves = 0
-
-    # --- what is on disk -------------------------------------------------------------------------------------------
-
-    def _write_config(self) -> None:
-        data: dict[str, Any] = {"spec": self.spec, "fingerprint": self.data.fingerprint, "name": self.data.name}
-        if self.size is not None:
-            data["size"] = [self.size] if isinstance(self.size, int) else list(self.size)
-        write_toml(
-            self.run / "config.toml", {"config": self.config.to_dict(), "data": data, "budget": self.budget.to_dict()}
-        )
-
-    def log(self, line: str) -> None:
-        """Say a line to the person and to train.log; process 0 does."""
-        if self.team.first:
-            self.console.say(line)
-        self._note("train.log", line)
-
-    def _note(self, name: str, line: str) -> None:
-        """Add a line to a file of the run that nothing is computed from: a full disk may cost it, but not the run."""
-        if not self.team.first:
-            return
-        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -218,7 +159,7 @@ class _Loop:
         self.data = self.team.first_before_others(lambda: prepare(self.config, self.data, self.run / "codec"))
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
-        self.team.from_first(self._write_config)
+        self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.size, self.budget))
         if header is not None:
             self._restore(header)
         self.team.from_first(self._make_ready)
@@ -230,7 +171,7 @@ class _Loop:
         with contextlib.ExitStack() as files:
             if self.team.first:
                 step = self.trainer.step_count if header is not None else None
-                self.metrics = files.enter_context(MetricsLog(self.run, step))
+                files.enter_context(self.keeper.training(step))
             self._loop()
             self.team.from_first(self._finish)
         return self._result(self.trainer.step_count, finished=True)
@@ -314,13 +255,13 @@ class _Loop:
                 self.team.from_first(self._preview)
             if trainer.power is not None:
                 self.team.from_first(self._snapshot)
-            reason, save = self._agree(now - last_save >= self.config.train.checkpoint_every)
+            reason, save = self._agree(now - last_save >= self.keeper.every and not self.keeper.saving)
             if reason is not None:
                 self.stop.request(reason)
                 self.team.from_first(self._save)
                 self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
             if save:
-                self.team.from_first(lambda: self._save(patient=True))
+                self.team.from_first(lambda: self._save(wait=False))
                 last_save = time.monotonic()
 
     def _agree(self, save: bool) -> tuple[Reason | None, bool]:
@@ -342,7 +283,7 @@ class _Loop:
         rows = self.data.train
         indices = batch_indices(len(rows), train.batch_size, train.seed, step, rows.blocks).tolist()
         entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
-        self._note("bad_steps.jsonl", json.dumps(entry))
+        self.keeper.note("bad_steps.jsonl", json.dumps(entry))
         self.log(f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied.")
         if self.bad_steps > BAD_STEPS_ALLOWED:
             good = list_checkpoints(self.run)
@@ -361,14 +302,14 @@ class _Loop:
         losses, norms = zip(*self.window, strict=True)
         self.window = []
         step, images = trainer.step_count, trainer.images_seen
-        self.metrics.metrics(
+        self.keeper.metrics.metrics(
             step,
             images=images,
             loss=math.fsum(losses) / len(losses),
             grad_norm=math.fsum(norms) / len(norms),
             lr=result.lr,
         )
-        self.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
+        self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
         with contextlib.suppress(ResourceError):  # a full disk is told of where it matters, at the next checkpoint
             write_status(
                 self.run,
@@ -386,7 +327,7 @@ class _Loop:
         denoiser = trainer.ema_denoiser()
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
-        self.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
+        self.keeper.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         if isinstance(self.data.codec, ImageCodec):
             denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
             images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
@@ -410,8 +351,8 @@ class _Loop:
         except ResourceError as error:
             self.log(f"warning: {error} The snapshot at {seen:,} images is left out.")
 
-    def _save(self, patient: bool = False) -> None:
-        """Save a checkpoint; a `patient` save that fails for want of disk is tried again later, three times in all."""
+    def _save(self, wait: bool = True) -> None:
+        """Save a checkpoint; one that is not waited for and fails for want of disk is tried again later."""
         trainer = self.trainer
         state = {
             "seconds": self.seconds,
@@ -426,15 +367,7 @@ class _Loop:
             "config": self.config.to_dict(),
             "shape": list(self.data.codec.shape),
         }
-        try:
-            self.metrics.sync()
-            save_checkpoint(self.run, trainer.step_count, trainer.tensors(), state, self.config.train.keep)
-            self.failed_saves = 0
-        except ResourceError as error:
-            self.failed_saves += 1
-            if not patient or self.failed_saves > FAILED_SAVES_ALLOWED:
-                raise
-            self.log(f"warning: {error} Trying again in {self.config.train.checkpoint_every:.0f} s.")
+        self.keeper.save(trainer.step_count, trainer.tensors(), state, wait=wait)
 
     def _finish(self) -> None:
         trainer = self.trainer
