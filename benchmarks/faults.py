@@ -1,11 +1,12 @@
 """What safety costs, and whether it holds: bit flips, a damaged checkpoint, the price of a save.
 
-    python benchmarks/faults.py [--flips 10000] [--rounds 3]
+    python benchmarks/faults.py [--flips 10000] [--rounds 5]
 
 Flips: one random bit of one random file of a small checkpoint or bundle is turned over, and the folder is loaded as
 training or sampling would; a load that raises nothing is a silent corruption. Files are drawn evenly, so that small
 ones are hit as often as large ones. Damage and cost are of a checkpoint of the `cifar10` preset, with AdamW's two
-moments and the average; seconds are of the wall clock and of this thread's processor.
+moments and the average; seconds are of the wall clock and of this thread's processor. What a save beside training
+costs is what it adds to the seconds of so many steps as outlast it, in pairs with and without a save.
 """
 
 import argparse
@@ -23,12 +24,16 @@ import torch
 
 from gendi.bundle import Bundle, load_bundle, save_bundle
 from gendi.config import NetworkConfig, RunConfig, TrainConfig
+from gendi.data import open_data
 from gendi.data.codec import ImageCodec
 from gendi.errors import BundleError
 from gendi.files import sha256_file
 from gendi.networks import network_of
 from gendi.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from gendi.train.keeping import Keeper
 from gendi.train.presets import get_preset
+from gendi.train.telling import Silent
+from gendi.train.trainer import Trainer
 
 
 def small(folder: Path) -> list[tuple[Path, Any]]:
@@ -103,6 +108,47 @@ def cost(groups: dict[str, dict[str, torch.Tensor]], folder: Path, rounds: int) 
     }
 
 
+def beside(folder: Path, rounds: int, batch: int = 4) -> dict[str, Any]:
+    """Train the `cifar10` network on noise, a checkpoint being written beside it or not; return what the save adds."""
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
+    folder.mkdir()
+    np.savez(folder / "noise.npz", images=pixels)
+    config = get_preset("cifar10").config
+    train = dataclasses.replace(config.train, batch_size=batch)
+    trainer = Trainer(dataclasses.replace(config, conditions=(), train=train), open_data(str(folder / "noise.npz")))
+    keeper = Keeper(folder, train.checkpoint_every, 2, Silent())
+
+    def window(steps: int, save: bool) -> tuple[float, float]:
+        begun = time.perf_counter()
+        if save:
+            keeper.save(trainer.step_count, trainer.tensors(), {}, wait=False)
+        held_up = time.perf_counter() - begun
+        for _ in range(steps):
+            trainer.step(0.5)
+        return time.perf_counter() - begun, held_up
+
+    with keeper.training(None):
+        step = window(3, False)[0] / 3
+        begun = time.perf_counter()
+        keeper.save(trainer.step_count, trainer.tensors(), {}, wait=True)
+        steps = max(8, int(4 * (time.perf_counter() - begun) / step) + 3)
+        pairs = []
+        for _ in range(rounds):
+            without, (with_save, held_up) = window(steps, False)[0], window(steps, True)
+            pairs.append((with_save - without, held_up, not keeper.saving, without / steps))
+    added = statistics.median(pair[0] for pair in pairs)
+    return {
+        "threads": torch.get_num_threads(),
+        "steps": steps,
+        "seconds_per_step": round(statistics.median(pair[3] for pair in pairs), 4),
+        "added_seconds": [round(pair[0], 3) for pair in pairs],
+        "added_seconds_median": round(added, 3),
+        "held_up_seconds": [round(pair[1], 3) for pair in pairs],
+        "outlasted": [pair[2] for pair in pairs],
+        "share_of_training_time": round(added / train.checkpoint_every, 5),
+    }
+
+
 def naming(folder: Path, rounds: int) -> dict[str, Any]:
     """Damage the newest checkpoint, load it, and return the seconds until the file is named."""
     newest = sorted((folder / "checkpoints").glob("step_*"))[-1]
@@ -143,12 +189,14 @@ def naming(folder: Path, rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     groups, parameters = state_of("cifar10")
     with tempfile.TemporaryDirectory() as name:
         costs = cost(groups, Path(name), asked.rounds)
         print(costs, flush=True)
+        saves = beside(Path(name) / "beside", asked.rounds)
+        print(saves, flush=True)
         named = naming(Path(name), asked.rounds)
         print(named, flush=True)
         free = shutil.disk_usage(name).free
@@ -160,6 +208,7 @@ def main() -> None:
             "preset": "cifar10",
             "parameters": parameters,
             "checkpoint": costs,
+            "beside_training": saves,
             "naming": named,
             "bit_flips": found,
             "free_bytes": free,

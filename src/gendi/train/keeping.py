@@ -7,6 +7,8 @@ of the protocol changes: a save counts when its folder has its name (`gendi.trai
 
 import contextlib
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from gendi.train.telling import Console
 FAILED_SAVES_ALLOWED = 2
 LAST_WORDS = 2.0
 """Seconds that a save under way still has when a person stops the run at once."""
+NICENESS = 10
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
@@ -105,7 +108,7 @@ class Keeper:
             if copy is None:
                 self._write(step, tensors, state, wait)
             else:
-                self._thread = threading.Thread(target=self._write, args=(step, copy, state, wait), daemon=True)
+                self._thread = threading.Thread(target=self._beside, args=(step, copy, state), daemon=True)
                 self._thread.start()
                 return
         self._raise()
@@ -114,6 +117,11 @@ class Keeper:
     def saving(self) -> bool:
         """Whether a save is under way."""
         return self._thread is not None and self._thread.is_alive()
+
+    def _beside(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own, steps have the processors first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        self._write(step, tensors, state, wait=False)
 
     def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any], wait: bool) -> None:
         try:
