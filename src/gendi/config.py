@@ -168,6 +168,8 @@ class TrainConfig:
     """Arithmetic of the network; `auto` measures."""
     layout: Literal["auto", "contiguous", "channels-last"] = "auto"
     """Memory layout of images; `auto` measures."""
+    shard: bool = False
+    """Share weights, gradients, averages and moments out among the processes (FSDP2): for networks that do not fit."""
     timeout: float = 600.0
     """Seconds that several processes wait for one another before the run ends."""
 
@@ -243,6 +245,8 @@ class RunConfig:
         self._validate_continuous()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
+        if self.train.shard and self.train.layout == "channels-last":
+            raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
     def _validate_conditions(self) -> None:
         """Refuse conditions that share a name, or whose names are not as many as they say."""

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -123,10 +124,10 @@ def test_a_full_disk_costs_a_snapshot_and_not_the_run(
 ) -> None:
     write = PowerAverages.snapshot
 
-    def refuse_once(self: PowerAverages, run: Path) -> Path:
+    def refuse_once(self: PowerAverages, run: Path, averages: Sequence[dict[str, Tensor]]) -> Path:
         if self.images == 42:
             raise ResourceError("the disk is full.")
-        return write(self, run)
+        return write(self, run, averages)
 
     monkeypatch.setattr(PowerAverages, "snapshot", refuse_once)
     run = tmp_path / "full"

@@ -36,6 +36,7 @@ from gendi.files import (
 )
 from gendi.formats import refuse_newer
 from gendi.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
+from gendi.train.sharding import part_of
 
 logger = logging.getLogger(__name__)
 
@@ -215,9 +216,9 @@ def clean_stale(run: Path) -> list[str]:
 
 
 def match_layout(saved: Tensor, like: Tensor) -> Tensor:
-    """Return `saved` with the strides and device of `like`, of the same shape.
+    """Return `saved` with the strides and device of `like`, of the same shape; of a sharded one, its part.
 
     Files hold tensors contiguously. torch's fused AdamW walks a parameter and its moments by position in memory, so
     moments that are contiguous beside a channels-last parameter are applied to the wrong entries, without a word.
     """
-    return torch.empty_like(like, dtype=saved.dtype, requires_grad=False).copy_(saved)
+    return torch.empty_like(like, dtype=saved.dtype, requires_grad=False).copy_(part_of(saved, like))

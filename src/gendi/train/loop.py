@@ -8,6 +8,7 @@ The same call goes on where the last one stopped. Everything the loop decides is
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gendi.bundle import Bundle, save_bundle
 from gendi.config import RunConfig
@@ -173,7 +175,7 @@ class _Loop:
                 step = self.trainer.step_count if header is not None else None
                 files.enter_context(self.keeper.training(step))
             self._loop()
-            self.team.from_first(self._finish)
+            self._finish()
         return self._result(self.trainer.step_count, finished=True)
 
     def _make_ready(self) -> None:
@@ -214,8 +216,9 @@ class _Loop:
 
     def _versions(self) -> dict[str, str]:
         """Return what a bit-for-bit repetition depends on beside the configuration."""
-        parts = self.config.train.accumulate
-        return versions() | {"number of processes": str(self.team.size), "train.accumulate": str(parts)}
+        several = {"number of processes": self.team.size, "train.shard": self.trainer.sharded}
+        named = several | {"train.accumulate": self.config.train.accumulate}
+        return versions() | {name: str(value) for name, value in named.items()}
 
     def _introduce(self, header: Checkpoint | None) -> None:
         trainer, data = self.trainer, self.data
@@ -227,7 +230,10 @@ class _Loop:
             f"{data.name} ({described(data.codec)}), {self.budget}, from step "
             f"{trainer.step_count}, in {self.run}"
         )
-        several = f"{self.team.size} processes, " if self.team.size > 1 else ""
+        shared = " that share the network" if trainer.sharded else ""
+        several = f"{self.team.size} processes{shared}, " if self.team.size > 1 else ""
+        if self.config.train.shard and not trainer.sharded:
+            self.log("note: --train.shard changes nothing with one process; start several by torchrun.")
         self.log(f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
 
     def _spent(self, checkpoint: Checkpoint) -> bool:
@@ -238,7 +244,6 @@ class _Loop:
 
     def _loop(self) -> None:
         trainer, every = self.trainer, self.config.train.preview_every
-        batch = self.config.train.batch_size
         last_save = clock = time.monotonic()
         while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1:
             step = trainer.step_count
@@ -251,18 +256,25 @@ class _Loop:
             self.console.progress(
                 progress, loss=result.loss, step=step + 1, images=trainer.images_seen, seconds=self.seconds
             )
-            if every and trainer.images_seen // every > (trainer.images_seen - batch) // every:
-                self.team.from_first(self._preview)
-            if trainer.power is not None:
-                self.team.from_first(self._snapshot)
+            if every and self._passed(every):
+                weights = trainer.average()
+                self.team.from_first(functools.partial(self._preview, weights))
+            if trainer.power is not None and self._passed(self.config.optim.posthoc_every):
+                averages = trainer.power_averages()
+                self.team.from_first(functools.partial(self._snapshot, averages))
             reason, save = self._agree(now - last_save >= self.keeper.every and not self.keeper.saving)
             if reason is not None:
                 self.stop.request(reason)
-                self.team.from_first(self._save)
+                self._save()
                 self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
             if save:
-                self.team.from_first(lambda: self._save(wait=False))
+                self._save(wait=False)
                 last_save = time.monotonic()
+
+    def _passed(self, every: int) -> bool:
+        """Whether the last step came to or past a multiple of so many images."""
+        seen = self.trainer.images_seen
+        return seen // every > (seen - self.config.train.batch_size) // every
 
     def _agree(self, save: bool) -> tuple[Reason | None, bool]:
         """Return why to stop at this step, if any process was asked to, and whether process 0 wants to save.
@@ -320,11 +332,11 @@ class _Loop:
                 progress=self._progress(images, step),
             )
 
-    def _preview(self) -> None:
+    def _preview(self, weights: dict[str, Tensor]) -> None:
         """Write the held-out loss of the averaged weights and, of pictures, a preview grid."""
         trainer = self.trainer
         clip = 1.0 if self.config.sample.clip else None
-        denoiser = trainer.ema_denoiser()
+        denoiser = trainer.ema_denoiser(weights=weights)
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
         self.keeper.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
@@ -338,18 +350,16 @@ class _Loop:
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
 
-    def _snapshot(self) -> None:
-        """Write the power-function averages if it is time; before any checkpoint of the step, which vouches for them.
+    def _snapshot(self, averages: list[dict[str, Tensor]]) -> None:
+        """Write the power-function averages, before any checkpoint of the step, which vouches for them.
 
         A disk that refuses costs this snapshot alone: averages are put together from the others, less exactly.
         """
-        every, seen = self.config.optim.posthoc_every, self.trainer.images_seen
-        if self.trainer.power is None or seen // every == (seen - self.config.train.batch_size) // every:
-            return
+        assert self.trainer.power is not None
         try:
-            self.trainer.power.snapshot(self.run)
+            self.trainer.power.snapshot(self.run, averages)
         except ResourceError as error:
-            self.log(f"warning: {error} The snapshot at {seen:,} images is left out.")
+            self.log(f"warning: {error} The snapshot at {self.trainer.images_seen:,} images is left out.")
 
     def _save(self, wait: bool = True) -> None:
         """Save a checkpoint; one that is not waited for and fails for want of disk is tried again later."""
@@ -367,13 +377,19 @@ class _Loop:
             "config": self.config.to_dict(),
             "shape": list(self.data.codec.shape),
         }
-        self.keeper.save(trainer.step_count, trainer.tensors(), state, wait=wait)
+        tensors = trainer.tensors()
+        self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))
 
     def _finish(self) -> None:
         trainer = self.trainer
         if trainer.power is not None:
-            trainer.power.snapshot(self.run)
+            self.team.from_first(functools.partial(trainer.power.snapshot, self.run, trainer.power_averages()))
         self._save()
+        weights = trainer.average()
+        self.team.from_first(lambda: self._bundle(weights))
+
+    def _bundle(self, weights: dict[str, Tensor]) -> None:
+        trainer = self.trainer
         meta = {
             "data": self.data.name,
             "data_spec": self.spec,
@@ -390,7 +406,7 @@ class _Loop:
         bundle = Bundle(
             self.config,
             self.data.codec,
-            dict(trainer.ema.weights),
+            dict(weights),
             trainer.sigma_data,
             meta,
             trainer.learned_table(),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from gendi.config import OptimConfig
+from gendi.train.sharding import by_whole_matrices
 
 # the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -46,10 +47,10 @@ class Muon(Optimizer):
             by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape.setdefault((p.shape[0], p[0].numel()), []).append(p)
+                    by_shape.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
             for shape, params in by_shape.items():
                 updates = torch.stack([self._momentum(p, group["momentum"]).reshape(shape) for p in params])
-                updates = orthogonalise(updates) * (0.2 * max(shape) ** 0.5)
+                updates = by_whole_matrices(orthogonalise, updates) * (0.2 * max(shape) ** 0.5)
                 for p, update in zip(params, updates, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(update.reshape(p.shape), alpha=-group["lr"])

@@ -28,6 +28,7 @@ from gendi.errors import BundleError, UsageError
 from gendi.files import encode_json, read_json, replace_folder, verify_manifest
 from gendi.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.lengths import check_length
+from gendi.train.sharding import part_of
 
 SIGMA_RELS = (0.05, 0.10)  # section 3.2
 FORMAT = 1
@@ -128,7 +129,7 @@ class PowerAverages:
         current = network.state_dict()
         for gamma, average in zip(self.gammas, self.averages, strict=True):
             rate = 1 - power_decay(self.images, batch, gamma)
-            theirs = [current[k].detach().to(average[k]) for k in average]
+            theirs = [current[k].detach().to(average[k].dtype) for k in average]
             torch._foreach_lerp_(list(average.values()), theirs, rate)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -140,10 +141,12 @@ class PowerAverages:
         self.images = images
         for name, average in self.tensors().items():
             for key, value in average.items():
-                value.copy_(tensors[name][key])
+                value.copy_(part_of(tensors[name][key], value))
 
-    def snapshot(self, run: Path) -> Path:
+    def snapshot(self, run: Path, averages: Sequence[Mapping[str, Tensor]] | None = None) -> Path:
         """Write the averages as they are under `run`/ema, whole or not at all; return the folder.
+
+        `averages` are the same, gathered from where they are sharded.
 
         Raises `UsageError` before the first step and `ResourceError` when the disk refuses.
         """
@@ -151,8 +154,9 @@ class PowerAverages:
             raise UsageError("there is no average before the first step.")
         final = run / "ema" / f"images_{self.images:012d}"
         text = encode_json({"format": FORMAT, "images": self.images, "gammas": self.gammas})
-        with replace_folder(final, sum(map(tensor_bytes, self.averages)) + 4096) as writer:
-            for i, average in enumerate(self.averages):
+        averages = self.averages if averages is None else averages
+        with replace_folder(final, sum(map(tensor_bytes, averages)) + 4096) as writer:
+            for i, average in enumerate(averages):
                 writer.write(f"average_{i}.safetensors", tensor_chunks(average))
             writer.write_text("snapshot.json", text)
         return final

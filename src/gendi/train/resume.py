@@ -18,6 +18,7 @@ HARMLESS = frozenset(
     {
         "preset",
         "train.accumulate",
+        "train.shard",
         "train.timeout",
         "train.checkpoint_every",
         "train.preview_every",

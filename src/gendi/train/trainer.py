@@ -36,6 +36,7 @@ from gendi.train.objective import batch_indices, denoising_loss
 from gendi.train.optim import learning_rate_factor, make_optimizers
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
+from gendi.train.sharding import gathered, number, part_of, shard
 from gendi.train.times import LossHistory, draw_times
 
 RMS_IMAGES = 4096
@@ -79,16 +80,19 @@ class Trainer:
         self.shares = self.team.shares(train.batch_size)
         self.share = self.shares[self.team.rank]
         rows = self.shares[0].stop
-        self.choice = choice or self.team.from_first(
-            lambda: choose(network, data.codec.shape, rows, self.device, train.precision, train.layout)
-        )
-        place(network, self.device, self.choice.layout)
+        self.sharded = train.shard and self.team.size > 1
+        self.choice = choice or self.team.from_first(lambda: self._choose(network, rows))
+        if self.sharded:
+            self.choice = dataclasses.replace(self.choice, layout="contiguous")
+            shard(network, self.device, self.team.size)
+        else:
+            place(network, self.device, self.choice.layout)
         self.network = network
         low, high = config.objective.log_snr_min, config.objective.log_snr_max
         learned = config.process.schedule == "learned"
         self.learner = ScheduleLearner(low, high, self.device) if learned else None
         self.averaged: DistributedDataParallel | None = None
-        if self.team.size > 1:  # accelerate would wrap it on GPUs alone
+        if self.team.size > 1 and not self.sharded:  # accelerate would wrap it on GPUs alone
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim)
@@ -106,6 +110,13 @@ class Trainer:
     def images_seen(self) -> int:
         """Images trained on so far, repeats counted."""
         return self.step_count * self.config.train.batch_size
+
+    def _choose(self, network: torch.nn.Module, rows: int) -> Choice:
+        train = self.config.train
+        precision, layout = train.precision, "contiguous" if self.sharded else train.layout
+        if self.sharded and precision == "auto" and self.device.type != "cpu":
+            precision = "bf16"  # the whole network may not fit there to be timed
+        return choose(network, self.data.codec.shape, rows, self.device, precision, layout)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         config = self.config
@@ -130,11 +141,24 @@ class Trainer:
         """Return the log-SNRs (K,) of a learned schedule at present, for the bundle; None of any other."""
         return None if self.learner is None else self.learner.schedule.tabulated().levels
 
-    def ema_denoiser(self, clip: float | None = None) -> NetworkDenoiser:
-        """Return a denoiser with a copy of the averaged weights, in evaluation mode."""
+    def average(self) -> dict[str, Tensor]:
+        """Return the averaged weights, whole; sharded ones in the first process alone, once all of them call this."""
+        return self._whole({"ema": self.ema.weights})["ema"]
+
+    def power_averages(self) -> list[dict[str, Tensor]]:
+        """Return the power-function averages, whole in the same way."""
+        return list(self._whole(self.power.tensors()).values()) if self.power is not None else []
+
+    def _whole(self, groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        if not self.sharded:
+            return groups
+        return {group: gathered(named, keep=self.team.first) for group, named in groups.items()}
+
+    def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> NetworkDenoiser:
+        """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` are `average()`."""
         with torch.random.fork_rng(devices=[]):
             network = network_of(self.config, self.data.codec.shape)
-        network.load_state_dict(self.ema.weights)
+        network.load_state_dict(self.average() if weights is None else weights)
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
         denoiser.clip = clip
@@ -171,7 +195,7 @@ class Trainer:
         losses = self.team.join_rows(torch.cat(mine), self.shares)
         loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
         clip = config.optim.clip or math.inf
-        norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
+        norm = number(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
         value, lr = float(loss), config.optim.lr * learning_rate_factor(progress, config.optim)
         applied = math.isfinite(value) and math.isfinite(norm)
         for optimizer in self.optimizers:
@@ -213,7 +237,7 @@ class Trainer:
         return losses.detach()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return what a checkpoint holds, by parameter name."""
+        """Return what a checkpoint holds, by parameter name. Sharded tensors are gathered: see `average`."""
         names = {id(p): name for name, p in self.network.named_parameters()}
         optimizer = {
             f"{names[id(p)]}:{key}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -228,12 +252,12 @@ class Trainer:
             tensors["losses"] = self.history.tensors()
         if self.learner is not None:
             tensors["schedule"] = self.learner.tensors()
-        return tensors
+        return self._whole(tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take weights, average, optimiser state, history of losses and learned schedule from a checkpoint, exactly."""
         model, average = checkpoint.tensors["model"], checkpoint.tensors["ema"]
-        self.network.load_state_dict(model)
+        self.network.load_state_dict({k: part_of(model[k], v) for k, v in self.network.state_dict().items()})
         self.ema.weights = {k: match_layout(average[k], v) for k, v in self.ema.weights.items()}
         states: dict[str, dict[str, Tensor]] = {}
         for name, value in checkpoint.tensors["optimizer"].items():

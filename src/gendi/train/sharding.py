@@ -1,0 +1,79 @@
+"""Networks that do not fit one device: weights, gradients, averages and moments shared out among the processes.
+
+PyTorch's FSDP2 keeps the rows of every tensor (its first dimension) with one process each, gathers a block's weights
+when the block works, and shares the gradients out again as they are summed. What is computed is what several processes
+compute without it, but for round-off. Files hold whole tensors, so any number of processes goes on from them.
+
+Sharded tensors are `DTensor`s, which carry the whole's shape; plain tensors pass through every function here as they
+are. [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+
+def shard(network: nn.Module, device: torch.device, processes: int) -> None:
+    """Share the weights of `network`, equal in all processes, out among them, in place; a block at a time moves to
+    `device`.
+    """
+    mesh = init_device_mesh(device.type, (processes,))
+    for block in _blocks(network):
+        fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield what a network's lists hold, lists of lists taken apart; its conditions, which are small, stay with it."""
+    for name, child in module.named_children():
+        if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+            if next(child.parameters(), None) is not None:
+                yield child
+        elif isinstance(child, nn.ModuleList) and name != "conditions":
+            yield from _blocks(child)
+
+
+def part_of(whole: Tensor, like: Tensor) -> Tensor:
+    """Return what `like` holds of a tensor that every process has whole; `whole` itself where `like` is not sharded."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def gathered(named: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Return whole tensors, on the CPU where they were sharded. All processes call it; without `keep` one has none.
+
+    One tensor after another is whole on a device, never all of them.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in named.items():
+        whole = tensor
+        if isinstance(tensor, DTensor):
+            whole = tensor.full_tensor().detach().cpu()
+        if keep:
+            found[name] = whole
+    return found
+
+
+def by_whole_matrices(work: Callable[[Tensor], Tensor], stack: Tensor) -> Tensor:
+    """Return `work(stack)` of matrices (K, m, n) that it treats one by one, sharded as `stack` is.
+
+    Each process does some of the K.
+    """
+    if not isinstance(stack, DTensor):
+        return work(stack)
+    mine = stack.redistribute(placements=[Shard(0)])
+    done: Any = DTensor.from_local(
+        work(mine.to_local()), mine.device_mesh, [Shard(0)], run_check=False, shape=mine.shape, stride=mine.stride()
+    )
+    return done.redistribute(placements=stack.placements)  # type: ignore[no-any-return]
+
+
+def number(value: Tensor) -> float:
+    """Return a scalar tensor's value, which is that of the whole."""
+    return float(value.full_tensor() if isinstance(value, DTensor) else value)
