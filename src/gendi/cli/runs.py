@@ -119,7 +119,9 @@ def held(run: Path) -> bool:
 
 
 def _metric(run: Path) -> dict[str, Any] | None:
-    """Return the run's FID with its floor, else the first figure of its evaluation, else its last held-out loss."""
+    """Return the run's FID with its floor, else the first figure of its evaluation, else its last held-out loss, else
+    its last loss.
+    """
     try:
         evaluation = read_json_if_there(run / "evaluation.json")
     except BundleError:
@@ -130,8 +132,11 @@ def _metric(run: Path) -> dict[str, Any] | None:
         return {"name": name, "value": metrics[name].get("value"), "floor": metrics[name].get("floor")}
     from gendi.train.status import read_lines
 
-    losses = [line["heldout"] for line in read_lines(run / "metrics.jsonl") if line.get("heldout") is not None]
-    return {"name": "held-out loss", "value": losses[-1], "floor": None} if losses else None
+    lines = read_lines(run / "metrics.jsonl")
+    for field, name in (("heldout", "held-out loss"), ("loss", "loss")):
+        if values := [line[field] for line in lines if line.get(field) is not None]:
+            return {"name": name, "value": values[-1], "floor": None}
+    return None
 
 
 def _row(entry: dict[str, Any]) -> tuple[object, ...]:

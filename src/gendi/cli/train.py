@@ -71,6 +71,8 @@ class Train:
     """Seed of every draw (also --train.seed)."""
     batch_size: Annotated[Count, shows("the preset's")] = None
     """Images per step (also --train.batch-size)."""
+    keep: Annotated[Count, shows("the preset's")] = None
+    """Checkpoints kept, the newest ones (also --train.keep)."""
     layer: Annotated[Text, shows("where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
@@ -106,6 +108,7 @@ class Train:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
         flip = True if self.flip else None
         given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size, "crop": self.crop, "flip": flip}
+        given["keep"] = self.keep
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
         config = RunConfig(
             self.preset,

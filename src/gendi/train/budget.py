@@ -37,6 +37,13 @@ class Budget:
         )
         return min(1.0, spent)
 
+    def seconds_left(self, *, seconds: float, steps: int, batch: int, step_seconds: float) -> float:
+        """Return the seconds of training still to come, at `step_seconds` for each step of `batch` images."""
+        if self.seconds is not None:
+            return max(0.0, self.seconds - seconds)
+        wanted = self.steps if self.images is None else -(-self.images // batch)
+        return max(0, (wanted or 0) - steps) * step_seconds
+
     def __str__(self) -> str:
         if self.seconds is not None:
             minutes, seconds = divmod(round(self.seconds), 60)

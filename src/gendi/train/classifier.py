@@ -24,6 +24,7 @@ from gendi.process import Process
 from gendi.randomness import normal, stream
 from gendi.train.budget import Budget
 from gendi.train.objective import batch_indices
+from gendi.train.pace import Pace
 from gendi.train.telling import Console
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -68,7 +69,8 @@ def train_classifier(
     classifier, process = NoisyClassifier(network, schedule, bundle.sigma_data), Process(schedule)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
     labels = torch.from_numpy(data.train.conditions["class"]).to(device)
-    start, step = time.perf_counter(), 0
+    start = clock = time.perf_counter()
+    step, pace = 0, Pace(budget, batch_size)
     while True:
         seconds = time.perf_counter() - start
         progress = budget.progress(seconds=seconds, images=step * batch_size, steps=step)
@@ -89,9 +91,11 @@ def train_classifier(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        step += 1
+        step, before, clock = step + 1, clock, time.perf_counter()
+        pace.took(clock - before)
         if console is not None:
-            console.progress(progress, step=step, images=step * batch_size, loss=loss.item(), seconds=seconds)
+            told = pace.fields(seconds=clock - start, steps=step)
+            console.progress(progress, step=step, images=step * batch_size, loss=loss.item(), **told)
     classifier.eval()
     meta: dict[str, Any] = {
         "data": data.name,

@@ -1,5 +1,6 @@
 """Consoles: how a training run talks to a person, on a terminal or in a log."""
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -17,12 +18,12 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _fields(done: float, fields: dict[str, Any]) -> str:
-    seconds = float(fields.get("seconds", 0.0))
-    left = _clock(seconds / done - seconds) if done > 0 and seconds > 0 else "?"
-    rate = fields.get("images", 0) / seconds if seconds else 0.0
+def _fields(fields: dict[str, Any]) -> str:
+    rate, left = fields.get("images_per_second"), fields.get("seconds_left")
     return (
-        f"step {fields.get('step', 0):,}  loss {fields.get('loss', float('nan')):.4f}  {rate:.0f} images/s  {left} left"
+        f"step {fields.get('step', 0):,}  loss {fields.get('loss', math.nan):.4f}  "
+        f"{'?' if rate is None else f'{rate:.0f}' if rate >= 10 else f'{rate:.2g}'} images/s  "
+        f"{'?' if left is None else _clock(left)} left"
     )
 
 
@@ -30,7 +31,7 @@ class PlainConsole:
     """Lines to stderr: everything said, and the progress every ten seconds."""
 
     def __init__(self) -> None:
-        self._last = 0.0
+        self._last = -math.inf
 
     def say(self, line: str) -> None:
         """Print the line."""
@@ -40,7 +41,7 @@ class PlainConsole:
         """Print where the run is, if ten seconds have passed since the last time."""
         if time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            self.say(f"{done:6.1%}  {_fields(done, fields)}")
+            self.say(f"{done:6.1%}  {_fields(fields)}")
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +67,7 @@ class TerminalConsole:
 
     def progress(self, done: float, **fields: Any) -> None:
         """Move the bar."""
-        self._bar.update(self._task, completed=done, text=_fields(done, fields))
+        self._bar.update(self._task, completed=done, text=_fields(fields))
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -34,11 +34,12 @@ from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, lo
 from gendi.train.heldout import Heldout, preview, preview_conditions, write_preview
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.objective import batch_indices
+from gendi.train.pace import Pace, logged_pace
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.signals import Reason, StopFlag
 from gendi.train.snapshots import drop_later
-from gendi.train.status import write_status
+from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer, resolve
 
@@ -146,6 +147,7 @@ class _Loop:
         self.keeper = Keeper(run, config.train.checkpoint_every, config.train.keep, console, team.first)
         self.log = self.keeper.log
         self.seconds = 0.0
+        self.pace = Pace(budget, config.train.batch_size)
         self.window: list[list[float]] = []
         self.bad_steps = 0
 
@@ -183,6 +185,7 @@ class _Loop:
             self.log(f"note: {later} snapshot(s) in {self.run / 'ema'} were later than the checkpoint: made again.")
         for folder in ("previews", "checkpoints"):
             (self.run / folder).mkdir(exist_ok=True)
+        self._write_running()
 
     def _peek(self) -> Checkpoint | None:
         checkpoint = self.team.first_before_others(lambda: load_latest(self.run))
@@ -197,6 +200,8 @@ class _Loop:
         for problem in checkpoint.problems:
             self.log(f"warning: {problem} Going back to step {checkpoint.step}.")
         self.seconds = float(checkpoint.state["seconds"])
+        logged = logged_pace(read_lines(self.run / TIMINGS), checkpoint.step, self.seconds)
+        self.pace = Pace(self.budget, self.config.train.batch_size, logged)
         self.window = [list(row) for row in checkpoint.state["window"]]
         self.bad_steps = int(checkpoint.state["bad_steps"])
         return checkpoint
@@ -249,13 +254,13 @@ class _Loop:
             step = trainer.step_count
             result = trainer.step(progress)
             now = time.monotonic()
+            self.pace.took(now - clock)
             self.seconds, clock = self.seconds + now - clock, now
             self._guard(step, result)
             if self.team.first:
                 self._log_step(result)
-            self.console.progress(
-                progress, loss=result.loss, step=step + 1, images=trainer.images_seen, seconds=self.seconds
-            )
+            pace = self.pace.fields(seconds=self.seconds, steps=step + 1)
+            self.console.progress(progress, loss=result.loss, step=step + 1, images=trainer.images_seen, **pace)
             if every and self._passed(every):
                 weights = trainer.average()
                 self.team.from_first(functools.partial(self._preview, weights))
@@ -322,15 +327,13 @@ class _Loop:
             lr=result.lr,
         )
         self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
+        self._write_running()
+
+    def _write_running(self) -> None:
+        step, images = self.trainer.step_count, self.trainer.images_seen
+        done = self._progress(images, step)
         with contextlib.suppress(ResourceError):  # a full disk is told of where it matters, at the next checkpoint
-            write_status(
-                self.run,
-                "running",
-                step=step,
-                images=images,
-                seconds=self.seconds,
-                progress=self._progress(images, step),
-            )
+            write_status(self.run, "running", step=step, images=images, seconds=self.seconds, progress=done)
 
     def _preview(self, weights: dict[str, Tensor]) -> None:
         """Write the held-out loss of the averaged weights and, of pictures, a preview grid."""
