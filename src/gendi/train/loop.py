@@ -14,7 +14,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -286,9 +286,11 @@ class _Loop:
 
         Its clock is everyone's, too.
         """
-        told: list[tuple[Reason | None, float, bool]] = self.team.gathered((self.stop.reason, self.seconds, save))
+        reasons: tuple[Reason | None, ...] = (None, *get_args(Reason))
+        row = torch.tensor([[reasons.index(self.stop.reason), self.seconds, save]], dtype=torch.float64)
+        told = self.team.join_rows(row, self.team.shares(self.team.size)).tolist()  # at every step: no pickling
         self.seconds = told[0][1]
-        return next((reason for reason, _, _ in told if reason is not None), None), told[0][2]
+        return next((reasons[int(code)] for code, _, _ in told if code), None), bool(told[0][2])
 
     def _guard(self, step: int, result: StepResult) -> None:
         """Keep count of steps without a finite loss or gradient; the third in a row ends the run."""

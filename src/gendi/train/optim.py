@@ -1,14 +1,17 @@
 """Optimisers and the learning rate as a function of the share of the budget that is spent."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from gendi.config import OptimConfig
+from gendi.distributed import Team
 from gendi.train.sharding import by_whole_matrices
 
 # the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]
@@ -24,36 +27,71 @@ def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Flo
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     out: Tensor = x.mT if tall else x
     return out.to(matrices.dtype)
+
+
+def divided(shapes: Sequence[Sequence[int]], processes: int) -> list[int]:
+    """Return which process orthogonalises each of the matrices: the dearest first, to whoever has least to do."""
+    cost = [m * n * min(m, n) for m, n in shapes]
+    load, doers = [0] * processes, [0] * len(cost)
+    for k in sorted(range(len(cost)), key=lambda k: -cost[k]):
+        doers[k] = load.index(min(load))
+        load[doers[k]] += cost[k]
+    return doers
 
 
 class Muon(Optimizer):
     """Momentum, orthogonalised, for matrices and convolution kernels (flattened to out x rest).  [Jordan et al. 2024]
 
     The update is scaled to the root mean square of an AdamW update, so both take the same learning rate.  [Liu et al.
-    2025, section 2.2] Matrices of equal shape are orthogonalised in one batch.
+    2025, section 2.2] Matrices of equal shape are orthogonalised in one batch, and the processes of a team, whose
+    gradients are equal, do a part of the matrices each and tell the others in bf16, in which they are computed.
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        team: Team | None = None,
     ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.team = team or Team()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    by_shape.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
-            for shape, params in by_shape.items():
-                updates = torch.stack([self._momentum(p, group["momentum"]).reshape(shape) for p in params])
-                updates = by_whole_matrices(orthogonalise, updates) * (0.2 * max(shape) ** 0.5)
-                for p, update in zip(params, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(update.reshape(p.shape), alpha=-group["lr"])
+            params = [p for p in group["params"] if p.grad is not None]
+            matrices = [self._momentum(p, group["momentum"]).flatten(1) for p in params]
+            for p, update in zip(params, self._orthogonal(matrices), strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update.reshape(p.shape) * (0.2 * max(update.shape) ** 0.5), alpha=-group["lr"])
+
+    def _orthogonal(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        """Return the matrices orthogonalised, each by the process that it falls to."""
+        if matrices and isinstance(matrices[0], DTensor):
+            return by_whole_matrices(orthogonalise, matrices)
+        doers = divided([m.shape for m in matrices], self.team.size)
+        order = sorted(range(len(matrices)), key=lambda k: doers[k])
+        done: dict[int, Tensor] = {}
+        by_shape: dict[torch.Size, list[int]] = {}
+        for k in order:
+            if doers[k] == self.team.rank:
+                by_shape.setdefault(matrices[k].shape, []).append(k)
+        for same in by_shape.values():
+            done |= zip(same, orthogonalise(torch.stack([matrices[k] for k in same])), strict=True)
+        if self.team.size == 1 or not matrices:
+            return [done[k] for k in order]
+        ends = [sum(matrices[k].numel() for k in order if doers[k] < rank) for rank in range(self.team.size + 1)]
+        empty = torch.empty(0, dtype=torch.bfloat16, device=matrices[0].device)
+        mine = torch.cat([empty, *(done[k].bfloat16().flatten() for k in order if k in done)])
+        everything = self.team.join_rows(mine, [slice(*both) for both in itertools.pairwise(ends)])
+        parts = torch.split(everything, [matrices[k].numel() for k in order])
+        found = {k: part.to(matrices[k].dtype).reshape(matrices[k].shape) for k, part in zip(order, parts, strict=True)}
+        return [found[k] for k in range(len(matrices))]
 
     def _momentum(self, p: nn.Parameter, momentum: float) -> Tensor:
         """Return Nesterov's look-ahead of the momentum buffer, which is updated."""
@@ -70,11 +108,11 @@ OUTER = ("stem", "head", "time", "conditions")
 """The parts of a network that meet the data: its first and last layers, and all embeddings."""
 
 
-def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
+def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None = None) -> list[Optimizer]:
     """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
     configured.
 
-    The stem, the head, the embeddings and every vector stay with AdamW.
+    The stem, the head, the embeddings and every vector stay with AdamW. The processes of `team` share Muon's work.
     """
     named = list(network.named_parameters())
     inner = [p for name, p in named if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in OUTER]
@@ -83,7 +121,7 @@ def make_optimizers(network: nn.Module, config: OptimConfig) -> list[Optimizer]:
     adamw = AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     if not inner:
         return [adamw]
-    return [Muon(inner, lr=config.lr, weight_decay=config.weight_decay), adamw]
+    return [Muon(inner, lr=config.lr, weight_decay=config.weight_decay, team=team), adamw]
 
 
 def learning_rate_factor(progress: float, config: OptimConfig) -> float:

@@ -8,7 +8,7 @@ Sharded tensors are `DTensor`s, which carry the whole's shape; plain tensors pas
 are. [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,18 +60,23 @@ def gathered(named: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     return found
 
 
-def by_whole_matrices(work: Callable[[Tensor], Tensor], stack: Tensor) -> Tensor:
-    """Return `work(stack)` of matrices (K, m, n) that it treats one by one, sharded as `stack` is.
+def by_whole_matrices(work: Callable[[Tensor], Tensor], matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return what `work` makes of stacks (K, m, n) of sharded matrices, which it treats one by one, sharded again.
 
-    Each process does some of the K.
+    The K whole ones of a shape are shared out among the processes.
     """
-    if not isinstance(stack, DTensor):
-        return work(stack)
-    mine = stack.redistribute(placements=[Shard(0)])
-    done: Any = DTensor.from_local(
-        work(mine.to_local()), mine.device_mesh, [Shard(0)], run_check=False, shape=mine.shape, stride=mine.stride()
-    )
-    return done.redistribute(placements=stack.placements)  # type: ignore[no-any-return]
+    same: dict[torch.Size, list[int]] = {}
+    for k, matrix in enumerate(matrices):
+        same.setdefault(matrix.shape, []).append(k)
+    found: dict[int, Tensor] = {}
+    for places in same.values():
+        stack: Any = torch.stack([matrices[k] for k in places])
+        mine = stack.redistribute(placements=[Shard(0)])
+        done: Any = DTensor.from_local(
+            work(mine.to_local()), mine.device_mesh, [Shard(0)], run_check=False, shape=mine.shape, stride=mine.stride()
+        )
+        found |= zip(places, done.redistribute(placements=stack.placements), strict=True)
+    return [found[k] for k in range(len(matrices))]
 
 
 def number(value: Tensor) -> float:
