@@ -1,6 +1,6 @@
 """Several processes at one run: who is there, what they tell one another, and what happens when one is gone.
 
-    torchrun --nproc-per-node 2 -m gendi train mnist
+    torchrun --nproc-per-node 2 -m -- gendi train mnist
 
 torchrun says by the environment (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) who belongs together. Process 0 alone
 writes files. Everything random is a function of (seed, purpose, step, index), so each process draws what the whole
@@ -16,6 +16,7 @@ import datetime
 import itertools
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -116,20 +117,26 @@ class _Several(Team):
             time.sleep(0.05)
         return silent
 
+    def _roll(self) -> tuple[list[int], str, str]:
+        """Return the ranks that are gone, who they are, and what they said."""
+        gone = self.missing()
+        who = ", ".join(f"process {rank} of {self.size} ({self.store.get(f'who/{rank}').decode()})" for rank in gone)
+        said = [rank for rank in gone if self.store.check([f"failed/{rank}"])]
+        return gone, who, " ".join(f"It said: {self.store.get(f'failed/{rank}').decode()}" for rank in said)
+
     def explained(self, error: RuntimeError) -> Exception:
         """Return what to raise for a collective that failed: the process that is gone is named, if one is."""
-        try:
-            gone = self.missing()
-            who = ", ".join(
-                f"process {rank} of {self.size} ({self.store.get(f'who/{rank}').decode()})" for rank in gone
-            )
-            why = " ".join(
-                f"It said: {self.store.get(f'failed/{rank}').decode()}"
-                for rank in gone
-                if self.store.check([f"failed/{rank}"])
-            )
-        except RuntimeError:  # the store is gone too
-            gone, who, why = [0], "the process that holds the store, or its machine", ""
+        answers: list[tuple[list[int], str, str]] = []
+
+        def ask() -> None:
+            with contextlib.suppress(RuntimeError):  # the store is gone too
+                answers.append(self._roll())
+
+        # a store whose machine is unreachable, not down, is waited for without end
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(2 * ROLL_CALL)
+        gone, who, why = answers[0] if answers else ([0], "the process that holds the store, or its machine,", "")
         if not gone:
             return error
         return ResourceError(
@@ -182,7 +189,7 @@ def _meet(timeout: float) -> _Several:
     if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise UsageError(
             f"WORLD_SIZE = {os.environ['WORLD_SIZE']} but {missing[0]} is not set: start several processes by torchrun "
-            "--nproc-per-node N -m gendi ..., or unset WORLD_SIZE."
+            "--nproc-per-node N -m -- gendi ..., or unset WORLD_SIZE."
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -41,7 +41,7 @@ EXAMPLES = """\
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
-  torchrun --nproc-per-node 2 -m gendi train mnist         one batch, shared by two processes"""
+  torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
 SWITCHES = ("--flip", "--dry-run", "--fresh", "--allow-data-change", "--json", "--")
 
 

@@ -93,7 +93,7 @@ class Trainer:
         self.learner = ScheduleLearner(low, high, self.device) if learned else None
         self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1 and not self.sharded:  # accelerate would wrap it on GPUs alone
-            self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True, broadcast_buffers=False)
+            self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim, self.team)
         self.ema = EMA(network, config.optim.ema_images)
