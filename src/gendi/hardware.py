@@ -1,33 +1,45 @@
-"""Accelerators by their data sheets, for plans by arithmetic.
+"""Accelerators by their data sheets, for plans by arithmetic, and this machine by measurement.
 
 Dense peaks without sparsity, in FLOP/s, and memory in bytes (decimal gigabytes as printed). The sheets: NVIDIA T4
 (2019), V100 (2020, SXM2), A10G (2021), A100 (2021, SXM 80 GB), L4 (2023), L40S (2023), H100 (2023, SXM5), H200 (2024,
-SXM), B200 (2024, the HGX sheet), GeForce RTX 3090 (Ampere GA102 whitepaper) and 4090 (Ada whitepaper); AMD MI300X
-(2023). Where a sheet prints figures with sparsity, half of them stand here.
+SXM), B200 (2024, an eighth of the HGX sheet), GeForce RTX 3090 (Ampere GA102 whitepaper) and 4090 (Ada whitepaper),
+both with float32 accumulation; AMD MI300X (2023). Where a sheet prints figures with sparsity, half of them stand here.
+The fp32 figures are those of the vector units: convolutions in TF32 reach more. Volta and Turing compute in fp16, which
+gendi does not train in, and have no bf16.
 """
 
+import time
 from dataclasses import dataclass
 
-from gendi.errors import unknown_name
+import psutil
+import torch
+
+from gendi.errors import UsageError, unknown_name
+
+SIDES = (1024, 2048)
 
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator: bf16 (fp16 where there is no bf16) and fp32 peaks in FLOP/s, memory in bytes."""
+    """One accelerator: bf16 and fp32 peaks in FLOP/s (None: it has no bf16), memory in bytes."""
 
     name: str
-    half: float
+    half: float | None
     single: float
     memory: float
 
     def peak(self, precision: str) -> float:
-        """Return the peak for `precision`, "bf16" or "fp32"."""
-        return self.half if precision == "bf16" else self.single
+        """Return the peak for `precision`, "bf16" or "fp32". Raises `UsageError` for bf16 where there is none."""
+        if precision != "bf16":
+            return self.single
+        if self.half is None:
+            raise UsageError(f"{self.name} does not compute in bf16: plan with --precision fp32.")
+        return self.half
 
 
 DEVICES = {
-    "t4": Device("NVIDIA T4", 65e12, 8.1e12, 16e9),
-    "v100": Device("NVIDIA V100 SXM2", 125e12, 15.7e12, 32e9),
+    "t4": Device("NVIDIA T4", None, 8.1e12, 16e9),
+    "v100": Device("NVIDIA V100 SXM2", None, 15.7e12, 32e9),
     "a10g": Device("NVIDIA A10G", 70e12, 35e12, 24e9),
     "a100": Device("NVIDIA A100 SXM 80 GB", 312e12, 19.5e12, 80e9),
     "l4": Device("NVIDIA L4", 121e12, 30.3e12, 24e9),
@@ -42,7 +54,29 @@ DEVICES = {
 
 
 def device_of(name: str) -> Device:
-    """Return the device called `name`. Raises `UsageError` with the nearest name."""
+    """Return the device called `name`; "cpu" is this machine's, measured now. Raises `UsageError` with the nearest
+    name.
+    """
+    if name == "cpu":
+        return this_cpu()
     if name not in DEVICES:
-        raise unknown_name("accelerator", name, DEVICES)
+        raise unknown_name("accelerator", name, ["cpu", *DEVICES])
     return DEVICES[name]
+
+
+def this_cpu() -> Device:
+    """Return this machine's processors, all threads that torch uses together: what products of matrices reach."""
+    half, single = measured_peak(torch.bfloat16), measured_peak(torch.float32)
+    return Device(f"this CPU ({torch.get_num_threads()} threads)", half, single, float(psutil.virtual_memory().total))
+
+
+def measured_peak(dtype: torch.dtype) -> float:
+    """Return the best FLOP/s of three products of square matrices of 1024 and of 2048 rows on the CPU."""
+    best = 0.0
+    for n in SIDES:
+        a, b = torch.ones(n, n, dtype=dtype), torch.ones(n, n, dtype=dtype)
+        for _ in range(4):
+            start = time.perf_counter()
+            a @ b
+            best = max(best, 2 * n**3 / (time.perf_counter() - start))
+    return best

@@ -1,5 +1,6 @@
 """`gendi plan` against arithmetic by hand; `gendi runs` against runs in every state."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -8,13 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import torch
 from tiny import TINY
+from torch.utils.flop_counter import FlopCounterMode
 
-from gendi.config import NetworkConfig, RunConfig
-from gendi.hardware import DEVICES
+import gendi.scaling
+from gendi.config import NetworkConfig, OptimConfig, RunConfig
+from gendi.hardware import DEVICES, device_of
 from gendi.lock import RunLock
-from gendi.scaling import activation_numbers, plan
+from gendi.networks import network_of
+from gendi.scaling import activation_bytes, optimiser_cost, plan
+from gendi.train.optim import make_optimizers, orthogonalise
 
 Gendi = Callable[..., Any]
 
@@ -31,21 +38,84 @@ def test_plan_is_the_arithmetic_it_says(gendi: Gendi) -> None:
 
 def test_an_uneven_batch_goes_at_the_pace_of_the_fullest_device() -> None:
     config = RunConfig(network=NetworkConfig(channels=(8,), blocks=1, groups=4))
-    even = plan(config, (1, 8, 8), DEVICES["t4"], devices=2, images=10, batch=4)
-    uneven = plan(config, (1, 8, 8), DEVICES["t4"], devices=2, images=10, batch=3)
+    even = plan(config, (1, 8, 8), DEVICES["a100"], devices=2, images=10, batch=4)
+    uneven = plan(config, (1, 8, 8), DEVICES["a100"], devices=2, images=10, batch=3)
     assert uneven["images_per_second"] == pytest.approx(even["images_per_second"] * 3 / 4)
 
 
 def test_activations_grow_with_the_pixels() -> None:
     config = RunConfig(network=NetworkConfig(channels=(8,), blocks=1, groups=4))
-    small, large = (activation_numbers(config, (1, side, side)) for side in (8, 16))
+    small, large = (activation_bytes(config, (1, side, side), "fp32")[0] for side in (8, 16))
     assert 3.5 < large / small <= 4
+
+
+def test_what_is_kept_of_a_row_is_what_autograd_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, of y = SiLU(a x) then b: both inputs of the products, and SiLU's; in bf16 the weights' copies too."""
+
+    class Small(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+    def network(*_: object) -> torch.nn.Module:
+        return Small(torch.nn.Linear(6, 10, bias=False), torch.nn.SiLU(), torch.nn.Linear(10, 2, bias=False))
+
+    monkeypatch.setattr(gendi.scaling, "network_of", network)
+    assert activation_bytes(RunConfig(), (6,), "fp32") == (4 * (6 + 10 + 10), 0)
+    assert activation_bytes(RunConfig(), (6,), "bf16") == (2 * (6 + 10 + 10), 2 * 10 * 2)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_moments_are_those_of_a_real_optimiser_after_a_step(name: str) -> None:
+    config = RunConfig(network=NetworkConfig(channels=(8, 16), blocks=1, groups=4), optim=OptimConfig(name=name))
+    network = network_of(config, (1, 8, 8))
+    network(torch.zeros(1, 1, 8, 8), torch.zeros(1)).sum().backward()
+    optimizers = make_optimizers(network, config.optim)
+    for optimizer in optimizers:
+        optimizer.step()
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    held = sum(v.nbytes for state in states for key, v in state.items() if key != "step")
+    assert optimiser_cost(config, (1, 8, 8))[0] == held
+
+
+@pytest.mark.parametrize("shape", [(4, 10), (10, 4), (6, 3, 2, 2)])
+def test_muons_products_are_counted(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Inner(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.stem = torch.nn.Parameter(torch.zeros(shape)), torch.nn.Parameter(torch.zeros(3))
+
+    monkeypatch.setattr(gendi.scaling, "network_of", lambda *_: Inner())
+    with FlopCounterMode(display=False) as counter:
+        orthogonalise(torch.zeros(shape).flatten(1)[None])
+    assert optimiser_cost(RunConfig(optim=OptimConfig(name="muon")), ())[1] == counter.get_total_flops()
+
+
+def test_sharding_and_parts_divide_what_they_say() -> None:
+    config = RunConfig(network=NetworkConfig(channels=(8,), blocks=1, groups=4))
+    train = dataclasses.replace(config.train, shard=True, accumulate=3)
+    parts = dataclasses.replace(config, train=train)
+    whole, shared = (plan(c, (1, 8, 8), DEVICES["a100"], devices=4, images=10, batch=32) for c in (config, parts))
+    for key in ("weights", "gradients", "ema", "optimiser"):
+        assert shared["memory"][key] == whole["memory"][key] / 4
+    of_row, of_all = activation_bytes(config, (1, 8, 8), "bf16")
+    assert (whole["rows_at_once"], shared["rows_at_once"]) == (8, 3)
+    assert shared["memory"]["activations"] == 3 * of_row + of_all
+    assert 0 < shared["memory"]["gathered"] <= 2 * whole["memory"]["weights"]
+    p = 4 * whole["parameters"]
+    assert whole["exchange_bytes"] == 2 * p * 3 / 4 and shared["exchange_bytes"] == 9 * p * 3 / 4
+
+
+def test_this_cpu_has_this_machines_memory_and_some_speed() -> None:
+    device = device_of("cpu")
+    assert device.memory == psutil.virtual_memory().total
+    assert device.peak("fp32") > 1e8 and device.peak("bf16") > 1e7
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("plan mnist --kind h10", "Perhaps you meant 'h100'"),
+        ("plan mnist --kind t4", "NVIDIA T4 does not compute in bf16: plan with --precision fp32"),
         ("plan mnist --utilisation 1.5", "--utilisation 1.5 is out of range"),
         ("plan mnist --gpus 200 --batch-size 100", "cannot be shared by 200"),
         ("runs no/such/folder", "is no folder"),

@@ -1,5 +1,6 @@
 """`gendi plan`."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from gendi.errors import UsageError
 EXAMPLES = """\
   gendi plan cifar10 --gpus 8 --kind h100 --images 100M
   gendi plan runs/mnist --gpus 1 --kind rtx4090          the network of a run
+  gendi plan adm --gpus 8 --kind rtx4090 --shard --accumulate 4
+  gendi plan mnist --kind cpu --size 28 --channels 1       this machine, its peak measured now
   gendi plan mnist --size 64 --batch-size 1024 --json"""
 
 
@@ -27,7 +30,7 @@ class Plan:
     gpus: Annotated[Count, shows("1")] = None
     """How many accelerators share a batch."""
     kind: str = "h100"
-    """Which: t4, v100, a10g, a100, l4, l40s, h100, h200, b200, rtx3090, rtx4090, mi300x."""
+    """Which: t4, v100, a10g, a100, l4, l40s, h100, h200, b200, rtx3090, rtx4090, mi300x, or cpu: this one."""
     images: Annotated[Count, shows("100M")] = None
     """How many images to train on, repeats counted."""
     batch_size: Annotated[Count, shows("the preset's")] = None
@@ -40,6 +43,10 @@ class Plan:
     """Arithmetic of the network."""
     utilisation: Annotated[Number, shows("0.3")] = None
     """Share of the peak that training reaches, 0 to 1: measure it with gendi train --dry-run on one of them."""
+    accumulate: Annotated[Count, shows("the preset's")] = None
+    """In how many parts each goes through its rows: less memory, the same step."""
+    shard: bool = False
+    """Share weights, gradients, averages and moments out (gendi train --train.shard)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -55,6 +62,11 @@ def main(args: Sequence[str]) -> int:
 
     device = device_of(command.kind)
     config, shape = _what(command)
+    train = config.train
+    train = dataclasses.replace(
+        train, accumulate=command.accumulate or train.accumulate, shard=command.shard or train.shard
+    )
+    config = dataclasses.replace(config, train=train)
     found = plan(
         config,
         shape,
@@ -88,8 +100,6 @@ def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
         raise UsageError(f"{command.what} is for vectors, whose width the data decide: name a run instead.")
     known = tuple(c for c in config.conditions if c.size >= 0)  # the others are the data's to say
     assert isinstance(config, RunConfig)
-    import dataclasses
-
     return dataclasses.replace(config, conditions=known), shape
 
 
@@ -99,10 +109,12 @@ def _show(found: dict[str, Any]) -> None:
         ("network", f"{found['parameters']:,} parameters, samples of {' x '.join(map(str, found['shape']))}"),
         ("forward pass", f"{found['flops_per_image'] / 1e9:,.2f} GFLOP per image"),
         ("machine", f"{found['devices']} x {found['device']}, {found['precision']}"),
-        ("batch", f"{found['batch_size']:,} images, {found['rows_per_device']:,} each"),
+        (
+            "batch",
+            f"{found['batch_size']:,} images, {found['rows_per_device']:,} each, {found['rows_at_once']:,} at once",
+        ),
         ("memory each", f"{format_bytes(memory['total'])} of {format_bytes(memory['device'])}"),
-        *((f"  {name}", format_bytes(memory[name])) for name in ("weights", "ema", "optimiser", "gradients")),
-        ("  activations", f"{format_bytes(memory['activations'])} (bound: every layer's output kept)"),
+        *((f"  {name}", format_bytes(size)) for name, size in memory.items() if name not in ("total", "device")),
         ("speed", f"{found['images_per_second']:,.0f} images/s"),
         ("time", f"{format_duration(found['seconds'])} for {found['images']:,} images ({found['days']:.3g} days)"),
     ]

@@ -23,19 +23,19 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
     `device`.
     """
     mesh = init_device_mesh(device.type, (processes,))
-    for block in _blocks(network):
+    for block in blocks_of(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
     """Yield what a network's lists hold, lists of lists taken apart; its conditions, which are small, stay with it."""
     for name, child in module.named_children():
         if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
             if next(child.parameters(), None) is not None:
                 yield child
         elif isinstance(child, nn.ModuleList) and name != "conditions":
-            yield from _blocks(child)
+            yield from blocks_of(child)
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:
