@@ -33,6 +33,10 @@ ROLL_CALL = 5.0
 """Seconds that a process has to answer when another one was not heard of."""
 TIMEOUT = 14_400.0
 """Seconds that processes wait for one another where no configuration says how long."""
+LEAVE = 0.1
+"""Seconds in which gloo's threads let go of the last tensors, for which they need Python. A device mesh, which PyTorch
+caches, keeps them alive; one that asks for Python while it shuts down aborts the process.
+"""
 _SIGNS = ("gloo", "nccl", "connection", "peer", "timed out", "timeout", "broken pipe", "socket", "store")
 
 
@@ -173,6 +177,7 @@ def together(timeout: float = TIMEOUT) -> Iterator[Team]:
         yield members
         dist.barrier()
         dist.destroy_process_group()
+        time.sleep(LEAVE)
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or not _is_of_a_collective(error):
             _sign_off(members, error)

@@ -73,7 +73,7 @@ def main(args: Sequence[str]) -> int:
         if command.samples is None:
             evaluation, out = evaluate_run(command)
         else:
-            evaluation, out = team.from_first(lambda: _measure_file(command))
+            evaluation, out = _measure_file(command)
         if not team.first:
             return 0
     if command.json:
@@ -159,31 +159,32 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop, team().first))
             seconds = time.perf_counter() - start
 
-        def measured() -> "tuple[Evaluation, Path | None]":
-            say(
-                f"drawn in {format_duration(seconds)}"
-                if drawn
-                else f"measuring the {settings.n:,} samples in {archive}"
-            )
-            if drawn and own:
-                if pictures:
-                    write_samples(archive, images, settings)
-                else:
-                    kind_of(data.kind).write(evaluated_file(run, data.kind), images)
-                update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
-            source = {**dataclasses.asdict(settings), "run": str(run)}
-            evaluation = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
-            evaluation = dataclasses.replace(evaluation, notes=evaluation.notes + notes)
-            out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
-            if out is not None:
-                if command.out is None:
-                    evaluation = join(_previous(out), evaluation)
-                atomic_write(out, _text(evaluation))
-            if own:
-                update_timings(run, evaluate_seconds=sum(evaluation.seconds.values()))
-            return evaluation, out
+        tell = say if team().first else _silent
+        tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {settings.n:,} samples in {archive}")
 
-        return team().from_first(measured)
+        def keep() -> None:
+            if pictures:
+                write_samples(archive, images, settings)
+            else:
+                kind_of(data.kind).write(evaluated_file(run, data.kind), images)
+            update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
+
+        if drawn and own:
+            team().from_first(keep)
+        source = {**dataclasses.asdict(settings), "run": str(run)}
+        measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
+        evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
+        out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
+
+        def write() -> "Evaluation":
+            whole = join(_previous(out), evaluation) if out is not None and command.out is None else evaluation
+            if out is not None:
+                atomic_write(out, _text(whole))
+            if own:
+                update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
+            return whole
+
+        return team().from_first(write), out
 
 
 def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
@@ -228,7 +229,12 @@ def _check(command: Evaluate) -> None:
             raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
 
 
+def _silent(message: str) -> None:
+    """Processes but the first say nothing."""
+
+
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
+    from gendi.distributed import team
     from gendi.files import atomic_write
     from gendi.samples_io import read_samples
     from gendi.train.signals import StopFlag
@@ -237,7 +243,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     path = Path(command.samples)
     images: Any = path
     if named_kind(command.data) is None:
-        images = read_samples(path)
+        images = team().first_before_others(lambda: read_samples(path))
         data = _open(command.data, images.shape[1:3])
     else:
         data = _open(command.data, None)
@@ -248,7 +254,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     if command.out is None:
         return evaluation, None
     out = Path(command.out)
-    atomic_write(out, _text(evaluation))
+    team().from_first(lambda: atomic_write(out, _text(evaluation)))
     return evaluation, out
 
 
@@ -263,12 +269,14 @@ def _measure(
 ) -> "Evaluation":
     from gendi.cli.drawing import pick_device
     from gendi.data.kinds import kind_of
+    from gendi.distributed import team
     from gendi.evaluate import evaluate
 
+    tell = say if team().first else _silent
     start = time.perf_counter()
     common: dict[str, Any] = {"seed": command.seed or 0, "ema": ema, "source": json.loads(json.dumps(source))}
     if data.kind == "image":
-        say(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
+        tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
         common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
@@ -276,10 +284,10 @@ def _measure(
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
-        say("measuring samples, real rows in their place, and four controls: some tens of seconds")
+        tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
         n = command.n or max(2, min(1000, len(data.heldout)))
-        found = kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common)
-    say(f"measured in {format_duration(time.perf_counter() - start)}")
+        found = team().from_first(lambda: kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common))
+    tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from gendi.data.store import cache_dir
+from gendi.distributed import team
 from gendi.errors import ResourceError
 from gendi.evaluate.extractors import Extractor, Images
+from gendi.evaluate.shared import features_of
 from gendi.evaluate.stopping import Stop
 from gendi.files import atomic_write
 
@@ -24,7 +26,7 @@ def reference_features(
     *,
     stop: Stop | None = None,
 ) -> Float32[np.ndarray, "n d"]:
-    """Return the features of `images[indices]`, from the cache where it has them.
+    """Return the features of `images[indices]`, from the cache where it has them; several processes share the others.
 
     The key is the data's fingerprint, the indices, the extractor's name and hash, and how it resizes. A damaged cache
     file (the zip's checksum tells) is computed anew; a cache folder that cannot be written costs nothing but the time.
@@ -34,16 +36,21 @@ def reference_features(
         key.update(part.encode() + b"\0")
     key.update(indices.tobytes())
     path = cache_dir() / "features" / f"{extractor.name}-{key.hexdigest()[:32]}.npz"
+    found = team().from_first(lambda: _load(path, len(indices)))
+    if found is not None:
+        return found
+    features = features_of(extractor, len(indices), lambda part: np.ascontiguousarray(images[indices[part]]), stop)
+    team().from_first(lambda: _store(path, features))
+    return features
+
+
+def _load(path: Path, n: int) -> np.ndarray | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             features = np.asarray(file["features"], np.float32)
-        if features.ndim == 2 and len(features) == len(indices):
-            return features
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
-    features = extractor(np.ascontiguousarray(images[indices]), stop=stop)
-    _store(path, features)
-    return features
+        return None
+    return features if features.ndim == 2 and len(features) == n else None
 
 
 def _store(path: Path, features: np.ndarray) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from gendi.data.open import Data
+from gendi.distributed import team
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import metrics as m
 from gendi.evaluate.cache import reference_features
@@ -22,6 +23,7 @@ from gendi.evaluate.classes import ClassBalance, class_balance
 from gendi.evaluate.extractors import Extractor, get_extractor
 from gendi.evaluate.memorisation import memorisation
 from gendi.evaluate.result import GENDI_REPORT, ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
+from gendi.evaluate.shared import features_of, frechet
 from gendi.evaluate.stopping import Stop, poll
 from gendi.randomness import stream
 
@@ -46,6 +48,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the first `n` samples against `n` training images, with held-out images as the floor.
 
+    Several processes share the features and the sums of the Fréchet distance; the first measures the rest.
+
     Args:
         samples: uint8 (N, H, W), or (N, H, W, C) with the height, width and channels of `data`.
         data: what they should look like; see `gendi.data.open_data`.
@@ -64,7 +68,7 @@ def evaluate(
         UsageError: n < 2, an unknown extractor, or one that does not fit the images.
         DataError: samples of another dtype, rank or shape than the data's images.
     """
-    images = checked_samples(samples, data)
+    images = team().first_before_others(lambda: checked_samples(samples, data))
     if n < 2:
         raise UsageError(f"n = {n} is out of range: a set of images needs at least 2.")
     if seed < 0:
@@ -94,10 +98,10 @@ def evaluate(
     classes = None
     if data.name == "mnist":
         with clock("classes"):
-            classes, measured = _class_metrics(images, data, floor, stop)
+            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, stop))
         found += measured
     with clock("memorisation"):
-        copies, measured = _memorisation_metrics(images, data, floor, mirrored, stop)
+        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, stop))
     found += measured
     return Evaluation(
         n=n,
@@ -185,7 +189,7 @@ def _feature_metrics(
     floor: Int64[np.ndarray, " m"],
     stop: Stop | None,
 ) -> tuple[ExtractorRecord, list[Metric], list[str]]:
-    fake = extractor(images, stop=stop)
+    fake = features_of(extractor, len(images), lambda part: images[part], stop)
     key = data.fingerprint
     real = reference_features(extractor, data.train.rows, reference, f"{key}/train", stop=stop)
     unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", stop=stop)
@@ -205,10 +209,14 @@ def _feature_metrics(
                 notes.append(f"{extractor.name}: no {who} of some metrics. {error}")
         return list(zip(*pairs, strict=True))
 
-    (fid, _) = on_both(lambda a, b: (m.frechet_from_features(a, b), 0.0))
-    kid, kid_error = on_both(m.kernel_distance)
-    precision, recall = on_both(lambda a, b: m.precision_recall(a, b, PRECISION_K))
-    density, coverage = on_both(lambda a, b: m.density_coverage(a, b, DENSITY_K))
+    (fid, _) = on_both(lambda a, b: (frechet(a, b), 0.0))
+    (kid, kid_error), (precision, recall), (density, coverage) = team().from_first(
+        lambda: (
+            on_both(m.kernel_distance),
+            on_both(lambda a, b: m.precision_recall(a, b, PRECISION_K)),
+            on_both(lambda a, b: m.density_coverage(a, b, DENSITY_K)),
+        )
+    )
     name = extractor.name
     report = GENDI_REPORT.get(f"fid-{name}") if data.name == "mnist" else None
     return (

@@ -8,6 +8,7 @@ Sharded tensors are `DTensor`s, which carry the whole's shape; plain tensors pas
 are. [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
     """Share the weights of `network`, equal in all processes, out among them, in place; a block at a time moves to
     `device`.
     """
+    # the denoiser reads the output and changes nothing in place
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
     mesh = init_device_mesh(device.type, (processes,))
     for block in blocks_of(network):
         fully_shard(block, mesh=mesh)
