@@ -14,6 +14,16 @@ def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
+def enlargement(side: int) -> int:
+    """Return the factor by which pictures of `side` pixels are enlarged in a grid."""
+    return max(1, min(4, 64 // side))
+
+
+def grid_side(count: int, side: int, longest: int, gap: int = 2) -> int:
+    """Return the pixels of a grid's side of `count` pictures whose own side is `side`, and `longest` the longer one."""
+    return count * (side * enlargement(longest) + gap) + gap
+
+
 def grid_image(
     images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None, gap: int = 2, paper: int = 128
 ) -> Image.Image:
@@ -21,7 +31,7 @@ def grid_image(
     n, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    scale = scale or max(1, min(4, 64 // max(height, width)))
+    scale = scale or enlargement(max(height, width))
     big = images.repeat(scale, axis=1).repeat(scale, axis=2)
     sheet = np.full(
         (rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), paper, np.uint8

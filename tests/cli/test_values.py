@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from gendi.cli.values import (
     LONGEST,
     MOST,
-    format_bytes,
     format_count,
     format_duration,
     parse_count,
@@ -15,6 +14,7 @@ from gendi.cli.values import (
     parse_seed,
     parse_size,
 )
+from gendi.disk import format_bytes
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
-from gendi.cli.values import format_bytes, format_duration
+from gendi.cli.values import format_duration
+from gendi.disk import format_bytes
 from gendi.errors import BundleError, UsageError
 from gendi.files import atomic_write, encode_json, read_json
 from gendi.toml import read_toml

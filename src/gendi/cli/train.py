@@ -12,7 +12,7 @@ import tyro
 from gendi.cli.console import program, say, show, show_json, table
 from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Number, Seed, Size, Text, named, parse, shows
 from gendi.cli.runs import update_timings
-from gendi.cli.values import format_bytes, format_duration, parse_duration
+from gendi.cli.values import format_duration, parse_duration
 from gendi.config import (
     CellsConfig,
     ConditionConfig,
@@ -24,6 +24,7 @@ from gendi.config import (
     SampleConfig,
     TrainConfig,
 )
+from gendi.disk import format_bytes
 from gendi.errors import UsageError
 from gendi.sources import default_preset, named_kind
 from gendi.train.presets import get_preset

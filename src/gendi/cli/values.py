@@ -78,15 +78,6 @@ def parse_seed(text: str) -> int:
     return int(text)
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes in the unit that suits it: 512 B, 3.2 MB, 1.5 GB (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def read_scale(text: str) -> dict[str, Any]:
     """Return the settings that a number or NAME=NUMBER,... stands for. Raises `UsageError` for anything else."""
     try:

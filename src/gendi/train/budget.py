@@ -5,6 +5,7 @@ the learning rate falls, so two such runs differ in the last bits of the schedul
 reproducible.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -41,8 +42,14 @@ class Budget:
         """Return the seconds of training still to come, at `step_seconds` for each step of `batch` images."""
         if self.seconds is not None:
             return max(0.0, self.seconds - seconds)
+        return (self.steps_left(seconds, steps, batch, None) or 0) * step_seconds
+
+    def steps_left(self, seconds: float, steps: int, batch: int, step_seconds: float | None) -> int | None:
+        """Return the steps of `batch` images still to come, None if only the clock will tell."""
+        if self.seconds is not None:
+            return None if step_seconds is None else max(0, math.ceil((self.seconds - seconds) / step_seconds))
         wanted = self.steps if self.images is None else -(-self.images // batch)
-        return max(0, (wanted or 0) - steps) * step_seconds
+        return max(0, (wanted or 0) - steps)
 
     def __str__(self) -> str:
         if self.seconds is not None:

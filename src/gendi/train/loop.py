@@ -37,6 +37,7 @@ from gendi.train.objective import batch_indices
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions
+from gendi.train.room import require_room
 from gendi.train.signals import Reason, StopFlag
 from gendi.train.snapshots import drop_later
 from gendi.train.status import TIMINGS, read_lines, write_status
@@ -168,6 +169,10 @@ class _Loop:
             self._restore(header)
         self.team.from_first(self._make_ready)
         self._introduce(header)
+        pace = self.pace.step_seconds
+        self.team.from_first(
+            lambda: require_room(self.run, self.trainer, self.budget, self.log, seconds=self.seconds, step_seconds=pace)
+        )
         seed, device = self.config.train.seed, self.trainer.device
         conditions = self.trainer.config.conditions
         self.heldout = Heldout(self.data, self.trainer.denoiser, conditions, seed, device)

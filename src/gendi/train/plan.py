@@ -1,7 +1,6 @@
 """A dry run: what training would take, measured on one step, with nothing written."""
 
 import dataclasses
-import math
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ from gendi.data import open_data
 from gendi.data.codec import described
 from gendi.networks.cost import cost_of
 from gendi.train.budget import Budget
+from gendi.train.room import needs, snapshot_bytes
 from gendi.train.trainer import Trainer
 
 
@@ -38,8 +38,9 @@ def dry_run(
     cost = cost_of(trainer.config, data.codec.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
-    snapshot = 0 if trainer.power is None else sum(v.nbytes for a in trainer.power.averages for v in a.values())
-    snapshots = count_snapshots(config, budget, rate) if snapshot else 0
+    needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)
+    counted = {need.name: need for need in needed}
+    snapshots = counted["snapshot"].count if "snapshot" in counted else 0
     return {
         "data": {
             "name": data.name,
@@ -56,20 +57,8 @@ def dry_run(
         "loss": result.loss,
         "checkpoint_bytes": stored,
         "snapshots": snapshots,
-        "snapshot_bytes": snapshot,
-        "disk_bytes": stored * (config.train.keep + 1) + 4 * cost.parameters + snapshots * snapshot,
+        "snapshot_bytes": snapshot_bytes(trainer),
+        "disk_bytes": sum(need.count * need.each for need in needed),
         "choice": dataclasses.asdict(trainer.choice),
         "config": trainer.config.to_dict(),
     }
-
-
-def count_snapshots(config: RunConfig, budget: Budget | None, rate: float) -> int:
-    """Return how many snapshots of averages a run will have written: one each so many images, and the last."""
-    if budget is None:
-        return 1
-    batch, every = config.train.batch_size, config.optim.posthoc_every
-    wanted = budget.images or (budget.seconds or 0) * rate
-    images = (budget.steps or max(1, math.ceil(wanted / batch))) * batch
-    if batch >= every:
-        return images // batch
-    return images // every + (images % every >= batch)  # the last is one of them if it is in time for it
