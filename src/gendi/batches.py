@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
-
-from gendi.errors import UsageError
+from gendi.errors import UsageError, is_out_of_memory
 
 
-def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> None:
+def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> int:
     """Call `work` on slices that cover 0, ..., n - 1; a batch that memory does not hold is halved, down to 1.
+
+    Returns the batch size that memory held in the end.
 
     `work` may run again on rows it had begun, so it must write its results at its end. Raises `UsageError` for a batch
     size below 1.
@@ -20,12 +20,13 @@ def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> None:
         rows = slice(start, min(start + batch_size, n))
         try:
             work(rows)
-        except (torch.OutOfMemoryError, MemoryError):
-            if batch_size == 1:
+        except (RuntimeError, MemoryError) as error:
+            if batch_size == 1 or not is_out_of_memory(error):
                 raise
             batch_size //= 2
             continue
         start = rows.stop
+    return batch_size
 
 
 def indices(rows: slice, first_index: int) -> Iterator[int]:

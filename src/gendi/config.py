@@ -149,7 +149,9 @@ class TrainConfig:
     batch_size: int = 128
     """Images per optimiser step, in all, however many processes share them."""
     accumulate: int = 1
-    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step."""
+    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step;
+    0 = one, and twice as many whenever memory runs out.
+    """
     seed: int = 0
     """Seed of every draw of the run."""
     flip: bool = False
@@ -347,7 +349,7 @@ class RunConfig:
             ("optim.ema_images", 1.0, 1e12, opt.ema_images),
             ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
             ("train.batch_size", 1, 1_000_000, train.batch_size),
-            ("train.accumulate", 1, train.batch_size, train.accumulate),
+            ("train.accumulate", 0, train.batch_size, train.accumulate),
             ("train.timeout", 1.0, 1e6, train.timeout),
             ("train.crop", 1.0, 4.0, train.crop),
             ("train.seed", 0, 2**63 - 1, train.seed),

@@ -69,3 +69,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
     return UsageError(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether `error` is a failed allocation, be it Python's, NumPy's or torch's (on any device)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from gendi.errors import GendiError, ResourceError
+from gendi.errors import GendiError, ResourceError, is_out_of_memory
 
 BUG, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 _REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
@@ -49,14 +49,6 @@ def _paragraph(error: BaseException) -> tuple[int, str]:
         f"This is a bug in gendi: {type(error).__name__}: {_first_line(error)} Run the same command with --debug for "
         "the traceback, and please report it with that."
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether `error` is a failed allocation, be it Python's, NumPy's or torch's (on any device)."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text)
 
 
 def _first_line(error: BaseException) -> str:

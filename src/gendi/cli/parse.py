@@ -12,7 +12,7 @@ import os
 import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -46,6 +46,14 @@ def spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str] =
 Duration = Annotated[float | None, spec("DURATION", parse_duration, format_duration)]
 Count = Annotated[int | None, spec("COUNT", parse_count, format_count)]
 CountFromZero = Annotated[int | None, spec("COUNT", lambda text: 0 if text == "0" else parse_count(text), format_count)]
+CountOrAuto = Annotated[
+    int | Literal["auto"] | None,
+    spec(
+        "COUNT|auto",
+        lambda text: text if text == "auto" else parse_count(text),
+        lambda n: n if n == "auto" else format_count(n),
+    ),
+]
 Samples = Annotated[int | None, spec("COUNT", lambda text: parse_count(text, MOST_SAMPLES), format_count)]
 Calls = Annotated[int | None, spec("COUNT", lambda text: parse_count(text, MOST_CALLS), format_count)]
 Seed = Annotated[int | None, spec("SEED", parse_seed)]

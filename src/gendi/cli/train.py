@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
-from gendi.cli.parse import Count, CountFromZero, Duration, Folder, Number, Seed, Size, Text, named, parse, shows
+from gendi.cli.parse import (
+    Count,
+    CountFromZero,
+    CountOrAuto,
+    Duration,
+    Folder,
+    Number,
+    Seed,
+    Size,
+    Text,
+    named,
+    parse,
+    shows,
+)
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration, parse_duration
 from gendi.config import (
@@ -70,8 +83,10 @@ class Train:
     """Unreadable files that may be skipped."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of every draw (also --train.seed)."""
-    batch_size: Annotated[Count, shows("the preset's")] = None
-    """Images per step (also --train.batch-size)."""
+    batch_size: Annotated[CountOrAuto, shows("the preset's")] = None
+    """Images per step (also --train.batch-size). auto: the preset's, gone through in as few parts as memory holds,
+    twice as many whenever it runs out.
+    """
     keep: Annotated[Count, shows("the preset's")] = None
     """Checkpoints kept, the newest ones (also --train.keep)."""
     layer: Annotated[Text, shows("where counts are found")] = None
@@ -108,8 +123,10 @@ class Train:
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
         flip = True if self.flip else None
-        given: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size, "crop": self.crop, "flip": flip}
-        given["keep"] = self.keep
+        given: dict[str, Any] = {"seed": self.seed, "keep": self.keep, "crop": self.crop, "flip": flip}
+        if self.batch_size == "auto" and self.train.accumulate > 1:
+            raise UsageError("--batch-size auto and --train.accumulate cannot be given together: auto finds the parts.")
+        given |= {"accumulate": 0} if self.batch_size == "auto" else {"batch_size": self.batch_size}
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
         config = RunConfig(
             self.preset,

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from gendi.errors import ResourceError, UsageError, unknown_name
+from gendi.batches import in_batches
+from gendi.errors import ResourceError, UsageError, is_out_of_memory, unknown_name
 from gendi.evaluate.stopping import Stop, poll
 
 Images = UInt8[np.ndarray, "_ _ _"] | UInt8[np.ndarray, "_ _ _ _"]
@@ -80,22 +81,22 @@ class ModuleExtractor:
         if not len(images):
             raise UsageError(f"Extractor {self.name!r} was given no images.")
         out: list[np.ndarray] = []
-        start = 0
-        while start < len(images):
+
+        def work(rows: slice) -> None:
             poll(stop)
-            try:
-                with torch.inference_mode():
-                    batch = to_tensor(images[start : start + self.batch_size]).to(self.device)
-                    out.append(self.module(self._transform(batch)).flatten(1).float().cpu().numpy())
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise ResourceError(
-                        f"Extractor {self.name!r} runs out of memory on {self.device} even one image at a time. "
-                        "Run it on the CPU, or free the device."
-                    ) from error
-                self.batch_size = self.batch_size // 2
-                continue
-            start += self.batch_size
+            with torch.inference_mode():
+                batch = to_tensor(images[rows]).to(self.device)
+                out.append(self.module(self._transform(batch)).flatten(1).float().cpu().numpy())
+
+        try:
+            self.batch_size = in_batches(len(images), self.batch_size, work)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ResourceError(
+                f"Extractor {self.name!r} runs out of memory on {self.device} even one image at a time. "
+                "Run it on the CPU, or free the device."
+            ) from error
         return np.concatenate(out)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendi.batches import in_batches
 from gendi.conditions import ask, take
 from gendi.config import ConditionConfig
 from gendi.data import Data
@@ -54,11 +55,13 @@ class Heldout:
         """Return the mean loss and the mean by quartile of t, from least to most noise (NaN where there is no
         image).
         """
-        losses = []
-        for start in range(0, len(self.t), 64):
-            rows = slice(start, start + 64)
+        losses: list[Tensor] = []
+
+        def work(rows: slice) -> None:
             x_0, t, eps = self.x_0[rows], self.t[rows], self.eps[rows]
             losses.append(denoising_loss(denoiser, x_0, t, eps, take(self.cond, rows, x_0.device), self.half_bin).cpu())
+
+        in_batches(len(self.t), 64, work)
         values = torch.cat(losses).double()
         quartiles = [float(q.mean()) if len(q) else math.nan for q in values.tensor_split(4)]
         return float(values.mean()), quartiles

@@ -26,7 +26,7 @@ from gendi.data.codec import ImageCodec, described
 from gendi.data.prepare import prepare
 from gendi.disk import check_writable
 from gendi.distributed import Team, together
-from gendi.errors import DivergedError, ResourceError, UsageError
+from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from gendi.lock import RunLock
 from gendi.safe_tensors import compare_specs, specs
 from gendi.train.budget import Budget
@@ -102,8 +102,7 @@ def train(
             try:
                 return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop, team).run_all()
             except BaseException as error:
-                memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-                told = _out_of_memory(config, team) if memory else error
+                told = _out_of_memory(config, data, team) if is_out_of_memory(error) else error
                 if team.first:
                     write_end(run, stop.reason, told)
                 if told is error:
@@ -111,13 +110,17 @@ def train(
                 raise told from error
 
 
-def _out_of_memory(config: RunConfig, team: Team) -> ResourceError:
+def _out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
     batch, parts = config.train.batch_size, config.train.accumulate
-    return ResourceError(
-        f"Out of memory at batch size {batch}{f' over {team.size} processes' if team.size > 1 else ''}. Go through it "
-        f"in parts (--train.accumulate {2 * parts}), make it smaller (--batch-size {max(1, batch // 2)}), or train on "
-        "smaller images (--size)."
-    )
+    several = f" over {team.size} processes" if team.size > 1 else ""
+    smaller = f"make it smaller (--batch-size {max(1, batch // 2)}), or train on smaller images (--size)."
+    if parts == 0:
+        how, mend = ", even one row at a time", f"Choose a smaller network, or {smaller.partition('or ')[2]}"
+    else:
+        auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
+        how = f", in {parts} parts" if parts > 1 else ""
+        mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * parts}), {smaller}"
+    return ResourceError(f"Out of memory at batch size {batch} of {described(data.codec)}{several}{how}. {mend}")
 
 
 class _Loop:
@@ -218,6 +221,8 @@ class _Loop:
             found = specs(checkpoint.tensors.get(group, {}))
             compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
         self.trainer.restore(checkpoint)
+        if self.config.train.accumulate == 0:  # what memory held before
+            self.trainer.parts = min(int(checkpoint.state.get("parts", 1)), self.config.train.batch_size)
         now = self._versions()
         if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
             self.log(
@@ -227,7 +232,7 @@ class _Loop:
     def _versions(self) -> dict[str, str]:
         """Return what a bit-for-bit repetition depends on beside the configuration."""
         several = {"number of processes": self.team.size, "train.shard": self.trainer.sharded}
-        named = several | {"train.accumulate": self.config.train.accumulate}
+        named = several | {"train.accumulate": self.trainer.parts}
         return versions() | {name: str(value) for name, value in named.items()}
 
     def _introduce(self, header: Checkpoint | None) -> None:
@@ -245,6 +250,8 @@ class _Loop:
         if self.config.train.shard and not trainer.sharded:
             self.log("note: --train.shard changes nothing with one process; start several by torchrun.")
         self.log(f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
+        if trainer.parts > 1:
+            self.log(f"each batch of {self.config.train.batch_size} is gone through in {trainer.parts} parts")
 
     def _spent(self, checkpoint: Checkpoint) -> bool:
         return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
@@ -257,7 +264,9 @@ class _Loop:
         last_save = clock = time.monotonic()
         while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1:
             step = trainer.step_count
-            result = trainer.step(progress)
+            parts, result = trainer.parts, trainer.step(progress)
+            if trainer.parts != parts:
+                self.log(f"note: out of memory in step {step}: batches are gone through in {trainer.parts} parts now.")
             now = time.monotonic()
             self.pace.took(now - clock)
             self.seconds, clock = self.seconds + now - clock, now
@@ -381,6 +390,7 @@ class _Loop:
             "progress": self._progress(trainer.images_seen, trainer.step_count),
             "window": self.window,
             "bad_steps": self.bad_steps,
+            "parts": trainer.parts,
             "choice": dataclasses.asdict(trainer.choice),
             "versions": self._versions(),
             "fingerprint": self.data.fingerprint,

@@ -24,7 +24,7 @@ from gendi.data.prepare import prepare
 from gendi.data.told import derived, derived_condition, stored
 from gendi.denoiser import NetworkDenoiser, make_denoiser
 from gendi.distributed import team
-from gendi.errors import DataError, UsageError, unknown_name
+from gendi.errors import DataError, UsageError, is_out_of_memory, unknown_name
 from gendi.networks import network_of
 from gendi.randomness import normal, stream
 from gendi.schedule import Schedule, make_schedule
@@ -70,6 +70,12 @@ class Trainer:
                 f"train.batch_size = {config.train.batch_size} cannot be shared by {self.team.size} processes: each "
                 "needs at least one row of a batch. Start fewer, or give a larger --batch-size."
             )
+        if config.train.accumulate == 0 and self.team.size > 1:
+            raise UsageError(
+                f"--batch-size auto (train.accumulate = 0) is for one process, and there are {self.team.size}: when "
+                "one runs out of memory, the others wait for it in the middle of a step. Say in how many parts a "
+                "process goes through its rows: --train.accumulate 4."
+            )
         data = prepare(config, data)
         self.config, self.data = config, data
         self.sigma_data = root_mean_square(data, config.conditions)
@@ -79,6 +85,7 @@ class Trainer:
         train = config.train
         self.shares = self.team.shares(train.batch_size)
         self.share = self.shares[self.team.rank]
+        self.parts = max(1, train.accumulate)
         rows = self.shares[0].stop
         self.sharded = train.shard and self.team.size > 1
         self.choice = choice or self.team.from_first(lambda: self._choose(network, rows))
@@ -191,8 +198,7 @@ class Trainer:
         size, seed = config.train.batch_size, config.train.seed
         self.network.train()
         t = draw_times(config.objective, self.denoiser.schedule, size, seed, step, self.history).to(self.device)
-        mine = [self._backward(step, part, t) for part in parts(self.share, config.train.accumulate)]
-        losses = self.team.join_rows(torch.cat(mine), self.shares)
+        losses = self.team.join_rows(self._gradients(step, t), self.shares)
         loss = (losses if self.history is None else losses * self.history.weights(t).to(losses)).mean()
         clip = config.optim.clip or math.inf
         norm = number(self.accelerator.clip_grad_norm_(self.network.parameters(), clip))
@@ -214,6 +220,24 @@ class Trainer:
             if self.learner is not None:
                 self.learner.update(t, losses, lr)
         return StepResult(value, norm, lr, applied)
+
+    def _gradients(self, step: int, t: Tensor) -> Tensor:
+        """Leave the gradient of this process's rows with the network, and return their losses.
+
+        With `train.accumulate` 0 a batch that memory does not hold is gone through again, from its beginning and in
+        twice as many parts, down to single rows: nothing but the gradient, which is cleared, has been touched.
+        """
+        while True:
+            try:
+                return torch.cat([self._backward(step, part, t) for part in parts(self.share, self.parts)])
+            except (RuntimeError, MemoryError) as error:
+                last = self.config.train.accumulate > 0 or self.parts >= self.share.stop - self.share.start
+                if last or not is_out_of_memory(error):
+                    raise
+            self.network.zero_grad(set_to_none=True)  # here, where the error no longer holds on to the activations
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.parts = min(2 * self.parts, self.share.stop - self.share.start)
 
     def _backward(self, step: int, part: slice, t: Tensor) -> Tensor:
         """Add the gradient of the mean loss of a batch that comes from its rows `part`; return their losses (b,).
