@@ -90,8 +90,9 @@ def train(
     config.validate()
     with together(config.train.timeout) as team:
         console = console if console is not None and team.first else Silent()
-        # before anything is written: bad data leave no folder behind
+        # before anything is written: bad data, and conditions that they have not, leave no folder behind
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        config = resolve(config, data)
         team.from_first(lambda: check_writable(run))
         with contextlib.ExitStack() as held, StopFlag() as stop:
 
@@ -139,7 +140,7 @@ class _Loop:
     ) -> None:
         self.data, self.spec, self.size, self.budget = data, data.spec, size, budget
         self.run, self.console, self.stop, self.team = run, console, stop, team
-        self.config = config = resolve(config, self.data)
+        self.config = config
 
         def tidy() -> None:
             if fresh:
