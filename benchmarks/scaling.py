@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, machine
+from record import RESULTS, write, write_table
 
 from gendi.config import RunConfig
 from gendi.train.presets import get_preset
@@ -136,11 +136,25 @@ def main() -> None:
         return
     found = measure(args.preset, batch, args.pairs, args.steps)
     print(json.dumps(found, indent=1))
-    if not args.trial:
-        path = RESULTS / "scaling.json"
-        known = json.loads(path.read_text(encoding="utf-8"))["presets"] if path.exists() else {}
-        figures = {"machine": machine(), "presets": known | {args.preset: found}}
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if args.trial:
+        return
+    path = RESULTS / "scaling.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["presets"] if path.exists() else {}
+    presets = known | {args.preset: found}
+    write("scaling", {"presets": presets})
+    write_table("scaling.md", "processes", table(presets))
+
+
+def table(presets: dict[str, Any]) -> list[str]:
+    lines = ["| preset, batch | one process, images/s | two processes | ratio (quartiles) |", "|---|---|---|---|"]
+    for name, found in presets.items():
+        one, two = (
+            statistics.median(found[key]) for key in ("one_process_of_two_threads", "two_processes_of_one_thread")
+        )
+        low, high = found["ratio_quartiles"]
+        ratio = f"{found['ratio_median']:.2f} ({low:.2f} to {high:.2f})"
+        lines.append(f"| {name}, {found['batch_size']} | {one:.1f} | {two:.1f} | {ratio} |")
+    return lines
 
 
 if __name__ == "__main__":
