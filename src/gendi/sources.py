@@ -3,7 +3,7 @@
     cells:data.h5ad       data.h5ad       cells:pbmc68k       an AnnData        kind `cells`
     table.csv             table.parquet                       a DataFrame       kind `table`
 
-`shards:PLACE` are pictures in shards, whatever PLACE ends with.
+`shards:PLACE` are pictures in shards, whatever PLACE ends with; `hf:OWNER/NAME` are those of a hub.
 
 Options follow a question mark: `cells:data.h5ad?layer=counts`.
 """
@@ -15,6 +15,7 @@ from gendi.errors import UsageError
 
 KINDS = ("cells", "table")
 SHARDS = "shards:"
+HUB = "hf:"
 _ENDINGS = {".h5ad": "cells", ".csv": "table", ".parquet": "table"}
 PRESETS = {"cells": "cells", "table": "table"}
 """The preset of each kind, where nobody names one."""
@@ -26,20 +27,28 @@ def named_kind(spec: Any) -> tuple[str, str, dict[str, str]] | None:
     Raises:
         UsageError: an option is not written NAME=VALUE.
     """
-    if not isinstance(spec, str) or spec.startswith(SHARDS):
+    if not isinstance(spec, str) or spec.startswith((SHARDS, HUB)):
         return None
     place, question, text = spec.partition("?")
     head, colon, tail = place.partition(":")
     kind = head if colon and head in KINDS else _ENDINGS.get(Path(place).suffix.lower())
     if kind is None:
         return None
+    return kind, tail if colon and head in KINDS else place, options_of(spec, text) if question else {}
+
+
+def options_of(spec: str, text: str) -> dict[str, str]:
+    """Return the options of `text`, what stands behind the question mark of `spec`.
+
+    Raises `UsageError` if one is not written NAME=VALUE.
+    """
     options = {}
-    for word in text.split("&") if question else ():
+    for word in text.split("&"):
         name, equals, value = word.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{spec}: options of data are written ?NAME=VALUE, with & between them; got {word!r}.")
         options[name] = value
-    return kind, tail if colon and head in KINDS else place, options
+    return options
 
 
 def kind_of_object(thing: object) -> str:

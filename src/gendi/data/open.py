@@ -1,5 +1,6 @@
 """`open_data`: from a name or a path to training rows, held-out rows and, of pictures, a codec."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from gendi.data.arrays import load_npy, load_npz
 from gendi.data.codec import ImageCodec
 from gendi.data.columns import measured
 from gendi.data.folder import load_folder
+from gendi.data.hub import find_on_hub
 from gendi.data.idx_folder import idx_files, load_idx_folder
 from gendi.data.kinds import kind_of
 from gendi.data.mnist import KNOWN, load_known
@@ -34,7 +36,7 @@ from gendi.data.split import (
 from gendi.data.vectors import VectorCodec
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
-from gendi.sources import SHARDS, kind_of_object, named_kind
+from gendi.sources import HUB, SHARDS, kind_of_object, named_kind
 
 LARGE = 128 * 128
 """Pixels of an image beyond which a smaller size is suggested."""
@@ -88,8 +90,8 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
     Args:
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
             are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. A
-            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.shards`). Or
-            cells or a table, as a path or an object (see `gendi.sources`).
+            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.shards`), or
+            `hf:OWNER/NAME` (`gendi.data.hub`). Or cells or a table, as a path or an object (see `gendi.sources`).
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
         max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
 
@@ -103,6 +105,10 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     if (vectors := _open_vectors(spec, target)) is not None:
         return vectors
+    if spec.startswith(HUB):
+        found = find_on_hub(spec)
+        opened = _open_shards(spec, found.place, target, max_bad)
+        return dataclasses.replace(opened, name=found.name, notes=found.notes + opened.notes)
     if (place := _place_of_shards(spec)) is not None:
         return _open_shards(spec, place, target, max_bad)
     path, loaded = _load(spec, target, max_bad)

@@ -78,9 +78,15 @@ def list_shards(place: str) -> Shards:
     system, root = _system(place)
     with reaching(place):
         found = [entry for entry in system.ls(root, detail=True) if entry["type"] == "file"]
+    arrow = sorted(PurePosixPath(e["name"]).name for e in found if str(e["name"]).endswith(".arrow"))
     found = sorted((entry for entry in found if _is_shard(entry["name"])), key=lambda entry: str(entry["name"]))
     kinds = {PurePosixPath(entry["name"]).suffix.lower() for entry in found}
     if not found:
+        if arrow:
+            raise DataError(
+                f"{place} holds Arrow files ({arrow[0]}), as save_to_disk of Hugging Face's datasets writes them, of "
+                "which parts cannot be read. Write parquet instead: dataset.to_parquet(FILE)."
+            )
         raise DataError(
             f"{place} holds no shard: looked for files named *.tar (not compressed) and *.parquet, directly in it. "
             "Give the folder that holds the shards."
@@ -91,11 +97,11 @@ def list_shards(place: str) -> Shards:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Say whether a folder is one of shards: it holds some, no picture and no subfolder."""
+    """Say whether a folder is one of shards, or of Arrow files: it holds some, no picture and no subfolder."""
     from gendi.data.pixels import SUFFIXES as PICTURES
 
     seen = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return any(_is_shard(path.name) for path in seen) and not any(
+    return any(_is_shard(path.name) or path.suffix == ".arrow" for path in seen) and not any(
         path.is_dir() or path.suffix.lower() in PICTURES for path in seen
     )
 
