@@ -105,7 +105,7 @@ def plan(
     peak = device.peak(precision)
     cost = cost_of(config, shape)
     rows = math.ceil(batch / devices)
-    at_once = math.ceil(rows / min(rows, config.train.accumulate))
+    at_once = math.ceil(rows / max(1, min(rows, config.train.accumulate)))
     sharded = config.train.shard and devices > 1
     each, share = 4 * cost.parameters, devices if sharded else 1
     moments, muon = optimiser_cost(config, shape)
@@ -125,7 +125,7 @@ def plan(
     flops = 3 * cost.flops * rows + muon / devices
     rate = batch * utilisation * peak / flops
     # sums of gradients: each number out and in once; sharded, weights are gathered before both passes of every part
-    passes = (1 + 2) * min(rows, config.train.accumulate) if sharded else 2
+    passes = (1 + 2) * max(1, min(rows, config.train.accumulate)) if sharded else 2
     exchange = passes * each * (devices - 1) / devices
     return {
         "parameters": cost.parameters,

@@ -177,3 +177,10 @@ def test_keep_says_how_many_checkpoints_stay(gendi: Gendi, tiny_data: Path, tmp_
     assert sorted(path.name for path in folder.glob("step_*")) == [f"step_{step:08d}" for step in (3, 4, 5)]
     assert gendi(*words, "--steps", "6", "--keep", "1").code == 0  # harmless: the run goes on
     assert [path.name for path in folder.glob("step_*")] == ["step_00000006"]
+
+
+def test_parts_that_memory_decides_are_planned_as_one() -> None:
+    config = RunConfig(network=NetworkConfig(channels=(8,), blocks=1, groups=4))
+    auto = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=0))
+    one, other = (plan(c, (1, 8, 8), DEVICES["a100"], images=10, batch=32) for c in (config, auto))
+    assert one == other
