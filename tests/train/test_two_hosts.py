@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gendi import distributed
+from gendi.errors import ResourceError
 from gendi.train.checkpoint import load_latest
 
 FLAGS = (
@@ -130,3 +133,26 @@ def seen(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition() and time.monotonic() < until:
         time.sleep(0.1)
     return condition()
+
+
+class Unreachable:
+    """A store whose machine is no longer there: what is sent is lost, and what is asked is waited for."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+
+    def set(self, key: str, value: str) -> None:
+        pass
+
+    def check(self, keys: list[str]) -> bool:
+        self.end.wait()
+        return False
+
+
+def test_a_store_that_never_answers_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "ROLL_CALL", 0.1)
+    store = Unreachable()
+    error = distributed._Several(store, 1, 2).explained(RuntimeError("gloo: timed out"))
+    store.end.set()
+    assert isinstance(error, ResourceError)
+    assert "the process that holds the store, or its machine, ended or does not answer" in str(error)
