@@ -30,7 +30,8 @@ EXAMPLES = """\
   gendi evaluate runs/mnist --guidance 2                 how much better, and how much less varied
   gendi evaluate --samples theirs.npz --data mnist       samples from anywhere
   gendi evaluate runs/cells                              cells and tables: floors, gates and controls
-  gendi evaluate --samples fake.h5ad --data cells:real.h5ad"""
+  gendi evaluate --samples fake.h5ad --data cells:real.h5ad
+  torchrun --nproc-per-node 2 -m -- gendi evaluate runs/mnist"""
 
 
 @dataclass(frozen=True)
