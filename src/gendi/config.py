@@ -159,7 +159,7 @@ class TrainConfig:
     crop: float = 1.0
     """Cut images out of copies up to so many times as large, each time anew (1 = whole images)."""
     checkpoint_every: float = 120.0
-    """Seconds between checkpoints, which are written beside training (0: after every step, which waits for it)."""
+    """Seconds between checkpoints (0: after every step)."""
     preview_every: int = 25_000
     """Images between preview grids and held-out losses (0 = none)."""
     log_every: int = 10

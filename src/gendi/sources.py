@@ -3,7 +3,8 @@
     cells:data.h5ad       data.h5ad       cells:pbmc68k       an AnnData        kind `cells`
     table.csv             table.parquet                       a DataFrame       kind `table`
 
-`shards:PLACE` are pictures in shards, whatever PLACE ends with; `hf:OWNER/NAME` are those of a hub.
+`shards:PLACE` are pictures in shards, whatever PLACE ends with; `hf:OWNER/NAME` are those of a hub;
+`mix:ONE,TWO` are those of several sources.
 
 Options follow a question mark: `cells:data.h5ad?layer=counts`.
 """
@@ -16,6 +17,7 @@ from gendi.errors import UsageError
 KINDS = ("cells", "table")
 SHARDS = "shards:"
 HUB = "hf:"
+MIX = "mix:"
 _ENDINGS = {".h5ad": "cells", ".csv": "table", ".parquet": "table"}
 PRESETS = {"cells": "cells", "table": "table"}
 """The preset of each kind, where nobody names one."""
@@ -27,7 +29,7 @@ def named_kind(spec: Any) -> tuple[str, str, dict[str, str]] | None:
     Raises:
         UsageError: an option is not written NAME=VALUE.
     """
-    if not isinstance(spec, str) or spec.startswith((SHARDS, HUB)):
+    if not isinstance(spec, str) or spec.startswith((SHARDS, HUB, MIX)):
         return None
     place, question, text = spec.partition("?")
     head, colon, tail = place.partition(":")

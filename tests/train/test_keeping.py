@@ -24,6 +24,11 @@ class Heard(Silent):
         self.lines.append(line)
 
 
+@pytest.fixture(autouse=True)
+def no_disk_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "QUICK", -1.0)
+
+
 @pytest.fixture
 def keeper(tmp_path: Path) -> Iterator[Keeper]:
     keeper = Keeper(tmp_path, 120.0, 5, Heard())
@@ -158,10 +163,30 @@ def test_a_defect_in_the_thread_is_no_secret(keeper: Keeper, monkeypatch: pytest
         keeper.save(2, groups(2), {}, wait=True)
 
 
-@pytest.mark.parametrize(("every", "room"), [(0.0, 2**40), (120.0, 1000)])
-def test_saves_after_every_step_and_without_room_for_a_copy_are_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, room: int
+def test_steps_wait_for_a_quick_disk_and_no_longer_for_a_slow_one(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At 120 s between saves a second of waiting is quick, and 1.5 s are not."""
+    monkeypatch.setattr(keeping, "QUICK", 0.01)
+    ticks = iter([0.0, 1.0, 10.0, 11.5])
+    monkeypatch.setattr(keeping.time, "monotonic", lambda: next(ticks))
+    keeper = Keeper(tmp_path, 120.0, 5, Silent())
+    with keeper.training(None):
+        gate.open.set()
+        for step in (1, 2):
+            keeper.save(step, groups(step), {}, wait=False)
+            assert gate.thread is threading.current_thread()
+        keeper.save(3, groups(3), {}, wait=False)
+    assert gate.thread is not threading.current_thread()
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("every", "room", "quick"), [(0.0, 2**40, 0.01), (120.0, 1000, -1.0)])
+def test_saves_after_every_step_and_without_room_for_a_copy_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, room: int, quick: float
+) -> None:
+    monkeypatch.setattr(keeping, "QUICK", quick)
+
     class Memory:
         available = room
 

@@ -17,6 +17,14 @@ from gendi.data.folder import load_folder
 from gendi.data.hub import find_on_hub
 from gendi.data.idx_folder import idx_files, load_idx_folder
 from gendi.data.kinds import kind_of
+from gendi.data.mix import (
+    check_one_form,
+    common_conditions,
+    gathered_conditions,
+    joined,
+    mixed_fingerprint,
+    mixed_name,
+)
 from gendi.data.mnist import KNOWN, load_known
 from gendi.data.numpy_files import file_key
 from gendi.data.pixels import resize
@@ -36,7 +44,7 @@ from gendi.data.split import (
 from gendi.data.vectors import VectorCodec
 from gendi.errors import DataError, UsageError
 from gendi.randomness import stream
-from gendi.sources import HUB, SHARDS, kind_of_object, named_kind
+from gendi.sources import HUB, MIX, SHARDS, kind_of_object, named_kind
 
 LARGE = 128 * 128
 """Pixels of an image beyond which a smaller size is suggested."""
@@ -91,7 +99,8 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
             are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. A
             folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.shards`), or
-            `hf:OWNER/NAME` (`gendi.data.hub`). Or cells or a table, as a path or an object (see `gendi.sources`).
+            `hf:OWNER/NAME` (`gendi.data.hub`), or several of these, `mix:ONE,TWO` (`gendi.data.mix`). Or cells or a
+            table, as a path or an object (see `gendi.sources`).
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
         max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
 
@@ -105,6 +114,8 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     if (vectors := _open_vectors(spec, target)) is not None:
         return vectors
+    if spec.startswith(MIX):
+        return _open_mix(spec, size, max_bad)
     if spec.startswith(HUB):
         found = find_on_hub(spec)
         opened = _open_shards(spec, found.place, target, max_bad)
@@ -164,6 +175,31 @@ def _open_vectors(spec: Any, target: tuple[int, int] | None) -> Data | None:
         left_out=loaded.left_out,
         kind=kind,
         schema=loaded.schema,
+    )
+
+
+def _open_mix(spec: str, size: int | tuple[int, int] | None, max_bad: int | None) -> Data:
+    places = spec.removeprefix(MIX).split(",")
+    if len(places) < 2 or not all(places):
+        raise UsageError(f"{spec}: sources to mix are written mix:ONE,TWO, with a comma between them.")
+    sources = [open_data(place, size=size, max_bad=max_bad) for place in places]
+    if vectors := [place for place, source in zip(places, sources, strict=True) if source.kind != "image"]:
+        raise UsageError(f"mix: is for pictures; {vectors[0]} holds none.")
+    check_one_form(places, [source.train.rows.shape[1:] for source in sources])
+    kept, left_out, numbers = common_conditions(places, [source.conditions for source in sources])
+    parts = [[source.train for source in sources], [source.heldout for source in sources]]
+    train, heldout = (joined(splits, gathered_conditions(kept, numbers, splits)) for splits in parts)
+    return Data(
+        name=mixed_name([source.name for source in sources]),
+        spec=spec,
+        train=train,
+        heldout=heldout,
+        conditions=tuple(measured(known, train.conditions[known.name]) for known in kept),
+        fingerprint=mixed_fingerprint([source.fingerprint for source in sources]),
+        codec=sources[0].codec,
+        skipped=tuple(skipped for source in sources for skipped in source.skipped),
+        notes=tuple(f"{place}: {note}" for place, source in zip(places, sources, strict=True) for note in source.notes),
+        left_out=left_out | {name: why for source in sources for name, why in source.left_out.items()},
     )
 
 

@@ -63,6 +63,8 @@ class Shards:
             with reaching(path):
                 if isinstance(part, Exception):
                     raise part
+            if len(part) > size:
+                raise DataError(f"{path} was sent whole where a part was asked for: its server must know HTTP ranges.")
             if len(part) != size:
                 raise DataError(f"{path} ended early: {len(part)} of {size} bytes were read. Fetch it again.")
         return parts
@@ -77,7 +79,8 @@ def list_shards(place: str) -> Shards:
     """
     system, root = _system(place)
     with reaching(place):
-        found = [entry for entry in system.ls(root, detail=True) if entry["type"] == "file"]
+        alone = _is_shard(root) and system.isfile(root)
+        found = [e for e in ([system.info(root)] if alone else system.ls(root, detail=True)) if e["type"] == "file"]
     arrow = sorted(PurePosixPath(e["name"]).name for e in found if str(e["name"]).endswith(".arrow"))
     found = sorted((entry for entry in found if _is_shard(entry["name"])), key=lambda entry: str(entry["name"]))
     kinds = {PurePosixPath(entry["name"]).suffix.lower() for entry in found}

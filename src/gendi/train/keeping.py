@@ -1,8 +1,9 @@
 """What a run keeps on disk while it trains: its configuration, its log, its metrics, and its checkpoints.
 
-Checkpoints are written by a thread of their own while training goes on, one at a time, from a copy of the tensors as
-they were. The thread hashes, writes and syncs outside Python's global lock, so a step waits for the copy alone. Nothing
-of the protocol changes: a save counts when its folder has its name (`gendi.train.checkpoint`).
+Where the disk is quick, a step waits for its checkpoint: that takes less than a thread that competes with the steps.
+Once a save has taken more than `QUICK` of the seconds between two, they are written by a thread of their own while
+training goes on, one at a time, from a copy of the tensors as they were; it hashes, writes and syncs outside Python's
+global lock. Nothing of the protocol changes: a save counts when its folder has its name (`gendi.train.checkpoint`).
 """
 
 import contextlib
@@ -10,11 +11,13 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from torch import Tensor
 
 from gendi.config import RunConfig
@@ -32,6 +35,8 @@ FAILED_SAVES_ALLOWED = 2
 LAST_WORDS = 2.0
 """Seconds that a save under way still has when a person stops the run at once."""
 NICENESS = 10
+QUICK = 0.01
+"""Share of the time between checkpoints that a save may take for steps to wait for it."""
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
@@ -41,7 +46,7 @@ class Keeper:
 
     Args:
         run: the run's folder.
-        every: seconds between checkpoints; 0 saves after every step, which waits for it.
+        every: seconds between checkpoints; 0 saves after every step, which always waits for it.
         keep: checkpoints to keep.
         console: told what the log is told.
         first: whether this process writes.
@@ -53,6 +58,7 @@ class Keeper:
         self.run, self.every, self.keep, self.console, self.first = run, every, keep, console, first
         self.saved: int | None = None
         """The step of the last checkpoint that was written in this sitting."""
+        self._took = 0.0
         self._failed = 0
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -87,7 +93,7 @@ class Keeper:
 
         Args:
             step, tensors, state: see `save_checkpoint`.
-            wait: until it is written. Otherwise return once `tensors` may change; and if the disk refuses the save,
+            wait: until it is written. Otherwise return once `tensors` may change, and if the disk refuses the save,
                 it is tried again at the next one, three times in all.
 
         Raises:
@@ -104,9 +110,11 @@ class Keeper:
         except ResourceError as error:
             self._refused(error, wait)
         else:
-            copy = None if wait or self.every == 0 else _copied(tensors)
+            copy = None if wait or self._took <= QUICK * self.every else _copied(tensors)
             if copy is None:
+                begun = time.monotonic()
                 self._write(step, tensors, state, wait)
+                self._took = time.monotonic() - begun if self.every else 0.0
             else:
                 self._thread = threading.Thread(target=self._beside, args=(step, copy, state), daemon=True)
                 self._thread.start()
@@ -151,11 +159,13 @@ class Keeper:
 
 
 def _copied(tensors: Tensors) -> Tensors | None:
-    """Return `tensors` copied to memory that nobody changes; None if there is not twice the room for that."""
+    """Return `tensors` copied to memory that nobody changes, in the order of files, so that the thread has nothing to
+    compute but sums; None if there is not twice the room for that.
+    """
     if 2 * sum(map(tensor_bytes, tensors.values())) > psutil.virtual_memory().available:
         return None
     return {
-        group: {name: tensor.detach().to("cpu", copy=True) for name, tensor in named.items()}
+        group: {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor) for name, tensor in named.items()}
         for group, named in tensors.items()
     }
 
