@@ -1,5 +1,6 @@
 """Runs that go on with another number of processes, a signal to one of them, and samples drawn by two."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_distributed import ended, plain, start
+from test_distributed import deviations, ended, plain, start
 
 from gendi.config import RunConfig
 from gendi.files import read_json
@@ -62,3 +63,26 @@ def test_samples_of_two_processes_are_those_of_one(tmp_path: Path, images: str, 
     assert json.loads(out)["shape"] == [10, 10, 9, 3]  # one process speaks
     with np.load(tmp_path / "one.npz") as a, np.load(tmp_path / "two.npz") as b:
         assert np.array_equal(a["samples"], b["samples"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["loss-aware", "learned"])
+def test_what_losses_decide_is_decided_alike_by_two_processes(
+    tmp_path: Path, images: str, plain: RunConfig, kind: str
+) -> None:
+    """Times drawn by the losses so far, a schedule learnt from them: the tables of one process, but for round-off."""
+    objective = dataclasses.replace(plain.objective, precondition=False, weighting="bound", time_sampling="uniform")
+    process = dataclasses.replace(plain.process, schedule="learned")
+    if kind == "loss-aware":
+        objective = dataclasses.replace(objective, weighting="simple", time_sampling="loss-aware")
+        process = dataclasses.replace(plain.process, steps=20)
+    config, steps = dataclasses.replace(plain, objective=objective, process=process), 6
+    codes, said = ended(start(2, images, json.dumps(config.to_dict()), tmp_path / "two", steps, "", ""))
+    assert codes == [0, 0], said
+    train(images, config, tmp_path / "one", Budget(steps=steps))
+    group = "losses" if kind == "loss-aware" else "schedule"
+    assert deviations(tmp_path / "one", tmp_path / "two", group).max() < 1e-3
+    one, two = load_latest(tmp_path / "one"), load_latest(tmp_path / "two")
+    assert one is not None and two is not None
+    for (loss, _), (other, _) in zip(one.state["window"], two.state["window"], strict=True):
+        assert loss == pytest.approx(other, rel=1e-3)
