@@ -75,8 +75,8 @@ def test_what_losses_decide_is_decided_alike_by_two_processes(
     process = dataclasses.replace(plain.process, schedule="learned")
     if kind == "loss-aware":
         objective = dataclasses.replace(objective, weighting="simple", time_sampling="loss-aware")
-        process = dataclasses.replace(plain.process, steps=20)
-    config, steps = dataclasses.replace(plain, objective=objective, process=process), 6
+        process = dataclasses.replace(plain.process, steps=3)  # each of which has ten losses after some 5 steps
+    config, steps = dataclasses.replace(plain, objective=objective, process=process), 12
     codes, said = ended(start(2, images, json.dumps(config.to_dict()), tmp_path / "two", steps, "", ""))
     assert codes == [0, 0], said
     train(images, config, tmp_path / "one", Budget(steps=steps))

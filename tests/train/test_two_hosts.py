@@ -145,8 +145,9 @@ class Unreachable:
         pass
 
     def check(self, keys: list[str]) -> bool:
+        self.asking = threading.current_thread()
         self.end.wait()
-        return False
+        raise RuntimeError("connection closed")
 
 
 def test_a_store_that_never_answers_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,5 +155,6 @@ def test_a_store_that_never_answers_is_not_waited_for_without_end(monkeypatch: p
     store = Unreachable()
     error = distributed._Several(store, 1, 2).explained(RuntimeError("gloo: timed out"))
     store.end.set()
+    store.asking.join(60)
     assert isinstance(error, ResourceError)
     assert "the process that holds the store, or its machine, ended or does not answer" in str(error)

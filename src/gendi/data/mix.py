@@ -37,8 +37,13 @@ class JoinedRows:
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
         """Return the rows at `index`, whatever an array takes."""
-        picked = np.arange(len(self))[index]
-        flat = np.atleast_1d(picked).ravel()
+        picked = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index)
+        if picked.dtype == np.bool_:
+            picked = np.flatnonzero(picked)
+        flat = picked.astype(np.int64).ravel()
+        if len(flat) and not (-len(self) <= flat.min() and flat.max() < len(self)):
+            raise IndexError(f"there are {len(self)} rows")
+        flat = flat % len(self)
         source = np.searchsorted(self.ends, flat, "right")
         out = np.empty((len(flat), *self.shape[1:]), self.dtype)
         for k in np.unique(source).tolist():
