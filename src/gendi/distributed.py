@@ -33,7 +33,7 @@ ROLL_CALL = 5.0
 """Seconds that a process has to answer when another one was not heard of."""
 TIMEOUT = 14_400.0
 """Seconds that processes wait for one another where no configuration says how long."""
-LEAVE = 0.1
+LEAVE = 0.5
 """Seconds in which gloo's threads let go of the last tensors, for which they need Python. A device mesh, which PyTorch
 caches, keeps them alive; one that asks for Python while it shuts down aborts the process.
 """

@@ -42,6 +42,7 @@ def both(tmp_path: Path, images: str, config: RunConfig, steps: int) -> tuple[Pa
     return tmp_path / "shared", tmp_path / "whole"
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_a_network_take_the_steps_of_two_that_have_it(
     tmp_path: Path, images: str, shared: RunConfig
 ) -> None:
