@@ -21,16 +21,16 @@ import numpy as np
 import record
 import torch
 
-from gendi.cells.baselines import BASELINES
-from gendi.cells.demo import demo_anndata
-from gendi.config import CellsConfig
+from gendi.data.cells.baselines import BASELINES
+from gendi.data.cells.config import CellsConfig
+from gendi.data.cells.demo import demo_anndata
 from gendi.data.open import Data
 from gendi.data.prepare import prepare
 from gendi.data.split import Split, class_spec, fingerprint
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.randomness import stream
 from gendi.evaluate.vectors.rows import measure_rows
 from gendi.evaluate.vectors.space import RowSet
-from gendi.randomness import stream
-from gendi.samplers import sample
 from gendi.train.presets import get_preset
 from gendi.train.probe import Choice
 from gendi.train.trainer import Trainer

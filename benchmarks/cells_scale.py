@@ -49,9 +49,9 @@ def child(path: str, steps: int) -> None:
     """Open the data, and with steps train on them; print what it took."""
     from dataclasses import replace
 
-    from gendi.config import ConditionConfig
     from gendi.data import open_data
     from gendi.data.prepare import prepare
+    from gendi.diffusion.config import ConditionConfig
     from gendi.train.presets import get_preset
     from gendi.train.probe import Choice
     from gendi.train.trainer import Trainer, resolve

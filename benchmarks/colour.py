@@ -21,10 +21,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 import gendi
-from gendi.bundle import load_bundle
 from gendi.data import open_data
-from gendi.pictures import grid_image
-from gendi.toml import read_toml
+from gendi.data.images.pictures import grid_image
+from gendi.storage.toml import read_toml
+from gendi.train.bundle import load_bundle
 
 matplotlib.use("Agg")
 COLUMNS, ROWS_WITHOUT_CLASSES = 16, 6

@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from record import RESULTS, write, write_table
 from torch import Tensor
 
-from gendi.bundle import Bundle, load_bundle
 from gendi.cli.drawing import pick_device, weights_sha256
 from gendi.data import Data, open_data
-from gendi.denoiser import Denoiser
-from gendi.editing.inverse import inpaint, solve
-from gendi.editing.latent import interpolate
-from gendi.editing.noisy import denoise, denoised_mean, vary
-from gendi.editing.operators import Mask, Pool
-from gendi.editing.run import Drawing
-from gendi.evaluate.classifier import class_probabilities, load_classifier
-from gendi.randomness import normal
+from gendi.data.images.digit_classifier import class_probabilities, load_classifier
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.inverse.latent import interpolate
+from gendi.diffusion.gaussian.inverse.methods import inpaint, solve
+from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, vary
+from gendi.diffusion.gaussian.inverse.operators import Mask, Pool
+from gendi.diffusion.gaussian.inverse.run import Drawing
+from gendi.diffusion.randomness import normal
+from gendi.train.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 STEPS = {"mmps": 40, "pigdm": 40, "dps": 100, "repaint": 20}

@@ -22,15 +22,16 @@ import numpy as np
 import record
 import torch
 
-from gendi.bundle import Bundle, load_bundle, save_bundle
-from gendi.config import NetworkConfig, RunConfig, TrainConfig
 from gendi.data import open_data
 from gendi.data.codec import ImageCodec
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError
-from gendi.files import sha256_file
-from gendi.networks import network_of
+from gendi.storage.files import sha256_file
 from gendi.train import keeping
+from gendi.train.bundle import Bundle, load_bundle, save_bundle
 from gendi.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.keeping import Keeper
 from gendi.train.presets import get_preset
 from gendi.train.telling import Silent

@@ -11,9 +11,9 @@ import argparse
 from record import write
 
 import gendi
-from gendi.bundle import load_bundle
 from gendi.data import open_data
-from gendi.evaluate import evaluate
+from gendi.data.images.evaluation import evaluate
+from gendi.train.bundle import load_bundle
 
 
 def main() -> None:

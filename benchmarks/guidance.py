@@ -21,12 +21,12 @@ import numpy as np
 from record import RESULTS, write
 
 import gendi
-from gendi.bundle import Bundle, load_bundle
 from gendi.cli.drawing import weights_sha256
 from gendi.data import Data, open_data
-from gendi.evaluate import evaluate
-from gendi.evaluate.classifier import class_probabilities, load_classifier
-from gendi.guidance import Guidance
+from gendi.data.images.digit_classifier import class_probabilities, load_classifier
+from gendi.data.images.evaluation import evaluate
+from gendi.diffusion.gaussian.guidance import Guidance
+from gendi.train.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -20,11 +20,11 @@ from typing import Any
 from record import RESULTS, write, write_table
 
 import gendi
-from gendi.bundle import load_bundle
 from gendi.data import open_data
+from gendi.data.images.evaluation import evaluate
+from gendi.diffusion.gaussian.likelihood import Bound, Measured, auroc
 from gendi.errors import GendiError
-from gendi.evaluate import evaluate
-from gendi.likelihood import Bound, Measured, auroc
+from gendi.train.bundle import load_bundle
 
 
 def key(row: dict[str, Any]) -> tuple[str, str, str]:

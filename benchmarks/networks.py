@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from record import RESULTS, write, write_table
 
-from gendi.config import NetworkConfig, RunConfig
-from gendi.networks import network_of
-from gendi.networks.cost import cost_of
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.cost import cost_of
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 from gendi.train.probe import LAYOUTS, place
 

@@ -19,13 +19,13 @@ import numpy as np
 import record
 import torch
 
-from gendi.cells.demo import demo_anndata
-from gendi.cells.normalise import log_normalise
-from gendi.cells.perturbation.baselines import BASELINES
-from gendi.cells.perturbation.diffusion import Diffusion
-from gendi.cells.perturbation.effects import HillEffects
-from gendi.cells.perturbation.scores import SCORES, Target, averaged, measure, scaled
-from gendi.cells.perturbation.semi_synthetic import World, semi_synthetic
+from gendi.data.cells.demo import demo_anndata
+from gendi.data.cells.normalise import log_normalise
+from gendi.data.cells.perturbation.baselines import BASELINES
+from gendi.data.cells.perturbation.diffusion import Diffusion
+from gendi.data.cells.perturbation.effects import HillEffects
+from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, measure, scaled
+from gendi.data.cells.perturbation.semi_synthetic import World, semi_synthetic
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from record import write, write_table
 
-from gendi.config import RunConfig
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 
 CASES = {"mnist": (28, 28), "mnist-dit": (28, 28), "cifar10": (32, 32, 3), "table": (32,)}
@@ -107,8 +107,8 @@ def images_per_second(trainer: Any, seconds: float) -> float:
 
 def measure(name: str, batch: int, seconds: float) -> dict[str, Any]:
     """Train and compare; run in a process of its own."""
-    from gendi.hardware import this_cpu
-    from gendi.scaling import plan
+    from gendi.machine.hardware import this_cpu
+    from gendi.train.scaling import plan
     from gendi.train.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:

@@ -13,8 +13,8 @@ import torch
 from record import write
 
 import gendi
-from gendi.bundle import load_bundle
-from gendi.samplers import sample
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.train.bundle import load_bundle
 
 
 def main() -> None:

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from record import RESULTS, machine
 
-from gendi.conditions import ask, to_tensor
-from gendi.config import RunConfig
 from gendi.data import open_data
-from gendi.evaluate import evaluate
-from gendi.process import Process
-from gendi.randomness import normal
-from gendi.samplers import sample
+from gendi.data.images.evaluation import evaluate
+from gendi.diffusion.conditions import ask, to_tensor
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.randomness import normal
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 from gendi.train.trainer import Trainer
 

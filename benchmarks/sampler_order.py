@@ -21,10 +21,10 @@ from record import write, write_table
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers import SAMPLERS, SamplerInfo
-from gendi.samplers.brownian import BrownianNoise
-from gendi.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.samplers import SAMPLERS, SamplerInfo
+from gendi.diffusion.gaussian.samplers.brownian import BrownianNoise
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 WEIGHTS, MEANS, SPREAD = torch.tensor([0.3, 0.7]), torch.tensor([[-1.0], [1.0]]), 0.4
 START = torch.tensor([[-1.5], [-0.2], [0.1], [0.4], [2.0]], dtype=torch.float64)

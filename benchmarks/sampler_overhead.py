@@ -2,9 +2,9 @@
 
     python benchmarks/sampler_overhead.py RUN [--rounds 5]
 
-The network's forward is timed from inside, in the same run as the whole of `gendi.samplers.sample`; the rest (noise,
-the solver's arithmetic, the denoiser's affine map, checks) is the overhead, over the network's time. Medians over
-rounds; the samplers take turns, so a busy minute of the machine hits all alike.
+The network's forward is timed from inside, in the same run as the whole of `gendi.diffusion.gaussian.samplers.sample`;
+the rest (noise, the solver's arithmetic, the denoiser's affine map, checks) is the overhead, over the network's time.
+Medians over rounds; the samplers take turns, so a busy minute of the machine hits all alike.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from record import write
 
-from gendi.bundle import load_bundle
-from gendi.conditions import ask
+from gendi.diffusion.conditions import ask
+from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
 from gendi.errors import UsageError
-from gendi.samplers import SAMPLERS, sample
+from gendi.train.bundle import load_bundle
 
 CALLS, BATCH = 20, 64
 

@@ -19,12 +19,12 @@ import numpy as np
 from record import DOCS, RESULTS, write, write_table
 
 import gendi
-from gendi.bundle import Bundle, load_bundle
 from gendi.cli.drawing import weights_sha256
 from gendi.data import Data, open_data
+from gendi.data.images.evaluation import evaluate
+from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import UsageError
-from gendi.evaluate import evaluate
-from gendi.samplers import SAMPLERS
+from gendi.train.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 CALLS = (4, 5, 6, 8, 10, 15, 20, 30, 50, 100)

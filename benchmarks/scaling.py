@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from record import RESULTS, write, write_table
 
-from gendi.config import RunConfig
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 
 SHAPES = {"mnist": (28, 28), "mnist-dit": (28, 28), "cifar10": (32, 32, 3)}

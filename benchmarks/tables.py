@@ -18,22 +18,22 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
 
-from gendi.config import RunConfig
 from gendi.data.open import Data
 from gendi.data.prepare import prepare
 from gendi.data.split import Split
+from gendi.data.tables.codec import TableCodec
+from gendi.data.tables.evaluate import Features
+from gendi.data.tables.example import mixed_table
+from gendi.data.tables.read import read_frame
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.randomness import stream
 from gendi.evaluate.vectors import Standardised
 from gendi.evaluate.vectors.distances import energy_distance
 from gendi.evaluate.vectors.marginals import correlation_error
 from gendi.evaluate.vectors.records import closer
 from gendi.evaluate.vectors.space import World
 from gendi.evaluate.vectors.two_sample import two_sample
-from gendi.randomness import stream
-from gendi.samplers import sample
-from gendi.tables.codec import TableCodec
-from gendi.tables.evaluate import Features
-from gendi.tables.example import mixed_table
-from gendi.tables.read import read_frame
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 from gendi.train.trainer import Trainer
 

@@ -2,8 +2,9 @@
 
     python benchmarks/train_digit_classifier.py
 
-Everything random is keyed by the seed. After a retraining, put the printed SHA-256 into `gendi/evaluate/classifier.py`;
-scores on the `digits` extractor before and after are then on different scales, as their hash says.
+Everything random is keyed by the seed. After a retraining, put the printed SHA-256 into
+`gendi/data/images/digit_classifier.py`; scores on the `digits` extractor before and after are then on different scales,
+as their hash says.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gendi.data import open_data
-from gendi.evaluate.classifier import WEIGHTS, DigitClassifier, class_probabilities
-from gendi.randomness import stream
+from gendi.data.images.digit_classifier import WEIGHTS, DigitClassifier, class_probabilities
+from gendi.diffusion.randomness import stream
 
 RESULT = Path(__file__).parent / "results" / "digit-classifier.json"
 

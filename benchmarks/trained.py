@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gendi.evaluate import evaluate
-from gendi.evaluate.classifier import class_probabilities, load_classifier
-from gendi.samplers import sample
+from gendi.data.images.digit_classifier import class_probabilities, load_classifier
+from gendi.data.images.evaluation import evaluate
+from gendi.diffusion.gaussian.samplers import sample
 from gendi.train.trainer import Trainer
 
 SHOWN = ("fid-digits", "precision-digits", "recall-digits", "confidence")

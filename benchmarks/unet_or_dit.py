@@ -16,7 +16,7 @@ from record import write, write_table
 from trained import measured
 
 from gendi.data import open_data
-from gendi.networks.cost import cost_of
+from gendi.diffusion.networks.cost import cost_of
 from gendi.train.presets import get_preset
 from gendi.train.trainer import Trainer
 

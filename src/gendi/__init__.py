@@ -10,19 +10,29 @@
 Importing gendi is light: torch is loaded when something needs it.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gendi.machine.lazy import lazy_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gendi.api import bits_per_dim, fit, load, measure, sample
-    from gendi.edits import denoise, inpaint, interpolate, mix, upscale, vary
-    from gendi.train.snapshots import reconstruct_ema
+    from gendi.api.api import bits_per_dim as bits_per_dim
+    from gendi.api.api import fit as fit
+    from gendi.api.api import load as load
+    from gendi.api.api import measure as measure
+    from gendi.api.api import sample as sample
+    from gendi.api.edits import denoise as denoise
+    from gendi.api.edits import inpaint as inpaint
+    from gendi.api.edits import interpolate as interpolate
+    from gendi.api.edits import mix as mix
+    from gendi.api.edits import upscale as upscale
+    from gendi.api.edits import vary as vary
+    from gendi.train.snapshots import reconstruct_ema as reconstruct_ema
 
-_HOME = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api")
-_HOME |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.edits")
-_HOME["reconstruct_ema"] = "gendi.train.snapshots"
+_HOMES = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api.api")
+_HOMES |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.api.edits")
+_HOMES["reconstruct_ema"] = "gendi.train.snapshots"
 __all__ = [
     "__version__",
     "bits_per_dim",
@@ -38,9 +48,4 @@ __all__ = [
     "upscale",
     "vary",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'gendi' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
-from gendi.cells import autoencoder
-from gendi.cells.autoencoder import Autoencoder, fit_latent, log_negative_binomial
-from gendi.cells.codec import DepthLaw, Header
+from gendi.data.cells import autoencoder
+from gendi.data.cells.autoencoder import Autoencoder, fit_latent, log_negative_binomial
+from gendi.data.cells.codec import DepthLaw, Header
 from gendi.data.split import Split
 
 

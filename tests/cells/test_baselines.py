@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gendi.cells.baselines import BASELINES
+from gendi.data.cells.baselines import BASELINES
 from gendi.errors import DataError
 
 LABELS = np.repeat([0, 2], 400)

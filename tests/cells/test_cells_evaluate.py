@@ -8,12 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gendi.cells.evaluate import evaluate
 from gendi.cli.evaluate import main
-from gendi.config import ConditionConfig
+from gendi.data.cells.evaluate import evaluate
 from gendi.data.codec import Codec
 from gendi.data.open import Data
 from gendi.data.split import Split
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import measures

@@ -10,10 +10,10 @@ import pytest
 import scipy.sparse as sp
 from cells_world import cells
 
-from gendi.cells import setup_anndata
-from gendi.cells.check import check_cells
-from gendi.cells.read import open_object
 from gendi.cli import main
+from gendi.data.cells import setup_anndata
+from gendi.data.cells.check import check_cells
+from gendi.data.cells.read import open_object
 from gendi.errors import DataError
 
 

@@ -7,14 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
-from gendi.cells import autoencoder
-from gendi.cells.codec import CellsCodec, DepthLaw
-from gendi.cells.copula import CopulaCodec
-from gendi.cells.fit import CODECS, fit, variable_genes
-from gendi.config import CellsConfig, ConditionConfig, RunConfig
+from gendi.data.cells import autoencoder
+from gendi.data.cells.codec import CellsCodec, DepthLaw
+from gendi.data.cells.config import CellsConfig
+from gendi.data.cells.copula import CopulaCodec
+from gendi.data.cells.fit import CODECS, fit, variable_genes
 from gendi.data.open import Data
 from gendi.data.split import Split
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.train.config import RunConfig
 
 GENES = 30
 KINDS = pytest.mark.parametrize("model", ["copula", "log", "latent"])
@@ -108,9 +110,9 @@ def test_genes_correlate_as_they_did(known):
 
 def test_counts_come_back_exactly_with_their_own_residual():
     """Where a gene's whole score is kept (here in place of the residual), the quantile gives its count back."""
-    from gendi.cells.copula import bounds
-    from gendi.cells.marginals import fit_marginals
-    from gendi.cells.negative_binomial import quantile
+    from gendi.data.cells.copula import bounds
+    from gendi.data.cells.marginals import fit_marginals
+    from gendi.data.cells.negative_binomial import quantile
 
     counts, labels = world(200)
     marginals, depth = fit_marginals([(counts, labels)], 2, GENES), counts.sum(1).astype(np.float64)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gendi.cells.factors import Factors, bounded, cut_normal, fit_factors
-from gendi.cells.negative_binomial import normal_scores, quantile
+from gendi.data.cells.factors import Factors, bounded, cut_normal, fit_factors
+from gendi.data.cells.negative_binomial import normal_scores, quantile
 
 
 def test_cut_normal_is_scipys():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.cells.codec import DepthLaw, Header
-from gendi.cells.log_space import EDGE, LogCodec, fit_log, spread
-from gendi.cells.marginals import Marginals
+from gendi.data.cells.codec import DepthLaw, Header
+from gendi.data.cells.log_space import EDGE, LogCodec, fit_log, spread
+from gendi.data.cells.marginals import Marginals
 
 
 def codec_for(genes: int, modelled: int, depth: float) -> LogCodec:

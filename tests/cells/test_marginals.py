@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from scipy.special import log_ndtr
 
-from gendi.cells.marginals import LEAST, fit_marginals
-from gendi.cells.negative_binomial import log_cdf, log_probability, log_sf, normal_scores, quantile
+from gendi.data.cells.marginals import LEAST, fit_marginals
+from gendi.data.cells.negative_binomial import log_cdf, log_probability, log_sf, normal_scores, quantile
 
 
 def nbinom(mu, dispersion):

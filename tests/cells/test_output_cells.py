@@ -14,10 +14,11 @@ import scanpy as sc
 from cells_world import cells
 
 import gendi
-from gendi.cells.observations import column_of
-from gendi.cells.read import open_object, read_h5ad
 from gendi.cli import main
-from gendi.config import ConditionConfig, NetworkConfig
+from gendi.data.cells.observations import column_of
+from gendi.data.cells.read import open_object, read_h5ad
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.train.presets import get_preset
 
 matplotlib.use("Agg")

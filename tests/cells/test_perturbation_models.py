@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from test_perturbation_world import small
 
-from gendi.cells.marginals import Marginals
-from gendi.cells.perturbation.baselines import BASELINES, Additive, Control, MeanShift, NearestDose, Ridge, ShiftModel
-from gendi.cells.perturbation.effects import HillEffects, Prior, sufficient
-from gendi.cells.perturbation.experiment import CONTROL, Experiment
-from gendi.cells.perturbation.hill import hill
-from gendi.cells.perturbation.scores import Target, centroid_rank, measure, pearson, scaled, slope
-from gendi.cells.perturbation.shifts import Shifts, observe, size_factor
+from gendi.data.cells.marginals import Marginals
+from gendi.data.cells.perturbation.baselines import (
+    BASELINES,
+    Additive,
+    Control,
+    MeanShift,
+    NearestDose,
+    Ridge,
+    ShiftModel,
+)
+from gendi.data.cells.perturbation.effects import HillEffects, Prior, sufficient
+from gendi.data.cells.perturbation.experiment import CONTROL, Experiment
+from gendi.data.cells.perturbation.hill import hill
+from gendi.data.cells.perturbation.scores import Target, centroid_rank, measure, pearson, scaled, slope
+from gendi.data.cells.perturbation.shifts import Shifts, observe, size_factor
 from gendi.errors import DataError, UsageError
 
 DOSES = (0.1, 1.0, 10.0)

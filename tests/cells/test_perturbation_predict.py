@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_perturbation_world import KEYS, small
 
-from gendi.cells.perturbation import Perturbation, fit, predict
-from gendi.config import SampleConfig
+from gendi.data.cells.perturbation import Perturbation, fit, predict
+from gendi.diffusion.gaussian.config import SampleConfig
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import pytest
 from cells_world import cells
 from scipy import stats
 
-from gendi.cells.perturbation.experiment import checked_dose, read_experiment
-from gendi.cells.perturbation.hill import hill
-from gendi.cells.perturbation.semi_synthetic import World, rates_of, semi_synthetic
-from gendi.cells.perturbation.transport import expected, transport
+from gendi.data.cells.perturbation.experiment import checked_dose, read_experiment
+from gendi.data.cells.perturbation.hill import hill
+from gendi.data.cells.perturbation.semi_synthetic import World, rates_of, semi_synthetic
+from gendi.data.cells.perturbation.transport import expected, transport
 from gendi.errors import DataError, UsageError
 
 KEYS = {"cell_type": "cell_type", "drug": "drug", "dose": "dose", "control": "control"}

@@ -11,12 +11,12 @@ import pytest
 import scipy.sparse as sp
 from cells_world import cells
 
-import gendi.cells
-from gendi.cells.demo import SHA256, demo_anndata
-from gendi.cells.looks import look_at
-from gendi.cells.read import matched, open_object, open_path
-from gendi.cells.rows import CountRows
+import gendi.data.cells
 from gendi.data import open_data
+from gendi.data.cells.demo import SHA256, demo_anndata
+from gendi.data.cells.looks import look_at
+from gendi.data.cells.read import matched, open_object, open_path
+from gendi.data.cells.rows import CountRows
 from gendi.errors import DataError, UsageError
 
 
@@ -130,16 +130,16 @@ def test_setup_is_remembered_with_the_data(tmp_path: Path) -> None:
     adata = cells()
     adata.layers["umi"] = adata.X.copy()
     adata.X = adata.X.log1p()
-    gendi.cells.setup_anndata(adata, layer="umi", labels_key="cell type", batch_key="batch")
+    gendi.data.cells.setup_anndata(adata, layer="umi", labels_key="cell type", batch_key="batch")
     loaded = open_path(written(adata, tmp_path), {})
     assert loaded.schema["layer"] == "umi" and [spec.name for spec in loaded.specs][:2] == ["cell-type", "batch"]
     with pytest.raises(UsageError, match=r"cell_type.*cell type"):
-        gendi.cells.setup_anndata(adata, labels_key="cell_type")
+        gendi.data.cells.setup_anndata(adata, labels_key="cell_type")
     with pytest.raises(UsageError, match="umi"):
-        gendi.cells.setup_anndata(adata, layer="ummi")
+        gendi.data.cells.setup_anndata(adata, layer="ummi")
     adata.obs["mixed"] = pd.Series([1, "a"] * 30, index=adata.obs_names, dtype=object)
     with pytest.raises(DataError, match=r"obs\['mixed'\].*it mixes int and str.*astype\(str\)"):
-        gendi.cells.setup_anndata(adata, layer="umi", labels_key="mixed")
+        gendi.data.cells.setup_anndata(adata, layer="umi", labels_key="mixed")
     adata.uns["gendi_setup"] = "{"
     with pytest.raises(DataError, match="setup_anndata again"):
         open_object(adata)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from gendi.toml import read_toml
+from gendi.storage.toml import read_toml
 
 Gendi = Any
 

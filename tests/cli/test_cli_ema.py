@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import TINY
 
-from gendi.bundle import load_bundle
 from gendi.cli import main
+from gendi.train.bundle import load_bundle
 from gendi.train.checkpoint import load_latest
 
 Gendi = Callable[..., Any]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from gendi.bundle import load_bundle
+from gendi.api.samples_io import read_samples, read_settings, write_samples
 from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
-from gendi.samples_io import read_samples, read_settings, write_samples
+from gendi.train.bundle import load_bundle
 from gendi.train.presets import get_preset
 
 Gendi = Callable[..., Any]
@@ -174,7 +174,7 @@ def test_info_counts_the_operations_of_a_convolution_as_the_formula_does(gendi: 
 
 
 def test_lists_and_doctor(gendi: Gendi, tiny_data: Path) -> None:
-    from gendi.samplers import SAMPLERS
+    from gendi.diffusion.gaussian.samplers import SAMPLERS
     from gendi.train.presets import PRESETS
 
     assert json.loads(gendi("samplers --json").out).keys() == SAMPLERS.keys()

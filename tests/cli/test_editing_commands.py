@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import Gendi
-from gendi.bundle import load_bundle, save_bundle
+from gendi.train.bundle import load_bundle, save_bundle
 
 CELL = 8 * 4 + 2
 """Pixels of a grid's cell: 8, enlarged 4 times, and a gap of 2."""
@@ -134,7 +134,7 @@ def test_from_one_picture_to_another(gendi: Gendi, tiny_run: Path, tmp_path: Pat
 
 
 def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
-    from gendi.data.pixels import decode
+    from gendi.data.images.pixels import decode
 
     path = save(tmp_path / "colour.png", np.random.default_rng(3).integers(0, 256, (8, 8, 3)))
     out = tmp_path / "out.png"

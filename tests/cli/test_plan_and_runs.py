@@ -15,13 +15,14 @@ import torch
 from tiny import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
-import gendi.scaling
-from gendi.config import NetworkConfig, OptimConfig, RunConfig
-from gendi.hardware import DEVICES, device_of
-from gendi.lock import RunLock
-from gendi.networks import network_of
-from gendi.scaling import activation_bytes, optimiser_cost, plan
+import gendi.train.scaling
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.machine.hardware import DEVICES, device_of
+from gendi.storage.lock import RunLock
+from gendi.train.config import OptimConfig, RunConfig
 from gendi.train.optim import make_optimizers, orthogonalise
+from gendi.train.scaling import activation_bytes, optimiser_cost, plan
 
 Gendi = Callable[..., Any]
 
@@ -59,7 +60,7 @@ def test_what_is_kept_of_a_row_is_what_autograd_keeps(monkeypatch: pytest.Monkey
     def network(*_: object) -> torch.nn.Module:
         return Small(torch.nn.Linear(6, 10, bias=False), torch.nn.SiLU(), torch.nn.Linear(10, 2, bias=False))
 
-    monkeypatch.setattr(gendi.scaling, "network_of", network)
+    monkeypatch.setattr(gendi.train.scaling, "network_of", network)
     assert activation_bytes(RunConfig(), (6,), "fp32") == (4 * (6 + 10 + 10), 0)
     assert activation_bytes(RunConfig(), (6,), "bf16") == (2 * (6 + 10 + 10), 2 * 10 * 2)
 
@@ -84,7 +85,7 @@ def test_muons_products_are_counted(shape: tuple[int, ...], monkeypatch: pytest.
             super().__init__()
             self.inner, self.stem = torch.nn.Parameter(torch.zeros(shape)), torch.nn.Parameter(torch.zeros(3))
 
-    monkeypatch.setattr(gendi.scaling, "network_of", lambda *_: Inner())
+    monkeypatch.setattr(gendi.train.scaling, "network_of", lambda *_: Inner())
     with FlopCounterMode(display=False) as counter:
         orthogonalise(torch.zeros(shape).flatten(1)[None])
     assert optimiser_cost(RunConfig(optim=OptimConfig(name="muon")), ())[1] == counter.get_total_flops()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from conftest import Gendi
+from gendi.diffusion.gaussian.samplers import get_sampler
 from gendi.errors import UsageError
-from gendi.samplers import get_sampler
 
 
 def drawn(path: Path) -> np.ndarray:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
 from gendi.errors import DataError, ResourceError, UsageError
-from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
 
 MADE = SampleSettings(
     run="runs/é",

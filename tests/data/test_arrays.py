@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.data import numpy_files, open_data, store
-from gendi.data.arrays import load_npy, load_npz
+from gendi.data import open_data
+from gendi.data.images import numpy_files
+from gendi.data.images.arrays import load_npy, load_npz
 from gendi.errors import DataError, ResourceError
+from gendi.storage import store
 
 
 def npy(tmp_path: Path, array: np.ndarray, **options: bool) -> Path:
@@ -93,7 +95,7 @@ def test_integers_beyond_a_byte_are_refused(tmp_path: Path, array: np.ndarray) -
 
 
 def test_nan_is_reported_with_count_and_first_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendi.data.ranges._CHUNK_BYTES", 200)
+    monkeypatch.setattr("gendi.data.images.ranges._CHUNK_BYTES", 200)
     array = np.zeros((50, 4, 5, 3))
     array[31, 2, 4, 1] = np.nan
     array[31, 3, 0, 0] = np.inf

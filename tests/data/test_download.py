@@ -5,8 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gendi.data import download
-from gendi.data.download import SourceError, answering, fetch, host
+from gendi.data.images import download
+from gendi.data.images.download import SourceError, answering, fetch, host
 from gendi.errors import DataError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gendi.data import folder as folder_module
-from gendi.data import open_data, store
-from gendi.data.folder import load_folder
-from gendi.data.pixels import MAX_PIXELS, resize
+from gendi.data import open_data
+from gendi.data.images import folder as folder_module
+from gendi.data.images.folder import load_folder
+from gendi.data.images.pixels import MAX_PIXELS, resize
 from gendi.errors import DataError
+from gendi.storage import store
 
 Save = Callable[..., Path]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gendi.data import idx
-from gendi.data.idx import decode_idx, encode_idx, idx_shape, read_idx, write_idx
+from gendi.data.images import idx
+from gendi.data.images.idx import decode_idx, encode_idx, idx_shape, read_idx, write_idx
 from gendi.errors import DataError
 
 DTYPES = st.sampled_from(["u1", "i1", "<i2", ">i2", "<i4", "<f4", ">f4", "<f8"])

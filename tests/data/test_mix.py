@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from test_shards import TINY, pictures, write_shards
 
 from gendi.data import open_data
-from gendi.data.mix import JoinedRows
+from gendi.data.images.mix import JoinedRows
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest

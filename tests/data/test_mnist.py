@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.data import download, mnist, open_data
-from gendi.data.download import SourceError
-from gendi.data.idx import encode_idx, write_idx
-from gendi.data.mnist import KNOWN, SHAPES, Arrays, Known, from_folder, load_known, verify
+from gendi.data import open_data
+from gendi.data.images import download, mnist
+from gendi.data.images.download import SourceError
+from gendi.data.images.idx import encode_idx, write_idx
+from gendi.data.images.mnist import KNOWN, SHAPES, Arrays, Known, from_folder, load_known, verify
 from gendi.errors import DataError, ResourceError
 
 GetUrl = Callable[..., bytes]

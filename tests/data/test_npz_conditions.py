@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.config import ConditionConfig
 from gendi.data import Data, check_data, open_data
 from gendi.data.split import Split
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 
 N = 40

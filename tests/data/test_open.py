@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import gendi.data
-from gendi.data import check_data, open_data, store
-from gendi.data.idx import encode_idx, write_idx
+from gendi.data import check_data, open_data
+from gendi.data.images.idx import encode_idx, write_idx
 from gendi.errors import DataError, UsageError
+from gendi.storage import store
 
 
 def test_importing_the_package_loads_no_torch() -> None:
-    code = "import sys, gendi.data, gendi.data.mnist, gendi.data.folder; sys.exit('torch' in sys.modules)"
+    code = "import sys, gendi.data, gendi.data.images.mnist, gendi.data.images.folder; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

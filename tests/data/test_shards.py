@@ -21,17 +21,19 @@ from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
 from PIL import Image
 
-from gendi.config import ConditionConfig, NetworkConfig, RunConfig, TrainConfig
 from gendi.data import open_data
-from gendi.data.check import check_data
-from gendi.data.pixels import decode
-from gendi.data.shards import ShardRows, load_shards
+from gendi.data.images.check import check_data
+from gendi.data.images.pixels import decode
+from gendi.data.images.shards import ShardRows, load_shards
 from gendi.data.split import WINDOW
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.objectives.simple import batch_indices
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import DataError, GendiError, PreemptedError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
-from gendi.train.objective import batch_indices
 from gendi.train.telling import Silent
 
 Member = tuple[str, bytes]
@@ -185,7 +187,7 @@ def test_an_index_is_made_once_and_again_if_it_is_damaged(
     place = write_shards(tmp_path / "s", pictures(10), 5)
     first = load_shards(place)
     (kept,) = (cache / "shards").iterdir()
-    monkeypatch.setattr("gendi.data.shard_index.scan", None)
+    monkeypatch.setattr("gendi.data.images.shard_index.scan", None)
     second = load_shards(place)
     assert np.array_equal(first.rows.index.samples, second.rows.index.samples) and first.specs == second.specs
     assert all(np.array_equal(first.conditions[name], rows) for name, rows in second.conditions.items())

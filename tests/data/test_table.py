@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gendi.data import open_data
-from gendi.data.folder import load_folder
+from gendi.data.images.folder import load_folder
 from gendi.errors import DataError
 
 Save = Callable[..., Path]

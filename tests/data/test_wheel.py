@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.data import wheel
-from gendi.data.download import SourceError
-from gendi.data.wheel import arrays_from_wheel, unpickle_arrays
+from gendi.data.images import wheel
+from gendi.data.images.download import SourceError
+from gendi.data.images.wheel import arrays_from_wheel, unpickle_arrays
 
 
 def packed(tmp_path: Path, pickled: bytes) -> tuple[Path, str]:

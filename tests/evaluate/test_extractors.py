@@ -6,12 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from gendi.data.open import Data
-from gendi.errors import BundleError, DataError, PreemptedError, ResourceError, UsageError
-from gendi.evaluate import inception
-from gendi.evaluate.cache import reference_features
-from gendi.evaluate.classifier import WEIGHTS, class_probabilities, load_classifier
-from gendi.evaluate.extractors import (
+from gendi.data.images import inception
+from gendi.data.images.digit_classifier import WEIGHTS, class_probabilities, load_classifier
+from gendi.data.images.extractors import (
     Extractor,
     ModuleExtractor,
     PixelExtractor,
@@ -20,6 +17,9 @@ from gendi.evaluate.extractors import (
     get_extractor,
     state_sha256,
 )
+from gendi.data.images.feature_cache import reference_features
+from gendi.data.open import Data
+from gendi.errors import BundleError, DataError, PreemptedError, ResourceError, UsageError
 
 rng = np.random.default_rng(5)
 grey = rng.integers(0, 256, (7, 6, 5), dtype=np.uint8)

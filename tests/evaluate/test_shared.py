@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gendi.distributed import Team
-from gendi.evaluate import shared
-from gendi.evaluate.extractors import PixelExtractor
+from gendi.data.images import shared_features as shared
+from gendi.data.images.extractors import PixelExtractor
 from gendi.evaluate.metrics import FeatureStatistics
+from gendi.machine.distributed import Team
 
 
 class Played(Team):

@@ -15,9 +15,9 @@ from test_loops import assert_equal
 from victims import TINY
 
 import gendi
-from gendi.config import RunConfig
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.telling import Silent
 

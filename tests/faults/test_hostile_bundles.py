@@ -9,10 +9,10 @@ from types import FrameType
 import pytest
 from victims import flip
 
-from gendi.bundle import load_bundle
 from gendi.cli import main
 from gendi.errors import BundleError
-from gendi.files import MANIFEST, Digest, encode_json, sha256_file, write_file, write_manifest
+from gendi.storage.files import MANIFEST, Digest, encode_json, sha256_file, write_file, write_manifest
+from gendi.train.bundle import load_bundle
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 

@@ -17,7 +17,7 @@ import pytest
 from victims import FLAGS, started
 
 from gendi.train.checkpoint import list_checkpoints, load_latest
-from gendi.verify import verify
+from gendi.train.verify import verify
 
 SAVER = """
 import os, signal, sys

@@ -17,18 +17,18 @@ from victims import FLAGS, TINY
 import gendi
 import gendi.train.heldout as heldout_module
 import gendi.train.trainer as trainer_module
-from gendi.batches import in_batches
 from gendi.cli import main
-from gendi.config import RunConfig
 from gendi.data import open_data
-from gendi.denoiser import NetworkDenoiser
-from gendi.distributed import Team
+from gendi.data.images.extractors import ModuleExtractor
+from gendi.diffusion.batches import in_batches
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.errors import PreemptedError, ResourceError, UsageError, is_out_of_memory
-from gendi.evaluate.extractors import ModuleExtractor
-from gendi.files import read_json
-from gendi.toml import read_toml
+from gendi.machine.distributed import Team
+from gendi.storage.files import read_json
+from gendi.storage.toml import read_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer

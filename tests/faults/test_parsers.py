@@ -21,17 +21,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from victims import TINY
 
-from gendi.bundle import load_bundle
-from gendi.classifier_bundle import load_classifier
 from gendi.cli import main
-from gendi.config import RunConfig
 from gendi.data import open_data
-from gendi.data.pixels import measure
+from gendi.data.images.pixels import measure
 from gendi.errors import BundleError, DataError, GendiError, UsageError
-from gendi.files import MANIFEST, encode_json, read_json, verify_manifest, write_file, write_manifest
-from gendi.safe_tensors import read_tensors, tensor_chunks
-from gendi.toml import dump_toml, read_toml
+from gendi.storage.files import MANIFEST, encode_json, read_json, verify_manifest, write_file, write_manifest
+from gendi.storage.safe_tensors import read_tensors, tensor_chunks
+from gendi.storage.toml import dump_toml, read_toml
+from gendi.train.bundle import load_bundle
 from gendi.train.checkpoint import list_checkpoints, load_checkpoint
+from gendi.train.classifier_bundle import load_classifier
+from gendi.train.config import RunConfig
 
 HUGE = [10**9, -1, 0, 2**63, 10**400, 1e308, -0.0, 1e-320, "", "os.system", [], {}, None, True, "\x1b[2J", "a\x00b"]
 ANY = st.recursive(

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from victims import TINY, flip
 
-from gendi.classifier_bundle import ClassifierBundle, save_classifier
 from gendi.cli import main
 from gendi.data.codec import ImageCodec
+from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork
 from gendi.errors import UsageError
-from gendi.files import MANIFEST, replace_folder, write_file, write_manifest
-from gendi.guidance.noisy_classifier import ClassifierNetwork
-from gendi.safe_tensors import read_tensors, tensor_chunks
+from gendi.storage.files import MANIFEST, replace_folder, write_file, write_manifest
+from gendi.storage.safe_tensors import read_tensors, tensor_chunks
 from gendi.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from gendi.verify import verify
+from gendi.train.classifier_bundle import ClassifierBundle, save_classifier
+from gendi.train.verify import verify
 
 KINDS = ["bundle", "checkpoint", "checkpoint", "configuration", "snapshot", "snapshot", "snapshot"]
 

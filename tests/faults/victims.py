@@ -7,16 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gendi.config import (
-    ConditionConfig,
-    NetworkConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ProcessConfig,
-    RunConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 TINY = RunConfig(
     preset="tiny",

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, covariance, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import get_sampler
+from gendi.diffusion.gaussian.samplers.analytic import Moments, estimate_moments
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.process import Process
-from gendi.samplers import get_sampler
-from gendi.samplers.analytic import Moments, estimate_moments
-from gendi.schedule import Schedule, make_schedule
 
 
 class Sure:

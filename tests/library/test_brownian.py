@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from worlds import f64
 
+from gendi.diffusion.gaussian.samplers.brownian import BrownianNoise
+from gendi.diffusion.randomness import Places
 from gendi.errors import UsageError
-from gendi.randomness import Places
-from gendi.samplers.brownian import BrownianNoise
 
 ENDS = f64(1, 0)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from gendi.process import x0_from_eps
-from gendi.randomness import normal
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.process import x0_from_eps
+from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.diffusion.randomness import normal
 
 
 def test_shapes_dtypes_and_types_are_checked() -> None:

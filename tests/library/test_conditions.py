@@ -6,11 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendi.conditions import ask, drop, is_null, null_like, take, to_tensor
-from gendi.config import TAKEN, ConditionConfig, RunConfig
-from gendi.denoiser import NetworkDenoiser
+from gendi.diffusion.conditions import ask, drop, is_null, null_like, take, to_tensor
+from gendi.diffusion.config import TAKEN, ConditionConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import UsageError
-from gendi.samplers import SAMPLERS
+from gendi.train.config import RunConfig
 
 DIGIT = ConditionConfig("class", size=3, names=("one", "two", "three"))
 MARKS = ConditionConfig("marks", "tags", size=3, names=("a", "b", "c"))

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from gendi.config import RunConfig
 from gendi.errors import UsageError
+from gendi.train.config import RunConfig
 from gendi.train.presets import PRESETS
 
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gendi.config import ConditionConfig, NetworkConfig, ObjectiveConfig, RunConfig
-from gendi.networks import network_of
-from gendi.networks.cost import cost_of
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.cost import cost_of
+from gendi.train.config import RunConfig
 
 TOLD = (ConditionConfig("class", size=3), ConditionConfig("photo", "image", size=2, via="tokens"))
 

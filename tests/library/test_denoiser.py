@@ -5,13 +5,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
-from gendi.config import ObjectiveConfig
-from gendi.denoiser import Denoiser, LearnedVariance, NetworkDenoiser, coefficients, make_denoiser, step_before
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.denoiser import (
+    Denoiser,
+    LearnedVariance,
+    NetworkDenoiser,
+    coefficients,
+    make_denoiser,
+    step_before,
+)
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.process import Process
-from gendi.samplers import get_sampler, make_grid
-from gendi.schedule import Schedule, make_schedule
 
 PARAMETERISATIONS = [("eps", False), ("x0", False), ("v", False), ("eps", True)]
 WITH_MU = [*PARAMETERISATIONS, ("mu", False)]

@@ -14,11 +14,11 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 from worlds import f64, gaussian
 
-from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser
-from gendi.process import Process
-from gendi.samplers import get_sampler, make_grid
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import make_schedule
 
 T = 1000
 BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}

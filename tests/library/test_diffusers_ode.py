@@ -28,11 +28,11 @@ from diffusers import (
 from torch import Tensor, nn
 from worlds import f64, gaussian
 
-from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser
-from gendi.process import eps_from_x0
-from gendi.samplers import State, get_sampler
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.process import eps_from_x0
+from gendi.diffusion.gaussian.samplers import State, get_sampler
+from gendi.diffusion.gaussian.schedule import make_schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # theirs, under NumPy 2
 T = 1000

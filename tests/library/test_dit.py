@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from worlds import gaussian
 
-from gendi.config import NetworkConfig
-from gendi.networks import DiT, build_network
-from gendi.networks.attention import CrossAttention, attend, grid_sinusoids, heads_of, rotate, rotations
-from gendi.networks.dit import Block
-from gendi.networks.embeddings import pad_to_multiple
+from gendi.diffusion.networks import DiT, build_network
+from gendi.diffusion.networks.attention import CrossAttention, attend, grid_sinusoids, heads_of, rotate, rotations
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.dit import Block
+from gendi.diffusion.networks.embeddings import pad_to_multiple
 
 SMALL = NetworkConfig("dit", channels=(8,), blocks=2, patch=2, heads=2, expand=2, time_dim=8)
 CPU = torch.device("cpu")

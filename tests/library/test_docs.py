@@ -47,7 +47,9 @@ def _read(path: Path) -> str:
 
 
 def test_a_name_that_is_not_there_is_noticed() -> None:
-    assert found("gendi.process.Process.sample") and not found("gendi.process.Process.smaple")
+    assert found("gendi.diffusion.gaussian.process.Process.sample") and not found(
+        "gendi.diffusion.gaussian.process.Process.smaple"
+    )
     assert not found("gendi.nowhere.thing")
 
 

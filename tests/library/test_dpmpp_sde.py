@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from worlds import f64
 
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.samplers import get_sampler, make_grid
-from gendi.schedule import make_schedule
 
 
 def last(

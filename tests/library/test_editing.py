@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from worlds import covariance, f64, gaussian, scalar
 
-from gendi.editing.inverse import inpaint, solve
-from gendi.editing.latent import interpolate, mix, slerp
-from gendi.editing.noisy import MEDIAN, denoise, denoised_mean, estimate_noise, vary
-from gendi.editing.operators import Pool
-from gendi.editing.run import Drawing, times_from
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.inverse.latent import interpolate, mix, slerp
+from gendi.diffusion.gaussian.inverse.methods import inpaint, solve
+from gendi.diffusion.gaussian.inverse.noisy import MEDIAN, denoise, denoised_mean, estimate_noise, vary
+from gendi.diffusion.gaussian.inverse.operators import Pool
+from gendi.diffusion.gaussian.inverse.run import Drawing, times_from
+from gendi.diffusion.gaussian.samplers import get_sampler, sample
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.samplers import get_sampler, sample
-from gendi.samplers.draw import SampleNoise
-from gendi.schedule import make_schedule
 
 D = 4
 MEAN, COVARIANCE = gaussian(D, seed=3), covariance(D)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, f64, gaussian, scalar
 
-from gendi.denoiser import LearnedVariance
+from gendi.diffusion.gaussian.denoiser import LearnedVariance
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.likelihood import auroc, chain_times, variational_bound
+from gendi.diffusion.gaussian.likelihood.cells import Cells
+from gendi.diffusion.gaussian.likelihood.elbo import decoder_loss, prior_kl, snr_loss, step_kl
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.likelihood import auroc, chain_times, variational_bound
-from gendi.likelihood.cells import Cells
-from gendi.likelihood.elbo import decoder_loss, prior_kl, snr_loss, step_kl
-from gendi.process import Process
-from gendi.schedule import Schedule, make_schedule
 
 M, C = 0.3, 0.6
 ENTROPY = 0.5 * math.log(2 * math.pi * math.e * C)

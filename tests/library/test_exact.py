@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.exact import ConditionalMixture, GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.process import Process, score_from_x0
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import ConditionalMixture, GaussianDenoiser, MixtureDenoiser
-from gendi.process import Process, score_from_x0
-from gendi.schedule import make_schedule
 
 MEAN, COVARIANCE = f64(1.0, -2.0, 0.5), covariance(3)
 

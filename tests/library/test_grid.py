@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import SCHEDULES
 
+from gendi.diffusion.gaussian.samplers import GRIDS, make_grid
+from gendi.diffusion.gaussian.samplers.grid import snap
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.samplers import GRIDS, make_grid
-from gendi.samplers.grid import snap
-from gendi.schedule import make_schedule
 
 kinds = st.sampled_from(sorted(GRIDS))
 

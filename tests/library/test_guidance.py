@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from worlds import covariance, f64, gaussian, scalar
 
-from gendi.conditions import null_like
-from gendi.errors import UsageError
-from gendi.exact import ConditionalMixture, GaussianDenoiser
-from gendi.guidance import (
+from gendi.diffusion.conditions import null_like
+from gendi.diffusion.gaussian.exact import ConditionalMixture, GaussianDenoiser
+from gendi.diffusion.gaussian.guidance import (
     Autoguidance,
     ClassifierFree,
     ClassifierGuidance,
@@ -22,9 +21,10 @@ from gendi.guidance import (
     Threshold,
     by_log_snr,
 )
-from gendi.process import x0_from_score
-from gendi.samplers import sample
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.process import x0_from_score
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.errors import UsageError
 
 CLASSES = torch.tensor([0, 0, 1, 2])
 T = f64(0.1, 0.35, 0.6, 0.8, 0.95)

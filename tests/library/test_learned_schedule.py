@@ -7,9 +7,9 @@ from scipy.integrate import quad
 from torch import Tensor
 from worlds import f64, scalar
 
-from gendi.config import RunConfig
+from gendi.diffusion.gaussian.schedule.learned import Learned, MonotoneNetwork, ScheduleLearner, variance_surrogate
 from gendi.errors import BundleError, UsageError
-from gendi.schedule.learned import Learned, MonotoneNetwork, ScheduleLearner, variance_surrogate
+from gendi.train.config import RunConfig
 
 LOW, HIGH = -8.0, 13.0
 

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 from scipy.special import log_ndtr
 from worlds import f64, gaussian, scalar
 
-from gendi.likelihood.terms import discretised_log_likelihood, gaussian_kl, gaussian_log_density
+from gendi.diffusion.gaussian.likelihood.terms import discretised_log_likelihood, gaussian_kl, gaussian_log_density
 
 HALF = 1 / 255
 CENTRES = torch.arange(256, dtype=torch.float64) / 127.5 - 1

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from worlds import gaussian
 
-from gendi.conditions import drop, null_like
-from gendi.config import ConditionConfig, NetworkConfig
+from gendi.diffusion.conditions import drop, null_like
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks import build_network
+from gendi.diffusion.networks.conditions import features_of
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
-from gendi.networks import build_network
-from gendi.networks.conditions import features_of
 
 UNET = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, attention=(1,), time_dim=16)
 DIT = NetworkConfig("dit", channels=(16,), blocks=2, patch=2, heads=2, time_dim=16)

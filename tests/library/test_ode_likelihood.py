@@ -9,12 +9,12 @@ from scipy import integrate, stats
 from torch import Tensor
 from worlds import covariance, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.exact import MixtureDenoiser
+from gendi.diffusion.gaussian.likelihood import log_density
+from gendi.diffusion.gaussian.likelihood.dequantise import dequantise
+from gendi.diffusion.gaussian.schedule import Schedule, VarianceExploding, make_schedule
+from gendi.diffusion.randomness import stream
 from gendi.errors import DivergedError, UsageError
-from gendi.exact import MixtureDenoiser
-from gendi.likelihood import log_density
-from gendi.likelihood.dequantise import dequantise
-from gendi.randomness import stream
-from gendi.schedule import Schedule, VarianceExploding, make_schedule
 
 FAR = VarianceExploding(variance=1e5)  # next to nothing of the data is left at t = 1
 

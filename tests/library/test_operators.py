@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from worlds import gaussian
 
-from gendi.editing.operators import Blur, Function, Mask, Operator, Pool
+from gendi.diffusion.gaussian.inverse.operators import Blur, Function, Mask, Operator, Pool
 from gendi.errors import UsageError
 
 side, batch, channels = st.integers(1, 9), st.integers(1, 3), st.integers(1, 3)

@@ -6,9 +6,9 @@ import mpmath
 import pytest
 from mpmath import mp, mpf
 
-from gendi.samplers import exponential
-from gendi.samplers.exponential import Prediction
-from gendi.samplers.polynomial import moments, weights
+from gendi.diffusion.gaussian.samplers import exponential
+from gendi.diffusion.gaussian.samplers.exponential import Prediction
+from gendi.diffusion.gaussian.samplers.polynomial import moments, weights
 
 LENGTHS = [1e-8, 1e-4, 0.03, 0.7, 0.999, 1.001, 4.0, 30.0]
 

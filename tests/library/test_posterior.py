@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
-from gendi.editing.operators import Blur, Function, Mask, Operator, Pool
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.inverse.operators import Blur, Function, Mask, Operator, Pool
+from gendi.diffusion.gaussian.inverse.posterior import DPS, MMPS, PiGDM, conjugate_gradients
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid, sample
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.guidance.posterior import DPS, MMPS, PiGDM, conjugate_gradients
-from gendi.process import Process
-from gendi.samplers import get_sampler, make_grid, sample
-from gendi.schedule import make_schedule
 
 SHAPE, D = (1, 2, 4), 8
 MEAN, COVARIANCE = gaussian(D, seed=3), covariance(D)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import PRESERVING, SCHEDULES, abar_of, f64, gaussian, linear_betas, scalar
 
-from gendi import process as p
-from gendi.process import Process
-from gendi.schedule import VarianceExploding, make_schedule
+from gendi.diffusion.gaussian import process as p
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import VarianceExploding, make_schedule
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.randomness import Places, normal, stream
+from gendi.diffusion.randomness import Places, normal, stream
 
 KEYS = [(0, "noise", 0, 0), (1, "noise", 0, 0), (0, "time", 0, 0), (0, "noise", 1, 0), (0, "noise", 0, 1)]
 N = 20_000

@@ -6,11 +6,11 @@ import pytest
 import torch
 from worlds import f64, gaussian, scalar
 
-from gendi.editing.repaint import repaint, walk
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.inverse.repaint import repaint, walk
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser
-from gendi.samplers import get_sampler, make_grid
-from gendi.schedule import make_schedule
 
 KNOWN = torch.tensor([True, False])
 MEAN, Y = f64(0.5, -1.0), f64(1.4, 0.0)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from worlds import abar_of, covariance, f64, gaussian, linear_betas
 
-from gendi.exact import GaussianDenoiser
-from gendi.process import Process
-from gendi.samplers import get_sampler, make_grid
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import make_schedule
 
 T = 200
 ABAR = abar_of(linear_betas(T))

@@ -11,10 +11,10 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from worlds import SCHEDULES, f64, gaussian
 
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.samplers import get_sampler, sample
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers import get_sampler, sample
-from gendi.schedule import make_schedule
 
 WEIGHTS, MEANS, SPREAD = f64(0.3, 0.7), f64(-1.0, 1.0), 0.4
 START = f64(-1.5, -0.2, 0.1, 0.4, 2.0)[:, None]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
+from gendi.diffusion.gaussian.samplers.checked import checked
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import DivergedError, UsageError
-from gendi.samplers import SAMPLERS, sample
-from gendi.samplers.checked import checked
-from gendi.schedule import Schedule, make_schedule
 
 
 class Broken:

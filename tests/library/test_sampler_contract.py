@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from worlds import f64, gaussian
 
+from gendi.diffusion.gaussian.samplers import SAMPLERS, get_sampler, make_grid, sample, trajectory
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
-from gendi.randomness import stream
-from gendi.samplers import SAMPLERS, get_sampler, make_grid, sample, trajectory
-from gendi.samplers.draw import SampleNoise
-from gendi.schedule import Schedule, make_schedule
 
 EVERY = sorted(SAMPLERS)
 STEPPING = [name for name in EVERY if not SAMPLERS[name].adaptive]

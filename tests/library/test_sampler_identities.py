@@ -13,10 +13,9 @@ from scipy.integrate import quad
 from torch import Tensor
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
-from gendi.denoiser import Denoiser
-from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.process import (
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.process import (
     eps_from_x0,
     score_from_x0,
     v_from_x0,
@@ -24,9 +23,10 @@ from gendi.process import (
     x0_from_score,
     x0_from_v,
 )
-from gendi.samplers import SAMPLERS, get_sampler, trajectory
-from gendi.samplers.exponential import weights
-from gendi.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.samplers import SAMPLERS, get_sampler, trajectory
+from gendi.diffusion.gaussian.samplers.exponential import weights
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.errors import UsageError
 
 TIMES = f64(0.9, 0.7, 0.6, 0.35, 0.2, 0.12)
 

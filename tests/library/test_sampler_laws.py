@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, covariance, f64, gaussian
 
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers import get_sampler, make_grid, sample
-from gendi.samplers.draw import SampleNoise
-from gendi.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.samplers import get_sampler, make_grid, sample
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 
 def law(name: str, denoiser: GaussianDenoiser, times: Tensor, **options: float) -> list[tuple[float, float]]:

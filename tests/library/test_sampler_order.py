@@ -18,9 +18,9 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from worlds import SCHEDULES, f64, gaussian
 
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers import SAMPLERS, get_sampler, make_grid
-from gendi.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.samplers import SAMPLERS, get_sampler, make_grid
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 CASES: list[tuple[str, dict[str, Any], int]] = [
     *((name, {}, info.order) for name, info in SAMPLERS.items() if info.deterministic and not info.adaptive),

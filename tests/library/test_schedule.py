@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import PRESERVING, SCHEDULES, abar_of, f64, linear_betas, scalar
 
+from gendi.diffusion.gaussian.schedule import Cosine, Linear, VarianceExploding, make_schedule
 from gendi.errors import UsageError
-from gendi.schedule import Cosine, Linear, VarianceExploding, make_schedule
 
 names = st.sampled_from(SCHEDULES)
 chains = st.one_of(st.none(), st.integers(1, 2000))

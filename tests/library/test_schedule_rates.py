@@ -9,9 +9,17 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import PchipInterpolator
 from worlds import f64, scalar
 
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import (
+    SCHEDULES,
+    Linear,
+    RectifiedFlow,
+    Schedule,
+    Tabulated,
+    VarianceExploding,
+    make_schedule,
+)
 from gendi.errors import UsageError
-from gendi.process import Process
-from gendi.schedule import SCHEDULES, Linear, RectifiedFlow, Schedule, Tabulated, VarianceExploding, make_schedule
 
 LEVELS = torch.tensor([9.0, 6.5, 5.0, 2.0, 1.9, -1.0, -4.0, -10.0], dtype=torch.float64)
 

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from worlds import f64
 
-from gendi.schedule import SCHEDULES, Cosine, Linear, RectifiedFlow, Tabulated, VarianceExploding, make_schedule
-from gendi.schedule.base import Schedule, bisect
+from gendi.diffusion.gaussian.schedule import (
+    SCHEDULES,
+    Cosine,
+    Linear,
+    RectifiedFlow,
+    Tabulated,
+    VarianceExploding,
+    make_schedule,
+)
+from gendi.diffusion.gaussian.schedule.base import Schedule, bisect
 
 Curve = Callable[[mpf], mpf]
 names = st.sampled_from(sorted(SCHEDULES))

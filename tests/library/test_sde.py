@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from worlds import covariance, f64, gaussian, scalar
 
-from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.schedule import SCHEDULES, Linear, Schedule, make_schedule
-from gendi.sde import (
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.schedule import SCHEDULES, Linear, Schedule, make_schedule
+from gendi.diffusion.gaussian.sde import (
     decode,
     diffusion,
     drift,
@@ -24,6 +23,7 @@ from gendi.sde import (
     simulate_chain,
     simulate_sde,
 )
+from gendi.errors import UsageError
 
 
 def mixture(schedule: Schedule) -> MixtureDenoiser:

@@ -16,18 +16,18 @@ from scipy.integrate import quad, solve_ivp
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.samplers.ancestral import ancestral
+from gendi.diffusion.gaussian.samplers.brownian import BrownianNoise
+from gendi.diffusion.gaussian.samplers.ddim import ddim
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise
+from gendi.diffusion.gaussian.samplers.euler_maruyama import euler_maruyama
+from gendi.diffusion.gaussian.samplers.grid import make_grid
+from gendi.diffusion.gaussian.samplers.predictor_corrector import intervals, predictor_corrector
+from gendi.diffusion.gaussian.samplers.sa_solver import sa_solver
+from gendi.diffusion.gaussian.samplers.sde_registry import SDE_SAMPLERS
+from gendi.diffusion.gaussian.schedule import Linear, Schedule, VarianceExploding, make_schedule
 from gendi.errors import UsageError
-from gendi.exact import GaussianDenoiser, MixtureDenoiser
-from gendi.samplers.ancestral import ancestral
-from gendi.samplers.brownian import BrownianNoise
-from gendi.samplers.ddim import ddim
-from gendi.samplers.draw import SampleNoise
-from gendi.samplers.euler_maruyama import euler_maruyama
-from gendi.samplers.grid import make_grid
-from gendi.samplers.predictor_corrector import intervals, predictor_corrector
-from gendi.samplers.sa_solver import sa_solver
-from gendi.samplers.sde_registry import SDE_SAMPLERS
-from gendi.schedule import Linear, Schedule, VarianceExploding, make_schedule
 
 M, C = 0.8, 0.3
 

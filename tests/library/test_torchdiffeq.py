@@ -13,10 +13,10 @@ from torch import Tensor
 from torchdiffeq import odeint
 from worlds import covariance, f64, gaussian, scalar
 
-from gendi.exact import MixtureDenoiser
-from gendi.likelihood import log_density
-from gendi.samplers import get_sampler
-from gendi.schedule import make_schedule
+from gendi.diffusion.gaussian.exact import MixtureDenoiser
+from gendi.diffusion.gaussian.likelihood import log_density
+from gendi.diffusion.gaussian.samplers import get_sampler
+from gendi.diffusion.gaussian.schedule import make_schedule
 
 NAMES = ("linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow")
 TOLERANCE = 1e-8

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from worlds import gaussian
 
-from gendi.config import ConditionConfig, NetworkConfig
-from gendi.networks import UNet, build_network
-from gendi.networks.blocks import Attention, ResidualBlock
-from gendi.networks.embeddings import Sinusoids, fourier_features
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks import UNet, build_network
+from gendi.diffusion.networks.blocks import Attention, ResidualBlock
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.embeddings import Sinusoids, fourier_features
 
 SMALL = NetworkConfig(channels=(8, 16), blocks=1, groups=4, heads=2, time_dim=16)
 

@@ -12,14 +12,17 @@ from faulty import failing, killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendi.bundle import Bundle, bundle_folder, load_bundle, save_bundle
-from gendi.config import ConditionConfig, NetworkConfig, ProcessConfig, RunConfig
 from gendi.data.codec import ImageCodec
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ProcessConfig
+from gendi.diffusion.networks import build_network
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, ResourceError, UsageError
-from gendi.files import MANIFEST, verify_manifest, write_file, write_manifest
-from gendi.networks import build_network
-from gendi.safe_tensors import read_tensors, tensor_chunks
+from gendi.storage.files import MANIFEST, verify_manifest, write_file, write_manifest
+from gendi.storage.safe_tensors import read_tensors, tensor_chunks
+from gendi.train.bundle import Bundle, bundle_folder, load_bundle, save_bundle
 from gendi.train.checkpoint import clean_stale
+from gendi.train.config import RunConfig
 
 NETWORK = NetworkConfig(channels=(8,), blocks=1, time_dim=8, groups=4)
 TOLD = (ConditionConfig("class", size=2, names=("dot", "no dot")),)
@@ -149,7 +152,9 @@ def test_hostile_or_wrong_configurations(folder: Path, fields: dict[str, object]
 def test_a_network_of_another_size_is_refused_from_the_header(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten billion weights are described; none is allocated, and the file's tensor that does not fit is named."""
     rewrite(folder, config=RunConfig(network=NetworkConfig(channels=(8192, 8192), groups=4)).to_dict())
-    monkeypatch.setattr("gendi.safe_tensors.safe_open", lambda *args, **kwargs: pytest.fail("the file was opened"))
+    monkeypatch.setattr(
+        "gendi.storage.safe_tensors.safe_open", lambda *args, **kwargs: pytest.fail("the file was opened")
+    )
     with pytest.raises(BundleError, match=r"tensor '\S+' (has shape|is missing)"):
         load_bundle(folder)
 

@@ -17,19 +17,20 @@ from faulty import failing, killed_at, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendi.config import ProcessConfig, RunConfig
-from gendi.disk import check_writable, free_bytes, require_space
+from gendi.diffusion.gaussian.config import ProcessConfig
 from gendi.errors import BundleError, ResourceError, UsageError
-from gendi.files import atomic_write, read_json
-from gendi.lock import RunLock
-from gendi.toml import dump_toml, read_toml, write_toml
+from gendi.storage.disk import check_writable, free_bytes, require_space
+from gendi.storage.files import atomic_write, read_json
+from gendi.storage.lock import RunLock
+from gendi.storage.toml import dump_toml, read_toml, write_toml
 from gendi.train.checkpoint import clean_stale
+from gendi.train.config import RunConfig
 from gendi.train.status import MetricsLog, read_lines, read_status, write_status
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from gendi.lock import RunLock
+from gendi.storage.lock import RunLock
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

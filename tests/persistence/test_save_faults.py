@@ -119,7 +119,7 @@ def test_everything_is_synced_before_the_rename_and_pruned_after_it(tmp_path: Pa
 
 def test_disk_full_at_a_save_says_needed_and_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
-    monkeypatch.setattr("gendi.disk.free_bytes", lambda folder: 1234)
+    monkeypatch.setattr("gendi.storage.disk.free_bytes", lambda folder: 1234)
     with pytest.raises(ResourceError, match=r"bytes are needed and 1,234 are free"):
         save(tmp_path, 2)
     assert temporaries(tmp_path) == []

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from gendi.bundle import Bundle, save_bundle
-from gendi.config import NetworkConfig, ProcessConfig, RunConfig, SampleConfig
+from gendi.api.samples_io import SampleSettings, write_samples
 from gendi.data import open_data
+from gendi.diffusion.gaussian.config import ProcessConfig, SampleConfig
+from gendi.diffusion.networks import build_network
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.evaluate.result import ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
-from gendi.files import encode_json
-from gendi.networks import build_network
-from gendi.samples_io import SampleSettings, write_samples
-from gendi.toml import write_toml
+from gendi.storage.files import encode_json
+from gendi.storage.toml import write_toml
+from gendi.train.bundle import Bundle, save_bundle
+from gendi.train.config import RunConfig
 
 TINY = RunConfig(
     preset="mnist",

@@ -7,9 +7,11 @@ from fake_run import TINY
 
 from gendi.cli.parse import parse
 from gendi.cli.train import Train
-from gendi.config import ConditionConfig, ObjectiveConfig, ProcessConfig, RunConfig
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.report.commands import budget_flags, commands, wrapped
 from gendi.report.run import Run
+from gendi.train.config import RunConfig
 from gendi.train.presets import PRESETS
 
 

@@ -8,11 +8,11 @@ from fake_run import TINY, drawings, losses
 from PIL import Image
 from scipy.stats import binom, norm
 
-from gendi.bundle import Bundle
 from gendi.data.codec import ImageCodec
-from gendi.networks import build_network
-from gendi.process import Process
-from gendi.randomness import normal
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import Linear, Tabulated, VarianceExploding, make_schedule
+from gendi.diffusion.networks import build_network
+from gendi.diffusion.randomness import normal
 from gendi.report.classes import class_figure, expected_range
 from gendi.report.curves import column, heldout_figure, loss_figure, smoothed
 from gendi.report.density import (
@@ -29,7 +29,7 @@ from gendi.report.neighbours import nearest_images
 from gendi.report.processes import forward_states, forward_strip, visible
 from gendi.report.style import DARK, LIGHT, drawable, png
 from gendi.report.tiles import film, fit, grid
-from gendi.schedule import Linear, Tabulated, VarianceExploding, make_schedule
+from gendi.train.bundle import Bundle
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Linear(1000), VarianceExploding(variance=10.0)])

@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gendi.config import ConditionConfig, RunConfig
 from gendi.data import Data, open_data
 from gendi.data.codec import codec_from_dict, codec_tensor_specs
+from gendi.data.tables.codec import TableCodec, in_order
+from gendi.data.tables.example import mixed_table
+from gendi.data.tables.kind import fit
+from gendi.data.tables.read import read_frame
 from gendi.data.vectors import training_conditions
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, DataError, DivergedError
-from gendi.safe_tensors import specs
-from gendi.tables.codec import TableCodec, in_order
-from gendi.tables.example import mixed_table
-from gendi.tables.kind import fit
-from gendi.tables.read import read_frame
+from gendi.storage.safe_tensors import specs
+from gendi.train.config import RunConfig
 
 
 def codec_of(frame: pd.DataFrame, *told: str) -> tuple[TableCodec, torch.Tensor, dict[str, torch.Tensor]]:

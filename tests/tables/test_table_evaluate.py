@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from gendi.data import open_data
+from gendi.data.tables.evaluate import Features, evaluate, rows_of
+from gendi.data.tables.example import mixed_table
+from gendi.data.tables.kind import open_path
 from gendi.errors import DataError
-from gendi.tables.evaluate import Features, evaluate, rows_of
-from gendi.tables.example import mixed_table
-from gendi.tables.kind import open_path
 
 SMALL = pd.DataFrame(
     {

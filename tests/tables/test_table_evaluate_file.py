@@ -7,10 +7,10 @@ import pytest
 
 from gendi.cli.evaluate import main
 from gendi.data import open_data
+from gendi.data.tables.evaluate import evaluate
+from gendi.data.tables.output import write_table
 from gendi.errors import DataError
 from gendi.evaluate.vectors import measures
-from gendi.tables.evaluate import evaluate
-from gendi.tables.output import write_table
 
 pd = pytest.importorskip("pandas")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gendi.tables.marginals import INSIDE, fit_marginal
+from gendi.data.tables.marginals import INSIDE, fit_marginal
 
 
 def test_different_numbers_have_the_normal_scores_of_their_mid_ranks() -> None:

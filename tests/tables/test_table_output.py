@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 import gendi
-from gendi.bundle import load_bundle
+from gendi.data.tables.example import mixed_table
+from gendi.data.tables.kind import open_object, open_path, write
+from gendi.data.tables.output import to_frame
 from gendi.errors import UsageError
-from gendi.tables.example import mixed_table
-from gendi.tables.kind import open_object, open_path, write
-from gendi.tables.output import to_frame
+from gendi.train.bundle import load_bundle
 
 
 def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import pytest
 
 from gendi.data import open_data
 from gendi.data.split import Loaded
+from gendi.data.tables.kind import open_object, open_path
 from gendi.errors import DataError, UsageError
-from gendi.tables.kind import open_object, open_path
 
 
 def opened(tmp_path: Path, text: str, options: dict[str, str] | None = None, encoding: str = "utf-8") -> Loaded:

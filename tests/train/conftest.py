@@ -5,15 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gendi.config import (
-    ConditionConfig,
-    NetworkConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ProcessConfig,
-    RunConfig,
-    TrainConfig,
-)
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 TINY = RunConfig(
     preset="tiny",

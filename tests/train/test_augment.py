@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.config import TrainConfig
 from gendi.train.augment import augment, windows
+from gendi.train.config import TrainConfig
 
 FLIP, CROP = TrainConfig(flip=True), TrainConfig(crop=1.5)
 BOTH = TrainConfig(flip=True, crop=1.5)

@@ -9,14 +9,15 @@ import pytest
 import torch
 from test_resume import StopAt
 
-from gendi.conditions import is_null
-from gendi.config import ConditionConfig, RunConfig
 from gendi.data import open_data
 from gendi.data.told import low_resolution
+from gendi.diffusion.conditions import is_null
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import PreemptedError, UsageError
-from gendi.toml import read_toml
+from gendi.storage.toml import read_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.trainer import Trainer, resolve
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.config import RunConfig
-from gendi.distributed import Team
+from gendi.machine.distributed import Team
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.status import read_lines
 
@@ -29,7 +29,7 @@ import json, os, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from gendi.config import RunConfig
+from gendi.train.config import RunConfig
 from gendi.cli.failure import explain
 from gendi.train import loop
 from gendi.train.budget import Budget

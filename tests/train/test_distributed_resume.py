@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from test_distributed import deviations, ended, plain, start
 
-from gendi.config import RunConfig
-from gendi.files import read_json
+from gendi.storage.files import read_json
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.status import read_lines
 

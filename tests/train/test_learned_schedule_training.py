@@ -8,17 +8,18 @@ import pytest
 import torch
 from test_resume import StopAt
 
-from gendi.api import bits_per_dim, sample
-from gendi.bundle import TABLE, Bundle, load_bundle, save_bundle
-from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
+from gendi.api.api import bits_per_dim, sample
 from gendi.data import open_data
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.objectives.simple import denoising_loss
+from gendi.diffusion.gaussian.schedule.learned import MonotoneNetwork
+from gendi.diffusion.randomness import normal
 from gendi.errors import BundleError, PreemptedError
-from gendi.randomness import normal
-from gendi.schedule.learned import MonotoneNetwork
 from gendi.train.budget import Budget
+from gendi.train.bundle import TABLE, Bundle, load_bundle, save_bundle
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
-from gendi.train.objective import denoising_loss
 from gendi.train.trainer import Trainer
 
 STEPS = 24

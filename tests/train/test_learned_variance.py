@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import gendi
-from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
-from gendi.denoiser import LearnedVariance, LearnedVarianceDenoiser, make_denoiser
-from gendi.process import Process
-from gendi.schedule import Schedule, make_schedule
-from gendi.train.objective import denoising_loss
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.denoiser import LearnedVariance, LearnedVarianceDenoiser, make_denoiser
+from gendi.diffusion.gaussian.objectives.simple import denoising_loss
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.train.config import RunConfig
 from gendi.train.status import read_lines
 
 T = 40

@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 import gendi
-from gendi.config import ConditionConfig, RunConfig
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks import build_network
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.files import read_json
-from gendi.lock import RunLock
-from gendi.networks import build_network
+from gendi.storage.files import read_json
+from gendi.storage.lock import RunLock
 from gendi.train import trainer as trainer_module
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.plan import dry_run
 from gendi.train.status import read_lines

@@ -13,14 +13,15 @@ from scipy import stats
 from test_resume import StopAt
 from torch import Tensor
 
-from gendi.config import ObjectiveConfig, ProcessConfig, RunConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.objectives.times import REMEMBERED, UNIFORM_SHARE, LossHistory, draw_times
+from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.diffusion.randomness import stream
 from gendi.errors import BundleError, PreemptedError
-from gendi.randomness import stream
-from gendi.schedule import make_schedule
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
-from gendi.train.times import REMEMBERED, UNIFORM_SHARE, LossHistory, draw_times
 
 T = 12
 LEVEL = torch.linspace(1, 6, T, dtype=torch.float64) ** 2

@@ -9,19 +9,21 @@ import pytest
 import torch
 
 import gendi
-from gendi.bundle import Bundle
-from gendi.classifier_bundle import load_classifier, save_classifier
-from gendi.config import ConditionConfig, NetworkConfig, RunConfig
 from gendi.data import open_data
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.exact import ConditionalMixture
+from gendi.diffusion.gaussian.guidance import ClassifierGuidance, Guidance
+from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
-from gendi.exact import ConditionalMixture
-from gendi.guidance import ClassifierGuidance, Guidance
-from gendi.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
-from gendi.networks import network_of
-from gendi.process import Process
-from gendi.schedule import make_schedule
 from gendi.train.budget import Budget
+from gendi.train.bundle import Bundle
 from gendi.train.classifier import train_classifier
+from gendi.train.classifier_bundle import load_classifier, save_classifier
+from gendi.train.config import RunConfig
 
 SHORT = {"widths": (8, 16), "batch_size": 64, "lr": 3e-3}
 
@@ -77,11 +79,11 @@ def test_it_leads_an_unconditional_model_to_the_class(stripes: gendi.data.Data, 
     def flat(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return network(x_t.reshape(-1, 1, 8, 8), t)
 
-    x = gendi.samplers.sample(
+    x = gendi.diffusion.gaussian.samplers.sample(
         ClassifierGuidance(exact, flat, 2.0), (64,), 40, steps=20, sampler="ddim", cond={"class": labels}
     )
     nearest = torch.cdist(x.double(), means).argmin(1)
-    unled = gendi.samplers.sample(exact, (64,), 40, steps=20, sampler="ddim", cond={})
+    unled = gendi.diffusion.gaussian.samplers.sample(exact, (64,), 40, steps=20, sampler="ddim", cond={})
     assert int((torch.cdist(unled.double(), means).argmin(1) == labels).sum()) < 33  # 20 +- 3.2: 4 deviations
     assert int((nearest == labels).sum()) >= 39
 
@@ -156,7 +158,7 @@ def test_a_folder_that_was_edited_or_is_something_else_is_refused(stripes: gendi
     ],
 )
 def test_every_field_is_checked(stripes: gendi.data.Data, tmp_path: Path, field: str, value: object) -> None:
-    from gendi.files import write_manifest
+    from gendi.storage.files import write_manifest
 
     folder = save_classifier(tmp_path / "j", train_classifier(model(stripes), stripes, Budget(steps=1), **SHORT))
     config = json.loads((folder / "config.json").read_text())

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
-from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.objectives.simple import batch_indices, denoising_loss, loss_weight
+from gendi.diffusion.gaussian.objectives.times import draw_times
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
-from gendi.schedule import Schedule, make_schedule
-from gendi.train.objective import batch_indices, denoising_loss, loss_weight
-from gendi.train.times import draw_times
 
 SIGMA_DATA = 0.6
 

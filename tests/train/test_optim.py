@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gendi.config import ConditionConfig, NetworkConfig, OptimConfig
-from gendi.distributed import Team
-from gendi.networks import build_network
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks import build_network
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.machine.distributed import Team
+from gendi.train.config import OptimConfig
 from gendi.train.optim import Muon, divided, learning_rate_factor, make_optimizers, orthogonalise
 
 SHAPES = [(6, 6), (4, 9), (9, 4), (1, 5), (16, 72)]

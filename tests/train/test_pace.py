@@ -14,9 +14,9 @@ import pytest
 
 import gendi.train.console as console_module
 import gendi.train.loop as loop_module
-from gendi.config import RunConfig
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
+from gendi.train.config import RunConfig
 from gendi.train.console import PlainConsole
 from gendi.train.loop import train
 from gendi.train.pace import ENOUGH, HORIZON, Pace, logged_pace

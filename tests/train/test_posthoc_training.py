@@ -13,10 +13,10 @@ from test_resume import StopAt, assert_equal_runs
 from torch import Tensor
 
 import gendi
-from gendi.config import RunConfig
 from gendi.errors import BundleError, PreemptedError, ResourceError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.plan import dry_run
 from gendi.train.posthoc_ema import PowerAverages, list_snapshots, sigma_rel_to_gamma

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gendi.config import RunConfig
 from gendi.errors import InterruptedRunError, PreemptedError
-from gendi.files import atomic_write, encode_json, read_json
-from gendi.toml import write_toml
+from gendi.storage.files import atomic_write, encode_json, read_json
+from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints, load_latest
+from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.resume import refuse_changes
 from gendi.train.telling import Silent
@@ -27,8 +27,8 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from gendi.config import RunConfig
-from gendi.toml import write_toml
+from gendi.train.config import RunConfig
+from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.loop import train
 config = RunConfig.from_dict(json.loads(Path(sys.argv[2]).read_text()))

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import gendi.train.room as room_module
-from gendi.config import RunConfig
 from gendi.data import open_data
 from gendi.errors import ResourceError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
+from gendi.train.config import RunConfig
 from gendi.train.heldout import PREVIEWS, write_preview
 from gendi.train.loop import train
 from gendi.train.room import TEXTS, checkpoint_bytes, needs

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from test_distributed import deviations, ended, plain, start
 
-from gendi.config import OptimConfig, RunConfig
 from gendi.errors import UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
+from gendi.train.config import OptimConfig, RunConfig
 from gendi.train.loop import train
 from gendi.train.posthoc_ema import list_snapshots, reconstruct
 from gendi.train.status import read_lines
@@ -116,9 +116,9 @@ BYTES = """
 import json, sys
 import torch
 torch.set_num_threads(1)
-from gendi.config import RunConfig
+from gendi.train.config import RunConfig
 from gendi.data import open_data
-from gendi.distributed import together
+from gendi.machine.distributed import together
 from gendi.train.trainer import Trainer
 
 config = RunConfig.from_dict(json.loads(sys.argv[2]))

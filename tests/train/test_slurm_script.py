@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gendi.files import read_json
+from gendi.storage.files import read_json
 from gendi.train.checkpoint import load_latest
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gendi import distributed
 from gendi.errors import ResourceError
+from gendi.machine import distributed
 from gendi.train.checkpoint import load_latest
 
 FLAGS = (

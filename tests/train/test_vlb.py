@@ -7,11 +7,11 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from gendi.config import ObjectiveConfig
-from gendi.denoiser import NetworkDenoiser, make_denoiser
-from gendi.exact import GaussianDenoiser
-from gendi.schedule import Schedule, make_schedule
-from gendi.train.objective import denoising_loss
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.objectives.simple import denoising_loss
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 T = 40
 HALF_BIN = 1 / 255

@@ -12,14 +12,16 @@ import toy_kind
 import gendi
 import gendi.data.kinds
 from gendi.cli import main
-from gendi.config import ConditionConfig, NetworkConfig, RunConfig, TrainConfig
 from gendi.data import Data, open_data
 from gendi.data.codec import codec_from_dict
 from gendi.data.prepare import prepare, read_codec
+from gendi.data.sources import default_preset, named_kind
 from gendi.data.split import RowView, Split, hold_out_rows
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
-from gendi.sources import default_preset, named_kind
 from gendi.train.budget import Budget
+from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
 from gendi.train.trainer import resolve

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.config import ConditionConfig, RunConfig
 from gendi.data.open import Data
 from gendi.data.split import Loaded
 from gendi.data.vectors import VectorCodec, training_conditions
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.randomness import stream
 from gendi.errors import BundleError, DataError
-from gendi.randomness import stream
-from gendi.safe_tensors import TensorSpec
+from gendi.storage.safe_tensors import TensorSpec
+from gendi.train.config import RunConfig
 
 SUFFIXES = (".toy",)
 FITS: list[int] = []

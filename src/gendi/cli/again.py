@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gendi.api.samples_io import EDIT_TEXT, edited_by, png_text
 from gendi.errors import DataError, UsageError
-from gendi.samples_io import EDIT_TEXT, edited_by, png_text
 
 
 @dataclass(frozen=True)

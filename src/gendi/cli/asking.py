@@ -59,7 +59,7 @@ class Asking:
         return found
 
     def guides(self) -> dict[str, Any]:
-        """Return the fields of `gendi.guidance.Guidance` that were given, none without --guidance.
+        """Return the fields of `gendi.diffusion.gaussian.guidance.Guidance` that were given, none without --guidance.
 
         Raises `UsageError` for a scale that is none, and for what goes with --guidance alone.
         """

@@ -9,11 +9,11 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import Text, named, parse, shows
+from gendi.data.sources import named_kind
 from gendi.errors import DataError, UsageError
-from gendi.sources import named_kind
 
 if TYPE_CHECKING:
-    from gendi.cells.check import CellsReport
+    from gendi.data.cells.check import CellsReport
 
 EXAMPLES = """\
   gendi cells check blood.h5ad
@@ -38,8 +38,8 @@ def main(args: Sequence[str]) -> int:
     command = parse(CellsCheck, args, "gendi cells check", EXAMPLES)
     if not command.data:
         raise UsageError("DATA is missing: say which .h5ad to look at. See gendi cells check --help.")
-    from gendi.cells.check import check_cells
-    from gendi.cells.read import read_h5ad
+    from gendi.data.cells.check import check_cells
+    from gendi.data.cells.read import read_h5ad
 
     kind, place, options = named_kind(command.data) or ("cells", command.data, {})
     if kind != "cells":

@@ -57,8 +57,8 @@ def main(args: Sequence[str]) -> int:
     command = parse(Demo, args, "gendi demo", EXAMPLES)
     from gendi.evaluate import Evaluation
     from gendi.evaluate.result import GENDI_REPORT
-    from gendi.files import read_json
     from gendi.report import write_report
+    from gendi.storage.files import read_json
 
     run, start = Path(command.out), time.perf_counter()
     result = _train(command, run)

@@ -36,8 +36,8 @@ def main(args: Sequence[str]) -> int:
         import torch
 
         from gendi.cli.edited import Result, drawing
-        from gendi.conditions import take
-        from gendi.editing.noisy import denoise, denoised_mean, estimate_noise
+        from gendi.diffusion.conditions import take
+        from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, estimate_noise
 
         picture, n = model.picture(command.image), command.n or 4
         noise = command.noise

@@ -14,7 +14,7 @@ from typing import Any
 from gendi import __version__
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import parse
-from gendi.disk import format_bytes
+from gendi.storage.disk import format_bytes
 
 PACKAGES = (
     "torch",
@@ -83,7 +83,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from gendi.cli.drawing import pick_device
-    from gendi.data.store import cache_dir
+    from gendi.storage.store import cache_dir
 
     memory, cache = psutil.virtual_memory(), cache_dir()
     return {
@@ -115,7 +115,7 @@ def _precision() -> dict[str, str]:
     import torch
 
     from gendi.cli.drawing import pick_device
-    from gendi.networks import build_network
+    from gendi.diffusion.networks import build_network
     from gendi.train.presets import PRESETS
     from gendi.train.probe import choose
 

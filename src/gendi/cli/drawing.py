@@ -8,17 +8,17 @@ from typing import Any
 import psutil
 import torch
 
-import gendi.api
-from gendi.asked import asked
-from gendi.bundle import WEIGHTS, Bundle, bundle_folder
-from gendi.classifier_bundle import classifier_folder
+import gendi.api.api
+from gendi.api.asked import asked
+from gendi.api.guided import known_conditions
+from gendi.api.samples_io import SampleSettings
 from gendi.cli.console import say
-from gendi.conditions import ask
+from gendi.diffusion.conditions import ask
+from gendi.diffusion.gaussian.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.errors import ResourceError, UsageError, unknown_name
-from gendi.files import MANIFEST, read_json
-from gendi.guided import known_conditions
-from gendi.samplers import GRIDS, SAMPLERS, get_sampler
-from gendi.samples_io import SampleSettings
+from gendi.storage.files import MANIFEST, read_json
+from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder
+from gendi.train.classifier_bundle import classifier_folder
 from gendi.train.signals import StopFlag
 
 BATCH = 250
@@ -132,7 +132,7 @@ def draw(
     check_settings(bundle, settings)
     told, guidance = asked(bundle, settings)
     options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
-    return gendi.api.sample(
+    return gendi.api.api.sample(
         bundle,
         settings.n,
         steps=settings.steps,

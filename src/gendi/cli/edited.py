@@ -12,21 +12,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import gendi
-from gendi.asked import read_asked
-from gendi.bundle import Bundle, bundle_folder, load_bundle
+from gendi.api.asked import read_asked
+from gendi.api.guided import guided
+from gendi.api.samples_io import EDIT_TEXT
 from gendi.cli.drawing import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.cli.editing import METHODS, Draw, Edit
 from gendi.data.codec import ImageCodec, pictures_only
-from gendi.data.pixels import BadImageError, decode, measure
-from gendi.denoiser import Denoiser
-from gendi.editing.run import Drawing
+from gendi.data.images.pictures import grid_image, png_bytes, to_image
+from gendi.data.images.pixels import BadImageError, decode, measure
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.inverse.run import Drawing
+from gendi.diffusion.gaussian.samplers import get_sampler
+from gendi.diffusion.gaussian.samplers.checked import checked
 from gendi.errors import DataError, UsageError
-from gendi.files import atomic_write, sha256_file
-from gendi.guided import guided
-from gendi.pictures import grid_image, png_bytes, to_image
-from gendi.samplers import get_sampler
-from gendi.samplers.checked import checked
-from gendi.samples_io import EDIT_TEXT
+from gendi.storage.files import atomic_write, sha256_file
+from gendi.train.bundle import Bundle, bundle_folder, load_bundle
 
 BATCH = 64
 WHITE = 128

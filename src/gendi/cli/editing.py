@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 METHODS = {"mmps": 40, "pigdm": 40, "dps": 100, "repaint": 20}
-"""How to solve an inverse problem, with the steps that are enough (those of `gendi.edits`, which imports torch)."""
+"""How to solve an inverse problem, with the steps that are enough (those of `gendi.api.edits`, which imports torch)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ import tyro
 from gendi.cli.console import program, say, show, show_json, table
 from gendi.cli.parse import Count, Folder, named, parse, shows
 from gendi.errors import UsageError
-from gendi.files import read_json
+from gendi.storage.files import read_json
 from gendi.train.lengths import check_length
 
 if TYPE_CHECKING:
-    from gendi.bundle import Bundle
+    from gendi.train.bundle import Bundle
 
 EXAMPLES = """\
   gendi ema runs/mnist --length 0.05                   a bundle, runs/mnist/ema/length_0.05
@@ -47,8 +47,8 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Ema, args, "gendi ema", EXAMPLES)
     _check(command)
-    from gendi.bundle import bundle_folder, save_bundle
-    from gendi.lock import RunLock
+    from gendi.storage.lock import RunLock
+    from gendi.train.bundle import bundle_folder, save_bundle
     from gendi.train.snapshots import reconstruct_ema
 
     run = Path(command.run)

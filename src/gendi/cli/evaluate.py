@@ -16,8 +16,8 @@ from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
+from gendi.data.sources import named_kind
 from gendi.errors import DataError, UsageError
-from gendi.sources import named_kind
 
 if TYPE_CHECKING:
     from gendi.data import Data
@@ -68,7 +68,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Evaluate, args, "gendi evaluate", EXAMPLES)
     _check(command)
-    from gendi.distributed import together
+    from gendi.machine.distributed import together
 
     with together() as team:
         if command.samples is None:
@@ -107,13 +107,13 @@ def metrics_table(evaluation: "Evaluation") -> str:
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
     "write it all down. Several processes draw their shares; process 0 measures."""
-    from gendi.bundle import load_bundle
+    from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.cli.drawing import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
     from gendi.data.codec import ImageCodec, picture_size
     from gendi.data.kinds import evaluated_file, kind_of
-    from gendi.distributed import team
-    from gendi.files import atomic_write
-    from gendi.samples_io import SampleSettings, read_samples, read_settings, write_samples
+    from gendi.machine.distributed import team
+    from gendi.storage.files import atomic_write
+    from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
     assert command.run is not None
@@ -235,9 +235,9 @@ def _silent(message: str) -> None:
 
 
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    from gendi.distributed import team
-    from gendi.files import atomic_write
-    from gendi.samples_io import read_samples
+    from gendi.api.samples_io import read_samples
+    from gendi.machine.distributed import team
+    from gendi.storage.files import atomic_write
     from gendi.train.signals import StopFlag
 
     assert command.samples is not None
@@ -269,9 +269,9 @@ def _measure(
     mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.drawing import pick_device
+    from gendi.data.images.evaluation import evaluate
     from gendi.data.kinds import kind_of
-    from gendi.distributed import team
-    from gendi.evaluate import evaluate
+    from gendi.machine.distributed import team
 
     tell = say if team().first else _silent
     start = time.perf_counter()
@@ -308,7 +308,7 @@ def _text(evaluation: "Evaluation") -> str:
 def _previous(path: Path) -> "Evaluation | None":
     from gendi.errors import BundleError
     from gendi.evaluate import Evaluation
-    from gendi.files import read_json
+    from gendi.storage.files import read_json
 
     try:
         return Evaluation.from_dict(read_json(path)) if path.is_file() else None

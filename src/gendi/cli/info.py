@@ -50,9 +50,9 @@ def collect(run: Path) -> dict[str, Any]:
         found["status"] = read_json_if_there(run / "status.json")
     if is_run and not (run / "bundle").is_dir():
         return found
-    from gendi.bundle import load_bundle
     from gendi.data.codec import described
-    from gendi.networks.cost import cost_of
+    from gendi.diffusion.networks.cost import cost_of
+    from gendi.train.bundle import load_bundle
 
     bundle = load_bundle(run)
     meta = bundle.meta
@@ -102,6 +102,6 @@ def _show(found: dict[str, Any]) -> None:
             table([(name, m.get("value"), m.get("floor")) for name, m in metrics.items()], ("metric", "value", "floor"))
         )
     if config:
-        from gendi.toml import dump_toml
+        from gendi.storage.toml import dump_toml
 
         show(f"\n{dump_toml(config)}".rstrip())

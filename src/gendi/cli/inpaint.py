@@ -48,7 +48,7 @@ def main(args: Sequence[str]) -> int:
         import torch
 
         from gendi.cli.edited import Result, drawing, read_mask
-        from gendi.editing.inverse import inpaint
+        from gendi.diffusion.gaussian.inverse.methods import inpaint
 
         picture, known, n = model.picture(command.image), read_mask(command.mask, model.size), command.n or 4
         denoiser, cond = model.told(n)

@@ -41,7 +41,7 @@ def main(args: Sequence[str]) -> int:
         import torch
 
         from gendi.cli.edited import Result
-        from gendi.editing.latent import interpolate
+        from gendi.diffusion.gaussian.inverse.latent import interpolate
 
         a, b = (model.picture(path).expand(n, -1, -1, -1) for path in (command.image, command.to))
         weights = torch.linspace(0, 1, n, dtype=torch.float64)

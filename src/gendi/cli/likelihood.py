@@ -14,9 +14,9 @@ from gendi.cli.values import format_duration
 from gendi.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from gendi.bundle import Bundle
     from gendi.data import Data
-    from gendi.likelihood import Bound, Density
+    from gendi.diffusion.gaussian.likelihood import Bound, Density
+    from gendi.train.bundle import Bundle
 
 EXAMPLES = """\
   gendi likelihood runs/mnist                        the bound on 1000 test images, term by term
@@ -65,8 +65,8 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Likelihood, args, "gendi likelihood", EXAMPLES)
     _check(command)
-    from gendi.bundle import load_bundle
-    from gendi.likelihood import auroc
+    from gendi.diffusion.gaussian.likelihood import auroc
+    from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
     bundle, run = load_bundle(command.run), Path(command.run)
@@ -132,7 +132,7 @@ def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
 
 
 def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
-    from gendi.api import told
+    from gendi.api.api import told
 
     if not bundle.config.conditions:
         return "the model is told nothing of them"
@@ -142,7 +142,7 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":
-    from gendi.api import bits_per_dim, held_out_rows
+    from gendi.api.api import bits_per_dim, held_out_rows
     from gendi.cli.drawing import pick_device
 
     seed, n = command.seed or 0, _n(command)
@@ -160,8 +160,8 @@ def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, p
 
 
 def _figures(result: "Bound | Density") -> dict[str, Any]:
-    from gendi.likelihood import Bound
-    from gendi.likelihood.result import LN2
+    from gendi.diffusion.gaussian.likelihood import Bound
+    from gendi.diffusion.gaussian.likelihood.result import LN2
 
     terms = ("prior", "kl", "decoder", "total") if isinstance(result, Bound) else ("total",)
     measured = {name: getattr(result, name) for name in terms}
@@ -194,8 +194,8 @@ def _figures(result: "Bound | Density") -> dict[str, Any]:
 
 
 def _text(name: str, result: "Bound | Density") -> str:
-    from gendi.likelihood import Bound
-    from gendi.likelihood.result import LN2
+    from gendi.diffusion.gaussian.likelihood import Bound
+    from gendi.diffusion.gaussian.likelihood.result import LN2
 
     if not isinstance(result, Bound):
         total = result.total
@@ -222,8 +222,8 @@ def _text(name: str, result: "Bound | Density") -> str:
 
 
 def _draw(command: Likelihood, run: Path, bundle: "Bundle", found: "dict[str, Bound | Density]") -> Path | None:
-    from gendi.files import atomic_write
-    from gendi.likelihood import Bound
+    from gendi.diffusion.gaussian.likelihood import Bound
+    from gendi.storage.files import atomic_write
 
     bounds = {name: result for name, result in found.items() if isinstance(result, Bound) and len(result.cost)}
     default = run / "likelihood.png" if (run / "bundle").is_dir() else None

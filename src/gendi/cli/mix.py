@@ -43,7 +43,7 @@ def main(args: Sequence[str]) -> int:
 
     def work(model: "Model") -> "Result":
         from gendi.cli.edited import Result
-        from gendi.editing.latent import mix
+        from gendi.diffusion.gaussian.inverse.latent import mix
 
         a, b = model.picture(command.image), model.picture(command.other)
         denoiser, cond = model.carrying(1)

@@ -11,8 +11,8 @@ import tyro
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import Count, Number, Size, named, parse, shows
 from gendi.cli.values import format_duration
-from gendi.disk import format_bytes
 from gendi.errors import UsageError
+from gendi.storage.disk import format_bytes
 
 EXAMPLES = """\
   gendi plan cifar10 --gpus 8 --kind h100 --images 100M
@@ -58,8 +58,8 @@ def main(args: Sequence[str]) -> int:
     share = 0.3 if command.utilisation is None else command.utilisation
     if not 0 < share <= 1:
         raise UsageError(f"--utilisation {share:g} is out of range: it must be more than 0 and at most 1.")
-    from gendi.hardware import device_of
-    from gendi.scaling import plan
+    from gendi.machine.hardware import device_of
+    from gendi.train.scaling import plan
 
     device = device_of(command.kind)
     config, shape = _what(command)
@@ -84,12 +84,12 @@ def main(args: Sequence[str]) -> int:
 
 def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
     """Return the configuration and the shape of a sample in model space."""
-    from gendi.config import RunConfig
+    from gendi.train.config import RunConfig
     from gendi.train.presets import PRESETS, get_preset
 
     run = Path(command.what)
     if command.what not in PRESETS and run.is_dir():
-        from gendi.bundle import load_bundle
+        from gendi.train.bundle import load_bundle
 
         bundle = load_bundle(run)
         config, shape = bundle.config, tuple(bundle.codec.shape)

@@ -11,10 +11,10 @@ import tyro
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
 from gendi.cli.values import format_duration
-from gendi.disk import format_bytes
 from gendi.errors import BundleError, UsageError
-from gendi.files import atomic_write, encode_json, read_json
-from gendi.toml import read_toml
+from gendi.storage.disk import format_bytes
+from gendi.storage.files import atomic_write, encode_json, read_json
+from gendi.storage.toml import read_toml
 
 
 def require_run(path: Path) -> Path:
@@ -114,7 +114,7 @@ def describe(run: Path) -> dict[str, Any]:
 
 def held(run: Path) -> bool:
     """Whether a living process on this machine, or any on a disk that tells, holds the run's lock."""
-    from gendi.lock import is_held
+    from gendi.storage.lock import is_held
 
     return is_held(run)
 

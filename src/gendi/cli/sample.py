@@ -16,8 +16,8 @@ from gendi.cli.values import format_duration
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
-    from gendi.bundle import Bundle
-    from gendi.samples_io import SampleSettings
+    from gendi.api.samples_io import SampleSettings
+    from gendi.train.bundle import Bundle
 
 EXAMPLES = """\
   gendi sample runs/mnist                               a grid of 64, runs/mnist/samples.png
@@ -71,12 +71,12 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
-    from gendi.bundle import bundle_folder, load_bundle
+    from gendi.api.samples_io import check_destination, check_rows_destination, read_settings, write_samples
     from gendi.cli.drawing import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
     from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
-    from gendi.distributed import together
-    from gendi.samples_io import check_destination, check_rows_destination, read_settings, write_samples
+    from gendi.machine.distributed import together
+    from gendi.train.bundle import bundle_folder, load_bundle
     from gendi.train.signals import StopFlag
 
     old = read_settings(Path(command.again)) if command.again is not None else None
@@ -143,8 +143,8 @@ def _check(command: Sample) -> None:
 
 
 def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
+    from gendi.api.samples_io import SampleSettings
     from gendi.cli.drawing import default_steps
-    from gendi.samples_io import SampleSettings
 
     own, condition = bundle.config.sample, command.asking.conditions()
     sampler = command.sampler or own.sampler
@@ -169,7 +169,7 @@ def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
 
 
 def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bool | str]:
-    from gendi.samplers import get_sampler
+    from gendi.diffusion.gaussian.samplers import get_sampler
 
     info, found = get_sampler(sampler), {}
     for word in words:

@@ -22,7 +22,7 @@ class Samplers:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Samplers, args, "gendi samplers", EXAMPLES)
-    from gendi.samplers import SAMPLERS
+    from gendi.diffusion.gaussian.samplers import SAMPLERS
 
     if command.json:
         show_json(

@@ -26,20 +26,14 @@ from gendi.cli.parse import (
 )
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration, parse_duration
-from gendi.config import (
-    CellsConfig,
-    ConditionConfig,
-    NetworkConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ProcessConfig,
-    RunConfig,
-    SampleConfig,
-    TrainConfig,
-)
-from gendi.disk import format_bytes
+from gendi.data.cells.config import CellsConfig
+from gendi.data.sources import default_preset, named_kind
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
-from gendi.sources import default_preset, named_kind
+from gendi.storage.disk import format_bytes
+from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
@@ -204,7 +198,7 @@ def main(args: Sequence[str]) -> int:
         plan |= {"run": str(run), "budget": limits}
         show_json(plan) if command.json else _show_plan(plan, limits)
         return 0
-    from gendi.distributed import together
+    from gendi.machine.distributed import together
 
     with together(config.train.timeout) as team:
         result = _train(command, config, Budget(**limits), team.first)
@@ -289,6 +283,6 @@ def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
         ("disk", format_bytes(plan["disk_bytes"])),
     ]
     show(table(rows, indent=""))
-    from gendi.toml import dump_toml
+    from gendi.storage.toml import dump_toml
 
     show(f"\n{dump_toml(plan['config'])}".rstrip())

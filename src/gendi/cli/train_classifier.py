@@ -59,13 +59,13 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"{missing}. See gendi train-classifier --help.")
     limits: dict[str, Any] = {"seconds": command.max_time, "images": command.images, "steps": command.steps}
     limits = {name: value for name, value in limits.items() if value is not None} or {"seconds": 60 * MINUTES}
-    from gendi.bundle import bundle_folder, load_bundle
-    from gendi.classifier_bundle import check_place, save_classifier
     from gendi.cli.drawing import pick_device
     from gendi.data import open_data
     from gendi.data.codec import picture_size
     from gendi.train.budget import Budget
+    from gendi.train.bundle import bundle_folder, load_bundle
     from gendi.train.classifier import train_classifier
+    from gendi.train.classifier_bundle import check_place, save_classifier
     from gendi.train.console import make_console
     from gendi.train.signals import StopFlag
 

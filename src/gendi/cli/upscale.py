@@ -90,8 +90,8 @@ def _is_told(model: "Model", factor: int) -> bool:
 def _told(command: Upscale, model: "Model", small: "Tensor", factor: int, method: str, n: int) -> "tuple[Tensor, int]":
     """Return n draws of a model that is told the small picture, as it was in training, and the steps."""
     from gendi.cli.edited import drawing, to_bytes
-    from gendi.conditions import take
-    from gendi.editing.run import draw, states
+    from gendi.diffusion.conditions import take
+    from gendi.diffusion.gaussian.inverse.run import draw, states
 
     if not _is_told(model, factor):
         raise UsageError(f"--method told needs a model that was trained with --condition low-res:{factor}.")
@@ -110,8 +110,8 @@ def _solved(
 ) -> "tuple[Tensor, int]":
     """Return n draws that pool to the small picture, and the steps."""
     from gendi.cli.edited import drawing
-    from gendi.editing.inverse import solve
-    from gendi.editing.operators import Pool
+    from gendi.diffusion.gaussian.inverse.methods import solve
+    from gendi.diffusion.gaussian.inverse.operators import Pool
 
     options = options_of(command, method)
     how, (denoiser, cond) = drawing(command, model, method), model.told(n)

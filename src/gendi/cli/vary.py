@@ -32,7 +32,7 @@ def main(args: Sequence[str]) -> int:
 
     def work(model: "Model") -> "Result":
         from gendi.cli.edited import Result, drawing
-        from gendi.editing.noisy import vary
+        from gendi.diffusion.gaussian.inverse.noisy import vary
 
         picture, n = model.picture(command.image), command.n or 4
         how, (denoiser, cond) = drawing(command, model), model.told(n)

@@ -18,7 +18,7 @@ from gendi.data.kinds import kind_of
 from gendi.data.split import LARGEST_SIDE
 from gendi.data.vectors import VectorCodec
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.safe_tensors import TensorSpec
+from gendi.storage.safe_tensors import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""From an array or a column of words to a condition: what kind it is, and its rows as `gendi.conditions` wants them.
+"""From an array or a column of words to a condition: what kind it is, and its rows as `gendi.diffusion.conditions`
+wants them.
 
     (N,)    whole numbers             class; -1 is missing
     (N,)    text                      class, by the words in order; an empty text is missing
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.config import TAKEN, ConditionConfig
+from gendi.diffusion.config import TAKEN, ConditionConfig
 
 CLASSES_MOST = 1_000_000
 FEW = 10

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from numpy.typing import NDArray
 
-from gendi.config import ConditionConfig, RunConfig
 from gendi.data.split import Loaded
+from gendi.diffusion.config import ConditionConfig
+from gendi.train.config import RunConfig
 
 if TYPE_CHECKING:
     from gendi.data.open import Data
     from gendi.data.vectors import VectorCodec
     from gendi.evaluate.result import Evaluation
 
-_MODULES = {"cells": "gendi.cells.kind", "table": "gendi.tables.kind"}
+_MODULES = {"cells": "gendi.data.cells.kind", "table": "gendi.data.tables.kind"}
 
 
 @runtime_checkable

@@ -9,15 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from gendi.config import ConditionConfig
-from gendi.data.arrays import load_npy, load_npz
 from gendi.data.codec import ImageCodec
 from gendi.data.columns import measured
-from gendi.data.folder import load_folder
-from gendi.data.hub import find_on_hub
-from gendi.data.idx_folder import idx_files, load_idx_folder
-from gendi.data.kinds import kind_of
-from gendi.data.mix import (
+from gendi.data.images.arrays import load_npy, load_npz
+from gendi.data.images.folder import load_folder
+from gendi.data.images.hub import find_on_hub
+from gendi.data.images.idx_folder import idx_files, load_idx_folder
+from gendi.data.images.mix import (
     check_one_form,
     common_conditions,
     gathered_conditions,
@@ -25,11 +23,13 @@ from gendi.data.mix import (
     mixed_fingerprint,
     mixed_name,
 )
-from gendi.data.mnist import KNOWN, load_known
-from gendi.data.numpy_files import file_key
-from gendi.data.pixels import resize
-from gendi.data.shard_files import holds_shards
-from gendi.data.shards import held_in_memory, load_shards
+from gendi.data.images.mnist import KNOWN, load_known
+from gendi.data.images.numpy_files import file_key
+from gendi.data.images.pixels import resize
+from gendi.data.images.shard_files import holds_shards
+from gendi.data.images.shards import held_in_memory, load_shards
+from gendi.data.kinds import kind_of
+from gendi.data.sources import HUB, MIX, SHARDS, kind_of_object, named_kind
 from gendi.data.split import (
     LARGEST_SIDE,
     Loaded,
@@ -42,9 +42,9 @@ from gendi.data.split import (
     hold_out_rows,
 )
 from gendi.data.vectors import VectorCodec
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
-from gendi.randomness import stream
-from gendi.sources import HUB, MIX, SHARDS, kind_of_object, named_kind
 
 LARGE = 128 * 128
 """Pixels of an image beyond which a smaller size is suggested."""
@@ -98,9 +98,9 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
     Args:
         spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
             are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. A
-            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.shards`), or
-            `hf:OWNER/NAME` (`gendi.data.hub`), or several of these, `mix:ONE,TWO` (`gendi.data.mix`). Or cells or a
-            table, as a path or an object (see `gendi.sources`).
+            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.images.shards`),
+            or `hf:OWNER/NAME` (`gendi.data.images.hub`), or several of these, `mix:ONE,TWO` (`gendi.data.images.mix`).
+            Or cells or a table, as a path or an object (see `gendi.data.sources`).
         size: (height, width), or one number for both, to bring all images to; the images' own by default.
         max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
 

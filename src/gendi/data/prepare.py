@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gendi.config import RunConfig
 from gendi.data.codec import codec_from_dict, codec_tensor_specs
 from gendi.data.kinds import kind_of
 from gendi.data.open import Data
@@ -19,8 +18,9 @@ from gendi.data.split import Split
 from gendi.data.told import stored
 from gendi.data.vectors import HELD_OUT, VectorCodec
 from gendi.errors import BundleError
-from gendi.files import encode_json, read_json, replace_folder, verify_manifest
-from gendi.safe_tensors import read_tensors, tensor_bytes, tensor_chunks
+from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.safe_tensors import read_tensors, tensor_bytes, tensor_chunks
+from gendi.train.config import RunConfig
 
 CHUNK = 1024
 CODEC, TENSORS = "codec.json", "codec.safetensors"

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.config import ConditionConfig
+from gendi.diffusion.config import ConditionConfig
 
 LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
@@ -55,7 +55,7 @@ class Rows(Protocol):
 class Split:
     """Rows, pictures (N, H, W, C) of bytes for instance, and what is known of each, by name.
 
-    A condition has N rows, as its kind says (see `gendi.conditions`); class labels are the condition `class`.
+    A condition has N rows, as its kind says (see `gendi.diffusion.conditions`); class labels are the condition `class`.
     """
 
     rows: Any
@@ -63,7 +63,7 @@ class Split:
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: NDArray[np.int64] | None = None
     """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
-    together (`gendi.train.objective.batch_indices`). None: rows are as good in any order."""
+    together (`gendi.diffusion.gaussian.objectives.simple.batch_indices`). None: rows are as good in any order."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:

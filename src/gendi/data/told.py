@@ -18,10 +18,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.conditions import to_tensor
-from gendi.config import ConditionConfig
 from gendi.data.codec import Codec, pictures_only
 from gendi.data.split import Split
+from gendi.diffusion.conditions import to_tensor
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import UsageError
 
 LOW_RES = re.compile(r"low-res:([0-9]+)")

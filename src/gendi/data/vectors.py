@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendi.conditions import ask, is_null
-from gendi.config import ConditionConfig
-from gendi.randomness import stream
-from gendi.safe_tensors import TensorSpec
+from gendi.diffusion.conditions import ask, is_null
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.randomness import stream
+from gendi.storage.safe_tensors import TensorSpec
 
 HELD_OUT = 1 << 40
 """Added to the numbers of held-out rows, so that nothing is drawn for them as for a training row."""
@@ -81,7 +81,8 @@ class VectorCodec(ABC):
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return what n samples are told: what was `asked` (see `gendi.conditions.ask`), the rest as in training.
+        """Return what n samples are told: what was `asked` (see `gendi.diffusion.conditions.ask`), the rest as in
+        training.
 
         Conditions that nobody asked for come together from one training row each, drawn for sample i by the key
         (seed, first + i) among the rows of the classes that were asked for, or among all if there is no such row. What

@@ -1,65 +1,41 @@
-"""How good are the samples: distances on features, classes, memorisation, each beside its real-against-real floor.
+"""How good are samples: metrics on features and on rows, each beside its real-against-real floor; no kind of data is
+known here."""
 
-    from gendi.data import open_data
-    from gendi.evaluate import evaluate
-    evaluate(samples, open_data("mnist")).table()
+from typing import TYPE_CHECKING
 
-Importing this package is light; what computes is loaded when it is first named.
-"""
-
-import importlib
-from typing import TYPE_CHECKING, Any
+from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gendi.evaluate.evaluation import evaluate, load_samples
-    from gendi.evaluate.extractors import EXTRACTORS, Extractor, ModuleExtractor, get_extractor
-    from gendi.evaluate.metrics import (
-        FeatureStatistics,
-        density_coverage,
-        frechet_distance,
-        frechet_from_features,
-        kernel_distance,
-        precision_recall,
-    )
-    from gendi.evaluate.result import Evaluation, Metric, compare
+    from gendi.evaluate.metrics import FeatureStatistics as FeatureStatistics
+    from gendi.evaluate.metrics import density_coverage as density_coverage
+    from gendi.evaluate.metrics import frechet_distance as frechet_distance
+    from gendi.evaluate.metrics import frechet_from_features as frechet_from_features
+    from gendi.evaluate.metrics import kernel_distance as kernel_distance
+    from gendi.evaluate.metrics import precision_recall as precision_recall
+    from gendi.evaluate.result import Evaluation as Evaluation
+    from gendi.evaluate.result import Metric as Metric
+    from gendi.evaluate.result import compare as compare
 
-_HOME = {
-    "evaluate": "evaluation",
-    "load_samples": "evaluation",
-    "EXTRACTORS": "extractors",
-    "Extractor": "extractors",
-    "ModuleExtractor": "extractors",
-    "get_extractor": "extractors",
-    "FeatureStatistics": "metrics",
-    "density_coverage": "metrics",
-    "frechet_distance": "metrics",
-    "frechet_from_features": "metrics",
-    "kernel_distance": "metrics",
-    "precision_recall": "metrics",
-    "Evaluation": "result",
-    "Metric": "result",
-    "compare": "result",
+_HOMES = {
+    "Evaluation": "gendi.evaluate.result",
+    "FeatureStatistics": "gendi.evaluate.metrics",
+    "Metric": "gendi.evaluate.result",
+    "compare": "gendi.evaluate.result",
+    "density_coverage": "gendi.evaluate.metrics",
+    "frechet_distance": "gendi.evaluate.metrics",
+    "frechet_from_features": "gendi.evaluate.metrics",
+    "kernel_distance": "gendi.evaluate.metrics",
+    "precision_recall": "gendi.evaluate.metrics",
 }
 __all__ = [
-    "EXTRACTORS",
     "Evaluation",
-    "Extractor",
     "FeatureStatistics",
     "Metric",
-    "ModuleExtractor",
     "compare",
     "density_coverage",
-    "evaluate",
     "frechet_distance",
     "frechet_from_features",
-    "get_extractor",
     "kernel_distance",
-    "load_samples",
     "precision_recall",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"gendi.evaluate.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'gendi.evaluate' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

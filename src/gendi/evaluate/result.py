@@ -124,7 +124,7 @@ class PortraitRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `gendi.evaluate.evaluate`; `to_dict` is JSON, `table` is for people."""
+    """The result of `gendi.data.images.evaluation.evaluate`; `to_dict` is JSON, `table` is for people."""
 
     n: int
     seed: int

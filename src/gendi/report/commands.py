@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gendi.config import ConditionConfig, RunConfig
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import UsageError
 from gendi.report.run import Run
+from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 
 

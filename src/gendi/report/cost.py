@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from gendi.likelihood import Bound
+from gendi.diffusion.gaussian.likelihood import Bound
+from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.report.style import LIGHT, Theme, drawable, drawing
-from gendi.schedule import Schedule
 
 BARS = 60
 """Neighbouring parts of a long chain are drawn as one, so that the noise of single draws does not hide the curve."""

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gendi.exact import MixtureDenoiser
+from gendi.diffusion.gaussian.exact import MixtureDenoiser
+from gendi.diffusion.gaussian.schedule import Linear, Schedule, Tabulated, VarianceExploding, VariancePreserving
 from gendi.report.style import LIGHT, Theme, drawing
-from gendi.schedule import Linear, Schedule, Tabulated, VarianceExploding, VariancePreserving
 
 WEIGHTS = (0.4, 0.6)
 MEANS = (-1.2, 0.8)

@@ -11,7 +11,7 @@ from gendi.report.commands import commands, wrapped
 from gendi.report.hero import duration
 from gendi.report.page import Html, fill, section
 from gendi.report.run import Run
-from gendi.toml import dump_toml
+from gendi.storage.toml import dump_toml
 
 TIMINGS = {
     "train_seconds": "Training",

@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gendi.files import atomic_write
 from gendi.report import style, tiles
 from gendi.report.style import DARK, LIGHT, Theme
+from gendi.storage.files import atomic_write
 
 
 class Html(str):

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.bundle import Bundle
+from gendi.api.guided import guided
 from gendi.data.codec import pictures_only
-from gendi.guidance import Guidance
-from gendi.guided import guided
-from gendi.process import Process, like
-from gendi.randomness import normal
-from gendi.samplers import SAMPLERS, initial, trajectory
-from gendi.samplers.draw import SampleNoise, calls_to_times
-from gendi.schedule import Schedule
+from gendi.diffusion.gaussian.guidance import Guidance
+from gendi.diffusion.gaussian.process import Process, like
+from gendi.diffusion.gaussian.samplers import SAMPLERS, initial, trajectory
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise, calls_to_times
+from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.randomness import normal
+from gendi.train.bundle import Bundle
 
 STEPS = 20
 SAMPLER = "dpmpp-2m"

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.bundle import Bundle, load_bundle
-from gendi.config import RunConfig
+from gendi.api.samples_io import SampleSettings, read_samples, read_settings
 from gendi.data import Data, open_data
 from gendi.data.codec import ImageCodec
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.files import current_folder, read_json
-from gendi.samples_io import SampleSettings, read_samples, read_settings
-from gendi.toml import read_toml
+from gendi.storage.files import current_folder, read_json
+from gendi.storage.toml import read_toml
+from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.config import RunConfig
 from gendi.train.status import METRICS, TIMINGS, read_lines, read_status
 
 T = TypeVar("T")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
@@ -17,7 +18,6 @@ from gendi.report.processes import Film
 from gendi.report.run import Run
 from gendi.report.tiles import film as gif
 from gendi.report.tiles import grid
-from gendi.schedule import make_schedule
 
 GRID, FILM_ROWS, FILM_COLUMNS, STAGES, NEIGHBOURS, NEAREST = 64, 4, 8, 11, 8, 3
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gendi.asked import asked
+from gendi.api.asked import asked
+from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.files import atomic_write
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.hero import hero
@@ -16,7 +16,7 @@ from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
-from gendi.samplers import SAMPLERS
+from gendi.storage.files import atomic_write
 
 FILM_CALLS_MOST = 40
 

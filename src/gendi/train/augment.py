@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from gendi.config import TrainConfig
-from gendi.randomness import stream
+from gendi.diffusion.randomness import stream
+from gendi.train.config import TrainConfig
 
 Pictures = Float[Tensor, "b c h w"]
 

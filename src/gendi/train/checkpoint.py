@@ -5,8 +5,9 @@
                                             power_{0,1}.safetensors, with `optim.posthoc_every`)
     runs/NAME/checkpoints/latest            the newest one's name, for people and scripts; loading does not rely on it
 
-The protocol is `gendi.files`'s: temporary folder, fsync, manifest last, rename, fsync; then `latest`; only then older
-ones go. Loading takes the newest folder whose manifest holds, says what is wrong with each newer one, and deletes none.
+The protocol is `gendi.storage.files`'s: temporary folder, fsync, manifest last, rename, fsync; then `latest`; only then
+older ones go. Loading takes the newest folder whose manifest holds, says what is wrong with each newer one, and deletes
+none.
 
 Tensors are named per parameter, never per process or position, so the number of processes may change.
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 
 import gendi
 from gendi.errors import BundleError, GendiError, NewerFormatError, UsageError
-from gendi.files import (
+from gendi.storage.files import (
     REPLACED,
     atomic_write,
     clean_folder,
@@ -34,8 +35,8 @@ from gendi.files import (
     replace_folder,
     verify_manifest,
 )
-from gendi.formats import refuse_newer
-from gendi.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
+from gendi.storage.formats import refuse_newer
+from gendi.storage.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
 from gendi.train.sharding import part_of
 
 logger = logging.getLogger(__name__)

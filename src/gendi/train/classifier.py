@@ -14,16 +14,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from gendi.bundle import Bundle
-from gendi.classifier_bundle import ClassifierBundle, width_fits
 from gendi.data import Data
 from gendi.data.codec import described, pictures_only
+from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
+from gendi.diffusion.gaussian.objectives.simple import batch_indices
+from gendi.diffusion.gaussian.process import Process
+from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, DivergedError, UsageError
-from gendi.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
-from gendi.process import Process
-from gendi.randomness import normal, stream
 from gendi.train.budget import Budget
-from gendi.train.objective import batch_indices
+from gendi.train.bundle import Bundle
+from gendi.train.classifier_bundle import ClassifierBundle, width_fits
 from gendi.train.pace import Pace
 from gendi.train.telling import Console
 

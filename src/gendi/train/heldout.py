@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendi.batches import in_batches
-from gendi.conditions import ask, take
-from gendi.config import ConditionConfig
 from gendi.data import Data
 from gendi.data.codec import ImageCodec
+from gendi.data.images.pictures import grid_image, png_bytes
 from gendi.data.told import derived, stored
 from gendi.data.vectors import HELD_OUT
-from gendi.denoiser import NetworkDenoiser
-from gendi.files import atomic_write
-from gendi.pictures import grid_image, png_bytes
-from gendi.randomness import normal, stream
-from gendi.samplers import sample
-from gendi.train.objective import denoising_loss
-from gendi.train.times import draw_times
+from gendi.diffusion.batches import in_batches
+from gendi.diffusion.conditions import ask, take
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.objectives.simple import denoising_loss
+from gendi.diffusion.gaussian.objectives.times import draw_times
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.randomness import normal, stream
+from gendi.storage.files import atomic_write
 
 HELDOUT_IMAGES = 256
 PREVIEWS, PREVIEW_STEPS = 36, 12

@@ -20,13 +20,13 @@ import psutil
 import torch
 from torch import Tensor
 
-from gendi.config import RunConfig
 from gendi.data import Data
 from gendi.errors import DivergedError, GendiError, ResourceError
-from gendi.safe_tensors import tensor_bytes
-from gendi.toml import write_toml
+from gendi.storage.safe_tensors import tensor_bytes
+from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import save_checkpoint
+from gendi.train.config import RunConfig
 from gendi.train.signals import Reason
 from gendi.train.status import MetricsLog, Status, write_status
 from gendi.train.telling import Console

@@ -19,21 +19,21 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from gendi.bundle import Bundle, save_bundle
-from gendi.config import RunConfig
 from gendi.data import Data, open_data
 from gendi.data.codec import ImageCodec, described
 from gendi.data.prepare import prepare
-from gendi.disk import check_writable
-from gendi.distributed import Team, together
+from gendi.diffusion.gaussian.objectives.simple import batch_indices
 from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
-from gendi.lock import RunLock
-from gendi.safe_tensors import compare_specs, specs
+from gendi.machine.distributed import Team, together
+from gendi.storage.disk import check_writable
+from gendi.storage.lock import RunLock
+from gendi.storage.safe_tensors import compare_specs, specs
 from gendi.train.budget import Budget
+from gendi.train.bundle import Bundle, save_bundle
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest
+from gendi.train.config import RunConfig
 from gendi.train.heldout import Heldout, preview, preview_conditions, write_preview
 from gendi.train.keeping import Keeper, write_config, write_end
-from gendi.train.objective import batch_indices
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.probe import Choice
 from gendi.train.resume import refuse_changes, start_over, versions

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from gendi.config import OptimConfig
-from gendi.distributed import Team
+from gendi.machine.distributed import Team
+from gendi.train.config import OptimConfig
 from gendi.train.sharding import by_whole_matrices
 
 # the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]

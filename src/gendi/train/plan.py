@@ -4,11 +4,11 @@ import dataclasses
 import time
 from typing import Any
 
-from gendi.config import RunConfig
 from gendi.data import open_data
 from gendi.data.codec import described
-from gendi.networks.cost import cost_of
+from gendi.diffusion.networks.cost import cost_of
 from gendi.train.budget import Budget
+from gendi.train.config import RunConfig
 from gendi.train.room import needs, snapshot_bytes
 from gendi.train.trainer import Trainer
 

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from gendi.errors import BundleError, UsageError
-from gendi.files import encode_json, read_json, replace_folder, verify_manifest
-from gendi.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.lengths import check_length
 from gendi.train.sharding import part_of
 

@@ -2,17 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from gendi.config import (
-    ConditionConfig,
-    NetworkConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ProcessConfig,
-    RunConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import unknown_name
+from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -206,9 +200,9 @@ _CELLS = replace(
     sample=SampleConfig(sampler="dpmpp-2m-sde", steps=30),
 )
 
-# A table's codec starts the network at the Gaussian copula (gendi.tables.codec). The sampler is of second order: twenty
-# steps of ancestral-karras draw a standard normal with a standard deviation of 0.83, thirty of unipc with 1.00. Dropout
-# keeps a table of a hundred rows from being learnt by heart.
+# A table's codec starts the network at the Gaussian copula (gendi.data.tables.codec). The sampler is of second order:
+# twenty steps of ancestral-karras draw a standard normal with a standard deviation of 0.83, thirty of unipc with 1.00.
+# Dropout keeps a table of a hundred rows from being learnt by heart.
 _TABLE = replace(
     _VECTORS,
     preset="table",

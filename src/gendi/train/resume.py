@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 import gendi
-from gendi.config import RunConfig, SampleConfig
+from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.errors import BundleError, DataError, UsageError
-from gendi.toml import read_toml
+from gendi.storage.toml import read_toml
 from gendi.train.checkpoint import list_checkpoints
+from gendi.train.config import RunConfig
 
 HARMLESS = frozenset(
     {

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from gendi.config import RunConfig
 from gendi.data.codec import ImageCodec
+from gendi.data.images.pictures import grid_side
 from gendi.data.vectors import VectorCodec
-from gendi.disk import format_bytes, free_bytes
 from gendi.errors import ResourceError
-from gendi.pictures import grid_side
-from gendi.safe_tensors import tensor_bytes
+from gendi.storage.disk import format_bytes, free_bytes
+from gendi.storage.safe_tensors import tensor_bytes
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
+from gendi.train.config import RunConfig
 from gendi.train.heldout import PREVIEWS
 from gendi.train.optim import Muon
 from gendi.train.trainer import Trainer

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from gendi.bundle import Bundle, load_bundle
 from gendi.errors import UsageError
-from gendi.files import discard_folder
+from gendi.storage.files import discard_folder
+from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
 
 NO_LONGER = ("metrics", "seconds")

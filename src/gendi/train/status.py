@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
-from gendi.disk import disk_error
 from gendi.errors import ResourceError
-from gendi.files import atomic_write, encode_json, read_json
+from gendi.storage.disk import disk_error
+from gendi.storage.files import atomic_write, encode_json, read_json
 
 Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"

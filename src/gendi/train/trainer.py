@@ -17,27 +17,28 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gendi.conditions import drop
-from gendi.config import ConditionConfig, RunConfig
 from gendi.data import Data
 from gendi.data.prepare import prepare
 from gendi.data.told import derived, derived_condition, stored
-from gendi.denoiser import NetworkDenoiser, make_denoiser
-from gendi.distributed import team
+from gendi.diffusion.conditions import drop
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.objectives.simple import batch_indices, denoising_loss
+from gendi.diffusion.gaussian.objectives.times import LossHistory, draw_times
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.schedule.learned import ScheduleLearner
+from gendi.diffusion.networks import network_of
+from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, UsageError, is_out_of_memory, unknown_name
-from gendi.networks import network_of
-from gendi.randomness import normal, stream
-from gendi.schedule import Schedule, make_schedule
-from gendi.schedule.learned import ScheduleLearner
+from gendi.machine.distributed import team
 from gendi.train.augment import augment
 from gendi.train.checkpoint import Checkpoint, match_layout
+from gendi.train.config import RunConfig
 from gendi.train.ema import EMA
-from gendi.train.objective import batch_indices, denoising_loss
 from gendi.train.optim import learning_rate_factor, make_optimizers
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
 from gendi.train.sharding import gathered, number, part_of, shard
-from gendi.train.times import LossHistory, draw_times
 
 RMS_IMAGES = 4096
 

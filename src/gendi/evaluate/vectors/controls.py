@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int64, Num
 
-from gendi.randomness import stream
+from gendi.diffusion.randomness import stream
 
 Raw = Num[np.ndarray, "_ _"]
 Labels = Int64[np.ndarray, " _"]

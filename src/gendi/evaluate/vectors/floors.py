@@ -26,12 +26,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import t as student
 
+from gendi.diffusion.randomness import stream
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.measures import ABOUT, About, Roles, Values, measure
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
-from gendi.randomness import stream
 
 ALPHA, Z95 = 0.01, 1.96
 

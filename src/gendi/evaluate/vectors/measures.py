@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 from gendi.evaluate.metrics import density_coverage, kth_neighbour, squared_distances
 from gendi.evaluate.result import Better
@@ -19,7 +20,6 @@ from gendi.evaluate.vectors import records, transport
 from gendi.evaluate.vectors.distances import discrepancy, energy_distance, energy_kernel, gaussian_kernel, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
-from gendi.randomness import stream
 
 EXACT_MOST = 500
 """Rows of each set for the exact Wasserstein distance, which is cubic in them."""

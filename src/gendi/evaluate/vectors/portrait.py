@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from gendi.diffusion.randomness import stream
 from gendi.evaluate.result import PortraitRecord
 from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors.space import Part, World
-from gendi.randomness import stream
 
 ROWS, COLUMNS, PAIRS, DIGITS = 400, 400, 800, 4
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from gendi.data.split import Split
+from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.stopping import Stop, poll
@@ -17,12 +17,21 @@ from gendi.evaluate.vectors.measures import measure, standard_errors
 from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
-from gendi.randomness import stream
 
 SPLITS, REPLICATES = 16, 200
 TRAIN_MOST = 4000
 """Training rows that are looked at, but for copies, which are looked for among all."""
 BLOCK_BYTES = 1 << 26
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """Rows (N, G) that are read a part at a time, as `gendi.data.split.Split` gives them."""
+
+    @property
+    def rows(self) -> Any: ...
+    def __len__(self) -> int: ...
+    def batch(self, indices: Any, /) -> np.ndarray: ...
 
 
 def evaluate_rows(
@@ -138,13 +147,13 @@ def measure_rows(
     return measure(world.part(samples.rows, samples.labels), roles, world, stop=stop)
 
 
-def loaded(split: Split, labels: Indices | None, seed: int, purpose: str) -> RowSet:
+def loaded(split: RowSource, labels: Indices | None, seed: int, purpose: str) -> RowSet:
     """Return some thousands of a split's rows at random, read in their order; all where there are fewer."""
     chosen = np.sort(stream(seed, purpose).permutation(len(split))[:TRAIN_MOST]).astype(np.int64)
     return RowSet(split.batch(chosen), None if labels is None else labels[chosen])
 
 
-def all_digests(split: Split, stop: Stop | None = None) -> np.ndarray:
+def all_digests(split: RowSource, stop: Stop | None = None) -> np.ndarray:
     """Return the digests of all rows of a split, read block by block."""
     block = max(1, BLOCK_BYTES // (8 * int(split.rows.shape[1])))
     found = []

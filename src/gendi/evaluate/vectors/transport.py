@@ -10,9 +10,9 @@ n: read them against a floor of the same n, never alone.
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 from gendi.evaluate.metrics import Features, squared_distances
-from gendi.randomness import stream
 
 DIRECTIONS = 128
 

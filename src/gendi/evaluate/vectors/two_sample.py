@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 from gendi.evaluate.metrics import Features
-from gendi.randomness import stream
 
 FOLDS, TREES, LEAST = 5, 60, 20
 Judge = Literal["forest", "logistic"]

@@ -1,0 +1,1 @@
+"""gendi from Python, and what the commands share with it."""

@@ -1,0 +1,143 @@
+"""What is in an .h5ad, what is wrong with it, and how to mend it: all at once, where training stops at the first."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
+from gendi.data.cells.observations import conditions_of
+from gendi.data.cells.read import find_counts, matrices
+from gendi.data.cells.rows import CountRows
+from gendi.data.cells.setup import Setup, read_setup
+from gendi.data.images.check import ConditionReport, condition_report
+from gendi.diffusion.config import ConditionConfig
+from gendi.errors import DataError, UsageError
+
+MITOCHONDRIAL = ("MT-", "mt-")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: an `error` keeps gendi from training, a `warning` does not."""
+
+    severity: Literal["error", "warning"]
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class CellsReport:
+    """What `check_cells` found."""
+
+    cells: int
+    genes: int
+    matrices: dict[str, Look]
+    """What each matrix looks like, by name."""
+    counts: str | None
+    """The matrix that training would take."""
+    depth: tuple[float, float, float] | None = None
+    """Least, median and greatest sum of a cell's counts."""
+    zeros: float | None = None
+    """Share of the counts that are 0."""
+    silent_genes: int = 0
+    """Genes without a count."""
+    conditions: tuple[ConditionReport, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Columns of obs that no condition can be made of, and why."""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether training would begin."""
+        return all(problem.severity != "error" for problem in self.problems)
+
+
+def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
+    """Look at an AnnData, or at the counts in `layer`, as training would. Raises `UsageError` for a layer not there."""
+    cells, genes = adata.shape
+    looking = {name: look_at(matrix) for name, matrix in matrices(adata).items()}
+    problems = _shape_problems(adata)
+    if not cells or not genes:
+        return CellsReport(cells, genes, looking, None, problems=tuple(problems))
+    try:
+        name, matrix = find_counts(adata, layer or read_setup(adata).layer)
+    except UsageError:
+        raise
+    except DataError as error:
+        what, _, mend = str(error).rpartition(". ")
+        problems.append(Problem("error", what, mend or str(error)))
+        return CellsReport(cells, genes, looking, None, problems=tuple(problems))
+    rows = CountRows(matrix)
+    if (trouble := first_trouble(rows)) is not None:
+        where = f"{name} has {trouble.value:g} for gene {adata.var_names[trouble.gene]!r} in cell {trouble.cell}"
+        problems.append(Problem("error", where, "name the layer with the counts (--layer), or mend this one"))
+        return CellsReport(cells, genes, looking, name, problems=tuple(problems))
+    depth, per_gene, zeros = np.empty(cells), np.zeros(genes), 0
+    for start, block in blocks(rows):
+        depth[start : start + len(block)] = block.sum(1, dtype=np.float64)
+        per_gene += block.sum(0, dtype=np.float64)
+        zeros += int((block == 0).sum())
+    try:
+        columns, left_out, _ = conditions_of(adata, read_setup(adata), depth)
+    except DataError as error:
+        what, _, mend = str(error).rpartition(". ")
+        problems.append(Problem("error", what, mend))
+        columns, left_out, _ = conditions_of(adata, Setup(), depth)
+    problems += _count_problems(adata, depth, per_gene) + _class_problems([(spec, rows) for spec, rows, _ in columns])
+    return CellsReport(
+        cells,
+        genes,
+        looking,
+        name,
+        (float(depth.min()), float(np.median(depth)), float(depth.max())),
+        zeros / (cells * genes),
+        int((per_gene == 0).sum()),
+        tuple(condition_report(spec, values) for spec, values, _ in columns),
+        left_out,
+        tuple(problems),
+    )
+
+
+def _shape_problems(adata: Any) -> list[Problem]:
+    cells, genes = adata.shape
+    found = []
+    if not cells or not genes:
+        found.append(Problem("error", f"there are {cells} cells and {genes} genes", "give data that have some of both"))
+    for axis, names in (("var", adata.var_names), ("obs", adata.obs_names)):
+        if twice := [name for name, times in Counter(map(str, names)).items() if times > 1]:
+            what = f"{len(twice)} names of {axis} stand for several, the first is {twice[0]!r}"
+            severity: Literal["error", "warning"] = "error" if axis == "var" else "warning"
+            found.append(Problem(severity, what, f"adata.{axis}_names_make_unique()"))
+    return found
+
+
+def _count_problems(adata: Any, depth: Any, per_gene: Any) -> list[Problem]:
+    found = []
+    if empty := int((depth == 0).sum()):
+        first = adata.obs_names[int((depth == 0).argmax())]
+        what = f"{empty} cells have no counts, the first is {first!r}"
+        found.append(Problem("error", what, "sc.pp.filter_cells(adata, min_counts=1)"))
+    if silent := int((per_gene == 0).sum()):
+        found.append(Problem("warning", f"{silent} genes have no counts", "sc.pp.filter_genes(adata, min_counts=1)"))
+    shallow = depth[depth > 0]
+    if len(shallow) and np.median(shallow) < 100:
+        what = f"half of the cells have fewer than {np.median(shallow):.0f} counts"
+        found.append(Problem("warning", what, "fewer genes (--cells.genes 1000) leave the network more to learn"))
+    if len(depth) < 50:
+        found.append(Problem("warning", f"there are {len(depth)} cells", "hundreds are needed to learn from"))
+    return found
+
+
+def _class_problems(columns: list[tuple[ConditionConfig, Any]]) -> list[Problem]:
+    found = []
+    for spec, rows in columns:
+        if spec.kind != "class":
+            continue
+        counts = np.bincount(rows[rows >= 0], minlength=spec.size)
+        small = [spec.names[k] for k in np.flatnonzero(counts < 10)]
+        if small:
+            what = f"{spec.name}: {len(small)} of {spec.size} classes have fewer than 10 cells ({', '.join(small[:5])})"
+            found.append(Problem("warning", what, "join them with another class, or do not trust their samples"))
+    return found

@@ -1,0 +1,222 @@
+"""What the codecs of cells share: counts checked on their way in, classes and depths, what training cells were told."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64, Num
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.data.vectors import VectorCodec
+from gendi.diffusion.conditions import is_null
+from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.storage.safe_tensors import TensorSpec
+
+CHUNK = 256
+"""Cells encoded or decoded at a time."""
+FURTHEST = 8.0
+"""Standard deviations of ln L beyond which no drawn depth goes."""
+DTYPES = {"int64": torch.int64, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class DepthLaw:
+    """Depths L as scores (ln L - mean) / std; a depth of 0 counts as 1."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def fit(cls, depth: Float64[np.ndarray, " n"]) -> Self:
+        """Take mean and standard deviation of ln L; of cells of one depth the latter is 1."""
+        logs = np.log(np.maximum(depth, 1.0))
+        std = float(logs.std()) if len(logs) else 0.0
+        return cls(float(logs.mean()) if len(logs) else 0.0, std if std > 1e-6 else 1.0)
+
+    def score(self, depth: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Return the scores (n,) of depths."""
+        return np.asarray((np.log(np.maximum(depth, 1.0)) - self.mean) / self.std)
+
+    def depth(self, score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Return the depths (n,) of scores."""
+        return np.asarray(np.exp(self.mean + self.std * np.clip(score, -FURTHEST, FURTHEST)))
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a codec of cells knows beside its model.
+
+    The number of genes G, the condition that names each cell's class (None: cells are of one kind), and what the
+    reader of the data needs to give cells back in the user's own form (plain JSON values).
+    """
+
+    genes: int
+    label: str | None
+    schema: Mapping[str, Any]
+
+
+class CellsCodec(VectorCodec):
+    """Counts (N, G) of cells <-> vectors (N, D); column 0 of a vector is the score of the cell's depth."""
+
+    def __init__(self, header: Header, told: Mapping[str, Tensor], depth: DepthLaw) -> None:
+        self.header, self.told, self.depth = header, dict(told), depth
+
+    def counts_of(self, rows: Tensor) -> Int64[np.ndarray, "n g"]:
+        """Return rows as counts. Raises `DataError` for another number of genes, or what are no counts."""
+        if rows.ndim != 2 or rows.shape[1] != self.header.genes:
+            raise DataError(
+                f"This model was fitted to cells of {self.header.genes} genes; these rows have shape "
+                f"{tuple(rows.shape)}. Give the same genes in the same order."
+            )
+        counts = rows.detach().cpu().numpy()
+        if counts.dtype.kind == "f" and not np.array_equal(counts, np.rint(counts)):
+            raise DataError("Counts must be whole numbers, and some of these are not (NaN counts as one that is not).")
+        if counts.min(initial=0) < 0:
+            raise DataError(f"Counts cannot be negative; the least of these is {counts.min()}.")
+        return np.asarray(counts, np.int64)
+
+    def labels_of(self, cond: Mapping[str, Tensor]) -> Int64[np.ndarray, " n"] | None:
+        """Return each cell's class, -1 where it is not told, or None if nothing is told or cells are of one kind."""
+        if self.header.label is None or self.header.label not in cond:
+            return None
+        value = cond[self.header.label].cpu()
+        return np.asarray(torch.where(is_null(value), -1, value).numpy(), np.int64)
+
+    def finite(self, x: Tensor) -> Float64[np.ndarray, "n d"]:
+        """Return x as float64. Raises `DataError` for another shape, `DivergedError` for NaN or infinity."""
+        if x.ndim != 2 or x.shape[1] != self.shape[0]:
+            raise DataError(f"Vectors of this model are (n, {self.shape[0]}); these have shape {tuple(x.shape)}.")
+        if not bool(torch.isfinite(x).all()):
+            raise DivergedError(
+                "The cells to decode contain NaN or infinity: the model that made them diverged, or its weights are "
+                "damaged. Train with a smaller learning rate, or sample from an earlier checkpoint."
+            )
+        return np.asarray(x.detach().cpu().numpy(), np.float64)
+
+    def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Return the depths asked for (the condition `depth`), those of `score` where none is.
+
+        Raises `UsageError` for one that is not positive.
+        """
+        drawn = self.depth.depth(score)
+        if "depth" not in cond:
+            return drawn
+        asked = np.asarray(cond["depth"].cpu().numpy(), np.float64)
+        if (asked <= 0).any():
+            raise UsageError(f"depth = {asked[asked <= 0][0]:g}: the depth of a cell must be positive.")
+        return np.where(np.isnan(asked), drawn, asked)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "genes": self.header.genes,
+            "label": self.header.label,
+            "schema": dict(self.header.schema),
+            "depth": [self.depth.mean, self.depth.std],
+            "told": {name: [str(t.dtype).removeprefix("torch."), *t.shape] for name, t in self.told.items()},
+            **self.sizes(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.arrays().items()}
+        return arrays | {f"told.{name}": value.contiguous() for name, value in self.told.items()}
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Return the numbers that the shapes of `arrays` follow from."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted arrays by name."""
+
+    @classmethod
+    @abstractmethod
+    def array_specs(cls, genes: int, sizes: Mapping[str, int]) -> dict[str, TensorSpec]:
+        """Return the shapes and types of `arrays`."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(
+        cls,
+        header: Header,
+        told: Mapping[str, Tensor],
+        depth: DepthLaw,
+        sizes: Mapping[str, int],
+        arrays: Mapping[str, NDArray[Any]],
+    ) -> Self:
+        """Return the codec of these parts. Raises `BundleError` for values that no fit gives."""
+
+    @classmethod
+    def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        genes, sizes = _whole(data, "genes"), {name: _whole(data, name) for name in cls.size_names()}
+        told = data.get("told")
+        if not isinstance(told, Mapping) or not all(_is_told(entry) for entry in told.values()):
+            raise BundleError("The cells' codec: `told` must give a type and a shape for each condition.")
+        specs: dict[str, TensorSpec] = {
+            f"told.{name}": (tuple(shape), DTYPES[dtype]) for name, (dtype, *shape) in told.items()
+        }
+        return cls.array_specs(genes, sizes) | specs
+
+    @classmethod
+    @abstractmethod
+    def size_names(cls) -> tuple[str, ...]:
+        """Return the names of `sizes`."""
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        label, schema, depth = data.get("label"), data.get("schema"), data.get("depth", [])
+        if not (label is None or isinstance(label, str)):
+            raise BundleError(f"The cells' codec: label = {label!r} must be a name or null.")
+        if not isinstance(schema, Mapping):
+            raise BundleError("The cells' codec: `schema` must be a table of fields.")
+        if not _is_depth(depth):
+            raise BundleError(f"The cells' codec: depth = {depth!r} must be a mean and a positive standard deviation.")
+        known = cls.expected(data)
+        told = {name.removeprefix("told."): tensors[name] for name in known if name.startswith("told.")}
+        arrays = {name: tensors[name].numpy() for name in known if not name.startswith("told.")}
+        if bad := sorted(name for name, array in arrays.items() if not np.isfinite(array).all()):
+            raise BundleError(f"The cells' codec: {', '.join(bad)} contain NaN or infinity; the file is damaged.")
+        header = Header(data["genes"], label, dict(schema))
+        sizes = {name: data[name] for name in cls.size_names()}
+        return cls.from_arrays(header, told, DepthLaw(*map(float, depth)), sizes, arrays)
+
+
+def _whole(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name)
+    if type(value) is not int or not 0 <= value <= 10_000_000:
+        raise BundleError(f"The cells' codec: {name} = {value!r} must be a whole number from 0 to 10,000,000.")
+    return value
+
+
+def _is_told(entry: Any) -> bool:
+    return (
+        isinstance(entry, list)
+        and len(entry) in (2, 3)
+        and entry[0] in DTYPES
+        and all(type(size) is int and size >= 0 for size in entry[1:])
+    )
+
+
+def _is_depth(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value)
+        and value[1] > 0
+    )
+
+
+def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+    """Yield the slices of 0..n, `size` at a time."""
+    for start in range(0, n, size):
+        yield slice(start, min(n, start + size))
+
+
+def some(labels: Num[np.ndarray, " n"] | None, rows: slice) -> NDArray[Any] | None:
+    """Return labels[rows], or None of None."""
+    return None if labels is None else labels[rows]

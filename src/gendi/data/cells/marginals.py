@@ -1,0 +1,129 @@
+"""The law of each gene's counts in each class of cells: negative binomial, given the cell's depth.
+
+    k_ig ~ NB(mean p_gc L_i, dispersion a_gc)      for cell i of class c and depth L_i
+
+    p_gc = (S_gc + m p_g) / (L_c + m),      S, L: sums of counts and depths over the class, m: `PRIOR` mean depths
+    a_gc = (sum_i ((k - mu)^2 - mu) + w a_g M) / (sum_i mu^2 + w M),      M: mean mu^2 over the class, w: `WEIGHT` cells
+
+so a rare class borrows from all cells, a class of none (or one that is not told: -1) is the cells taken together, and
+its rows are the last of each table. The sums are gathered chunk by chunk.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, Num
+from numpy.typing import NDArray
+
+from gendi.data.cells.normalise import depths
+
+PRIOR = 0.1
+"""Cells of mean depth that a class's rates borrow from all cells."""
+WEIGHT = 5.0
+"""Cells that a class's dispersions borrow from all classes."""
+LEAST, MOST = 1e-4, 1e3
+"""Bounds of a dispersion; the lower is as good as Poisson up to means of thousands."""
+LEAST_RATE = 1e-12
+"""The rate of a gene without a count, so that one in another cell is unlikely, not impossible."""
+
+
+@dataclass(frozen=True, eq=False)
+class Marginals:
+    """Rates p and dispersions a, (K + 1, G), the last row for cells of no class or of one never seen."""
+
+    rates: Float64[np.ndarray, "k g"]
+    dispersions: Float64[np.ndarray, "k g"]
+
+    def rows(self, labels: Int64[np.ndarray, " n"] | None, n: int) -> Int64[np.ndarray, " n"]:
+        """Return the tables' row of each of n cells."""
+        last = len(self.rates) - 1
+        if labels is None:
+            return np.full(n, last, np.int64)
+        return np.where((labels < 0) | (labels > last), last, labels)
+
+    def of(
+        self, labels: Int64[np.ndarray, " n"] | None, depth: Float64[np.ndarray, " n"]
+    ) -> tuple[Float64[np.ndarray, "n g"], Float64[np.ndarray, "n g"]]:
+        """Return means and dispersions (n, G) for cells of these classes and depths."""
+        rows = self.rows(labels, len(depth))
+        return self.rates[rows] * depth[:, None], self.dispersions[rows]
+
+
+@dataclass(eq=False)
+class Sums:
+    """What the fit needs of the cells seen so far, by class: sums of k, k^2, k L (K, G) and of 1, L, L^2 (K,)."""
+
+    classes: int
+    genes: int
+    of_k: NDArray[np.float64] = field(init=False)
+    of_k2: NDArray[np.float64] = field(init=False)
+    of_kl: NDArray[np.float64] = field(init=False)
+    of_depths: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.of_k, self.of_k2, self.of_kl = (np.zeros((self.classes, self.genes)) for _ in range(3))
+        self.of_depths = np.zeros((3, self.classes))
+
+    def add(self, counts: Num[np.ndarray, "n g"], labels: Int64[np.ndarray, " n"]) -> None:
+        """Take in a chunk of cells."""
+        k, depth = counts.astype(np.float64), depths(counts)
+        for c in np.unique(labels):
+            own = labels == c
+            self.of_k[c] += k[own].sum(0)
+            self.of_k2[c] += np.square(k[own]).sum(0)
+            self.of_kl[c] += depth[own] @ k[own]
+            self.of_depths[:, c] += own.sum(), depth[own].sum(), np.square(depth[own]).sum()
+
+
+def fit_marginals(
+    chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int
+) -> Marginals:
+    """Fit to chunks of (counts (n, G), classes (n,) or None); without classes, the cells taken together."""
+    sums = Sums(classes + 1, genes)
+    for counts, labels in chunks:
+        known = np.full(len(counts), classes) if labels is None else np.where(labels < 0, classes, labels)
+        sums.add(counts, known.astype(np.int64))
+    return _solve(sums)
+
+
+def _solve(sums: Sums) -> Marginals:
+    n, of_l, of_l2 = sums.of_depths
+    cells, total = max(1.0, n.sum()), max(1.0, of_l.sum())
+    pooled = np.maximum(sums.of_k.sum(0) / total, LEAST_RATE)
+    prior = PRIOR * total / cells
+    rates = (sums.of_k + prior * pooled) / (of_l[:, None] + prior)
+    rates[-1] = pooled
+    excess = _excess(sums.of_k, sums.of_k2, sums.of_kl, rates, of_l, of_l2, n)
+    squares = rates**2 * of_l2[:, None]  # sums of mu^2
+    within = _ratio(excess[:-1].sum(0), squares[:-1].sum(0)) if len(rates) > 1 else None
+    together = _excess(
+        sums.of_k.sum(0)[None], sums.of_k2.sum(0)[None], sums.of_kl.sum(0)[None], pooled[None],
+        of_l.sum(keepdims=True), of_l2.sum(keepdims=True), n.sum(keepdims=True),
+    )[0]  # fmt: skip
+    dispersions = np.empty_like(rates)
+    dispersions[-1] = _ratio(together, pooled**2 * of_l2.sum())
+    if within is not None:
+        borrowed = WEIGHT * rates[:-1] ** 2 * (of_l2.sum() / cells)
+        dispersions[:-1] = _ratio(excess[:-1] + borrowed * within, squares[:-1] + borrowed)
+    return Marginals(rates, np.clip(dispersions, LEAST, MOST))
+
+
+def _excess(
+    k: NDArray[np.float64],
+    k2: NDArray[np.float64],
+    kl: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    of_l: NDArray[np.float64],
+    of_l2: NDArray[np.float64],
+    n: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return sums over cells of (k - mu)^2 n / (n - 1) - mu, (K, G)."""
+    squared = k2 - 2 * rates * kl + rates**2 * of_l2[:, None]
+    unbiased = n / np.maximum(1.0, n - 1)
+    return np.asarray(squared * unbiased[:, None] - rates * of_l[:, None])
+
+
+def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(a / np.maximum(b, 1e-300), LEAST, MOST)

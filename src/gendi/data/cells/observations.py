@@ -1,0 +1,155 @@
+"""Conditions from the columns of `obs`, and columns from conditions.
+
+Categories are classes, in their own order; truth values and whole numbers of at most ten values too; other numbers are
+values. Samples get a column of the same form, so that real and drawn cells can be joined and written.
+
+`depth`, the sum of a cell's counts, is a condition too, unless `obs` has a column of that name.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.cells.setup import Setup
+from gendi.data.columns import CLASSES_MOST, FEW, LeftOut, NoConditionError, condition_name, known_rows, left_out_note
+from gendi.diffusion.config import ConditionConfig
+from gendi.errors import DataError
+
+DEPTH = "depth"
+Column = tuple[ConditionConfig, NDArray[Any], str]
+"""What a condition is, its rows, and the column of obs."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a column of obs writes its classes, so that samples write theirs alike."""
+
+    values: str = "str"
+    """The dtype of the classes: str, bool, or numpy's name of a number's."""
+    category: bool = True
+    """Whether the column is a categorical."""
+    ordered: bool = False
+
+    @classmethod
+    def of(cls, column: Any) -> "Form":
+        """Return the form of a column; one of texts becomes a categorical, as scanpy makes of it."""
+        if str(column.dtype) == "category":
+            values = column.cat.categories.dtype
+            return cls(_plain(values), True, bool(column.cat.ordered))
+        return cls() if column.dtype.kind not in "biu" else cls(_plain(column.dtype), False)
+
+    def column(self, names: Sequence[str], rows: NDArray[np.int64], pandas: Any) -> Any:
+        """Return classes (n,) as a column; class -1 is missing."""
+        kind = np.dtype(self.values).kind
+        readers: dict[str, Callable[[str], Any]] = {"b": "True".__eq__, "f": float, "i": int, "u": int}
+        read = readers.get(kind, str)
+        categories = pandas.Index([read(name) for name in names], dtype=object if kind == "U" else self.values)
+        found = pandas.Categorical.from_codes(rows, categories=categories, ordered=self.ordered)
+        if self.category:
+            return found
+        if (rows < 0).any():
+            return pandas.Series(found).astype(object).convert_dtypes().array
+        return np.asarray(found)
+
+
+def _plain(dtype: Any) -> str:
+    """Return the dtype's name in numpy, `str` for all that is neither number nor truth value."""
+    name = str(dtype).lower().replace("boolean", "bool")
+    return name if dtype.kind in "biuf" else "str"
+
+
+def conditions_of(
+    adata: Any, settings: Setup, depth: NDArray[np.float64]
+) -> tuple[list[Column], LeftOut, tuple[str, ...]]:
+    """Return the conditions of cells, those that `settings` name first, and what is none and why.
+
+    Raises:
+        DataError: a column that `settings` name is none.
+    """
+    found: list[Column] = []
+    left_out: LeftOut = {}
+    keys = [*settings.keys, *(key for key in adata.obs.columns if key not in settings.keys)]
+    for key in keys:
+        try:
+            if key not in adata.obs:
+                raise NoConditionError("there is no such column any more")
+            name = condition_name(str(key))
+            if any(spec.name == name for spec, _, _ in found):
+                raise NoConditionError(f"another column is called {name} too")
+            found.append((*_column(name, adata.obs[key]), str(key)))
+        except NoConditionError as error:
+            if key in settings.keys:
+                raise DataError(
+                    f"obs[{key!r}] was named in setup_anndata, and no condition can be made of it: {error}. Mend the "
+                    f"column, as by adata.obs[{key!r}] = adata.obs[{key!r}].astype(str), or name another."
+                ) from error
+            left_out[str(key)] = str(error)
+    if all(spec.name != DEPTH for spec, _, _ in found):
+        found.append((ConditionConfig(DEPTH, "value", 1), depth.astype(np.float32), DEPTH))
+    return found, left_out, left_out_note("obs", left_out)
+
+
+def _column(name: str, column: Any) -> tuple[ConditionConfig, NDArray[Any]]:
+    kind = column.dtype.kind
+    if kind == "b":
+        truths = column.to_numpy(np.float64, na_value=np.nan)
+        return _classes(name, np.where(np.isnan(truths), -1, truths).astype(np.int64), ("False", "True"))
+    if kind in "iuf" and (kind == "f" or column.nunique() > FEW):
+        return ConditionConfig(name, "value", 1), known_rows(column.to_numpy(np.float64, na_value=np.nan))
+    if kind not in "iu" and str(column.dtype) != "category":
+        kinds = {type(value).__name__ for value in column.dropna()}
+        if len(kinds) > 1:
+            raise NoConditionError(f"it mixes {' and '.join(sorted(kinds))}")
+        if kinds - {"str", "bool", "str_"}:
+            raise NoConditionError(f"its values are of type {kinds.pop()}")
+    if str(column.dtype) != "category":
+        column = column.astype("category")
+    column = column.cat.remove_unused_categories()
+    names = [str(category) for category in column.cat.categories]
+    if not names:
+        raise NoConditionError("it is empty in every row")
+    if len(set(names)) < len(names):
+        raise NoConditionError("two of its categories are written alike")
+    filled = int((column.cat.codes >= 0).sum())
+    if len(names) > FEW and 2 * len(names) > filled:
+        raise NoConditionError(f"it has {len(names)} different texts in {filled} rows, too many for classes")
+    return _classes(name, np.asarray(column.cat.codes, np.int64), names)
+
+
+def forms(adata: Any, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+    """Return the forms of the columns that are classes, by name, as JSON values."""
+    classes = [key for spec, _, key in columns if spec.kind == "class"]
+    return {key: dataclasses.asdict(Form.of(adata.obs[key])) for key in classes}
+
+
+def colors(adata: Any, columns: Sequence[Column]) -> dict[str, list[str]]:
+    """Return the colours of classes, by column: those of scanpy, of the categories that cells have."""
+    found = {}
+    for spec, _, key in columns:
+        given = adata.uns.get(f"{key}_colors")
+        if given is None or spec.kind != "class":
+            continue
+        column = adata.obs[key].astype("category")
+        if len(given) == len(column.cat.categories):
+            used = {str(category) for category in column.cat.remove_unused_categories().cat.categories}
+            pairs = zip(column.cat.categories, given, strict=True)
+            found[key] = [str(color) for category, color in pairs if str(category) in used]
+    return found
+
+
+def column_of(spec: ConditionConfig, rows: NDArray[Any], form: Mapping[str, Any] | None, pandas: Any) -> Any:
+    """Return what samples were told (n,) or (n, K) as a column of obs, in the form of the training data's."""
+    if spec.kind == "class":
+        return Form(**(form or {})).column(spec.names, rows.astype(np.int64), pandas)
+    return rows.astype(np.float64) if rows.ndim == 1 else [json.dumps(row.tolist()) for row in rows]
+
+
+def _classes(name: str, rows: NDArray[np.int64], names: Sequence[str]) -> tuple[ConditionConfig, NDArray[Any]]:
+    if len(names) > CLASSES_MOST:
+        raise NoConditionError(f"it has {len(names)} classes")
+    return ConditionConfig(name, "class", len(names), names=tuple(names)), rows.astype(np.int64)

@@ -1,0 +1,84 @@
+"""From decoded counts to an AnnData that goes beside the real one: the same genes, categories and colours.
+
+layers["counts"]     integer counts, sparse
+X                    ln(1 + 1e4 k / L), L the cell's depth: scanpy's normalize_total(target_sum=1e4) and log1p
+obs                  what each cell was told, under the names of the training data, and source = "gendi"
+obsm["X_gendi"]      the cell in model space
+uns["gendi"]         how it was drawn, as JSON
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from gendi.data.cells.extra import require
+from gendi.data.cells.normalise import SCALE
+from gendi.data.cells.observations import column_of
+from gendi.data.vectors import VectorCodec
+from gendi.diffusion.config import ConditionConfig
+from gendi.storage.disk import disk_error, require_space
+from gendi.storage.files import TEMPORARY, sync_folder
+
+SOURCE, KEY, LATENT = "gendi", "gendi", "X_gendi"
+
+
+def present(
+    codec: VectorCodec,
+    rows: NDArray[Any],
+    cond: Mapping[str, NDArray[Any]],
+    specs: Sequence[ConditionConfig],
+    latent: NDArray[Any],
+    provenance: Mapping[str, Any],
+) -> Any:
+    """Return counts (n, G) as an AnnData; `latent` (n, D) are the cells in model space, `cond` what they were told."""
+    anndata, pandas = require("anndata"), require("pandas")
+    schema: Mapping[str, Any] = codec.header.schema  # type: ignore[attr-defined]
+    first = int(provenance.get("first", 0))
+    names = [f"gendi-{provenance.get('seed', 0)}-{first + i}" for i in range(len(rows))]
+    obs = pandas.DataFrame(index=pandas.Index(names))
+    colors = {}
+    for spec in specs:
+        key = schema["obs"].get(spec.name, spec.name)
+        if spec.name in cond:
+            obs[key] = column_of(spec, cond[spec.name], schema.get("forms", {}).get(key), pandas)
+            if key in schema["colors"] and spec.kind == "class":
+                colors[f"{key}_colors"] = list(schema["colors"][key])
+    obs["source"] = pandas.Categorical([SOURCE] * len(rows))
+    var = pandas.DataFrame(schema["var"], index=pandas.Index(schema["genes"]))
+    counts = sp.csr_matrix(rows.astype(np.int32))
+    uns = {KEY: json.dumps(dict(provenance), default=str), **colors}
+    return anndata.AnnData(
+        _log_normalised(counts), obs=obs, var=var, layers={"counts": counts}, obsm={LATENT: latent}, uns=uns
+    )
+
+
+def _log_normalised(counts: Any) -> Any:
+    depth = np.asarray(counts.sum(1), np.float64).reshape(-1)
+    scaled = sp.diags(SCALE / np.maximum(depth, 1.0)) @ counts.astype(np.float64)
+    return sp.csr_matrix(scaled).log1p().astype(np.float32)
+
+
+def write(path: Path, adata: Any) -> None:
+    """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError`."""
+    needed = adata.layers["counts"].nnz * 16 if "counts" in adata.layers else 0
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_space(path.parent, needed)
+        try:
+            adata.write_h5ad(temporary, compression="gzip")
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error, path, needed) from error

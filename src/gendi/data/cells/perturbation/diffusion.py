@@ -1,0 +1,150 @@
+"""Cells under a drug from noise: a conditional diffusion of the factors behind their counts.
+
+    rates of gene g under (type c, drug d, dose x) = p_cg exp(lfc_g(c, d, x)), brought to sum 1
+
+with log-fold changes of `gendi.data.cells.perturbation.effects`. So marginals are known for combinations and doses that
+no cell was seen of, and what is left for the network, told type, drug and log dose, is what genes have in common
+(`gendi.data.cells.copula`). A cell's depth is a control's, times the sum of p exp(lfc). The guidance is nested,
+
+    x0 = x_null + w_state (x_c - x_null) + w_drug (x_cdx - x_c)                        [Brooks et al. 2023, eq. 3]
+
+Each condition has a dropout of its own; a control is told as a drug of its own, and no dose.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gendi.data.cells.codec import DepthLaw, Header
+from gendi.data.cells.copula import CopulaCodec, bounds
+from gendi.data.cells.factors import fit_factors
+from gendi.data.cells.fit import FIT_ENTRIES
+from gendi.data.cells.marginals import Marginals
+from gendi.data.cells.normalise import depths
+from gendi.data.cells.perturbation.baselines import ShiftModel
+from gendi.data.cells.perturbation.experiment import CONTROL
+from gendi.data.open import Data
+from gendi.data.split import Split, fingerprint
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.guidance import Guidance
+from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.randomness import stream
+from gendi.errors import DataError
+from gendi.train.config import RunConfig
+from gendi.train.presets import get_preset
+from gendi.train.probe import Choice
+from gendi.train.trainer import Trainer
+
+LABEL = "condition"
+STATE_DROPOUT, DRUG_DROPOUT = 0.1, 0.2
+
+
+class Diffusion:
+    """Factors of treated cells, learned from an experiment whose effects are known.
+
+    Args:
+        effects: a fitted model of log-fold changes.
+        steps: training steps. factors: their number. seed: of everything that is drawn.
+    """
+
+    def __init__(self, effects: ShiftModel, *, steps: int = 1500, factors: int = 15, seed: int = 0) -> None:
+        self.effects, experiment = effects, effects.train
+        known = [*((c, CONTROL, 0.0) for c in np.unique(experiment.types).tolist()), *experiment.conditions()]
+        number = {condition: i for i, condition in enumerate(known)}
+        own = zip(experiment.types.tolist(), experiment.drugs.tolist(), experiment.doses.tolist(), strict=True)
+        labels = np.array([number[condition] for condition in own], np.int64)
+        tables = [self._marginals(*condition) for condition in known]
+        pooled = effects.shifts.marginals
+        marginals = Marginals(
+            np.stack([*(rates for rates, _ in tables), pooled.rates[-1]]),
+            np.stack([*(dispersions for _, dispersions in tables), pooled.dispersions[-1]]),
+        )
+        depth, genes = depths(experiment.counts), experiment.counts.shape[1]
+        if not (depth > 0).all():
+            raise DataError(f"{int((depth == 0).sum())} cells have no counts at all: leave them out.")
+        rng, columns = stream(seed, "perturbation factors"), np.arange(genes, dtype=np.int64)
+        some = np.sort(rng.permutation(len(labels))[: max(1, FIT_ENTRIES // (4 * genes))])
+        lower, upper = bounds(marginals, experiment.counts[some], labels[some], depth[some], columns)
+        fitted = fit_factors(lower, upper, min(factors, genes), rng)
+        self.codec = CopulaCodec(Header(genes, LABEL, {}), {}, DepthLaw.fit(depth), marginals, fitted, columns)
+        config, data = self._encoded(labels, seed)
+        trainer = Trainer(config, data, Choice("fp32", "contiguous", "given"))
+        for step in range(steps):
+            trainer.step(step / steps)
+        self.denoiser, self.settings = trainer.ema_denoiser(), config.sample
+
+    def _marginals(self, cell_type: int, drug: int, dose: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return rates, which sum to 1, and dispersions (G,) of a condition."""
+        table = self.effects.shifts.marginals
+        moved = self._moved(cell_type, drug, dose)
+        return moved / moved.sum(), table.dispersions[cell_type]
+
+    def _moved(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+        rates = self.effects.shifts.marginals.rates[cell_type]
+        return np.asarray(rates if drug == CONTROL else rates * np.exp(self.effects.lfc(cell_type, drug, dose)))
+
+    def _encoded(self, labels: NDArray[np.int64], seed: int) -> tuple[RunConfig, Data]:
+        experiment = self.effects.train
+        treated = ~experiment.control
+        logs = np.log(experiment.doses, out=np.full(len(labels), np.nan), where=treated)
+        drugs = (*experiment.drug_names, "control")
+        specs = (
+            ConditionConfig(
+                "cell_type", "class", len(experiment.type_names), STATE_DROPOUT, names=experiment.type_names
+            ),
+            ConditionConfig("drug", "class", len(drugs), DRUG_DROPOUT, names=drugs),
+            ConditionConfig(
+                "dose", "value", 1, DRUG_DROPOUT, mean=float(np.nanmean(logs)), std=float(np.nanstd(logs)) or 1.0
+            ),
+        )
+        told = {
+            "cell_type": experiment.types,
+            "drug": np.where(treated, experiment.drugs, len(drugs) - 1),
+            "dose": logs.astype(np.float32),
+        }
+        cond = {LABEL: torch.from_numpy(labels)}
+        x = self.codec.encode(torch.from_numpy(experiment.counts), cond, torch.arange(len(labels))).numpy()
+        split = Split(x, told)
+        empty = Split(x[:0], {name: rows[:0] for name, rows in told.items()})
+        config = get_preset("cells").config
+        config = replace(config, conditions=specs, train=replace(config.train, seed=seed))
+        mark = fingerprint(split, empty)
+        fields: dict[str, Any] = {"kind": "cells", "schema": {}, "encoded": True}
+        return config, Data(
+            "perturbation", "cells:perturbation", split, empty, specs, mark, self.codec, (), (), **fields
+        )
+
+    def predict(
+        self,
+        control_cells: NDArray[np.int64],
+        cell_type: int,
+        drug: int,
+        dose: float,
+        seed: int,
+        state_scale: float = 1.0,
+        drug_scale: float = 1.0,
+    ) -> NDArray[np.int64]:
+        """Return as many treated cells as control ones (n, G), which give their depths; 1 is no guidance.
+
+        Raises as `ShiftModel.predict`.
+        """
+        self.effects.check(cell_type, drug, dose)
+        n = len(control_cells)
+        cond = {
+            "cell_type": torch.full((n,), cell_type),
+            "drug": torch.full((n,), drug),
+            "dose": torch.full((n,), float(np.log(dose))),
+        }
+        scales = {"cell_type": state_scale, "drug": drug_scale, "dose": drug_scale}
+        guided = Guidance(scales=scales, nested=True).guide(self.denoiser)
+        how = self.settings
+        x = sample(guided, self.codec.shape, n, steps=how.steps, sampler=how.sampler, seed=seed, cond=cond)
+        rates, dispersions = self._marginals(cell_type, drug, dose)
+        marginals = Marginals(np.stack([rates] * 2), np.stack([dispersions] * 2))
+        codec = CopulaCodec(self.codec.header, {}, self.codec.depth, marginals, self.codec.factors, self.codec.modelled)
+        asked = np.maximum(depths(control_cells), 1.0) * self._moved(cell_type, drug, dose).sum()
+        told = {LABEL: torch.zeros(n, dtype=torch.int64), "depth": torch.from_numpy(asked)}
+        return np.asarray(codec.decode(x, told, seed, 0).numpy())

@@ -1,0 +1,166 @@
+"""A perturbation experiment: counts of cells, each of a type, either a control or given a dose of a drug."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy.typing import NDArray
+
+from gendi.data.cells.read import load_anndata
+from gendi.errors import DataError, UsageError, unknown_name
+
+CONTROL = -1
+"""The drug of a control cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Counts (n, G), and of each cell the numbers of type and drug, and the dose; a control has drug -1, dose 0."""
+
+    counts: Int64[np.ndarray, "n g"]
+    types: Int64[np.ndarray, " n"]
+    drugs: Int64[np.ndarray, " n"]
+    doses: Float64[np.ndarray, " n"]
+    type_names: tuple[str, ...]
+    drug_names: tuple[str, ...]
+    genes: tuple[str, ...]
+
+    @property
+    def control(self) -> Bool[np.ndarray, " n"]:
+        """Which cells are controls."""
+        return np.asarray(self.drugs == CONTROL)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def rows(self, kept: NDArray[Any]) -> Self:
+        """Return some of the cells."""
+        parts = {name: getattr(self, name)[kept] for name in ("counts", "types", "drugs", "doses")}
+        return replace(self, **parts)
+
+    def controls(self, cell_type: int) -> Int64[np.ndarray, "m g"]:
+        """Return the counts of the controls of a type. Raises `DataError` if it has none."""
+        found = self.counts[self.control & (self.types == cell_type)]
+        if not len(found):
+            raise DataError(
+                f"There is no control cell of the type {self.type_names[cell_type]!r}: what a drug changes is told "
+                "from controls of the same type. Add some, or leave the type out."
+            )
+        return np.asarray(found)
+
+    def conditions(self) -> list[tuple[int, int, float]]:
+        """Return every (type, drug, dose) with cells, controls left out, sorted."""
+        treated = ~self.control
+        triples = zip(self.types[treated], self.drugs[treated], self.doses[treated], strict=True)
+        return sorted({(int(c), int(d), float(x)) for c, d, x in triples})
+
+    def of(self, cell_type: int, drug: int, dose: float) -> Int64[np.ndarray, "m g"]:
+        """Return the counts of the cells of a condition."""
+        return np.asarray(self.counts[(self.types == cell_type) & (self.drugs == drug) & (self.doses == dose)])
+
+    def without(self, conditions: Sequence[tuple[int, int, float]]) -> Self:
+        """Return the experiment less some conditions, which are to be predicted."""
+        kept = np.ones(len(self), bool)
+        for c, d, x in conditions:
+            kept &= ~((self.types == c) & (self.drugs == d) & (self.doses == x))
+        return self.rows(kept)
+
+    def type_number(self, name: str) -> int:
+        """Return the number of a type. Raises `UsageError` for one without cells."""
+        return _number("cell type", name, self.type_names)
+
+    def drug_number(self, name: str) -> int:
+        """Return the number of a drug. Raises `UsageError` for one without cells."""
+        return _number("drug", name, self.drug_names)
+
+
+def _number(kind: str, name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise unknown_name(kind, name, names)
+    return names.index(name)
+
+
+def checked_dose(dose: float) -> float:
+    """Return a dose that can be asked for. Raises `UsageError` unless it is finite and above 0."""
+    if not (np.isfinite(dose) and dose > 0):
+        raise UsageError(f"dose = {dose}: a dose is a finite number above 0, in the units of the training data.")
+    return float(dose)
+
+
+def read_experiment(
+    adata: Any, *, cell_type: str, drug: str, dose: str, control: str | None, layer: str | None = None
+) -> Experiment:
+    """Return the experiment in an AnnData of counts.
+
+    Args:
+        adata: cells; the counts are found as `gendi.data.cells.read.find_counts` does.
+        cell_type, drug, dose: columns of `obs`: two of names, one of numbers. A control's drug and dose are not read.
+        control: the column of `obs` that is True for controls, or else the name of the drug that controls have
+            ("DMSO"), or None: the cells of dose 0.
+        layer: where the counts are.
+
+    Raises:
+        UsageError: a column that is not there.
+        DataError: no counts; a column with gaps; a dose that is no number, negative or 0; no controls, no treated
+            cells, or a type without controls.
+    """
+    for key in (cell_type, drug, dose):
+        if key not in adata.obs:
+            raise unknown_name("column of obs", key, [str(name) for name in adata.obs.columns])
+    is_control = _controls(adata, drug, dose, control)
+    loaded = load_anndata(adata, layer)
+    type_names, types = _codes(adata.obs[cell_type], cell_type)
+    treated = ~is_control
+    if not is_control.any() or not treated.any():
+        what = "control" if treated.any() else "treated"
+        raise DataError(
+            f"There is no {what} cell among these {len(is_control)}: a perturbation needs both. Controls are named by "
+            'the argument `control`, a column of booleans or the name of the drug they have, such as "DMSO".'
+        )
+    drug_names, drug_codes = _codes(adata.obs[drug][treated], drug)
+    drugs, doses = np.full(len(types), CONTROL), np.zeros(len(types))
+    drugs[treated] = drug_codes
+    doses[treated] = _doses(adata.obs[dose][treated], dose)
+    counts = np.asarray(loaded.rows[slice(0, len(loaded.rows))], np.int64)
+    genes = tuple(str(name) for name in adata.var_names)
+    out = Experiment(counts, types, drugs, doses, type_names, drug_names, genes)
+    for c in np.unique(types):
+        out.controls(int(c))
+    return out
+
+
+def _controls(adata: Any, drug: str, dose: str, control: str | None) -> NDArray[np.bool_]:
+    if control is None:
+        return np.asarray(adata.obs[dose].to_numpy() == 0, bool)
+    if control not in adata.obs:
+        drugs = adata.obs[drug].astype(str).to_numpy()
+        if control not in drugs:
+            raise unknown_name("column of obs, or drug of controls,", control, [*map(str, adata.obs.columns), *drugs])
+        return np.asarray(drugs == control, bool)
+    column = adata.obs[control].to_numpy()
+    if not np.isin(column, (0, 1)).all():
+        raise DataError(f'obs["{control}"] says which cells are controls: it must be True or False everywhere.')
+    return np.asarray(column, bool)
+
+
+def _codes(column: Any, key: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    if column.isna().any():
+        raise DataError(f'obs["{key}"] is empty in {int(column.isna().sum())} cells. Fill it in, or leave them out.')
+    names, codes = np.unique(column.astype(str).to_numpy().astype(str), return_inverse=True)
+    return tuple(map(str, names)), codes.astype(np.int64)
+
+
+def _doses(column: Any, key: str) -> NDArray[np.float64]:
+    try:
+        doses = np.asarray(column.astype(float), np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f'obs["{key}"] has a dose that is no number, such as {column.iloc[0]!r}.') from None
+    bad = ~(np.isfinite(doses) & (doses > 0))
+    if bad.any():
+        raise DataError(
+            f'obs["{key}"] is {doses[bad][0]} in {int(bad.sum())} treated cells, first in {column.index[bad][0]!r}: '
+            "a dose is a finite number above 0. Mend it, or mark the cells as controls."
+        )
+    return doses

@@ -1,0 +1,112 @@
+"""How near predicted cells come to truth, between cells that did not change (the null) and true ones (the oracle).
+
+    pearson            of the observed and the true log-fold change, over all genes
+    pearson changed    the same over the genes that change
+    slope error        |slope - 1|, with the slope of observed on true log-fold changes through the origin, over those
+    energy             energy distance of log-normalised cells to true ones, in principal components of real cells
+    centroid rank      share of the type's other conditions whose true centroid is nearer than the right one's
+
+    scaled = (value - null) / (oracle - null)
+
+so that 0 is no better than no change and 1 as good as a fresh draw from the truth; below 0 and above 1 can happen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from numpy.typing import NDArray
+
+from gendi.data.cells.normalise import log_normalise
+from gendi.errors import DataError
+from gendi.evaluate.vectors.distances import energy_distance
+
+SCORES = ("pearson", "pearson changed", "slope error", "energy", "centroid rank")
+CHANGED = 0.1
+"""Absolute log-fold change from which a gene counts as changed."""
+COMPONENTS = 20
+PSEUDO = 0.05
+"""Mean counts added before logarithms of means are taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a condition is measured against.
+
+    Control cells (n, G), true cells (m, G), the true log-fold change (G,), and the centroids of the type's conditions
+    in log-normalised expression (k, G), of which number `own` is this one's.
+    """
+
+    control: NDArray[np.int64]
+    treated: NDArray[np.int64]
+    lfc: Float64[np.ndarray, " g"]
+    centroids: Float64[np.ndarray, "k g"]
+    own: int
+
+
+def log_fold_change(cells: NDArray[np.int64], control: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return ln of the ratio of mean counts (G,), with `PSEUDO` added to both means."""
+    return np.asarray(np.log(cells.mean(0) + PSEUDO) - np.log(control.mean(0) + PSEUDO))
+
+
+def measure(cells: NDArray[np.int64], target: Target) -> dict[str, float]:
+    """Return the value of every score of predicted cells (n, G). Raises `DataError` for fewer than 2 cells."""
+    if min(len(cells), len(target.control), len(target.treated)) < 2:
+        raise DataError("Cells are compared as sets: there must be at least 2 of each.")
+    observed = log_fold_change(cells, target.control)
+    changed = np.abs(target.lfc) > CHANGED
+    return {
+        "pearson": pearson(observed, target.lfc),
+        "pearson changed": pearson(observed[changed], target.lfc[changed]),
+        "slope error": abs(slope(observed, target.lfc, changed) - 1),
+        "energy": energy(cells, target),
+        "centroid rank": centroid_rank(cells, target),
+    }
+
+
+def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return Pearson's correlation; 0 where one of them does not vary."""
+    if len(x) < 2 or x.std() < 1e-12 or y.std() < 1e-12:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def slope(x: NDArray[np.float64], y: NDArray[np.float64], kept: Bool[np.ndarray, " g"]) -> float:
+    """Return the slope through the origin of x on y over the genes kept; 0 where y is 0 on all of them."""
+    squares = float(np.square(y[kept]).sum())
+    return float((x * y)[kept].sum()) / squares if squares > 0 else 0.0
+
+
+def energy(cells: NDArray[np.int64], target: Target) -> float:
+    """Return the energy distance of cells to true ones, in principal components of control and true cells."""
+    real = log_normalise(np.concatenate([target.control, target.treated]))
+    mean = real.mean(0)
+    _, _, rows = np.linalg.svd(real - mean, full_matrices=False)
+    axes = rows[:COMPONENTS].T
+    parts = [(log_normalise(part) - mean) @ axes for part in (cells, target.treated)]
+    return energy_distance(parts[0], parts[1])
+
+
+def centroid_rank(cells: NDArray[np.int64], target: Target) -> float:
+    """Return the share of the other conditions whose centroid is nearer than the right one; 0 where there is none."""
+    squared = np.square(target.centroids - log_normalise(cells).mean(0)).sum(1)
+    others = np.delete(squared, target.own)
+    return float((others < squared[target.own]).mean()) if len(others) else 0.0
+
+
+def scaled(
+    values: Mapping[str, float], null: Mapping[str, float], oracle: Mapping[str, float]
+) -> dict[str, float | None]:
+    """Return every score between null (0) and oracle (1); None where these two are the same."""
+    out: dict[str, float | None] = {}
+    for name, value in values.items():
+        span = oracle[name] - null[name]
+        out[name] = (value - null[name]) / span if abs(span) > 1e-12 else None
+    return out
+
+
+def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return the mean of every score over conditions; a ratio of means is steadier than the mean of ratios."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

@@ -1,0 +1,208 @@
+"""From an .h5ad or an AnnData to rows of integer counts, conditions from `obs`, and what the output needs to know.
+
+Where the counts are: the layer that was asked for (`?layer=NAME`, with X and raw as names too), else the one that
+`setup_anndata` was told, else the first of layers["counts"], X and raw.X that looks like counts. Scaled or logarithmic
+data are refused: they cannot be turned back.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.cells.demo import DEMO, demo_anndata
+from gendi.data.cells.extra import require
+from gendi.data.cells.looks import Look, Trouble, blocks, first_trouble, look_at
+from gendi.data.cells.observations import colors, conditions_of, forms
+from gendi.data.cells.rows import CountRows, dense, large
+from gendi.data.cells.setup import read_setup
+from gendi.data.split import Loaded
+from gendi.errors import DataError, UsageError, unknown_name
+
+OPTIONS = ("layer", "backed")
+
+
+def open_path(place: str, options: Mapping[str, str]) -> Loaded:
+    """Open the demo data or an .h5ad, with options `layer` and `backed` (yes, no; files above 1 GB are by default).
+
+    Raises:
+        UsageError: an unknown option, or anndata is missing.
+        DataError: no such file, or what `load_anndata` raises.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise unknown_name("option of cells", name, OPTIONS)
+    if options.get("backed", "no") not in ("yes", "no"):
+        raise UsageError(f"backed = {options['backed']!r}: it is yes or no.")
+    return load_anndata(read_h5ad(place, options.get("backed")), options.get("layer"))
+
+
+def open_object(adata: Any) -> Loaded:
+    """Take an AnnData in memory. Raises as `load_anndata`."""
+    return load_anndata(adata, None)
+
+
+def read_h5ad(place: str, backed: str | None = None) -> Any:
+    """Return the AnnData of a path or of the demo data's name. Raises `DataError` for what is no .h5ad."""
+    anndata = require("anndata")
+    path = Path(place).expanduser()
+    if place == DEMO and not path.exists():
+        return demo_anndata()
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {place} (looked in {Path.cwd()}). Give the path of an .h5ad, or cells:{DEMO}, which "
+            "scanpy brings along."
+        )
+    try:
+        return anndata.read_h5ad(path, backed="r" if backed == "yes" or (backed is None and large(path)) else None)
+    except Exception as error:  # h5py and anndata raise whatever a damaged file leads them to
+        raise DataError(
+            f"{path} could not be read as an .h5ad: {type(error).__name__}: {str(error).splitlines()[0][:200]}. Is it "
+            "whole, and was it written by anndata (adata.write_h5ad)?"
+        ) from error
+
+
+def load_anndata(adata: Any, layer: str | None) -> Loaded:
+    """Return counts, conditions and schema of an AnnData.
+
+    Raises:
+        UsageError: a layer that it has not.
+        DataError: no cells or genes, genes of the same name, no matrix of counts, entries that are none, empty cells.
+    """
+    settings = read_setup(adata)
+    genes = [str(name) for name in adata.var_names]
+    _check_names(adata, genes)
+    name, matrix = find_counts(adata, layer or settings.layer)
+    rows = CountRows(matrix)
+    if (trouble := first_trouble(rows)) is not None:
+        raise _no_count(adata, name, trouble, genes)
+    depth = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(rows)])
+    if not depth.all():
+        empty = np.flatnonzero(depth == 0)
+        raise DataError(
+            f"{len(empty)} cells have no counts at all in {name}, the first is {adata.obs_names[empty[0]]!r}. Leave "
+            "them out: sc.pp.filter_cells(adata, min_counts=1)."
+        )
+    columns, left_out, notes = conditions_of(adata, settings, depth)
+    schema = {
+        "genes": genes,
+        "var": _plain_columns(adata.var),
+        "layer": name,
+        "obs": {spec.name: key for spec, _, key in columns},
+        "forms": forms(adata, columns),
+        "colors": colors(adata, columns),
+        "labels_key": settings.labels_key,
+    }
+    return Loaded(
+        rows,
+        {spec.name: values for spec, values, _ in columns},
+        specs=tuple(spec for spec, _, _ in columns),
+        left_out=left_out,
+        notes=(*_passed_over(adata, name, layer or settings.layer), *notes),
+        kind="cells",
+        schema=schema,
+    )
+
+
+def find_counts(adata: Any, asked: str | None) -> tuple[str, Any]:
+    """Return the name and the matrix of the counts. Raises `UsageError` and `DataError` as `load_anndata` does."""
+    there = matrices(adata)
+    if asked is not None:
+        if asked not in there:
+            raise unknown_name("layer", asked, list(there))
+        look = look_at(there[asked])
+        if look.kind != "counts":
+            raise DataError(f"{asked} holds no counts: it looks {look}. {_where(there)}")
+        return asked, there[asked]
+    for name in ("counts", "X", "raw"):
+        if name in there and look_at(there[name]).kind == "counts":
+            return name, there[name]
+    raise DataError(f"These cells have no integer counts where they are looked for. {_where(there)}")
+
+
+def matrices(adata: Any) -> dict[str, Any]:
+    """Return the matrices of an AnnData with a column for each of its genes, by name: layers, X and raw."""
+    found = dict(adata.layers.items())
+    if adata.X is not None:
+        found["X"] = adata.X
+    raw = adata.raw
+    if raw is not None and raw.shape == adata.shape and list(raw.var_names) == list(adata.var_names):
+        found["raw"] = raw.X
+    return found
+
+
+def looks(adata: Any) -> dict[str, Look]:
+    """Return what every matrix of an AnnData looks like, by name."""
+    return {name: look_at(matrix) for name, matrix in matrices(adata).items()}
+
+
+def matched(rows: Any, genes: Sequence[str], wanted: Sequence[str]) -> NDArray[Any]:
+    """Return counts (N, G) with their genes in the order `wanted`, matched by name.
+
+    Raises:
+        DataError: genes are missing.
+    """
+    place = {gene: i for i, gene in enumerate(genes)}
+    if missing := [gene for gene in wanted if gene not in place]:
+        raise DataError(
+            f"{len(missing)} of the model's {len(wanted)} genes are missing in these cells, the first are "
+            f"{', '.join(missing[:5])}. Give cells with the same genes; their order does not matter."
+        )
+    whole = rows[slice(0, len(rows))] if not isinstance(rows, np.ndarray) else rows
+    return np.asarray(dense(whole)[:, [place[gene] for gene in wanted]])
+
+
+def _check_names(adata: Any, genes: list[str]) -> None:
+    cells, n = adata.shape
+    if not cells or not n:
+        raise DataError(f"These data have {cells} cells and {n} genes: there is nothing to learn from.")
+    if twice := [gene for gene, times in Counter(genes).items() if times > 1]:
+        raise DataError(
+            f"{len(twice)} names stand for several genes, the first is {twice[0]!r}. Give each gene a name of its own: "
+            "adata.var_names_make_unique()."
+        )
+
+
+def _where(there: Mapping[str, Any]) -> str:
+    looking = {name: look_at(matrix) for name, matrix in there.items()}
+    counts = [name for name, look in looking.items() if look.kind == "counts"]
+    said = "; ".join(f"{name} looks {look}" for name, look in looking.items())
+    mend = (
+        f"The counts are in {counts[0]}: ask for them with --layer {counts[0]}, in Python with "
+        f"setup_anndata(adata, layer={counts[0]!r})."
+        if counts
+        else 'Put the counts that the sequencer gave into adata.layers["counts"], before normalising.'
+    )
+    if not counts and any(look.kind == "text" for look in looking.values()):
+        mend += " Numbers that are stored as Python objects become counts by matrix.astype(numpy.int32)."
+    return f"{f'What is there: {said}' if said else 'There is no matrix at all'}. {mend}"
+
+
+def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> DataError:
+    what = "negative" if trouble.value < 0 else "no whole number" if np.isfinite(trouble.value) else "not finite"
+    return DataError(
+        f"{name} has {trouble.value:g} for gene {genes[trouble.gene]!r} in cell {adata.obs_names[trouble.cell]!r}, "
+        f"which is {what}: counts are whole numbers from 0 on. Name the layer that has them (--layer), or mend it."
+    )
+
+
+def _plain_columns(table: Any) -> dict[str, list[Any]]:
+    """Return the columns of `var` that are text, numbers or truth values, as lists."""
+    found = {}
+    for key in table.columns:
+        column = table[key]
+        if column.dtype.kind in "biufO" or str(column.dtype) in ("category", "str", "string"):
+            values = column.astype(object).where(column.notna(), None).tolist()
+            if all(isinstance(value, str | int | float | bool | None) for value in values):
+                found[str(key)] = values
+    return found
+
+
+def _passed_over(adata: Any, name: str, asked: str | None) -> tuple[str, ...]:
+    """Return the note on a layer `counts` that holds none, where others were taken in its place."""
+    if asked is not None or name == "counts" or "counts" not in adata.layers:
+        return ()
+    return (f'layers["counts"] looks {look_at(adata.layers["counts"])}: the counts are taken from {name}',)

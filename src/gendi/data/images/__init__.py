@@ -1,0 +1,1 @@
+"""Pictures: reading them, their codec, showing, checking, writing and measuring them."""

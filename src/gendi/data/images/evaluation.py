@@ -1,0 +1,302 @@
+"""Measure a set of samples against a data set: distances, coverage, classes, memorisation, each beside its floor.
+
+The reference is a random subset of the training images of the same size as the samples (keyed by the seed, so the
+same for every run on the same data); the floor puts as many real held-out images in the samples' place and changes
+nothing else. A model cannot be better than the floor except by luck or by memory.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from gendi.data.images.extractors import Extractor, get_extractor
+from gendi.data.images.feature_cache import reference_features
+from gendi.data.images.shared_features import features_of, frechet
+from gendi.data.open import Data
+from gendi.diffusion.randomness import stream
+from gendi.errors import DataError, UsageError
+from gendi.evaluate import metrics as m
+from gendi.evaluate.classes import ClassBalance, class_balance
+from gendi.evaluate.memorisation import memorisation
+from gendi.evaluate.result import GENDI_REPORT, ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
+from gendi.evaluate.stopping import Stop, poll
+from gendi.machine.distributed import team
+
+PRECISION_K, DENSITY_K = 3, 5
+
+Named = str | Extractor
+
+
+def evaluate(
+    samples: np.ndarray,
+    data: Data,
+    *,
+    extractor: Named | Sequence[Named] = "auto",
+    n: int = 1000,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "cpu",
+    ema: bool | None = None,
+    mirrored: bool = False,
+    source: Mapping[str, Any] | None = None,
+    stop: Stop | None = None,
+) -> Evaluation:
+    """Measure the first `n` samples against `n` training images, with held-out images as the floor.
+
+    Several processes share the features and the sums of the Fréchet distance; the first measures the rest.
+
+    Args:
+        samples: uint8 (N, H, W), or (N, H, W, C) with the height, width and channels of `data`.
+        data: what they should look like; see `gendi.data.open_data`.
+        extractor: one or several of `digits`, `inception`, `pixels`, or extractors of your own; `auto` is `digits` for
+            MNIST and `pixels` otherwise.
+        n: samples to use; fewer are used, with a note, where there are fewer.
+        seed: of the subsets of training and held-out images.
+        batch_size: images per call of a feature network (default: the extractor's).
+        device: where feature networks run.
+        ema: whether the samples come from averaged weights, for the record.
+        mirrored: whether a mirror image of a training image is a copy too, as it is for a model trained with flips.
+        source: anything else worth recording about the samples, JSON-safe.
+        stop: polled between batches; see `gendi.evaluate.stopping`.
+
+    Raises:
+        UsageError: n < 2, an unknown extractor, or one that does not fit the images.
+        DataError: samples of another dtype, rank or shape than the data's images.
+    """
+    images = team().first_before_others(lambda: checked_samples(samples, data))
+    if n < 2:
+        raise UsageError(f"n = {n} is out of range: a set of images needs at least 2.")
+    if seed < 0:
+        raise UsageError(f"seed = {seed} is out of range: it must be 0 or more.")
+    notes: list[str] = []
+    if len(images) < n:
+        notes.append(f"There are {len(images)} samples, fewer than the {n} asked for; n = {len(images)}.")
+    images = images[:n]
+    n = len(images)
+    reference = _subset(len(data.train), n, seed, "evaluation reference")
+    floor = _subset(len(data.heldout), n, seed, "evaluation floor")
+    for name, indices in (("training", reference), ("held-out", floor)):
+        if len(indices) < n:
+            notes.append(
+                f"There are only {len(indices)} {name} images for {n} samples. Most metrics depend on the size of "
+                "the sets, so values and floors are not quite on one scale."
+            )
+    clock = _Clock()
+    found: list[Metric] = []
+    records: list[ExtractorRecord] = []
+    for each in _extractors(extractor, data, batch_size, device):
+        with clock(each.name):
+            record, measured, said = _feature_metrics(each, images, data, reference, floor, stop)
+        records.append(record)
+        found += measured
+        notes += said
+    classes = None
+    if data.name == "mnist":
+        with clock("classes"):
+            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, stop))
+        found += measured
+    with clock("memorisation"):
+        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, stop))
+    found += measured
+    return Evaluation(
+        n=n,
+        seed=seed,
+        data=data.name,
+        fingerprint=data.fingerprint,
+        reference_split="train",
+        reference_n=len(reference),
+        floor_split="heldout",
+        floor_n=len(floor),
+        extractors=tuple(records),
+        metrics=tuple(found),
+        classes=classes,
+        memorisation=copies,
+        ema=ema,
+        source=dict(source or {}),
+        notes=tuple(notes),
+        seconds=clock.seconds,
+    )
+
+
+def load_samples(path: Path) -> np.ndarray:
+    """Read samples from a .npz (array `samples`) or a .npy. Raises `DataError` saying what is wrong with the file."""
+    from gendi.data.images.arrays import load_npy, load_npz
+
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. `gendi sample RUN --out samples.npz` writes one.")
+    if path.suffix not in (".npy", ".npz"):
+        raise DataError(
+            f"{path} is neither .npy nor .npz: samples are read from an array of bytes (N, H, W) or (N, H, W, C)."
+        )
+    images: np.ndarray = (load_npz if path.suffix == ".npz" else load_npy)(path).rows
+    return images
+
+
+def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n height width channels"]:
+    """Return samples as (N, H, W, C).
+
+    Raises `DataError` where dtype or shape differ from the data's, `UsageError` on fewer than two.
+    """
+    shape = data.train.rows.shape[1:]
+    wanted = f"{shape[0]}x{shape[1]} with {shape[2]} channel(s)"
+    if samples.dtype != np.uint8:
+        raise DataError(
+            f"The samples are {samples.dtype}; metrics see bytes. Convert them to uint8, 0 to 255, with rounding."
+        )
+    if samples.ndim not in (3, 4):
+        raise DataError(f"The samples have shape {samples.shape}; (N, H, W) or (N, H, W, C) is wanted.")
+    images = samples[..., None] if samples.ndim == 3 else samples
+    if images.shape[1:] != shape:
+        height, width, channels = images.shape[1:]
+        raise DataError(
+            f"The samples are {height}x{width} with {channels} channel(s), the images of {data.spec} {wanted}. "
+            "Compare them with the data they were trained on, read at the same size."
+        )
+    if len(images) < 2:
+        raise UsageError(f"There are {len(images)} samples; a set of images needs at least 2 to be measured.")
+    return images
+
+
+def _extractors(named: Named | Sequence[Named], data: Data, batch_size: int | None, device: str) -> list[Extractor]:
+    several = [named] if isinstance(named, str | Extractor) else list(named)
+    if not several:
+        raise UsageError("No feature extractor was named.")
+    options: dict[str, Any] = {"device": device}
+    if batch_size is not None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size = {batch_size} is out of range: it must be 1 or more.")
+        options["batch_size"] = batch_size
+    out: list[Extractor] = []
+    for each in several:
+        if each == "auto":
+            each = "digits" if data.name == "mnist" else "pixels"
+        out.append(get_extractor(each, **options) if isinstance(each, str) else each)
+    if len({each.name for each in out}) < len(out):
+        raise UsageError(f"An extractor is named twice: {', '.join(each.name for each in out)}.")
+    return out
+
+
+def _feature_metrics(
+    extractor: Extractor,
+    images: np.ndarray,
+    data: Data,
+    reference: Int64[np.ndarray, " n"],
+    floor: Int64[np.ndarray, " m"],
+    stop: Stop | None,
+) -> tuple[ExtractorRecord, list[Metric], list[str]]:
+    fake = features_of(extractor, len(images), lambda part: images[part], stop)
+    key = data.fingerprint
+    real = reference_features(extractor, data.train.rows, reference, f"{key}/train", stop=stop)
+    unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", stop=stop)
+    record = ExtractorRecord(extractor.name, extractor.sha256, extractor.resize, fake.shape[1])
+    notes: list[str] = []
+
+    def on_both(
+        measure: Callable[[np.ndarray, np.ndarray], tuple[float, float]],
+    ) -> list[tuple[float | None, float | None]]:
+        pairs: list[tuple[float | None, float | None]] = []
+        for who, features in (("value", fake), ("floor", unseen)):
+            poll(stop)
+            try:
+                pairs.append(measure(real, features))
+            except UsageError as error:  # too few images on one side for this metric
+                pairs.append((None, None))
+                notes.append(f"{extractor.name}: no {who} of some metrics. {error}")
+        return list(zip(*pairs, strict=True))
+
+    (fid, _) = on_both(lambda a, b: (frechet(a, b), 0.0))
+    (kid, kid_error), (precision, recall), (density, coverage) = team().from_first(
+        lambda: (
+            on_both(m.kernel_distance),
+            on_both(lambda a, b: m.precision_recall(a, b, PRECISION_K)),
+            on_both(lambda a, b: m.density_coverage(a, b, DENSITY_K)),
+        )
+    )
+    name = extractor.name
+    report = GENDI_REPORT.get(f"fid-{name}") if data.name == "mnist" else None
+    return (
+        record,
+        [
+            Metric(f"fid-{name}", *fid, "lower", report, extractor=name),
+            Metric(f"kid-{name}", *kid, "lower", extractor=name, standard_error=kid_error[0]),
+            Metric(f"precision-{name}", *precision, "higher", extractor=name),
+            Metric(f"recall-{name}", *recall, "higher", extractor=name),
+            Metric(f"density-{name}", *density, "higher", extractor=name),
+            Metric(f"coverage-{name}", *coverage, "higher", extractor=name),
+        ],
+        list(dict.fromkeys(notes)),
+    )
+
+
+def _class_metrics(
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
+) -> tuple[ClassesRecord, list[Metric]]:
+    from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
+
+    assert data.train.labels is not None, "MNIST has labels"
+    counts = np.bincount(data.train.labels, minlength=len(data.class_names)).astype(np.float64)
+    classifier = load_classifier()
+    ours = class_balance(class_probabilities(classifier, images, stop=stop), counts)
+    theirs: ClassBalance | None = None
+    if len(floor):
+        theirs = class_balance(class_probabilities(classifier, data.heldout.batch(floor), stop=stop), counts)
+    record = ClassesRecord(
+        names=data.class_names,
+        histogram=ours.histogram,
+        floor_histogram=theirs.histogram if theirs else None,
+        frequencies=tuple(float(c) for c in counts / counts.sum()),
+        entropy_maximum=ours.entropy_maximum,
+        classifier_sha256=WEIGHTS_SHA256,
+    )
+
+    def metric(name: str, pick: Callable[[ClassBalance], float], better: Any) -> Metric:
+        report = GENDI_REPORT.get(name)
+        return Metric(name, pick(ours), pick(theirs) if theirs else None, better, report, extractor="digits")
+
+    return record, [
+        metric("confidence", lambda c: c.confidence, "higher"),
+        metric("class-entropy", lambda c: c.entropy, "higher"),
+        metric("class-chi-square", lambda c: c.chi_square, "lower"),
+        metric("class-p-value", lambda c: c.p_value, "higher"),
+    ]
+
+
+def _memorisation_metrics(
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], mirrored: bool, stop: Stop | None
+) -> tuple[MemorisationRecord | None, list[Metric]]:
+    if not len(floor):
+        return None, []
+    found = memorisation(images, data.train.rows, data.heldout.batch(floor), mirrored=mirrored, stop=stop)
+    record = MemorisationRecord(
+        neighbours=tuple(int(i) for i in found.neighbour),
+        distances=tuple(round(float(d), 6) for d in found.distance),
+        threshold=found.threshold,
+        median=float(np.median(found.distance)),
+        heldout_median=float(np.median(found.heldout_distance)),
+    )
+    ratio = found.ratio
+    return record, [
+        Metric("nearest-train-ratio", ratio if np.isfinite(ratio) else None, 1.0, "higher"),
+        Metric("near-copies", found.near_copies, found.heldout_near_copies, "lower"),
+    ]
+
+
+def _subset(size: int, n: int, seed: int, purpose: str) -> Int64[np.ndarray, " m"]:
+    """Return min(n, size) distinct indices, sorted (so that memory-mapped images are read in order)."""
+    return np.sort(stream(seed, purpose).permutation(size)[:n]).astype(np.int64)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 3)

@@ -1,0 +1,173 @@
+"""Feature extractors: images `(n, H, W)` or `(n, H, W, C)` uint8 -> features `(n, d)` float32.
+
+An extractor is a name, a hash that fixes what it computes, a few words on how it resizes, and a call. Metrics
+computed under different hashes are on different scales, so the hash travels with every figure.
+
+`inception` is the pool3 layer of the TensorFlow graph that the Fréchet Inception Distance was defined on (Heusel et al.
+2017), as TorchScript. A TorchScript file is code, so a file is loaded only if its SHA-256 is one of the pinned ones.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from gendi.diffusion.batches import in_batches
+from gendi.errors import ResourceError, UsageError, is_out_of_memory, unknown_name
+from gendi.evaluate.stopping import Stop, poll
+
+Images = UInt8[np.ndarray, "_ _ _"] | UInt8[np.ndarray, "_ _ _ _"]
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """What every metric needs of a feature network. `stop` is polled between batches and may raise."""
+
+    name: str
+    sha256: str
+    resize: str
+
+    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+        """Return one feature vector per image."""
+        ...
+
+
+class PixelExtractor:
+    """The image itself: all its bytes over 255, flattened."""
+
+    name = "pixels"
+    sha256 = hashlib.sha256(b"gendi pixels: uint8 / 255, flattened").hexdigest()
+    resize = "none"
+
+    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+        """Return `(n, H*W*C)` in [0, 1]."""
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+class ModuleExtractor:
+    """Any torch module as an extractor; its identity is the SHA-256 over its state dict.
+
+    `transform` maps a float32 tensor `(b, C, H, W)` of values 0..255 to what the module takes (default: value / 255).
+    The module's output is flattened to `(b, d)`. The module is put in eval mode on `device` and runs in float32
+    without gradients.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        resize: str = "none",
+        sha256: str | None = None,
+        batch_size: int = 256,
+        device: str = "cpu",
+    ) -> None:
+        self.module = module.eval().to(device)
+        self.name = name
+        self.resize = resize
+        self.sha256 = sha256 or state_sha256(module)
+        self.batch_size = batch_size
+        self.device = device
+        self._transform = transform or _unit_range
+
+    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+        """Return `(n, d)` features, `batch_size` images at a time; fewer where the device's memory demands it."""
+        if not len(images):
+            raise UsageError(f"Extractor {self.name!r} was given no images.")
+        out: list[np.ndarray] = []
+
+        def work(rows: slice) -> None:
+            poll(stop)
+            with torch.inference_mode():
+                batch = to_tensor(images[rows]).to(self.device)
+                out.append(self.module(self._transform(batch)).flatten(1).float().cpu().numpy())
+
+        try:
+            self.batch_size = in_batches(len(images), self.batch_size, work)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ResourceError(
+                f"Extractor {self.name!r} runs out of memory on {self.device} even one image at a time. "
+                "Run it on the CPU, or free the device."
+            ) from error
+        return np.concatenate(out)
+
+
+def inception_extractor(weights: str | None = None, *, device: str = "cpu", batch_size: int = 50) -> ModuleExtractor:
+    """Return the Inception extractor (2048 features); see `gendi.data.images.inception.find_weights` for where it
+    looks.
+
+    Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing), grey ones repeated over three
+    channels, and mapped from 0..255 to (x - 128) / 128.
+    """
+    from gendi.data.images.inception import load_inception
+
+    module, sha256 = load_inception(weights)
+    return ModuleExtractor(
+        module,
+        name="inception",
+        transform=_inception_input,
+        resize="bilinear 299, half-pixel centres, no antialias",
+        sha256=sha256,
+        batch_size=batch_size,
+        device=device,
+    )
+
+
+def digits_extractor(*, device: str = "cpu", batch_size: int = 256) -> ModuleExtractor:
+    """Return the penultimate features of gendi's own digit classifier; for grey images of 28 x 28."""
+    from gendi.data.images.digit_classifier import WEIGHTS_SHA256, DigitFeatures, load_classifier
+
+    return ModuleExtractor(
+        DigitFeatures(load_classifier()), name="digits", sha256=WEIGHTS_SHA256, device=device, batch_size=batch_size
+    )
+
+
+EXTRACTORS: dict[str, Callable[..., Extractor]] = {
+    "digits": digits_extractor,
+    "inception": inception_extractor,
+    "pixels": lambda **_: PixelExtractor(),
+}
+
+
+def get_extractor(name: str, **options: Any) -> Extractor:
+    """Return the extractor of that name. Raises `UsageError` for a name not in `EXTRACTORS`."""
+    if name not in EXTRACTORS:
+        raise unknown_name("feature extractor", name, EXTRACTORS)
+    return EXTRACTORS[name](**options)
+
+
+def to_tensor(images: Images) -> Tensor:
+    """Return float32 `(n, C, H, W)` with the values 0..255."""
+    if images.ndim == 3:
+        images = images[..., None]
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().contiguous()
+
+
+def state_sha256(module: nn.Module) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of a module's state dict."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{key} {array.dtype} {tuple(array.shape)}\n".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _unit_range(x: Tensor) -> Tensor:
+    return x / 255
+
+
+def _inception_input(x: Tensor) -> Tensor:
+    if x.shape[1] not in (1, 3):
+        raise UsageError(f"The Inception network sees grey or RGB images; these have {x.shape[1]} channels.")
+    x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False, antialias=False)
+    # Channels-last is worth a third of the time on a CPU.
+    return ((x - 128) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,232 @@
+"""A folder of images: sorted by name, subfolders are classes, a table may tell more; a few bad files are skipped."""
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.columns import Column, LeftOut, Notes, by_number
+from gendi.data.images.condition_table import TABLES, read_table
+from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, measure, quiet
+from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
+from gendi.errors import DataError
+from gendi.storage.store import build, fits_in_memory, say
+
+_RULES = "1"  # changes when the same files would become other bytes
+_AHEAD = 64
+_SAY_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Image files by their path below the folder, and what else was there."""
+
+    files: tuple[Path, ...]
+    others: int
+    table: str | None
+
+
+def load_folder(folder: Path, size: tuple[int, int] | None = None, max_bad: int | None = None) -> Loaded:
+    """Read every image below `folder`.
+
+    The size is `size` (height, width) or the most common one (of equals, the smallest); images of another size are
+    fitted by `gendi.data.images.pixels`. They are grey if all of them are, by content; else RGB. Classes are the
+    first-level subfolders in order (by number if all their names are numbers), unless images lie beside them; a table
+    beside the images (`gendi.data.images.condition_table`) tells more of them.
+
+    Args:
+        folder: where to look, subfolders and links to folders included; names that begin with a dot are passed over.
+        size: height and width to bring all images to.
+        max_bad: how many unreadable images are skipped; by default 1% of them, at least one.
+
+    Raises:
+        DataError: no images, an unreadable subfolder, or more than `max_bad` unreadable images.
+    """
+    listing = list_images(folder)
+    if not listing.files:
+        raise DataError(
+            f"{folder} holds no image (searched it and its subfolders for {', '.join(sorted(SUFFIXES))}; "
+            f"{listing.others} other file(s) were passed over). Give the folder that holds the images, or rename them."
+        )
+    limit = max(1, len(listing.files) // 100) if max_bad is None else max_bad
+    with quiet():
+        return _decode_all(folder, listing, size, limit)
+
+
+def list_images(folder: Path) -> _Listing:
+    """Return the image files below `folder` in order of their relative paths.
+
+    Raises `DataError` on an unreadable subfolder.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename} could not be read ({error.strerror}), and leaving a whole folder out would change the "
+            "data unseen. Give it read permission, or move it elsewhere."
+        ) from error
+
+    files, others, seen = [], 0, set()
+    for root, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        here = Path(root)
+        if (real := here.resolve()) in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in names:
+            if name.startswith("."):
+                continue
+            if Path(name).suffix.lower() in SUFFIXES:
+                files.append((here / name).relative_to(folder))
+            else:
+                others += 1
+    table = next((name for name in TABLES if (folder / name).is_file()), None)
+    return _Listing(tuple(sorted(files, key=lambda path: path.as_posix())), others - (table is not None), table)
+
+
+def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, limit: int) -> Loaded:
+    bad: dict[int, str] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    grey = True
+    for i, found in _each(listing.files, lambda path: measure(folder / path), "looked at"):
+        if isinstance(found, BadImageError):
+            bad[i] = str(found)
+        else:
+            sizes[i], grey = found[:2], grey and found[2]
+    _refuse_too_many(folder, listing, bad, limit)
+    common = Counter(sizes.values())
+    height, width = size or min(common, key=lambda hw: (-common[hw], hw[0] * hw[1], hw))
+    if max(height, width) > LARGEST_SIDE:
+        raise DataError(
+            f"The images in {folder} are {height} x {width}, and a side may have {LARGEST_SIDE} pixels. Give a --size."
+        )
+    rows = list(sizes)
+
+    def fill(out: NDArray[np.uint8]) -> dict[str, Any]:
+        wrong, kept, colour = {}, 0, False
+        paths = [folder / listing.files[i] for i in rows]
+        for k, pixels in _each(paths, lambda path: decode(path, height, width, grey=grey), "decoded"):
+            if isinstance(pixels, BadImageError):
+                wrong[rows[k]] = str(pixels)
+                continue
+            out[kept] = pixels
+            kept += 1
+            colour = colour or not (pixels == pixels[..., :1]).all()
+        return {"bad": wrong, "colour": colour}
+
+    key = _key(folder, listing, (height, width), grey)
+    images, info = build((len(rows), height, width, 1 if grey else 3), key, fill)
+    bad |= {int(i): reason for i, reason in info["bad"].items()}
+    _refuse_too_many(folder, listing, bad, limit)
+    good = [i for i in rows if i not in bad]
+    images = images[: len(good)]
+    if images.shape[-1] == 3 and not info["colour"]:
+        images = images[..., :1]
+        if fits_in_memory(images.nbytes):
+            images = np.ascontiguousarray(images)
+    files = [listing.files[i] for i in good]
+    columns, left_out, notes = _conditions(folder, listing, files, [listing.files[i] for i in bad])
+    skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
+    notes += _size_notes([sizes[i] for i in good], (height, width))
+    if listing.others:
+        notes += (f"{listing.others} file(s) are no images by their name and were passed over",)
+    return Loaded(
+        images,
+        {spec.name: rows for spec, rows in columns},
+        specs=tuple(spec for spec, _ in columns),
+        left_out=left_out,
+        skipped=skipped,
+        notes=notes,
+    )
+
+
+def _conditions(
+    folder: Path, listing: _Listing, files: list[Path], skipped: list[Path]
+) -> tuple[list[Column], LeftOut, Notes]:
+    """Return what subfolders and the table say of `files`; a class in the table stands for that of the subfolders."""
+    columns, notes = _classes(files)
+    if listing.table is None:
+        return columns, {}, notes
+    told, left_out, more = read_table(folder / listing.table, files, skipped)
+    if columns and any(spec.name == "class" for spec, _ in told):
+        columns, more = [], (*more, f"the class is the one of {listing.table}, not that of the subfolders")
+    return columns + told, left_out, notes + more
+
+
+def _each(paths: Iterable[Path], work: Callable[[Path], Any], verb: str) -> Iterable[tuple[int, Any]]:
+    """Yield (i, work(path) or its `BadImageError`) in order; Pillow decodes without holding Python's lock."""
+
+    def caught(path: Path) -> Any:
+        try:
+            return work(path)
+        except BadImageError as error:
+            return error
+
+    todo = list(paths)
+    told = time.monotonic()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(todo), _AHEAD):
+            yield from enumerate(pool.map(caught, todo[start : start + _AHEAD]), start)
+            if time.monotonic() - told > _SAY_EVERY:
+                told = time.monotonic()
+                say(f"{verb} {min(start + _AHEAD, len(todo)):,} of {len(todo):,} images")
+
+
+def _refuse_too_many(folder: Path, listing: _Listing, bad: dict[int, str], limit: int) -> None:
+    if len(bad) <= limit and len(bad) < len(listing.files):
+        return
+    lines = [f"  {folder / listing.files[i]}: {bad[i]}" for i in sorted(bad)[:10]]
+    if len(bad) > 10:
+        lines.append(f"  ... and {len(bad) - 10} more")
+    raise DataError(
+        f"{len(bad)} of the {len(listing.files)} images in {folder} cannot be read, and at most {limit} are skipped. "
+        "Mend or remove them, or allow more with --max-bad:\n" + "\n".join(lines)
+    )
+
+
+def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
+    """Return the condition `class` if there is one, and notes, from first-level subfolders."""
+    tops = [path.parts[0] if len(path.parts) > 1 else None for path in files]
+    names = by_number(sorted({top for top in tops if top is not None}))
+    if not names:
+        return [], ()
+    if None in tops:
+        beside = ", ".join(names[:5])
+        return [], (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[top] for top in tops if top is not None], np.int64)
+    return [(class_spec([os.fsencode(name).decode(errors="replace") for name in names]), labels)], ()
+
+
+def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:
+    other = [size for size in sizes if size != target]
+    if not other:
+        return ()
+    shown = f"{target[0]} x {target[1]} (height x width)"
+    notes = [
+        f"{len(other)} of {len(sizes)} images have another size and were resized and cropped at the centre to {shown}"
+    ]
+    if larger := sum(enlarged(size, target) for size in other):
+        notes.append(f"warning: {larger} of them were enlarged, which invents detail; a smaller size would not")
+    return tuple(notes)
+
+
+def _key(folder: Path, listing: _Listing, size: tuple[int, int], grey: bool) -> str:
+    """Name the decoded images by everything that decides their bytes."""
+    described: list[Any] = [_RULES, str(folder.resolve()), size, grey]
+    for path in listing.files:
+        try:
+            stat = (folder / path).stat()
+            described.append((path.as_posix(), stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            described.append((path.as_posix(), None, None))
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]

@@ -1,0 +1,48 @@
+"""What several processes measure together: each computes the features of its rows, and its partial sums.
+
+Alone, a process does all of it, and every function is what it would be without the others.
+"""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from gendi.data.images.extractors import Extractor, Images
+from gendi.evaluate.metrics import Features, FeatureStatistics, frechet_distance, frechet_from_features
+from gendi.evaluate.stopping import Stop
+from gendi.machine.distributed import team
+
+
+def features_of(
+    extractor: Extractor, n: int, rows: Callable[[slice], Images], stop: Stop | None = None
+) -> Float32[np.ndarray, "n d"]:
+    """Return the features (n, d) of n images in every process; `rows` gives those of a slice, and is asked for this
+    process's share alone. With fewer images than processes, each computes all.
+    """
+    members = team()
+    if n < members.size:
+        return extractor(rows(slice(0, n)), stop=stop)
+    shares = members.shares(n)
+    mine = extractor(rows(shares[members.rank]), stop=stop)
+    return members.join_rows(torch.from_numpy(mine), shares).numpy()
+
+
+def statistics(features: Features) -> FeatureStatistics:
+    """Return count, mean and covariance of `features`, merged from those of each process's share."""
+    members = team()
+    if len(features) < 2 * members.size:
+        return FeatureStatistics.from_features(features)
+    mine = FeatureStatistics.from_features(features[members.shares(len(features))[members.rank]])
+    every: list[FeatureStatistics] = members.gathered(mine)
+    return functools.reduce(FeatureStatistics.merge, every)
+
+
+def frechet(x: Features, y: Features) -> float:
+    """`frechet_from_features` of features that every process has."""
+    if team().size == 1 or len(x) + len(y) <= 2 * x.shape[1]:
+        return team().from_first(lambda: frechet_from_features(x, y))
+    a, b = statistics(x), statistics(y)
+    return team().from_first(lambda: frechet_distance(a.mean, a.covariance, b.mean, b.covariance))

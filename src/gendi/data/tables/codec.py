@@ -1,0 +1,298 @@
+"""The codec of tables: rows of G cells, some missing, <-> vectors of D numbers.
+
+Scores z, each standard normal over the training rows:
+
+    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`): of numbers, of
+                                       codes of categories, of booleans, of dates. A missing cell's is drawn from N(0,
+                                       1)
+    one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, p the share of rows where it is, and
+                                       in (0, 1 - p) where not. Columns that are always missing together share one
+
+A column of a single value, or of none, has no score. So values, frequencies and shares of gaps are right for whatever
+is standard normal in each score, and only the dependence is left to learn. Of that the correlations are taken away too:
+
+    x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, its eigenvalues no less than `LEAST`
+
+so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table, with which a
+preconditioned network that gives zero, as it does before training, begins.
+
+Codes of a category lie side by side on one score, in the order in which their rows differ most in other columns
+(`in_order`). What a row was told is what its cells say: a told column is not read off the vector but written down.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
+from gendi.data.tables.schema import Column, Schema
+from gendi.data.vectors import VectorCodec
+from gendi.diffusion.conditions import is_null
+from gendi.diffusion.randomness import Places
+from gendi.errors import BundleError, DataError, DivergedError
+from gendi.storage.safe_tensors import TensorSpec
+
+Grid = NDArray[np.float64]
+Gap = tuple[tuple[int, ...], float]
+"""Columns that are missing together, and the share of rows where they are."""
+LEAST = 1e-4
+"""The least eigenvalue of the correlations: directions in which scores vary less are left as they are, for noise."""
+
+
+class TableCodec(VectorCodec):
+    """See the module's docstring.
+
+    Attributes:
+        schema: what the columns are.
+        marginals: one for each column.
+        gaps: the patterns of missing cells.
+        orders: for columns of categories, by column: the codes in the order in which they lie on their score.
+        axes: C (D, D), of full rank; the identity by default.
+    """
+
+    kind: ClassVar[str] = "table"
+    once: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        schema: Schema,
+        marginals: Sequence[Marginal],
+        gaps: Sequence[Gap],
+        orders: Mapping[int, Sequence[int]],
+        told: Mapping[str, Tensor],
+        axes: Grid | None = None,
+    ) -> None:
+        self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
+        self.orders = {column: tuple(order) for column, order in orders.items()}
+        self.told = dict(told)
+        self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
+        self.axes = np.eye(self.shape[0]) if axes is None else axes
+        self._inverse = np.linalg.inv(self.axes)
+
+    @classmethod
+    def fit(cls, schema: Schema, rows: Grid, told: Mapping[str, Tensor]) -> Self:
+        """Fit to training rows (N, G). Raises `DataError` if all of them are the same."""
+        several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
+        orders = {j: order for j in several if (order := in_order(rows, j))}
+        ranked = _ranked(rows, orders)
+        marginals = []
+        for column, values in zip(schema.columns, ranked.T, strict=True):
+            marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
+        codec = cls(schema, marginals, _gaps(rows), orders, told)
+        if not codec.shape[0]:
+            raise DataError("Every column of the table has the same value in all training rows: nothing is to learn.")
+        z = codec._scores(rows, np.arange(len(rows)))
+        return cls(schema, marginals, codec.gaps, orders, told, root_of_correlations(z))
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self._valued) + len(self.gaps),)
+
+    def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Map rows (B, G) to x (B, D); a score that its value does not settle is drawn by the row's number."""
+        z = self._scores(rows.cpu().numpy().astype(np.float64), index.cpu().numpy())
+        return torch.from_numpy(np.einsum("nd,de->ne", z, self._inverse).astype(np.float32)).to(rows.device)
+
+    def _scores(self, rows: Grid, index: NDArray[np.int64]) -> Grid:
+        """Return the scores z (B, D) of rows (B, G) with these numbers."""
+        values, places = _ranked(rows, self.orders), Places(0, "table scores", 0)
+        u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
+        u = INSIDE + (1 - 2 * INSIDE) * u
+        z = np.empty(u.shape)
+        for k, j in enumerate(self._valued):
+            missing = np.isnan(values[:, j])
+            known = self.marginals[j].scores(np.where(missing, self.marginals[j].x[0], values[:, j]), u[:, k])
+            z[:, k] = np.where(missing, ndtri(u[:, k]), known)
+        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+            missing = np.isnan(values[:, columns[0]])
+            z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
+        return z
+
+    def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
+        z = np.einsum("nd,de->ne", x.detach().cpu().numpy().astype(np.float64), self.axes)
+        if np.isnan(z).any():
+            raise DivergedError(
+                "The rows to decode contain NaN: the model that made them diverged, or its weights are damaged. "
+                "Train with a smaller learning rate, or sample from an earlier checkpoint."
+            )
+        rows = np.empty((len(z), len(self.marginals)))
+        place = {j: k for k, j in enumerate(self._valued)}
+        for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):
+            values = marginal.values(z[:, place.get(j, 0)])
+            rows[:, j] = _in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
+        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+            rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
+        for j, column in enumerate(self.schema.columns):
+            if column.condition in cond:
+                told = cond[column.condition].cpu()
+                rows[:, j] = np.where(is_null(told).numpy(), rows[:, j], self._as_told(j, told.numpy()))
+        return torch.from_numpy(rows)
+
+    def _as_told(self, j: int, told: NDArray[Any]) -> Grid:
+        """Return the cells of column j that were told; a number told in float32 is the observed one it rounds from."""
+        column, seen = self.schema.columns[j], self.marginals[j].x
+        if told.dtype.kind == "i":
+            return np.asarray(column.levels, np.float64)[told] if column.levels else told.astype(np.float64)
+        numbers = told.astype(np.float64)
+        if not len(seen):
+            return numbers
+        right = np.clip(np.searchsorted(seen, numbers), 1, max(1, len(seen) - 1))
+        near = np.stack([seen[right - 1], seen[np.minimum(right, len(seen) - 1)]])
+        nearest = np.where(abs(near[0] - numbers) <= abs(near[1] - numbers), near[0], near[1])
+        return np.where(nearest.astype(np.float32) == told, nearest, _round(column, numbers, seen))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "schema": self.schema.to_dict(),
+            "knots": [len(marginal.x) for marginal in self.marginals],
+            "gaps": [{"columns": list(columns), "share": p} for columns, p in self.gaps],
+            "orders": {str(j): list(order) for j, order in sorted(self.orders.items())},
+            "told": {name: "class" if rows.dtype == torch.int64 else "value" for name, rows in self.told.items()},
+            "rows": len(next(iter(self.told.values()), ())),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        told = {f"told.{name}": rows for name, rows in self.told.items()}
+        u, x = (np.concatenate([getattr(marginal, letter) for marginal in self.marginals]) for letter in "ux")
+        return {
+            "knots.u": torch.from_numpy(u),
+            "knots.x": torch.from_numpy(x),
+            "axes": torch.from_numpy(self.axes),
+            **told,
+        }
+
+    @classmethod
+    def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        _check(data)
+        total, types = sum(data["knots"]), {"class": torch.int64, "value": torch.float32}
+        told: dict[str, TensorSpec] = {
+            f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
+        }
+        d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
+        shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
+        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **told}
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        schema = _check(data)
+        ends = np.cumsum(data["knots"])[:-1]
+        u, x = (np.split(tensors[f"knots.{letter}"].numpy(), ends) for letter in "ux")
+        marginals = [Marginal(*knots) for knots in zip(u, x, strict=True)]
+        for column, marginal in zip(schema.columns, marginals, strict=True):
+            if not marginal.sound:
+                raise BundleError(f"The knots of the column {column.name!r} do not rise: the table's codec is damaged.")
+        gaps = [(tuple(gap["columns"]), gap["share"]) for gap in data["gaps"]]
+        told = {name: tensors[f"told.{name}"] for name in data["told"]}
+        axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
+        if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
+            raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
+        return cls(schema, marginals, gaps, orders, told, axes)
+
+
+def root_of_correlations(z: Grid) -> Grid:
+    """Return C = R^(1/2) (D, D), symmetric, for scores z (N, D); an eigenvalue of R below `LEAST` is taken for it."""
+    n = len(z)
+    values, vectors = np.linalg.eigh(z.T @ z / n)
+    root: Grid = (vectors * np.sqrt(np.maximum(values, LEAST))) @ vectors.T
+    return root
+
+
+def in_order(rows: Grid, j: int) -> list[int]:
+    """Return the codes of column j, a category, along the first principal axis of its codes' means in other columns.
+
+    Categories that have like rows are so neighbours on the score. Codes that no row has come last.
+    """
+    codes = rows[:, j]
+    others = np.delete(rows, j, axis=1)
+    mean, std = np.zeros(others.shape[1]), np.ones(others.shape[1])
+    for k, values in enumerate(others.T):
+        known = values[~np.isnan(values)]
+        if len(known) and known.std() > 0:
+            mean[k], std[k] = known.mean(), known.std()
+    z = np.nan_to_num((others - mean) / std)
+    found = np.unique(codes[~np.isnan(codes)])
+    if not len(found) or not z.shape[1]:
+        return [int(code) for code in found]
+    weights = np.array([np.sqrt((codes == code).sum()) for code in found])
+    means = np.stack([z[codes == code].mean(axis=0) for code in found])
+    axis = np.linalg.svd(means * weights[:, None], full_matrices=False)[2][0]
+    along = means @ axis * np.sign(axis[np.argmax(abs(axis))])
+    return [int(code) for code in found[np.argsort(along, kind="stable")]]
+
+
+def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
+    """Return rows with the codes of categories replaced by their places in `orders`; an unseen code lies in between."""
+    out = rows.copy()
+    for j, order in orders.items():
+        place = {code: float(i) for i, code in enumerate(order)}
+        middle = (len(order) - 1) / 2
+        out[:, j] = [np.nan if np.isnan(code) else place.get(int(code), middle) for code in rows[:, j]]
+    return out
+
+
+def _gaps(rows: Grid) -> list[Gap]:
+    """Return which columns are missing together, and in which share of the rows."""
+    missing = np.isnan(rows)
+    found: dict[bytes, list[int]] = {}
+    for j in np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0)).tolist():
+        found.setdefault(missing[:, j].tobytes(), []).append(j)
+    return [(tuple(columns), float(missing[:, columns[0]].mean())) for columns in found.values()]
+
+
+def _in_codes(order: Sequence[int], places: Grid) -> Grid:
+    """Return the codes at `places` of an order."""
+    return np.asarray(order, np.float64)[np.clip(places, 0, len(order) - 1).astype(np.int64)]
+
+
+def _round(column: Column, values: Grid, seen: Grid) -> Grid:
+    """Return numbers that were not `seen` with as many digits behind the point as the column has."""
+    decimals = column.decimals if column.kind == "number" else 0
+    if decimals is None or not len(seen):
+        return values
+    at = np.minimum(np.searchsorted(seen, values), len(seen) - 1)
+    return np.where(seen[at] == values, values, np.round(values, decimals))
+
+
+def _check(data: Mapping[str, Any]) -> Schema:
+    """Return the schema of a `to_dict`. Raises `BundleError` naming the field that is missing, unknown or bad."""
+    names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows"}
+    if wrong := sorted({str(name) for name in data} ^ names):
+        raise BundleError(f"The codec of a table has fields {', '.join(sorted(names))}; check {', '.join(wrong)}.")
+    schema = Schema.from_dict(data["schema"])
+    g = len(schema.columns)
+
+    def whole(value: object, most: int) -> bool:
+        return type(value) is int and 0 <= value <= most
+
+    def gap(entry: object) -> bool:
+        if not isinstance(entry, Mapping) or set(entry) != {"columns", "share"}:
+            return False
+        columns, share = entry["columns"], entry["share"]
+        fine = isinstance(columns, list) and bool(columns) and all(whole(j, g - 1) for j in columns)
+        return fine and isinstance(share, float) and 0 < share < 1
+
+    def order(j: str, codes: object) -> bool:
+        if not (j.isdecimal() and int(j) < g and isinstance(codes, list)):
+            return False
+        column, knots = schema.columns[int(j)], data["knots"][int(j)]
+        fits = all(whole(code, len(column.labels) - 1) for code in codes)
+        return fits and column.kind == "category" and knots <= 2 * len(codes)
+
+    checks: dict[str, Callable[[Any], bool]] = {
+        "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
+        "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
+        "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),
+        "told": lambda v: isinstance(v, Mapping) and all(kind in ("class", "value") for kind in v.values()),
+        "rows": lambda v: whole(v, 2**40),
+    }
+    for name, check in checks.items():
+        if not check(data[name]):
+            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which cannot be.")
+    return schema

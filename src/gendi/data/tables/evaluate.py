@@ -1,0 +1,149 @@
+"""Measuring a table of samples: what metrics see of its columns.
+
+    number, integer, boolean, date    the number itself, the training rows' median where it is missing
+    category                          one column for each word, 1 where the cell has it
+    gaps                              for a column that has some, one more: 1 where the cell is missing
+
+All are standardised by pooled real rows before distances are taken.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.tables.schema import Column, Schema
+from gendi.data.tables.texts import dated
+from gendi.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gendi.data.open import Data
+    from gendi.evaluate.result import Evaluation
+
+
+@dataclass(frozen=True)
+class Features:
+    """What metrics see of a table's rows; see the module's docstring."""
+
+    schema: Schema
+    middle: NDArray[np.float64]
+    """Of every column the median of the training rows, (G,); 0 if it is empty."""
+    gaps: tuple[int, ...]
+    """Columns with missing cells among real rows."""
+
+    @classmethod
+    def fit(cls, schema: Schema, *real: NDArray[np.float64]) -> Self:
+        """Take medians from the first of the sets of real rows (N, G), gaps from all."""
+        known = [column[~np.isnan(column)] for column in real[0].T]
+        middle = np.array([np.median(values) if len(values) else 0.0 for values in known])
+        missing = np.isnan(np.concatenate(real)).any(axis=0)
+        return cls(schema, middle, tuple(np.flatnonzero(missing).tolist()))
+
+    def __call__(self, rows: NDArray[np.float64], without: Sequence[int] = ()) -> NDArray[np.float64]:
+        """Return features (n, d) of rows (n, G), but for the columns `without`; all finite."""
+        parts = []
+        for j, column in enumerate(self.schema.columns):
+            if j in without:
+                continue
+            values, missing = rows[:, j], np.isnan(rows[:, j])
+            if column.kind == "category":
+                parts.append((values[:, None] == np.arange(len(column.labels))).astype(np.float64))
+            else:
+                parts.append(np.where(missing, self.middle[j], values)[:, None])
+            if j in self.gaps:
+                parts.append(missing[:, None].astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Which features belong to one column, in the order of the columns."""
+        widths = [len(c.labels) if c.kind == "category" else 1 for c in self.schema.columns]
+        ends = np.cumsum([width + (j in self.gaps) for j, width in enumerate(widths)]).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
+    """Measure a DataFrame of samples, its `.csv` or `.parquet` file, or rows (n, G) of numbers, against raw data.
+
+    `options` are those of `gendi.evaluate.vectors.evaluate_rows`. Raises what it raises, and `DataError` if the samples
+    lack a column, or have a word that the data lack.
+    """
+    from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
+
+    if isinstance(samples, str | Path):
+        samples = read_samples(Path(samples), data.schema)
+    rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
+    train, heldout = (np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout))
+    features = Features.fit(data.schema, train, heldout)
+    return evaluate_rows(
+        RowSet(features(rows)),
+        RowSet(features(train)),
+        RowSet(features(heldout)),
+        space=lambda real: Standardised.fit(real, blocks=features.blocks),
+        name=data.name,
+        fingerprint=data.fingerprint,
+        known=row_digests(features(train)),
+        **options,
+    )
+
+
+def read_samples(path: Path, schema: Schema) -> "pd.DataFrame":
+    """Read a file of samples, a CSV as the training table's was written. Raises `DataError` if it is none."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. `gendi sample RUN --out fake.csv` writes one.")
+    words = {column.name: str for column in schema.columns if column.kind == "date" or _has_words(column)}
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        written: dict[str, Any] = {"sep": schema.separator, "decimal": schema.decimal, "encoding": schema.encoding}
+        return pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""], **written)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} could not be read as a table: {error}. Write it as the training table is.") from error
+
+
+def _has_words(column: Column) -> bool:
+    return bool(column.labels) and isinstance(column.labels[0], str)
+
+
+def rows_of(frame: "pd.DataFrame", schema: Schema) -> NDArray[np.float64]:
+    """Return the rows (n, G) of a DataFrame that has the columns of a schema, in any order.
+
+    Raises `DataError` naming a column that is missing, or a word or a type that the data lack.
+    """
+    return np.column_stack([_cells(frame, column) for column in schema.columns])
+
+
+def _cells(frame: "pd.DataFrame", column: Column) -> NDArray[np.float64]:
+    import pandas as pd
+
+    if column.name not in frame:
+        raise DataError(f"The samples have no column {column.name!r}; they have {', '.join(map(str, frame.columns))}.")
+    series = frame[column.name]
+    missing = series.isna().to_numpy(bool)
+    out = np.full(len(series), np.nan)
+    try:
+        match column.kind:
+            case "category":
+                code = {label: float(i) for i, label in enumerate(column.labels)}
+                out[~missing] = [code[cell] for cell in series[~missing].tolist()]
+            case "date":
+                times = pd.to_datetime(series, utc=True, format=column.format or None).dt.tz_localize(None)
+                return dated(times.to_numpy("datetime64[ns]"), column.unit)
+            case _:
+                words = {label: float(i) for i, label in enumerate(column.labels)}
+                known = series[~missing].map(lambda cell: words.get(cell, cell))
+                out[~missing] = known.to_numpy(np.float64)
+    except KeyError as error:
+        raise DataError(
+            f"The samples have {error} in the column {column.name!r}, which the data have nowhere."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The samples' column {column.name!r} is no {column.kind}: {error}.") from None
+    return out

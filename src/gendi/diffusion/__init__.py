@@ -1,0 +1,125 @@
+"""The mathematics of diffusion: no file, no data set, no run configuration.
+
+    from gendi.diffusion import GaussianDenoiser, make_schedule, sample
+
+The public names of the layer are loaded when they are first asked for."""
+
+from typing import TYPE_CHECKING
+
+from gendi.machine.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.denoiser import Denoiser as Denoiser
+    from gendi.diffusion.gaussian.denoiser import NetworkDenoiser as NetworkDenoiser
+    from gendi.diffusion.gaussian.denoiser import make_denoiser as make_denoiser
+    from gendi.diffusion.gaussian.exact import GaussianDenoiser as GaussianDenoiser
+    from gendi.diffusion.gaussian.exact import MixtureDenoiser as MixtureDenoiser
+    from gendi.diffusion.gaussian.guidance import Autoguidance as Autoguidance
+    from gendi.diffusion.gaussian.guidance import ClassifierFree as ClassifierFree
+    from gendi.diffusion.gaussian.guidance import ClassifierGuidance as ClassifierGuidance
+    from gendi.diffusion.gaussian.guidance import Guidance as Guidance
+    from gendi.diffusion.gaussian.guidance import Interval as Interval
+    from gendi.diffusion.gaussian.guidance import Rescale as Rescale
+    from gendi.diffusion.gaussian.guidance import Threshold as Threshold
+    from gendi.diffusion.gaussian.likelihood import log_density as log_density
+    from gendi.diffusion.gaussian.likelihood import variational_bound as variational_bound
+    from gendi.diffusion.gaussian.process import Process as Process
+    from gendi.diffusion.gaussian.samplers import SAMPLERS as SAMPLERS
+    from gendi.diffusion.gaussian.samplers import get_sampler as get_sampler
+    from gendi.diffusion.gaussian.samplers import make_grid as make_grid
+    from gendi.diffusion.gaussian.samplers import sample as sample
+    from gendi.diffusion.gaussian.samplers import trajectory as trajectory
+    from gendi.diffusion.gaussian.schedule import SCHEDULES as SCHEDULES
+    from gendi.diffusion.gaussian.schedule import Cosine as Cosine
+    from gendi.diffusion.gaussian.schedule import Linear as Linear
+    from gendi.diffusion.gaussian.schedule import RectifiedFlow as RectifiedFlow
+    from gendi.diffusion.gaussian.schedule import Schedule as Schedule
+    from gendi.diffusion.gaussian.schedule import Sigmoid as Sigmoid
+    from gendi.diffusion.gaussian.schedule import SubVariancePreserving as SubVariancePreserving
+    from gendi.diffusion.gaussian.schedule import Tabulated as Tabulated
+    from gendi.diffusion.gaussian.schedule import VarianceExploding as VarianceExploding
+    from gendi.diffusion.gaussian.schedule import make_schedule as make_schedule
+    from gendi.diffusion.gaussian.sde import decode as decode
+    from gendi.diffusion.gaussian.sde import encode as encode
+    from gendi.diffusion.gaussian.sde import score as score
+    from gendi.diffusion.networks import MLP as MLP
+    from gendi.diffusion.networks import DiT as DiT
+    from gendi.diffusion.networks import UNet as UNet
+
+_HOMES = {
+    "Autoguidance": "gendi.diffusion.gaussian.guidance",
+    "ClassifierFree": "gendi.diffusion.gaussian.guidance",
+    "ClassifierGuidance": "gendi.diffusion.gaussian.guidance",
+    "Cosine": "gendi.diffusion.gaussian.schedule",
+    "Denoiser": "gendi.diffusion.gaussian.denoiser",
+    "DiT": "gendi.diffusion.networks",
+    "GaussianDenoiser": "gendi.diffusion.gaussian.exact",
+    "Guidance": "gendi.diffusion.gaussian.guidance",
+    "Interval": "gendi.diffusion.gaussian.guidance",
+    "Linear": "gendi.diffusion.gaussian.schedule",
+    "MLP": "gendi.diffusion.networks",
+    "MixtureDenoiser": "gendi.diffusion.gaussian.exact",
+    "NetworkDenoiser": "gendi.diffusion.gaussian.denoiser",
+    "Process": "gendi.diffusion.gaussian.process",
+    "RectifiedFlow": "gendi.diffusion.gaussian.schedule",
+    "Rescale": "gendi.diffusion.gaussian.guidance",
+    "SAMPLERS": "gendi.diffusion.gaussian.samplers",
+    "SCHEDULES": "gendi.diffusion.gaussian.schedule",
+    "Schedule": "gendi.diffusion.gaussian.schedule",
+    "Sigmoid": "gendi.diffusion.gaussian.schedule",
+    "SubVariancePreserving": "gendi.diffusion.gaussian.schedule",
+    "Tabulated": "gendi.diffusion.gaussian.schedule",
+    "Threshold": "gendi.diffusion.gaussian.guidance",
+    "UNet": "gendi.diffusion.networks",
+    "VarianceExploding": "gendi.diffusion.gaussian.schedule",
+    "decode": "gendi.diffusion.gaussian.sde",
+    "encode": "gendi.diffusion.gaussian.sde",
+    "get_sampler": "gendi.diffusion.gaussian.samplers",
+    "log_density": "gendi.diffusion.gaussian.likelihood",
+    "make_denoiser": "gendi.diffusion.gaussian.denoiser",
+    "make_grid": "gendi.diffusion.gaussian.samplers",
+    "make_schedule": "gendi.diffusion.gaussian.schedule",
+    "sample": "gendi.diffusion.gaussian.samplers",
+    "score": "gendi.diffusion.gaussian.sde",
+    "trajectory": "gendi.diffusion.gaussian.samplers",
+    "variational_bound": "gendi.diffusion.gaussian.likelihood",
+}
+__all__ = [
+    "MLP",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Autoguidance",
+    "ClassifierFree",
+    "ClassifierGuidance",
+    "Cosine",
+    "Denoiser",
+    "DiT",
+    "GaussianDenoiser",
+    "Guidance",
+    "Interval",
+    "Linear",
+    "MixtureDenoiser",
+    "NetworkDenoiser",
+    "Process",
+    "RectifiedFlow",
+    "Rescale",
+    "Schedule",
+    "Sigmoid",
+    "SubVariancePreserving",
+    "Tabulated",
+    "Threshold",
+    "UNet",
+    "VarianceExploding",
+    "decode",
+    "encode",
+    "get_sampler",
+    "log_density",
+    "make_denoiser",
+    "make_grid",
+    "make_schedule",
+    "sample",
+    "score",
+    "trajectory",
+    "variational_bound",
+]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,87 @@
+"""Options of the Gaussian process, its losses and its sampling. This module imports neither torch nor NumPy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow", "learned"]
+Prediction = Literal["eps", "x0", "v", "mu"]
+Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
+TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
+Loss = Literal["simple", "vlb", "hybrid"]
+STEPWISE = ("discrete", "loss-aware")
+"""The time samplings that draw steps of a chain."""
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """The forward process q."""
+
+    schedule: ScheduleName = "linear"
+    """Noise schedule; `learned` trains a monotone curve from objective.log_snr_max to log_snr_min for the least
+    variance of the loss (Kingma et al. 2021), in continuous time.
+    """
+    steps: int | None = 1000
+    """T of the discrete chain; none trains and samples in continuous time."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the network predicts and which noise levels count how much."""
+
+    prediction: Prediction = "v"
+    """What the network's output means; conversions happen once, at the denoiser's border. `mu` is the mean of the
+    chain's step from t to t - 1/T (Ho et al. 2020, section 3.2).
+    """
+    precondition: bool = False
+    """EDM's preconditioning (Karras et al. 2022, table 1): input, skip and output scaled by sigma_data; overrides
+    `prediction`.
+    """
+    loss: Loss = "simple"
+    """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
+    adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021).
+    """
+    variance: Literal["fixed", "learned"] = "fixed"
+    """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
+    fixed_variance: Literal["small", "large"] = "small"
+    """The variance of a step that `vlb` assumes where none is learned: beta-tilde or beta."""
+    vlb_weight: float = 1e-3
+    """Weight of the bound, summed over the T steps, in `hybrid`."""
+    weighting: Weighting = "simple"
+    """Weight over noise levels of `simple` and `hybrid`: `simple` is L_simple (unit weight on the eps error); `bound`
+    with uniform times is the bound in continuous time, in nats per dimension (Kingma et al. 2021, eq. 17).
+    """
+    time_sampling: TimeSampling = "uniform"
+    """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps as often as their loss is large, and weighs it
+    back (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in ln(sigma /
+    alpha) (`log-normal`), or uniform in the log signal-to-noise ratio (`log-snr`: with weighting `simple` the bound in
+    continuous time).
+    """
+    log_sigma_mean: float = -0.4
+    """Mean of ln(sigma / alpha) under `log-normal` time sampling (EDM: -1.2)."""
+    log_sigma_std: float = 1.2
+    """Standard deviation of ln(sigma / alpha) under `log-normal` time sampling."""
+    log_snr_min: float = -8.0
+    """Lowest log signal-to-noise ratio, ln(alpha^2 / sigma^2), of `log-snr` time sampling and the learned schedule."""
+    log_snr_max: float = 13.0
+    """Highest log signal-to-noise ratio of the same."""
+    min_snr_gamma: float = 5.0
+    """Gamma of min-SNR weighting (Hang et al. 2023)."""
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors of the data's shape the network gives: a prediction, and a variance where it is learned."""
+        return 2 if self.variance == "learned" else 1
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How samples are drawn when nobody says otherwise."""
+
+    sampler: str = "ancestral-karras"
+    """Sampler: see `gendi.diffusion.gaussian.samplers.SAMPLERS`."""
+    steps: int = 20
+    """Network calls per sample."""
+    clip: bool = False
+    """Clip the predicted x0 to the range of pixels at every step (samples are clipped to bytes at the end in any
+    case).
+    """

@@ -1,0 +1,207 @@
+"""A denoiser is E[x_0 | x_t]: the only thing a sampler, a likelihood or a guidance rule sees.
+
+Whatever a network predicts, it is converted here, once. Every parameterisation is affine in the network's output F:
+
+    x0_hat = c_skip x_t + c_out F(c_in x_t, time)
+
+    eps    1 / alpha                      -sigma / alpha                       1        [Ho et al. 2020]
+    x0     0                              1                                    1
+    v      alpha / (alpha^2 + sigma^2)    -sigma / (alpha^2 + sigma^2)         1        [Salimans & Ho 2022]
+    EDM    alpha s^2 / (sigma^2 + alpha^2 s^2)    sigma s / sqrt(...)    1 / sqrt(...)  [Karras et al. 2022, table 1]
+    mu     -w_t / w_0                     1 / w_0                              1        [Ho et al. 2020, eq. 8]
+
+with s = sigma_data, written for any alpha (Karras et al. have alpha = 1). mu is the mean w_t x_t + w_0 x_0 of the
+posterior q(x_s | x_t, x_0) of one step of the trained chain, s = t - 1/T; at the first step it is x_0 itself. From x_t
+= alpha x_0 + sigma eps the training target of F and the weight of its error follow, so the objective has no branch
+either.
+
+Where the variance of p(x_s | x_t) is learned, a second output F' of the same shape gives each dimension its place
+between `small` and `large`: share = (F' + 1) / 2.  [Nichol & Dhariwal 2021, eq. 15]
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, like
+from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.errors import UsageError, unknown_name
+
+PREDICTIONS = ("eps", "x0", "v")
+"""What an output may mean at (alpha, sigma) alone; `mu` also needs the step before."""
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Anything that maps x_t (B, ...) and t () or (B,) to E[x_0 | x_t] under `schedule`, of x_t's shape."""
+
+    schedule: Schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class LearnedVariance(Denoiser, Protocol):
+    """A denoiser that also says how sure p(x_s | x_t) should be."""
+
+    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+        """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The affine map of a parameterisation at some times; float64 tensors shaped like the times."""
+
+    c_in: Tensor
+    c_skip: Tensor
+    c_out: Tensor
+
+    def target(self, x_0: Batch, eps: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
+        """Return the F for which x0_hat = x_0: a combination of x_0 and eps (for eps-prediction, eps itself)."""
+        of_x0 = (1 - self.c_skip * alpha) / self.c_out
+        of_eps = -self.c_skip * sigma / self.c_out
+        return like(of_x0, x_0) * x_0 + like(of_eps, x_0) * eps
+
+
+def coefficients(prediction: str, precondition: bool, sigma_data: float, alpha: Tensor, sigma: Tensor) -> Coefficients:
+    """Return the parameterisation's coefficients at (alpha, sigma). Raises `UsageError` for an unknown prediction."""
+    one = torch.ones_like(alpha)
+    if precondition:
+        norm = (sigma**2 + (alpha * sigma_data) ** 2).sqrt()
+        return Coefficients(1 / norm, alpha * (sigma_data / norm) ** 2, sigma * sigma_data / norm)
+    match prediction:
+        case "eps":
+            return Coefficients(one, 1 / alpha, -sigma / alpha)
+        case "x0":
+            return Coefficients(one, 0 * one, one)
+        case "v":
+            norm = alpha**2 + sigma**2
+            return Coefficients(one, alpha / norm, -sigma / norm)
+    raise unknown_name("prediction", prediction, PREDICTIONS)
+
+
+def mu_coefficients(schedule: Schedule, t: PerSample) -> Coefficients:
+    """Return the coefficients of mu-prediction at t, for the chain's own step s = t - 1/T (s = 0 below 1/T).
+
+    Raises `UsageError` for a continuous schedule.
+    """
+    t = t.double()
+    w_t, w_0, _ = Process(schedule).posterior_weights(t, step_before(schedule, t))
+    return Coefficients(torch.ones_like(t), -w_t / w_0, 1 / w_0)
+
+
+def step_before(schedule: Schedule, t: PerSample) -> PerSample64:
+    """Return t - 1/T, or 0 below 1/T; float64 of t's shape. Raises `UsageError` for a continuous schedule."""
+    if schedule.steps is None:
+        raise UsageError(f"the {schedule.name} schedule was made in continuous time: it has no step before t.")
+    return (t.double() - 1 / schedule.steps).clamp(min=0)
+
+
+class NetworkDenoiser(nn.Module):
+    """A network with its parameterisation. `clip` bounds x0_hat to [-clip, clip]; None leaves it free.
+
+    See `make_denoiser` for what the objective asks for; this class is for a network whose only output is F.
+
+    Args:
+        network: maps (c_in x_t (B, ...), time value (B,), conditions by name) to F of x_t's shape.
+        schedule: the process the network was trained on.
+        objective: names the prediction, and whether there is a second output.
+        sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
+        time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
+        precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
+
+    Raises:
+        UsageError: an integer step or a mean of a step is wanted of a continuous schedule; or `objective.variance` is
+            not this class's.
+    """
+
+    variance: ClassVar[str] = "fixed"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        objective: ObjectiveConfig,
+        sigma_data: float = 1.0,
+        time_input: str = "log-snr",
+        clip: float | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        super().__init__()
+        if time_input == "step" and schedule.steps is None:
+            raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
+        if objective.prediction == "mu" and schedule.steps is None:
+            raise UsageError("a network that predicts the mean of a step needs a schedule with steps.")
+        if objective.variance != self.variance:
+            raise UsageError(f"objective.variance = {objective.variance!r}: build this denoiser by `make_denoiser`.")
+        self.network, self.schedule, self.objective = network, schedule, objective
+        self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
+
+    def coefficients(self, t: PerSample) -> Coefficients:
+        """Return the affine map of this denoiser's parameterisation at t, () or (B,)."""
+        objective = self.objective
+        if objective.prediction == "mu":
+            return mu_coefficients(self.schedule, t)
+        return coefficients(objective.prediction, objective.precondition, self.sigma_data, *self.schedule(t))
+
+    def time_value(self, t: Tensor) -> Tensor:
+        """Return what the network sees of `t`, float32 of t's shape."""
+        if self.time_input == "step":
+            assert self.schedule.steps is not None
+            return (t.double() * self.schedule.steps).float()
+        return (self.schedule.log_snr(t) / -8).float()  # ln(sigma / alpha) / 4 = -log_snr / 8
+
+    def raw(
+        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, **cond: Tensor
+    ) -> tuple[Batch, Batch | None]:
+        """Return the network's own output F, and the share of a learned variance or None, in x_t's shape and dtype, for
+        t of shape (B,). Raises `UsageError` if the network gives another shape.
+        """
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **cond)
+        expected = (len(x_t), self.objective.outputs * x_t.shape[1], *x_t.shape[2:])
+        if out.shape != expected:
+            raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
+        return self._split(out.to(x_t.dtype))
+
+    def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        return out, None
+
+    def _answer(self, x_t: Batch, t: PerSample, cond: dict[str, Tensor]) -> tuple[Batch, Batch | None]:
+        c = self.coefficients(t)
+        out, share = self.raw(x_t, t.expand(len(x_t)), c.c_in, **cond)
+        x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
+        return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
+
+    def forward(self, x_t: Batch, t: PerSample, **cond: Tensor) -> Batch:
+        """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
+        return self._answer(x_t, t, cond)[0]
+
+
+class LearnedVarianceDenoiser(NetworkDenoiser):
+    """A network with twice as many outputs: the prediction F and, behind it along dimension 1, the variance's F'."""
+
+    variance = "learned"
+
+    def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        prediction, second = out.chunk(2, dim=1)
+        return prediction, (second + 1) / 2
+
+    def predict(self, x_t: Batch, t: PerSample, **cond: Tensor) -> tuple[Batch, Batch]:
+        """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
+        x_0, share = self._answer(x_t, t, cond)
+        assert share is not None
+        return x_0, share
+
+
+def make_denoiser(
+    network: nn.Module, schedule: Schedule, objective: ObjectiveConfig, *args: Any, **kwargs: Any
+) -> NetworkDenoiser:
+    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the objective says so; see `NetworkDenoiser`."""
+    kind = LearnedVarianceDenoiser if objective.variance == "learned" else NetworkDenoiser
+    return kind(network, schedule, objective, *args, **kwargs)

@@ -1,0 +1,135 @@
+"""What the rules share: asking a denoiser, asking it about several conditions at once, and mixing its answers.
+
+A rule that mixes K branches returns sum_k w_k x0_k with sum_k w_k = 1 (for classifier-free guidance w_c = w and w_null
+= 1 - w). A branch whose weight is 0 is not asked, row by row; so a rule with one weight at 1 is that branch, bit for
+bit and at its cost.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+from gendi.diffusion.gaussian.process import Batch, PerSample, like
+
+
+@dataclass(frozen=True)
+class Answer:
+    """E[x_0 | x_t], and the share of `Process.reverse_log_variance` where it is learned; both of x_t's shape."""
+
+    x_0: Tensor
+    share: Tensor | None = None
+
+    def split(self, sizes: list[int]) -> list[Self]:
+        """Return consecutive rows as answers of their own."""
+        shares = [None] * len(sizes) if self.share is None else torch.split_with_sizes(self.share, sizes)
+        return [type(self)(*pair) for pair in zip(torch.split_with_sizes(self.x_0, sizes), shares, strict=True)]
+
+    def spread(self, rows: Tensor, n: int) -> Self:
+        """Return the answer for a batch of n whose `rows` this is, with zeros in the others."""
+        return type(self)(_spread(self.x_0, rows, n), None if self.share is None else _spread(self.share, rows, n))
+
+
+def _spread(values: Tensor, rows: Tensor, n: int) -> Tensor:
+    if len(rows) == n:
+        return values
+    out = values.new_zeros((n, *values.shape[1:]))
+    out[rows] = values
+    return out
+
+
+def ask(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
+    """Return a denoiser's answer, with its variance if it learned one; one call."""
+    if isinstance(denoiser, LearnedVariance):
+        return Answer(*denoiser.predict(x_t, t, **cond))
+    return Answer(denoiser(x_t, t, **cond))
+
+
+def ask_branches(
+    denoiser: Denoiser, x_t: Batch, t: PerSample, branches: Sequence[Conditions], wanted: Bool[Tensor, " k batch"]
+) -> list[Answer]:
+    """Return a denoiser's answer under each of K conditions, in one call on the rows that are wanted; 0 elsewhere.
+
+    Args:
+        branches: K conditions of the same names.
+        wanted: which rows of the batch each branch is asked about, (K, B); not all False.
+    """
+    n, rows = len(x_t), [mask.nonzero()[:, 0] for mask in wanted]
+    asked = [k for k, some in enumerate(rows) if len(some)]
+    if len(asked) == 1 and len(rows[asked[0]]) == n:
+        parts = [ask(denoiser, x_t, t, branches[asked[0]])]
+    else:
+        order = torch.cat([rows[k] for k in asked])
+        cond = {name: torch.cat([branches[k][name][rows[k]] for k in asked]) for name in branches[0]}
+        parts = ask(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond).split([len(rows[k]) for k in asked])
+    nothing = parts[0].split([0, len(parts[0].x_0)])[0].spread(rows[0][:0], n)
+    found = dict(zip(asked, parts, strict=True))
+    return [found[k].spread(rows[k], n) if k in found else nothing for k in range(len(rows))]
+
+
+def pick(masks: Bool[Tensor, " k batch"], values: Sequence[Batch]) -> Batch:
+    """Return for each row the first of K `values` (B, ...) whose mask is set there, and the last where none is."""
+    out = values[-1]
+    for mask, value in zip(reversed(masks), reversed(values), strict=True):
+        if bool(mask.all()):
+            out = value
+        elif bool(mask.any()):
+            out = torch.where(like(mask, value).bool(), value, out)
+    return out
+
+
+def mix(weights: Float64[Tensor, " k batch"], answers: Sequence[Answer]) -> tuple[Answer, Tensor]:
+    """Return sum_k w_k x0_k with the variance of each row's first branch of a weight other than 0, and that branch's
+    x0.
+    """
+    x_0 = torch.zeros_like(answers[0].x_0)
+    for w, answer in zip(weights, answers, strict=True):
+        if bool((w != 0).any()):
+            x_0 = x_0 + like(w, x_0) * answer.x_0
+    shares = [answer.share for answer in answers if answer.share is not None]
+    share = pick(weights != 0, shares) if len(shares) == len(answers) else None
+    return Answer(x_0, share), pick(weights != 0, [answer.x_0 for answer in answers])
+
+
+class Guided(ABC):
+    """A denoiser that holds a denoiser. It has `predict` exactly where the one that it holds has.
+
+    Args:
+        denoiser: what is guided.
+    """
+
+    predict: Callable[..., tuple[Tensor, Tensor]]
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.schedule = denoiser, denoiser.schedule
+        if isinstance(denoiser, LearnedVariance):
+            self.predict = self._predict
+
+    def __call__(self, x_t: Batch, t: PerSample, **cond: Any) -> Batch:
+        """Return the guided E[x_0 | x_t], of x_t's shape and dtype, for t of shape () or (B,)."""
+        return self._answer(x_t, t, cond).x_0
+
+    def _predict(self, x_t: Batch, t: PerSample, **cond: Any) -> tuple[Batch, Batch]:
+        answer = self._answer(x_t, t, cond)
+        assert answer.share is not None
+        return answer.x_0, answer.share
+
+    @abstractmethod
+    def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer: ...
+
+
+class MixtureRule(Guided):
+    """A rule that mixes answers, of which the first is the plain one that guidance starts from."""
+
+    @abstractmethod
+    def parts(self, x_t: Tensor, t: Tensor, cond: Conditions) -> tuple[Answer, Tensor]:
+        """Return the guided answer, and the x0 of the first branch that was asked."""
+
+    def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
+        return self.parts(x_t, t, cond)[0]

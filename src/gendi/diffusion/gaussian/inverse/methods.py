@@ -1,0 +1,99 @@
+"""Solving y = A x_0 + s n with any sampler: inpainting, upscaling, deblurring.
+
+mmps, pigdm, dps    a posterior denoiser in the denoiser's place: see `gendi.diffusion.gaussian.inverse.posterior`
+repaint             for masks alone: see `gendi.diffusion.gaussian.inverse.repaint`
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.inverse.operators import Mask, Operator
+from gendi.diffusion.gaussian.inverse.posterior import POSTERIORS
+from gendi.diffusion.gaussian.inverse.repaint import repaint
+from gendi.diffusion.gaussian.inverse.run import Drawing, draw, states
+from gendi.diffusion.gaussian.process import Batch
+from gendi.errors import unknown_name
+
+METHODS = (*POSTERIORS, "repaint")
+STD = 0.05
+"""Noise that y is taken to have where it has none: what is left of the details that a network gets wrong."""
+
+
+def solve(
+    denoiser: Denoiser,
+    operator: Operator,
+    y: Float[Tensor, " n *y_shape"],
+    shape: tuple[int, ...],
+    how: Drawing,
+    *,
+    method: str = "mmps",
+    std: float = STD,
+    cond: Conditions | None = None,
+    **options: Any,
+) -> Float[Tensor, " n *shape"]:
+    """Return a draw from q(x_0 | y) for each y (n, ...), as far as the method goes.
+
+    Args:
+        shape: shape of one x_0.
+        method: a name in `gendi.diffusion.gaussian.inverse.posterior.POSTERIORS`.
+        std: standard deviation of y's noise; what is exact is better taken to have a little.
+        cond: conditions, n rows each.
+        options: the method's own: iterations, spread, zeta, clip.
+
+    Raises:
+        UsageError: an unknown method, and what the method, the operator and `gendi.diffusion.gaussian.samplers.sample`
+            raise.
+    """
+    if method not in POSTERIORS:
+        raise unknown_name("method", method, POSTERIORS)
+    kind = POSTERIORS[method]
+
+    def work(rows: slice) -> Any:
+        guided = kind(denoiser, operator, y[rows], std, **options)
+        return states(guided, shape, rows, how, cond=take(cond, rows, how.device))
+
+    return draw(len(y), how, work)
+
+
+def inpaint(
+    denoiser: Denoiser,
+    x_0: Batch,
+    known: Bool[Tensor, " *mask"],
+    how: Drawing,
+    *,
+    method: str = "mmps",
+    std: float = STD,
+    cond: Conditions | None = None,
+    **options: Any,
+) -> Float[Tensor, " n *shape"]:
+    """Return x_0 (n, ...) with what is not `known` drawn anew, and what is known as it was.
+
+    Args:
+        known: of a shape that broadcasts to one sample's.
+        method: one of METHODS.
+        std: as for `solve`; RePaint has no place for it.
+        options: the method's own: iterations, spread, zeta, clip; of RePaint resamplings, jump.
+
+    Raises:
+        UsageError: as `solve`, and a mask that does not fit, or with nothing known or unknown.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    operator, shape = Mask(known), tuple(x_0.shape[1:])
+    operator.y_shape(shape)
+    if method == "repaint":
+
+        def work(rows: slice) -> Any:
+            run = partial(repaint, y=x_0[rows], known=known, **options)
+            return states(denoiser, shape, rows, how, cond=take(cond, rows, how.device), run=run)
+
+        x = draw(len(x_0), how, work)
+    else:
+        x = solve(denoiser, operator, operator(x_0), shape, how, method=method, std=std, cond=cond, **options)
+    return torch.where(known.cpu(), x_0.to(x), x)

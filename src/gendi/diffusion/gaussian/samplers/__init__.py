@@ -1,0 +1,15 @@
+"""Samplers: plain functions of a denoiser, in one registry.
+
+A sampler is a generator `(denoiser, x, times, noise, **options) -> State, State, ...`: it starts from x at times[0],
+makes a network call or two per step, and yields the state after each. Its history lives in its local variables, so one
+denoiser serves any number of loops, and a caller who wants the film iterates while a caller who wants the sample takes
+the last.
+"""
+
+from gendi.diffusion.gaussian.samplers.draw import initial, sample, trajectory
+from gendi.diffusion.gaussian.samplers.grid import GRIDS, make_grid
+from gendi.diffusion.gaussian.samplers.info import SamplerInfo
+from gendi.diffusion.gaussian.samplers.registry import SAMPLERS, get_sampler
+from gendi.diffusion.gaussian.samplers.state import State
+
+__all__ = ["GRIDS", "SAMPLERS", "SamplerInfo", "State", "get_sampler", "initial", "make_grid", "sample", "trajectory"]

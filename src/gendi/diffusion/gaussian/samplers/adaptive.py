@@ -1,0 +1,126 @@
+"""The probability-flow ODE to a tolerance: Dormand and Prince's 5(4), with steps of its own for every sample.
+
+The variable is the angle theta of `angle`: du / dtheta = -s F, where u and F are of the data's size from pure noise to
+data and nothing is stiff or infinite. The samples of a batch share calls but nothing else: each has its own angle,
+its own step and its own error, so a sample is the same whatever its neighbours, and waits when it is done.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.dormand_prince import ERROR, NODES, STAGES
+from gendi.diffusion.gaussian.process import like
+from gendi.diffusion.gaussian.samplers.angle import angle, check_spread
+from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
+from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.errors import UsageError
+
+FIRST = 0.05
+"""The first step tried, in radians."""
+SMALLEST, LARGEST, SAFETY = 0.2, 5.0, 0.9
+"""How much a step may shrink or grow, and the share of the step aimed at."""
+LOWEST = 0.002
+"""sigma / alpha, in units of the data's size, at which a solution to s = 0 stops: there F is 0 / 0. A chain stops at
+its first time, below which its network knows nothing."""
+
+
+def dopri5(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    calls: int | None = None,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    spread: float = 1.0,
+    **cond: Any,
+) -> Iterator[State]:
+    """Solve to `times` in turn, each reached exactly, with errors per step below atol + rtol |u| (root mean square).
+
+    A step has 6 calls, refused or not, and the first one more. From the lowest level the last bit to s = 0 is one of
+    first order in cos(theta), without a call, which errs by the fourth power of that level.
+
+    Args:
+        calls: the greatest number, for the sample that needs most; no limit by default.
+        rtol, atol: tolerances, relative and absolute, in model space.
+        spread: root mean square of the data in model space: a scale, not an assumption.
+
+    Raises:
+        UsageError: more calls than allowed, tolerances that are not positive or below the round-off of x's dtype, a
+            spread that is not positive.
+    """
+    check_spread(spread)
+    if not (0 < rtol < math.inf and 0 < atol < math.inf):
+        raise UsageError(f"tolerances must be above 0; got rtol = {rtol:g}, atol = {atol:g}.")
+    if rtol + atol < 10 * torch.finfo(x.dtype).eps:
+        raise UsageError(f"rtol = {rtol:g} and atol = {atol:g} are below the round-off of {x.dtype}.")
+    schedule, visits = denoiser.schedule, list(pairs(times))
+    t = visits[0][0].expand(len(x))
+    cos, sin, scale = angle(schedule, t, spread)
+    theta, u = torch.atan2(sin, cos), like(scale, x) * x
+    step = torch.full_like(theta, FIRST)
+    left = math.inf if calls is None else calls
+
+    def slope(u: Tensor, theta: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return du / dtheta = -sin(theta) mu and x0_hat at the angle of t."""
+        nonlocal left
+        if left < 1:
+            raise UsageError(
+                f"the tolerance rtol = {rtol:g}, atol = {atol:g} takes more than the {calls} calls allowed, which "
+                f"reached t = {t.max().item():.3g}. Allow more calls (steps), or a greater tolerance."
+            )
+        left -= 1
+        x_t = like(schedule(t)[0] / theta.cos(), u) * u
+        x_0 = denoiser(x_t, t, **cond)
+        return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - x_0), x_0
+
+    k, x_0 = slope(u, theta, t)
+    for begin, end in visits:
+        goal = end if end > 0 else _lowest(schedule, spread, begin)
+        cos, sin, _ = angle(schedule, goal, spread)
+        target = torch.atan2(sin, cos)
+        while bool((theta > target).any()):
+            h = torch.minimum(step, theta - target)  # 0 for samples that are there
+            angles = theta - torch.outer(torch.tensor(NODES, dtype=torch.float64), h)
+            stage_times = schedule.time(-2 * (spread * angles.tan()).log())
+            slopes, guess = [k], x_0
+            for row, at, at_t in zip(STAGES, angles, stage_times, strict=True):
+                moved = u - like(h, u) * _sum(row, slopes)
+                new, guess = slope(moved, at, at_t)
+                slopes.append(new)
+            size = atol + rtol * torch.maximum(u.abs(), moved.abs())
+            ratio = (like(h, u) * _sum(ERROR, slopes) / size).double().square().flatten(1).mean(1).sqrt().cpu()
+            taken = (ratio <= 1) & (h > 0)
+            keep = taken.reshape(-1, *[1] * (u.ndim - 1)).to(u.device)
+            u, k, x_0 = (torch.where(keep, a, b) for a, b in ((moved, u), (slopes[-1], k), (guess, x_0)))
+            next_step = h * (SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(SMALLEST, LARGEST)
+            # a step cut short by its target says little about the next: it may only lengthen that
+            short = taken & (h < step)
+            theta = torch.where(taken, torch.where(h < theta - target, theta - h, target), theta)
+            step = torch.where(h > 0, torch.where(short, torch.maximum(step, next_step), next_step), step)
+        if end > 0:
+            alpha, _ = schedule(end)
+            x = like(alpha / cos, u) * u
+        else:
+            x = (x_0 + u) / like(1 + cos, u)  # u + (1 - cos) mu
+        yield State(begin, end, x, x_0)
+
+
+def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    total = weights[0] * slopes[0]
+    for w, slope in zip(weights[1:], slopes[1:], strict=True):
+        if w:
+            total = total + w * slope
+    return total
+
+
+def _lowest(schedule: Schedule, spread: float, begin: Tensor) -> Tensor:
+    if schedule.steps is not None:
+        return torch.minimum(torch.tensor(1 / schedule.steps, dtype=torch.float64), begin)
+    return torch.minimum(schedule.time(torch.tensor(-2 * math.log(LOWEST * spread), dtype=torch.float64)), begin)

@@ -1,0 +1,60 @@
+"""Ancestral sampling: draw x_s from p(x_s | x_t), the posterior of q with x0_hat in the place of x_0."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+from gendi.diffusion.gaussian.process import Process, like
+from gendi.diffusion.gaussian.samplers.analytic import Moments, optimal_variance
+from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
+from gendi.errors import UsageError, unknown_name
+
+VARIANCES = ("small", "large", "learned", "analytic")
+
+
+def ancestral(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    variance: str = "small",
+    moments: Moments | None = None,
+    **cond: Any,
+) -> Iterator[State]:
+    """Algorithm 2, over any decreasing times.  [Ho et al. 2020, algorithm 2 and section 3.2]
+
+        small      the posterior's variance (beta-tilde), the best for a single point x_0
+        large      that of q(x_t | x_s) (beta), the best for x_0 ~ N(0, I)
+        learned    between them, as the denoiser says            [Nichol & Dhariwal 2021, eq. 15]
+        analytic   the best for the data, by their `moments`     [Bao et al. 2022, theorem 1]
+
+    No noise is added in the last step. Raises `UsageError` for another variance, `learned` of a denoiser that learned
+    none, and `analytic` without `moments`.
+    """
+    if variance not in VARIANCES:
+        raise unknown_name("variance", variance, VARIANCES)
+    if variance == "learned" and not isinstance(denoiser, LearnedVariance):
+        raise UsageError("variance = 'learned' needs a denoiser that learned one; this one knows E[x_0 | x_t] alone.")
+    if variance == "analytic" and moments is None:
+        raise UsageError("variance = 'analytic' needs moments = estimate_moments(denoiser, x_0, times), from data x_0.")
+    process, share = Process(denoiser.schedule), None
+    for k, (t, s) in enumerate(pairs(times)):
+        if variance == "learned" and isinstance(denoiser, LearnedVariance):
+            x_0, share = denoiser.predict(x, t, **cond)
+        else:
+            x_0 = denoiser(x, t, **cond)
+        x, posterior_variance = process.posterior(x, x_0, t, s)
+        if s > 0:
+            if share is not None:
+                deviation = torch.exp(process.reverse_log_variance(t, s, share) / 2)
+            elif moments is not None and variance == "analytic":
+                deviation = like(optimal_variance(process, t, s, moments(t)).sqrt(), x)
+            else:
+                spread = posterior_variance if variance == "small" else process.transition(t, s)[1]
+                deviation = like(torch.sqrt(spread), x)
+            x = x + deviation * noise(k)
+        yield State(t, s, x, x_0)

@@ -1,0 +1,142 @@
+"""One Brownian path per sample, which any time grid reads off: halve the step and the path stays.
+
+W on [0, 1] is a virtual tree. W(0) = 0, W(1) is standard normal, and inside an interval (l, r) of width w whose ends
+are known, a Brownian bridge has
+
+    W(t) = (1 - a) W(l) + a W(r) + sqrt(w a (1 - a)) z,      a = (t - l) / w,  z ~ N(0, 1).      [Levy's construction]
+
+The nodes of the tree are the multiples of 1/2, then 1/4, 1/20, 1/40, 1/200, ..., and halves of those, so the times of a
+grid of 20, 50, 100 or 1000 even steps are nodes themselves, and few others need to be known. An interval of several
+multiples is cut at the middle one. With one z per node, drawn at its place (denominator, multiple) in the stream keyed
+(seed, "brownian", sample), W(t) is a function of seed, sample and t alone: nothing is stored but the intervals around
+the last time. Cutting stops at the leaves, which are 2^-12 of their distance from 0 wide (so that the small times of a
+variance-exploding schedule are as finely resolved as the large ones), or 2^-60. In a leaf the same formula is used
+once, for any a: W(t) keeps its law, and increments between times in different leaves are independent and exactly
+Gaussian. Two times in one leaf would know too much of each other, so a grid that fine is refused.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.diffusion.randomness import Places
+from gendi.errors import UsageError
+
+FACTORS = (2, 2, 5, 2, 5, 2, 5, 3)
+"""Of the denominators, one after the other; then 2 for good."""
+RELATIVE_LEAF = 2.0**-12
+SMALLEST_LEAF = 2.0**-60
+ROUNDING = 1e-14
+"""A time this near to a node, relatively, is the node: i / n may be an ulp off."""
+
+
+class Interval(NamedTuple):
+    """From left / n to right / n, and the path at its ends; `depth` factors make n."""
+
+    left: int
+    right: int
+    n: int
+    depth: int
+    w_left: NDArray[np.float64]
+    w_right: NDArray[np.float64]
+
+    def is_leaf(self) -> bool:
+        width = self.right - self.left
+        return width == 1 and (width <= RELATIVE_LEAF * self.left or width <= SMALLEST_LEAF * self.n)
+
+    def refined(self) -> "Interval":
+        """Return the interval with the next denominator, so that it has nodes inside."""
+        factor = FACTORS[self.depth] if self.depth < len(FACTORS) else 2
+        left, right, n = (factor * k for k in self[:3])
+        return self._replace(left=left, right=right, n=n, depth=self.depth + 1)
+
+    def bridge(self, place: float, z: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return W(place / n) given both ends."""
+        a = (place - self.left) / (self.right - self.left)
+        w = self.w_right - self.w_left
+        w *= a
+        w += self.w_left
+        w += math.sqrt((self.right - self.left) / self.n * a * (1 - a)) * z
+        return w
+
+
+class BrownianNoise:
+    """Standard normal noise for a batch, made of the increments of each sample's own Brownian path.
+
+    Args:
+        seed, indices: row j reads the path of sample indices[j].
+        shape: shape of one sample.
+        times: (n + 1,), decreasing, in [0, 1]: step k goes from times[k] to times[k + 1].
+        device: where the noise is wanted.
+
+    Raises:
+        UsageError: a step below 2^-12 of its time.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        shape: tuple[int, ...],
+        times: Tensor,
+        device: torch.device | str,
+    ) -> None:
+        self.shape, self.device = shape, device
+        self.times: list[float] = times.tolist()
+        for t, s in pairwise(self.times):
+            if t - s < max(RELATIVE_LEAF * t, SMALLEST_LEAF):
+                raise UsageError(
+                    f"the Brownian path is resolved to 2^-12 of t: from t = {t:g} to {s:g} is too short a step."
+                )
+        self._places = [Places(seed, "brownian", i) for i in indices]
+        zero = np.zeros((len(self._places), *shape))
+        self._around = [Interval(0, 1, 1, 0, zero, self._normal(1, 1).astype(np.float64))]
+        """Each holds the last t, or is the left half of one that does and whose right half comes after it."""
+        self._last: tuple[float, NDArray[np.float64]] = (0.0, zero)
+
+    def __call__(self, step: int) -> Tensor:
+        """Return (W(t) - W(s)) / sqrt(t - s) for the step from t to s, (B, *shape) float32."""
+        t, s = self.times[step], self.times[step + 1]
+        increment = self._path(t) - self._path(s)
+        return torch.from_numpy((increment / math.sqrt(t - s)).astype(np.float32)).to(self.device)
+
+    def path(self, t: float) -> Tensor:
+        """Return W(t), (B, *shape) float64 on the CPU, for t in [0, 1]."""
+        return torch.from_numpy(self._path(t).copy())
+
+    def _normal(self, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
+        """Return the z of the node at place / n, or of the leaf that begins there."""
+        z = np.empty((len(self._places), *self.shape), np.float32)
+        for row, places in zip(z, self._places, strict=True):
+            places(place, n, int(leaf)).standard_normal(out=row, dtype=np.float32)
+        return z
+
+    def _path(self, t: float) -> NDArray[np.float64]:
+        if t != self._last[0]:
+            self._last = (t, self._descend(t))
+        return self._last[1]
+
+    def _descend(self, t: float) -> NDArray[np.float64]:
+        around = self._around
+        while not around[-1].left <= t * around[-1].n <= around[-1].right:
+            around.pop()
+        while True:
+            here = around[-1]
+            for place, w in ((here.left, here.w_left), (here.right, here.w_right)):
+                if abs(t * here.n - place) <= ROUNDING * place:
+                    return w
+            if here.is_leaf():
+                return here.bridge(t * here.n, self._normal(here.n, here.left, leaf=True))
+            if here.right - here.left == 1:
+                here = here.refined()
+            middle = (here.left + here.right) // 2
+            w = here.bridge(middle, self._normal(here.n, middle))
+            around.append(here._replace(right=middle, w_right=w))  # where a falling t comes to after the right half
+            if t * here.n > middle * (1 - ROUNDING):
+                around.append(here._replace(left=middle, w_left=w))

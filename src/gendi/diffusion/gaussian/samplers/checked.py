@@ -1,0 +1,69 @@
+"""A denoiser that is watched: what it returns has x_t's shape and is finite, or the error says which call and where."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+from gendi.errors import DivergedError, UsageError
+
+
+class Checked:
+    """Passes calls on, counts them and looks at what comes back; one pass over it, a small part of a call's cost.
+
+    Args:
+        denoiser: what to watch.
+        sampler: its sampler's name, for the message.
+        poll: called after every call; raise from it to stop.
+    """
+
+    def __init__(self, denoiser: Denoiser, sampler: str, poll: Callable[[], None] | None = None) -> None:
+        self.denoiser, self.sampler, self.poll, self.calls = denoiser, sampler, poll, 0
+        self.schedule = denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
+        """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
+        x_0 = self.denoiser(x_t, t, **cond)
+        self._check("x0_hat", x_0, x_t, t)
+        self._count()
+        return x_0
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.poll is not None:
+            self.poll()
+
+    def _check(self, what: str, value: Tensor, x_t: Tensor, t: Tensor) -> None:
+        if value.shape == x_t.shape and bool(value.isfinite().all()):
+            return
+        low, high = t.min().item(), t.max().item()
+        times = f"t = {low:g}" if low == high else f"t from {low:g} to {high:g}"
+        where = f"in call {self.calls + 1} of {self.sampler}, at {times}, for x_t of shape {tuple(x_t.shape)}"
+        if value.shape != x_t.shape:
+            raise UsageError(f"the denoiser returned {what} of shape {tuple(value.shape)} {where}; they must agree.")
+        bad = int((~value.isfinite()).sum())
+        cause = "x_t was finite" if bool(x_t.isfinite().all()) else "x_t was not finite either"
+        raise DivergedError(
+            f"the denoiser returned NaN or infinity in {bad:,} of {value.numel():,} values of {what} {where}; {cause}."
+        )
+
+
+class CheckedVariance(Checked):
+    """The same for a denoiser that learns its variance."""
+
+    denoiser: LearnedVariance
+
+    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+        """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
+        x_0, share = self.denoiser.predict(x_t, t, **cond)
+        self._check("x0_hat", x_0, x_t, t)
+        self._check("the variance's share", share, x_t, t)
+        self._count()
+        return x_0, share
+
+
+def checked(denoiser: Denoiser, sampler: str, poll: Callable[[], None] | None = None) -> Checked:
+    """Return `denoiser` watched."""
+    kind = CheckedVariance if isinstance(denoiser, LearnedVariance) else Checked
+    return kind(denoiser, sampler, poll)

@@ -1,0 +1,72 @@
+"""Predictor-corrector sampling: step down in time, then let Langevin dynamics settle at the new time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.process import Process, like, score_from_x0
+from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
+from gendi.errors import UsageError, unknown_name
+
+PREDICTORS = ("ancestral", "reverse-diffusion")
+
+
+def intervals(calls: int) -> int:
+    """Return how many steps of time `calls` network calls pay for: each interior time but perhaps one is corrected."""
+    return calls // 2 + 1
+
+
+def predictor_corrector(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    predictor: str = "ancestral",
+    snr: float = 0.16,
+    calls: int | None = None,
+    **cond: Any,
+) -> Iterator[State]:
+    """A predictor to every time and a Langevin step at every interior one.  [Song et al. 2021 (SDE), algorithms 1-5]
+
+    Predictors from t to s, with a = alpha_t / alpha_s and v the variance of q(x_t | x_s):
+
+        ancestral             (x_t + v score) / a + sqrt(beta-tilde) noise        [Ho et al. 2020; their eq. 47 for VE]
+        reverse-diffusion     (2 - a) x_t + v score + sqrt(v) noise                                     [their eq. 46]
+
+    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 (snr |noise| / |score|)^2, norms
+    averaged over the batch. Here |noise|^2 is its mean d, and |score|^2 its mean d / sigma^2 under q(x_s | x_0), so the
+    step is 2 (snr sigma)^2 for every sample, whatever its neighbours. The step to s = 0 returns x0_hat, uncorrected.
+    noise(2 k) drives predictor k and noise(2 k + 1) the corrector after it.
+
+    `calls` leaves out the correctors at the first times until that many calls are made: K steps take from K to 2 K - 1.
+    Raises `UsageError` for another number, another predictor, or unless 0 <= snr < 1.
+    """
+    if predictor not in PREDICTORS:
+        raise unknown_name("predictor", predictor, PREDICTORS)
+    if not 0 <= snr < 1:
+        raise UsageError(f"snr = {snr:g} is out of range: at least 0 (which corrects nothing) and below 1.")
+    process, schedule, steps = Process(denoiser.schedule), denoiser.schedule, len(times) - 1
+    calls = 2 * steps - 1 if calls is None else calls
+    if not steps <= calls <= 2 * steps - 1:
+        raise UsageError(f"{calls} calls were asked of {steps} steps, which take {steps} to {2 * steps - 1}.")
+    first = 2 * steps - 1 - calls  # the first step that is corrected
+    for k, (t, s) in enumerate(pairs(times)):
+        said = x_0 = denoiser(x, t, **cond)
+        if s == 0:
+            yield State(t, s, x_0, x_0)
+            continue
+        if predictor == "ancestral":
+            x, variance = process.posterior(x, x_0, t, s)
+        else:
+            a, variance = process.transition(t, s)
+            x = like(2 - a, x) * x + like(variance, x) * score_from_x0(x, x_0, *schedule(t))
+        x = x + like(variance.sqrt(), x) * noise(2 * k)
+        if first <= k < steps - 1:
+            alpha, sigma = schedule(s)
+            score = score_from_x0(x, denoiser(x, s, **cond), alpha, sigma)
+            step = 2 * (snr * sigma) ** 2
+            x = x + like(step, x) * score + like((2 * step).sqrt(), x) * noise(2 * k + 1)
+        yield State(t, s, x, said)

@@ -1,0 +1,96 @@
+"""The closed registry of samplers: a name, the function, its options, and one line on when to use it."""
+
+from functools import partial
+
+from gendi.diffusion.gaussian.samplers.adaptive import dopri5
+from gendi.diffusion.gaussian.samplers.ancestral import ancestral
+from gendi.diffusion.gaussian.samplers.angle import angular
+from gendi.diffusion.gaussian.samplers.ddim import ddim
+from gendi.diffusion.gaussian.samplers.deis import deis
+from gendi.diffusion.gaussian.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
+from gendi.diffusion.gaussian.samplers.euler import euler
+from gendi.diffusion.gaussian.samplers.heun import heun, heun_intervals
+from gendi.diffusion.gaussian.samplers.info import SamplerInfo
+from gendi.diffusion.gaussian.samplers.sde_registry import SDE_SAMPLERS
+from gendi.diffusion.gaussian.samplers.unipc import unipc
+from gendi.errors import unknown_name
+
+ODE_SAMPLERS: dict[str, SamplerInfo] = {
+    "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
+    "euler": SamplerInfo(
+        euler, "uniform", 1, True, "the textbook's, in t, to compare with; hundreds of steps", quick=False
+    ),
+    "heun": SamplerInfo(
+        heun,
+        "karras",
+        2,
+        True,
+        "EDM's, two calls a step; 20 to 80 calls",
+        calls_per_step=2,
+        intervals=heun_intervals,
+    ),
+    "heun-churn": SamplerInfo(
+        partial(heun, churn=10.0),
+        "karras",
+        2,
+        False,
+        "EDM's with churn, whose noise corrects a model's errors; 40 calls and more",
+        calls_per_step=2,
+        intervals=heun_intervals,
+    ),
+    "dpmpp-1s": SamplerInfo(
+        partial(dpmpp_singlestep, order=1), "karras", 1, True, "DDIM under its other name, on another grid"
+    ),
+    "dpmpp-2s": SamplerInfo(
+        dpmpp_singlestep, "karras", 2, True, "no memory of past steps: steady under strong guidance", calls_per_step=2
+    ),
+    "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
+    "dpmpp-3m": SamplerInfo(dpmpp_3m, "karras", 3, True, "as dpmpp-2m, for 20 steps and more"),
+    "unipc": SamplerInfo(unipc, "karras", 3, True, "predicts and corrects: the most from 5 to 15 calls"),
+    "deis": SamplerInfo(deis, "karras", 3, True, "as dpmpp-3m, with eps as the polynomial"),
+    "angular": SamplerInfo(angular, "karras", 2, True, "exact for a Gaussian of known width, in one step"),
+    "dopri5": SamplerInfo(
+        dopri5,
+        "uniform",
+        5,
+        True,
+        "to a tolerance, rtol and atol; steps is the most calls",
+        calls_per_step=6,
+        intervals=lambda n: 1,
+        adaptive=True,
+    ),
+}
+
+SAMPLERS: dict[str, SamplerInfo] = {
+    "ancestral": SamplerInfo(
+        ancestral,
+        "uniform",
+        1,
+        False,
+        "the paper's Algorithm 2; hundreds of steps; variance=learned for a model that learned one",
+        quick=False,
+    ),
+    "ancestral-large": SamplerInfo(
+        partial(ancestral, variance="large"),
+        "uniform",
+        1,
+        False,
+        "Algorithm 2 with variance beta; best with all T steps",
+        quick=False,
+    ),
+    "ancestral-karras": SamplerInfo(
+        ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
+    ),
+    **ODE_SAMPLERS,
+    "dpmpp-2m-sde": SamplerInfo(
+        partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
+    ),
+    **SDE_SAMPLERS,
+}
+
+
+def get_sampler(name: str) -> SamplerInfo:
+    """Return the sampler `name`. Raises `UsageError` with the nearest name for an unknown one."""
+    if name not in SAMPLERS:
+        raise unknown_name("sampler", name, SAMPLERS)
+    return SAMPLERS[name]

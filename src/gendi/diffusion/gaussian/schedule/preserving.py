@@ -1,0 +1,184 @@
+"""Variance-preserving schedules: alpha^2 + sigma^2 = 1, so log abar = 2 log alpha says it all.
+
+A schedule with `steps=T` passes exactly through the products of the paper's betas at t = i / T, and interpolates log
+abar linearly between them; `steps=None` is the continuous limit, beta(t) = -d log abar / dt.
+
+Everything is float64, and 1 - abar is written -expm1(log abar): a float32 product errs by 1.7e-4 in 1 - abar at step 1.
+"""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from gendi.diffusion.gaussian.schedule.base import Schedule, bisect, checked_steps
+
+MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step of the cosine chain finite
+
+
+class VariancePreserving(Schedule):
+    """alpha^2 + sigma^2 = 1, given by log abar = 2 log alpha; a discrete chain is a table of it."""
+
+    table: Tensor | None = None
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps = checked_steps(steps)
+        if steps is not None:
+            log_abar = torch.log1p(-self._betas(steps)).cumsum(0)
+            self.table = torch.cat([torch.zeros(1, dtype=torch.float64), log_abar])
+
+    def _betas(self, steps: int) -> Tensor:
+        """Return the T betas 1 - abar_i / abar_{i-1} of the continuous curve, capped."""
+        log_abar = self._log_abar(torch.arange(steps + 1, dtype=torch.float64) / steps)
+        return (-torch.expm1(log_abar.diff())).clamp(max=MAX_BETA)
+
+    @abstractmethod
+    def _log_abar(self, t: Tensor) -> Tensor:
+        """Return log abar of the continuous curve."""
+
+    @abstractmethod
+    def _beta(self, t: Tensor) -> Tensor:
+        """Return -d log abar / dt of the continuous curve."""
+
+    def log_abar(self, t: Tensor) -> Tensor:
+        """Return log abar(t), float64."""
+        if self.table is None or self.steps is None:
+            return self._log_abar(t)
+        table = self.table.to(t.device)
+        position = self._position(t, self.steps)
+        left = position.floor().long().clamp(max=self.steps - 1)
+        return torch.lerp(table[left], table[left + 1], position - left)
+
+    def beta(self, t: Tensor) -> Tensor:
+        """Return beta(t) = -d log abar / dt, float64; on a chain, -T ln(1 - beta_i) throughout step i."""
+        if self.table is None or self.steps is None:
+            return self._beta(t)
+        slopes = -self.steps * self.table.to(t.device).diff()
+        return slopes[(self._position(t, self.steps).ceil().long() - 1).clamp(min=0)]
+
+    def time_of(self, log_abar: Tensor) -> Tensor:
+        """Return the t > 0 at which log abar is a value below 0 within reach, and anything from 1 on below that."""
+        if self.table is None or self.steps is None:
+            return self._time_of(log_abar)
+        falling = -self.table.to(log_abar.device)
+        left = (torch.searchsorted(falling, -log_abar) - 1).clamp(0, self.steps - 1)
+        share = (-log_abar - falling[left]) / (falling[left + 1] - falling[left])
+        return (left + share) / self.steps
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """Return `time_of` of the continuous curve."""
+        return bisect(self._log_abar, log_abar)
+
+    def _time(self, log_snr: Tensor) -> Tensor:
+        return self.time_of(logsigmoid(log_snr))
+
+    @staticmethod
+    def _position(t: Tensor, steps: int) -> Tensor:
+        """Return t T; i / T * T may fall an ulp short of i: a time that is a step to 1e-13 is that step."""
+        position = t * steps
+        return torch.where((position - position.round()).abs() < 1e-13 * steps, position.round(), position)
+
+    def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """f = -beta / 2, g^2 = beta.  [Song et al. 2021, eq. 11]"""
+        beta = self.beta(t)
+        return -beta / 2, beta
+
+    def _alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_abar = self.log_abar(t)
+        return (log_abar / 2).exp(), torch.expm1(log_abar).abs().sqrt()
+
+
+class Linear(VariancePreserving):
+    """Betas linear from 1e-4 to 2e-2 at T = 1000, scaled by 1000 / T otherwise.  [Ho et al. 2020, section 4]
+
+    The continuous limit is beta(t) = 0.1 + 19.9 t.  [Song et al. 2021, appendix C]
+    """
+
+    name = "linear"
+
+    def _betas(self, steps: int) -> Tensor:
+        return (torch.linspace(1e-4, 2e-2, steps, dtype=torch.float64) * (1000 / steps)).clamp(max=MAX_BETA)
+
+    def _log_abar(self, t: Tensor) -> Tensor:
+        return -(0.1 * t + 9.95 * t * t)
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        return -2 * log_abar / (0.1 + (0.01 - 39.8 * log_abar).sqrt())
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return 0.1 + 19.9 * t
+
+
+class Cosine(VariancePreserving):
+    """abar(t) = f(t) / f(0), f(t) = cos^2((t + s) / (1 + s) pi / 2), s = 0.008.  [Nichol & Dhariwal 2021, eq. 17]
+
+    A chain takes its betas from that curve and caps the last one. The continuous curve has no last beta to cap: it
+    ends a hair before f = 0, at the abar = 2.4e-9 of the capped chain of 1000 steps.
+    """
+
+    name = "cosine"
+    offset = 0.008
+    end = 1 - 3.144e-5  # there cos^2 = 2.4e-9
+
+    def _betas(self, steps: int) -> Tensor:
+        log_abar = self._curve(torch.arange(steps + 1, dtype=torch.float64) / steps)
+        return (-torch.expm1(log_abar.diff())).clamp(max=MAX_BETA)
+
+    def _log_abar(self, t: Tensor) -> Tensor:
+        return self._curve(t * self.end)
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return math.pi * self.end / (1 + self.offset) * self._angle(t * self.end).tan()
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """By e = tan^2(angle) - tan^2(angle at 0) = (1 / abar - 1) / f(0), and the tangent of the angles' difference:
+        small times keep their digits.
+        """
+        start = self._angle(torch.zeros_like(log_abar)).tan()
+        e = torch.expm1(-log_abar) * (1 + start**2)
+        tan = (start**2 + e).sqrt()
+        turn = torch.atan(e / ((tan + start) * (1 + tan * start)))
+        return turn * (1 + self.offset) / (math.pi / 2) / self.end
+
+    def _curve(self, t: Tensor) -> Tensor:
+        """Return log(f(t) / f(0)), and log 1e-40 where f is 0 but for round-off."""
+        start = math.cos(self.offset / (1 + self.offset) * math.pi / 2)
+        return 2 * (self._angle(t).cos().clamp(min=1e-20) / start).log()
+
+    def _angle(self, t: Tensor) -> Tensor:
+        return (t + self.offset) / (1 + self.offset) * (math.pi / 2)
+
+
+class Sigmoid(VariancePreserving):
+    """abar(t) falls from 1 as a logistic curve between -3 and 3.  [Jabri et al. 2022; Chen 2023, table 1]
+
+    The curve is mixed with 1e-9 of a constant so that it ends at abar = 1e-9 rather than 0.
+    """
+
+    name = "sigmoid"
+    start, end, tau = -3.0, 3.0, 1.0
+    floor = 1e-9
+
+    def _log_abar(self, t: Tensor) -> Tensor:
+        return self._abar_and_fall(t)[0].log()
+
+    def _beta(self, t: Tensor) -> Tensor:
+        abar, fall = self._abar_and_fall(t)
+        return fall / abar
+
+    def _time_of(self, log_abar: Tensor) -> Tensor:
+        """By logit(value) - logit(first) = ln(1 + (value - first) / (first (1 - value))), for small times' digits."""
+        first, last = (1 / (1 + math.exp(-v / self.tau)) for v in (self.start, self.end))
+        gone = -torch.expm1(log_abar) / (1 - self.floor) * (last - first)  # value - first
+        left = (log_abar.exp() - self.floor) / (1 - self.floor) * (last - first)  # last - value
+        return torch.log1p(gone / (first * (1 - last + left))) * self.tau / (self.end - self.start)
+
+    def _abar_and_fall(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return abar and -d abar / dt."""
+        first, last = (1 / (1 + math.exp(-v / self.tau)) for v in (self.start, self.end))
+        value = torch.sigmoid((self.start + t * (self.end - self.start)) / self.tau)
+        abar = (last - value) / (last - first)
+        fall = value * (1 - value) * (self.end - self.start) / self.tau / (last - first)
+        return abar + self.floor * (1 - abar), fall * (1 - self.floor)

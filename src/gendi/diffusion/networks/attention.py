@@ -1,0 +1,102 @@
+"""Attention among tokens, and of tokens to what a network is told; positions of tokens on a grid.
+
+    softmax(q k^T / sqrt(d)) v,  head by head, d the channels of a head        [Vaswani et al. 2017, eq. 1]
+
+Every tensor is 4-D at the call of scaled dot-product attention, (B, heads, tokens, d), and every shape is known from
+the input's: so it runs by the fused kernels, and `torch.export` takes it. One of them is left alone: in bf16 on a CPU
+the fused kernel takes three to ten times as long on the way back as the formula (measured with torch 2.13), so
+training writes out the formula there, as long as its N x M weights are few.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gendi.diffusion.networks.embeddings import zero
+
+Tokens = tuple[Tensor, Tensor | None]
+"""Tokens (B, M, dim), and which of them are there, (B, M) bool; None for all."""
+WRITTEN_OUT = 2**26
+"""Most weights of a batch, B heads N M, for which the formula is written out: 128 MB of bf16."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, there: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n c"]:
+    """Return softmax(q k^T / sqrt(d)) v with the heads side by side: q (B, heads, N, d), k and v (B, heads, M, d)."""
+    mask = None if there is None else there[:, None, None, :]
+    few = q.shape[:3].numel() * k.shape[2] <= WRITTEN_OUT
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.requires_grad and few:
+        a = _by_formula(q, k, v, mask)
+    else:
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return a.transpose(1, 2).flatten(2)
+
+
+def _by_formula(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -torch.inf)
+    out: Tensor = weights.softmax(-1).to(v.dtype) @ v
+    return out
+
+
+def heads_of(x: Float[Tensor, "b n c"], heads: int) -> Float[Tensor, "b heads n d"]:
+    """Return x with its channels dealt to heads."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+class CrossAttention(nn.Module):
+    """What each token of x hears from other tokens: (B, N, C), (B, M, dim) -> (B, N, C); it starts at zero."""
+
+    def __init__(self, channels: int, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.token_norm = nn.LayerNorm(channels), nn.LayerNorm(dim)
+        self.q, self.kv = nn.Linear(channels, channels), nn.Linear(dim, 2 * channels)
+        self.out = zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
+        told, there = tokens
+        k, v = self.kv(self.token_norm(told)).chunk(2, dim=-1)
+        q, k, v = (heads_of(part, self.heads) for part in (self.q(self.norm(x)), k, v))
+        out: Tensor = self.out(attend(q, k, v, there))
+        return out
+
+
+def grid_sinusoids(height: int, width: int, dim: int, device: torch.device) -> Float[Tensor, "n dim"]:
+    """Return positions (H W, dim) on a grid, row by row: sines and cosines of the row, then of the column, at
+    frequencies from 1 down to about 1/10000. `dim` is a multiple of 4.  [Peebles & Xie 2023, section 3.2]
+    """
+    frequencies = _frequencies(dim // 4, 10_000.0, device)
+    angles = [torch.arange(size, device=device)[:, None] * frequencies for size in (height, width)]
+    rows, columns = (torch.cat([a.sin(), a.cos()], dim=-1) for a in angles)
+    grid = [rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)]
+    return torch.cat(grid, dim=-1).flatten(0, 1)
+
+
+def rotations(height: int, width: int, d: int, device: torch.device) -> Float[Tensor, "2 n half"]:
+    """Return cos and sin (2, H W, d / 2) of the angles by which a grid of queries or keys of d channels is turned.
+
+    Half the pairs turn with the row, half with the column, at frequencies from 1 down to about 1/100, since a grid has
+    fewer places than a text. `d` is a multiple of 4.  [Su et al. 2021; two axes: Heo et al. 2024, section 3.2]
+    """
+    frequencies = _frequencies(d // 4, 100.0, device)
+    rows, columns = (torch.arange(size, device=device)[:, None] * frequencies for size in (height, width))
+    grid = [rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)]
+    angles = torch.cat(grid, dim=-1).flatten(0, 1)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Float[Tensor, "b heads n d"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "b heads n d"]:
+    """Return x with each pair of channels (i, i + d / 2) turned by its token's angle, so that a product of two such
+    depends on how far apart the tokens are, and not on where.
+    """
+    cos, sin = turn.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def _frequencies(count: int, period: float, device: torch.device) -> Tensor:
+    return torch.exp(-math.log(period) * torch.arange(count, device=device) / count)

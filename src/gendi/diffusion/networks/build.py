@@ -1,0 +1,46 @@
+"""From a configuration to an untrained network."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.dit import DiT
+from gendi.diffusion.networks.mlp import MLP
+from gendi.diffusion.networks.unet import UNet
+from gendi.errors import UsageError
+from gendi.train.config import RunConfig
+
+DIMENSIONS = {"unet": 3, "dit": 3, "mlp": 1}
+"""Dimensions of a sample, by the kind of network."""
+
+
+def build_network(
+    config: NetworkConfig,
+    shape: tuple[int, ...],
+    conditions: Sequence[ConditionConfig] = (),
+    out_channels: int | None = None,
+) -> nn.Module:
+    """Return an untrained network that is told `conditions`, for samples of shape (C, H, W), or (D,) for an MLP.
+
+    It has `out_channels` outputs, by default C or D.
+
+    Raises:
+        UsageError: a network for samples of another shape; a way to enter that the network has not; or a condition of
+            size -1, which only training can resolve: the data say how many classes there are.
+    """
+    for condition in conditions:
+        if condition.size < 0:
+            raise UsageError(f"the size of the condition {condition.name} is left to the data: give the number itself.")
+        config.check_way_in(condition.name, condition.kind, condition.via)
+    if len(shape) != DIMENSIONS[config.kind]:
+        wanted = "vectors (D,)" if config.kind == "mlp" else "images (C, H, W)"
+        raise UsageError(f"network.kind = {config.kind!r} is for {wanted}; these samples have shape {shape}.")
+    network = {"unet": UNet, "dit": DiT, "mlp": MLP}[config.kind]
+    return network(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)
+
+
+def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
+    """Return an untrained network for a run whose samples have `shape`, with an output for each that the loss needs."""
+    return build_network(config.network, shape, config.conditions, shape[0] * config.objective.outputs)

@@ -1,0 +1,322 @@
+"""Files that are whole or absent: atomic writes, and folders that carry a manifest and appear in one rename.
+
+A folder is written as `.tmp-NAME` beside its place. Every file is fsynced and hashed as it is written; `MANIFEST.json`,
+the size and SHA-256 of every file, comes last; the folder is fsynced, renamed into place, and its parent fsynced.
+Killed at any instant, the place holds the old folder or the new one, whole. The manifest has no version of its own: its
+text must be the canonical form of its content, so that no bit of it can flip unseen.
+
+This module imports no torch.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gendi.errors import BundleError
+from gendi.storage.disk import disk_error, reason, require_space
+
+MANIFEST = "MANIFEST.json"
+TEMPORARY = ".tmp-"  # never read; removed at the next start of the run
+REPLACED = ".old-"  # what a replacement moves away; valid, and in force while its place is empty
+MAX_JSON = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a manifest knows of a file: its size in bytes and the SHA-256 of its content, in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+# ------------------------------------------------------------------------------------------------ one file
+
+
+def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> Digest:
+    """Create `path`, write `chunks` (flat memory of bytes), fsync, and return the digest of what was handed over.
+
+    The mode follows the umask. Raises `OSError`; the caller removes what is left of the file.
+    """
+    sha256, size = hashlib.sha256(), 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            sha256.update(rest)
+            size += rest.nbytes
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return Digest(size, sha256.hexdigest())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names inside `folder` durable; a file system that cannot sync folders is left alone."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) so that `path` holds its old content or the new one, whole, whatever happens.
+
+    Raises `ResourceError` naming the file and the reason (disk full, no permission); the old content is then untouched.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
+    try:
+        try:
+            write_file(temporary, [raw])
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error, path, len(raw)) from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def encode_json(data: Any, allow_nan: bool = False) -> str:
+    """Return `data` as JSON in the one form gendi writes: sorted keys, indented.
+
+    NaN and infinity are no JSON: they raise `ValueError` unless allowed, for a file that only Python reads back.
+    """
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
+    """Return the content of a JSON file. Raises `BundleError` if it is missing, larger than `max_bytes` or no JSON."""
+    return parse_json(_read_text(path, max_bytes), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """Return the JSON value of `text`, read from `path`. Raises `BundleError` naming `path`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} is not valid JSON ({error}): it is damaged, or was written by something else."
+        ) from None
+
+
+def _read_text(path: Path, max_bytes: int) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise BundleError(
+                f"{path} is larger than {max_bytes} bytes, which no file of its kind is: it was not read."
+            )
+        return raw.decode()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {reason(error)}.") from None
+    except UnicodeDecodeError:
+        raise BundleError(f"{path} is not UTF-8 text: it is damaged, or was written by something else.") from None
+
+
+# ------------------------------------------------------------------------------------------------ folders
+
+
+def write_manifest(folder: Path, known: dict[str, Digest] | None = None) -> None:
+    """Write `MANIFEST.json` over every file below `folder`; a digest in `known` saves reading it. Raises `OSError`."""
+    known = known or {}
+    entries = {}
+    for name, path in _files(folder).items():
+        digest = known.get(name) or Digest(path.stat().st_size, sha256_file(path))
+        entries[name] = {"sha256": digest.sha256, "size": digest.size}
+    write_file(folder / MANIFEST, [encode_json({"files": entries}).encode()])
+
+
+def verify_manifest(folder: Path) -> None:
+    """Check every file below `folder` against its manifest: names, then sizes, then content.
+
+    Raises `BundleError` naming the first file that is missing, extra, truncated or changed.
+    """
+    try:
+        recorded, present = _read_manifest(folder), _files(folder)
+        for name in sorted(recorded.keys() - present.keys()):
+            raise BundleError(
+                f"{folder / name} is missing, though {MANIFEST} lists it: the folder was copied only in part."
+            )
+        for name in sorted(present.keys() - recorded.keys()):
+            raise BundleError(f"{folder / name} does not belong there: {MANIFEST} does not list it. Remove it.")
+        for name, digest in recorded.items():
+            if not present[name].is_file():
+                raise BundleError(f"{folder / name} is no plain file: the folder was not written by gendi.")
+            if (size := present[name].stat().st_size) != digest.size:
+                raise BundleError(
+                    f"{folder / name} has {size} bytes where {MANIFEST} says {digest.size}: it is damaged."
+                )
+        for name, digest in recorded.items():
+            if sha256_file(present[name]) != digest.sha256:
+                raise BundleError(
+                    f"{folder / name} is damaged or was edited: its SHA-256 is not the one written in {MANIFEST}."
+                )
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder} cannot be read: {reason(error)}.") from None
+
+
+def looks_whole(folder: Path) -> bool:
+    """Whether `folder` has a manifest and files of the right names and sizes; contents are not read."""
+    try:
+        recorded, present = _read_manifest(folder), _files(folder)
+        return recorded.keys() == present.keys() and all(
+            present[name].stat().st_size == digest.size for name, digest in recorded.items()
+        )
+    except (BundleError, OSError):
+        return False
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return every file below `folder` except its manifest, by its path relative to `folder`, in order."""
+    found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if not p.is_dir()}
+    found.pop(MANIFEST, None)
+    return found
+
+
+def _read_manifest(folder: Path) -> dict[str, Digest]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"{path} is missing: the folder was copied or written only in part, or is no folder of gendi's."
+        )
+    text = _read_text(path, MAX_JSON)
+    data = parse_json(text, path)
+    try:
+        files = {name: Digest(**entry) for name, entry in data["files"].items()}
+        whole = encode_json(data) == text and data.keys() == {"files"}
+        typed = all(type(d.size) is int and isinstance(d.sha256, str) for d in files.values())
+    except (AttributeError, TypeError, KeyError, ValueError):
+        whole = typed = False
+    if not (whole and typed):
+        raise BundleError(f"{path} is damaged or was edited: it is not in the form in which it was written.")
+    return files
+
+
+class FolderWriter:
+    """Writes the files of a new folder, remembering their digests for its manifest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digests: dict[str, Digest] = {}
+
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write the file `name` from chunks of bytes."""
+        self.digests[name] = write_file(self.path / name, chunks)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write the file `name` as UTF-8."""
+        self.write(name, [text.encode()])
+
+
+@contextlib.contextmanager
+def replace_folder(final: Path, needed: int = 0) -> Iterator[FolderWriter]:
+    """Yield a writer for the folder that becomes `final`, with its manifest, in one rename when the block ends.
+
+    A folder already there is moved away, and deleted once the new one is durable. If the block or a write fails, what
+    was written is removed and the old folder stays.
+
+    Args:
+        final: the folder's place; its parent is made.
+        needed: bytes about to be written, checked against the free space first.
+
+    Raises:
+        ResourceError: the disk is full or refuses; says the bytes needed and free.
+    """
+    temporary, replaced = final.parent / f"{TEMPORARY}{final.name}", final.parent / f"{REPLACED}{final.name}"
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        require_space(final.parent, needed)
+        restore_replaced(final)
+        _remove(temporary)
+        temporary.mkdir()
+        try:
+            writer = FolderWriter(temporary)
+            yield writer
+            write_manifest(temporary, writer.digests)
+            sync_folder(temporary)
+            if moved := final.exists():
+                final.rename(replaced)
+            try:
+                temporary.rename(final)
+            except BaseException:
+                if moved:
+                    replaced.rename(final)
+                raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(temporary)
+            raise
+        sync_folder(final.parent)
+        with contextlib.suppress(OSError):
+            _remove(replaced)
+    except OSError as error:
+        raise disk_error(error, final, needed) from error
+
+
+def current_folder(final: Path) -> Path:
+    """Return `final`, or what a killed replacement had moved away from there; `final` if there is neither."""
+    replaced = final.parent / f"{REPLACED}{final.name}"
+    return replaced if replaced.exists() and not final.exists() else final
+
+
+def restore_replaced(final: Path) -> None:
+    """Undo a replacement of `final` that was killed between its renames, or finish one killed after them."""
+    replaced = final.parent / f"{REPLACED}{final.name}"
+    if not replaced.exists():
+        return
+    if final.exists():
+        _remove(replaced)
+    else:
+        replaced.rename(final)
+
+
+def discard_folder(folder: Path) -> None:
+    """Delete `folder` so that, killed at any instant, it is there whole or gone. Raises `OSError`."""
+    doomed = folder.parent / f"{TEMPORARY}{folder.name}"
+    _remove(doomed)
+    folder.rename(doomed)
+    _remove(doomed)
+
+
+def clean_folder(folder: Path) -> list[str]:
+    """Remove what killed writes left in `folder`, bring back what killed replacements moved away; return the names."""
+    cleaned = []
+    for path in sorted(folder.glob(f"{TEMPORARY}*")) + sorted(folder.glob(f"{REPLACED}*")):
+        cleaned.append(path.name)
+        if path.name.startswith(REPLACED):
+            restore_replaced(folder / path.name.removeprefix(REPLACED))
+        else:
+            _remove(path)
+    return cleaned
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,306 @@
+"""A trained model on disk: a folder a stranger can use.
+
+    bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
+    bundle/model.safetensors    the EMA weights, and the table of a learned schedule
+    bundle/codec.safetensors    what the codec of cells or of a table was fitted to
+    bundle/README.md            the model card
+    bundle/MANIFEST.json        size and SHA-256 of each
+
+Everything in it is data: names of closed registries, numbers, tensors. Reading one runs nothing from it, and checks
+every byte, every field and every shape before the network is allocated.
+"""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import gendi
+from gendi.data.codec import Codec, ImageCodec, codec_from_dict, codec_tensor_specs, described
+from gendi.data.vectors import VectorCodec
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
+from gendi.diffusion.gaussian.schedule.learned import ENTRIES
+from gendi.diffusion.networks import network_of
+from gendi.errors import BundleError, UsageError
+from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.formats import refuse_newer
+from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.train.config import RunConfig
+
+FORMAT = 1
+"""Version of a bundle's files; a reader refuses a higher one."""
+TABLE = "schedule.log_snr"
+"""The tensor that holds a learned schedule, beside the weights."""
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CODEC_TENSORS = "codec.safetensors"
+META: dict[str, type] = {
+    **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
+    **dict.fromkeys(("step", "images", "seed"), int),
+    "seconds": float,
+    "metrics": dict,
+}
+"""What is known of a model under fixed names, and its types; `meta` may hold more."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything it needs."""
+
+    config: RunConfig
+    codec: Codec
+    state: dict[str, Tensor]
+    """The network's weights (EMA) by name."""
+    sigma_data: float = 1.0
+    """Root mean square of the encoded training data."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """What else is known, as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch, ..."""
+    log_snr: Tensor | None = None
+    """(1001,), float64: the table of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None of
+    any other."""
+
+    def condition(self, name: str) -> ConditionConfig | None:
+        """Return what the network is told under `name`, or None if it is told nothing of that name."""
+        return next((spec for spec in self.config.conditions if spec.name == name), None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the condition `class`, in the order of their numbers; empty without."""
+        spec = self.condition("class")
+        return () if spec is None else spec.names
+
+    def schedule(self) -> Schedule:
+        """Return the forward process's schedule. Raises `BundleError` if it is learned and its table missing or bad."""
+        process = self.config.process
+        if process.schedule != "learned":
+            return make_schedule(process.schedule, process.steps)
+        if self.log_snr is None:
+            raise BundleError(f"The schedule was learned, but its table, {TABLE!r}, is missing.")
+        try:
+            return Tabulated(self.log_snr)
+        except UsageError as error:
+            raise BundleError(f"{TABLE!r}: {error}") from None
+
+    def network(self, device: str | torch.device = "cpu") -> nn.Module:
+        """Return the network with its weights on `device`, in evaluation mode.
+
+        Raises `BundleError` naming the tensor if the weights do not fit the configuration.
+        """
+        compare_specs("The weights in memory", specs(self.state), _expected(self.config, self.codec))
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # what the layers draw is overwritten, and is no business of the caller's
+            network = network_of(self.config, self.codec.shape)
+        network.load_state_dict(self.state)
+        return network.to(device).eval().requires_grad_(False)
+
+    def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
+        """Return E[x_0 | x_t] for samplers, with a variance where the model learned one; `clip` bounds it to [-clip,
+        clip] (1 for pixels, None leaves it free).
+        """
+        return make_denoiser(
+            self.network(device),
+            self.schedule(),
+            self.config.objective,
+            sigma_data=self.sigma_data,
+            time_input=self.config.network.time_input,
+            clip=clip,
+            precision="bf16" if self.meta.get("precision") == "bf16" else "fp32",
+        ).eval()
+
+
+def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:
+    """Return the shapes and dtypes of the network's weights, from a network without memory."""
+    with torch.device("meta"):
+        return specs(network_of(config, codec.shape))
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> Path:
+    """Write `bundle` to `folder` (a run's `bundle` folder, or anywhere), whole or not at all; return `folder`.
+
+    A bundle already there is replaced. Raises `ResourceError` if the disk is full or refuses; the old one then stays.
+    """
+    meta = {"gendi": gendi.__version__, "torch": str(torch.__version__), **bundle.meta}
+    text = encode_json(
+        {
+            "format": FORMAT,
+            "gendi": gendi.__version__,
+            "config": bundle.config.to_dict(),
+            "codec": bundle.codec.to_dict(),
+            "sigma_data": bundle.sigma_data,
+            "meta": meta,
+        }
+    )
+    card = model_card(bundle)
+    tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
+    fitted = bundle.codec.tensors() if isinstance(bundle.codec, VectorCodec) else None
+    size = tensor_bytes(tensors) + tensor_bytes(fitted or {}) + 4 * len(text) + 4 * len(card) + 4096
+    with replace_folder(folder, size) as writer:
+        writer.write(WEIGHTS, tensor_chunks(tensors))
+        if fitted is not None:
+            writer.write(CODEC_TENSORS, tensor_chunks(fitted))
+        writer.write_text(CONFIG, text)
+        writer.write_text(CARD, card)
+    return folder
+
+
+def bundle_folder(path: Path) -> Path:
+    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
+    inside = current_folder(path / "bundle")
+    if inside.is_dir():
+        return inside
+    path = current_folder(path)
+    if not path.is_dir():
+        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
+    if (path / CONFIG).exists() or (path / WEIGHTS).exists():
+        return path
+    if (path / "checkpoints").is_dir():
+        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
+    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle of a run's folder, or the bundle in the folder `path`.
+
+    Raises:
+        UsageError: there is no such folder, or it is no run and no bundle.
+        BundleError: a file (named) is missing, damaged or edited; the format is newer (the version is named); a field
+            or tensor (named) is missing, unknown, or of the wrong type, range, shape or dtype; weights are a pickle.
+    """
+    folder = bundle_folder(Path(path))
+    verify_manifest(folder)
+    where = folder / CONFIG
+    data = read_json(where)
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
+    refuse_newer(folder, data, FORMAT)
+    bundle = _read_config(data, where, folder / CODEC_TENSORS)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
+    try:
+        expected = _expected(bundle.config, bundle.codec)
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+    if bundle.config.process.schedule == "learned":
+        expected[TABLE] = ((ENTRIES,), torch.float64)
+    tensors = read_tensors(weights, expected)
+    bundle = replace(bundle, log_snr=tensors.pop(TABLE, None))
+    bundle.state.update(tensors)
+    bundle.schedule()
+    return bundle
+
+
+def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
+    """Return the bundle that `config.json` describes, its codec's tensors in the file `fitted`, without weights."""
+    names = {"format", "gendi", "config", "codec", "sigma_data", "meta"}
+    if wrong := sorted(data.keys() ^ names):
+        raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
+    if data["format"] != FORMAT:
+        raise BundleError(f"{where}: format = {data['format']!r}; this version of gendi reads format {FORMAT}.")
+    sigma_data, meta = data["sigma_data"], data["meta"]
+    if isinstance(sigma_data, bool) or not isinstance(sigma_data, int | float) or not 0 < sigma_data < 1e12:
+        raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
+    if not isinstance(meta, dict):
+        raise BundleError(f"{where}: meta must be a table of fields.")
+    for name in (name for name, kind in META.items() if not _is(meta.get(name), kind)):
+        raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
+    try:
+        config = RunConfig.from_dict(data["config"])
+        wanted = codec_tensor_specs(data["codec"])
+        codec = codec_from_dict(data["codec"], read_tensors(fitted, wanted) if wanted else {})
+    except (UsageError, BundleError) as error:
+        raise BundleError(f"{where}: {error}") from None
+    return Bundle(config, codec, {}, float(sigma_data), meta)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Return whether a value of `meta` can be shown and used as what it is called; None always can."""
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value is None or (number and -1e300 < typing.cast(float, value) < 1e300)
+    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+
+
+def model_card(bundle: Bundle) -> str:
+    """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
+    config, codec, meta = bundle.config, bundle.codec, bundle.meta
+    about: dict[str, object] = {
+        "Images" if isinstance(codec, ImageCodec) else "Rows": described(codec),
+        "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
+        "Preset": config.preset,
+        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
+        "Schedule": config.process.schedule,
+        "T": config.process.steps or "continuous",
+    }
+    known = {
+        "data": "Data",
+        "fingerprint": "Fingerprint",
+        "images": "Images seen",
+        "step": "Steps",
+        "seconds": "Seconds",
+    }
+    about |= {label: meta[key] for key, label in known.items() if meta.get(key) is not None}
+    metrics = meta.get("metrics")
+    scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
+    return f"""# A denoising diffusion model
+
+Made with gendi {gendi.__version__}.
+
+{_table(("", ""), about)}
+## How good it is
+
+{scores}
+## Use it
+
+```python
+{_usage(bundle)}
+```
+
+The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
+every file, so that a changed one is refused.
+"""
+
+
+def _usage(bundle: Bundle) -> str:
+    """Return five lines of Python that load the bundle and draw from it."""
+    codec, own = bundle.codec, bundle.config.sample
+    if not isinstance(codec, ImageCodec):
+        return """import gendi
+samples = gendi.sample("path/to/this/folder", n=500)  # as the training data: an AnnData, or a DataFrame"""
+    return f"""from gendi.train.bundle import load_bundle
+from gendi.diffusion.gaussian.samplers import sample
+bundle = load_bundle("path/to/this/folder")
+denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
+x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
+images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})"""
+
+
+def _told(spec: ConditionConfig) -> str:
+    return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
+
+
+def _average(meta: Mapping[str, Any]) -> str:
+    """Return what the weights are an average of: see `gendi.train.snapshots`."""
+    if not isinstance(length := meta.get("posthoc_ema"), Mapping):
+        return "exponential moving average"
+    width, images = length.get("sigma_rel"), length.get("images")
+    return f"power-function average, sigma_rel = {width} of {images} images"
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping) and "value" in value:  # a metric with its floor, as evaluate writes it
+        floor = value.get("floor")
+        return _cell(value["value"]) + ("" if floor is None else f" (real images: {_cell(floor)})")
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())

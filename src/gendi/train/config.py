@@ -1,0 +1,238 @@
+"""What a run is: one tree of plain dataclasses, validated before anything is allocated.
+
+This module imports neither torch nor NumPy, so the command line can parse and print it in a tenth of a second. A
+configuration names entries of closed registries and holds plain numbers; it travels as TOML in the run folder and as
+JSON in a bundle, and `RunConfig.from_dict` refuses unknown keys, wrong types and values out of range, naming the field.
+Each layer owns the options of its own; a run's configuration is composed of them.
+"""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from gendi.data.cells.config import CellsConfig
+from gendi.diffusion.config import TAKEN, ConditionConfig
+from gendi.diffusion.gaussian.config import STEPWISE, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.errors import UsageError
+from gendi.storage.fields import read_fields
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimiser and its schedule."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalises the momentum of matrices and kernels and leaves the rest to AdamW."""
+    lr: float = 1e-3
+    """Peak learning rate (Muon's updates are scaled to AdamW's size)."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's decay rates."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    warmup: float = 0.02
+    """Share of the budget over which the learning rate rises linearly."""
+    decay: float = 0.3
+    """Share of the budget, at its end, over which the learning rate falls linearly to zero."""
+    clip: float = 1.0
+    """Largest gradient norm (0 = no clipping)."""
+    ema_images: float = 12_000
+    """Horizon of the exponential moving average, in images; warmed up, so that it never exceeds a tenth of what was
+    seen.
+    """
+    posthoc_every: int = 0
+    """Images between snapshots for averages of any length after training (`gendi ema`; Karras et al. 2024); 0 = none.
+    """
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How much to train, and what to write down on the way."""
+
+    batch_size: int = 128
+    """Images per optimiser step, in all, however many processes share them."""
+    accumulate: int = 1
+    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step;
+    0 = one, and twice as many whenever memory runs out.
+    """
+    seed: int = 0
+    """Seed of every draw of the run."""
+    flip: bool = False
+    """Mirror half of the images, left to right, each time anew."""
+    crop: float = 1.0
+    """Cut images out of copies up to so many times as large, each time anew (1 = whole images)."""
+    checkpoint_every: float = 120.0
+    """Seconds between checkpoints (0: after every step)."""
+    preview_every: int = 25_000
+    """Images between preview grids and held-out losses (0 = none)."""
+    log_every: int = 10
+    """Steps per line of metrics.jsonl."""
+    keep: int = 2
+    """Checkpoints kept."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; `auto` measures."""
+    layout: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Memory layout of images; `auto` measures."""
+    shard: bool = False
+    """Share weights, gradients, averages and moments out among the processes (FSDP2): for networks that do not fit."""
+    timeout: float = 600.0
+    """Seconds that several processes wait for one another before the run ends."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes, except the data."""
+
+    preset: str = "mnist"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    conditions: tuple[ConditionConfig, ...] = ()
+    """What the network is told; empty for an unconditional model."""
+    cells: CellsConfig = field(default_factory=CellsConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain dicts, lists, numbers, strings and None."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Read what `to_dict` wrote. Raises `UsageError` naming the field on unknown keys, wrong types and bad
+        values.
+        """
+        config = typing.cast(Self, read_fields(cls, data, "config"))
+        config.validate()
+        return config
+
+    def validate(self) -> None:
+        """Raise `UsageError` naming the first field whose value cannot work."""
+        network = self.network
+        if not network.channels:
+            raise UsageError("network.channels is empty: give the width of at least one level, for instance 64 128.")
+        for name, low, high, value in self._ranges():
+            if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
+                raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
+        network.validate()
+        self._validate_conditions()
+        self._validate_chain()
+        self._validate_objective()
+        self._validate_continuous()
+        if self.optim.warmup + self.optim.decay > 1:
+            raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
+        if self.train.shard and self.train.layout == "channels-last":
+            raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
+
+    def _validate_conditions(self) -> None:
+        """Refuse conditions that share a name, or whose names are not as many as they say."""
+        names = [condition.name for condition in self.conditions]
+        for condition in self.conditions:
+            name = condition.name
+            if not name.replace("-", "_").replace(":", "_").isidentifier() or names.count(name) > 1:
+                raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
+            if name in TAKEN:
+                raise UsageError(f"conditions: {name!r} cannot be a name: samplers have an argument of that name.")
+            if condition.names and len(condition.names) != condition.size:
+                raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
+            if condition.kind == "image" and condition.via == "embedding":
+                raise UsageError(f"conditions: {name} is an image: it enters via 'channels' or 'tokens'.")
+            if condition.kind != "image" and condition.via == "channels" and condition.size >= 0:
+                raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
+            self.network.check_way_in(f"conditions: {name}", condition.kind, condition.via)
+
+    def _validate_chain(self) -> None:
+        """Refuse what speaks of the steps of a chain where there is none."""
+        objective = self.objective
+        needs = {
+            "objective.prediction = 'mu'": objective.prediction == "mu",
+            f"objective.loss = {objective.loss!r}": objective.loss != "simple",
+            f"objective.time_sampling = {objective.time_sampling!r}": objective.time_sampling in STEPWISE,
+            "network.time_input = 'step'": self.network.time_input == "step",
+        }
+        for setting in (name for name, needed in needs.items() if needed and self.process.steps is None):
+            raise UsageError(f"{setting} needs process.steps, the T of the chain.")
+
+    def _validate_objective(self) -> None:
+        """Refuse combinations in which a part of the network would not be trained, or two settings disagree."""
+        objective = self.objective
+        if objective.precondition and objective.prediction == "mu":
+            raise UsageError(
+                "objective.prediction = 'mu' and objective.precondition are two different outputs: drop one of them."
+            )
+        if objective.variance == "learned" and objective.loss == "simple":
+            raise UsageError(
+                "objective.variance = 'learned' with objective.loss = 'simple': nothing would train the variance. Use "
+                "objective.loss = 'hybrid' or 'vlb'."
+            )
+        if objective.variance == "fixed" and objective.loss == "hybrid":
+            raise UsageError(
+                "objective.loss = 'hybrid' is for objective.variance = 'learned': its bound trains the variance alone. "
+                "With a fixed one use objective.loss = 'simple' or 'vlb'."
+            )
+        if objective.loss != "simple" and objective.time_sampling not in STEPWISE:
+            raise UsageError(
+                f"objective.loss = {objective.loss!r} is a sum over the chain's steps: objective.time_sampling = "
+                f"{objective.time_sampling!r} must be 'discrete' or 'loss-aware'."
+            )
+        if objective.log_snr_min >= objective.log_snr_max:
+            raise UsageError(
+                f"objective.log_snr_min = {objective.log_snr_min:g} must lie below objective.log_snr_max = "
+                f"{objective.log_snr_max:g}."
+            )
+
+    def _validate_continuous(self) -> None:
+        """Refuse a learned schedule, or the weights of the bound, where the loss is no continuous-time bound."""
+        process, objective = self.process, self.objective
+        learned, bound = process.schedule == "learned", objective.weighting == "bound"
+        who = "process.schedule = 'learned'" if learned else "objective.weighting = 'bound'"
+        if (learned or bound) and process.steps is not None:
+            raise UsageError(f"{who} is for continuous time: process.steps = {process.steps} must be none.")
+        needs = {"loss": "simple", "weighting": "bound", "time_sampling": "uniform"}
+        for name, needed in needs.items() if learned or bound else ():
+            if getattr(objective, name) != needed:
+                raise UsageError(
+                    f"{who} takes the loss to be the bound in continuous time: objective.{name} = "
+                    f"{getattr(objective, name)!r} must be {needed!r}."
+                )
+
+    def _ranges(self) -> list[tuple[str, float, float, float]]:
+        proc, obj, opt, train = self.process, self.objective, self.optim, self.train
+        return [
+            *self.network.ranges(),
+            *((f"conditions.{c.name}.size", -1, 1_000_000, c.size or math.nan) for c in self.conditions),
+            *((f"conditions.{c.name}.dropout", 0.0, 1.0, c.dropout) for c in self.conditions),
+            *((f"conditions.{c.name}.mean", -1e30, 1e30, c.mean) for c in self.conditions),
+            *((f"conditions.{c.name}.std", 1e-30, 1e30, c.std) for c in self.conditions),
+            ("cells.factors", 1, 1000, self.cells.factors),
+            ("cells.genes", 0, 1_000_000, self.cells.genes),
+            ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
+            ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
+            ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),
+            ("objective.log_snr_min", -60.0, 60.0, obj.log_snr_min),
+            ("objective.log_snr_max", -60.0, 60.0, obj.log_snr_max),
+            ("objective.vlb_weight", 1e-12, 1e6, obj.vlb_weight),
+            ("objective.min_snr_gamma", 1e-6, 1e6, obj.min_snr_gamma),
+            ("optim.lr", 1e-12, 100.0, opt.lr),
+            ("optim.betas[0]", 0.0, 0.999999, opt.betas[0]),
+            ("optim.betas[1]", 0.0, 0.9999999, opt.betas[1]),
+            ("optim.weight_decay", 0.0, 100.0, opt.weight_decay),
+            ("optim.warmup", 0.0, 1.0, opt.warmup),
+            ("optim.decay", 0.0, 1.0, opt.decay),
+            ("optim.clip", 0.0, 1e9, opt.clip),
+            ("optim.ema_images", 1.0, 1e12, opt.ema_images),
+            ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
+            ("train.batch_size", 1, 1_000_000, train.batch_size),
+            ("train.accumulate", 0, train.batch_size, train.accumulate),
+            ("train.timeout", 1.0, 1e6, train.timeout),
+            ("train.crop", 1.0, 4.0, train.crop),
+            ("train.seed", 0, 2**63 - 1, train.seed),
+            ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),
+            ("train.preview_every", 0, 1e15, train.preview_every),
+            ("train.log_every", 1, 1_000_000, train.log_every),
+            ("train.keep", 1, 1_000_000, train.keep),
+            ("sample.steps", 1, 1_000_000, self.sample.steps),
+        ]

@@ -1,0 +1,201 @@
+"""Is everything in a folder whole? Every checkpoint, bundle, snapshot of averages, classifier and codec, on demand.
+
+Each is checked by its manifest (names, sizes, SHA-256 of every byte), then by what it says of itself: the fields of its
+JSON, and the shapes and types of its tensors against the network that its configuration describes. Nothing is changed,
+no lock is taken, and a run may go on writing meanwhile: what is pruned or replaced while it is looked at is looked at
+again or left out.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendi.data.prepare import CODEC, read_codec
+from gendi.diffusion.networks import network_of
+from gendi.errors import BundleError, GendiError, UsageError
+from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
+from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs
+from gendi.storage.toml import read_toml
+from gendi.train.bundle import CONFIG, WEIGHTS, load_bundle
+from gendi.train.checkpoint import DAMAGED, read_state
+from gendi.train.classifier_bundle import KIND, load_classifier
+from gendi.train.config import RunConfig
+from gendi.train.posthoc_ema import read_snapshot
+
+ATTEMPTS = 3
+"""How often a folder that is replaced while it is read is read again."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of one folder, or of a run's configuration."""
+
+    kind: str
+    path: Path
+    bytes: int
+    seconds: float
+    fingerprint: str | None = None
+    """Of the data it was trained on, where it says so."""
+    problem: str | None = None
+    """What is wrong with it, naming the file; None if nothing is."""
+
+
+def verify(folder: Path) -> Iterator[Checked]:
+    """Yield what is found of everything of gendi's below `folder`, or of `folder` itself, in order of the paths.
+
+    Raises `UsageError` if there is no such folder, or nothing of gendi's in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}. Give the folder of a run (runs/NAME) or of a bundle.")
+    empty = True
+    for path, kind in _find(folder):
+        found = _check(path, kind)
+        if found is not None:
+            empty = False
+            yield found
+    if empty:
+        raise UsageError(f"{folder} holds no run, bundle, checkpoint or classifier: there is nothing to check.")
+
+
+def _find(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield (path, kind) of everything to check; temporary folders and what was set aside as damaged are passed by."""
+    kind = _kind(folder)
+    if kind is not None:
+        yield folder, kind
+        return
+    if (folder / "config.toml").is_file():
+        yield folder / "config.toml", "configuration"
+    for path in sorted(folder.iterdir()):
+        skipped = path.name.startswith((TEMPORARY, DAMAGED))
+        superseded = path.name.startswith(REPLACED) and (folder / path.name.removeprefix(REPLACED)).exists()
+        if path.is_dir() and not path.is_symlink() and not skipped and not superseded:
+            yield from _find(path)
+
+
+def _kind(folder: Path) -> str | None:
+    """Return what `folder` is by its place or its files, damaged ones too; None if it is none of gendi's folders."""
+    name = folder.name.removeprefix(REPLACED)
+    if (folder / "snapshot.json").exists() or (folder.parent.name == "ema" and name.startswith("images_")):
+        return "snapshot"
+    if (folder / "state.json").exists() or (folder.parent.name == "checkpoints" and name.startswith("step_")):
+        return "checkpoint"
+    if (folder / CODEC).exists():
+        return "codec"
+    there = {name for name in (CONFIG, WEIGHTS, MANIFEST) if (folder / name).exists()}
+    if _says_classifier(folder / CONFIG):
+        return "classifier"
+    a_run_s_own = name == "bundle" and (folder.parent / "config.toml").exists()
+    return "bundle" if a_run_s_own or MANIFEST in there or {CONFIG, WEIGHTS} <= there else None
+
+
+def _says_classifier(path: Path) -> bool:
+    try:
+        data = read_json(path)
+    except BundleError:
+        return False
+    return isinstance(data, dict) and data.get("kind") == KIND
+
+
+def _check(path: Path, kind: str) -> Checked | None:
+    """Return what is found of `path`; None if it went while it was looked at, as a pruned checkpoint does."""
+    start, problem, fingerprint, size = time.perf_counter(), None, None, 0
+    for _ in range(ATTEMPTS):
+        before = _identity(path)
+        try:
+            size = sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
+            problem, fingerprint = None, CHECKS[kind](path)
+        except FileNotFoundError:
+            problem = f"{path} is missing."
+        except GendiError as error:
+            problem = " ".join(str(error).split())
+        if (after := _identity(path)) is None:
+            return None
+        if problem is None or after == before:
+            break
+    return Checked(kind, path, size, time.perf_counter() - start, fingerprint, problem)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+# ------------------------------------------------------------------------------- each raises, or returns a fingerprint
+
+
+def _check_checkpoint(path: Path) -> str | None:
+    _, groups, state = read_state(path)
+    files = {name: path / f"{name}.safetensors" for name in groups}
+    found = {name: read_header(file) for name, file in files.items()}
+    shape = state.get("shape")
+    network = _network(path / "state.json", state.get("config"), shape) if shape is not None else found.get("model", {})
+    for name in ("model", "ema", *(group for group in groups if group.startswith("power_"))):
+        compare_specs(str(files.get(name, path / f"{name}.safetensors")), found.get(name, {}), network)
+    for name, (size, _) in found.get("optimizer", {}).items():
+        owner = network.get(name.rsplit(":", 1)[0])
+        if owner is None or size not in ((), owner[0]):
+            raise BundleError(f"{files['optimizer']}: {name!r} of shape {size} belongs to no parameter of the network.")
+    return _text(state.get("fingerprint"))
+
+
+def _network(where: Path, config: object, shape: object) -> dict[str, TensorSpec]:
+    """Return the shapes of the network that a configuration describes, for rows of `shape`, without its memory."""
+    if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**31 for n in shape):
+        raise BundleError(f"{where}: shape = {shape!r}; it must be a list of positive whole numbers.")
+    try:
+        with torch.device("meta"):
+            return specs(network_of(RunConfig.from_dict(config), tuple(shape)))
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{where} describes a network that cannot be: {error}") from None
+
+
+def _check_bundle(path: Path) -> str | None:
+    if not path.joinpath(MANIFEST).is_file():
+        verify_manifest(path)  # says that it is missing
+    return _text(load_bundle(path).meta.get("fingerprint"))
+
+
+def _check_classifier(path: Path) -> str | None:
+    verify_manifest(path)
+    return _text(load_classifier(path).meta.get("fingerprint"))
+
+
+def _check_snapshot(path: Path) -> str | None:
+    known: dict[str, TensorSpec] | None = None
+    for file in read_snapshot(path).values():
+        known = read_header(file) if known is None else known
+        check_tensors(file, known)
+    return None
+
+
+def _check_codec(path: Path) -> str | None:
+    read_codec(path)
+    return None
+
+
+def _check_configuration(path: Path) -> str | None:
+    stored = read_toml(path)
+    RunConfig.from_dict(stored.get("config", {}))
+    data = stored.get("data")
+    return _text(data.get("fingerprint")) if isinstance(data, Mapping) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+CHECKS: dict[str, Callable[[Path], str | None]] = {
+    "configuration": _check_configuration,
+    "checkpoint": _check_checkpoint,
+    "bundle": _check_bundle,
+    "classifier": _check_classifier,
+    "snapshot": _check_snapshot,
+    "codec": _check_codec,
+}
