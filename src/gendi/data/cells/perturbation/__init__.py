@@ -1,10 +1,2 @@
-"""Cells under a combination of type and drug, or a dose, that nobody measured.
-
-from gendi.data.cells import perturbation
-model = perturbation.fit(adata, cell_type="cell_type", drug="drug", dose="dose", control="control")
-perturbation.predict(model, cell_type="CD14+ Monocyte", drug="drug1", dose=3.0)
-"""
-
-from gendi.data.cells.perturbation.model import Perturbation, fit, predict
-
-__all__ = ["Perturbation", "fit", "predict"]
+"""Treated cells: experiments, what drugs change, and how well that is predicted; `gendi.api.perturbation` fits models."""
+models."""

@@ -53,7 +53,7 @@ def fit(
     effects = HillEffects(interactions).fit(experiment)
     network = None
     if diffusion:
-        from gendi.data.cells.perturbation.diffusion import Diffusion
+        from gendi.api.perturbation.diffusion import Diffusion
 
         network = Diffusion(effects, steps=steps, seed=seed)
     return Perturbation(experiment, effects, network, (cell_type, drug, dose))
