@@ -1,2 +1,4 @@
-"""Treated cells: experiments, what drugs change, and how well that is predicted; `gendi.api.perturbation` fits models."""
-models."""
+"""Treated cells: experiments, what drugs change, and how well that is predicted.
+
+Models are fitted by `gendi.api.perturbation`.
+"""
