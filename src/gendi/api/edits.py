@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.api.guided import guided
+from gendi.api.guidance import guided
 from gendi.data.codec import ImageCodec, pictures_only
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import Guidance

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import gendi
-from gendi.api.asked import read_asked
-from gendi.api.guided import guided
+from gendi.api.conditions import read_asked
+from gendi.api.guidance import guided
 from gendi.api.samples_io import EDIT_TEXT
-from gendi.cli.drawing import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.cli.editing import METHODS, Draw, Edit
+from gendi.cli.requests import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.data.codec import ImageCodec, pictures_only
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.data.images.pixels import BadImageError, decode, measure
