@@ -29,7 +29,7 @@ from gendi.diffusion.gaussian.inverse.latent import interpolate
 from gendi.diffusion.gaussian.inverse.methods import inpaint, solve
 from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, vary
 from gendi.diffusion.gaussian.inverse.operators import Mask, Pool
-from gendi.diffusion.gaussian.inverse.run import Drawing
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.randomness import normal
 from gendi.train.bundle import Bundle, load_bundle
 
