@@ -1,4 +1,4 @@
-"""The training images nearest to a few samples: has the model made something, or remembered it?"""
+"""The training images nearest to a few samples, which show whether the model made something or remembered it."""
 
 from collections.abc import Callable
 
@@ -17,8 +17,9 @@ def nearest_images(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find the k (at most N) nearest of `images` (N, H, W, C) to each of `queries` (Q, H, W, C).
 
-    The distance is Euclidean over pixels in [0, 1]. The search is over float32 products, a block of images at a time
-    (they may be memory-mapped); the distances returned are those of the bytes. `poll` is called before every block.
+    The distance is Euclidean over pixels in [0, 1]. The search uses float32 products, one block of images at a time
+    (the images may be memory-mapped); the distances that are returned are computed exactly from the bytes. `poll` is
+    called before every block.
 
     Returns:
         indices (Q, k), nearest first, and distances (Q, k).
