@@ -24,7 +24,7 @@ import torch
 
 from gendi.data import open_data
 from gendi.data.codec import ImageCodec
-from gendi.diffusion.networks import network_of
+from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError
 from gendi.storage.files import sha256_file

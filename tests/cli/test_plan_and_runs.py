@@ -16,7 +16,7 @@ from tiny import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 import gendi.train.scaling
-from gendi.diffusion.networks import network_of
+from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.hardware import DEVICES, device_of
 from gendi.storage.lock import RunLock

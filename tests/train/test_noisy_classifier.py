@@ -16,7 +16,7 @@ from gendi.diffusion.gaussian.guidance import ClassifierGuidance, Guidance
 from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import make_schedule
-from gendi.diffusion.networks import network_of
+from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
 from gendi.train.budget import Budget

@@ -51,7 +51,7 @@ def collect(run: Path) -> dict[str, Any]:
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.data.codec import described
-    from gendi.diffusion.networks.cost import cost_of
+    from gendi.train.model import run_cost
     from gendi.train.bundle import load_bundle
 
     bundle = load_bundle(run)
@@ -62,7 +62,7 @@ def collect(run: Path) -> dict[str, Any]:
         "sample": described(bundle.codec),
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
-        "flops_per_image": cost_of(bundle.config, bundle.codec.shape).flops,
+        "flops_per_image": run_cost(bundle.config, bundle.codec.shape).flops,
         "training": {key: meta.get(key) for key in ("step", "images", "seconds", "precision", "layout", "seed")},
         "versions": {key: meta.get(key) for key in ("gendi", "torch", "python")},
     }

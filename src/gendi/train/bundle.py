@@ -25,7 +25,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
-from gendi.diffusion.networks import network_of
+from gendi.train.model import network_of
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest

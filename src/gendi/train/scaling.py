@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gendi.diffusion.networks import network_of
-from gendi.diffusion.networks.cost import condition_row, cost_of
+from gendi.train.model import network_of
+from gendi.diffusion.networks.cost import condition_row
+from gendi.train.model import run_cost
 from gendi.errors import UsageError
 from gendi.machine.hardware import Device
 from gendi.train.config import RunConfig
@@ -103,7 +104,7 @@ def plan(
     if batch < devices:
         raise UsageError(f"a batch of {batch} cannot be shared by {devices} devices: give a larger --batch-size.")
     peak = device.peak(precision)
-    cost = cost_of(config, shape)
+    cost = run_cost(config, shape)
     rows = math.ceil(batch / devices)
     at_once = math.ceil(rows / max(1, min(rows, config.train.accumulate)))
     sharded = config.train.shard and devices > 1

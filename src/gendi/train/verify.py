@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gendi.data.prepare import CODEC, read_codec
-from gendi.diffusion.networks import network_of
+from gendi.train.model import network_of
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs

@@ -10,7 +10,6 @@ from gendi.diffusion.networks.dit import DiT
 from gendi.diffusion.networks.mlp import MLP
 from gendi.diffusion.networks.unet import UNet
 from gendi.errors import UsageError
-from gendi.train.config import RunConfig
 
 DIMENSIONS = {"unet": 3, "dit": 3, "mlp": 1}
 """Dimensions of a sample, by the kind of network."""
@@ -39,8 +38,3 @@ def build_network(
         raise UsageError(f"network.kind = {config.kind!r} is for {wanted}; these samples have shape {shape}.")
     network = {"unet": UNet, "dit": DiT, "mlp": MLP}[config.kind]
     return network(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)
-
-
-def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained network for a run whose samples have `shape`, with an output for each that the loss needs."""
-    return build_network(config.network, shape, config.conditions, shape[0] * config.objective.outputs)
