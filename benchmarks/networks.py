@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from record import RESULTS, write, write_table
 
-from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.train.model import run_cost
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 from gendi.train.presets import get_preset
 from gendi.train.probe import LAYOUTS, place
 

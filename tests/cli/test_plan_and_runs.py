@@ -16,11 +16,11 @@ from tiny import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 import gendi.train.scaling
-from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.hardware import DEVICES, device_of
 from gendi.storage.lock import RunLock
 from gendi.train.config import OptimConfig, RunConfig
+from gendi.train.model import network_of
 from gendi.train.optim import make_optimizers, orthogonalise
 from gendi.train.scaling import activation_bytes, optimiser_cost, plan
 

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig
-from gendi.train.model import network_of
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.train.model import run_cost
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 
 TOLD = (ConditionConfig("class", size=3), ConditionConfig("photo", "image", size=2, via="tokens"))
 

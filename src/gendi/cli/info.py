@@ -51,8 +51,8 @@ def collect(run: Path) -> dict[str, Any]:
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.data.codec import described
-    from gendi.train.model import run_cost
     from gendi.train.bundle import load_bundle
+    from gendi.train.model import run_cost
 
     bundle = load_bundle(run)
     meta = bundle.meta

@@ -6,9 +6,9 @@ from typing import Any
 
 from gendi.data import open_data
 from gendi.data.codec import described
-from gendi.train.model import run_cost
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.model import run_cost
 from gendi.train.room import needs, snapshot_bytes
 from gendi.train.trainer import Trainer
 

@@ -1,4 +1,4 @@
-"""Preview grids of a run: samples from the same seeds at every stage of training."""
+"""Is it learning? On the way of a run: held-out losses, and grids of samples from the same seeds each time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,11 @@ from gendi.diffusion.conditions import ask
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
+from gendi.errors import ResourceError
 from gendi.storage.files import atomic_write
+from gendi.train.heldout import Heldout
+from gendi.train.keeping import Keeper
+from gendi.train.trainer import Trainer
 
 PREVIEWS, PREVIEW_STEPS = 36, 12
 
@@ -41,3 +45,35 @@ def write_preview(path: Path, images: Tensor) -> None:
     """Write a preview grid as PNG."""
     path.parent.mkdir(exist_ok=True)
     atomic_write(path, png_bytes(grid_image(images.numpy())))
+
+
+class Previews:
+    """What is written of a run on its way: the held-out loss of the averaged weights and, of pictures, a grid.
+
+    Args:
+        trainer: of the run.
+        heldout: the held-out rows.
+        keeper: writes the lines.
+    """
+
+    def __init__(self, trainer: Trainer, heldout: Heldout, keeper: Keeper) -> None:
+        self.trainer, self.heldout, self.keeper = trainer, heldout, keeper
+        self.cond = preview_conditions(trainer.data, trainer.config.conditions)
+
+    def __call__(self, weights: dict[str, Tensor]) -> None:
+        """Write what the averaged weights, whole, are worth at the trainer's step."""
+        trainer, codec, step = self.trainer, self.trainer.data.codec, self.trainer.step_count
+        denoiser = trainer.ema_denoiser(weights=weights)
+        # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
+        mean, quartiles = self.heldout(denoiser)
+        self.keeper.metrics.metrics(step, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
+        if isinstance(codec, ImageCodec):
+            denoiser.clip = 1.0 if trainer.config.sample.clip else None
+            denoiser.schedule = trainer.objective.sampling_schedule()
+            images = preview(denoiser, codec, self.cond, trainer.config.train.seed, trainer.device)
+            try:
+                write_preview(self.keeper.run / "previews" / f"step_{step:08d}.png", images)
+            except ResourceError as error:
+                self.keeper.log(f"warning: {error} The preview at step {step} is left out.")
+        spread = " ".join(f"{q:.4f}" for q in quartiles)
+        self.keeper.console.say(f"step {step}: held-out loss {mean:.4f} (by quartile of t: {spread})")

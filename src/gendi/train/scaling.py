@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gendi.train.model import network_of
 from gendi.diffusion.networks.cost import condition_row
-from gendi.train.model import run_cost
 from gendi.errors import UsageError
 from gendi.machine.hardware import Device
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 from gendi.train.optim import Muon, make_optimizers
 from gendi.train.posthoc_ema import SIGMA_RELS
 from gendi.train.sharding import blocks_of

@@ -141,7 +141,8 @@ class NetworkDenoiser(nn.Module):
         if parameterisation.prediction == "mu" and schedule.steps is None:
             raise UsageError("a network that predicts the mean of a step needs a schedule with steps.")
         if parameterisation.variance != self.variance:
-            raise UsageError(f"objective.variance = {parameterisation.variance!r}: build this denoiser by `make_denoiser`.")
+            found = parameterisation.variance
+            raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
         self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
 
@@ -205,6 +206,9 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
 def make_denoiser(
     network: nn.Module, schedule: Schedule, parameterisation: Parameterisation, *args: Any, **kwargs: Any
 ) -> NetworkDenoiser:
-    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if its variance is learned; see `NetworkDenoiser`."""
+    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the variance is learned.
+
+    The arguments are those of `NetworkDenoiser`.
+    """
     kind = LearnedVarianceDenoiser if parameterisation.variance == "learned" else NetworkDenoiser
     return kind(network, schedule, parameterisation, *args, **kwargs)

@@ -7,9 +7,9 @@ A step of training goes through an objective in this order:
     objective.weighed(losses, draw, rows).mean().backward()         weighed back, where some draws are likelier
     objective.remember(draw, losses, lr)                            what it must know at the next step
 
-Several processes, and several parts of a batch, share one draw and take their rows of it. Whatever `remember` changes is
-state: `tensors` gives it to a checkpoint and `restore` takes it back, so that going on is exact. Held-out losses go the
-same way, with `draw_heldout` in the place of `draw`.
+Several processes, and several parts of a batch, share one draw and take their rows of it. Whatever `remember` changes
+is state: `tensors` gives it to a checkpoint and `restore` takes it back, so that going on is exact. Held-out losses go
+the same way, with `draw_heldout` in the place of `draw`.
 """
 
 from abc import ABC, abstractmethod
@@ -53,18 +53,18 @@ class Draw:
 
     Args:
         t: times (B,), float64.
-        seed, key: what the noise is keyed by, beside the shape of the batch.
+        seed, purpose, step: what the noise is keyed by, beside the shape of the batch.
     """
 
-    def __init__(self, t: Float64[Tensor, " batch"], seed: int, *key: str | int) -> None:
-        self.t, self.seed, self.key = t, seed, key
+    def __init__(self, t: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0) -> None:
+        self.t, self.seed, self.purpose, self.step = t, seed, purpose, step
         self._noise: Tensor | None = None
 
     def noise(self, x_0: Batch, rows: slice = ALL) -> Batch:
         """Return standard normal noise for `rows` of the batch, of the shape and on the device of their x_0."""
         shape = (len(self.t), *x_0.shape[1:])
         if self._noise is None or self._noise.shape != shape:
-            self._noise = normal(shape, self.seed, *self.key)
+            self._noise = normal(shape, self.seed, self.purpose, self.step)
         return self._noise[rows].to(x_0.device)
 
 
@@ -107,14 +107,12 @@ class Objective(ABC):
         """Return the weights (b,) with which the mean over the draws estimates the mean over all levels; None for 1."""
         return None
 
-    def weighed(
-        self, losses: Float[Tensor, " rows"], draw: Draw, rows: slice = ALL
-    ) -> Float[Tensor, " rows"]:
+    def weighed(self, losses: Float[Tensor, " rows"], draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"]:
         """Return the losses (b,) times their weights."""
         weights = self.weights(draw, rows)
         return losses if weights is None else losses * weights.to(losses)
 
-    def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:
+    def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
         """Learn from the losses (B,) of a whole batch, without gradient, after a step of learning rate `lr`."""
 
     def sampling_schedule(self) -> Schedule:
@@ -129,7 +127,7 @@ class Objective(ABC):
         """Return what a checkpoint must hold, as groups of named tensors; a group becomes a file."""
         return {}
 
-    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:  # noqa: B027
         """Take back what `tensors` gave; `groups` may hold others' too.
 
         Raises `BundleError` naming a tensor that is missing or of another shape.

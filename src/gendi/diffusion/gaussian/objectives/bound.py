@@ -55,9 +55,7 @@ def bound_term(
     return steps * nats[torch.cat([later, first]).argsort()]
 
 
-def _log_variance(
-    process: Process, t: Tensor, s: Tensor, share: Batch | None, x_0: Batch, large: bool
-) -> Batch:
+def _log_variance(process: Process, t: Tensor, s: Tensor, share: Batch | None, x_0: Batch, large: bool) -> Batch:
     """Return the log variance of p(x_s | x_t), of x_0's shape; a `large` decoder takes `small`'s patch."""
     if share is None:
         share = like((s > 0).to(x_0.dtype) * large, x_0).expand_as(x_0)

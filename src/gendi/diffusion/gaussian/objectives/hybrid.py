@@ -1,6 +1,6 @@
 """The weighted squared error for the mean, and the bound for the learned variance alone.
 
-    simple + vlb_weight T L_t, in which L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
+simple + vlb_weight T L_t, in which L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
 """
 
 from jaxtyping import Float

@@ -1,6 +1,6 @@
 """Times drawn by how large the losses were.
 
-    loss-aware    t = i / T with i drawn in proportion to sqrt(E[L_i^2])       [Nichol & Dhariwal 2021, eq. 18]
+loss-aware    t = i / T with i drawn in proportion to sqrt(E[L_i^2])       [Nichol & Dhariwal 2021, eq. 18]
 """
 
 from collections.abc import Mapping

@@ -49,14 +49,14 @@ class TimeSampling(ABC):
         """Return the weights (B,) with which a mean over the draws estimates the mean over all levels; None for 1."""
         return None
 
-    def remember(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:
+    def remember(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
         """Learn from the losses (B,) at times (B,) of a step of learning rate `lr`."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds."""
         return {}
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
 
 
