@@ -99,9 +99,8 @@ def test_every_term_is_the_papers(name: str, prediction: str, variance: str) -> 
         variance="learned" if learned else "fixed",
         fixed_variance="small" if learned else variance,
     )
-    denoiser = make_denoiser(
-        Toy(objective.parameterisation.outputs), make_schedule(name, T), objective.parameterisation, 0.6, "step"
-    )
+    meaning = objective.parameterisation
+    denoiser = make_denoiser(Toy(meaning.outputs), make_schedule(name, T), meaning, 0.6, "step")
     x_0, eps = noise(5, 3).clamp(-1, 1), noise(5, 3, seed=1)
     for i in (1, 2, 3, 10, 20, 30, 38, 39, 40):
         t = at(i, 5)
