@@ -83,7 +83,14 @@ def test_muons_products_are_counted(shape: tuple[int, ...], monkeypatch: pytest.
     class Inner(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.stem = torch.nn.Parameter(torch.zeros(shape)), torch.nn.Parameter(torch.zeros(3))
+            self.inner = torch.nn.Parameter(torch.zeros(shape))
+            self.bias = torch.nn.Parameter(torch.zeros(3))
+
+        def outer_layers(self) -> tuple[torch.nn.Module, ...]:
+            return ()
+
+        def units(self) -> tuple[torch.nn.Module, ...]:
+            return ()
 
     monkeypatch.setattr(gendi.train.scaling, "network_of", lambda *_: Inner())
     with FlopCounterMode(display=False) as counter:

@@ -11,12 +11,11 @@ from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
 from gendi.cli.runs import read_config, read_json_if_there
 from gendi.cli.values import format_duration
+from gendi.diffusion.networks.registry import NETWORKS
 
 EXAMPLES = """\
   gendi info runs/mnist
   gendi info runs/mnist --json"""
-
-NETWORK_NAMES = {"unet": "U-Net", "dit": "DiT", "mlp": "MLP"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _show(found: dict[str, Any]) -> None:
     if "parameters" in found:
         rows += [
             ("a sample", found["sample"]),
-            ("network", NETWORK_NAMES[config["network"]["kind"]]),
+            ("network", NETWORKS.find(config["network"]["kind"]).title),
             ("parameters", found["parameters"]),
             ("forward pass", f"{found['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
             ("arithmetic", f"{training.get('precision')}, {training.get('layout')}"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
+from gendi.diffusion.networks.roles import inner_matrices
 from gendi.machine.distributed import Team
 from gendi.train.checkpoint import match_layout
 from gendi.train.config import OptimConfig
@@ -105,20 +106,16 @@ class Muon(Optimizer):
         return p.grad.lerp(buffer, momentum)
 
 
-OUTER = ("stem", "head", "time", "conditions")
-"""The parts of a network that meet the data: its first and last layers, and all embeddings."""
-
-
 def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None = None) -> list[Optimizer]:
     """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
     configured.
 
-    The stem, the head, the embeddings and every vector stay with AdamW. The processes of `team` share Muon's work.
+    Outer layers (see `gendi.diffusion.networks.roles`) and every vector stay with AdamW. The processes of `team` share
+    Muon's work.
     """
-    named = list(network.named_parameters())
-    inner = [p for name, p in named if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in OUTER]
+    inner = inner_matrices(network) if config.name == "muon" else []
     chosen = set(map(id, inner))
-    rest = [p for _, p in named if id(p) not in chosen]
+    rest = [p for p in network.parameters() if id(p) not in chosen]
     adamw = AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     if not inner:
         return [adamw]
