@@ -25,14 +25,8 @@ def commands(run: Run) -> list[list[str]]:
     if run.evaluation is not None:
         evaluate = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
         if drawn := run.drawn:
-            evaluate += [
-                "--sampler",
-                shlex.quote(drawn.sampler),
-                "--steps",
-                str(drawn.steps),
-                "--seed",
-                str(drawn.seed),
-            ]
+            evaluate += ["--sampler", shlex.quote(drawn.sampler), "--steps", str(drawn.steps)]
+            evaluate += ["--seed", str(drawn.seed)]
         if run.evaluation.extractors:
             evaluate += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
         lines.append(evaluate)
