@@ -16,7 +16,7 @@ from gendi.data.split import Split
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.vectors import measures
+from gendi.evaluate.vectors import metrics
 
 ad = pytest.importorskip("anndata")
 pd = pytest.importorskip("pandas")
@@ -58,7 +58,7 @@ def cells(n: int = 50, seed: int = 3) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "JUDGES", measures.JUDGES[1:])
+    monkeypatch.setattr(metrics, "JUDGES", metrics.JUDGES[1:])
     monkeypatch.setattr("gendi.evaluate.vectors.rows.SPLITS", 3)
 
 

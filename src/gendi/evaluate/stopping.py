@@ -1,14 +1,14 @@
-"""How long computations here are interrupted: between batches, by a callable of the caller's."""
+"""The way to interrupt long computations: between batches they call a function that the caller gives."""
 
 from collections.abc import Callable
 
 from gendi.errors import PreemptedError
 
 Stop = Callable[[], object]
-"""Called between batches. It stops the computation by raising (best: it knows why), or by returning true."""
+"""Called between batches. It stops the computation by raising an error, which can say why, or by returning true."""
 
 
 def poll(stop: Stop | None) -> None:
-    """Call `stop`; raise `PreemptedError` if it returns true, and let pass whatever it raises itself."""
+    """Call `stop`. Raise `PreemptedError` if it returns true; an error that it raises passes through."""
     if stop is not None and stop():
-        raise PreemptedError("Stopped while measuring; nothing was written. Run the same command again.")
+        raise PreemptedError("The evaluation was stopped; nothing was written. Run the same command again.")
