@@ -27,7 +27,8 @@ from gendi.diffusion.gaussian.samplers.checked import checked
 from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.errors import DataError, UsageError
 from gendi.storage.files import atomic_write, sha256_file
-from gendi.train.bundle import Bundle, bundle_folder, load_bundle
+from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.folders import bundle_folder
 
 BATCH = 64
 WHITE = 128

@@ -17,8 +17,9 @@ from gendi.diffusion.conditions import ask
 from gendi.diffusion.gaussian.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.storage.files import MANIFEST, read_json
-from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder
+from gendi.train.bundle import Bundle
 from gendi.train.classifier_bundle import classifier_folder
+from gendi.train.folders import WEIGHTS, bundle_folder
 from gendi.train.signals import StopFlag
 
 BATCH = 250

@@ -7,6 +7,7 @@ out it may draw, as a count is drawn from a distribution. What it draws is keyed
 sample does not depend on its neighbours.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -77,6 +78,22 @@ class VectorCodec(ABC):
         return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why other raw data cannot be encoded by this codec, a sentence; empty if they can.
+
+        Args:
+            schema: of the other data.
+            ours: the conditions of the other data.
+            theirs: the conditions of the data that the codec was fitted to.
+        """
+        return ""
+
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions `told` are (see `training_conditions`)."""
+        codec = copy.copy(self)
+        codec.told = dict(told)
+        return codec
 
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
