@@ -73,7 +73,7 @@ class Train:
     """Budget in optimiser steps."""
     out: Annotated[Folder, shows("runs/ and the name of the data")] = None
     """Folder of the run."""
-    from_: Annotated[Folder, shows("new weights")] = None
+    from_: Annotated[Folder, tyro.conf.arg(name="from", help_behavior_hint="(default: new weights)")] = None
     """Start from the weights of a run or bundle: its network and codec come along, new classes start anew."""
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""

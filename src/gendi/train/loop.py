@@ -41,7 +41,7 @@ from gendi.train.resume import refuse_changes, start_over
 from gendi.train.room import require_room
 from gendi.train.signals import StopFlag
 from gendi.train.snapshots import drop_later
-from gendi.train.start import Start, check_start, codec_of, start_of
+from gendi.train.start import Start, check_kind, check_start, codec_of, start_of
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer
@@ -96,11 +96,11 @@ def train(
         console = console if console is not None and team.first else Silent()
         # before anything is written: bad data, and conditions that they have not, leave no folder behind
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
-        config = resolve(config, data)
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
-        if start is not None:
-            check_start(start, config, data)
+        check_kind(start, data)
+        config = resolve(config, data)
+        check_start(start, config, data)
         team.from_first(lambda: check_writable(run))
         with contextlib.ExitStack() as held, StopFlag() as stop:
 

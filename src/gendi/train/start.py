@@ -106,20 +106,25 @@ def _place(source: str | Path | Bundle) -> str:
     return IN_MEMORY if isinstance(source, Bundle) else str(source)
 
 
-def check_start(start: Start, config: RunConfig, data: Data) -> None:
+def check_kind(start: Start | None, data: Data) -> None:
+    """Raise `UsageError` if the data are of another kind than those that the weights of `start` are for."""
+    if start is None or start.bundle is None:
+        return
+    kind = start.bundle.codec.kind.partition("-")[0]
+    if kind != data.kind:
+        raise UsageError(
+            f"{start.place} is a model of the kind {kind}, and {data.name} is data of the kind {data.kind}."
+        )
+
+
+def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
     """Raise `UsageError` if data or configuration are not such that the weights of `start` can be meant for them.
 
     `config` has its conditions resolved.
     """
-    bundle = start.bundle
-    if bundle is None:
+    if start is None or start.bundle is None:
         return
-    source = bundle.config
-    kind = bundle.codec.kind.partition("-")[0]
-    if kind != data.kind:
-        raise UsageError(
-            f"{start.place} is a model of data of the kind {kind}, and {data.name} is of the kind {data.kind}."
-        )
+    bundle, source = start.bundle, start.bundle.config
     ours, theirs = (_meaning(c) for c in (config, source))
     if changed := differing(ours, theirs):
         raise UsageError(
