@@ -1,9 +1,9 @@
 """The training images nearest to a few samples: has the model made something, or remembered it?"""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
+
+from gendi.machine.stopping import Poll
 
 _BLOCK_BYTES = 1 << 26
 
@@ -13,7 +13,7 @@ def nearest_images(
     images: NDArray[np.uint8],
     k: int = 3,
     *,
-    poll: Callable[[], None] | None = None,
+    poll: Poll | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find the k (at most N) nearest of `images` (N, H, W, C) to each of `queries` (Q, H, W, C).
 
