@@ -6,9 +6,9 @@ from typing import Any
 
 from gendi.data import open_data
 from gendi.data.codec import described
-from gendi.diffusion.networks.cost import cost_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.model import run_cost
 from gendi.train.room import needs, snapshot_bytes
 from gendi.train.trainer import Trainer
 
@@ -35,7 +35,7 @@ def dry_run(
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    cost = cost_of(trainer.config, data.codec.shape)
+    cost = run_cost(trainer.config, data.codec.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)
