@@ -47,7 +47,7 @@ class Edit:
     """Print one JSON object."""
 
     TURNS: ClassVar[bool] = False
-    """Whether several classes, or numbers, can be asked for, to be told to the results in turn."""
+    """Whether several classes, or numbers, can be requested, which the results take in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
