@@ -1,4 +1,4 @@
-"""What the rules share: asking a denoiser, asking it about several conditions at once, and mixing its answers.
+"""What the rules share: the answer of a denoiser, its answers under several conditions by one call, and their mixture.
 
 A rule that mixes K branches returns sum_k w_k x0_k with sum_k w_k = 1 (for classifier-free guidance w_c = w and w_null
 = 1 - w). A branch whose weight is 0 is not called, row by row; so a rule with one weight at 1 is that branch, bit for
@@ -63,13 +63,12 @@ def answers_of(
     n, rows = len(x_t), [mask.nonzero()[:, 0] for mask in wanted]
     called = [k for k, some in enumerate(rows) if len(some)]
     if len(called) == 1 and len(rows[called[0]]) == n:
-        parts = [ask(denoiser, x_t, t, branches[called[0]])]
+        parts = [answer_of(denoiser, x_t, t, branches[called[0]])]
     else:
         order = torch.cat([rows[k] for k in called])
         cond = {name: torch.cat([branches[k][name][rows[k]] for k in called]) for name in branches[0]}
-        parts = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond).split(
-            [len(rows[k]) for k in called]
-        )
+        every = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
+        parts = every.split([len(rows[k]) for k in called])
     nothing = parts[0].split([0, len(parts[0].x_0)])[0].spread(rows[0][:0], n)
     found = dict(zip(called, parts, strict=True))
     return [found[k].spread(rows[k], n) if k in found else nothing for k in range(len(rows))]
