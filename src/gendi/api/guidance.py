@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.data.codec import described
-from gendi.diffusion.conditions import ask
+from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import Guidance, Threshold
@@ -33,7 +33,7 @@ def guided(
     Args:
         guidance: a scale, or settings whose `bad` and `classifier` may be folders or bundles and whose `negative` is
             as asked for; None guides nothing.
-        condition: see `gendi.diffusion.conditions.ask`.
+        condition: see `gendi.diffusion.conditions.requested_conditions`.
         precision: "fp32" or "bf16"; what the training chose by default.
         editing: it is a picture that is edited: what is not told is null, and x0_hat is not bounded even where the
             model's sampling bounds it, as gradients and the ODE need it.
@@ -47,7 +47,7 @@ def guided(
     denoiser = _plain(bundle, device, precision, clip if guidance is None else None)
     if guidance is None:
         own = bundle.config.conditions
-        return denoiser, ask(own, _or_null(own, condition) if editing else condition, n, first_index)
+        return denoiser, requested_conditions(own, _or_null(own, condition) if editing else condition, n, first_index)
     asked = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     changes: dict[str, Any] = {}
     if isinstance(asked.bad, Bundle | str | Path):
@@ -58,7 +58,7 @@ def guided(
         changes["classifier"] = judge.classifier(denoiser.schedule, device)
     specs = known_conditions(bundle, asked)
     changes["negative"] = {name: rows[0] for name, rows in _negative(specs, asked.negative).items()}
-    cond = ask(specs, _or_null(specs, condition) if editing else condition, n, first_index)
+    cond = requested_conditions(specs, _or_null(specs, condition) if editing else condition, n, first_index)
     names = None
     if asked.bad is None and asked.classifier is None:
         names = _names_to_forget(specs, cond, asked)
@@ -95,7 +95,7 @@ def _plain(bundle: Bundle, device: str, precision: str | None, clip: float | Non
 
 
 def _negative(specs: Sequence[ConditionConfig], negative: Mapping[str, Any]) -> dict[str, Tensor]:
-    return ask(specs, negative, 1) if negative else {}
+    return requested_conditions(specs, negative, 1) if negative else {}
 
 
 def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor], asked: Guidance) -> list[str]:

@@ -13,7 +13,7 @@ from gendi.api.conditions import asked
 from gendi.api.guidance import known_conditions
 from gendi.api.samples_io import SampleSettings
 from gendi.cli.console import say
-from gendi.diffusion.conditions import ask
+from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.samplers import GRIDS, SAMPLERS, get_sampler
 from gendi.errors import ResourceError, UsageError, unknown_name
 from gendi.storage.files import MANIFEST, read_json
@@ -84,7 +84,7 @@ def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
             f"--steps {settings.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
         )
     told, guidance = asked(bundle, settings)
-    ask(known_conditions(bundle, guidance), told, settings.n, settings.first)
+    requested_conditions(known_conditions(bundle, guidance), told, settings.n, settings.first)
     each = 9 * math.prod(bundle.codec.shape)  # float32 twice while batches are joined, and the bytes
     available = psutil.virtual_memory().available
     if each * settings.n > available:
