@@ -47,14 +47,14 @@ def _spread(values: Tensor, rows: Tensor, n: int) -> Tensor:
     return out
 
 
-def call_denoiser(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
+def answer_of(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
     """Return a denoiser's answer, with its variance if it learned one, by one call."""
     if isinstance(denoiser, LearnedVariance):
         return Answer(*denoiser.predict(x_t, t, **cond))
     return Answer(denoiser(x_t, t, **cond))
 
 
-def call_branches(
+def answers_of(
     denoiser: Denoiser, x_t: Batch, t: PerSample, branches: Sequence[Conditions], wanted: Bool[Tensor, " k batch"]
 ) -> list[Answer]:
     """Return a denoiser's answers under K conditions, by one call on the wanted rows; other rows are 0.
@@ -67,11 +67,11 @@ def call_branches(
     n, rows = len(x_t), [mask.nonzero()[:, 0] for mask in wanted]
     called = [k for k, some in enumerate(rows) if len(some)]
     if len(called) == 1 and len(rows[called[0]]) == n:
-        parts = [call_denoiser(denoiser, x_t, t, branches[called[0]])]
+        parts = [answer_of(denoiser, x_t, t, branches[called[0]])]
     else:
         order = torch.cat([rows[k] for k in called])
         cond = {name: torch.cat([branches[k][name][rows[k]] for k in called]) for name in branches[0]}
-        answer = call_denoiser(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
+        answer = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
         parts = answer.split([len(rows[k]) for k in called])
     nothing = parts[0].split([0, len(parts[0].x_0)])[0].spread(rows[0][:0], n)
     found = dict(zip(called, parts, strict=True))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.guidance.base import Answer, Guided, call_denoiser
+from gendi.diffusion.gaussian.guidance.base import Answer, Guided, answer_of
 from gendi.diffusion.gaussian.guidance.classifier_free import check_given
 from gendi.diffusion.gaussian.guidance.scale import Scale, checked_scale, scale_at
 from gendi.diffusion.gaussian.process import Batch, PerSample, like
@@ -74,7 +74,7 @@ class ClassifierGuidance(Guided):
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         check_given(cond, [self.name])
         known = {name: value for name, value in cond.items() if self.conditional or name != self.name}
-        answer = call_denoiser(self.denoiser, x_t, t, known)
+        answer = answer_of(self.denoiser, x_t, t, known)
         alpha, sigma = self.schedule(t)
         factor = scale_at(self.scale, t) * sigma**2 / alpha
         if not bool(factor.any()):
