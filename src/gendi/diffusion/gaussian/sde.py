@@ -6,9 +6,10 @@
 
 with f and g^2 the rates of a schedule and score = (alpha x0_hat - x) / sigma^2 of a denoiser. All of them need t > 0.
 
-`encode` and `decode` follow the ODE in an angle. With theta = arctan(sigma / alpha) and z = x / sqrt(alpha^2 + sigma^2)
-= cos(theta) x_0 + sin(theta) eps,
+`to_noise` and `from_noise` follow the ODE in an angle. With
 
+    theta       = arctan(sigma / alpha)
+    z           = x / sqrt(alpha^2 + sigma^2) = cos(theta) x_0 + sin(theta) eps
     dz / dtheta = cos(theta) eps_hat - sin(theta) x0_hat,
 
 whatever the schedule: the ODE has one path, and schedules differ only in the speed along it. This form needs neither f
@@ -112,7 +113,7 @@ def rising(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return pairwise(times.double().unbind())
 
 
-# ------------------------------------------------------------------------------------------------ encode, decode
+# ------------------------------------------------------------------------------------ to noise and back
 
 
 def ode_times(
@@ -143,7 +144,7 @@ def ode_times(
     return times
 
 
-def encode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
+def to_noise(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
     """Return the x_t at t = `end` that the probability-flow ODE carries data `x` to; x_1 / sigma_1 is nearly N(0, I).
 
     Heun's method, two calls a step, from the noise level `start`, where x_t is taken to be alpha_t x: the error of that
@@ -155,11 +156,12 @@ def encode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, 
     return like(last, z) * z
 
 
-def decode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
-    """Return the data that the probability-flow ODE carries x_t = `x` at t = `end` to: `encode` backwards.
+def from_noise(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
+    """Return the data that the probability-flow ODE carries x_t = `x` at t = `end` to: `to_noise` backwards.
 
-    decode(encode(x)) differs from x by O(1 / steps^2) for any `start`: on data of a mixture with standard deviations
-    0.14 to 0.9, by 5e-3 with 25 steps, 6e-4 with 50 and 7e-5 with 100. Raises `UsageError` as `ode_times` does.
+    from_noise(to_noise(x)) differs from x by O(1 / steps^2) for any `start`: on data of a mixture with standard
+    deviations 0.14 to 0.9, by 5e-3 with 25 steps, 6e-4 with 50 and 7e-5 with 100. Raises `UsageError` as `ode_times`
+    does.
     """
     times = ode_times(denoiser.schedule, steps, start, end)
     (alpha, _), last = denoiser.schedule(times[0]), _radius(denoiser.schedule, times[-1])
