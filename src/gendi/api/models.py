@@ -11,7 +11,7 @@ from torch import Tensor
 from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
 from gendi.data.codec import described
-from gendi.diffusion.conditions import Conditions, ask
+from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
@@ -48,7 +48,7 @@ class Models:
 
     @property
     def conditions(self) -> tuple[ConditionConfig, ...]:
-        """What can be requested: what the model is told, and the classes of the classifier."""
+        """The conditions that can be requested: those of the model, and the classes of the classifier."""
         specs = self.own.config.conditions
         if self.classifier is None or self.own.condition("class") is not None:
             return specs
@@ -66,7 +66,7 @@ class Models:
         """Return the model's denoiser, guided.
 
         Args:
-            cond: what samples are told, by name; only the names matter.
+            cond: the conditions of the samples by name; only the names matter.
             precision: "fp32" or "bf16"; what the training chose by default.
             clip: whether x0_hat is bounded to the range of the data; as the model's sampling does it by default.
 
@@ -95,7 +95,7 @@ class Models:
         if not guidance.negative:
             return {}
         values = {name: read_one(self.conditions, name, value) for name, value in guidance.negative.items()}
-        return {name: rows[0] for name, rows in ask(self.conditions, values, 1).items()}
+        return {name: rows[0] for name, rows in requested_conditions(self.conditions, values, 1).items()}
 
 
 def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, Any]) -> dict[str, Any]:
