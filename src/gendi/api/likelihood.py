@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec import picture_size, pictures_only
-from gendi.diffusion.conditions import ask, to_tensor
+from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
@@ -45,7 +45,7 @@ def bits_per_dim(
         draws: elbo: terms per image, an even number; None computes all of them.
         variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
         dequantisation: ode: "normal" or "uniform"; see `gendi.diffusion.gaussian.likelihood.dequantise`.
-        condition: what a conditional model is told, as for `sample`; of its own data what they are, of others null,
+        condition: the conditions of a conditional model, as for `sample`; of its own data theirs, of others null,
             by default.
         options: passed to `gendi.diffusion.gaussian.likelihood.variational_bound` or
             `gendi.diffusion.gaussian.likelihood.log_density`.
@@ -61,7 +61,7 @@ def bits_per_dim(
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     codec = pictures_only(bundle.codec, "bits per dimension")
     images, own = _held_out(bundle, data, n, seed)
-    cond = ask(bundle.config.conditions, condition, len(images)) if condition else own
+    cond = requested_conditions(bundle.config.conditions, condition, len(images)) if condition else own
     x_0 = codec.encode(torch.from_numpy(images)).to(device)
     denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
     denoiser.precision = "fp32"
@@ -80,15 +80,15 @@ def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
     return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
 
 
-def told(bundle: Bundle, data: Data) -> bool:
-    """Whether the model can be told of these data what it was told in training: they are its own."""
+def is_own_data(bundle: Bundle, data: Data) -> bool:
+    """Return whether these are the model's own data, with the conditions that it was trained under."""
     return bool(bundle.config.conditions) and data.fingerprint == bundle.meta.get("fingerprint")
 
 
 def _held_out(
     bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
 ) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
-    """Return n held-out images of a data set, drawn by the seed, and what the model is told of them."""
+    """Return n held-out images of a data set, drawn by the seed, and their conditions."""
     if isinstance(data, np.ndarray):
         return data[:n], {}
     data = data or bundle.meta.get("data_spec")
@@ -97,6 +97,6 @@ def _held_out(
     if isinstance(data, str):
         data = open_data(data, size=picture_size(bundle.codec))
     rows = held_out_rows(data, n, seed)
-    specs = bundle.config.conditions if told(bundle, data) else ()
+    specs = bundle.config.conditions if is_own_data(bundle, data) else ()
     cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}
     return data.heldout.batch(rows), cond

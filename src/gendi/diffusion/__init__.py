@@ -1,14 +1,17 @@
-"""The mathematics of diffusion: no file, no data set, no run configuration.
+"""The mathematics of diffusion. It knows of no file, no data set and no configuration of a run.
 
     from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 
-The public names of the layer are loaded when they are first asked for."""
+The public names of this layer are loaded when they are first used.
+"""
 
 from typing import TYPE_CHECKING
 
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.config import ObjectiveConfig as ObjectiveConfig
+    from gendi.diffusion.gaussian.config import ProcessConfig as ProcessConfig
     from gendi.diffusion.gaussian.denoiser import Denoiser as Denoiser
     from gendi.diffusion.gaussian.denoiser import NetworkDenoiser as NetworkDenoiser
     from gendi.diffusion.gaussian.denoiser import make_denoiser as make_denoiser
@@ -17,12 +20,17 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.guidance import Autoguidance as Autoguidance
     from gendi.diffusion.gaussian.guidance import ClassifierFree as ClassifierFree
     from gendi.diffusion.gaussian.guidance import ClassifierGuidance as ClassifierGuidance
-    from gendi.diffusion.gaussian.guidance import Guidance as Guidance
+    from gendi.diffusion.gaussian.guidance import GuidanceRule as GuidanceRule
     from gendi.diffusion.gaussian.guidance import Interval as Interval
     from gendi.diffusion.gaussian.guidance import Rescale as Rescale
     from gendi.diffusion.gaussian.guidance import Threshold as Threshold
     from gendi.diffusion.gaussian.likelihood import log_density as log_density
     from gendi.diffusion.gaussian.likelihood import variational_bound as variational_bound
+    from gendi.diffusion.gaussian.objectives.base import Objective as Objective
+    from gendi.diffusion.gaussian.objectives.noising import Answer as Answer
+    from gendi.diffusion.gaussian.objectives.noising import NoisingObjective as NoisingObjective
+    from gendi.diffusion.gaussian.objectives.registry import OBJECTIVES as OBJECTIVES
+    from gendi.diffusion.gaussian.objectives.registry import ObjectiveInfo as ObjectiveInfo
     from gendi.diffusion.gaussian.process import Process as Process
     from gendi.diffusion.gaussian.process import like as like
     from gendi.diffusion.gaussian.samplers import SAMPLERS as SAMPLERS
@@ -43,14 +51,18 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.schedule import Tabulated as Tabulated
     from gendi.diffusion.gaussian.schedule import VarianceExploding as VarianceExploding
     from gendi.diffusion.gaussian.schedule import make_schedule as make_schedule
-    from gendi.diffusion.gaussian.sde import decode as decode
-    from gendi.diffusion.gaussian.sde import encode as encode
+    from gendi.diffusion.gaussian.sde import from_noise as from_noise
     from gendi.diffusion.gaussian.sde import score as score
+    from gendi.diffusion.gaussian.sde import to_noise as to_noise
     from gendi.diffusion.networks import MLP as MLP
     from gendi.diffusion.networks import DiT as DiT
     from gendi.diffusion.networks import UNet as UNet
+    from gendi.diffusion.networks.config import NetworkConfig as NetworkConfig
+    from gendi.diffusion.networks.registry import NETWORKS as NETWORKS
+    from gendi.diffusion.networks.registry import NetworkInfo as NetworkInfo
 
 _HOMES = {
+    "Answer": "gendi.diffusion.gaussian.objectives.noising",
     "Autoguidance": "gendi.diffusion.gaussian.guidance",
     "ClassifierFree": "gendi.diffusion.gaussian.guidance",
     "ClassifierGuidance": "gendi.diffusion.gaussian.guidance",
@@ -58,13 +70,22 @@ _HOMES = {
     "Denoiser": "gendi.diffusion.gaussian.denoiser",
     "DiT": "gendi.diffusion.networks",
     "GaussianDenoiser": "gendi.diffusion.gaussian.exact",
-    "Guidance": "gendi.diffusion.gaussian.guidance",
+    "GuidanceRule": "gendi.diffusion.gaussian.guidance",
     "Interval": "gendi.diffusion.gaussian.guidance",
     "Linear": "gendi.diffusion.gaussian.schedule",
     "MLP": "gendi.diffusion.networks",
     "MixtureDenoiser": "gendi.diffusion.gaussian.exact",
+    "NETWORKS": "gendi.diffusion.networks.registry",
+    "NetworkConfig": "gendi.diffusion.networks.config",
     "NetworkDenoiser": "gendi.diffusion.gaussian.denoiser",
+    "NetworkInfo": "gendi.diffusion.networks.registry",
+    "NoisingObjective": "gendi.diffusion.gaussian.objectives.noising",
+    "OBJECTIVES": "gendi.diffusion.gaussian.objectives.registry",
+    "Objective": "gendi.diffusion.gaussian.objectives.base",
+    "ObjectiveConfig": "gendi.diffusion.gaussian.config",
+    "ObjectiveInfo": "gendi.diffusion.gaussian.objectives.registry",
     "Process": "gendi.diffusion.gaussian.process",
+    "ProcessConfig": "gendi.diffusion.gaussian.config",
     "RectifiedFlow": "gendi.diffusion.gaussian.schedule",
     "Rescale": "gendi.diffusion.gaussian.guidance",
     "SAMPLERS": "gendi.diffusion.gaussian.samplers",
@@ -78,8 +99,8 @@ _HOMES = {
     "Threshold": "gendi.diffusion.gaussian.guidance",
     "UNet": "gendi.diffusion.networks",
     "VarianceExploding": "gendi.diffusion.gaussian.schedule",
-    "decode": "gendi.diffusion.gaussian.sde",
-    "encode": "gendi.diffusion.gaussian.sde",
+    "from_noise": "gendi.diffusion.gaussian.sde",
+    "to_noise": "gendi.diffusion.gaussian.sde",
     "get_sampler": "gendi.diffusion.gaussian.samplers",
     "like": "gendi.diffusion.gaussian.process",
     "log_density": "gendi.diffusion.gaussian.likelihood",
@@ -94,8 +115,11 @@ _HOMES = {
 }
 __all__ = [
     "MLP",
+    "NETWORKS",
+    "OBJECTIVES",
     "SAMPLERS",
     "SCHEDULES",
+    "Answer",
     "Autoguidance",
     "ClassifierFree",
     "ClassifierGuidance",
@@ -103,12 +127,19 @@ __all__ = [
     "Denoiser",
     "DiT",
     "GaussianDenoiser",
-    "Guidance",
+    "GuidanceRule",
     "Interval",
     "Linear",
     "MixtureDenoiser",
+    "NetworkConfig",
     "NetworkDenoiser",
+    "NetworkInfo",
+    "NoisingObjective",
+    "Objective",
+    "ObjectiveConfig",
+    "ObjectiveInfo",
     "Process",
+    "ProcessConfig",
     "RectifiedFlow",
     "Rescale",
     "SamplerInfo",
@@ -120,8 +151,7 @@ __all__ = [
     "Threshold",
     "UNet",
     "VarianceExploding",
-    "decode",
-    "encode",
+    "from_noise",
     "get_sampler",
     "like",
     "log_density",
@@ -131,6 +161,7 @@ __all__ = [
     "pairs",
     "sample",
     "score",
+    "to_noise",
     "trajectory",
     "variational_bound",
 ]

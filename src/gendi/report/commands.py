@@ -24,9 +24,9 @@ def commands(run: Run) -> list[list[str]]:
     lines = [train]
     if run.evaluation is not None:
         evaluate = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
-        if drawn := run.drawn:
-            evaluate += ["--sampler", shlex.quote(drawn.sampler), "--steps", str(drawn.steps)]
-            evaluate += ["--seed", str(drawn.seed)]
+        if run.drawn is not None:
+            how = run.drawn.how
+            evaluate += ["--sampler", shlex.quote(how.sampler), "--steps", str(how.steps), "--seed", str(how.seed)]
         if run.evaluation.extractors:
             evaluate += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
         lines.append(evaluate)

@@ -18,7 +18,8 @@ from gendi.data.codec import ImageCodec
 from gendi.data.images.pictures import grid_side
 from gendi.data.vectors import VectorCodec
 from gendi.errors import ResourceError
-from gendi.storage.disk import format_bytes, free_bytes
+from gendi.machine.units import format_bytes
+from gendi.storage.disk import free_bytes
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints

@@ -241,7 +241,8 @@ def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, cl
             count = "1 class" if len(absent) == 1 else f"{len(absent)} classes"
             verb = "has" if len(absent) == 1 else "have"
             yield (
-                f"{count} of the held-out rows {verb} no sample ({', '.join(names)}), which makes every distance larger."
+                f"{count} of the held-out rows {verb} no sample ({', '.join(names)}), which makes every distance "
+                "larger."
             )
     if missed := [name for name, gates in found.caught().items() if not gates]:
         yield (
