@@ -104,7 +104,7 @@ def test_cells_without_the_column_of_classes_are_measured_without_them() -> None
 def test_a_class_without_samples_is_named() -> None:
     fake = cells()[np.arange(0, 50, 2)].copy()
     found = evaluate(fake, real(), n=20)
-    assert any("have no sample (T cell)" in note for note in found.notes)
+    assert any("no sample (T cell)" in note for note in found.notes)
     assert found["tstr"].value is None
 
 

@@ -148,7 +148,7 @@ def test_without_samples_the_first_are_drawn_for_the_grid(tmp_path: Path) -> Non
     "damage",
     [
         {
-            "evaluation.json": ("{}", "This is no evaluation"),
+            "evaluation.json": ("{}", "This is not an evaluation"),
             "samples.npz": ("not a zip", "samples.npz"),
             "timings.json": ("{", "Settings and machine"),
             "status.json": ("[", "Do it again"),
