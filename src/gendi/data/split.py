@@ -10,12 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.diffusion.config import ConditionConfig
+
+if TYPE_CHECKING:
+    from gendi.data.codec import Codec
 
 LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
@@ -58,8 +61,8 @@ class Split:
     A condition has N rows, as its kind says (see `gendi.diffusion.conditions`); class labels are the condition `class`.
     """
 
-    rows: Any
-    """`Rows`; of pictures an array of bytes, in memory or memory-mapped."""
+    rows: Rows
+    """Of pictures an array of bytes, in memory or memory-mapped."""
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: NDArray[np.int64] | None = None
     """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
@@ -83,19 +86,23 @@ class Loaded:
     """What a reader found.
 
     The rows, what is known of each and what that is (`specs`, one for each of `conditions`), a test set of their own if
-    they have one, what is no condition and why (`left_out`), and what was remarkable. Data that are no pictures say
-    what they are (`kind`), and what their codec must know to give rows back in the user's own form (`schema`).
+    they have one, what is no condition and why (`left_out`), and what was remarkable; `schema` is what a codec must
+    know to give rows back in the user's own form. Data may have a codec from the start, and a name, blocks of rows
+    (see `Split`) and a fingerprint of their own.
     """
 
-    rows: Any
+    rows: Rows
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     test: Split | None = None
     specs: tuple[ConditionConfig, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    kind: str = "image"
     schema: Any = None
+    codec: "Codec | None" = None
+    name: str = ""
+    blocks: NDArray[np.int64] | None = None
+    fingerprint: str = ""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
