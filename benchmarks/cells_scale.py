@@ -54,7 +54,8 @@ def child(path: str, steps: int) -> None:
     from gendi.diffusion.config import ConditionConfig
     from gendi.train.presets import get_preset
     from gendi.train.probe import Choice
-    from gendi.train.trainer import Trainer, resolve
+    from gendi.train.resolve import resolve
+    from gendi.train.trainer import Trainer
 
     clock = [time.perf_counter()]
     data = open_data(f"cells:{path}")

@@ -19,10 +19,10 @@ import numpy as np
 import record
 import torch
 
+from gendi.api.perturbation.diffusion import Diffusion
 from gendi.data.cells.demo import demo_anndata
 from gendi.data.cells.normalise import log_normalise
 from gendi.data.cells.perturbation.baselines import BASELINES
-from gendi.data.cells.perturbation.diffusion import Diffusion
 from gendi.data.cells.perturbation.effects import HillEffects
 from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, measure, scaled
 from gendi.data.cells.perturbation.semi_synthetic import World, semi_synthetic

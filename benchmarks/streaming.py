@@ -50,7 +50,7 @@ def write(folder: Path, shards: int) -> None:
 def measure(spec: str, in_memory: bool) -> dict[str, float]:
     """Return what reading the data takes, in this process."""
     from gendi.data import open_data
-    from gendi.diffusion.gaussian.objectives.simple import batch_indices
+    from gendi.data.order import batch_indices
 
     process = psutil.Process()
     before, start = process.memory_info().rss, time.perf_counter()

@@ -13,8 +13,7 @@ Importing gendi is light: torch is loaded when something needs it.
 from typing import TYPE_CHECKING
 
 from gendi.machine.lazy import lazy_names
-
-__version__ = "0.1.0"
+from gendi.machine.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gendi.api.api import bits_per_dim as bits_per_dim

@@ -1,13 +1,14 @@
-"""Single cells under a short name: integer counts in, integer counts out. The rooms are in `gendi.data.cells`."""
+"""Single cells under a short name: integer counts in, integer counts out. They live in
+`gendi.data.cells`."""
 
 from typing import TYPE_CHECKING
 
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gendi.data.cells import perturbation as perturbation
+    from gendi.api import perturbation as perturbation
     from gendi.data.cells.setup import setup_anndata as setup_anndata
 
-_HOMES = {"perturbation": "gendi.data.cells", "setup_anndata": "gendi.data.cells.setup"}
+_HOMES = {"perturbation": "gendi.api", "setup_anndata": "gendi.data.cells.setup"}
 __all__ = ["perturbation", "setup_anndata"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_perturbation_world import KEYS, small
 
-from gendi.data.cells.perturbation import Perturbation, fit, predict
+from gendi.api.perturbation import Perturbation, fit, predict
 from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.diffusion.gaussian.exact import GaussianDenoiser
 from gendi.errors import UsageError

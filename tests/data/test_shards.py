@@ -25,9 +25,8 @@ from gendi.data import open_data
 from gendi.data.images.check import check_data
 from gendi.data.images.pixels import decode
 from gendi.data.images.shards import ShardRows, load_shards
-from gendi.data.split import WINDOW
+from gendi.data.order import WINDOW, batch_indices
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.objectives.simple import batch_indices
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import DataError, GendiError, PreemptedError, UsageError
 from gendi.train.budget import Budget

@@ -19,7 +19,8 @@ from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
-from gendi.train.trainer import Trainer, resolve
+from gendi.train.resolve import resolve
+from gendi.train.trainer import Trainer
 
 EVERYTHING = ("class", "hair", "dose", "pose", "wears", "depth", "low-res:3")
 

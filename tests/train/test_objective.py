@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
+from gendi.data.order import batch_indices
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives.simple import batch_indices, denoising_loss, loss_weight
+from gendi.diffusion.gaussian.objectives.simple import denoising_loss, loss_weight
 from gendi.diffusion.gaussian.objectives.times import draw_times
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError

@@ -24,7 +24,7 @@ from gendi.train.budget import Budget
 from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
-from gendi.train.trainer import resolve
+from gendi.train.resolve import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -28,8 +28,6 @@ HELDOUT_ROWS_SHARE = 0.2
 HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
 FINGERPRINT_ROWS = 4096
-WINDOW = 16
-"""Blocks of rows (shards) whose rows training mixes, and how many of them are open at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Split:
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: NDArray[np.int64] | None = None
     """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
-    together (`gendi.diffusion.gaussian.objectives.simple.batch_indices`). None: rows are as good in any order."""
+    together (`gendi.data.order.batch_indices`). None: rows are as good in any order."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-import gendi
+from gendi.machine.version import __version__
 from gendi.report.commands import commands, wrapped
 from gendi.report.hero import duration
 from gendi.report.page import Html, fill, section
@@ -76,7 +76,7 @@ def version_rows(run: Run) -> list[tuple[str, str]]:
             rows.append((name, str(meta[key])))
     if meta.get("fingerprint"):
         rows.append(("Data fingerprint (SHA-256)", str(meta["fingerprint"])))
-    versions = f"gendi {gendi.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    versions = f"gendi {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
     rows.append(("Report made with", versions))
     rows.append(("Report made on", f"{processor()}, {os.cpu_count()} logical CPUs, {platform.system()}"))
     return rows

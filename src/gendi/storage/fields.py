@@ -26,6 +26,8 @@ def read_fields(kind: Any, data: object, path: str) -> Any:
             return None
         members = [a for a in args if a is not type(None)]
         sequence = isinstance(data, list | tuple)
+        if isinstance(data, str) and str in members:  # a name of the built-in ones, or a registered one
+            return data
         fitting = [a for a in members if (typing.get_origin(a) is tuple) is sequence]
         return read_fields((fitting or members)[0], data, path)
     if origin is tuple:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import gendi
 from gendi.errors import NewerFormatError
+from gendi.machine.version import __version__
 
 
 def refuse_newer(folder: Path, data: dict[str, Any], reads: int) -> None:
@@ -12,5 +12,5 @@ def refuse_newer(folder: Path, data: dict[str, Any], reads: int) -> None:
     if type(data.get("format")) is int and data["format"] > reads:
         raise NewerFormatError(
             f"{folder} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "
-            f"{gendi.__version__}, which reads format {reads}. Use gendi {data.get('gendi')} or newer."
+            f"{__version__}, which reads format {reads}. Use gendi {data.get('gendi')} or newer."
         )

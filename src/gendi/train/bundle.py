@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import gendi
 from gendi.data.codec import Codec, ImageCodec, codec_from_dict, codec_tensor_specs, described
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.config import ConditionConfig
@@ -28,6 +27,7 @@ from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.diffusion.networks import network_of
 from gendi.errors import BundleError, UsageError
+from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
@@ -125,11 +125,11 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
 
     A bundle already there is replaced. Raises `ResourceError` if the disk is full or refuses; the old one then stays.
     """
-    meta = {"gendi": gendi.__version__, "torch": str(torch.__version__), **bundle.meta}
+    meta = {"gendi": __version__, "torch": str(torch.__version__), **bundle.meta}
     text = encode_json(
         {
             "format": FORMAT,
-            "gendi": gendi.__version__,
+            "gendi": __version__,
             "config": bundle.config.to_dict(),
             "codec": bundle.codec.to_dict(),
             "sigma_data": bundle.sigma_data,
@@ -250,7 +250,7 @@ def model_card(bundle: Bundle) -> str:
     scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
     return f"""# A denoising diffusion model
 
-Made with gendi {gendi.__version__}.
+Made with gendi {__version__}.
 
 {_table(("", ""), about)}
 ## How good it is

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import gendi
 from gendi.errors import BundleError, GendiError, NewerFormatError, UsageError
+from gendi.machine.version import __version__
 from gendi.storage.files import (
     REPLACED,
     atomic_write,
@@ -103,7 +103,7 @@ def save_checkpoint(
         )
     final = checkpoints_folder(run) / f"step_{step:08d}"
     text = encode_json(
-        {"format": FORMAT, "gendi": gendi.__version__, "step": step, "tensors": sorted(tensors), "state": dict(state)},
+        {"format": FORMAT, "gendi": __version__, "step": step, "tensors": sorted(tensors), "state": dict(state)},
         allow_nan=True,
     )
     needed = sum(tensor_bytes(group) for group in tensors.values()) + 4 * len(text) + 4096

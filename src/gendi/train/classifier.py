@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from gendi.data import Data
 from gendi.data.codec import described, pictures_only
+from gendi.data.order import batch_indices
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
-from gendi.diffusion.gaussian.objectives.simple import batch_indices
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, DivergedError, UsageError

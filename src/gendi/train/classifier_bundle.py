@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import gendi
 from gendi.data.codec import ImageCodec, codec_from_dict
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import BundleError, UsageError
+from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.safe_tensors import read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.bundle import CONFIG, WEIGHTS
@@ -71,7 +71,7 @@ def save_classifier(folder: Path, bundle: ClassifierBundle) -> Path:
         {
             "format": FORMAT,
             "kind": KIND,
-            "gendi": gendi.__version__,
+            "gendi": __version__,
             "classes": bundle.classes,
             "class_names": bundle.class_names,
             "codec": bundle.codec.to_dict(),

@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
 from gendi.diffusion.config import TAKEN, ConditionConfig
-from gendi.diffusion.gaussian.config import STEPWISE, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
 from gendi.storage.fields import read_fields
@@ -118,6 +119,9 @@ class RunConfig:
             if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
                 raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
         network.validate()
+        if self.process.schedule not in (*SCHEDULES, LEARNED):
+            known = ", ".join(map(repr, (*SCHEDULES, LEARNED)))
+            raise UsageError(f"process.schedule = {self.process.schedule!r} is unknown. Known: {known}.")
         self._validate_conditions()
         self._validate_chain()
         self._validate_objective()

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec import ImageCodec, described
+from gendi.data.order import batch_indices
 from gendi.data.prepare import prepare
-from gendi.diffusion.gaussian.objectives.simple import batch_indices
 from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
@@ -36,13 +36,14 @@ from gendi.train.heldout import Heldout, preview, preview_conditions, write_prev
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.probe import Choice
+from gendi.train.resolve import resolve
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.room import require_room
 from gendi.train.signals import Reason, StopFlag
 from gendi.train.snapshots import drop_later
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
-from gendi.train.trainer import StepResult, Trainer, resolve
+from gendi.train.trainer import StepResult, Trainer
 
 BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
 

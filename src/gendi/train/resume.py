@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-import gendi
 from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.errors import BundleError, DataError, UsageError
+from gendi.machine.version import __version__
 from gendi.storage.toml import read_toml
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
@@ -86,7 +86,7 @@ def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the versions that a bit-for-bit repetition depends on."""
-    return {"gendi": gendi.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"gendi": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def start_over(run: Path) -> None:

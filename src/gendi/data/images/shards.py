@@ -3,7 +3,7 @@
 index    where each picture is (gendi.data.images.shard_index): shards become rows like any others, so that a run goes
          on at the exact sample, and each process takes its own part, as with data in memory
 order    an epoch permutes the blocks (tar files, row groups of parquet), takes `WINDOW` of them at a time and
-         permutes the pictures of those together (gendi.diffusion.gaussian.objectives.simple.batch_indices)
+         permutes the pictures of those together (gendi.data.order.batch_indices)
 memory   the pictures of a batch, and of parquet `WINDOW` row groups; the index, some 30 bytes a picture
 """
 
@@ -23,7 +23,8 @@ from gendi.data.images.pixels import BadImageError, decode, enlarged, quiet
 from gendi.data.images.shard_files import Shards, list_shards
 from gendi.data.images.shard_formats import read_part
 from gendi.data.images.shard_index import Index, index_of, key_of
-from gendi.data.split import LARGEST_SIDE, WINDOW, Loaded, Skipped, Split
+from gendi.data.order import WINDOW
+from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, Split
 from gendi.errors import DataError, UsageError
 from gendi.storage.store import build
 

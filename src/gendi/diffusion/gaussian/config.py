@@ -8,6 +8,8 @@ Prediction = Literal["eps", "x0", "v", "mu"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
 Loss = Literal["simple", "vlb", "hybrid"]
+LEARNED = "learned"
+"""The schedule that training shapes; it is no entry of the registry of schedules."""
 STEPWISE = ("discrete", "loss-aware")
 """The time samplings that draw steps of a chain."""
 
@@ -16,7 +18,7 @@ STEPWISE = ("discrete", "loss-aware")
 class ProcessConfig:
     """The forward process q."""
 
-    schedule: ScheduleName = "linear"
+    schedule: ScheduleName | str = "linear"
     """Noise schedule; `learned` trains a monotone curve from objective.log_snr_max to log_snr_min for the least
     variance of the loss (Kingma et al. 2021), in continuous time.
     """

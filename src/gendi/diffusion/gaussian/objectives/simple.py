@@ -14,18 +14,14 @@ error:
     bound      alpha^2 / sigma^2 |d log SNR / dt| / 2             the bound, t uniform  [Kingma et al. 2021, eq. 17]
 """
 
-import numpy as np
 from jaxtyping import Float, Float64
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.data.split import WINDOW
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.denoiser import Coefficients, NetworkDenoiser
 from gendi.diffusion.gaussian.objectives.bound import bound_term
 from gendi.diffusion.gaussian.process import Batch, like
-from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
 
 WEIGHTINGS = ("simple", "min-snr", "edm", "uniform", "bound")
@@ -100,34 +96,3 @@ def _weighted(
     g2 = denoiser.schedule.rates(t)[1] if denoiser.objective.weighting == "bound" else None
     weight = loss_weight(denoiser.objective, alpha, sigma, denoiser.sigma_data, c.c_out, g2) * c.c_out**2
     return weight.to(error) * error.square().flatten(1).mean(1)
-
-
-def batch_indices(n: int, batch: int, seed: int, step: int, blocks: NDArray[np.int64] | None = None) -> np.ndarray:
-    """Return the data indices (batch,) of training step `step` (0-based): epochs of keyed orders, laid end to end.
-
-    Args:
-        n: rows.
-        blocks: None, and an epoch is a permutation of all rows; or the boundaries (K + 1,) of blocks of rows, shards.
-            Then an epoch permutes the blocks, takes `WINDOW` of them at a time, and permutes the rows of those
-            together.
-    """
-    first = step * batch
-    epochs = range(first // n, (first + batch - 1) // n + 1)
-    parts = [(epoch, max(first - epoch * n, 0), min(first + batch - epoch * n, n)) for epoch in epochs]
-    if blocks is None:
-        return np.concatenate([stream(seed, "order", epoch).permutation(n)[a:b] for epoch, a, b in parts])
-    return np.concatenate([_of_windows(blocks, seed, epoch, a, b) for epoch, a, b in parts])
-
-
-def _of_windows(blocks: NDArray[np.int64], seed: int, epoch: int, start: int, stop: int) -> np.ndarray:
-    """Return the rows at the places from `start` to `stop` of an epoch's order; only windows with these are drawn."""
-    order = stream(seed, "block order", epoch).permutation(len(blocks) - 1)
-    windows = [order[k : k + WINDOW] for k in range(0, len(order), WINDOW)]
-    ends = np.cumsum([int((blocks[window + 1] - blocks[window]).sum()) for window in windows])
-    low, high = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "left")
-    rows = []
-    for k in range(int(low), int(high) + 1):
-        mine = np.concatenate([np.arange(blocks[block], blocks[block + 1]) for block in windows[k]])
-        rows.append(stream(seed, "window order", epoch, k).permutation(mine))
-    before = int(ends[low - 1]) if low else 0
-    return np.concatenate(rows)[start - before : stop - before]

@@ -1,4 +1,4 @@
-"""The closed registry of samplers: a name, the function, its options, and one line on when to use it."""
+"""The registry of samplers: a name, the function, its options, and one line on when to use it."""
 
 from functools import partial
 
@@ -13,9 +13,9 @@ from gendi.diffusion.gaussian.samplers.heun import heun, heun_intervals
 from gendi.diffusion.gaussian.samplers.info import SamplerInfo
 from gendi.diffusion.gaussian.samplers.sde_registry import SDE_SAMPLERS
 from gendi.diffusion.gaussian.samplers.unipc import unipc
-from gendi.errors import unknown_name
+from gendi.machine.registry import Registry
 
-ODE_SAMPLERS: dict[str, SamplerInfo] = {
+_ODE: dict[str, SamplerInfo] = {
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
     "euler": SamplerInfo(
         euler, "uniform", 1, True, "the textbook's, in t, to compare with; hundreds of steps", quick=False
@@ -61,7 +61,7 @@ ODE_SAMPLERS: dict[str, SamplerInfo] = {
     ),
 }
 
-SAMPLERS: dict[str, SamplerInfo] = {
+_BUILT_IN: dict[str, SamplerInfo] = {
     "ancestral": SamplerInfo(
         ancestral,
         "uniform",
@@ -81,7 +81,7 @@ SAMPLERS: dict[str, SamplerInfo] = {
     "ancestral-karras": SamplerInfo(
         ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
     ),
-    **ODE_SAMPLERS,
+    **_ODE,
     "dpmpp-2m-sde": SamplerInfo(
         partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
     ),
@@ -89,8 +89,11 @@ SAMPLERS: dict[str, SamplerInfo] = {
 }
 
 
+SAMPLERS: Registry[SamplerInfo] = Registry("sampler", "gendi.samplers", _BUILT_IN)
+"""All samplers by name; your own come in by `register`, or by the entry points `gendi.samplers` of an installed
+package."""
+
+
 def get_sampler(name: str) -> SamplerInfo:
     """Return the sampler `name`. Raises `UsageError` with the nearest name for an unknown one."""
-    if name not in SAMPLERS:
-        raise unknown_name("sampler", name, SAMPLERS)
-    return SAMPLERS[name]
+    return SAMPLERS.find(name)

@@ -5,12 +5,38 @@ sigma^2 I), and to the rates f, g^2 of the SDE that has these marginals. The pap
 schedule with `steps=T` is that chain, `steps=None` its continuous limit.
 """
 
-from gendi.diffusion.gaussian.schedule.base import Schedule
-from gendi.diffusion.gaussian.schedule.paths import RectifiedFlow, SubVariancePreserving, VarianceExploding
-from gendi.diffusion.gaussian.schedule.preserving import MAX_BETA, Cosine, Linear, Sigmoid, VariancePreserving
-from gendi.diffusion.gaussian.schedule.tabulated import Tabulated
-from gendi.errors import unknown_name
+from typing import TYPE_CHECKING
 
+from gendi.machine.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.schedule.base import Schedule as Schedule
+    from gendi.diffusion.gaussian.schedule.paths import RectifiedFlow as RectifiedFlow
+    from gendi.diffusion.gaussian.schedule.paths import SubVariancePreserving as SubVariancePreserving
+    from gendi.diffusion.gaussian.schedule.paths import VarianceExploding as VarianceExploding
+    from gendi.diffusion.gaussian.schedule.preserving import MAX_BETA as MAX_BETA
+    from gendi.diffusion.gaussian.schedule.preserving import Cosine as Cosine
+    from gendi.diffusion.gaussian.schedule.preserving import Linear as Linear
+    from gendi.diffusion.gaussian.schedule.preserving import Sigmoid as Sigmoid
+    from gendi.diffusion.gaussian.schedule.preserving import VariancePreserving as VariancePreserving
+    from gendi.diffusion.gaussian.schedule.registry import SCHEDULES as SCHEDULES
+    from gendi.diffusion.gaussian.schedule.registry import make_schedule as make_schedule
+    from gendi.diffusion.gaussian.schedule.tabulated import Tabulated as Tabulated
+
+_HOMES = {
+    "Cosine": "gendi.diffusion.gaussian.schedule.preserving",
+    "Linear": "gendi.diffusion.gaussian.schedule.preserving",
+    "MAX_BETA": "gendi.diffusion.gaussian.schedule.preserving",
+    "RectifiedFlow": "gendi.diffusion.gaussian.schedule.paths",
+    "SCHEDULES": "gendi.diffusion.gaussian.schedule.registry",
+    "Schedule": "gendi.diffusion.gaussian.schedule.base",
+    "Sigmoid": "gendi.diffusion.gaussian.schedule.preserving",
+    "SubVariancePreserving": "gendi.diffusion.gaussian.schedule.paths",
+    "Tabulated": "gendi.diffusion.gaussian.schedule.tabulated",
+    "VarianceExploding": "gendi.diffusion.gaussian.schedule.paths",
+    "VariancePreserving": "gendi.diffusion.gaussian.schedule.preserving",
+    "make_schedule": "gendi.diffusion.gaussian.schedule.registry",
+}
 __all__ = [
     "MAX_BETA",
     "SCHEDULES",
@@ -25,22 +51,4 @@ __all__ = [
     "VariancePreserving",
     "make_schedule",
 ]
-
-SCHEDULES: dict[
-    str,
-    type[Linear]
-    | type[Cosine]
-    | type[Sigmoid]
-    | type[VarianceExploding]
-    | type[SubVariancePreserving]
-    | type[RectifiedFlow],
-] = {kind.name: kind for kind in (Linear, Cosine, Sigmoid, VarianceExploding, SubVariancePreserving, RectifiedFlow)}
-
-
-def make_schedule(name: str, steps: int | None = None) -> Schedule:
-    """Return the schedule `name` with T = `steps`, or continuous. Raises `UsageError` for an unknown name or steps <
-    1.
-    """
-    if name not in SCHEDULES:
-        raise unknown_name("schedule", name, SCHEDULES)
-    return SCHEDULES[name](steps)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

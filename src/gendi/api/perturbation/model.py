@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-import gendi
 from gendi.data.cells.extra import require
 from gendi.data.cells.perturbation.effects import HillEffects
 from gendi.data.cells.perturbation.experiment import Experiment, checked_dose, read_experiment
 from gendi.errors import UsageError
+from gendi.machine.version import __version__
 
 WAYS = ("transport", "diffusion")
 SOURCE = "gendi"
@@ -53,7 +53,7 @@ def fit(
     effects = HillEffects(interactions).fit(experiment)
     network = None
     if diffusion:
-        from gendi.data.cells.perturbation.diffusion import Diffusion
+        from gendi.api.perturbation.diffusion import Diffusion
 
         network = Diffusion(effects, steps=steps, seed=seed)
     return Perturbation(experiment, effects, network, (cell_type, drug, dose))
@@ -109,5 +109,5 @@ def predict(
         index=[f"gendi-{seed}-{i}" for i in range(size)],
     )
     var = pandas.DataFrame(index=list(model.experiment.genes))
-    told = {"gendi": gendi.__version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
+    told = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
     return anndata.AnnData(counts.astype(np.int32), obs=obs, var=var, uns={"gendi": json.dumps(told)})

@@ -1,0 +1,10 @@
+"""Cells under a combination of type and drug, or a dose, that nobody measured.
+
+from gendi.data.cells import perturbation
+model = perturbation.fit(adata, cell_type="cell_type", drug="drug", dose="dose", control="control")
+perturbation.predict(model, cell_type="CD14+ Monocyte", drug="drug1", dose=3.0)
+"""
+
+from gendi.api.perturbation.model import Perturbation, fit, predict
+
+__all__ = ["Perturbation", "fit", "predict"]

@@ -1,0 +1,90 @@
+"""Registries: what a name in a configuration or on the command line stands for.
+
+A registry knows its built-in entries by the address of each, "package.module:attribute", so that listing names loads
+nothing. Others are added in two ways:
+
+    SAMPLERS.register("mine", SamplerInfo(...))        in Python, for this process
+
+    [project.entry-points."gendi.samplers"]            in the pyproject.toml of an installed package, for every process,
+    mine = "my_package.my_module:MY_SAMPLER"           the command line's too
+
+A file never names code: a configuration holds names of entries, and what they stand for comes from gendi and from
+packages that a person installed.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from gendi.errors import UsageError, unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Entries of one sort by name: the built-in ones, those of installed packages, and those registered by hand.
+
+    Iteration and length count all of them. Packages are looked up when a name is not known otherwise, or when all
+    entries are listed, and once.
+
+    Args:
+        what: what an entry is, for messages: "sampler".
+        group: the group of entry points that installed packages use: "gendi.samplers".
+        built_in: entries by name; a text is the address of one, which is loaded when it is first needed.
+    """
+
+    def __init__(self, what: str, group: str, built_in: Mapping[str, T | str]) -> None:
+        self.what, self.group = what, group
+        self.built_in = tuple(built_in)
+        """The names that come with gendi, in their order."""
+        self._entries: dict[str, Any] = dict(built_in)
+        self._searched = False
+
+    def register(self, name: str, entry: T) -> None:
+        """Add an entry for this process. Raises `UsageError` if the name is taken."""
+        self._search()
+        if name in self._entries:
+            raise UsageError(f"There is a {self.what} named {name!r} already. Choose another name for yours.")
+        self._entries[name] = entry
+
+    def remove(self, name: str) -> None:
+        """Take an entry away that `register` added. Raises `UsageError` for one that comes with gendi."""
+        if name in self.built_in:
+            raise UsageError(f"The {self.what} {name!r} comes with gendi and stays.")
+        self._entries.pop(name, None)
+
+    def find(self, name: str) -> T:
+        """Return the entry called `name`. Raises `UsageError` with the nearest name for an unknown one."""
+        if name not in self:
+            raise unknown_name(self.what, name, self)
+        return self[name]
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            self._search()
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
+        return cast(T, entry)
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._entries:
+            self._search()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self._search()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        self._search()
+        return len(self._entries)
+
+    def _search(self) -> None:
+        """Add the entries of installed packages by their addresses; a name that is taken stays what it is."""
+        if not self._searched:
+            self._searched = True
+            for point in entry_points(group=self.group):
+                self._entries.setdefault(point.name, point.value)
