@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gendi.data.codec import Codec
-from gendi.data.kinds import kind_of, registered_kinds
+from gendi.data.kinds import KINDS, kind_of
 from gendi.errors import BundleError, UsageError
 from gendi.storage.files import FolderWriter, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
@@ -74,7 +74,7 @@ def _codec_class(data: object) -> type[Codec]:
 
 
 def _unknown(kind: object) -> type[Codec]:
-    known = ", ".join(f"{each.title} ({each.name!r})" for each in registered_kinds())
+    known = ", ".join(f"{KINDS[name].title} ({name!r})" for name in KINDS.at_hand())
     raise BundleError(
         f"There is no codec of kind {kind!r}; this version of gendi knows {known}. The bundle may come from a newer "
         "version, or need a package that brings this kind of data."

@@ -1,28 +1,27 @@
 """Kinds of data: what each brings, behind one contract, and where it is found.
 
-A kind is a class with the methods of `Kind`. It is registered by its name and its place, `package.module:Class`, with
-`register`, or as an entry point of the group `gendi.kinds` of any installed package:
+A kind is an object of a class with the methods of `Kind`. It is known by its name: registered in this process,
+`KINDS.register("spectra", Spectra())`, or offered by an installed package in the group of entry points `gendi.kinds`:
 
     [project.entry-points."gendi.kinds"]
-    spectra = "my_package.spectra:Spectra"
+    spectra = "my_package.spectra:SPECTRA"
 
-It is imported when it is first needed. A module of a kind should import NumPy and torch inside its methods alone, as
-this one does, so that the command line stays quick.
+It is loaded when it is first needed. A module of a kind should import NumPy and torch inside its methods alone, as this
+one does, so that the command line stays quick.
 """
 
-import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gendi.data.sources import ending_of, prefix_of, split_spec
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
-from gendi.errors import UsageError, unknown_name
+from gendi.errors import UsageError
+from gendi.machine.registry import Registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
     from gendi.data.split import Loaded
     from gendi.evaluate.result import Evaluation
 
-GROUP = "gendi.kinds"
-"""The group of entry points in which packages offer their kinds."""
+    Texts = Callable[[int, int], Mapping[str, str]]
+
 IN_MEMORY = "an object in memory"
-"""What data that came as an object, not by a name or a path, are called."""
+"""The spec of data that came as an object, not by a name or a path."""
 
 
 class Kind(ABC):
@@ -68,6 +67,8 @@ class Kind(ABC):
     """The dataclass of the options of `fit`, a table of the run's configuration under the name of the kind."""
     derived_names: ClassVar[tuple[str, ...]] = ()
     """Conditions that are computed from the rows, as a person would write them: `low-res:F`."""
+    without_conditions: ClassVar[str] = ""
+    """How to give such data conditions where they have none: the end of a sentence."""
     evaluation_options: ClassVar[tuple[str, ...]] = ()
     """Further options of `evaluate`."""
     evaluates_together: ClassVar[bool] = False
@@ -177,12 +178,13 @@ class Kind(ABC):
         return rows
 
     @abstractmethod
-    def write(self, path: Path, samples: Any, texts: Any = None) -> None:
+    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
         """Write what `present` returned, whole or not at all.
 
         Args:
-            texts: of a kind that `keeps_settings`: a function from (n, first) to the texts to keep in the file of the
-                n samples from the number `first` on, by name.
+            texts: for a kind that `keeps_settings`: maps n and a number to the texts to keep in a file of the n
+                samples from that number on, by name.
+            first: the number of the first sample.
 
         Raises:
             UsageError: a path with another ending.
@@ -231,51 +233,35 @@ class Kind(ABC):
 
 # ------------------------------------------------------------------------------------------------------ where kinds are
 
-_PLACES: dict[str, str] = {}
-_FOUND: dict[str, Kind] = {}
+KINDS: Registry[Kind] = Registry("kind of data", "gendi.kinds", {})
+"""The kinds by name. Those that come with gendi are announced from above (`gendi/__init__.py`); your own come in by
+`register`, or by the entry points `gendi.kinds` of an installed package."""
 _REST: list[str] = []
 
 
-def register(name: str, place: str, *, rest: bool = False) -> None:
-    """Make a kind known by its name: `place` is `package.module:Class`, imported when the kind is first needed.
-
-    With `rest`, data that no kind claims are of this one. A kind that is registered again takes the place of the old
-    one. Raises `UsageError` for a name that is no word.
+def announce(name: str, address: str, *, rest: bool = False) -> None:
+    """Make a kind that comes with gendi known by its name and the address of its `Kind`, which is loaded when it is
+    first needed. With `rest`, data that no kind claims are of this one.
     """
-    if not name.isidentifier():
-        raise UsageError(f"{name!r} cannot be the name of a kind of data: it must be a word.")
-    _PLACES[name] = place
-    _FOUND.pop(name, None)
+    KINDS.announce(name, address)
     if rest:
         _REST[:] = [name]
 
 
 def kind_of(name: str) -> Kind:
     """Return a kind by its name, or by the `kind` of one of its codecs. Raises `UsageError` for an unknown one."""
-    name = name.partition("-")[0]
-    if name in _PLACES:
-        return _registered(name)
-    for entry in metadata.entry_points(group=GROUP):
-        if entry.name == name:
-            return _offered(entry)
-    raise unknown_name("kind of data", name, list(_PLACES))
-
-
-def registered_kinds() -> Iterator[Kind]:
-    """Yield the registered kinds; those that packages offer are not looked up."""
-    for name in list(_PLACES):
-        yield _registered(name)
+    return KINDS.find(name.partition("-")[0])
 
 
 def claimed_by(spec: object) -> Kind | None:
     """Return the kind whose prefix a spec has or which claims it; None if that is nobody, or who takes the rest.
 
-    Entry points are looked up only for what no registered kind knows.
+    Installed packages are looked through only for what no other kind knows.
     """
     if spec == "":
         return None
-    kinds = [kind for kind in registered_kinds() if kind.name not in _REST]
-    rest = [_registered(name) for name in _REST]
+    known = KINDS.at_hand()
+    kinds, rest = ([KINDS[name] for name in known if (name in _REST) is last] for last in (False, True))
     for kind in (*kinds, *rest):
         if _has_prefix(kind, spec):
             return None if kind in rest else kind
@@ -284,7 +270,8 @@ def claimed_by(spec: object) -> Kind | None:
             return kind
     if any(kind.claims(spec) for kind in rest):
         return None
-    return next((kind for kind in _offered_kinds() if _has_prefix(kind, spec) or kind.claims(spec)), None)
+    strangers = (_loaded(name) for name in KINDS if name not in known)
+    return next((kind for kind in strangers if kind and (_has_prefix(kind, spec) or kind.claims(spec))), None)
 
 
 def find_kind(spec: object) -> Kind:
@@ -293,9 +280,10 @@ def find_kind(spec: object) -> Kind:
     if found is not None:
         return found
     if not isinstance(spec, str):
-        names = ["a name", "a path", *(kind.objects for kind in registered_kinds() if kind.objects)]
+        kinds = [KINDS[name] for name in KINDS.at_hand()]
+        names = ["a name", "a path", *(kind.objects for kind in kinds if kind.objects)]
         raise UsageError(f"data are {', '.join(names[:-1])} or {names[-1]}; this is a {type(spec).__name__}.")
-    return _registered(_REST[0])
+    return KINDS[_REST[0]]
 
 
 def default_preset(spec: object) -> str:
@@ -307,31 +295,10 @@ def _has_prefix(kind: Kind, spec: object) -> bool:
     return isinstance(spec, str) and prefix_of(spec) in (kind.prefixes or (kind.name,))
 
 
-def _registered(name: str) -> Kind:
-    if name not in _FOUND:
-        module, _, attribute = _PLACES[name].partition(":")
-        _FOUND[name] = _instance(getattr(importlib.import_module(module), attribute), name)
-    return _FOUND[name]
-
-
-def _offered(entry: metadata.EntryPoint) -> Kind:
+def _loaded(name: str) -> Kind | None:
+    """Return a kind that a package offers; None, with a warning, if the package cannot be imported."""
     try:
-        thing = entry.load()
-    except Exception as error:  # a stranger's package, which may fail in any way
-        raise UsageError(f"The kind of data {entry.name!r}, {entry.value}, cannot be imported: {error}") from error
-    return _instance(thing, entry.name)
-
-
-def _offered_kinds() -> Iterator[Kind]:
-    for entry in metadata.entry_points(group=GROUP):
-        try:
-            yield _offered(entry)
-        except UsageError as error:
-            warnings.warn(str(error), stacklevel=2)
-
-
-def _instance(thing: Any, name: str) -> Kind:
-    kind = thing() if isinstance(thing, type) else thing
-    if not isinstance(kind, Kind) or kind.name != name:
-        raise UsageError(f"{thing!r} is no gendi.data.kinds.Kind of the name {name!r}.")
-    return kind
+        return KINDS[name]
+    except Exception as error:  # a stranger's package may fail in any way, and this data set may be none of its
+        warnings.warn(f"The kind of data {name!r} of an installed package cannot be loaded: {error}", stacklevel=3)
+        return None

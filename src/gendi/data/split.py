@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
-HELDOUT_SHARE = 0.05
-HELDOUT_MOST = 1000
 HELDOUT_ROWS_SHARE = 0.2
 HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
@@ -123,59 +121,6 @@ def class_names(specs: Sequence[ConditionConfig]) -> tuple[str, ...]:
     return next((spec.names for spec in specs if spec.name == "class"), ())
 
 
-def hold_out(
-    images: NDArray[np.uint8], conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
-) -> tuple[Split, Split, tuple[str, ...]]:
-    """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
-
-    One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
-    images from the end fill the holes, so nothing large is copied. A single image serves as both.
-    """
-    n = len(images)
-    if n == 1:
-        both = Split(images, conditions)
-        return both, both, ("there is only one image: it is the held-out set too",)
-    chosen, notes = _drawn(n, conditions.get("class"), rng)
-    rest = n - len(chosen)
-    heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
-    holes = chosen[chosen < rest]
-    fillers = np.setdiff1d(np.arange(rest, n), chosen)
-    for array in (images, *conditions.values()):
-        array[holes] = array[fillers]
-    return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
-
-
-def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:
-    """Split rows in shards into (training, numbers of the held-out rows, notes), as many as `hold_out` does.
-
-    Nothing is read: training is a view of the rows that are left, and its blocks are those of the whole.
-    """
-    n = len(whole)
-    if n == 1:
-        return whole, np.zeros(1, np.int64), ("there is only one image: it is the held-out set too",)
-    chosen, notes = _drawn(n, whole.labels, rng)
-    rest = np.setdiff1d(np.arange(n), chosen, assume_unique=True)
-    blocks = None if whole.blocks is None else np.searchsorted(rest, whole.blocks).astype(np.int64)
-    return dataclasses.replace(_part(whole, rest), blocks=blocks), chosen, notes
-
-
-def _drawn(
-    n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return which of n > 1 images to hold out, in order, and notes."""
-    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
-    order = rng.permutation(n)
-    notes: tuple[str, ...] = ()
-    if labels is not None:
-        protected = np.zeros(n, bool)
-        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
-        if protected.all():
-            notes = ("every class has a single image: one class is held out of training altogether",)
-        else:
-            order = order[~protected[order]]
-    return np.sort(order[:k]), notes
-
-
 @dataclass(frozen=True, eq=False)
 class RowView:
     """Some of the rows of what gives rows, which stay where they are."""
@@ -208,7 +153,7 @@ class RowView:
 def hold_out_rows(
     whole: Split, specs: Sequence[ConditionConfig], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
-    """Split cells or a table into (training, held-out, notes): 20% of each class of the first condition with classes.
+    """Split rows into (training, held-out, notes): 20% of each class of the first condition with classes.
 
     At most 5000 rows in all are held out, and of a class of one row none. Nothing is copied. A single row serves as
     both.
@@ -227,10 +172,11 @@ def hold_out_rows(
     if not len(found):  # classes so small that a fifth of each is nothing
         found = rng.permutation(n)[:1]
     rest = np.setdiff1d(np.arange(n), found)
-    return _part(whole, rest), _part(whole, np.sort(found)), ()
+    return part_of(whole, rest), part_of(whole, np.sort(found)), ()
 
 
-def _part(split: Split, index: NDArray[np.int64]) -> Split:
+def part_of(split: Split, index: NDArray[np.int64]) -> Split:
+    """Return the rows at `index` as a view, with their conditions."""
     return Split(RowView(split.rows, index), {name: rows[index] for name, rows in split.conditions.items()})
 
 

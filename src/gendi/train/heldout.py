@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.data.codec import ImageCodec
-from gendi.data.images.pictures import grid_image, png_bytes
-from gendi.data.told import derived, stored
+from gendi.data.kinds import kind_of
+from gendi.data.row_conditions import derived, stored
 from gendi.data.vectors import HELD_OUT
 from gendi.diffusion.batches import in_batches
 from gendi.diffusion.conditions import ask, take
@@ -42,13 +41,13 @@ class Heldout:
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
         told = stored(conditions, split, indices)
-        self.half_bin = data.codec.half_bin
+        self.half_bin = data.fitted.half_bin
         rows = torch.from_numpy(split.batch(indices))
         self.x_0 = data.encode(rows, told, torch.from_numpy(indices) + HELD_OUT).to(device)
         times = draw_times(denoiser.objective, denoiser.schedule, n, seed, -1)
         self.t = times.sort().values.to(device)
         self.eps = normal(tuple(self.x_0.shape), seed, "heldout-noise").to(device)
-        self.cond = take(told, slice(None), device) | derived(conditions, self.x_0)
+        self.cond = take(told, slice(None), device) | derived(data, conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
@@ -68,12 +67,12 @@ class Heldout:
 
 
 def preview(
-    denoiser: NetworkDenoiser, codec: ImageCodec, cond: dict[str, Tensor], seed: int, device: torch.device
-) -> Tensor:
-    """Return 36 samples as bytes (36, H, W, C), told `cond`, in 12 calls and from the same noises every time."""
+    denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device
+) -> bytes:
+    """Return a picture of 36 samples under the conditions `cond`, in 12 calls and from the same noises every time."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
-    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
-    return codec.decode(x)
+    x = sample(denoiser, data.fitted.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
+    return kind_of(data.kind).preview(data.fitted.decode(x.cpu(), take(cond, slice(None)), seed, 0).numpy())
 
 
 def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
@@ -81,10 +80,10 @@ def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str
     rows = np.arange(PREVIEWS) % len(data.heldout)
     told = stored(specs, data.heldout, rows)
     x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
-    return told | derived(specs, x_0) | ask(specs, None, PREVIEWS)
+    return told | derived(data, specs, x_0) | ask(specs, None, PREVIEWS)
 
 
-def write_preview(path: Path, images: Tensor) -> None:
-    """Write a preview grid as PNG."""
+def write_preview(path: Path, picture: bytes) -> None:
+    """Write a preview, a PNG."""
     path.parent.mkdir(exist_ok=True)
-    atomic_write(path, png_bytes(grid_image(images.numpy())))
+    atomic_write(path, picture)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data, open_data
-from gendi.data.codec import ImageCodec, described
+from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
 from gendi.data.prepare import prepare
 from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
@@ -122,7 +122,11 @@ def _out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
         auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
         how = f", in {parts} parts" if parts > 1 else ""
         mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * parts}), {smaller}"
-    return ResourceError(f"Out of memory at batch size {batch} of {described(data.codec)}{several}{how}. {mend}")
+    return ResourceError(f"Out of memory at batch size {batch} of {_described(data)}{several}{how}. {mend}")
+
+
+def _described(data: Data) -> str:
+    return "rows" if data.codec is None else data.codec.description
 
 
 class _Loop:
@@ -166,7 +170,7 @@ class _Loop:
         header = self._peek()
         if header is not None and (self.run / "bundle").exists() and self._spent(header):
             return self._result(header.step, finished=True, already=True)
-        self.data = self.team.first_before_others(lambda: prepare(self.config, self.data, self.run / "codec"))
+        self.data = self.team.first_before_others(self._prepared)
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
         self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.size, self.budget))
@@ -189,6 +193,11 @@ class _Loop:
             self._loop()
             self._finish()
         return self._result(self.trainer.step_count, finished=True)
+
+    def _prepared(self) -> Data:
+        config, data = self.config, self.data
+        options, folder = config.options_of(data.kind), self.run / "codec"
+        return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
 
     def _make_ready(self) -> None:
         if later := drop_later(self.run, self.trainer.images_seen):
@@ -240,11 +249,11 @@ class _Loop:
     def _introduce(self, header: Checkpoint | None) -> None:
         trainer, data = self.trainer, self.data
         parameters = sum(p.numel() for p in trainer.network.parameters())
-        rows = "images" if data.kind == "image" else "rows"
+        rows = kind_of(data.kind).noun
         verb = "going on" if header is not None else "training"
         self.log(
             f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} {rows} of "
-            f"{data.name} ({described(data.codec)}), {self.budget}, from step "
+            f"{data.name} ({data.fitted.description}), {self.budget}, from step "
             f"{trainer.step_count}, in {self.run}"
         )
         shared = " that share the network" if trainer.sharded else ""
@@ -361,11 +370,11 @@ class _Loop:
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
         self.keeper.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
-        if isinstance(self.data.codec, ImageCodec):
+        if kind_of(self.data.kind).previews:
             denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
-            images = preview(denoiser, self.data.codec, self.told, self.config.train.seed, trainer.device)
+            picture = preview(denoiser, self.data, self.told, self.config.train.seed, trainer.device)
             try:
-                write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", images)
+                write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", picture)
             except ResourceError as error:
                 self.log(f"warning: {error} The preview at step {trainer.step_count} is left out.")
         spread = " ".join(f"{q:.4f}" for q in quartiles)
@@ -397,7 +406,7 @@ class _Loop:
             "versions": self._versions(),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
-            "shape": list(self.data.codec.shape),
+            "shape": list(self.data.fitted.shape),
         }
         tensors = trainer.tensors()
         self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))
@@ -427,7 +436,7 @@ class _Loop:
         }
         bundle = Bundle(
             self.config,
-            self.data.codec,
+            self.data.fitted,
             dict(weights),
             trainer.sigma_data,
             meta,

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 from gendi.data import open_data
-from gendi.data.codec import described
 from gendi.diffusion.networks.cost import cost_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
@@ -35,7 +34,7 @@ def dry_run(
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    cost = cost_of(trainer.config, data.codec.shape)
+    cost = cost_of(trainer.config, data.fitted.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)
@@ -46,8 +45,8 @@ def dry_run(
             "name": data.name,
             "train": len(data.train),
             "heldout": len(data.heldout),
-            "shape": list(data.codec.shape),
-            "row": described(data.codec),
+            "shape": list(data.fitted.shape),
+            "row": data.fitted.description,
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gendi.data import Data
+from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
 from gendi.data.prepare import prepare
-from gendi.data.told import derived, stored
+from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.objectives.simple import denoising_loss
@@ -31,7 +32,6 @@ from gendi.diffusion.networks import network_of
 from gendi.diffusion.randomness import normal, stream
 from gendi.errors import UsageError, is_out_of_memory
 from gendi.machine.distributed import team
-from gendi.train.augment import augment
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.config import RunConfig
 from gendi.train.ema import EMA
@@ -76,12 +76,12 @@ class Trainer:
                 "one runs out of memory, the others wait for it in the middle of a step. Say in how many parts a "
                 "process goes through its rows: --train.accumulate 4."
             )
-        data = prepare(config, data)
+        data = prepare(data, config.conditions, seed=config.train.seed, options=config.options_of(data.kind))
         self.config, self.data = config, data
         self.sigma_data = root_mean_square(data, config.conditions)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
-            network = network_of(self.config, data.codec.shape)
+            network = network_of(self.config, data.fitted.shape)
         train = config.train
         self.shares = self.team.shares(train.batch_size)
         self.share = self.shares[self.team.rank]
@@ -123,7 +123,7 @@ class Trainer:
         precision, layout = train.precision, "contiguous" if self.sharded else train.layout
         if self.sharded and precision == "auto" and self.device.type != "cpu":
             precision = "bf16"  # the whole network may not fit there to be timed
-        return choose(network, self.data.codec.shape, rows, self.device, precision, layout)
+        return choose(network, self.data.fitted.shape, rows, self.device, precision, layout)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         config = self.config
@@ -164,7 +164,7 @@ class Trainer:
     def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> NetworkDenoiser:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` are `average()`."""
         with torch.random.fork_rng(devices=[]):
-            network = network_of(self.config, self.data.codec.shape)
+            network = network_of(self.config, self.data.fitted.shape)
         network.load_state_dict(self.average() if weights is None else weights)
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
@@ -184,13 +184,24 @@ class Trainer:
             rows = self._rows[index]
         else:
             rows = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
-        told = stored(config.conditions, self.data.train, indices, self.device)
-        x_0, cond = augment(self.data.encode(rows, told, index), told, config.train, step, part)
-        cond |= derived(config.conditions, x_0)
+        rows, cond = self._augmented(rows, raw(config.conditions, self.data.train, indices), step, part)
+        cond = as_seen(config.conditions, cond, self.device)
+        x_0 = self.data.encode(rows, cond, index)
+        cond |= derived(self.data, config.conditions, x_0)
         for spec in config.conditions:
             dropped = stream(seed, f"{spec.name} dropped", step).random(size)[part] < spec.dropout
             cond[spec.name] = drop(cond[spec.name], torch.from_numpy(dropped).to(self.device))
         return x_0, cond
+
+    def _augmented(
+        self, rows: Tensor, cond: dict[str, Tensor], step: int, part: slice
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return raw rows and raw conditions as this step sees them."""
+        train = self.config.train
+        if self.data.encoded:
+            return rows, cond
+        batch = {"seed": train.seed, "step": step, "batch_size": train.batch_size, "part": part}
+        return kind_of(self.data.kind).augment(rows, cond, **batch, flip=train.flip, crop=train.crop)
 
     def step(self, progress: float) -> StepResult:
         """Do the next step at `progress` in [0, 1] of the budget."""
@@ -255,7 +266,7 @@ class Trainer:
         with wait, torch.random.fork_rng(devices=[], enabled=config.network.dropout > 0):
             if config.network.dropout > 0:
                 torch.manual_seed(int(stream(seed, "dropout", step, part.start).integers(2**63)))
-            losses = denoising_loss(self.denoiser, x_0, t[part], eps, cond, self.data.codec.half_bin)
+            losses = denoising_loss(self.denoiser, x_0, t[part], eps, cond, self.data.fitted.half_bin)
             weighed = losses if self.history is None else losses * self.history.weights(t[part]).to(losses)
             self.accelerator.backward(weighed.mean() if whole else weighed.sum() * (self.team.size / size))
         return losses.detach()

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gendi.data.prepare import CODEC, read_codec
+from gendi.data.codec_files import CODEC, read_codec
 from gendi.diffusion.networks import network_of
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest

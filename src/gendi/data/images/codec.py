@@ -64,13 +64,13 @@ class ImageCodec(Codec):
         if not x.dtype.is_floating_point:
             raise DataError(f"The pixel codec decodes floats, not {x.dtype}.")
         self._refuse_shape(x, self.shape, "(N, C, H, W)")
-        levels = ((x.detach().to(torch.float32) + 1) * 127.5).round_()
+        levels = _levels_of(x.detach().to(torch.float32))
         if torch.isnan(levels).any():
             raise DivergedError(
                 "The images to decode contain NaN: the model that made them diverged, or its weights are damaged. "
                 "Train with a smaller learning rate, or sample from an earlier checkpoint."
             )
-        return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return _bytes_of(levels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, all that `from_parts` needs."""
@@ -104,6 +104,19 @@ def to_planes(pixels: Tensor) -> Tensor:
     """Map bytes (N, H, W, C) to float32 (N, C, H, W) in [-1, 1]."""
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     return planes.div_(127.5).sub_(1)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Map floats (N, C, H, W), none of which is NaN, to bytes (N, H, W, C), rounded and clamped to 0..255."""
+    return _bytes_of(_levels_of(x))
+
+
+def _levels_of(x: Tensor) -> Tensor:
+    return ((x + 1) * 127.5).round_()
+
+
+def _bytes_of(levels: Tensor) -> Tensor:
+    return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def pictures_only(codec: Codec | None, what: str) -> ImageCodec:

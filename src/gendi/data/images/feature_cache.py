@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from gendi.data.images.extractors import Extractor, Images
+from gendi.data.images.extractors import Extractor
+from gendi.data.images.tensors import Images
 from gendi.data.images.shared_features import features_of
 from gendi.errors import ResourceError
 from gendi.evaluate.stopping import Stop

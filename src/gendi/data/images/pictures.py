@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,13 @@ def enlargement(side: int) -> int:
 def grid_side(count: int, side: int, longest: int, gap: int = 2) -> int:
     """Return the pixels of a grid's side of `count` pictures whose own side is `side`, and `longest` the longer one."""
     return count * (side * enlargement(longest) + gap) + gap
+
+
+def grid_bytes(shape: Sequence[int], n: int) -> int:
+    """Return about how many bytes the PNG of a square grid of n pictures of shape (C, H, W) takes."""
+    channels, *sides = shape
+    height, width = (grid_side(math.isqrt(n), side, max(sides)) for side in sides)
+    return height * (width * channels + 1) + 4096  # as many bytes as it has, and PNG's own
 
 
 def grid_image(
