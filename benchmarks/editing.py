@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from record import RESULTS, write, write_table
 from torch import Tensor
 
-from gendi.cli.drawing import pick_device, weights_sha256
+from gendi.cli.requests import pick_device, weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.diffusion.gaussian.denoiser import Denoiser
@@ -29,7 +29,7 @@ from gendi.diffusion.gaussian.inverse.latent import interpolate
 from gendi.diffusion.gaussian.inverse.methods import inpaint, solve
 from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, vary
 from gendi.diffusion.gaussian.inverse.operators import Mask, Pool
-from gendi.diffusion.gaussian.inverse.run import Drawing
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.randomness import normal
 from gendi.train.bundle import Bundle, load_bundle
 

@@ -21,7 +21,7 @@ import numpy as np
 from record import RESULTS, write
 
 import gendi
-from gendi.cli.drawing import weights_sha256
+from gendi.cli.requests import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.data.images.evaluation import evaluate

@@ -17,20 +17,21 @@ from gendi.machine.lazy import lazy_names
 from gendi.machine.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gendi.api.api import bits_per_dim as bits_per_dim
-    from gendi.api.api import fit as fit
-    from gendi.api.api import load as load
-    from gendi.api.api import measure as measure
-    from gendi.api.api import sample as sample
     from gendi.api.edits import denoise as denoise
     from gendi.api.edits import inpaint as inpaint
     from gendi.api.edits import interpolate as interpolate
     from gendi.api.edits import mix as mix
     from gendi.api.edits import upscale as upscale
     from gendi.api.edits import vary as vary
+    from gendi.api.fit import fit as fit
+    from gendi.api.fit import load as load
+    from gendi.api.likelihood import bits_per_dim as bits_per_dim
+    from gendi.api.measure import measure as measure
+    from gendi.api.sample import sample as sample
     from gendi.train.snapshots import reconstruct_ema as reconstruct_ema
 
-_HOMES = dict.fromkeys(("bits_per_dim", "fit", "load", "measure", "sample"), "gendi.api.api")
+_HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
+_HOMES |= {"measure": "gendi.api.measure", "sample": "gendi.api.sample"}
 _HOMES |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.api.edits")
 _HOMES["reconstruct_ema"] = "gendi.train.snapshots"
 __all__ = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import TINY
 
 from gendi.storage.toml import read_toml
@@ -60,6 +61,34 @@ def test_two_conditions_flips_and_crops_train(gendi: Gendi, rich: str, tmp_path:
     entered = [c["via"] for c in read_toml(tmp_path / "b" / "config.toml")["config"]["conditions"]]
     assert entered == ["embedding", "tokens"]
     assert gendi("sample", str(run), "--n", "4", "--steps", "2", "--out", str(tmp_path / "x.png")).code == 0
+
+
+def test_conditions_may_have_the_names_of_arguments(gendi: Gendi, tmp_path: Path) -> None:
+    """eta, noise, order, times, x and t are data like any other, from training to the evaluation."""
+    rng, n, names = np.random.default_rng(0), 16, ("eta", "noise", "order", "times", "x", "t", "steps")
+    columns = {name: np.arange(n) % 2 if name != "eta" else rng.normal(size=n) for name in names}
+    images = rng.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "named.npz", images=images, **columns)  # type: ignore[arg-type]
+    flags = [word for word in TINY if word not in ("--condition", "class")]
+    run = str(tmp_path / "run")
+    trained = gendi("train", str(tmp_path / "named.npz"), *flags, "--condition", *names, "--steps", "2", "--out", run)
+    assert trained.code == 0, trained.err
+    asked = [word for name in names for word in ("--condition", f"{name}=1")]
+    for sampler, more in (("ddim", ["--eta", "0.5"]), ("unipc", ["--options", "order=2"])):
+        flags = ["--sampler", sampler, "--steps", "3", "--n", "4", *asked, *more, "--guidance", "2"]
+        drawn = gendi("sample", run, *flags, "--out", str(tmp_path / f"{sampler}.png"))
+        assert drawn.code == 0, drawn.err
+        again = gendi("sample", "--again", str(tmp_path / f"{sampler}.png"), "--out", str(tmp_path / "again.png"))
+        assert again.code == 0, again.err
+    measured = gendi("evaluate", run, "--n", "4", "--steps", "2", *asked, "--guidance", "2")
+    assert measured.code == 0, measured.err
+    varied = gendi("vary", run, str(picture_of(images[0], tmp_path)), "--steps", "2", *asked)
+    assert varied.code == 0, varied.err
+
+
+def picture_of(pixels: Any, folder: Path) -> Path:
+    Image.fromarray(pixels[..., 0]).save(folder / "one.png")
+    return folder / "one.png"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-import gendi.api.api
+import gendi.api.sample
 from gendi.errors import BundleError, DataError, DivergedError, PreemptedError, UsageError
 
 Gendi = Callable[..., Any]
@@ -230,4 +230,4 @@ def test_a_signal_while_sampling(
 
 
 def _api() -> Any:
-    return gendi.api.api
+    return gendi.api.sample

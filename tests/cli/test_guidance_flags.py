@@ -161,7 +161,7 @@ def test_clipping_comes_after_guidance(able_run: Path) -> None:
     about: dict[str, Any] = {"steps": 4, "seed": 3, "condition": {"class": 1}}
     plain = library.sample(bundle, 4, **about)
     np.testing.assert_array_equal(library.sample(bundle, 4, guidance=1.0, **about), plain)
-    from gendi.api.guided import guided
+    from gendi.api.guidance import guided
 
     denoiser, cond = guided(bundle, 9.0, {"class": 1}, 4)
     x_0 = denoiser(torch.randn(4, *bundle.codec.shape), torch.tensor(0.5), **cond)
@@ -221,7 +221,7 @@ def test_a_condition_that_was_never_dropped_cannot_be_guided_by(able_run: Path) 
 
 
 def test_words_become_values() -> None:
-    from gendi.api.asked import _read
+    from gendi.api.conditions import _read
 
     names = ("a,b", "none", "c")
     assert _read(ConditionConfig("class", "class", 3, names=names), "a,b") == ("a,b",)
@@ -235,7 +235,7 @@ def test_words_become_values() -> None:
 def test_a_picture_as_condition(tmp_path: Path) -> None:
     from PIL import Image
 
-    from gendi.api.asked import _read
+    from gendi.api.conditions import _read
     from gendi.errors import DataError
 
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)

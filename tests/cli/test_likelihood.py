@@ -95,7 +95,7 @@ def test_a_signal_stops_it(gendi: Gendi, run: Path, monkeypatch: pytest.MonkeyPa
         os.kill(os.getpid(), signal.SIGTERM)
         poll()
 
-    monkeypatch.setattr("gendi.api.api.bits_per_dim", measure)
+    monkeypatch.setattr("gendi.api.likelihood.bits_per_dim", measure)
     outcome = gendi(f"likelihood {run}")
     assert outcome.code == 75
     assert "Nothing was written" in outcome.err

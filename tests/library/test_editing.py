@@ -16,9 +16,9 @@ from gendi.diffusion.gaussian.inverse.latent import interpolate, mix, slerp
 from gendi.diffusion.gaussian.inverse.methods import inpaint, solve
 from gendi.diffusion.gaussian.inverse.noisy import MEDIAN, denoise, denoised_mean, estimate_noise, vary
 from gendi.diffusion.gaussian.inverse.operators import Pool
-from gendi.diffusion.gaussian.inverse.run import Drawing, times_from
 from gendi.diffusion.gaussian.samplers import get_sampler, sample
-from gendi.diffusion.gaussian.samplers.draw import SampleNoise
+from gendi.diffusion.gaussian.samplers.draw import SampleNoise, times_from
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.errors import UsageError
 

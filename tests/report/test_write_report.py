@@ -12,7 +12,7 @@ from fake_run import TINY, evaluation, fake_run
 from page_reader import PageReader
 from PIL import Image
 
-import gendi.api.api
+import gendi.api.sample
 from gendi.api.samples_io import SampleSettings, write_samples
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.samplers import sample
@@ -217,7 +217,7 @@ def test_the_film_is_drawn_as_the_samples_beside_it_were(tmp_path: Path) -> None
     run = fake_run(tmp_path / "run", config=replace(TINY, conditions=(classes,)))
     how: dict[str, Any] = {"steps": 5, "sampler": "ddim", "seed": 3, "grid": "log-snr"}
     asked = {"condition": {"class": "bar"}, "guidance": {"scale": 2.0}}
-    images = gendi.api.api.sample(run, 32, first_index=7, condition={"class": "bar"}, guidance=2.0, eta=0.5, **how)
+    images = gendi.api.sample.sample(run, 32, first_index=7, condition={"class": "bar"}, guidance=2.0, eta=0.5, **how)
     write_samples(run / "samples.npz", images, SampleSettings(str(run), n=32, first=7, eta=0.5, **asked, **how))
     write_report(run)
     with Image.open(run / "pictures" / "reverse-grid.png") as picture:

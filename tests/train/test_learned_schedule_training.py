@@ -8,7 +8,8 @@ import pytest
 import torch
 from test_resume import StopAt
 
-from gendi.api.api import bits_per_dim, sample
+from gendi.api.likelihood import bits_per_dim
+from gendi.api.sample import sample
 from gendi.data import open_data
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.objectives.simple import denoising_loss

@@ -13,13 +13,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.api.guided import guided
+from gendi.api.guidance import guided
 from gendi.data.codec import ImageCodec, pictures_only
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.diffusion.gaussian.inverse import latent, methods, noisy
 from gendi.diffusion.gaussian.inverse.operators import Pool
-from gendi.diffusion.gaussian.inverse.run import Drawing
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.errors import UsageError
 from gendi.train.bundle import Bundle, load_bundle
 
@@ -102,7 +103,7 @@ def interpolate(model: Model, a: Picture, b: Picture, n: int = 9, **options: Any
     edit = _Edit(model, n, options)
     first, last = (edit.picture(image).expand(n, -1, -1, -1) for image in (a, b))
     weights = torch.linspace(0, 1, n, dtype=torch.float64)
-    return edit.bytes(latent.interpolate(edit.denoiser, first, last, weights, steps=edit.how.steps, **edit.cond))
+    return edit.bytes(latent.interpolate(edit.known, first, last, weights, steps=edit.how.steps))
 
 
 def mix(
@@ -122,9 +123,7 @@ def mix(
         options: as for `interpolate`.
     """
     edit = _Edit(model, 1, options)
-    x = latent.mix(
-        edit.denoiser, edit.picture(a), edit.picture(b), weight, detail, level=level, steps=edit.how.steps, **edit.cond
-    )
+    x = latent.mix(edit.known, edit.picture(a), edit.picture(b), weight, detail, level=level, steps=edit.how.steps)
     return np.asarray(edit.bytes(x)[0])
 
 
@@ -143,6 +142,7 @@ class _Edit:
         found = guided(bundle, guidance, told, n, device=self.device, precision="fp32", editing=True)
         self.denoiser: Denoiser = found[0]
         self.cond: dict[str, Tensor] = found[1]
+        self.known = conditioned(*found)
         usual = METHODS.get(method or "", USUAL)
         chain = bundle.config.process.steps
         self.how = Drawing(

@@ -46,7 +46,7 @@ def main(args: Sequence[str]) -> int:
             say(f"the noise is estimated at {noise:.3g} (--noise says otherwise)")
         how, (denoiser, cond) = drawing(command, model), model.told(n)
         mean = denoised_mean(denoiser, picture, 2 * noise, take(cond, slice(0, 1), model.device))
-        x = denoise(denoiser, picture.expand(n, -1, -1, -1), 2 * noise, how, cond)
+        x = denoise(denoiser, picture.expand(n, -1, -1, -1), 2 * noise, how, cond, model.poll)
         figures = {"noise": noise, "estimated": command.noise is None, "sampler": how.sampler, "steps": how.steps}
         return Result((picture,), torch.cat([mean, x]), figures)
 

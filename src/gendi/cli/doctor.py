@@ -82,7 +82,7 @@ def examine() -> dict[str, Any]:
     import psutil
     import torch
 
-    from gendi.cli.drawing import pick_device
+    from gendi.cli.requests import pick_device
     from gendi.storage.store import cache_dir
 
     memory, cache = psutil.virtual_memory(), cache_dir()
@@ -114,7 +114,7 @@ def _precision() -> dict[str, str]:
     """Return what the probe of training chooses for the default preset's network on small grey images."""
     import torch
 
-    from gendi.cli.drawing import pick_device
+    from gendi.cli.requests import pick_device
     from gendi.diffusion.networks import build_network
     from gendi.train.presets import PRESETS
     from gendi.train.probe import choose

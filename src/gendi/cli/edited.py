@@ -12,18 +12,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import gendi
-from gendi.api.asked import read_asked
-from gendi.api.guided import guided
+from gendi.api.conditions import read_asked
+from gendi.api.guidance import guided
 from gendi.api.samples_io import EDIT_TEXT
-from gendi.cli.drawing import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.cli.editing import METHODS, Draw, Edit
+from gendi.cli.requests import default_steps, guides_sha256, pick_device, weights_sha256
 from gendi.data.codec import ImageCodec, pictures_only
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.data.images.pixels import BadImageError, decode, measure
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.inverse.run import Drawing
 from gendi.diffusion.gaussian.samplers import get_sampler
 from gendi.diffusion.gaussian.samplers.checked import checked
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.errors import DataError, UsageError
 from gendi.storage.files import atomic_write, sha256_file
 from gendi.train.bundle import Bundle, bundle_folder, load_bundle
@@ -74,10 +75,9 @@ class Model:
         told |= more or {}
         return guided(self.bundle, guidance, told, n, device=self.device, precision="fp32", editing=True)
 
-    def carrying(self, n: int) -> tuple[Denoiser, dict[str, Tensor]]:
+    def carrying(self, n: int) -> Denoiser:
         """Return the same for edits that run no sampler: the denoiser is looked after at every call."""
-        denoiser, cond = self.told(n)
-        return checked(denoiser, "the probability-flow ODE", self.poll), cond
+        return checked(conditioned(*self.told(n)), "the probability-flow ODE", self.poll)
 
     def picture(self, path: str, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
         """Return a picture in model space. Raises as `read_pixels`, for `size`, by default the model's own."""
@@ -172,7 +172,6 @@ def drawing(command: Draw, model: Model, method: str | None = None) -> Drawing:
         seed=command.seed or 0,
         batch_size=command.batch_size or BATCH,
         device=model.device,
-        poll=model.poll,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import tyro
 
-from gendi.cli.asking import Asking
+from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json
 from gendi.cli.parse import Calls, Count, Folder, Samples, Seed, Text, named, parse, shows
 from gendi.cli.values import format_duration
@@ -35,7 +35,7 @@ class Edit:
     """Folder of a run or of a bundle."""
     image: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """A picture; it is read as a folder of pictures is: colour or grey as the model has it."""
-    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
+    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("COMMAND-IMAGE.png in the run's folder")] = None
     """Where to: NAME.png (what was given and the results, side by side), or a name without a suffix (a new folder with
     a PNG for each result).

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from gendi.cli.asking import Asking
+from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
@@ -57,7 +57,7 @@ class Evaluate:
     """Seed of the samples, and of the subset of real images they are compared with."""
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call."""
-    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
+    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("evaluation.json in the run's folder")] = None
     """Where to write the figures, as JSON."""
     json: bool = False
@@ -108,7 +108,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
     "write it all down. Several processes draw their shares; process 0 measures."""
     from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
-    from gendi.cli.drawing import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
+    from gendi.cli.requests import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
     from gendi.data.codec import ImageCodec, picture_size
     from gendi.data.kinds import evaluated_file, kind_of
     from gendi.machine.distributed import team
@@ -268,7 +268,7 @@ def _measure(
     poll: Any,
     mirrored: bool = False,
 ) -> "Evaluation":
-    from gendi.cli.drawing import pick_device
+    from gendi.cli.requests import pick_device
     from gendi.data.images.evaluation import evaluate
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team

@@ -60,6 +60,7 @@ def main(args: Sequence[str]) -> int:
             how,
             method=method,
             cond=cond,
+            poll=model.poll,
             **options,
         )
         figures = {"steps": how.steps} | ({} if method == "repaint" else {"sampler": how.sampler})

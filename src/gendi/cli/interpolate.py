@@ -45,8 +45,7 @@ def main(args: Sequence[str]) -> int:
 
         a, b = (model.picture(path).expand(n, -1, -1, -1) for path in (command.image, command.to))
         weights = torch.linspace(0, 1, n, dtype=torch.float64)
-        denoiser, cond = model.carrying(n)
-        x = interpolate(denoiser, a, b, weights, steps=steps, **cond)
+        x = interpolate(model.carrying(n), a, b, weights, steps=steps)
         return Result((), x)
 
     return perform("interpolate", command, words, {"to": command.to, "n": n, "steps": steps}, work)

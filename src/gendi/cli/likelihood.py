@@ -132,7 +132,7 @@ def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
 
 
 def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
-    from gendi.api.api import told
+    from gendi.api.likelihood import told
 
     if not bundle.config.conditions:
         return "the model is told nothing of them"
@@ -142,8 +142,8 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":
-    from gendi.api.api import bits_per_dim, held_out_rows
-    from gendi.cli.drawing import pick_device
+    from gendi.api.likelihood import bits_per_dim, held_out_rows
+    from gendi.cli.requests import pick_device
 
     seed, n = command.seed or 0, _n(command)
     images: Any = data

@@ -46,8 +46,7 @@ def main(args: Sequence[str]) -> int:
         from gendi.diffusion.gaussian.inverse.latent import mix
 
         a, b = model.picture(command.image), model.picture(command.other)
-        denoiser, cond = model.carrying(1)
-        x = mix(denoiser, a, b, weight, detail, level=level, steps=steps, **cond)
+        x = mix(model.carrying(1), a, b, weight, detail, level=level, steps=steps)
         return Result((a, b), x)
 
     settings = {"other": command.other, "weight": weight, "detail": detail, "level": level, "steps": steps}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.asking import Asking, flag, is_given
+from gendi.cli.condition_flags import ConditionFlags, flag, is_given
 from gendi.cli.console import say, show, show_json
 from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
 from gendi.cli.values import format_duration
@@ -54,7 +54,7 @@ class Sample:
     """Seed of the noise."""
     per_class: Annotated[Count, shows("the classes in turn")] = None
     """Samples of each --class, in place of --n."""
-    asking: tyro.conf.OmitArgPrefixes[Asking] = field(default_factory=Asking)
+    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("samples.png, .h5ad or .csv in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
     cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet.
@@ -72,7 +72,7 @@ def main(args: Sequence[str]) -> int:
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
     from gendi.api.samples_io import check_destination, check_rows_destination, read_settings, write_samples
-    from gendi.cli.drawing import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
+    from gendi.cli.requests import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
     from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
@@ -144,7 +144,7 @@ def _check(command: Sample) -> None:
 
 def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
     from gendi.api.samples_io import SampleSettings
-    from gendi.cli.drawing import default_steps
+    from gendi.cli.requests import default_steps
 
     own, condition = bundle.config.sample, command.asking.conditions()
     sampler = command.sampler or own.sampler

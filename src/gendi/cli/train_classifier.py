@@ -59,7 +59,7 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"{missing}. See gendi train-classifier --help.")
     limits: dict[str, Any] = {"seconds": command.max_time, "images": command.images, "steps": command.steps}
     limits = {name: value for name, value in limits.items() if value is not None} or {"seconds": 60 * MINUTES}
-    from gendi.cli.drawing import pick_device
+    from gendi.cli.requests import pick_device
     from gendi.data import open_data
     from gendi.data.codec import picture_size
     from gendi.train.budget import Budget

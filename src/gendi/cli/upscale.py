@@ -90,8 +90,7 @@ def _is_told(model: "Model", factor: int) -> bool:
 def _told(command: Upscale, model: "Model", small: "Tensor", factor: int, method: str, n: int) -> "tuple[Tensor, int]":
     """Return n draws of a model that is told the small picture, as it was in training, and the steps."""
     from gendi.cli.edited import drawing, to_bytes
-    from gendi.diffusion.conditions import take
-    from gendi.diffusion.gaussian.inverse.run import draw, states
+    from gendi.diffusion.gaussian.samplers import sample
 
     if not _is_told(model, factor):
         raise UsageError(f"--method told needs a model that was trained with --condition low-res:{factor}.")
@@ -101,7 +100,7 @@ def _told(command: Upscale, model: "Model", small: "Tensor", factor: int, method
     large = to_bytes(small)[0].repeat(factor, 0).repeat(factor, 1)
     denoiser, cond = model.told(n, {f"low-res:{factor}": large})
     shape = model.bundle.codec.shape
-    x = draw(n, how, lambda rows: states(denoiser, shape, rows, how, cond=take(cond, rows, how.device)))
+    x = sample(denoiser, shape, n, how, cond=cond, poll=model.poll)
     return x, how.steps
 
 
@@ -116,4 +115,4 @@ def _solved(
     options = options_of(command, method)
     how, (denoiser, cond) = drawing(command, model, method), model.told(n)
     y, shape = small.expand(n, -1, -1, -1), model.bundle.codec.shape
-    return solve(denoiser, Pool(factor), y, shape, how, method=method, cond=cond, **options), how.steps
+    return solve(denoiser, Pool(factor), y, shape, how, method=method, cond=cond, poll=model.poll, **options), how.steps

@@ -36,7 +36,7 @@ def main(args: Sequence[str]) -> int:
 
         picture, n = model.picture(command.image), command.n or 4
         how, (denoiser, cond) = drawing(command, model), model.told(n)
-        x = vary(denoiser, picture.expand(n, -1, -1, -1), strength, how, cond)
+        x = vary(denoiser, picture.expand(n, -1, -1, -1), strength, how, cond, model.poll)
         return Result((picture,), x, {"sampler": how.sampler, "steps": how.steps})
 
     return perform("vary", command, words, {"strength": strength, "n": command.n or 4, "seed": command.seed or 0}, work)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.diffusion.config import TAKEN, ConditionConfig
+from gendi.diffusion.config import ConditionConfig
 
 CLASSES_MOST = 1_000_000
 FEW = 10
@@ -42,8 +42,8 @@ def condition_name(text: str) -> str:
     name = re.sub(r"[^\w-]+", "-", text.strip()).strip("-")
     if not name.replace("-", "_").isidentifier():
         raise NoConditionError("its name is no word")
-    if name in TAKEN:
-        raise NoConditionError("samplers have an argument of that name: rename it")
+    if name == "self":
+        raise NoConditionError("the call of a torch module keeps that name for itself: rename it")
     return name
 
 

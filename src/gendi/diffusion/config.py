@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-TAKEN = (
-    *("denoiser", "x", "x_t", "t", "times", "noise", "calls", "eta", "churn", "churn_from", "churn_to", "churn_noise"),
-    *("order", "rule", "correct", "variance", "moments", "spread", "predictor", "snr", "tau", "rtol", "atol"),
-)
-"""Arguments of denoisers and samplers, which no condition can be called."""
-
 
 @dataclass(frozen=True)
 class ConditionConfig:
     """One thing the network is told about a sample; see `gendi.diffusion.conditions` for the kinds."""
 
     name: str
-    """Its name: a keyword of the denoiser, and the name of what the data hold."""
+    """Its name: a keyword of the denoiser, and the name of what the data hold. Any word but `self`, which the call of a
+    torch module keeps for itself."""
     kind: Literal["class", "tags", "value", "vector", "image"] = "class"
     """What its rows are."""
     size: int = -1

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.api.guided import guided
+from gendi.api.guidance import guided
 from gendi.data.codec import pictures_only
 from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.diffusion.gaussian.process import Process, like

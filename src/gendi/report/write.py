@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gendi.api.asked import asked
+from gendi.api.conditions import asked
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.report import sections as s

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
-from gendi.diffusion.config import TAKEN, ConditionConfig
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
@@ -142,8 +142,8 @@ class RunConfig:
             name = condition.name
             if not name.replace("-", "_").replace(":", "_").isidentifier() or names.count(name) > 1:
                 raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
-            if name in TAKEN:
-                raise UsageError(f"conditions: {name!r} cannot be a name: samplers have an argument of that name.")
+            if name == "self":
+                raise UsageError("conditions: 'self' cannot be a name: the call of a torch module keeps it for itself.")
             if condition.names and len(condition.names) != condition.size:
                 raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
             if condition.kind == "image" and condition.via == "embedding":

@@ -37,18 +37,21 @@ PREDICTIONS = ("eps", "x0", "v")
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """Anything that maps x_t (B, ...) and t () or (B,) to E[x_0 | x_t] under `schedule`, of x_t's shape."""
+    """Anything that maps x_t (B, ...) and t () or (B,) to E[x_0 | x_t] under `schedule`, of x_t's shape.
+
+    x_t and t are given by position, so that a condition may be called `t` or `x_t`.
+    """
 
     schedule: Schedule
 
-    def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor: ...
+    def __call__(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> Tensor: ...
 
 
 @runtime_checkable
 class LearnedVariance(Denoiser, Protocol):
     """A denoiser that also says how sure p(x_s | x_t) should be."""
 
-    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+    def predict(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> tuple[Tensor, Tensor]:
         """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
         ...
 
@@ -157,7 +160,7 @@ class NetworkDenoiser(nn.Module):
         return (self.schedule.log_snr(t) / -8).float()  # ln(sigma / alpha) / 4 = -log_snr / 8
 
     def raw(
-        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, **cond: Tensor
+        self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, /, **cond: Tensor
     ) -> tuple[Batch, Batch | None]:
         """Return the network's own output F, and the share of a learned variance or None, in x_t's shape and dtype, for
         t of shape (B,). Raises `UsageError` if the network gives another shape.
@@ -178,7 +181,7 @@ class NetworkDenoiser(nn.Module):
         x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
         return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
-    def forward(self, x_t: Batch, t: PerSample, **cond: Tensor) -> Batch:
+    def forward(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
         return self._answer(x_t, t, cond)[0]
 
@@ -192,7 +195,7 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         prediction, second = out.chunk(2, dim=1)
         return prediction, (second + 1) / 2
 
-    def predict(self, x_t: Batch, t: PerSample, **cond: Tensor) -> tuple[Batch, Batch]:
+    def predict(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> tuple[Batch, Batch]:
         """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
         x_0, share = self._answer(x_t, t, cond)
         assert share is not None

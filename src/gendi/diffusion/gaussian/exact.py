@@ -54,12 +54,12 @@ class MixtureDenoiser:
         log_density = -0.5 * (centred**2 / spread + (2 * torch.pi * spread).log()).sum(-1)
         return self.means + shift, self.weights.log() + log_density
 
-    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, **_: Any) -> Float[Tensor, " batch d"]:
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **_: Any) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t], (B, d) in x_t's dtype, for t of shape () or (B,)."""
         x_0, joint = self._components(x_t, t)
         return (joint.softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
 
-    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample) -> Float64[Tensor, " batch"]:
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, /) -> Float64[Tensor, " batch"]:
         """Return log q(x_t), (B,) float64, in nats."""
         return self._components(x_t, t)[1].logsumexp(-1)
 
@@ -131,12 +131,12 @@ class ConditionalMixture(MixtureDenoiser):
         inside = carried.double()
         return inside.log() - (inside @ self.weights).log()[:, None]
 
-    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, **cond: Tensor) -> Float[Tensor, " batch d"]:
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **cond: Tensor) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t, c], (B, d) in x_t's dtype, for t of shape () or (B,) and conditions (B,) by name."""
         x_0, joint = self._components(x_t, t)
         return ((joint + self._prior(cond)).softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
 
-    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, **cond: Tensor) -> Float64[Tensor, " batch"]:
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **cond: Tensor) -> Float64[Tensor, " batch"]:
         """Return log q(x_t | c), (B,) float64, in nats."""
         return (self._components(x_t, t)[1] + self._prior(cond)).logsumexp(-1)
 

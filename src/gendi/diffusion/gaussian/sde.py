@@ -20,7 +20,6 @@ decided, and even in the angle near the noise.
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
@@ -48,25 +47,25 @@ def diffusion(schedule: Schedule, t: PerSample) -> Tensor:
     return schedule.rates(t)[1].sqrt()
 
 
-def score(denoiser: Denoiser, x: Batch, t: PerSample, **cond: Any) -> Batch:
+def score(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
     """Return the gradient of log q(x_t) at x, of x's shape, for t > 0 (Tweedie)."""
     _require_noise(t)
-    return score_from_x0(x, denoiser(x, t, **cond), *denoiser.schedule(t))
+    return score_from_x0(x, denoiser(x, t), *denoiser.schedule(t))
 
 
-def reverse_drift(denoiser: Denoiser, x: Batch, t: PerSample, **cond: Any) -> Batch:
+def reverse_drift(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
     """Return f x - g^2 score, the drift of the reverse SDE (for dt < 0), for t > 0.  [Song et al. 2021, eq. 6]"""
-    return _drift_less_score(denoiser, x, t, 1.0, cond)
+    return _drift_less_score(denoiser, x, t, 1.0)
 
 
-def ode_velocity(denoiser: Denoiser, x: Batch, t: PerSample, **cond: Any) -> Batch:
+def ode_velocity(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
     """Return dx / dt = f x - g^2 score / 2 of the probability-flow ODE, for t > 0.  [Song et al. 2021, eq. 13]"""
-    return _drift_less_score(denoiser, x, t, 0.5, cond)
+    return _drift_less_score(denoiser, x, t, 0.5)
 
 
-def _drift_less_score(denoiser: Denoiser, x: Tensor, t: Tensor, share: float, cond: dict[str, Any]) -> Tensor:
+def _drift_less_score(denoiser: Denoiser, x: Tensor, t: Tensor, share: float) -> Tensor:
     f, g2 = denoiser.schedule.rates(t)
-    return like(f, x) * x - like(share * g2, x) * score(denoiser, x, t, **cond)
+    return like(f, x) * x - like(share * g2, x) * score(denoiser, x, t)
 
 
 def _require_noise(t: Tensor) -> None:
@@ -144,7 +143,7 @@ def ode_times(
     return times
 
 
-def encode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0, **cond: Any) -> Batch:
+def encode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
     """Return the x_t at t = `end` that the probability-flow ODE carries data `x` to; x_1 / sigma_1 is nearly N(0, I).
 
     Heun's method, two calls a step, from the noise level `start`, where x_t is taken to be alpha_t x: the error of that
@@ -152,11 +151,11 @@ def encode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, 
     """
     times = ode_times(denoiser.schedule, steps, start, end)
     (alpha, _), last = denoiser.schedule(times[0]), _radius(denoiser.schedule, times[-1])
-    z = _follow(denoiser, like(alpha / _radius(denoiser.schedule, times[0]), x) * x, times, cond)
+    z = _follow(denoiser, like(alpha / _radius(denoiser.schedule, times[0]), x) * x, times)
     return like(last, z) * z
 
 
-def decode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0, **cond: Any) -> Batch:
+def decode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
     """Return the data that the probability-flow ODE carries x_t = `x` at t = `end` to: `encode` backwards.
 
     decode(encode(x)) differs from x by O(1 / steps^2) for any `start`: on data of a mixture with standard deviations
@@ -164,7 +163,7 @@ def decode(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, 
     """
     times = ode_times(denoiser.schedule, steps, start, end)
     (alpha, _), last = denoiser.schedule(times[0]), _radius(denoiser.schedule, times[-1])
-    z = _follow(denoiser, like(1 / last, x) * x, times.flip(0), cond)
+    z = _follow(denoiser, like(1 / last, x) * x, times.flip(0))
     return like(_radius(denoiser.schedule, times[0]) / alpha, z) * z
 
 
@@ -173,21 +172,21 @@ def _radius(schedule: Schedule, t: Tensor) -> Tensor:
     return torch.hypot(alpha, sigma)
 
 
-def _follow(denoiser: Denoiser, z: Tensor, times: Tensor, cond: dict[str, Any]) -> Tensor:
+def _follow(denoiser: Denoiser, z: Tensor, times: Tensor) -> Tensor:
     """Return z at times[-1] from z at times[0], rising or falling, by Heun's method in theta."""
     alpha, sigma = denoiser.schedule(times)
     angles = torch.atan2(sigma, alpha)
     for (t, s), (a, b) in zip(pairwise(times.unbind()), pairwise(angles.unbind()), strict=True):
         h = like(b - a, z)
-        first = _turn(denoiser, z, t, cond)
-        z = z + h / 2 * (first + _turn(denoiser, z + h * first, s, cond))
+        first = _turn(denoiser, z, t)
+        z = z + h / 2 * (first + _turn(denoiser, z + h * first, s))
     return z
 
 
-def _turn(denoiser: Denoiser, z: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
+def _turn(denoiser: Denoiser, z: Tensor, t: Tensor) -> Tensor:
     """Return dz / dtheta = cos(theta) eps_hat - sin(theta) x0_hat."""
     alpha, sigma = denoiser.schedule(t)
     radius = torch.hypot(alpha, sigma)
-    x_0 = denoiser(like(radius, z) * z, t, **cond)
+    x_0 = denoiser(like(radius, z) * z, t)
     eps = eps_from_x0(z, x_0, alpha / radius, sigma / radius)
     return like(alpha / radius, z) * eps - like(sigma / radius, z) * x_0

@@ -135,7 +135,7 @@ class DiT(nn.Module):
         self.head = Head(config, out_channels * config.patch**2)
 
     def forward(
-        self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], **cond: Tensor
+        self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
         height, width = x.shape[-2:]

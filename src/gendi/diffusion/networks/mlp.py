@@ -69,7 +69,7 @@ class MLP(nn.Module):
         self.head = zero(nn.Linear(width, out_features))
 
     def forward(
-        self, x: Float[Tensor, "b d"], time_value: Float[Tensor, " b"], **cond: Tensor
+        self, x: Float[Tensor, "b d"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, "b d2"]:
         """Return the output (B, D_out) for x (B, D), time values (B,) and conditions of B rows each."""
         embedding = self.time(time_value)

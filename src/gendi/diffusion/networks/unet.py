@@ -92,7 +92,7 @@ class UNet(nn.Module):
         return Up(c, narrow if self.config.resample == "conv-narrow" else c)
 
     def forward(
-        self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], **cond: Tensor
+        self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
         height, width = x.shape[-2:]

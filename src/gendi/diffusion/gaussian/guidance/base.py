@@ -111,11 +111,11 @@ class Guided(ABC):
         if isinstance(denoiser, LearnedVariance):
             self.predict = self._predict
 
-    def __call__(self, x_t: Batch, t: PerSample, **cond: Any) -> Batch:
+    def __call__(self, x_t: Batch, t: PerSample, /, **cond: Any) -> Batch:
         """Return the guided E[x_0 | x_t], of x_t's shape and dtype, for t of shape () or (B,)."""
         return self._answer(x_t, t, cond).x_0
 
-    def _predict(self, x_t: Batch, t: PerSample, **cond: Any) -> tuple[Batch, Batch]:
+    def _predict(self, x_t: Batch, t: PerSample, /, **cond: Any) -> tuple[Batch, Batch]:
         answer = self._answer(x_t, t, cond)
         assert answer.share is not None
         return answer.x_0, answer.share

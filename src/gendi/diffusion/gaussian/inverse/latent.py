@@ -12,8 +12,6 @@ content. Noise is mixed along the great circle, which keeps it as long as noise 
 with theta the angle between a and b, and x0_hat along the straight line.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -40,9 +38,7 @@ def slerp(a: Batch, b: Batch, weight: PerSample) -> Batch:
 
 
 @torch.inference_mode()
-def interpolate(
-    denoiser: Denoiser, a: Batch, b: Batch, weights: PerSample, *, steps: int = STEPS, **cond: Any
-) -> Batch:
+def interpolate(denoiser: Denoiser, a: Batch, b: Batch, weights: PerSample, *, steps: int = STEPS) -> Batch:
     """Return pictures between a and b (B, ...): row i at weights[i] of the way; weights (B,) or () lie in [0, 1].
 
     The ends are a and b within the solver's tolerance (see `gendi.diffusion.gaussian.sde.decode`). Costs 4 `steps`
@@ -50,8 +46,8 @@ def interpolate(
     `encode` does.
     """
     _in_unit("weight", weights)
-    noises = [encode(denoiser, x, steps, **cond) for x in (a, b)]
-    return decode(denoiser, slerp(noises[0], noises[1], weights), steps, **cond)
+    noises = [encode(denoiser, x, steps) for x in (a, b)]
+    return decode(denoiser, slerp(noises[0], noises[1], weights), steps)
 
 
 @torch.inference_mode()
@@ -64,7 +60,6 @@ def mix(
     *,
     level: float = 0.5,
     steps: int = STEPS,
-    **cond: Any,
 ) -> Batch:
     """Return a picture with the content of a and b mixed by `weight`, and their detail by `detail`.
 
@@ -92,12 +87,12 @@ def mix(
     alpha, sigma = denoiser.schedule(t)
     content, noises = [], []
     for x in (a, b):
-        x_t = encode(denoiser, x, steps, end=float(t), **cond)
-        content.append(denoiser(x_t, t, **cond))
+        x_t = encode(denoiser, x, steps, end=float(t))
+        content.append(denoiser(x_t, t))
         noises.append(eps_from_x0(x_t, content[-1], alpha, sigma))
     w, eps = like(of_b, a), slerp(noises[0], noises[1], of_b_noise)
     x_t = like(alpha, a) * ((1 - w) * content[0] + w * content[1]) + like(sigma, a) * eps
-    return decode(denoiser, x_t, steps, end=float(t), **cond)
+    return decode(denoiser, x_t, steps, end=float(t))
 
 
 def on_chain(denoiser: Denoiser, t: float) -> float:

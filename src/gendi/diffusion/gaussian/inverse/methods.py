@@ -4,6 +4,7 @@ mmps, pigdm, dps    a posterior denoiser in the denoiser's place: see `gendi.dif
 repaint             for masks alone: see `gendi.diffusion.gaussian.inverse.repaint`
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,14 +12,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gendi.diffusion.batches import indices
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.inverse.operators import Mask, Operator
 from gendi.diffusion.gaussian.inverse.posterior import POSTERIORS
 from gendi.diffusion.gaussian.inverse.repaint import repaint
-from gendi.diffusion.gaussian.inverse.run import Drawing, draw, states
 from gendi.diffusion.gaussian.process import Batch
+from gendi.diffusion.gaussian.samplers.draw import draw, trajectory
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
+from gendi.diffusion.gaussian.samplers.state import State
 from gendi.errors import unknown_name
+from gendi.machine.stopping import Poll
 
 METHODS = (*POSTERIORS, "repaint")
 STD = 0.05
@@ -35,6 +40,7 @@ def solve(
     method: str = "mmps",
     std: float = STD,
     cond: Conditions | None = None,
+    poll: Poll | None = None,
     **options: Any,
 ) -> Float[Tensor, " n *shape"]:
     """Return a draw from q(x_0 | y) for each y (n, ...), as far as the method goes.
@@ -44,6 +50,7 @@ def solve(
         method: a name in `gendi.diffusion.gaussian.inverse.posterior.POSTERIORS`.
         std: standard deviation of y's noise; what is exact is better taken to have a little.
         cond: conditions, n rows each.
+        poll: called after every network call; raise from it to stop.
         options: the method's own: iterations, spread, zeta, clip.
 
     Raises:
@@ -54,9 +61,10 @@ def solve(
         raise unknown_name("method", method, POSTERIORS)
     kind = POSTERIORS[method]
 
-    def work(rows: slice) -> Any:
-        guided = kind(denoiser, operator, y[rows], std, **options)
-        return states(guided, shape, rows, how, cond=take(cond, rows, how.device))
+    def work(rows: slice) -> Iterator[State]:
+        posterior = kind(denoiser, operator, y[rows], std, **options)
+        which = list(indices(rows, how.first_index))
+        return trajectory(posterior, shape, which, how, cond=take(cond, rows, how.device), poll=poll)
 
     return draw(len(y), how, work)
 
@@ -70,6 +78,7 @@ def inpaint(
     method: str = "mmps",
     std: float = STD,
     cond: Conditions | None = None,
+    poll: Poll | None = None,
     **options: Any,
 ) -> Float[Tensor, " n *shape"]:
     """Return x_0 (n, ...) with what is not `known` drawn anew, and what is known as it was.
@@ -89,11 +98,14 @@ def inpaint(
     operator.y_shape(shape)
     if method == "repaint":
 
-        def work(rows: slice) -> Any:
+        def work(rows: slice) -> Iterator[State]:
             run = partial(repaint, y=x_0[rows], known=known, **options)
-            return states(denoiser, shape, rows, how, cond=take(cond, rows, how.device), run=run)
+            which = list(indices(rows, how.first_index))
+            return trajectory(denoiser, shape, which, how, cond=take(cond, rows, how.device), run=run, poll=poll)
 
         x = draw(len(x_0), how, work)
     else:
-        x = solve(denoiser, operator, operator(x_0), shape, how, method=method, std=std, cond=cond, **options)
+        x = solve(
+            denoiser, operator, operator(x_0), shape, how, method=method, std=std, cond=cond, poll=poll, **options
+        )
     return torch.where(known.cpu(), x_0.to(x), x)

@@ -10,17 +10,23 @@ edge; over 0.6745, the median of |N(0, 1)|, it is s.                            
 """
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gendi.diffusion.batches import indices
 from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.inverse.latent import on_chain
-from gendi.diffusion.gaussian.inverse.run import Drawing, draw, states
 from gendi.diffusion.gaussian.process import Batch
+from gendi.diffusion.gaussian.samplers.draw import Start, draw, trajectory
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
+from gendi.diffusion.gaussian.samplers.state import State
 from gendi.errors import UsageError
+from gendi.machine.stopping import Poll
 
 MEDIAN = 0.6744897501960817
 """Of |N(0, 1)|: the 0.75 quantile of N(0, 1)."""
@@ -28,7 +34,12 @@ BATCH = 64
 
 
 def vary(
-    denoiser: Denoiser, x_0: Batch, strength: float, how: Drawing, cond: Conditions | None = None
+    denoiser: Denoiser,
+    x_0: Batch,
+    strength: float,
+    how: Drawing,
+    cond: Conditions | None = None,
+    poll: Poll | None = None,
 ) -> Float[Tensor, " n *shape"]:
     """Return a variation of each of x_0 (n, ...): noise up to t = `strength`, and sampling back.  [Meng et al. 2022]
 
@@ -44,46 +55,49 @@ def vary(
         return x_0.float().cpu()
     t = on_chain(denoiser, strength)
 
-    def noised(rows: slice) -> Batch:
-        return x_0[rows].to(how.device)
+    def noised(rows: slice) -> Start:
+        return lambda noise, alpha, sigma: alpha * x_0[rows].to(how.device) + sigma * noise
 
-    return draw(
-        len(x_0),
-        how,
-        lambda rows: states(
-            denoiser,
-            tuple(x_0.shape[1:]),
-            rows,
-            how,
-            t=t,
-            cond=take(cond, rows, how.device),
-            start=lambda noise, alpha, sigma: alpha * noised(rows) + sigma * noise,
-        ),
-    )
+    return _from_time(denoiser, x_0, t, noised, how, cond, poll)
 
 
 def denoise(
-    denoiser: Denoiser, y: Batch, std: float, how: Drawing, cond: Conditions | None = None
+    denoiser: Denoiser,
+    y: Batch,
+    std: float,
+    how: Drawing,
+    cond: Conditions | None = None,
+    poll: Poll | None = None,
 ) -> Float[Tensor, " n *shape"]:
     """Return a draw from q(x_0 | y) for each of y = x_0 + std n (n, ...), by sampling from the level std.
 
     On a chain it starts at the step whose level is nearest. Raises `UsageError` as `noise_time` and
     `gendi.diffusion.gaussian.samplers.sample` do.
     """
-    t = noise_time(denoiser, std)
-    return draw(
-        len(y),
-        how,
-        lambda rows: states(
-            denoiser,
-            tuple(y.shape[1:]),
-            rows,
-            how,
-            t=t,
-            cond=take(cond, rows, how.device),
-            start=lambda noise, alpha, sigma: alpha * y[rows].to(how.device),
-        ),
-    )
+
+    def scaled(rows: slice) -> Start:
+        return lambda noise, alpha, sigma: alpha * y[rows].to(how.device)
+
+    return _from_time(denoiser, y, noise_time(denoiser, std), scaled, how, cond, poll)
+
+
+def _from_time(
+    denoiser: Denoiser,
+    pictures: Batch,
+    t: float,
+    start: Callable[[slice], Start],
+    how: Drawing,
+    cond: Conditions | None,
+    poll: Poll | None,
+) -> Float[Tensor, " n *shape"]:
+    """Return samples drawn from the time t down, each batch from its own start."""
+
+    def work(rows: slice) -> Iterator[State]:
+        which = list(indices(rows, how.first_index))
+        mine = take(cond, rows, how.device)
+        return trajectory(denoiser, tuple(pictures.shape[1:]), which, how, cond=mine, t=t, start=start(rows), poll=poll)
+
+    return draw(len(pictures), how, work)
 
 
 @torch.inference_mode()
@@ -97,7 +111,9 @@ def denoised_mean(
     t = torch.tensor(noise_time(denoiser, std), dtype=torch.float64)
     alpha, _ = denoiser.schedule(t)
     parts = [slice(k, k + BATCH) for k in range(0, len(y), BATCH)]
-    return torch.cat([denoiser(alpha.to(y) * y[rows], t, **take(cond, rows, y.device)).cpu() for rows in parts])
+    return torch.cat(
+        [conditioned(denoiser, take(cond, rows, y.device))(alpha.to(y) * y[rows], t).cpu() for rows in parts]
+    )
 
 
 def noise_time(denoiser: Denoiser, std: float) -> float:

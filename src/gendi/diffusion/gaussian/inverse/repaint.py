@@ -6,7 +6,6 @@ again. With enough resamplings what is unknown fits what is known; with none it 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor, where
@@ -42,7 +41,6 @@ def repaint(
     known: Bool[Tensor, " *mask"],
     resamplings: int = 10,
     jump: int = 1,
-    **cond: Any,
 ) -> Iterator[State]:
     """Yield a `State` after each step down, on any decreasing times.  [Lugmayr et al. 2022, algorithm 1]
 
@@ -67,7 +65,7 @@ def repaint(
             factor, variance = process.transition(s, t)
             x = like(factor, x) * x + like(variance.sqrt(), x) * noise(k).to(x)
             continue
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         mean, variance = process.posterior(x, x_0, t, s)
         alpha, sigma = schedule(s)
         x = where(known, like(alpha, x) * y, mean)

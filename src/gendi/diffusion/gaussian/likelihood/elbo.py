@@ -18,8 +18,6 @@ step before to lend one, and the decoder has the variance of x_0 given x_t where
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
 from gendi.diffusion.gaussian.likelihood.cells import Cells, noise_time
 from gendi.diffusion.gaussian.likelihood.result import Bound
@@ -36,6 +35,7 @@ from gendi.diffusion.gaussian.process import Batch, PerSample, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
+from gendi.machine.stopping import Poll
 
 VARIANCES = ("small", "large", "learned")
 SMALLEST = 1e-3
@@ -49,14 +49,14 @@ def prior_kl(schedule: Schedule, x_0: Batch) -> Float64[Tensor, " batch *shape"]
 
 
 def step_kl(
-    denoiser: Denoiser, x_0: Batch, t: PerSample, s: PerSample, eps: Batch, variance: str = "small", **cond: Any
+    denoiser: Denoiser, x_0: Batch, t: PerSample, s: PerSample, eps: Batch, variance: str = "small"
 ) -> Float64[Tensor, " batch *shape"]:
     """Return KL(q(x_s | x_t, x_0) || p(x_s | x_t)) of each element for 0 < s < t, at x_t = alpha x_0 + sigma eps.
 
     One call of the denoiser; float64.  [Ho et al. 2020, eq. 5; Nichol & Dhariwal 2021, eq. 15]
     """
     process = Process(denoiser.schedule)
-    guess, share = predict(denoiser, process.sample(x_0, t, eps), t, variance, **cond)
+    guess, share = predict(denoiser, process.sample(x_0, t, eps), t, variance)
     error = like(process.posterior_weights(t, s)[1], guess) * (x_0.double() - guess)
     ours, theirs = (process.reverse_log_variance(t, s, which) for which in (0.0, share))
     if isinstance(share, float):
@@ -64,10 +64,10 @@ def step_kl(
     return gaussian_kl(error, like(ours, error), torch.zeros_like(error), theirs)
 
 
-def snr_loss(denoiser: Denoiser, x_0: Batch, t: PerSample, eps: Batch, **cond: Any) -> Float64[Tensor, " batch *shape"]:
+def snr_loss(denoiser: Denoiser, x_0: Batch, t: PerSample, eps: Batch) -> Float64[Tensor, " batch *shape"]:
     """Return SNR (x_0 - x0_hat)^2 / 2 of each element at x_t: the loss per unit of ln SNR.  [Kingma et al. 2021, 18]"""
     process = Process(denoiser.schedule)
-    guess, _ = predict(denoiser, process.sample(x_0, t, eps), t, "small", **cond)
+    guess, _ = predict(denoiser, process.sample(x_0, t, eps), t, "small")
     snr = denoiser.schedule.log_snr(t).exp()
     return 0.5 * like(snr, guess) * (x_0.double() - guess).square()
 
@@ -79,14 +79,13 @@ def decoder_loss(
     eps: Batch,
     half_bin: float | None = None,
     variance: str = "small",
-    **cond: Any,
 ) -> Float64[Tensor, " batch *shape"]:
     """Return -log p(x_0 | x_t) of each element for the step from t to 0, float64: of the bin of half-width `half_bin`
     around x_0, or of the density if it is None. `flat` is the variance (sigma / alpha)^2 of continuous time.
     """
     process = Process(denoiser.schedule)
     learned = "learned" if variance == "learned" else "small"
-    guess, share = predict(denoiser, process.sample(x_0, t, eps), t, learned, **cond)
+    guess, share = predict(denoiser, process.sample(x_0, t, eps), t, learned)
     log_variance = process.reverse_log_variance(t, torch.zeros_like(t), share)
     if variance == "flat":
         log_variance = -denoiser.schedule.log_snr(t)
@@ -97,17 +96,17 @@ def decoder_loss(
 
 
 def predict(
-    denoiser: Denoiser, x_t: Batch, t: PerSample, variance: str, **cond: Any
+    denoiser: Denoiser, x_t: Batch, t: PerSample, variance: str
 ) -> tuple[Float64[Tensor, " batch *shape"], float | Float64[Tensor, " batch *shape"]]:
     """Return E[x_0 | x_t] and the share of the variance, float64. Raises `UsageError` for a variance it has not."""
     if variance == "learned":
         if not isinstance(denoiser, LearnedVariance):
             raise UsageError("variance = 'learned', but this model learned none; choose 'small' or 'large'.")
-        guess, share = denoiser.predict(x_t, t, **cond)
+        guess, share = denoiser.predict(x_t, t)
         return guess.double(), share.double()
     if variance not in VARIANCES:
         raise unknown_name("variance", variance, VARIANCES)
-    return denoiser(x_t, t, **cond).double(), 1.0 if variance == "large" else 0.0
+    return denoiser(x_t, t).double(), 1.0 if variance == "large" else 0.0
 
 
 @torch.no_grad()
@@ -124,7 +123,7 @@ def variational_bound(
     first_index: int = 0,
     batch_size: int = 250,
     cond: Conditions | None = None,
-    poll: Callable[[], object] | None = None,
+    poll: Poll | None = None,
 ) -> Bound:
     """Return the bound of samples x_0 (n, ...) in model space; a sample's terms do not depend on its neighbours.
 
@@ -162,7 +161,7 @@ def variational_bound(
     cost = torch.zeros(visits if every else visits // 2, dtype=torch.float64)
 
     def work(rows: slice) -> None:
-        x, told = x_0[rows], take(cond, rows, x_0.device)
+        x, known = x_0[rows], conditioned(denoiser, take(cond, rows, x_0.device))
         rngs = [stream(seed, "likelihood", index=i) for i in indices(rows, first_index)]
         plans = [plan(cells, rng, None if every else visits) for rng in rngs]
         cell, weight = (torch.stack(part) for part in zip(*plans, strict=True))
@@ -175,13 +174,13 @@ def variational_bound(
                 width = cells.log_snr[i] - cells.log_snr[i + 1]
                 inside = torch.tensor([rng.random() for rng in rngs], dtype=torch.float64)
                 t = schedule.time(cells.log_snr[i] - inside * width)
-                term = like(width, x.double()) * snr_loss(denoiser, x, on(x, t), noise(rngs, x), **told)
+                term = like(width, x.double()) * snr_loss(known, x, on(x, t), noise(rngs, x))
             else:
                 t, s = cells.times[i + 1], cells.times[i]
-                term = step_kl(denoiser, x, on(x, t), on(x, s), noise(rngs, x), variance, **told)
+                term = step_kl(known, x, on(x, t), on(x, s), noise(rngs, x), variance)
             found[:, k] = weight[:, k] * term.flatten(1).mean(1).cpu()
         t = on(x, first.expand(len(x)))
-        decoder = decoder_loss(denoiser, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance, **told)
+        decoder = decoder_loss(known, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance)
         values[0, rows] = prior_kl(schedule, x).flatten(1).mean(1).cpu()
         values[1, rows] = found.sum(1)
         values[2, rows] = decoder.flatten(1).mean(1).cpu()

@@ -19,7 +19,6 @@ rtol |log p| for log p per dimension.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.dormand_prince import ERROR, NODES, STAGES
 from gendi.diffusion.gaussian.likelihood.cells import noise_time
@@ -37,6 +37,7 @@ from gendi.diffusion.gaussian.likelihood.result import Density
 from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.randomness import stream
 from gendi.errors import DivergedError, UsageError, unknown_name
+from gendi.machine.stopping import Poll
 
 DIVERGENCES = ("exact", "rademacher", "gaussian")
 MOST_CALLS = 10_000
@@ -62,7 +63,7 @@ def log_density(
     first_index: int = 0,
     batch_size: int = 250,
     cond: Conditions | None = None,
-    poll: Callable[[], object] | None = None,
+    poll: Poll | None = None,
 ) -> Density:
     """Return -log p of samples x_0 (n, ...) in model space under the probability-flow ODE.
 
@@ -172,7 +173,7 @@ def integrate(
 
 
 def _drift(
-    denoiser: Denoiser, shape: torch.Size, dtype: torch.dtype, e: Tensor | None, cond: dict[str, Any], poll: Any
+    denoiser: Denoiser, shape: torch.Size, dtype: torch.dtype, e: Tensor | None, cond: Conditions, poll: Poll | None
 ) -> Drift:
     """Return f and its divergence per dimension; e are the probes (B, K, d), None for the exact trace."""
 
@@ -185,7 +186,8 @@ def _drift(
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             x = ((alpha / c)[:, None] * z).to(dtype).reshape(-1, *shape)
-            guess = denoiser(x, t, **{name: value[rows.to(value.device)] for name, value in cond.items()})
+            given = {name: value[rows.to(value.device)] for name, value in cond.items()}
+            guess = conditioned(denoiser, given)(x, t)
             guess = guess.double().flatten(1)
             if not bool(guess.isfinite().all()):
                 raise DivergedError(f"the denoiser returned NaN or infinity near t = {float(t[0]):g}.")

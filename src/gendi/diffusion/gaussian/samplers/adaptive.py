@@ -7,7 +7,6 @@ its own step and its own error, so a sample is the same whatever its neighbours,
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,6 @@ def dopri5(
     rtol: float = 1e-3,
     atol: float = 1e-3,
     spread: float = 1.0,
-    **cond: Any,
 ) -> Iterator[State]:
     """Solve to `times` in turn, each reached exactly, with errors per step below atol + rtol |u| (root mean square).
 
@@ -77,7 +75,7 @@ def dopri5(
             )
         left -= 1
         x_t = like(schedule(t)[0] / theta.cos(), u) * u
-        x_0 = denoiser(x_t, t, **cond)
+        x_0 = denoiser(x_t, t)
         return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - x_0), x_0
 
     k, x_0 = slope(u, theta, t)

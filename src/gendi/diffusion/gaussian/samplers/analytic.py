@@ -11,13 +11,15 @@ never more than sigma^2 / alpha^2, the error of x_t / alpha.                   [
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.process import Batch, PerSample64, Process
 from gendi.diffusion.gaussian.schedule import Schedule
@@ -59,12 +61,12 @@ def estimate_moments(
     *,
     seed: int = 0,
     batch_size: int = 250,
-    **cond: Any,
+    cond: Conditions | None = None,
 ) -> Moments:
     """Return spread(t) at `times`, measured on data x_0 (B, ...), each with one noise per time; n B / batch_size calls.
 
     A denoiser that knows tr Cov[x_0 | x_t] is asked for it instead, which has less noise, or none on a Gaussian.
-    `cond` must hold for all of x_0. Raises `UsageError` unless the times increase within (0, 1].
+    `cond` has one row for each of x_0. Raises `UsageError` unless the times increase within (0, 1].
     """
     times = times.double()
     if len(times) < 1 or not bool((times.diff() > 0).all()) or times[0] <= 0 or times[-1] > 1:
@@ -80,7 +82,9 @@ def estimate_moments(
                 if isinstance(denoiser, KnownVariance):
                     total = denoiser.variance(x_t, t).sum()
                 else:
-                    total = (data - denoiser(x_t, t, **cond)).double().square().sum()
+                    rows = slice(start, start + batch_size)
+                    guess = conditioned(denoiser, take(cond, rows, x_0.device))(x_t, t)
+                    total = (data - guess).double().square().sum()
                 spread[k] += total.to(spread) / x_0.numel()
     return Moments(denoiser.schedule, times, spread)
 

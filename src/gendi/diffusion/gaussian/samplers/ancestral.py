@@ -1,7 +1,6 @@
 """Ancestral sampling: draw x_s from p(x_s | x_t), the posterior of q with x0_hat in the place of x_0."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ def ancestral(
     *,
     variance: str = "small",
     moments: Moments | None = None,
-    **cond: Any,
 ) -> Iterator[State]:
     """Algorithm 2, over any decreasing times.  [Ho et al. 2020, algorithm 2 and section 3.2]
 
@@ -44,9 +42,9 @@ def ancestral(
     process, share = Process(denoiser.schedule), None
     for k, (t, s) in enumerate(pairs(times)):
         if variance == "learned" and isinstance(denoiser, LearnedVariance):
-            x_0, share = denoiser.predict(x, t, **cond)
+            x_0, share = denoiser.predict(x, t)
         else:
-            x_0 = denoiser(x, t, **cond)
+            x_0 = denoiser(x, t)
         x, posterior_variance = process.posterior(x, x_0, t, s)
         if s > 0:
             if share is not None:

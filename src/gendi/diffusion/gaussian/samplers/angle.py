@@ -12,7 +12,6 @@ sin(theta) mu = s F, and du / dtheta = -s F with an F of unit size.  [Karras et 
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -41,9 +40,7 @@ def mean_of(u: Tensor, x_0: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return like(1 / sin**2, u) * x_0 - like(cos / sin**2, u) * u
 
 
-def angular(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, spread: float = 1.0, **cond: Any
-) -> Iterator[State]:
+def angular(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, spread: float = 1.0) -> Iterator[State]:
     """Two-step Adams-Bashforth in cos(theta): any grid, even of one step, is exact for data N(m, spread^2 I).
 
         u_s = u_t + (c_s - c_t) (mu_t + (mu_t - mu_before) (c_s - c_t) / (2 (c_t - c_before))),      c = cos(theta).
@@ -55,7 +52,7 @@ def angular(
     before: tuple[Tensor, Tensor] | None = None
     for t, s in pairs(times):
         (cos, sin, scale), (cos_s, _, scale_s) = (angle(denoiser.schedule, at, spread) for at in (t, s))
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         u = like(scale, x) * x
         mu = estimate = mean_of(u, x_0, cos, sin)
         if before is not None and s > 0:

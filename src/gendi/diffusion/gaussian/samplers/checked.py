@@ -1,12 +1,12 @@
 """A denoiser that is watched: what it returns has x_t's shape and is finite, or the error says which call and where."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
 from gendi.errors import DivergedError, UsageError
+from gendi.machine.stopping import Poll
 
 
 class Checked:
@@ -18,11 +18,11 @@ class Checked:
         poll: called after every call; raise from it to stop.
     """
 
-    def __init__(self, denoiser: Denoiser, sampler: str, poll: Callable[[], None] | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, sampler: str, poll: Poll | None = None) -> None:
         self.denoiser, self.sampler, self.poll, self.calls = denoiser, sampler, poll, 0
         self.schedule = denoiser.schedule
 
-    def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> Tensor:
         """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
         x_0 = self.denoiser(x_t, t, **cond)
         self._check("x0_hat", x_0, x_t, t)
@@ -54,7 +54,7 @@ class CheckedVariance(Checked):
 
     denoiser: LearnedVariance
 
-    def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+    def predict(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> tuple[Tensor, Tensor]:
         """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
         x_0, share = self.denoiser.predict(x_t, t, **cond)
         self._check("x0_hat", x_0, x_t, t)
@@ -63,7 +63,7 @@ class CheckedVariance(Checked):
         return x_0, share
 
 
-def checked(denoiser: Denoiser, sampler: str, poll: Callable[[], None] | None = None) -> Checked:
+def checked(denoiser: Denoiser, sampler: str, poll: Poll | None = None) -> Checked:
     """Return `denoiser` watched."""
     kind = CheckedVariance if isinstance(denoiser, LearnedVariance) else Checked
     return kind(denoiser, sampler, poll)

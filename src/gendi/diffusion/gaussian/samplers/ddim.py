@@ -1,7 +1,6 @@
 """DDIM: move along the predicted noise, with as much fresh noise as eta says."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -11,9 +10,7 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 from gendi.errors import UsageError
 
 
-def ddim(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0, **cond: Any
-) -> Iterator[State]:
+def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0) -> Iterator[State]:
     """x_s = alpha_s x0_hat + sqrt(sigma_s^2 - var) eps_hat + sqrt(var) noise.  [Song et al. 2021 (DDIM), eqs. 12, 16]
 
     var is eta^2 times the posterior's variance: eta = 0 is deterministic, eta = 1 is ancestral sampling with `small`
@@ -24,7 +21,7 @@ def ddim(
     process, schedule = Process(denoiser.schedule), denoiser.schedule
     for k, (t, s) in enumerate(pairs(times)):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         eps = eps_from_x0(x, x_0, alpha_t, sigma_t)
         variance = eta**2 * process.posterior_weights(t, s)[2]
         x = like(alpha_s, x) * x_0 + like((sigma_s**2 - variance).clamp(min=0).sqrt(), x) * eps

@@ -1,7 +1,6 @@
 """DEIS: an exponential Adams method for eps-predictions."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State
 from gendi.errors import UsageError
 
 
-def deis(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3, **cond: Any) -> Iterator[State]:
+def deis(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3) -> Iterator[State]:
     """AB-DEIS with eps_hat a polynomial in log rho = ln(sigma / alpha): in y = x / alpha the ODE is dy / d rho = eps.
 
     Of the paper's variables for the polynomial (t, rho, log rho) this is the one that needs no quadrature and no
@@ -21,4 +20,4 @@ def deis(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: i
     """
     if order not in (1, 2, 3):
         raise UsageError(f"order = {order} is out of range: deis has the orders 1, 2 and 3.")
-    yield from adams(denoiser, x, times, cond, order=order, prediction="eps")
+    yield from adams(denoiser, x, times, order=order, prediction="eps")

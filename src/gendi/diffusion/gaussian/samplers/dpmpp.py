@@ -3,7 +3,6 @@ of the reverse SDE, and of everything between them.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +14,7 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 from gendi.errors import UsageError
 
 
-def dpmpp_2m(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0, **cond: Any
-) -> Iterator[State]:
+def dpmpp_2m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0) -> Iterator[State]:
     """Second-order multistep, one call a step; the first and the last step are first order.
 
         x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (1 - e^(-(1 + eta) h)) D + sigma_s sqrt(1 - e^(-2 eta h))
@@ -34,7 +31,7 @@ def dpmpp_2m(
     for k, (t, s) in enumerate(pairs(times)):
         (_, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
         h = (schedule.log_snr(s) - schedule.log_snr(t)) / 2
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         estimate = x_0
         if previous is not None and h_previous is not None and s > 0:
             estimate = x_0 + like(h / (2 * h_previous), x) * (x_0 - previous)
@@ -49,18 +46,16 @@ def dpmpp_2m(
         yield State(t, s, x, x_0)
 
 
-def dpmpp_3m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: Any) -> Iterator[State]:
+def dpmpp_3m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
     """Third-order multistep, one call a step: x0_hat is the parabola in lambda through its last three values.
 
     The update printed for three values weighs the second difference by half of what the parabola's integral asks for,
     and is of second order.  [Lu et al. 2022b, section 4.2, for any number of values]
     """
-    yield from adams(denoiser, x, times, cond, order=3, prediction="x0")
+    yield from adams(denoiser, x, times, order=3, prediction="x0")
 
 
-def dpmpp_singlestep(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 2, **cond: Any
-) -> Iterator[State]:
+def dpmpp_singlestep(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 2) -> Iterator[State]:
     """DPM-Solver++(1S) or (2S): a step has `order` calls, at times of the grid, and forgets them when it is done.
 
         x_m = sigma_m / sigma_t x_t - alpha_m (e^(-r h) - 1) x0_t,       m the time between t and s, r h = lambda_m -
@@ -76,7 +71,7 @@ def dpmpp_singlestep(
     first = doubles % 2  # of the intervals before the last, if that ends at 0
     begin, x_begin, x0_begin = visits[0][0], x, x
     for k, (t, s) in enumerate(visits):
-        x_0 = denoiser(x, t.t, **cond)
+        x_0 = denoiser(x, t.t)
         if first <= k < doubles and (k - first) % 2:
             r = (t.lam - begin.lam) / (s.lam - begin.lam)
             x = _first_order(x_begin, x0_begin + like(1 / (2 * r), x) * (x_0 - x0_begin), begin, s)

@@ -1,7 +1,8 @@
 """Drawing samples: the loop over batches, and a noise stream of its own for every sample.
 
 Sample i of seed s draws its starting noise and its step noises from the stream keyed (s, "sample", i), in that order.
-So it is the same picture, to float round-off, whatever the batch size, the neighbours or the device.
+So it is the same picture, to float round-off, whatever the batch size, the neighbours or the device. A trajectory
+starts from noise at t = 1, or, where a picture is edited, from any state at any time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
+from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.samplers.brownian import BrownianNoise
 from gendi.diffusion.gaussian.samplers.checked import checked
+from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS, Bounds, make_grid
 from gendi.diffusion.gaussian.samplers.info import SamplerInfo
 from gendi.diffusion.gaussian.samplers.registry import get_sampler
@@ -24,6 +27,10 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
+from gendi.machine.stopping import Poll
+
+Start = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps standard normal noise (B, *shape), alpha and sigma at the first time to x there."""
 
 
 class SampleNoise:
@@ -62,55 +69,114 @@ def calls_to_times(
     return make_grid(schedule, info.intervals(steps), grid or info.grid, bounds)
 
 
+def times_from(schedule: Schedule, info: SamplerInfo, t: float, how: Drawing) -> Float64[Tensor, " n_plus_1"]:
+    """Return the times of a sampler that starts at t in (0, 1] and makes `how.steps` calls (fewer where a chain has not
+    as many below t).
+
+    They are t, and then the end of the coarsest grid of the sampler's kind that has as many times below t. Raises
+    `UsageError` for t outside (0, 1], and as `calls_to_times` does.
+    """
+    if not 0 < t <= 1:
+        raise UsageError(f"t = {t:g} is out of range: sampling starts at a time above 0 and at most 1.")
+    if t == 1:
+        return calls_to_times(schedule, info, how.steps, how.grid, how.bounds)
+    most = how.steps if schedule.steps is None else min(how.steps, schedule.steps)
+    wanted = info.intervals(most)
+    for calls in _more_and_more(most, schedule.steps, info):
+        times = calls_to_times(schedule, info, calls, how.grid, how.bounds)
+        below = times[times < t * (1 - 1e-9)]
+        if len(below) >= wanted:
+            break
+    start = torch.tensor([t], dtype=torch.float64)
+    return torch.cat([start, below[-wanted:]])
+
+
+def _more_and_more(first: int, most: int | None, info: SamplerInfo) -> Iterator[int]:
+    """Yield numbers of calls of a whole grid, from `first` on, each as few as 2% more, up to a chain's length."""
+    calls = first
+    while most is None or calls < most:
+        yield calls
+        calls += max(1, calls // 50)
+        if info.adaptive or calls > 10_000_000:
+            return
+    yield most
+
+
 def trajectory(
     denoiser: Denoiser,
     shape: tuple[int, ...],
     indices: Sequence[int],
+    how: Drawing | None = None,
     *,
-    steps: int = 20,
-    sampler: str = "ancestral-karras",
-    seed: int = 0,
-    grid: str | None = None,
-    bounds: Bounds = BOUNDS,
-    device: torch.device | str = "cpu",
     cond: Conditions | None = None,
-    poll: Callable[[], None] | None = None,
-    **options: Any,
+    t: float = 1.0,
+    start: Start | None = None,
+    run: Callable[..., Iterator[State]] | None = None,
+    poll: Poll | None = None,
+    **settings: Any,
 ) -> Iterator[State]:
     """Yield the state after each step of drawing the samples `indices`; x is (len(indices), *shape) in model space.
 
-    Raises what `sample` raises, as soon as the first state is asked for.
+    Args:
+        how, settings: how to draw, as a `Drawing` or as its fields and the sampler's options by keyword.
+        cond: conditions by name, one row for each of `indices`.
+        t: the time to start at, in (0, 1].
+        start: what x is there; by default sigma times the noise.
+        run: what to run on the sampler's grid in the place of the sampler.
+        poll: called after every network call; raise from it to stop.
+
+    Raises what `sample` raises, as soon as the first state is asked for, and `UsageError` for t outside (0, 1].
     """
-    info = get_sampler(sampler)
+    how = Drawing.of(settings) if how is None else how
+    info, options = get_sampler(how.sampler), dict(how.options) if run is None else {}
     for option in options:
-        info.check_option(sampler, option)
-    times = calls_to_times(denoiser.schedule, info, steps, grid, bounds)
-    noise: Noise = SampleNoise(seed, indices, shape, device)
-    x = initial(denoiser, noise(0), times)
-    if info.brownian:
-        noise = BrownianNoise(seed, indices, shape, times, device)
-    if info.takes_calls:
-        options["calls"] = steps
-    yield from info.run(checked(denoiser, sampler, poll), x, times, noise, **options, **(cond or {}))
+        info.check_option(how.sampler, option)
+    times = times_from(denoiser.schedule, info, t, how)
+    noise: Noise = SampleNoise(how.seed, indices, shape, how.device)
+    first = noise(0)
+    if start is None:
+        x = initial(denoiser, first, times)
+    else:
+        alpha, sigma = denoiser.schedule(times[0])
+        x = start(first, alpha.to(first), sigma.to(first))
+    if run is None and info.brownian:
+        noise = BrownianNoise(how.seed, indices, shape, times, how.device)
+    if run is None and info.takes_calls:
+        options["calls"] = how.steps
+    watched = checked(conditioned(denoiser, cond), how.sampler, poll)
+    yield from (run or info.run)(watched, x, times, noise, **options)
 
 
 @torch.inference_mode()
+def draw(n: int, how: Drawing, work: Callable[[slice], Iterator[State]]) -> Float[Tensor, " n *shape"]:
+    """Return the last x of `work` (the states of some rows of n), batch by batch; float32 on the CPU, model space.
+
+    Raises what `work` does, and `UsageError` for n or a batch size below 1.
+    """
+    if n < 1 or how.batch_size < 1:
+        raise UsageError(
+            f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {how.batch_size}."
+        )
+    done: list[Tensor] = []
+
+    def batch(rows: slice) -> None:
+        for state in work(rows):
+            x = state.x
+        done.append(x.cpu())
+
+    in_batches(n, how.batch_size, batch)
+    return torch.cat(done)
+
+
 def sample(
     denoiser: Denoiser,
     shape: tuple[int, ...],
     n: int,
+    how: Drawing | None = None,
     *,
-    steps: int = 20,
-    sampler: str = "ancestral-karras",
-    seed: int = 0,
-    grid: str | None = None,
-    bounds: Bounds = BOUNDS,
-    batch_size: int = 250,
-    first_index: int = 0,
-    device: torch.device | str = "cpu",
     cond: Conditions | None = None,
-    poll: Callable[[], None] | None = None,
-    **options: Any,
+    poll: Poll | None = None,
+    **settings: Any,
 ) -> Float[Tensor, " n *shape"]:
     """Draw samples first_index, ..., first_index + n - 1 of `seed`.
 
@@ -118,13 +184,9 @@ def sample(
         denoiser: E[x_0 | x_t].
         shape: shape of one sample in model space, (C, H, W) for images.
         n: how many samples.
-        steps: network calls per sample; the most allowed, for an adaptive sampler.
-        sampler, grid: names in the registries; the grid defaults to the sampler's own.
-        bounds: sigma / alpha of the last and the first call, for grids in it.
-        batch_size: samples per network call; halved, down to 1, whenever memory runs out.
+        how: how to draw; or its fields (steps, sampler, seed, ...) and the sampler's options by keyword, in `settings`.
         cond: conditions by name, n rows each, for a conditional denoiser (see `gendi.diffusion.conditions`).
         poll: called after every network call; raise from it to stop.
-        options: the sampler's own (eta, order, churn, rtol): `get_sampler(name).options` names them.
 
     Returns:
         (n, *shape) float32 on the CPU, in model space.
@@ -134,30 +196,10 @@ def sample(
             sampler has not or out of its range, a denoiser that returns another shape than it was given.
         DivergedError: a denoiser that returns NaN or infinity.
     """
-    if n < 1 or batch_size < 1:
-        raise UsageError(
-            f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {batch_size}."
-        )
-    done: list[Tensor] = []
+    plan = Drawing.of(settings) if how is None else how
 
-    def work(rows: slice) -> None:
-        run = trajectory(
-            denoiser,
-            shape,
-            list(indices(rows, first_index)),
-            steps=steps,
-            sampler=sampler,
-            seed=seed,
-            grid=grid,
-            bounds=bounds,
-            device=device,
-            cond=take(cond, rows, device),
-            poll=poll,
-            **options,
-        )
-        for state in run:
-            x = state.x
-        done.append(x.cpu())
+    def work(rows: slice) -> Iterator[State]:
+        which = list(indices(rows, plan.first_index))
+        return trajectory(denoiser, shape, which, plan, cond=take(cond, rows, plan.device), poll=poll)
 
-    in_batches(n, batch_size, work)
-    return torch.cat(done)
+    return draw(n, plan, work)

@@ -1,7 +1,6 @@
 """The probability-flow ODE as the textbook writes it, by the textbook's method."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 
 
-def euler(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: Any) -> Iterator[State]:
+def euler(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
     """x_s = x_t + (s - t) (f x_t - g^2 / 2 score), score = (alpha x0_hat - x_t) / sigma^2.  [Song et al. 2021, eq. 13]
 
     Euler's step in t, with f and g^2 of `Schedule.rates`. In the level sigma / alpha it would be DDIM, and for the
@@ -18,7 +17,7 @@ def euler(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: An
     """
     schedule = denoiser.schedule
     for t, s in pairs(times):
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         if s > 0:
             (alpha, sigma), (f, g2) = schedule(t), schedule.rates(t)
             pull = g2 / (2 * sigma**2)

@@ -1,7 +1,6 @@
 """Euler-Maruyama: the textbook scheme for the reverse SDE, in t itself."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from gendi.diffusion.gaussian.process import like, score_from_x0
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 
 
-def euler_maruyama(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, **cond: Any) -> Iterator[State]:
+def euler_maruyama(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
     """One call a step; strong order 1, since the noise does not depend on x.  [Song et al. 2021 (SDE), eq. 6]
 
         x_s = x_t - (t - s) (f x_t - g^2 score) + g sqrt(t - s) noise,      dx = f x dt + g dw the forward SDE.
@@ -20,7 +19,7 @@ def euler_maruyama(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *
     """
     schedule = denoiser.schedule
     for k, (t, s) in enumerate(pairs(times)):
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         if s > 0:
             f, g2 = schedule.rates(t)
             drift = like(f, x) * x - like(g2, x) * score_from_x0(x, x_0, *schedule(t))

@@ -13,7 +13,7 @@ values known at some lambdas ("nodes") and the integrals have closed forms. Node
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -84,7 +84,6 @@ def adams(
     denoiser: Denoiser,
     x: Tensor,
     times: Tensor,
-    cond: dict[str, Any],
     *,
     order: int,
     prediction: Prediction,
@@ -100,7 +99,7 @@ def adams(
     known: list[tuple[Mark, Tensor]] = []  # newest first
     start = x  # where the step before began
     for t, s in steps(denoiser.schedule, times):
-        x_0 = denoiser(x, t.t, **cond)
+        x_0 = denoiser(x, t.t)
         value = x_0 if prediction == "x0" else eps_from_x0(x, x_0, t.alpha, t.sigma)
         if known and (correct or (len(known) == 1 and order > 2 and t.lam - known[0][0].lam < JUMP)):
             x = advance(start, known[0][0], t, [*known, (t, value)], prediction, rule)

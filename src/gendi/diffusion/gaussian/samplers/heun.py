@@ -6,7 +6,6 @@ any schedule. Euler's step in l is DDIM; Heun's averages eps_hat over both ends 
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,6 @@ def heun(
     churn_from: float = 0.05,
     churn_to: float = 50.0,
     churn_noise: float = 1.003,
-    **cond: Any,
 ) -> Iterator[State]:
     """Algorithm 1 of Karras et al. 2022, and algorithm 2 with churn > 0: two calls an interval, one if it ends at 0.
 
@@ -69,11 +67,11 @@ def heun(
             alpha, sigma = schedule(start)
             added = (sigma_t**2 - (alpha_t / alpha * sigma) ** 2).sqrt()
             x = like(alpha_t / alpha, x) * x + like(churn_noise * added, x) * noise(k)
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         eps = eps_from_x0(x, x_0, alpha_t, sigma_t)
         x = like(alpha_s, x) * x_0 + like(sigma_s, x) * eps
         if s > 0 and k >= most - calls:
-            eps_s = eps_from_x0(x, denoiser(x, s, **cond), alpha_s, sigma_s)
+            eps_s = eps_from_x0(x, denoiser(x, s), alpha_s, sigma_s)
             x = x + like((sigma_s - alpha_s * sigma_t / alpha_t) / 2, x) * (eps_s - eps)
         yield State(start, s, x, x_0)
 

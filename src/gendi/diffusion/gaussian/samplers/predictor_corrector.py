@@ -1,7 +1,6 @@
 """Predictor-corrector sampling: step down in time, then let Langevin dynamics settle at the new time."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -27,7 +26,6 @@ def predictor_corrector(
     predictor: str = "ancestral",
     snr: float = 0.16,
     calls: int | None = None,
-    **cond: Any,
 ) -> Iterator[State]:
     """A predictor to every time and a Langevin step at every interior one.  [Song et al. 2021 (SDE), algorithms 1-5]
 
@@ -54,7 +52,7 @@ def predictor_corrector(
         raise UsageError(f"{calls} calls were asked of {steps} steps, which take {steps} to {2 * steps - 1}.")
     first = 2 * steps - 1 - calls  # the first step that is corrected
     for k, (t, s) in enumerate(pairs(times)):
-        said = x_0 = denoiser(x, t, **cond)
+        said = x_0 = denoiser(x, t)
         if s == 0:
             yield State(t, s, x_0, x_0)
             continue
@@ -66,7 +64,7 @@ def predictor_corrector(
         x = x + like(variance.sqrt(), x) * noise(2 * k)
         if first <= k < steps - 1:
             alpha, sigma = schedule(s)
-            score = score_from_x0(x, denoiser(x, s, **cond), alpha, sigma)
+            score = score_from_x0(x, denoiser(x, s), alpha, sigma)
             step = 2 * (snr * sigma) ** 2
             x = x + like(step, x) * score + like((2 * step).sqrt(), x) * noise(2 * k + 1)
         yield State(t, s, x, said)

@@ -12,7 +12,7 @@ the same x_t and the same noise, with s as one node more; so a step costs one ca
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,7 +55,6 @@ def sa_solver(
     tau: float = 1.0,
     order: int = 2,
     correct: bool = True,
-    **cond: Any,
 ) -> Iterator[State]:
     """`order` nodes for the predictor, one more for the corrector, one call a step.  [Xue et al. 2023, algorithm 1]
 
@@ -74,7 +73,7 @@ def sa_solver(
     for k, (t, s) in enumerate(pairs(times)):
         (_, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
         start, end = schedule.log_snr(t) / 2, schedule.log_snr(s) / 2
-        x_0 = denoiser(x, t, **cond)
+        x_0 = denoiser(x, t)
         if correct and step is not None:
             x = step([(start, x_0), *known])
         known = [(start, x_0), *known][:order]

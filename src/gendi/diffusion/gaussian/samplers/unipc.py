@@ -1,7 +1,6 @@
 """UniPC: an exponential Adams method that predicts and corrects, with one call a step."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +13,7 @@ RULES: dict[str, Rule] = {"bh1": "bh1", "bh2": "bh2"}
 
 
 def unipc(
-    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3, rule: str = "bh2", **cond: Any
+    denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3, rule: str = "bh2"
 ) -> Iterator[State]:
     """UniPC-p for x0-predictions: UniP-p predicts, and UniC-p corrects when x0_hat at the end of the step is known.
 
@@ -29,4 +28,4 @@ def unipc(
         raise UsageError(f"order = {order} is out of range: unipc has the orders 1, 2 and 3.")
     if rule not in RULES:
         raise unknown_name("rule of unipc", rule, RULES)
-    yield from adams(denoiser, x, times, cond, order=order, prediction="x0", correct=True, rule=RULES[rule])
+    yield from adams(denoiser, x, times, order=order, prediction="x0", correct=True, rule=RULES[rule])

@@ -18,7 +18,7 @@ GUIDANCE = (
 
 
 @dataclass(frozen=True)
-class Asking:
+class ConditionFlags:
     """What to ask for, and how strongly to lead to it."""
 
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not asked for)")] = None

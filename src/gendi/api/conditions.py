@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.api.guided import known_conditions
+from gendi.api.guidance import known_conditions
 from gendi.api.samples_io import SampleSettings
 from gendi.data.images.pixels import BadImageError, decode, measure
 from gendi.diffusion.config import ConditionConfig

@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import torch
 
-import gendi.api.api
-from gendi.api.asked import asked
-from gendi.api.guided import known_conditions
+import gendi.api.sample
+from gendi.api.conditions import asked
+from gendi.api.guidance import known_conditions
 from gendi.api.samples_io import SampleSettings
 from gendi.cli.console import say
 from gendi.diffusion.conditions import ask
@@ -132,7 +132,7 @@ def draw(
     check_settings(bundle, settings)
     told, guidance = asked(bundle, settings)
     options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
-    return gendi.api.api.sample(
+    return gendi.api.sample.sample(
         bundle,
         settings.n,
         steps=settings.steps,

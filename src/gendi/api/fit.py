@@ -1,0 +1,55 @@
+"""Train a model from Python, and load one."""
+
+from pathlib import Path
+from typing import Any
+
+from gendi.data.sources import default_preset
+from gendi.train.budget import Budget
+from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.config import RunConfig
+from gendi.train.console import make_console
+from gendi.train.loop import train
+from gendi.train.presets import get_preset
+from gendi.train.telling import Silent
+
+
+def fit(
+    data: Any,
+    *,
+    out: str | Path,
+    preset: str | None = None,
+    config: RunConfig | None = None,
+    seconds: float | None = None,
+    images: int | None = None,
+    steps: int | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Bundle:
+    """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
+
+    Args:
+        data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame: see `gendi.data.open_data`.
+        out: the run's folder.
+        preset: a preset's name, by default the one for such data; `config` overrides it altogether.
+        seconds, images, steps: the budget, at most one of them; 8 minutes by default.
+        quiet: say nothing.
+        options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
+
+    Raises:
+        GendiError: what its subclasses say.
+    """
+    if seconds is None and images is None and steps is None:
+        seconds = 480.0
+    budget = Budget(seconds=seconds, images=images, steps=steps)
+    config = config or get_preset(preset or default_preset(data) or "mnist").config
+    if quiet:
+        train(data, config, Path(out), budget, console=Silent(), **options)
+    else:
+        with make_console() as console:
+            train(data, config, Path(out), budget, console=console, **options)
+    return load_bundle(out)
+
+
+def load(path: str | Path) -> Bundle:
+    """Return the bundle of a run's folder or of a bundle's folder, checked byte by byte. Raises `BundleError`."""
+    return load_bundle(path)

@@ -1,0 +1,102 @@
+"""Bits per dimension from Python."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.data import Data, open_data
+from gendi.data.codec import picture_size, pictures_only
+from gendi.diffusion.conditions import ask, to_tensor
+from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
+from gendi.diffusion.randomness import stream
+from gendi.errors import UsageError, unknown_name
+from gendi.train.bundle import Bundle, load_bundle
+
+
+def bits_per_dim(
+    model: Bundle | str | Path,
+    data: Data | str | NDArray[np.uint8] | None = None,
+    *,
+    method: str = "elbo",
+    n: int = 1000,
+    steps: int | None = None,
+    draws: int | None = 50,
+    variance: str | None = None,
+    dequantisation: str = "normal",
+    condition: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    **options: Any,
+) -> Bound | Density:
+    """Return how many bits per dimension the model needs for data: `.total.bits`, with `.total.bits_error`.
+
+    Args:
+        model: a bundle, or the folder of a run or bundle.
+        data: what to measure: of a data set n of its held-out images (the model's own by default), or bytes
+            (N, H, W, C) of your own, the first n.
+        method: "elbo", an upper bound term by term, or "ode", the density of the probability-flow ODE.
+        n: how many images.
+        steps: elbo: steps of the chain; the model's own T, or the limit of many steps in continuous time, by default.
+        draws: elbo: terms per image, an even number; None computes all of them.
+        variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
+        dequantisation: ode: "normal" or "uniform"; see `gendi.diffusion.gaussian.likelihood.dequantise`.
+        condition: what a conditional model is told, as for `sample`; of its own data what they are, of others null,
+            by default.
+        options: passed to `gendi.diffusion.gaussian.likelihood.variational_bound` or
+            `gendi.diffusion.gaussian.likelihood.log_density`.
+
+    Raises:
+        UsageError: n below 1, an unknown method, variance or dequantisation, conditions that do not fit.
+        DataError: images that the model's codec does not handle.
+    """
+    if n < 1:
+        raise UsageError(f"n = {n} is out of range: it must be 1 or more.")
+    if method not in ("elbo", "ode"):
+        raise unknown_name("method", method, ("elbo", "ode"))
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    codec = pictures_only(bundle.codec, "bits per dimension")
+    images, own = _held_out(bundle, data, n, seed)
+    cond = ask(bundle.config.conditions, condition, len(images)) if condition else own
+    x_0 = codec.encode(torch.from_numpy(images)).to(device)
+    denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
+    denoiser.precision = "fp32"
+    shared: dict[str, Any] = {"half_bin": codec.half_bin, "seed": seed, "cond": cond, **options}
+    if method == "ode":
+        return log_density(denoiser, x_0, dequantisation=dequantisation, **shared)
+    learned = bundle.config.objective.variance == "learned"
+    times = None if steps is None else chain_times(denoiser.schedule, steps)
+    return variational_bound(
+        denoiser, x_0, times=times, draws=draws, variance=variance or ("learned" if learned else "small"), **shared
+    )
+
+
+def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
+    """Return which n held-out images (n,) a likelihood is measured on, drawn by the seed, in rising order."""
+    return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
+
+
+def told(bundle: Bundle, data: Data) -> bool:
+    """Whether the model can be told of these data what it was told in training: they are its own."""
+    return bool(bundle.config.conditions) and data.fingerprint == bundle.meta.get("fingerprint")
+
+
+def _held_out(
+    bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
+) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
+    """Return n held-out images of a data set, drawn by the seed, and what the model is told of them."""
+    if isinstance(data, np.ndarray):
+        return data[:n], {}
+    data = data or bundle.meta.get("data_spec")
+    if data is None:
+        raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
+    if isinstance(data, str):
+        data = open_data(data, size=picture_size(bundle.codec))
+    rows = held_out_rows(data, n, seed)
+    specs = bundle.config.conditions if told(bundle, data) else ()
+    cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}
+    return data.heldout.batch(rows), cond

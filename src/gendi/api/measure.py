@@ -1,0 +1,42 @@
+"""Measure samples against data from Python."""
+
+from pathlib import Path
+from typing import Any
+
+from gendi.api.sample import sample
+from gendi.data import open_data
+from gendi.data.codec import picture_size
+from gendi.data.images.evaluation import evaluate
+from gendi.data.kinds import kind_of
+from gendi.errors import UsageError
+from gendi.evaluate import Evaluation
+from gendi.train.bundle import Bundle, load_bundle
+
+
+def measure(
+    samples: Any,
+    data: Any = None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> Evaluation:
+    """Measure samples against data, every metric beside its floor.
+
+    Args:
+        samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from.
+        data: what to measure against; a model's own training data by default.
+        n, seed, options: see `gendi.data.images.evaluation.evaluate`.
+    """
+    size = None
+    if isinstance(samples, Bundle | str | Path):
+        bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
+        data = data or bundle.meta.get("data_spec")
+        size = picture_size(bundle.codec)
+        samples = sample(bundle, n, seed=seed)
+    if data is None:
+        raise UsageError("say which data to measure against: data='mnist', or a path.")
+    opened = open_data(data, size=size)
+    if opened.kind != "image":
+        return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)
+    return evaluate(samples, opened, n=n, seed=seed, **options)

@@ -1,0 +1,46 @@
+"""A denoiser together with the conditions of a batch.
+
+Samplers, solvers and likelihoods call `denoiser(x_t, t)` and know nothing of conditions: these are bound before. So a
+sampler's options and a model's conditions share no namespace, and a condition may have any name.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+
+
+class Conditioned:
+    """A denoiser that knows the conditions of its batch and passes them on by name.
+
+    Args:
+        denoiser: E[x_0 | x_t, c].
+        cond: conditions by name, with one row for each row of the batches to come.
+    """
+
+    def __init__(self, denoiser: Denoiser, cond: Conditions) -> None:
+        self.denoiser, self.schedule, self.cond = denoiser, denoiser.schedule, dict(cond)
+
+    def __call__(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> Tensor:
+        """Return E[x_0 | x_t, c], of x_t's shape; a condition in `cond` stands in the place of the bound one."""
+        return self.denoiser(x_t, t, **{**self.cond, **cond})
+
+
+class ConditionedVariance(Conditioned):
+    """The same for a denoiser that learns its variance."""
+
+    denoiser: LearnedVariance
+
+    def predict(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> tuple[Tensor, Tensor]:
+        """Return E[x_0 | x_t, c] and the share of `Process.reverse_log_variance`, both of x_t's shape."""
+        return self.denoiser.predict(x_t, t, **{**self.cond, **cond})
+
+
+def conditioned(denoiser: Denoiser, cond: Conditions | None) -> Denoiser:
+    """Return `denoiser` with the conditions of a batch bound to it; itself where there are none."""
+    if not cond:
+        return denoiser
+    kind = ConditionedVariance if isinstance(denoiser, LearnedVariance) else Conditioned
+    return kind(denoiser, cond)

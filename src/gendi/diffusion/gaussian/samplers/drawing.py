@@ -1,0 +1,40 @@
+"""How to go from noise to data: the settings that every way of drawing shares."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from gendi.diffusion.gaussian.samplers.grid import BOUNDS, Bounds
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which sampler, how many calls, which times and which noise. Two that draw the same samples are equal, so the
+    batch size and the device are not compared.
+    """
+
+    steps: int = 20
+    """Network calls per sample; the most allowed for an adaptive sampler; in RePaint intervals of the grid."""
+    sampler: str = "ancestral-karras"
+    seed: int = 0
+    first_index: int = 0
+    """Index of the first sample in the seed's streams."""
+    grid: str | None = None
+    """Times to visit; None is the sampler's own grid."""
+    bounds: Bounds = BOUNDS
+    """sigma / alpha of the last and the first call, for grids in it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The sampler's own (eta, order, churn, rtol): `get_sampler(name).options` names them."""
+    batch_size: int = field(default=250, compare=False)
+    """Samples per network call; halved, down to 1, whenever memory runs out."""
+    device: torch.device | str = field(default="cpu", compare=False)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the settings that keywords stand for; what is no field is an option of the sampler."""
+        fields = {f.name for f in dataclasses.fields(cls)} - {"options"}
+        options = {name: value for name, value in settings.items() if name not in fields}
+        return cls(**{name: value for name, value in settings.items() if name in fields}, options=options)

@@ -1,0 +1,7 @@
+"""How long work is stopped: by one callable, called between its pieces."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Poll: TypeAlias = Callable[[], object]
+"""Called between pieces of work (network calls, blocks of rows); it raises to stop, and what it returns is ignored."""
