@@ -11,7 +11,7 @@ from PIL import Image
 
 import gendi
 from conftest import Gendi
-from gendi.data import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.errors import UsageError
 
 

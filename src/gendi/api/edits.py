@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.api.guidance import guided
-from gendi.data.codec import ImageCodec, pictures_only
+from gendi.data.images.codec import ImageCodec, pictures_only
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import Guidance

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gendi.data.sources import default_preset
+from gendi.data.kinds import default_preset
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
@@ -41,7 +41,7 @@ def fit(
     if seconds is None and images is None and steps is None:
         seconds = 480.0
     budget = Budget(seconds=seconds, images=images, steps=steps)
-    config = config or get_preset(preset or default_preset(data) or "mnist").config
+    config = config or get_preset(preset or default_preset(data)).config
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
     else:

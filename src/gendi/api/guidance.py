@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from gendi.data.codec import described
 from gendi.diffusion.conditions import ask
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser
@@ -27,16 +26,18 @@ def guided(
     device: str = "cpu",
     precision: str | None = None,
     editing: bool = False,
+    seed: int = 0,
 ) -> tuple[Denoiser, dict[str, Tensor]]:
     """Return a denoiser to draw n samples with, and their conditions.
 
     Args:
         guidance: a scale, or settings whose `bad` and `classifier` may be folders or bundles and whose `negative` is
             as asked for; None guides nothing.
-        condition: see `gendi.diffusion.conditions.ask`.
+        condition: see `gendi.diffusion.conditions.ask`; the rest as the codec says (`gendi.data.codec.Codec`).
         precision: "fp32" or "bf16"; what the training chose by default.
         editing: it is a picture that is edited: what is not told is null, and x0_hat is not bounded even where the
             model's sampling bounds it, as gradients and the ODE need it.
+        seed: of the samples, for conditions that the codec draws as in training.
 
     Raises:
         UsageError: a condition the model does not know, guidance that the model cannot be given, a bad model or a
@@ -47,7 +48,9 @@ def guided(
     denoiser = _plain(bundle, device, precision, clip if guidance is None else None)
     if guidance is None:
         own = bundle.config.conditions
-        return denoiser, ask(own, _or_null(own, condition) if editing else condition, n, first_index)
+        if editing:
+            return denoiser, ask(own, _or_null(own, condition), n, first_index)
+        return denoiser, bundle.codec.draw_conditions(own, condition, n, seed, first_index)
     asked = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     changes: dict[str, Any] = {}
     if isinstance(asked.bad, Bundle | str | Path):
@@ -58,7 +61,10 @@ def guided(
         changes["classifier"] = judge.classifier(denoiser.schedule, device)
     specs = known_conditions(bundle, asked)
     changes["negative"] = {name: rows[0] for name, rows in _negative(specs, asked.negative).items()}
-    cond = ask(specs, _or_null(specs, condition) if editing else condition, n, first_index)
+    if editing:
+        cond = ask(specs, _or_null(specs, condition), n, first_index)
+    else:
+        cond = bundle.codec.draw_conditions(specs, condition, n, seed, first_index)
     names = None
     if asked.bad is None and asked.classifier is None:
         names = _names_to_forget(specs, cond, asked)
@@ -142,4 +148,4 @@ def _judge(bundle: Bundle, classifier: ClassifierBundle | str | Path) -> Classif
 
 
 def _size(bundle: Bundle | ClassifierBundle) -> str:
-    return described(bundle.codec)
+    return bundle.codec.description

@@ -4,14 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gendi.api.guidance import guided
-from gendi.data.codec import ImageCodec
 from gendi.data.kinds import kind_of
-from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import take
 from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.diffusion.gaussian.samplers import sample as draw
@@ -52,10 +49,9 @@ def sample(
         precision: "fp32" or "bf16"; what the training chose by default.
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    config, codec = bundle.config, bundle.codec
-    if isinstance(codec, VectorCodec):
-        condition = codec.draw_conditions(config.conditions, condition, n, seed, first_index)
-    denoiser, cond = guided(bundle, guidance, condition, n, first_index, device=device, precision=precision)
+    config = bundle.config
+    how: dict[str, Any] = {"device": device, "precision": precision, "seed": seed}
+    denoiser, cond = guided(bundle, guidance, condition, n, first_index, **how)
 
     def some(rows: slice) -> Tensor:
         """Draw the samples of some of the n rows."""
@@ -73,8 +69,6 @@ def sample(
         )
 
     x = _shared(some, n, bundle.codec.shape, options.get("batch_size", 250))
-    if isinstance(codec, ImageCodec):
-        return np.asarray(codec.decode(x).numpy())
     how = {"sampler": sampler or config.sample.sampler, "steps": steps or config.sample.steps, "seed": seed}
     return present(bundle, x.cpu(), {name: rows.cpu() for name, rows in cond.items()}, first_index, how)
 
@@ -90,9 +84,8 @@ def _shared(some: Callable[[slice], Tensor], n: int, shape: tuple[int, ...], bat
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], first: int, how: Mapping[str, Any]) -> Any:
-    """Return vectors x (n, D) of model space as an AnnData or a DataFrame; `how` they were drawn has their seed."""
+    """Return samples x (n, *shape) of model space in the user's own form; `how` they were drawn has their seed."""
     codec, meta = bundle.codec, bundle.meta
-    assert isinstance(codec, VectorCodec)
     rows = codec.decode(x, cond, how["seed"], first)
     told = {name: value.numpy() for name, value in cond.items()}
     provenance: dict[str, Any] = {"gendi": __version__, "preset": bundle.config.preset, "first": first}

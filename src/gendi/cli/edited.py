@@ -17,7 +17,7 @@ from gendi.api.guidance import guided
 from gendi.api.samples_io import EDIT_TEXT
 from gendi.cli.editing import METHODS, Draw, Edit
 from gendi.cli.requests import default_steps, guides_sha256, pick_device, weights_sha256
-from gendi.data.codec import ImageCodec, pictures_only
+from gendi.data.images.codec import ImageCodec, pictures_only
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.data.images.pixels import BadImageError, decode, measure
 from gendi.diffusion.gaussian.conditioned import conditioned

@@ -16,7 +16,7 @@ from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
-from gendi.data.sources import named_kind
+from gendi.data.kinds import find_kind
 from gendi.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     "write it all down. Several processes draw their shares; process 0 measures."""
     from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
     from gendi.cli.requests import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
-    from gendi.data.codec import ImageCodec, picture_size
-    from gendi.data.kinds import evaluated_file, kind_of
+    from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
     from gendi.train.bundle import load_bundle
@@ -133,17 +132,18 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         guides=guides_sha256(command.asking.guides()),
     )
     check_settings(bundle, settings)
-    data = _open(command.data or bundle.meta.get("data_spec"), picture_size(bundle.codec))
-    if data.kind != "image" and command.n is None:
+    data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
+    kind = kind_of(data.kind)
+    if not kind.pictures and command.n is None:
         settings = dataclasses.replace(settings, n=max(2, min(settings.n, len(data.heldout))))
     notes: tuple[str, ...] = ()
     if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
-    archive, pictures = run / "samples.npz", isinstance(bundle.codec, ImageCodec)
+    archive = kind.evaluated_file(run)
     images: Any = None
-    if pictures and own and archive.is_file():
+    if kind.keeps_settings and own and archive.is_file():
         try:
             if dataclasses.replace(read_settings(archive), run=command.run) == settings:
                 images = read_samples(archive)
@@ -164,10 +164,10 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {settings.n:,} samples in {archive}")
 
         def keep() -> None:
-            if pictures:
+            if kind.keeps_settings:
                 write_samples(archive, images, settings)
             else:
-                kind_of(data.kind).write(evaluated_file(run, data.kind), images)
+                kind.write(archive, images)
             update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
 
         if drawn and own:
@@ -243,7 +243,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     assert command.samples is not None
     path = Path(command.samples)
     images: Any = path
-    if named_kind(command.data) is None:
+    if find_kind(command.data).pictures:
         images = team().first_before_others(lambda: read_samples(path))
         data = _open(command.data, images.shape[1:3])
     else:
@@ -269,25 +269,25 @@ def _measure(
     mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
-    from gendi.data.images.evaluation import evaluate
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
 
     tell = say if team().first else _silent
     start = time.perf_counter()
     common: dict[str, Any] = {"seed": command.seed or 0, "ema": ema, "source": json.loads(json.dumps(source))}
-    if data.kind == "image":
+    kind = kind_of(data.kind)
+    if "extractor" in kind.evaluation_options:
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
         common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
-        found = evaluate(samples, data, extractor=extractor, n=n, **common)
+        found = kind.evaluate(samples, data, extractor=extractor, n=n, **common)
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
         n = command.n or max(2, min(1000, len(data.heldout)))
-        found = team().from_first(lambda: kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common))
+        found = team().from_first(lambda: kind.evaluate(samples, data, n=n, stop=poll, **common))
     tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 

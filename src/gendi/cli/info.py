@@ -50,7 +50,6 @@ def collect(run: Path) -> dict[str, Any]:
         found["status"] = read_json_if_there(run / "status.json")
     if is_run and not (run / "bundle").is_dir():
         return found
-    from gendi.data.codec import described
     from gendi.diffusion.networks.cost import cost_of
     from gendi.train.bundle import load_bundle
 
@@ -59,7 +58,7 @@ def collect(run: Path) -> dict[str, Any]:
     found |= {
         "config": bundle.config.to_dict(),
         "codec": {name: value for name, value in bundle.codec.to_dict().items() if name != "schema"},
-        "sample": described(bundle.codec),
+        "sample": bundle.codec.description,
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
         "flops_per_image": cost_of(bundle.config, bundle.codec.shape).flops,

@@ -71,9 +71,8 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
-    from gendi.api.samples_io import check_destination, check_rows_destination, read_settings, write_samples
+    from gendi.api.samples_io import check_destination, read_settings, write_samples
     from gendi.cli.requests import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
-    from gendi.data.codec import ImageCodec
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.bundle import bundle_folder, load_bundle
@@ -90,15 +89,14 @@ def main(args: Sequence[str]) -> int:
     if old is not None and command.again is not None:
         places = {"": run} | {name: str(settings.guidance[name]) for name in settings.guides}
         say_what_changed(command.again, places, {"": old.weights, **old.guides}, {"": weights, **settings.guides})
-    pictures = isinstance(bundle.codec, ImageCodec)
-    suffixes = () if pictures else kind_of(bundle.codec.kind).SUFFIXES
-    out = _destination(command, Path(run), ".png" if pictures else suffixes[0])
+    kind = kind_of(bundle.codec.kind)
+    out = _destination(command, Path(run), kind.suffixes[0])
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
-    if isinstance(bundle.codec, ImageCodec):
-        check_destination(out, settings.n, bundle.codec.channels)
+    if kind.keeps_settings:
+        check_destination(out, settings.n, bundle.codec.shape[0])
     else:
-        check_rows_destination(out, suffixes)
+        kind.check_destination(out, settings.n, bundle.codec)
     check_settings(bundle, settings)
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
@@ -106,10 +104,10 @@ def main(args: Sequence[str]) -> int:
         seconds = time.perf_counter() - start
 
         def write() -> None:
-            if pictures:
+            if kind.keeps_settings:
                 write_samples(out, samples, settings)
             else:
-                kind_of(bundle.codec.kind).write(out, samples)
+                kind.write(out, samples)
 
         team.from_first(write)
         if not team.first:

@@ -2,10 +2,10 @@
 
     rows (N, ...), in the user's units  <-encode, decode->  x (N, *shape), what a network learns
 
-A codec is saved with the model, so that a sample always comes back in the user's own units: as plain values (`to_dict`)
-and, where it was fitted to data or has weights, as tensors (`tensors`). It may depend on the conditions of a row, and on
-its way out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of the row, so
-that a sample does not depend on its neighbours.
+A codec is saved with the model, so that a sample always comes back in the user's own units: as plain values
+(`to_dict`) and, where it was fitted to data or has weights, as tensors (`tensors`). It may depend on the conditions of
+a row, and on its way out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of
+the row, so that a sample does not depend on its neighbours.
 """
 
 from abc import ABC, abstractmethod

@@ -258,7 +258,7 @@ def claimed_by(spec: object) -> Kind | None:
 
     Installed packages are looked through only for what no other kind knows.
     """
-    if spec == "":
+    if isinstance(spec, str) and not spec:
         return None
     known = KINDS.at_hand()
     kinds, rest = ([KINDS[name] for name in known if (name in _REST) is last] for last in (False, True))

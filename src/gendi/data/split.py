@@ -4,7 +4,6 @@ A row is whatever the data are made of: a picture (H, W, C) of bytes, a cell's c
 table (D,).
 """
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence

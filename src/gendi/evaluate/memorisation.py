@@ -6,6 +6,7 @@ held-out images themselves have 1% of near-copies by construction: that is the f
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -15,6 +16,16 @@ from gendi.evaluate.stopping import Stop, poll
 
 NEAR_COPY_QUANTILE = 0.01
 _BLOCK_BYTES = 1 << 26
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """N images (N, H, W, C) of bytes, an array or what gives some of its rows as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Memorisation:
 
 def memorisation(
     samples: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Rows,
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
     mirrored: bool = False,
@@ -69,7 +80,7 @@ def memorisation(
 
 def _nearest_of(
     queries: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Rows,
     mirrored: bool,
     stop: Stop | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
@@ -83,7 +94,7 @@ def _nearest_of(
 
 def nearest(
     queries: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Rows,
     *,
     stop: Stop | None = None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:

@@ -49,7 +49,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries[name] = entry
 
     def announce(self, name: str, address: str) -> None:
-        """Make an entry that comes with gendi known, by its address; nothing is loaded and no package looked through."""
+        """Make an entry that comes with gendi known, by its address. Nothing is loaded, no package looked through."""
         self.built_in = (*self.built_in, name)
         self._entries[name] = address
 

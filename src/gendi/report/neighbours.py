@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from gendi.data.split import Rows
+
 _BLOCK_BYTES = 1 << 26
 
 
 def nearest_images(
     queries: NDArray[np.uint8],
-    images: NDArray[np.uint8],
+    images: Rows,
     k: int = 3,
     *,
     poll: Callable[[], None] | None = None,

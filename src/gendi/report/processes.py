@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.api.guidance import guided
-from gendi.data.codec import pictures_only
+from gendi.data.images.codec import pictures_only
 from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.diffusion.gaussian.process import Process, like
 from gendi.diffusion.gaussian.samplers import SAMPLERS, initial, trajectory

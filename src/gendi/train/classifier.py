@@ -134,7 +134,8 @@ def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_s
         raise UsageError(f"{data.name} has no classes to name: sort the images in subfolders, one for each class.")
     if data.codec != bundle.codec:
         raise UsageError(
-            f"{data.name} has pictures of {data.fitted.description}, the model draws some of {bundle.codec.description}."
+            f"{data.name} has pictures of {data.fitted.description}, the model draws some of "
+            f"{bundle.codec.description}."
         )
     own = bundle.condition("class")
     if own is not None and own.names != data.class_names:

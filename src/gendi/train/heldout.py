@@ -66,9 +66,7 @@ class Heldout:
         return float(values.mean()), quartiles
 
 
-def preview(
-    denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device
-) -> bytes:
+def preview(denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device) -> bytes:
     """Return a picture of 36 samples under the conditions `cond`, in 12 calls and from the same noises every time."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
     x = sample(denoiser, data.fitted.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)

@@ -22,7 +22,6 @@ from torch import Tensor
 from gendi.data import Data, open_data
 from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
-from gendi.data.prepare import prepare
 from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
@@ -36,7 +35,7 @@ from gendi.train.heldout import Heldout, preview, preview_conditions, write_prev
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.probe import Choice
-from gendi.train.resolve import resolve
+from gendi.train.resolve import prepared, resolve
 from gendi.train.resume import refuse_changes, start_over, versions
 from gendi.train.room import require_room
 from gendi.train.signals import Reason, StopFlag
@@ -170,7 +169,7 @@ class _Loop:
         header = self._peek()
         if header is not None and (self.run / "bundle").exists() and self._spent(header):
             return self._result(header.step, finished=True, already=True)
-        self.data = self.team.first_before_others(self._prepared)
+        self.data = self.team.first_before_others(lambda: prepared(self.config, self.data, self.run / "codec"))
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
         self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.size, self.budget))
@@ -193,11 +192,6 @@ class _Loop:
             self._loop()
             self._finish()
         return self._result(self.trainer.step_count, finished=True)
-
-    def _prepared(self) -> Data:
-        config, data = self.config, self.data
-        options, folder = config.options_of(data.kind), self.run / "codec"
-        return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
 
     def _make_ready(self) -> None:
         if later := drop_later(self.run, self.trainer.images_seen):

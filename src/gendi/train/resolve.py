@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from gendi.data import Data
 from gendi.data.kinds import KINDS, kind_of
+from gendi.data.prepare import prepare
 from gendi.data.row_conditions import stored
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
@@ -37,6 +39,12 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     return config
 
 
+def prepared(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
+    """Return data with a codec, fitted as a resolved configuration says; see `gendi.data.prepare.prepare`."""
+    options = config.options_of(data.kind)
+    return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
+
+
 def _derived(name: str, data: Data) -> ConditionConfig | None:
     """Return what the condition `name` is if it is computed from the rows, else None.
 
@@ -57,7 +65,9 @@ def _no_such_condition(name: str, data: Data) -> UsageError:
     if data.conditions or not kind.without_conditions:
         names = [*(spec.name for spec in data.conditions), *kind.derived_names]
         return unknown_name(f"condition of {data.name}", name, names)
-    return UsageError(f"the condition {name!r} is asked for, but {data.name} has no conditions {kind.without_conditions}.")
+    return UsageError(
+        f"the condition {name!r} is asked for, but {data.name} has no conditions {kind.without_conditions}."
+    )
 
 
 def _filled(asked: ConditionConfig, there: ConditionConfig, data: Data) -> ConditionConfig:

@@ -5,7 +5,6 @@ previews and the bundle, from the shapes of the tensors that they will hold: an 
 first step. What the run's folder holds already is not counted again.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +107,11 @@ def needs(
     bundle = tensor_bytes(trainer.network.state_dict()) + TEXTS
     if fitted := trainer.data.fitted.tensors():
         bundle += tensor_bytes(fitted)
+    shown = kind_of(trainer.data.kind).preview_bytes(trainer.data.fitted, PREVIEWS)
     found = [
         Need("checkpoint", max(1, config.train.keep + 1 - kept), checkpoint_bytes(trainer)),
         Need("snapshot", count_snapshots(config, seen, end), snapshot_bytes(trainer)),
-        Need("preview", end // every - seen // every if every else 0, kind_of(trainer.data.kind).preview_bytes(trainer.data.fitted, PREVIEWS)),
+        Need("preview", end // every - seen // every if every else 0, shown),
         Need("bundle", 1, bundle),
     ]
     return [need for need in found if need.count and need.each]

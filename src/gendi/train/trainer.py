@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from torch.nn.parallel import DistributedDataParallel
 from gendi.data import Data
 from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
-from gendi.data.prepare import prepare
 from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
@@ -38,7 +38,7 @@ from gendi.train.ema import EMA
 from gendi.train.optim import learning_rate_factor, make_optimizers
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
-from gendi.train.resolve import resolve, root_mean_square
+from gendi.train.resolve import prepared, resolve, root_mean_square
 from gendi.train.sharding import gathered, number, part_of, shard
 
 
@@ -76,7 +76,7 @@ class Trainer:
                 "one runs out of memory, the others wait for it in the middle of a step. Say in how many parts a "
                 "process goes through its rows: --train.accumulate 4."
             )
-        data = prepare(data, config.conditions, seed=config.train.seed, options=config.options_of(data.kind))
+        data = prepared(config, data)
         self.config, self.data = config, data
         self.sigma_data = root_mean_square(data, config.conditions)
         with torch.random.fork_rng(devices=[]):
@@ -197,11 +197,11 @@ class Trainer:
         self, rows: Tensor, cond: dict[str, Tensor], step: int, part: slice
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return raw rows and raw conditions as this step sees them."""
-        train = self.config.train
+        train, kind = self.config.train, kind_of(self.data.kind)
         if self.data.encoded:
             return rows, cond
-        batch = {"seed": train.seed, "step": step, "batch_size": train.batch_size, "part": part}
-        return kind_of(self.data.kind).augment(rows, cond, **batch, flip=train.flip, crop=train.crop)
+        draws: dict[str, Any] = {"seed": train.seed, "step": step, "batch_size": train.batch_size, "part": part}
+        return kind.augment(rows, cond, flip=train.flip, crop=train.crop, **draws)
 
     def step(self, progress: float) -> StepResult:
         """Do the next step at `progress` in [0, 1] of the budget."""

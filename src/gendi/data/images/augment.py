@@ -5,7 +5,7 @@
             brought back to the full size (bicubic, rounded to bytes)
 
 Draws are keyed by (seed, step) and the place in the batch, so that going on from a checkpoint is exact. Pictures among
-the conditions go the same way as the picture that they are about. All of this is done to bytes, before they are encoded.
+the conditions go the same way as the picture that they are about. All of this is done to bytes, before encoding.
 """
 
 from collections.abc import Mapping

@@ -120,7 +120,7 @@ def _bytes_of(levels: Tensor) -> Tensor:
 
 
 def pictures_only(codec: Codec | None, what: str) -> ImageCodec:
-    """Return the codec of a model of pictures. Raises `UsageError`, which says that `what` is for pictures, for others."""
+    """Return the codec of a model of pictures. Raises `UsageError`, that `what` is for pictures, for others."""
     if isinstance(codec, ImageCodec):
         return codec
     kind = "" if codec is None else f"{codec.kind.partition('-')[0]} "

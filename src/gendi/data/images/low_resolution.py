@@ -1,8 +1,8 @@
 """A condition that is computed from the pictures themselves.
 
-    low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
-                 at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
-                 smaller
+low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
+             at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
+             smaller
 """
 
 import re

@@ -1,10 +1,10 @@
 """How a text names pictures. This module imports nothing but Python.
 
-    mnist                a known data set, by its name; a folder of the same name is ./mnist
-    photos/, x.npz       a folder of images, of idx files or of shards, or an array in a file
-    shards:PLACE         shards, whatever PLACE ends with
-    hf:OWNER/NAME        a data set of a hub
-    mix:ONE,TWO          several sources as one
+mnist                a known data set, by its name; a folder of the same name is ./mnist
+photos/, x.npz       a folder of images, of idx files or of shards, or an array in a file
+shards:PLACE         shards, whatever PLACE ends with
+hf:OWNER/NAME        a data set of a hub
+mix:ONE,TWO          several sources as one
 """
 
 from pathlib import Path
