@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.likelihood import log_density as log_density
     from gendi.diffusion.gaussian.likelihood import variational_bound as variational_bound
     from gendi.diffusion.gaussian.process import Process as Process
+    from gendi.diffusion.gaussian.process import like as like
     from gendi.diffusion.gaussian.samplers import SAMPLERS as SAMPLERS
     from gendi.diffusion.gaussian.samplers import get_sampler as get_sampler
     from gendi.diffusion.gaussian.samplers import make_grid as make_grid
     from gendi.diffusion.gaussian.samplers import sample as sample
     from gendi.diffusion.gaussian.samplers import trajectory as trajectory
+    from gendi.diffusion.gaussian.samplers.info import SamplerInfo as SamplerInfo
+    from gendi.diffusion.gaussian.samplers.state import State as State
+    from gendi.diffusion.gaussian.samplers.state import pairs as pairs
     from gendi.diffusion.gaussian.schedule import SCHEDULES as SCHEDULES
     from gendi.diffusion.gaussian.schedule import Cosine as Cosine
     from gendi.diffusion.gaussian.schedule import Linear as Linear
@@ -65,8 +69,10 @@ _HOMES = {
     "Rescale": "gendi.diffusion.gaussian.guidance",
     "SAMPLERS": "gendi.diffusion.gaussian.samplers",
     "SCHEDULES": "gendi.diffusion.gaussian.schedule",
+    "SamplerInfo": "gendi.diffusion.gaussian.samplers.info",
     "Schedule": "gendi.diffusion.gaussian.schedule",
     "Sigmoid": "gendi.diffusion.gaussian.schedule",
+    "State": "gendi.diffusion.gaussian.samplers.state",
     "SubVariancePreserving": "gendi.diffusion.gaussian.schedule",
     "Tabulated": "gendi.diffusion.gaussian.schedule",
     "Threshold": "gendi.diffusion.gaussian.guidance",
@@ -75,10 +81,12 @@ _HOMES = {
     "decode": "gendi.diffusion.gaussian.sde",
     "encode": "gendi.diffusion.gaussian.sde",
     "get_sampler": "gendi.diffusion.gaussian.samplers",
+    "like": "gendi.diffusion.gaussian.process",
     "log_density": "gendi.diffusion.gaussian.likelihood",
     "make_denoiser": "gendi.diffusion.gaussian.denoiser",
     "make_grid": "gendi.diffusion.gaussian.samplers",
     "make_schedule": "gendi.diffusion.gaussian.schedule",
+    "pairs": "gendi.diffusion.gaussian.samplers.state",
     "sample": "gendi.diffusion.gaussian.samplers",
     "score": "gendi.diffusion.gaussian.sde",
     "trajectory": "gendi.diffusion.gaussian.samplers",
@@ -103,8 +111,10 @@ __all__ = [
     "Process",
     "RectifiedFlow",
     "Rescale",
+    "SamplerInfo",
     "Schedule",
     "Sigmoid",
+    "State",
     "SubVariancePreserving",
     "Tabulated",
     "Threshold",
@@ -113,10 +123,12 @@ __all__ = [
     "decode",
     "encode",
     "get_sampler",
+    "like",
     "log_density",
     "make_denoiser",
     "make_grid",
     "make_schedule",
+    "pairs",
     "sample",
     "score",
     "trajectory",
