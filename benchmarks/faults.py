@@ -24,7 +24,6 @@ import torch
 
 from gendi.data import open_data
 from gendi.data.images.codec import ImageCodec
-from gendi.diffusion.networks import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError
 from gendi.storage.files import sha256_file
@@ -33,6 +32,7 @@ from gendi.train.bundle import Bundle, load_bundle, save_bundle
 from gendi.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
 from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.keeping import Keeper
+from gendi.train.model import network_of
 from gendi.train.presets import get_preset
 from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer

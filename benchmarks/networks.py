@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from record import RESULTS, write, write_table
 
-from gendi.diffusion.networks import network_of
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.cost import cost_of
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 from gendi.train.presets import get_preset
 from gendi.train.probe import LAYOUTS, place
 
@@ -106,7 +105,7 @@ def main() -> None:
     old = json.loads(path.read_text())["rows"] if path.exists() else {}
     rows: dict[str, Any] = {}
     for name, (config, shape) in networks().items():
-        cost = cost_of(config, shape)
+        cost = run_cost(config, shape)
         rows[name] = {"shape": list(shape), "parameters": cost.parameters, "forward_mflop": cost.flops / 1e6}
         if args.counts:
             rows[name] |= {key: value for key, value in old.get(name, {}).items() if key not in rows[name]}

@@ -16,7 +16,7 @@ from record import write, write_table
 from trained import measured
 
 from gendi.data import open_data
-from gendi.diffusion.networks.cost import cost_of
+from gendi.train.model import run_cost
 from gendi.train.presets import get_preset
 from gendi.train.trainer import Trainer
 
@@ -52,7 +52,7 @@ def main() -> None:
         print({preset: (round(t.spent), t.trainer.images_seen) for preset, t in turns.items()}, flush=True)
     rows = {}
     for preset, t in turns.items():
-        cost = cost_of(t.trainer.config, t.trainer.data.codec.shape)
+        cost = run_cost(t.trainer.config, t.trainer.data.codec.shape)
         rate = t.trainer.images_seen / t.spent
         rows[preset] = {
             "parameters": cost.parameters,

@@ -13,7 +13,7 @@ import pytest
 import gendi
 from gendi.cli import COMMANDS, HELP, editing, module_of
 
-HEAVY = ("torch", "numpy", "matplotlib", "accelerate", "PIL", "scipy")
+HEAVY = ("torch", "numpy", "matplotlib", "PIL", "scipy")
 
 
 def _module(command: str) -> Any:

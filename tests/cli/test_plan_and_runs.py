@@ -16,11 +16,11 @@ from tiny import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 import gendi.train.scaling
-from gendi.diffusion.networks import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.hardware import DEVICES, device_of
 from gendi.storage.lock import RunLock
 from gendi.train.config import OptimConfig, RunConfig
+from gendi.train.model import network_of
 from gendi.train.optim import make_optimizers, orthogonalise
 from gendi.train.scaling import activation_bytes, optimiser_cost, plan
 
@@ -83,7 +83,14 @@ def test_muons_products_are_counted(shape: tuple[int, ...], monkeypatch: pytest.
     class Inner(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.stem = torch.nn.Parameter(torch.zeros(shape)), torch.nn.Parameter(torch.zeros(3))
+            self.inner = torch.nn.Parameter(torch.zeros(shape))
+            self.bias = torch.nn.Parameter(torch.zeros(3))
+
+        def outer_layers(self) -> tuple[torch.nn.Module, ...]:
+            return ()
+
+        def units(self) -> tuple[torch.nn.Module, ...]:
+            return ()
 
     monkeypatch.setattr(gendi.train.scaling, "network_of", lambda *_: Inner())
     with FlopCounterMode(display=False) as counter:

@@ -18,6 +18,7 @@ from victims import FLAGS, TINY, started
 
 import gendi.train.keeping as keeping
 import gendi.train.loop as loop_module
+import gendi.train.previews as previews_module
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints, load_latest
@@ -43,7 +44,7 @@ def and_sigterm(function: Callable[..., Any], at: int = 1) -> Callable[..., Any]
     [
         (torch.optim.AdamW, "step", 1),  # the optimiser's first, in which it makes its state
         (loop_module.Heldout, "__call__", 5),  # the evaluation on the way: 30 images are 5 steps
-        (loop_module, "preview", 5),
+        (previews_module, "preview", 5),
         (keeping, "save_checkpoint", 1),
         (loop_module, "specs", None),  # going on, before the first step
     ],

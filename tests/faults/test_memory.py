@@ -15,13 +15,13 @@ import torch
 from victims import FLAGS, TINY
 
 import gendi
-import gendi.train.heldout as heldout_module
 import gendi.train.trainer as trainer_module
 from gendi.cli import main
 from gendi.data import open_data
 from gendi.data.images.extractors import ModuleExtractor
 from gendi.diffusion.batches import in_batches
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.objectives.simple import Simple
 from gendi.errors import PreemptedError, ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team
 from gendi.storage.files import read_json
@@ -29,7 +29,9 @@ from gendi.storage.toml import read_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
+from gendi.train.heldout import Heldout
 from gendi.train.loop import train
+from gendi.train.parts import Parts
 from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer
 
@@ -56,24 +58,25 @@ def auto(config: RunConfig = TINY, parts: int = 0) -> RunConfig:
     return dataclasses.replace(config, network=network, train=dataclasses.replace(steady, accumulate=parts))
 
 
-def out_of_memory_above(
-    patch: pytest.MonkeyPatch, rows: Callable[[int], int], kind: Kind, after_backward: bool = False
-) -> list[int]:
-    """Have training run out of memory in any part of more than `rows(step)` rows; return the rows of those that did."""
-    real, failed = Trainer._backward, list[int]()
+def out_of_memory_above(patch: pytest.MonkeyPatch, rows: int, kind: Kind, after_backward: bool = False) -> list[int]:
+    """Have training run out of memory in any part of more than `rows` rows; return the rows of those that did."""
+    real, failed = Parts.through, list[int]()
 
-    def backward(self: Trainer, step: int, part: slice, t: torch.Tensor) -> torch.Tensor:
-        count = part.stop - part.start
-        if count > rows(step) and not after_backward:
-            failed.append(count)
-            raise kind()
-        losses = real(self, step, part, t)
-        if count > rows(step):
-            failed.append(count)
-            raise kind()
-        return losses
+    def through(self: Parts, work: Callable[[slice], torch.Tensor], undo: Callable[[], None]) -> torch.Tensor:
+        def bounded(part: slice) -> torch.Tensor:
+            count = part.stop - part.start
+            if count > rows and not after_backward:
+                failed.append(count)
+                raise kind()
+            losses = work(part)
+            if count > rows:
+                failed.append(count)
+                raise kind()
+            return losses
 
-    patch.setattr(Trainer, "_backward", backward)
+        return real(self, bounded, undo)
+
+    patch.setattr(Parts, "through", through)
     return failed
 
 
@@ -95,7 +98,7 @@ def test_out_of_memory_in_training_halves_and_accumulates(
     """Bit for bit what so many parts give from the start: a step that ran out of memory leaves no trace."""
     train(pictures, auto(parts=4), tmp_path / "four", Budget(steps=7))
     with monkeypatch.context() as patch:
-        failed = out_of_memory_above(patch, lambda step: 2, kind, after_backward)
+        failed = out_of_memory_above(patch, 2, kind, after_backward)
         result = train(pictures, auto(), tmp_path / "auto", Budget(steps=7))
     assert result.finished and failed == [6, 3]  # 6 rows, 3 and 3; then 1, 2, 1, 2
     assert_same(tmp_path / "auto", tmp_path / "four")
@@ -112,17 +115,17 @@ def test_out_of_memory_in_the_middle_of_a_step_leaves_no_trace(
     with pytest.raises(PreemptedError):
         train(pictures, auto(parts=2), by_hand, Budget(steps=7), console=stop)
     train(pictures, auto(parts=4), by_hand, Budget(steps=7))
-    real, failed = trainer_module.denoising_loss, list[int]()
+    real, failed = Simple.losses, list[int]()
 
-    def loss(denoiser: Any, x_0: torch.Tensor, *others: Any) -> torch.Tensor:
+    def loss(self: Simple, denoiser: Any, x_0: torch.Tensor, *others: Any) -> torch.Tensor:
         calls.append(len(x_0))
         if len(x_0) == 6 or (len(calls) == 1 + 2 * 3 + 2):  # the whole batch; the second part of the fourth step
             failed.append(len(x_0))
             raise torch.OutOfMemoryError
-        return real(denoiser, x_0, *others)
+        return real(self, denoiser, x_0, *others)
 
     calls: list[int] = []
-    monkeypatch.setattr(trainer_module, "denoising_loss", loss)
+    monkeypatch.setattr(Simple, "losses", loss)
     train(pictures, auto(), run, Budget(steps=7))
     assert failed == [6, 3]
     assert_same(run, by_hand)
@@ -141,7 +144,7 @@ def test_the_parts_that_memory_held_are_kept_and_told(
     pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(pictures, auto(parts=2), tmp_path / "two", Budget(steps=7))
-    failed = out_of_memory_above(monkeypatch, lambda step: 3, KINDS[0])
+    failed = out_of_memory_above(monkeypatch, 3, KINDS[0])
     with pytest.raises(PreemptedError):
         train(pictures, auto(), tmp_path / "auto", Budget(steps=7), console=StopAt(4))
     train(pictures, auto(), tmp_path / "auto", Budget(steps=7))
@@ -154,7 +157,7 @@ def test_the_parts_that_memory_held_are_kept_and_told(
 def test_out_of_memory_in_training_says_batch_resolution_and_flag_exit_5(
     pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, tried: list[int]
 ) -> None:
-    failed = out_of_memory_above(monkeypatch, lambda step: 0, KINDS[0])
+    failed = out_of_memory_above(monkeypatch, 0, KINDS[0])
     with pytest.raises(ResourceError) as caught:
         train(pictures, auto(parts=parts), tmp_path / "run", Budget(steps=7))
     said = str(caught.value)
@@ -168,7 +171,7 @@ def test_out_of_memory_in_training_says_batch_resolution_and_flag_exit_5(
 
 
 def test_another_fault_is_not_taken_for_it(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = out_of_memory_above(monkeypatch, lambda step: 2, lambda: RuntimeError("mat1 and mat2 do not fit"))
+    failed = out_of_memory_above(monkeypatch, 2, lambda: RuntimeError("mat1 and mat2 do not fit"))
     with pytest.raises(RuntimeError, match="do not fit"):
         train(pictures, auto(), tmp_path / "run", Budget(steps=7))
     assert failed == [6]
@@ -181,7 +184,7 @@ def test_batch_size_auto_is_a_flag_that_is_kept(
     run, flags = tmp_path / "run", list(FLAGS)
     flags[flags.index("--batch-size")] = "--train.batch-size"
     words = ["train", pictures, *flags, "--batch-size", "auto", "--out", str(run)]
-    failed = out_of_memory_above(monkeypatch, lambda step: 2, KINDS[1])
+    failed = out_of_memory_above(monkeypatch, 2, KINDS[1])
     assert main([*words, "--steps", "2"]) == 0
     kept = read_toml(run / "config.toml")["config"]["train"]
     assert (kept["batch_size"], kept["accumulate"], failed) == (4, 0, [4])
@@ -264,17 +267,17 @@ def test_out_of_memory_in_a_held_out_loss_of_training(
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", images=rng.integers(0, 256, (300, 6, 6), dtype=np.uint8), labels=np.arange(300) % 3)
     trainer = Trainer(TINY, open_data(str(tmp_path / "x.npz")))
-    heldout = heldout_module.Heldout(trainer.data, trainer.denoiser, TINY.conditions, 0, trainer.device)
-    denoiser, real, failed = trainer.ema_denoiser(), heldout_module.denoising_loss, list[int]()
+    heldout = Heldout(trainer.data, trainer.objective, TINY.conditions, 0, trainer.device)
+    denoiser, real, failed = trainer.ema_denoiser(), Simple.losses, list[int]()
     whole = heldout(denoiser)
 
-    def loss(denoiser: Any, x_0: torch.Tensor, *others: Any) -> torch.Tensor:
+    def loss(self: Simple, denoiser: Any, x_0: torch.Tensor, *others: Any) -> torch.Tensor:
         if len(x_0) > 2:
             failed.append(len(x_0))
             raise kind()
-        return real(denoiser, x_0, *others)
+        return real(self, denoiser, x_0, *others)
 
-    monkeypatch.setattr(heldout_module, "denoising_loss", loss)
+    monkeypatch.setattr(Simple, "losses", loss)
     split = heldout(denoiser)
     assert len(failed) > 2 and max(failed) > 8
     assert split[0] == pytest.approx(whole[0], rel=1e-5) and split[1] == pytest.approx(whole[1], rel=1e-5)

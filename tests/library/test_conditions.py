@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gendi.diffusion.conditions import ask, drop, is_null, null_like, take, to_tensor
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.conditioned import conditioned
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import ClassifierFree
 from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler, sample
@@ -124,7 +124,7 @@ def test_a_condition_may_have_the_name_of_any_argument(sampler: str) -> None:
     """A network is told them by name; the sampler, with an option of the same name, does not see them."""
     specs = [ConditionConfig(name, size=2) for name in NAMES]
     network = build_network(NetworkConfig(kind="mlp", channels=(8,), blocks=1, time_dim=8), (3,), specs)
-    denoiser = ClassifierFree(NetworkDenoiser(network, Cosine(), ObjectiveConfig()), 2.0)
+    denoiser = ClassifierFree(NetworkDenoiser(network, Cosine(), Parameterisation()), 2.0)
     options = {"eta": 0.5} if "eta" in get_sampler(sampler).options else {}
     how = Drawing(steps=100 if get_sampler(sampler).adaptive else 4, sampler=sampler, options=options)
     cond = {name: torch.tensor([0, 1]) for name in NAMES}

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig
-from gendi.diffusion.networks import network_of
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.cost import cost_of
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 
 TOLD = (ConditionConfig("class", size=3), ConditionConfig("photo", "image", size=2, via="tokens"))
 
@@ -48,11 +47,11 @@ def test_attention_is_counted(network: NetworkConfig, attention: int) -> None:
     whole = network_of(config, (3, 8, 8))
     cond = {"class": torch.zeros(1, dtype=torch.int64), "photo": torch.zeros(1, 2, 8, 8)}
     layers = by_layer(whole, torch.zeros(1, 3, 8, 8), torch.zeros(1), **cond)
-    cost = cost_of(config, (3, 8, 8))
+    cost = run_cost(config, (3, 8, 8))
     assert cost.flops == layers + attention
     assert cost.parameters == sum(p.numel() for p in whole.parameters())
 
 
 def test_a_vectors_network_is_counted() -> None:
     config = RunConfig(network=NetworkConfig("mlp", channels=(16,), blocks=3, time_dim=8), conditions=TOLD[:1])
-    assert cost_of(config, (50,)).flops == by_layer(network_of(config, (50,)), torch.zeros(1, 50), torch.zeros(1))
+    assert run_cost(config, (50,)).flops == by_layer(network_of(config, (50,)), torch.zeros(1, 50), torch.zeros(1))

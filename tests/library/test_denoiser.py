@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from worlds import SCHEDULES, covariance, f64, gaussian, scalar
 
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.denoiser import (
     Denoiser,
     LearnedVariance,
@@ -59,7 +59,7 @@ class Knowing(nn.Module):
 
 def knowing(schedule: Schedule, prediction: str, precondition: bool) -> tuple[GaussianDenoiser, NetworkDenoiser]:
     exact = GaussianDenoiser(schedule, f64(1, -1, 0), covariance(3))
-    objective = ObjectiveConfig(prediction=prediction, precondition=precondition)
+    objective = Parameterisation(prediction=prediction, precondition=precondition)
     network = Knowing(exact, prediction, precondition)
     return exact, NetworkDenoiser(network, schedule, objective, SIGMA_DATA, "step")
 
@@ -125,10 +125,10 @@ def test_targets_by_definition(name: str, t: float) -> None:
 
 def test_the_network_sees_the_integer_step_or_c_noise() -> None:
     schedule = make_schedule("linear", 1000)
-    step = NetworkDenoiser(nn.Identity(), schedule, ObjectiveConfig(), time_input="step")
+    step = NetworkDenoiser(nn.Identity(), schedule, Parameterisation(), time_input="step")
     t = schedule.grid()[1:]
     assert step.time_value(t).tolist() == list(range(1, 1001))
-    c_noise = NetworkDenoiser(nn.Identity(), schedule, ObjectiveConfig(), time_input="log-snr").time_value(t)
+    c_noise = NetworkDenoiser(nn.Identity(), schedule, Parameterisation(), time_input="log-snr").time_value(t)
     alpha, sigma = schedule(t)
     assert c_noise.dtype == torch.float32
     torch.testing.assert_close(c_noise.double(), (sigma / alpha).log() / 4, rtol=1e-6, atol=1e-7)
@@ -158,9 +158,9 @@ def test_a_network_of_two_outputs_says_its_variance() -> None:
             return torch.cat([x, torch.tensor([[-1.0], [0.0], [1.0], [5.0]]).to(x).expand(4, 3)], 1)
 
     for prediction in ("eps", "x0", "v", "mu"):
-        learned = ObjectiveConfig(prediction=prediction, loss="hybrid", variance="learned")
+        learned = Parameterisation(prediction=prediction, variance="learned")
         denoiser = make_denoiser(Two(), schedule, learned, clip=0.4)
-        fixed = make_denoiser(Echo(), schedule, ObjectiveConfig(prediction=prediction), clip=0.4)
+        fixed = make_denoiser(Echo(), schedule, Parameterisation(prediction=prediction), clip=0.4)
         assert isinstance(denoiser, LearnedVariance)
         assert isinstance(fixed, Denoiser) and not isinstance(fixed, LearnedVariance)
         x_0, share = denoiser.predict(x_t, t)
@@ -209,14 +209,14 @@ def test_bf16_is_for_the_network_alone() -> None:
     schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3).float(), scalar(0.5)
     alpha, sigma = (c.float() for c in schedule(t))
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        answer = NetworkDenoiser(Echo(), schedule, ObjectiveConfig(prediction="v"), precision=precision)(x_t, t)
+        answer = NetworkDenoiser(Echo(), schedule, Parameterisation(prediction="v"), precision=precision)(x_t, t)
         assert answer.dtype == torch.float32
         torch.testing.assert_close(answer, alpha * x_t - sigma * x_t.to(dtype).float(), rtol=1e-5, atol=1e-6)
 
 
 def test_conditions_reach_the_network() -> None:
     network, labels = Echo(), torch.tensor([3, 1])
-    NetworkDenoiser(network, make_schedule("cosine"), ObjectiveConfig())(gaussian(2, 3), scalar(0.5), label=labels)
+    NetworkDenoiser(network, make_schedule("cosine"), Parameterisation())(gaussian(2, 3), scalar(0.5), label=labels)
     assert network.cond["label"] is labels
 
 
@@ -224,17 +224,17 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="'x0'"):
         coefficients("x_0", False, 1.0, scalar(1), scalar(1))
     with pytest.raises(UsageError, match="steps"):
-        NetworkDenoiser(nn.Identity(), make_schedule("cosine"), ObjectiveConfig(), time_input="step")
+        NetworkDenoiser(nn.Identity(), make_schedule("cosine"), Parameterisation(), time_input="step")
     with pytest.raises(UsageError, match="steps"):
-        NetworkDenoiser(nn.Identity(), make_schedule("cosine"), ObjectiveConfig(prediction="mu"))
+        NetworkDenoiser(nn.Identity(), make_schedule("cosine"), Parameterisation(prediction="mu"))
     with pytest.raises(UsageError, match="continuous"):
         step_before(make_schedule("cosine"), scalar(0.5))
-    learned = ObjectiveConfig(loss="hybrid", variance="learned")
+    learned = Parameterisation(variance="learned")
     with pytest.raises(UsageError, match="make_denoiser"):
         NetworkDenoiser(nn.Identity(), make_schedule("cosine", 1000), learned)
     for objective, expected in (
         (learned, r"\(4, 3\) for \(4, 3\): expected \(4, 6\)"),
-        (ObjectiveConfig(), r"\(3, 3\)"),
+        (Parameterisation(), r"\(3, 3\)"),
     ):
         network = Echo() if objective is learned else Shorter()
         with pytest.raises(UsageError, match=expected):

@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 from worlds import f64, gaussian
 
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
@@ -36,7 +36,7 @@ class Network(nn.Module):
 
 
 def denoiser(name: str, prediction: str = "eps") -> NetworkDenoiser:
-    return NetworkDenoiser(Network(), make_schedule(name, T), ObjectiveConfig(prediction=prediction), time_input="step")
+    return NetworkDenoiser(Network(), make_schedule(name, T), Parameterisation(prediction), time_input="step")
 
 
 @pytest.mark.parametrize("name", sorted(BETAS))

@@ -28,7 +28,7 @@ from diffusers import (
 from torch import Tensor, nn
 from worlds import f64, gaussian
 
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.process import eps_from_x0
 from gendi.diffusion.gaussian.samplers import State, get_sampler
@@ -51,7 +51,7 @@ class Network(nn.Module):
 
 
 def denoiser(name: str) -> NetworkDenoiser:
-    return NetworkDenoiser(Network(), make_schedule(name, T), ObjectiveConfig(prediction="eps"), time_input="step")
+    return NetworkDenoiser(Network(), make_schedule(name, T), Parameterisation(prediction="eps"), time_input="step")
 
 
 def made(kind: Any, name: str, n: int, **options: Any) -> Any:

@@ -13,8 +13,8 @@ from worlds import PRESERVING, SCHEDULES, f64, gaussian, scalar
 from gendi.diffusion.gaussian.denoiser import LearnedVariance
 from gendi.diffusion.gaussian.exact import GaussianDenoiser
 from gendi.diffusion.gaussian.likelihood import auroc, chain_times, variational_bound
-from gendi.diffusion.gaussian.likelihood.cells import Cells
 from gendi.diffusion.gaussian.likelihood.elbo import decoder_loss, prior_kl, snr_loss, step_kl
+from gendi.diffusion.gaussian.likelihood.strata import Strata
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
@@ -168,12 +168,12 @@ def test_the_continuous_bound_is_the_closed_form_and_tends_to_the_entropy(name: 
 @pytest.mark.statistical
 def test_weighted_draws_of_cells_are_unbiased() -> None:
     """Mean of 1000 stratified draws against the plain sum, in 5 standard errors."""
-    cells = Cells.of_chain(make_schedule("linear"), chain_times(make_schedule("linear"), 50))
+    strata = Strata.of_chain(make_schedule("linear"), chain_times(make_schedule("linear"), 50))
     values = gaussian(49, seed=3).abs()
     rng = np.random.default_rng(0)
-    sums = torch.stack([(values[i] * w).sum() for i, w in (cells.draw(rng, 4) for _ in range(1000))])
+    sums = torch.stack([(values[i] * w).sum() for i, w in (strata.draw(rng, 4) for _ in range(1000))])
     assert abs(float(sums.mean() - values.sum())) < 5 * float(sums.std()) / math.sqrt(1000)
-    assert float(cells.probability.sum()) == pytest.approx(1, abs=1e-12)
+    assert float(strata.probability.sum()) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])

@@ -7,7 +7,8 @@ from scipy.integrate import quad
 from torch import Tensor
 from worlds import f64, scalar
 
-from gendi.diffusion.gaussian.schedule.learned import Learned, MonotoneNetwork, ScheduleLearner, variance_surrogate
+from gendi.diffusion.gaussian.objectives.schedule_learner import ScheduleLearner
+from gendi.diffusion.gaussian.schedule.learned import Learned, MonotoneNetwork, variance_surrogate
 from gendi.errors import BundleError, UsageError
 from gendi.train.config import RunConfig
 
@@ -110,7 +111,7 @@ def test_it_converges_to_the_density_prop_to_the_root_of_the_second_moment() -> 
         with torch.no_grad():
             value, first, _ = learner.network(t)
         u = 0.5 + torch.rand(batch, generator=generator, dtype=torch.float64)
-        learner.update(t, 0.5 * first.abs() * error(value) * u, 0.03 * (1 - step / steps))
+        learner.remember(t, 0.5 * first.abs() * error(value) * u, 0.03 * (1 - step / steps))
     mean, after = moments()
     assert mean == pytest.approx(bound, rel=1e-4)
     assert after == pytest.approx(bound**2 / 12, rel=0.08)
@@ -148,11 +149,11 @@ def test_state_comes_back_exactly_and_bad_state_is_named() -> None:
     t = torch.linspace(0.1, 0.9, 8, dtype=torch.float64)
     two.restore(one.tensors())  # before any step
     for learner in (one, two):
-        learner.update(t, 1 + t, 0.01)
+        learner.remember(t, 1 + t, 0.01)
     fresh = ScheduleLearner(LOW, HIGH)
     fresh.restore(one.tensors())
     for learner in (one, two, fresh):
-        learner.update(t, 2 - t, 0.01)
+        learner.remember(t, 2 - t, 0.01)
     for name, value in one.tensors().items():
         assert torch.equal(value, two.tensors()[name]) and torch.equal(value, fresh.tensors()[name]), name
     with pytest.raises(BundleError, match="'line'"):

@@ -12,7 +12,7 @@ from gendi.api.likelihood import bits_per_dim
 from gendi.api.sample import sample
 from gendi.data import open_data
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
-from gendi.diffusion.gaussian.objectives.simple import denoising_loss
+from gendi.diffusion.gaussian.objectives import NoisingObjective
 from gendi.diffusion.gaussian.schedule.learned import MonotoneNetwork
 from gendi.diffusion.randomness import normal
 from gendi.errors import BundleError, PreemptedError
@@ -41,12 +41,13 @@ def test_the_loss_is_half_the_fall_times_the_squared_error_of_eps(images: str, c
     denoiser, x_0 = trainer.denoiser.eval(), trainer.batch(0)[0]
     t, eps = torch.linspace(0.1, 0.9, len(x_0), dtype=torch.float64), normal(tuple(x_0.shape), 0, "test")
     cond = {"class": torch.zeros(len(x_0), dtype=torch.int64)}
-    assert trainer.learner is not None
+    objective = trainer.objective
+    assert isinstance(objective, NoisingObjective) and objective.learner is not None
     with torch.no_grad():
         for p in denoiser.network.parameters():  # the head starts at zero
             p.add_(torch.linspace(-0.02, 0.02, p.numel()).reshape(p.shape))
-        found = denoising_loss(denoiser, x_0, t, eps, cond)
-        value, fall, _ = trainer.learner.network(t)
+        found = objective.at(denoiser, x_0, t, eps, cond)
+        value, fall, _ = objective.learner.network(t)
         alpha, sigma = (torch.sigmoid(s * value).sqrt().float()[:, None, None, None] for s in (1, -1))
         x_t = alpha * x_0 + sigma * eps
         eps_hat = (x_t - alpha * denoiser(x_t, t, **cond)) / sigma

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from losses import denoising_loss
 from torch import Tensor, nn
 
 import gendi
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import LearnedVariance, LearnedVarianceDenoiser, make_denoiser
-from gendi.diffusion.gaussian.objectives.simple import denoising_loss
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.train.config import RunConfig
@@ -41,9 +41,9 @@ def gradients(objective: ObjectiveConfig, network: Heads) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     x_0, eps = torch.randn((2, 8, 3), generator=generator, dtype=torch.float64)
     t = torch.tensor([1, 2, 5, 10, 20, 30, 39, 40], dtype=torch.float64) / T
-    denoiser = make_denoiser(network, make_schedule("linear", T), objective, time_input="step")
+    denoiser = make_denoiser(network, make_schedule("linear", T), objective.parameterisation, time_input="step")
     network.zero_grad()
-    denoising_loss(denoiser, x_0.clamp(-1, 1), t, eps, None, HALF_BIN).mean().backward()
+    denoising_loss(objective, denoiser, x_0.clamp(-1, 1), t, eps, None, HALF_BIN).mean().backward()
     return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in network.named_parameters()}
 
 
@@ -96,7 +96,8 @@ def test_the_bound_finds_the_best_variance(loss: str) -> None:
     """
     schedule, v, n, steps = make_schedule("linear", T), torch.tensor([0.02, 1.0, 4.0]).double(), 4000, (2, 3, 10, 39)
     network = Known(schedule, v)
-    denoiser = make_denoiser(network, schedule, dataclasses.replace(HYBRID, loss=loss), time_input="step")
+    objective = dataclasses.replace(HYBRID, loss=loss)
+    denoiser = make_denoiser(network, schedule, objective.parameterisation, time_input="step")
     generator = torch.Generator().manual_seed(0)
     eps, x_0 = torch.randn((2, n * len(steps), 3), generator=generator, dtype=torch.float64)
     x_0 = x_0 * v.sqrt()
@@ -107,7 +108,7 @@ def test_the_bound_finds_the_best_variance(loss: str) -> None:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = 1e3 * denoising_loss(denoiser, x_0, t, eps).mean()
+        value = 1e3 * denoising_loss(objective, denoiser, x_0, t, eps).mean()
         value.backward()
         return value
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from losses import draw_times
 from scipy import stats
 from test_resume import StopAt
 from torch import Tensor
 
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
-from gendi.diffusion.gaussian.objectives.times import REMEMBERED, UNIFORM_SHARE, LossHistory, draw_times
+from gendi.diffusion.gaussian.objectives.loss_aware import REMEMBERED, UNIFORM_SHARE, LossAware, LossHistory
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import BundleError, PreemptedError
@@ -99,12 +100,13 @@ def test_the_weighed_mean_is_unbiased_and_spreads_less() -> None:
 
 def test_draws_are_keyed_and_a_missing_history_is_uniform() -> None:
     config, schedule = ObjectiveConfig(time_sampling="loss-aware", loss="vlb"), make_schedule("linear", T)
-    history = warm(LEVEL.numpy()[:, None].repeat(10, 1))
-    first = draw_times(config, schedule, 64, 0, 5, history)
-    assert torch.equal(first, draw_times(config, schedule, 64, 0, 5, history))
-    assert not torch.equal(first, draw_times(config, schedule, 64, 0, 6, history))
+    aware = LossAware(T)
+    aware.history = warm(LEVEL.numpy()[:, None].repeat(10, 1))
+    first = aware.draw(stream(0, "time", 5), 64)
+    assert torch.equal(first, aware.draw(stream(0, "time", 5), 64))
+    assert not torch.equal(first, aware.draw(stream(0, "time", 6), 64))
     discrete = dataclasses.replace(config, time_sampling="discrete")
-    assert torch.equal(draw_times(config, schedule, 64, 0, 5), draw_times(discrete, schedule, 64, 0, 5))
+    assert torch.equal(aware.draw_heldout(stream(0, "time", 5), 64), draw_times(discrete, schedule, 64, 0, 5))
     assert set((first * T).round().long().tolist()) <= set(range(1, T + 1))
 
 

@@ -16,7 +16,6 @@ from gendi.diffusion.gaussian.guidance import ClassifierGuidance, Guidance
 from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import make_schedule
-from gendi.diffusion.networks import network_of
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
 from gendi.train.budget import Budget
@@ -24,6 +23,7 @@ from gendi.train.bundle import Bundle
 from gendi.train.classifier import train_classifier
 from gendi.train.classifier_bundle import load_classifier, save_classifier
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of
 
 SHORT = {"widths": (8, 16), "batch_size": 64, "lr": 3e-3}
 

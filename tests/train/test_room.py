@@ -17,8 +17,8 @@ from gendi.errors import ResourceError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
-from gendi.train.heldout import PREVIEWS, write_preview
 from gendi.train.loop import train
+from gendi.train.previews import PREVIEWS, write_preview
 from gendi.train.room import TEXTS, checkpoint_bytes, needs
 from gendi.train.trainer import Trainer
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from losses import denoising_loss
 from scipy import stats
 from torch import Tensor, nn
 
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import ObjectiveConfig, Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.exact import GaussianDenoiser
-from gendi.diffusion.gaussian.objectives.simple import denoising_loss
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 T = 40
@@ -99,7 +99,8 @@ def test_every_term_is_the_papers(name: str, prediction: str, variance: str) -> 
         variance="learned" if learned else "fixed",
         fixed_variance="small" if learned else variance,
     )
-    denoiser = make_denoiser(Toy(objective.outputs), make_schedule(name, T), objective, 0.6, "step")
+    meaning = objective.parameterisation
+    denoiser = make_denoiser(Toy(meaning.outputs), make_schedule(name, T), meaning, 0.6, "step")
     x_0, eps = noise(5, 3).clamp(-1, 1), noise(5, 3, seed=1)
     for i in (1, 2, 3, 10, 20, 30, 38, 39, 40):
         t = at(i, 5)
@@ -111,7 +112,7 @@ def test_every_term_is_the_papers(name: str, prediction: str, variance: str) -> 
         else:
             share = torch.full_like(x_0, float(variance == "large" and i > 1))
         for half_bin in (HALF_BIN * 10, None) if i == 1 else (HALF_BIN,):
-            got = denoising_loss(denoiser, x_0, t, eps, None, half_bin)
+            got = denoising_loss(objective, denoiser, x_0, t, eps, None, half_bin)
             expected = by_hand(denoiser, x_0, x_t, i, share, half_bin)
             kept = expected.isfinite()  # scipy's difference of probabilities is 0 where the loss is above 700 nats
             assert bool(got.isfinite().all())
@@ -122,20 +123,18 @@ def test_every_term_is_the_papers(name: str, prediction: str, variance: str) -> 
 def test_a_batch_of_many_steps_is_each_step_alone() -> None:
     """The first step's decoder among the others' KL, in any order."""
     objective = ObjectiveConfig(prediction="eps", loss="vlb")
-    denoiser = NetworkDenoiser(Toy(), make_schedule("linear", T), objective, time_input="step")
+    denoiser = NetworkDenoiser(Toy(), make_schedule("linear", T), objective.parameterisation, time_input="step")
     x_0, eps, t = noise(6, 3).clamp(-1, 1), noise(6, 3, seed=1), torch.tensor([7, 1, 40, 1, 2, 3]).double() / T
-    together = denoising_loss(denoiser, x_0, t, eps, None, HALF_BIN)
+    together = denoising_loss(objective, denoiser, x_0, t, eps, None, HALF_BIN)
     for k in range(6):
-        alone = denoising_loss(denoiser, x_0[k : k + 1], t[k : k + 1], eps[k : k + 1], None, HALF_BIN)
+        alone = denoising_loss(objective, denoiser, x_0[k : k + 1], t[k : k + 1], eps[k : k + 1], None, HALF_BIN)
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-9, atol=0)
 
 
-def exact_world(name: str, **objective: str) -> tuple[GaussianDenoiser, NetworkDenoiser]:
+def exact_world(name: str) -> tuple[GaussianDenoiser, NetworkDenoiser]:
     schedule = make_schedule(name, T)
     exact = GaussianDenoiser(schedule, MEAN, VARIANCE.diag())
-    return exact, NetworkDenoiser(
-        Exact(exact), schedule, ObjectiveConfig(prediction="eps", loss="vlb", **objective), time_input="step"
-    )
+    return exact, NetworkDenoiser(Exact(exact), schedule, Parameterisation("eps"), time_input="step")
 
 
 @pytest.mark.statistical
@@ -146,7 +145,8 @@ def test_the_exact_denoisers_terms_are_the_closed_form(name: str, fixed: str) ->
 
     The squared error is r times a chi-squared, so the mean of n has deviation sqrt(2 / n) of that part: 5 of those.
     """
-    _, denoiser = exact_world(name, fixed_variance=fixed)
+    _, denoiser = exact_world(name)
+    objective = ObjectiveConfig(prediction="eps", loss="vlb", fixed_variance=fixed)
     alpha, var, beta = chain(denoiser.schedule)
     n = 20_000
     x_0, eps = MEAN + VARIANCE.sqrt() * noise(n, 3), noise(n, 3, seed=1)
@@ -156,7 +156,7 @@ def test_the_exact_denoisers_terms_are_the_closed_form(name: str, fixed: str) ->
         error = (alpha[i - 1] * beta[i - 1] / var[i]) ** 2 * VARIANCE * var[i] / (alpha[i] ** 2 * VARIANCE + var[i])
         constant = (model / small).log() + small / model - 1
         expected = 0.5 * T * (constant + error / model).mean().item()
-        got = denoising_loss(denoiser, x_0, at(i, n), eps).mean().item()
+        got = denoising_loss(objective, denoiser, x_0, at(i, n), eps).mean().item()
         assert abs(got - expected) < 5 * math.sqrt(2 / n) * 0.5 * T * (error / model).norm().item() / 3
 
 
@@ -165,10 +165,10 @@ def test_float32_terms_are_finite_with_finite_gradients_however_wrong_the_networ
         for name in ("linear", "cosine"):
             schedule = make_schedule(name, 1000)
             objective = ObjectiveConfig(prediction=prediction, loss="vlb", variance="learned")
-            denoiser = make_denoiser(Toy(2), schedule, objective, time_input="step")
+            denoiser = make_denoiser(Toy(2), schedule, objective.parameterisation, time_input="step")
             x_0 = noise(5, 3).clamp(-1, 1).float().requires_grad_()
             t = torch.tensor([1, 2, 500, 999, 1000]).double() / 1000
-            loss = denoising_loss(denoiser, x_0, t, noise(5, 3, seed=1).float(), None, HALF_BIN)
+            loss = denoising_loss(objective, denoiser, x_0, t, noise(5, 3, seed=1).float(), None, HALF_BIN)
             loss.sum().backward()
             assert loss.dtype == torch.float32
             assert bool(loss.isfinite().all())

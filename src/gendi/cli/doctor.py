@@ -19,7 +19,6 @@ from gendi.storage.disk import format_bytes
 PACKAGES = (
     "torch",
     "numpy",
-    "accelerate",
     "safetensors",
     "matplotlib",
     "pillow",

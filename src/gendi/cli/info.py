@@ -11,12 +11,11 @@ from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
 from gendi.cli.runs import read_config, read_json_if_there
 from gendi.cli.values import format_duration
+from gendi.diffusion.networks.registry import NETWORKS
 
 EXAMPLES = """\
   gendi info runs/mnist
   gendi info runs/mnist --json"""
-
-NETWORK_NAMES = {"unet": "U-Net", "dit": "DiT", "mlp": "MLP"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ def collect(run: Path) -> dict[str, Any]:
         found["status"] = read_json_if_there(run / "status.json")
     if is_run and not (run / "bundle").is_dir():
         return found
-    from gendi.diffusion.networks.cost import cost_of
     from gendi.train.bundle import load_bundle
+    from gendi.train.model import run_cost
 
     bundle = load_bundle(run)
     meta = bundle.meta
@@ -61,7 +60,7 @@ def collect(run: Path) -> dict[str, Any]:
         "sample": bundle.codec.description,
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
-        "flops_per_image": cost_of(bundle.config, bundle.codec.shape).flops,
+        "flops_per_image": run_cost(bundle.config, bundle.codec.shape).flops,
         "training": {key: meta.get(key) for key in ("step", "images", "seconds", "precision", "layout", "seed")},
         "versions": {key: meta.get(key) for key in ("gendi", "torch", "python")},
     }
@@ -88,7 +87,7 @@ def _show(found: dict[str, Any]) -> None:
     if "parameters" in found:
         rows += [
             ("a sample", found["sample"]),
-            ("network", NETWORK_NAMES[config["network"]["kind"]]),
+            ("network", NETWORKS.find(config["network"]["kind"]).title),
             ("parameters", found["parameters"]),
             ("forward pass", f"{found['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
             ("arithmetic", f"{training.get('precision')}, {training.get('layout')}"),

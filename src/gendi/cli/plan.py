@@ -11,6 +11,7 @@ import tyro
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import Count, Number, Size, named, parse, shows
 from gendi.cli.values import format_duration
+from gendi.diffusion.networks.registry import NETWORKS
 from gendi.errors import UsageError
 from gendi.storage.disk import format_bytes
 
@@ -97,7 +98,7 @@ def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
         config, shape = get_preset(command.what).config, (3, 32, 32)
     if len(shape) == 3:
         shape = (command.channels or shape[0], *(command.size or shape[1:]))
-    if config.network.kind == "mlp" and len(shape) == 3:
+    if NETWORKS[config.network.kind].dimensions == 1 and len(shape) == 3:
         raise UsageError(f"{command.what} is for vectors, whose width the data decide: name a run instead.")
     known = tuple(c for c in config.conditions if c.size >= 0)  # the others are the data's to say
     assert isinstance(config, RunConfig)

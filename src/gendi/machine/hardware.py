@@ -8,6 +8,7 @@ The fp32 figures are those of the vector units: convolutions in TF32 reach more.
 gendi does not train in, and have no bf16.
 """
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -51,6 +52,21 @@ DEVICES = {
     "rtx4090": Device("NVIDIA GeForce RTX 4090", 165e12, 82.6e12, 24e9),
     "mi300x": Device("AMD Instinct MI300X", 1307e12, 163.4e12, 192e9),
 }
+
+
+def training_device(processes: int = 1) -> torch.device:
+    """Return where to train: a CUDA device, of several processes each its own; or Apple's MPS; or the CPU.
+
+    Several processes without CUDA compute on the CPU.
+    """
+    if torch.cuda.is_available():
+        if processes == 1:
+            return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if processes == 1 and torch.backends.mps.is_available():
+        os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"  # the CPU does what MPS cannot
+        return torch.device("mps")
+    return torch.device("cpu")
 
 
 def device_of(name: str) -> Device:

@@ -23,16 +23,16 @@ from gendi.data.codec import Codec
 from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
 from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
-from gendi.diffusion.networks import network_of
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
+from gendi.train.model import denoiser_of, network_of
 
 FORMAT = 1
 """Version of a bundle's files; a reader refuses a higher one."""
@@ -103,15 +103,9 @@ class Bundle:
         """Return E[x_0 | x_t] for samplers, with a variance where the model learned one; `clip` bounds it to [-clip,
         clip] (1 for pixels, None leaves it free).
         """
-        return make_denoiser(
-            self.network(device),
-            self.schedule(),
-            self.config.objective,
-            sigma_data=self.sigma_data,
-            time_input=self.config.network.time_input,
-            clip=clip,
-            precision="bf16" if self.meta.get("precision") == "bf16" else "fp32",
-        ).eval()
+        precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
+        network, schedule = self.network(device), self.schedule()
+        return denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
 
 
 def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:

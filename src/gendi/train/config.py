@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.config import LEARNED, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.objectives.registry import validate as validate_objective
 from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
@@ -127,9 +128,9 @@ class RunConfig:
             known = ", ".join(map(repr, (*SCHEDULES, LEARNED)))
             raise UsageError(f"process.schedule = {self.process.schedule!r} is unknown. Known: {known}.")
         self._validate_conditions()
-        self._validate_chain()
-        self._validate_objective()
-        self._validate_continuous()
+        validate_objective(self.objective, self.process)
+        if network.time_input == "step" and self.process.steps is None:
+            raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
         if self.train.shard and self.train.layout == "channels-last":
@@ -151,61 +152,6 @@ class RunConfig:
             if condition.kind != "image" and condition.via == "channels" and condition.size >= 0:
                 raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
             self.network.check_way_in(f"conditions: {name}", condition.kind, condition.via)
-
-    def _validate_chain(self) -> None:
-        """Refuse what speaks of the steps of a chain where there is none."""
-        objective = self.objective
-        needs = {
-            "objective.prediction = 'mu'": objective.prediction == "mu",
-            f"objective.loss = {objective.loss!r}": objective.loss != "simple",
-            f"objective.time_sampling = {objective.time_sampling!r}": objective.time_sampling in STEPWISE,
-            "network.time_input = 'step'": self.network.time_input == "step",
-        }
-        for setting in (name for name, needed in needs.items() if needed and self.process.steps is None):
-            raise UsageError(f"{setting} needs process.steps, the T of the chain.")
-
-    def _validate_objective(self) -> None:
-        """Refuse combinations in which a part of the network would not be trained, or two settings disagree."""
-        objective = self.objective
-        if objective.precondition and objective.prediction == "mu":
-            raise UsageError(
-                "objective.prediction = 'mu' and objective.precondition are two different outputs: drop one of them."
-            )
-        if objective.variance == "learned" and objective.loss == "simple":
-            raise UsageError(
-                "objective.variance = 'learned' with objective.loss = 'simple': nothing would train the variance. Use "
-                "objective.loss = 'hybrid' or 'vlb'."
-            )
-        if objective.variance == "fixed" and objective.loss == "hybrid":
-            raise UsageError(
-                "objective.loss = 'hybrid' is for objective.variance = 'learned': its bound trains the variance alone. "
-                "With a fixed one use objective.loss = 'simple' or 'vlb'."
-            )
-        if objective.loss != "simple" and objective.time_sampling not in STEPWISE:
-            raise UsageError(
-                f"objective.loss = {objective.loss!r} is a sum over the chain's steps: objective.time_sampling = "
-                f"{objective.time_sampling!r} must be 'discrete' or 'loss-aware'."
-            )
-        if objective.log_snr_min >= objective.log_snr_max:
-            raise UsageError(
-                f"objective.log_snr_min = {objective.log_snr_min:g} must lie below objective.log_snr_max = "
-                f"{objective.log_snr_max:g}."
-            )
-
-    def _validate_continuous(self) -> None:
-        """Refuse a learned schedule, or the weights of the bound, where the loss is no continuous-time bound."""
-        process, objective = self.process, self.objective
-        learned, bound = process.schedule == "learned", objective.weighting == "bound"
-        who = "process.schedule = 'learned'" if learned else "objective.weighting = 'bound'"
-        if (learned or bound) and process.steps is not None:
-            raise UsageError(f"{who} is for continuous time: process.steps = {process.steps} must be none.")
-        needs = {"loss": "simple", "weighting": "bound", "time_sampling": "uniform"}
-        for name, needed in needs.items() if learned or bound else ():
-            if getattr(objective, name) != needed:
-                raise UsageError(
-                    f"{who} takes the loss to be the bound in continuous time: objective.{name} = "
-                    f"{getattr(objective, name)!r} must be {needed!r}."
-                )
 
     def _ranges(self) -> list[tuple[str, float, float, float]]:
         proc, obj, opt, train = self.process, self.objective, self.optim, self.train

@@ -9,8 +9,6 @@ The same call goes on where the last one stopped. Everything the loop decides is
 import contextlib
 import dataclasses
 import functools
-import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +19,21 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.kinds import kind_of
-from gendi.data.order import batch_indices
-from gendi.errors import DivergedError, ResourceError, UsageError, is_out_of_memory
+from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
 from gendi.storage.safe_tensors import compare_specs, specs
 from gendi.train.budget import Budget
-from gendi.train.bundle import Bundle, save_bundle
-from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest
+from gendi.train.bundle import save_bundle
+from gendi.train.checkpoint import Checkpoint, clean_stale, load_latest
 from gendi.train.config import RunConfig
-from gendi.train.heldout import Heldout, preview, preview_conditions, write_preview
+from gendi.train.finish import bundle_of
+from gendi.train.heldout import Heldout
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.pace import Pace, logged_pace
+from gendi.train.parts import out_of_memory
+from gendi.train.previews import Previews
 from gendi.train.probe import Choice
 from gendi.train.resolve import prepared, resolve
 from gendi.train.resume import refuse_changes, start_over, versions
@@ -43,8 +43,7 @@ from gendi.train.snapshots import drop_later
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer
-
-BAD_STEPS_ALLOWED = 2  # a third in a row ends the run
+from gendi.train.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,10 @@ def train(
 
             team.from_first(lock)
             try:
-                return _Loop(data, config, run, budget, size, fresh, allow_data_change, console, stop, team).run_all()
+                job = Job(data, config, run, budget, size, fresh, allow_data_change)
+                return _Loop(job, console, stop, team).run_all()
             except BaseException as error:
-                told = _out_of_memory(config, data, team) if is_out_of_memory(error) else error
+                told = out_of_memory(config, data, team) if is_out_of_memory(error) else error
                 if team.first:
                     write_end(run, stop.reason, told)
                 if told is error:
@@ -111,54 +111,36 @@ def train(
                 raise told from error
 
 
-def _out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
-    batch, parts = config.train.batch_size, config.train.accumulate
-    several = f" over {team.size} processes" if team.size > 1 else ""
-    smaller = f"make it smaller (--batch-size {max(1, batch // 2)}), or train on smaller images (--size)."
-    if parts == 0:
-        how, mend = ", even one row at a time", f"Choose a smaller network, or {smaller.partition('or ')[2]}"
-    else:
-        auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
-        how = f", in {parts} parts" if parts > 1 else ""
-        mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * parts}), {smaller}"
-    return ResourceError(f"Out of memory at batch size {batch} of {_described(data)}{several}{how}. {mend}")
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, on what, where, and for how long; see `train` for each."""
 
-
-def _described(data: Data) -> str:
-    return "rows" if data.codec is None else data.codec.description
+    data: Data
+    config: RunConfig
+    run: Path
+    budget: Budget
+    size: int | tuple[int, int] | None = None
+    fresh: bool = False
+    allow_data_change: bool = False
 
 
 class _Loop:
-    def __init__(
-        self,
-        data: Data,
-        config: RunConfig,
-        run: Path,
-        budget: Budget,
-        size: int | tuple[int, int] | None,
-        fresh: bool,
-        allow_data_change: bool,
-        console: Console,
-        stop: StopFlag,
-        team: Team,
-    ) -> None:
-        self.data, self.spec, self.size, self.budget = data, data.spec, size, budget
-        self.run, self.console, self.stop, self.team = run, console, stop, team
-        self.config = config
-
-        def tidy() -> None:
-            if fresh:
-                start_over(run)
-            clean_stale(run)
-            refuse_changes(run, config, self.data.fingerprint, allow_data_change)
-
-        team.from_first(tidy)
-        self.keeper = Keeper(run, config.train.checkpoint_every, config.train.keep, console, team.first)
+    def __init__(self, job: Job, console: Console, stop: StopFlag, team: Team) -> None:
+        self.job, self.data, self.config, self.run, self.budget = job, job.data, job.config, job.run, job.budget
+        self.console, self.stop, self.team = console, stop, team
+        team.from_first(self._tidy)
+        train = self.config.train
+        self.keeper = Keeper(self.run, train.checkpoint_every, train.keep, console, team.first)
         self.log = self.keeper.log
         self.seconds = 0.0
-        self.pace = Pace(budget, config.train.batch_size)
-        self.window: list[list[float]] = []
-        self.bad_steps = 0
+        self.pace = Pace(self.budget, train.batch_size)
+        self.watch = Watch(self.keeper, self.config, self.data.train)
+
+    def _tidy(self) -> None:
+        if self.job.fresh:
+            start_over(self.run)
+        clean_stale(self.run)
+        refuse_changes(self.run, self.config, self.data.fingerprint, self.job.allow_data_change)
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -172,7 +154,7 @@ class _Loop:
         self.data = self.team.first_before_others(lambda: prepared(self.config, self.data, self.run / "codec"))
         choice = Choice(**header.state["choice"]) if header is not None else None
         self.trainer = Trainer(self.config, self.data, choice)
-        self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.size, self.budget))
+        self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.job.size, self.budget))
         if header is not None:
             self._restore(header)
         self.team.from_first(self._make_ready)
@@ -182,9 +164,8 @@ class _Loop:
             lambda: require_room(self.run, self.trainer, self.budget, self.log, seconds=self.seconds, step_seconds=pace)
         )
         seed, device = self.config.train.seed, self.trainer.device
-        conditions = self.trainer.config.conditions
-        self.heldout = Heldout(self.data, self.trainer.denoiser, conditions, seed, device)
-        self.told = preview_conditions(self.data, conditions)
+        heldout = Heldout(self.data, self.trainer.objective, self.trainer.config.conditions, seed, device)
+        self.previews = Previews(self.trainer, heldout, self.keeper)
         with contextlib.ExitStack() as files:
             if self.team.first:
                 step = self.trainer.step_count if header is not None else None
@@ -215,8 +196,7 @@ class _Loop:
         self.seconds = float(checkpoint.state["seconds"])
         logged = logged_pace(read_lines(self.run / TIMINGS), checkpoint.step, self.seconds)
         self.pace = Pace(self.budget, self.config.train.batch_size, logged)
-        self.window = [list(row) for row in checkpoint.state["window"]]
-        self.bad_steps = int(checkpoint.state["bad_steps"])
+        self.watch.restore(checkpoint.state)
         return checkpoint
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -227,7 +207,7 @@ class _Loop:
             compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
         self.trainer.restore(checkpoint)
         if self.config.train.accumulate == 0:  # what memory held before
-            self.trainer.parts = min(int(checkpoint.state.get("parts", 1)), self.config.train.batch_size)
+            self.trainer.parts.count = min(int(checkpoint.state.get("parts", 1)), self.config.train.batch_size)
         now = self._versions()
         if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
             self.log(
@@ -237,7 +217,7 @@ class _Loop:
     def _versions(self) -> dict[str, str]:
         """Return what a bit-for-bit repetition depends on beside the configuration."""
         several = {"number of processes": self.team.size, "train.shard": self.trainer.sharded}
-        named = several | {"train.accumulate": self.trainer.parts}
+        named = several | {"train.accumulate": self.trainer.parts.count}
         return versions() | {name: str(value) for name, value in named.items()}
 
     def _introduce(self, header: Checkpoint | None) -> None:
@@ -255,8 +235,8 @@ class _Loop:
         if self.config.train.shard and not trainer.sharded:
             self.log("note: --train.shard changes nothing with one process; start several by torchrun.")
         self.log(f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
-        if trainer.parts > 1:
-            self.log(f"each batch of {self.config.train.batch_size} is gone through in {trainer.parts} parts")
+        if trainer.parts.count > 1:
+            self.log(f"each batch of {self.config.train.batch_size} is gone through in {trainer.parts.count} parts")
 
     def _spent(self, checkpoint: Checkpoint) -> bool:
         return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
@@ -269,20 +249,20 @@ class _Loop:
         last_save = clock = time.monotonic()
         while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1:
             step = trainer.step_count
-            parts, result = trainer.parts, trainer.step(progress)
-            if trainer.parts != parts:
-                self.log(f"note: out of memory in step {step}: batches are gone through in {trainer.parts} parts now.")
+            parts, result = trainer.parts.count, trainer.step(progress)
+            if (now_parts := trainer.parts.count) != parts:
+                self.log(f"note: out of memory in step {step}: batches are gone through in {now_parts} parts now.")
             now = time.monotonic()
             self.pace.took(now - clock)
             self.seconds, clock = self.seconds + now - clock, now
-            self._guard(step, result)
+            self.watch.guard(step, result)
             if self.team.first:
                 self._log_step(result)
             pace = self.pace.fields(seconds=self.seconds, steps=step + 1)
             self.console.progress(progress, loss=result.loss, step=step + 1, images=trainer.images_seen, **pace)
             if every and self._passed(every):
                 weights = trainer.average()
-                self.team.from_first(functools.partial(self._preview, weights))
+                self.team.from_first(functools.partial(self.previews, weights))
             if trainer.power is not None and self._passed(self.config.optim.posthoc_every):
                 averages = trainer.power_averages()
                 self.team.from_first(functools.partial(self._snapshot, averages))
@@ -311,68 +291,18 @@ class _Loop:
         self.seconds = told[0][1]
         return next((reasons[int(code)] for code, _, _ in told if code), None), bool(told[0][2])
 
-    def _guard(self, step: int, result: StepResult) -> None:
-        """Keep count of steps without a finite loss or gradient; the third in a row ends the run."""
-        if result.applied:
-            self.bad_steps = 0
-            return
-        self.bad_steps += 1
-        train = self.config.train
-        rows = self.data.train
-        indices = batch_indices(len(rows), train.batch_size, train.seed, step, rows.blocks).tolist()
-        entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
-        self.keeper.note("bad_steps.jsonl", json.dumps(entry))
-        self.log(f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied.")
-        if self.bad_steps > BAD_STEPS_ALLOWED:
-            good = list_checkpoints(self.run)
-            where = f"The last good checkpoint is {good[-1][1]}." if good else "There is no checkpoint yet."
-            raise DivergedError(
-                f"Training diverged: {self.bad_steps} steps in a row up to step {step} had no finite loss or "
-                f"gradient. {where} Their batches are listed in {self.run / 'bad_steps.jsonl'}. "
-                f"Try a smaller learning rate (--optim.lr {self.config.optim.lr / 3:.1g}) or --train.precision fp32."
-            )
-
     def _log_step(self, result: StepResult) -> None:
-        trainer = self.trainer
-        self.window.append([result.loss, result.grad_norm])
-        if trainer.step_count % self.config.train.log_every:
-            return
-        losses, norms = zip(*self.window, strict=True)
-        self.window = []
-        step, images = trainer.step_count, trainer.images_seen
-        self.keeper.metrics.metrics(
-            step,
-            images=images,
-            loss=math.fsum(losses) / len(losses),
-            grad_norm=math.fsum(norms) / len(norms),
-            lr=result.lr,
-        )
-        self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=images / max(self.seconds, 1e-9))
-        self._write_running()
+        step, images = self.trainer.step_count, self.trainer.images_seen
+        if self.watch.log(step, images, result):
+            rate = images / max(self.seconds, 1e-9)
+            self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=rate)
+            self._write_running()
 
     def _write_running(self) -> None:
         step, images = self.trainer.step_count, self.trainer.images_seen
         done = self._progress(images, step)
         with contextlib.suppress(ResourceError):  # a full disk is told of where it matters, at the next checkpoint
             write_status(self.run, "running", step=step, images=images, seconds=self.seconds, progress=done)
-
-    def _preview(self, weights: dict[str, Tensor]) -> None:
-        """Write the held-out loss of the averaged weights and, of pictures, a preview grid."""
-        trainer = self.trainer
-        clip = 1.0 if self.config.sample.clip else None
-        denoiser = trainer.ema_denoiser(weights=weights)
-        # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
-        mean, quartiles = self.heldout(denoiser)
-        self.keeper.metrics.metrics(trainer.step_count, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
-        if kind_of(self.data.kind).previews:
-            denoiser.clip, denoiser.schedule = clip, trainer.sampling_schedule()
-            picture = preview(denoiser, self.data, self.told, self.config.train.seed, trainer.device)
-            try:
-                write_preview(self.run / "previews" / f"step_{trainer.step_count:08d}.png", picture)
-            except ResourceError as error:
-                self.log(f"warning: {error} The preview at step {trainer.step_count} is left out.")
-        spread = " ".join(f"{q:.4f}" for q in quartiles)
-        self.console.say(f"step {trainer.step_count}: held-out loss {mean:.4f} (by quartile of t: {spread})")
 
     def _snapshot(self, averages: list[dict[str, Tensor]]) -> None:
         """Write the power-function averages, before any checkpoint of the step, which vouches for them.
@@ -393,9 +323,8 @@ class _Loop:
             "images": trainer.images_seen,
             "seed": self.config.train.seed,
             "progress": self._progress(trainer.images_seen, trainer.step_count),
-            "window": self.window,
-            "bad_steps": self.bad_steps,
-            "parts": trainer.parts,
+            **self.watch.state(),
+            "parts": trainer.parts.count,
             "choice": dataclasses.asdict(trainer.choice),
             "versions": self._versions(),
             "fingerprint": self.data.fingerprint,
@@ -415,28 +344,7 @@ class _Loop:
 
     def _bundle(self, weights: dict[str, Tensor]) -> None:
         trainer = self.trainer
-        meta = {
-            "data": self.data.name,
-            "data_spec": self.spec,
-            "fingerprint": self.data.fingerprint,
-            "size": self.size if self.size is None or isinstance(self.size, int) else list(self.size),
-            "step": trainer.step_count,
-            "images": trainer.images_seen,
-            "seconds": self.seconds,
-            "precision": trainer.choice.precision,
-            "layout": trainer.choice.layout,
-            "seed": self.config.train.seed,
-            **versions(),
-        }
-        bundle = Bundle(
-            self.config,
-            self.data.fitted,
-            dict(weights),
-            trainer.sigma_data,
-            meta,
-            trainer.learned_table(),
-        )
-        save_bundle(self.run / "bundle", bundle)
+        save_bundle(self.run / "bundle", bundle_of(trainer, weights, self.job.size, self.seconds))
         images, step = trainer.images_seen, trainer.step_count
         write_status(self.run, "finished", step=step, images=images, seconds=self.seconds, progress=1.0)
         rate = images / max(self.seconds, 1e-9)

@@ -1,7 +1,7 @@
 """Optimisers and the learning rate as a function of the share of the budget that is spent."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
+from gendi.diffusion.networks.roles import inner_matrices
 from gendi.machine.distributed import Team
+from gendi.train.checkpoint import match_layout
 from gendi.train.config import OptimConfig
 from gendi.train.sharding import by_whole_matrices
 
@@ -104,24 +106,56 @@ class Muon(Optimizer):
         return p.grad.lerp(buffer, momentum)
 
 
-OUTER = ("stem", "head", "time", "conditions")
-"""The parts of a network that meet the data: its first and last layers, and all embeddings."""
-
-
 def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None = None) -> list[Optimizer]:
     """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
     configured.
 
-    The stem, the head, the embeddings and every vector stay with AdamW. The processes of `team` share Muon's work.
+    Outer layers (see `gendi.diffusion.networks.roles`) and every vector stay with AdamW. The processes of `team` share
+    Muon's work.
     """
-    named = list(network.named_parameters())
-    inner = [p for name, p in named if p.ndim >= 2 and config.name == "muon" and name.split(".")[0] not in OUTER]
+    inner = inner_matrices(network) if config.name == "muon" else []
     chosen = set(map(id, inner))
-    rest = [p for _, p in named if id(p) not in chosen]
+    rest = [p for p in network.parameters() if id(p) not in chosen]
     adamw = AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     if not inner:
         return [adamw]
     return [Muon(inner, lr=config.lr, weight_decay=config.weight_decay, team=team), adamw]
+
+
+def update_weights(optimizers: Sequence[Optimizer], lr: float | None) -> None:
+    """Take a step of learning rate `lr`, or none at all, and clear the gradients."""
+    for optimizer in optimizers:
+        if lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def optimizer_tensors(network: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """Return what the optimisers remember, as tensors named `parameter:key`."""
+    names = {id(p): name for name, p in network.named_parameters()}
+    return {
+        f"{names[id(p)]}:{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for optimizer in optimizers
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Take what `optimizer_tensors` gave; moments get the layout of their parameters."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        parameter, key = name.rsplit(":", 1)
+        states.setdefault(parameter, {})[key] = value
+    names = {id(p): name for name, p in network.named_parameters()}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                for key, value in states.get(names[id(p)], {}).items():
+                    same = value.shape == p.shape
+                    optimizer.state[p][key] = match_layout(value, p) if same else value.clone()
 
 
 def learning_rate_factor(progress: float, config: OptimConfig) -> float:

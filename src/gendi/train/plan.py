@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 from gendi.data import open_data
-from gendi.diffusion.networks.cost import cost_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.model import run_cost
 from gendi.train.room import needs, snapshot_bytes
 from gendi.train.trainer import Trainer
 
@@ -34,7 +34,7 @@ def dry_run(
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    cost = cost_of(trainer.config, data.fitted.shape)
+    cost = run_cost(trainer.config, data.fitted.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)

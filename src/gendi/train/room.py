@@ -20,8 +20,8 @@ from gendi.storage.safe_tensors import tensor_bytes
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
-from gendi.train.heldout import PREVIEWS
 from gendi.train.optim import Muon
+from gendi.train.previews import PREVIEWS
 from gendi.train.trainer import Trainer
 
 MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {Muon: ("momentum",), AdamW: ("exp_avg", "exp_avg_sq")}
@@ -48,9 +48,7 @@ def checkpoint_bytes(trainer: Trainer) -> int:
     total = 2 * tensor_bytes(model) + tensor_bytes(dict(_moments(trainer))) + TEXTS
     if trainer.power is not None:
         total += snapshot_bytes(trainer)
-    for part in (trainer.history, trainer.learner):
-        total += 0 if part is None else tensor_bytes(part.tensors())
-    return total
+    return total + sum(map(tensor_bytes, trainer.objective.tensors().values()))
 
 
 def snapshot_bytes(trainer: Trainer) -> int:

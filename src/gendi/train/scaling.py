@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gendi.diffusion.networks import network_of
-from gendi.diffusion.networks.cost import condition_row, cost_of
+from gendi.diffusion.networks.cost import condition_row
+from gendi.diffusion.networks.roles import units_of
 from gendi.errors import UsageError
 from gendi.machine.hardware import Device
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of, run_cost
 from gendi.train.optim import Muon, make_optimizers
 from gendi.train.posthoc_ema import SIGMA_RELS
-from gendi.train.sharding import blocks_of
 
 
 def activation_bytes(config: RunConfig, shape: tuple[int, ...], precision: str) -> tuple[int, int]:
@@ -75,7 +75,7 @@ def largest_block(config: RunConfig, shape: tuple[int, ...]) -> int:
     """Return the bytes of the weights of what FSDP gathers at once, at its largest: a block, or all outside blocks."""
     with torch.device("meta"):
         network = network_of(config, shape)
-    blocks = [_bytes(block) for block in blocks_of(network)]
+    blocks = [_bytes(block) for block in units_of(network)]
     return max(*blocks, _bytes(network) - sum(blocks), 0)
 
 
@@ -103,7 +103,7 @@ def plan(
     if batch < devices:
         raise UsageError(f"a batch of {batch} cannot be shared by {devices} devices: give a larger --batch-size.")
     peak = device.peak(precision)
-    cost = cost_of(config, shape)
+    cost = run_cost(config, shape)
     rows = math.ceil(batch / devices)
     at_once = math.ceil(rows / max(1, min(rows, config.train.accumulate)))
     sharded = config.train.shard and devices > 1

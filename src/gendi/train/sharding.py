@@ -9,7 +9,7 @@ are. [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from gendi.diffusion.networks.roles import units_of
 
 
 def shard(network: nn.Module, device: torch.device, processes: int) -> None:
@@ -26,19 +28,9 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
     # the denoiser reads the output and changes nothing in place
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
     mesh = init_device_mesh(device.type, (processes,))
-    for block in blocks_of(network):
+    for block in units_of(network):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
-
-
-def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what a network's lists hold, lists of lists taken apart; its conditions, which are small, stay with it."""
-    for name, child in module.named_children():
-        if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
-            if next(child.parameters(), None) is not None:
-                yield child
-        elif isinstance(child, nn.ModuleList) and name != "conditions":
-            yield from blocks_of(child)
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:

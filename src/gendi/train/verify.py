@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from gendi.data.codec_files import CODEC, read_codec
-from gendi.diffusion.networks import network_of
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs
@@ -24,6 +23,7 @@ from gendi.train.bundle import CONFIG, WEIGHTS, load_bundle
 from gendi.train.checkpoint import DAMAGED, read_state
 from gendi.train.classifier_bundle import KIND, load_classifier
 from gendi.train.config import RunConfig
+from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
 
 ATTEMPTS = 3

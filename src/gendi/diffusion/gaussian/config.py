@@ -27,6 +27,20 @@ class ProcessConfig:
 
 
 @dataclass(frozen=True)
+class Parameterisation:
+    """What the outputs of a network mean to its denoiser; see `ObjectiveConfig` for the fields."""
+
+    prediction: Prediction = "v"
+    precondition: bool = False
+    variance: Literal["fixed", "learned"] = "fixed"
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors of the data's shape the network gives: a prediction, and a variance where it is learned."""
+        return 2 if self.variance == "learned" else 1
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """What the network predicts and which noise levels count how much."""
 
@@ -38,7 +52,7 @@ class ObjectiveConfig:
     """EDM's preconditioning (Karras et al. 2022, table 1): input, skip and output scaled by sigma_data; overrides
     `prediction`.
     """
-    loss: Loss = "simple"
+    loss: Loss | str = "simple"
     """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
     adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021).
     """
@@ -48,11 +62,11 @@ class ObjectiveConfig:
     """The variance of a step that `vlb` assumes where none is learned: beta-tilde or beta."""
     vlb_weight: float = 1e-3
     """Weight of the bound, summed over the T steps, in `hybrid`."""
-    weighting: Weighting = "simple"
+    weighting: Weighting | str = "simple"
     """Weight over noise levels of `simple` and `hybrid`: `simple` is L_simple (unit weight on the eps error); `bound`
     with uniform times is the bound in continuous time, in nats per dimension (Kingma et al. 2021, eq. 17).
     """
-    time_sampling: TimeSampling = "uniform"
+    time_sampling: TimeSampling | str = "uniform"
     """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps as often as their loss is large, and weighs it
     back (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in ln(sigma /
     alpha) (`log-normal`), or uniform in the log signal-to-noise ratio (`log-snr`: with weighting `simple` the bound in
@@ -70,9 +84,9 @@ class ObjectiveConfig:
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
 
     @property
-    def outputs(self) -> int:
-        """How many tensors of the data's shape the network gives: a prediction, and a variance where it is learned."""
-        return 2 if self.variance == "learned" else 1
+    def parameterisation(self) -> Parameterisation:
+        """What the network's outputs mean: all that a denoiser needs to know."""
+        return Parameterisation(self.prediction, self.precondition, self.variance)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import UsageError, unknown_name
@@ -108,19 +108,19 @@ def step_before(schedule: Schedule, t: PerSample) -> PerSample64:
 class NetworkDenoiser(nn.Module):
     """A network with its parameterisation. `clip` bounds x0_hat to [-clip, clip]; None leaves it free.
 
-    See `make_denoiser` for what the objective asks for; this class is for a network whose only output is F.
+    `make_denoiser` takes the class that a parameterisation needs; this one is for a network whose only output is F.
 
     Args:
         network: maps (c_in x_t (B, ...), time value (B,), conditions by name) to F of x_t's shape.
         schedule: the process the network was trained on.
-        objective: names the prediction, and whether there is a second output.
+        parameterisation: what the output means, and whether there is a second one.
         sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
         time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
         precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
 
     Raises:
-        UsageError: an integer step or a mean of a step is wanted of a continuous schedule; or `objective.variance` is
-            not this class's.
+        UsageError: an integer step or a mean of a step is wanted of a continuous schedule; or the
+            parameterisation has a variance that is not this class's.
     """
 
     variance: ClassVar[str] = "fixed"
@@ -129,7 +129,7 @@ class NetworkDenoiser(nn.Module):
         self,
         network: nn.Module,
         schedule: Schedule,
-        objective: ObjectiveConfig,
+        parameterisation: Parameterisation,
         sigma_data: float = 1.0,
         time_input: str = "log-snr",
         clip: float | None = None,
@@ -138,19 +138,20 @@ class NetworkDenoiser(nn.Module):
         super().__init__()
         if time_input == "step" and schedule.steps is None:
             raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
-        if objective.prediction == "mu" and schedule.steps is None:
+        if parameterisation.prediction == "mu" and schedule.steps is None:
             raise UsageError("a network that predicts the mean of a step needs a schedule with steps.")
-        if objective.variance != self.variance:
-            raise UsageError(f"objective.variance = {objective.variance!r}: build this denoiser by `make_denoiser`.")
-        self.network, self.schedule, self.objective = network, schedule, objective
+        if parameterisation.variance != self.variance:
+            found = parameterisation.variance
+            raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
+        self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
 
     def coefficients(self, t: PerSample) -> Coefficients:
         """Return the affine map of this denoiser's parameterisation at t, () or (B,)."""
-        objective = self.objective
-        if objective.prediction == "mu":
+        meaning = self.parameterisation
+        if meaning.prediction == "mu":
             return mu_coefficients(self.schedule, t)
-        return coefficients(objective.prediction, objective.precondition, self.sigma_data, *self.schedule(t))
+        return coefficients(meaning.prediction, meaning.precondition, self.sigma_data, *self.schedule(t))
 
     def time_value(self, t: Tensor) -> Tensor:
         """Return what the network sees of `t`, float32 of t's shape."""
@@ -167,7 +168,7 @@ class NetworkDenoiser(nn.Module):
         """
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **cond)
-        expected = (len(x_t), self.objective.outputs * x_t.shape[1], *x_t.shape[2:])
+        expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
         return self._split(out.to(x_t.dtype))
@@ -203,8 +204,11 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
 
 
 def make_denoiser(
-    network: nn.Module, schedule: Schedule, objective: ObjectiveConfig, *args: Any, **kwargs: Any
+    network: nn.Module, schedule: Schedule, parameterisation: Parameterisation, *args: Any, **kwargs: Any
 ) -> NetworkDenoiser:
-    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the objective says so; see `NetworkDenoiser`."""
-    kind = LearnedVarianceDenoiser if objective.variance == "learned" else NetworkDenoiser
-    return kind(network, schedule, objective, *args, **kwargs)
+    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the variance is learned.
+
+    The arguments are those of `NetworkDenoiser`.
+    """
+    kind = LearnedVarianceDenoiser if parameterisation.variance == "learned" else NetworkDenoiser
+    return kind(network, schedule, parameterisation, *args, **kwargs)

@@ -7,7 +7,6 @@ from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gendi.diffusion.networks.build import build_network as build_network
-    from gendi.diffusion.networks.build import network_of as network_of
     from gendi.diffusion.networks.config import NetworkConfig as NetworkConfig
     from gendi.diffusion.networks.dit import DiT as DiT
     from gendi.diffusion.networks.mlp import MLP as MLP
@@ -19,7 +18,6 @@ _HOMES = {
     "NetworkConfig": "gendi.diffusion.networks.config",
     "UNet": "gendi.diffusion.networks.unet",
     "build_network": "gendi.diffusion.networks.build",
-    "network_of": "gendi.diffusion.networks.build",
 }
-__all__ = ["MLP", "DiT", "NetworkConfig", "UNet", "build_network", "network_of"]
+__all__ = ["MLP", "DiT", "NetworkConfig", "UNet", "build_network"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

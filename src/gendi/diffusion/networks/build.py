@@ -6,14 +6,8 @@ from torch import nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.dit import DiT
-from gendi.diffusion.networks.mlp import MLP
-from gendi.diffusion.networks.unet import UNet
+from gendi.diffusion.networks.registry import NETWORKS
 from gendi.errors import UsageError
-from gendi.train.config import RunConfig
-
-DIMENSIONS = {"unet": 3, "dit": 3, "mlp": 1}
-"""Dimensions of a sample, by the kind of network."""
 
 
 def build_network(
@@ -34,13 +28,8 @@ def build_network(
         if condition.size < 0:
             raise UsageError(f"the size of the condition {condition.name} is left to the data: give the number itself.")
         config.check_way_in(condition.name, condition.kind, condition.via)
-    if len(shape) != DIMENSIONS[config.kind]:
-        wanted = "vectors (D,)" if config.kind == "mlp" else "images (C, H, W)"
+    info = NETWORKS.find(config.kind)
+    if len(shape) != info.dimensions:
+        wanted = {1: "vectors (D,)", 3: "images (C, H, W)"}.get(info.dimensions, f"{info.dimensions} dimensions")
         raise UsageError(f"network.kind = {config.kind!r} is for {wanted}; these samples have shape {shape}.")
-    network = {"unet": UNet, "dit": DiT, "mlp": MLP}[config.kind]
-    return network(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)
-
-
-def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained network for a run whose samples have `shape`, with an output for each that the loss needs."""
-    return build_network(config.network, shape, config.conditions, shape[0] * config.objective.outputs)
+    return info.build(config, shape[0], conditions, shape[0] if out_channels is None else out_channels)

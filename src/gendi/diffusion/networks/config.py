@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gendi.diffusion.networks.registry import NETWORKS
 from gendi.errors import UsageError
 
 NetworkKind = Literal["unet", "dit", "mlp"]
@@ -15,7 +16,7 @@ Positions = Literal["sinusoidal", "rotary"]
 class NetworkConfig:
     """The network: a U-Net, a transformer of patches (DiT), or residual blocks over a vector (MLP)."""
 
-    kind: NetworkKind = "unet"
+    kind: NetworkKind | str = "unet"
     """`unet` and `dit` are for images, `mlp` for vectors."""
     channels: tuple[int, ...] = (64, 128)
     """Width of each level, finest first; each level after the first halves height and width. A DiT and an MLP have one
@@ -96,60 +97,20 @@ class NetworkConfig:
 
     def validate(self) -> None:
         """Raise `UsageError` naming the first field that disagrees with another; the numbers are within `ranges`."""
+        if self.kind not in NETWORKS:
+            raise UsageError(f"network.kind = {self.kind!r} is unknown. Known: {', '.join(map(repr, NETWORKS))}.")
         levels = len(self.channels)
         for name, values in (("blocks", self.blocks), ("heads", self.heads)):
             if isinstance(values, tuple) and len(values) != levels:
                 raise UsageError(f"network.{name} has {len(values)} entries for {levels} level(s): give one, or each.")
         if self.time_features % 2:
             raise UsageError(f"network.time_features = {self.time_features} must be even: a sine and a cosine each.")
-        self._validate_unet() if self.kind == "unet" else self._validate_one_width()
+        check = NETWORKS[self.kind].check
+        if check is not None:
+            check(self)
 
     def check_way_in(self, name: str, kind: str, via: str) -> None:
         """Raise `UsageError` if the condition `name` of a kind cannot enter this network by `via`."""
-        if self.kind == "mlp" and via != "embedding":
-            raise UsageError(f"{name} enters via {via!r}: an mlp is told via 'embedding' alone.")
-        if self.kind == "unet" and via == "tokens" and not (self.attention or self.middle_attention):
-            raise UsageError(f"{name} enters via 'tokens': give network.attention a level, or set middle_attention.")
-        if kind == "image" and via == "tokens" and self.time_dim % 4:
-            raise UsageError(
-                f"network.time_dim = {self.time_dim} must be a multiple of 4: {name} has tokens on a grid."
-            )
-
-    def _validate_unet(self) -> None:
-        for width in self.channels:
-            if width % self.groups:
-                raise UsageError(
-                    f"network.channels has {width}, which network.groups = {self.groups} does not divide evenly."
-                )
-        for level in self.attention:
-            if not 0 <= level < len(self.channels):
-                raise UsageError(f"network.attention names level {level}; levels are 0 to {len(self.channels) - 1}.")
-        for level in {*self.attention, *([len(self.channels) - 1] if self.middle_attention else [])}:
-            self._validate_heads(level)
-
-    def _validate_one_width(self) -> None:
-        if len(self.channels) != 1:
-            raise UsageError(f"network.channels has {len(self.channels)} entries: a {self.kind} has one width.")
-        if self.attention or self.middle_attention:
-            raise UsageError(
-                f"network.attention and middle_attention are for levels of a U-Net: a {self.kind} has none."
-            )
-        if self.kind == "mlp":
-            if self.patch != 1 or self.fourier_features:
-                raise UsageError("network.patch and network.fourier_features are for images: an mlp takes vectors.")
-            return
-        self._validate_heads(0)
-        width = self.channels[0]
-        of, unit = ("of a head", width // self.heads_at(0)) if self.positions == "rotary" else ("of a token", width)
-        if unit % 4:
-            raise UsageError(
-                f"network.positions = {self.positions!r} needs channels in fours, a sine and a cosine of each axis: "
-                f"the {unit} {of} are no multiple of 4."
-            )
-
-    def _validate_heads(self, level: int) -> None:
-        width = self.channels[level]
-        if self.head_dim and width % self.head_dim:
-            raise UsageError(f"network.head_dim = {self.head_dim} does not divide width {width}.")
-        if width % self.heads_at(level):
-            raise UsageError(f"network.heads = {self.heads} does not divide width {width}.")
+        check = NETWORKS.find(self.kind).check_way_in
+        if check is not None:
+            check(self, name, kind, via)

@@ -1,5 +1,6 @@
 """What a network costs, without computing anything: parameters and floating-point operations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.networks.build import network_of
-from gendi.train.config import RunConfig
+from gendi.diffusion.networks.build import build_network
+from gendi.diffusion.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,22 @@ class Cost:
     flops: int
 
 
-def cost_of(config: RunConfig, shape: tuple[int, ...]) -> Cost:
-    """Return the cost of a run's network on samples of `shape`, told everything it can be (pictures of its own size).
+def cost_of(
+    config: NetworkConfig,
+    shape: tuple[int, ...],
+    conditions: Sequence[ConditionConfig] = (),
+    out_channels: int | None = None,
+) -> Cost:
+    """Return the cost of a network on samples of `shape` that are given all `conditions` (pictures of their own size).
+
+    The arguments are those of `build_network`.
 
     It is counted on tensors without memory, where attention is the two products it consists of: the fused kernel of a
     CPU would not be counted.
     """
     with torch.device("meta"):
-        network = network_of(config, shape).eval()
-        cond = {spec.name: condition_row(spec, shape) for spec in config.conditions}
+        network = build_network(config, shape, conditions, out_channels).eval()
+        cond = {spec.name: condition_row(spec, shape) for spec in conditions}
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.zeros(1, *shape), torch.zeros(1), **cond)
     return Cost(sum(p.numel() for p in network.parameters()), int(counter.get_total_flops()))

@@ -134,6 +134,14 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, self.conditions.has_tokens) for _ in range(config.depth[0]))
         self.head = Head(config, out_channels * config.patch**2)
 
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        return self.stem, self.head, self.time, self.conditions
+
+    def units(self) -> list[nn.Module]:
+        """Return the blocks; see `roles.py`."""
+        return list(self.blocks)
+
     def forward(
         self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:

@@ -68,6 +68,14 @@ class MLP(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = zero(nn.Linear(width, out_features))
 
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        return self.stem, self.head, self.time, self.conditions
+
+    def units(self) -> list[nn.Module]:
+        """Return the blocks; see `roles.py`."""
+        return list(self.blocks)
+
     def forward(
         self, x: Float[Tensor, "b d"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, "b d2"]:

@@ -26,6 +26,7 @@ from gendi.diffusion.networks.blocks import Attention, Down, ResidualBlock, Stag
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple, zero
+from gendi.diffusion.networks.roles import listed
 
 
 class UNet(nn.Module):
@@ -90,6 +91,14 @@ class UNet(nn.Module):
         if self.config.resample == "residual":
             return ResidualBlock(c, c, self.config, scale=2)
         return Up(c, narrow if self.config.resample == "conv-narrow" else c)
+
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        return self.stem, self.head, self.time, self.conditions
+
+    def units(self) -> list[nn.Module]:
+        """Return the blocks; see `roles.py`."""
+        return list(listed(self))
 
     def forward(
         self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor

@@ -9,7 +9,6 @@ d = (a - b - c + d) / 2 of 2 x 2 blocks, N(0, s^2) of noise alone. The median of
 edge; over 0.6745, the median of |N(0, 1)|, it is s.                                   [Donoho & Johnstone 1994]
 """
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -25,6 +24,7 @@ from gendi.diffusion.gaussian.process import Batch
 from gendi.diffusion.gaussian.samplers.draw import Start, draw, trajectory
 from gendi.diffusion.gaussian.samplers.drawing import Drawing
 from gendi.diffusion.gaussian.samplers.state import State
+from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.errors import UsageError
 from gendi.machine.stopping import Poll
 
@@ -71,14 +71,14 @@ def denoise(
 ) -> Float[Tensor, " n *shape"]:
     """Return a draw from q(x_0 | y) for each of y = x_0 + std n (n, ...), by sampling from the level std.
 
-    On a chain it starts at the step whose level is nearest. Raises `UsageError` as `noise_time` and
+    On a chain it starts at the step whose level is nearest. Raises `UsageError` as `time_of_noise` and
     `gendi.diffusion.gaussian.samplers.sample` do.
     """
 
     def scaled(rows: slice) -> Start:
         return lambda noise, alpha, sigma: alpha * y[rows].to(how.device)
 
-    return _from_time(denoiser, y, noise_time(denoiser, std), scaled, how, cond, poll)
+    return _from_time(denoiser, y, time_of_noise(denoiser, std), scaled, how, cond, poll)
 
 
 def _from_time(
@@ -106,9 +106,9 @@ def denoised_mean(
 ) -> Float[Tensor, " n *shape"]:
     """Return E[x_0 | y] of y = x_0 + std n (n, ...): one call, of all estimates the one of least squared error.
 
-    It is on the CPU; raises `UsageError` as `noise_time` does.
+    It is on the CPU; raises `UsageError` as `time_of_noise` does.
     """
-    t = torch.tensor(noise_time(denoiser, std), dtype=torch.float64)
+    t = torch.tensor(time_of_noise(denoiser, std), dtype=torch.float64)
     alpha, _ = denoiser.schedule(t)
     parts = [slice(k, k + BATCH) for k in range(0, len(y), BATCH)]
     return torch.cat(
@@ -116,19 +116,12 @@ def denoised_mean(
     )
 
 
-def noise_time(denoiser: Denoiser, std: float) -> float:
-    """Return the t where sigma / alpha is `std`; on a chain, the nearest step.
+def time_of_noise(denoiser: Denoiser, std: float) -> float:
+    """Return the t at which sigma / alpha is `std`; on a chain, the nearest step.
 
     Raises `UsageError` for a deviation that is not above 0, or that the schedule does not reach.
     """
-    end = math.exp(-0.5 * float(denoiser.schedule.log_snr(torch.tensor(1.0, dtype=torch.float64))))
-    if not 0 < std <= end:
-        raise UsageError(
-            f"noise of standard deviation {std:g} is out of range: it must be above 0 and at most {end:g}, where the "
-            "model's own noise ends."
-        )
-    level = torch.tensor(-2 * math.log(std), dtype=torch.float64)
-    return on_chain(denoiser, float(denoiser.schedule.time(level)))
+    return on_chain(denoiser, float(noise_time(denoiser.schedule, std, "noise of standard deviation")))
 
 
 def estimate_noise(y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:

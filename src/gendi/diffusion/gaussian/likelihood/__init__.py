@@ -5,9 +5,9 @@ bound.prior.bits, bound.kl.bits, bound.decoder.bits, bound.total.bits, bound.tot
 log_density(denoiser, x_0, divergence="exact").total.nats
 """
 
-from gendi.diffusion.gaussian.likelihood.cells import chain_times
 from gendi.diffusion.gaussian.likelihood.elbo import variational_bound
 from gendi.diffusion.gaussian.likelihood.ode import log_density
 from gendi.diffusion.gaussian.likelihood.result import Bound, Density, Measured, auroc
+from gendi.diffusion.gaussian.likelihood.strata import chain_times
 
 __all__ = ["Bound", "Density", "Measured", "auroc", "chain_times", "log_density", "variational_bound"]

@@ -28,11 +28,12 @@ from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
-from gendi.diffusion.gaussian.likelihood.cells import Cells, noise_time
 from gendi.diffusion.gaussian.likelihood.result import Bound
+from gendi.diffusion.gaussian.likelihood.strata import SMALLEST_NOISE, Strata
 from gendi.diffusion.gaussian.likelihood.terms import discretised_log_likelihood, gaussian_kl, gaussian_log_density
 from gendi.diffusion.gaussian.process import Batch, PerSample, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
 from gendi.machine.stopping import Poll
@@ -129,7 +130,7 @@ def variational_bound(
 
     Args:
         denoiser: E[x_0 | x_t].
-        times: of the chain, 0 to 1 (see `gendi.diffusion.gaussian.likelihood.cells.chain_times`); by default the
+        times: of the chain, 0 to 1 (see `gendi.diffusion.gaussian.likelihood.strata.chain_times`); by default the
             schedule's own chain, or the limit of many steps for a schedule in continuous time.
         half_bin: half the distance between the values that data take (the codec's), None for continuous data.
         variance: "small", "large" or "learned"; only the decoder of a chain can tell in the limit of many steps.
@@ -150,12 +151,12 @@ def variational_bound(
     if times is None and schedule.steps is not None:
         times = schedule.grid()
     if times is None:
-        cells = Cells.of_range(schedule, SMALLEST if smallest is None else smallest)
-        first = noise_time(schedule, SMALLEST if smallest is None else smallest)
+        strata = Strata.of_range(schedule, SMALLEST if smallest is None else smallest)
+        first = noise_time(schedule, SMALLEST if smallest is None else smallest, SMALLEST_NOISE)
     else:
-        cells, first = Cells.of_chain(schedule, times), times[1]
-    every = draws is None or draws >= len(cells)
-    visits = len(cells) if draws is None or every else draws
+        strata, first = Strata.of_chain(schedule, times), times[1]
+    every = draws is None or draws >= len(strata)
+    visits = len(strata) if draws is None or every else draws
     values = torch.zeros(3, n, dtype=torch.float64)
     spread = torch.zeros(n, dtype=torch.float64)
     cost = torch.zeros(visits if every else visits // 2, dtype=torch.float64)
@@ -163,20 +164,20 @@ def variational_bound(
     def work(rows: slice) -> None:
         x, known = x_0[rows], conditioned(denoiser, take(cond, rows, x_0.device))
         rngs = [stream(seed, "likelihood", index=i) for i in indices(rows, first_index)]
-        plans = [plan(cells, rng, None if every else visits) for rng in rngs]
-        cell, weight = (torch.stack(part) for part in zip(*plans, strict=True))
+        plans = [plan(strata, rng, None if every else visits) for rng in rngs]
+        stratum, weight = (torch.stack(part) for part in zip(*plans, strict=True))
         found = torch.zeros(len(x), visits, dtype=torch.float64)
         for k in range(visits):
             if poll is not None:
                 poll()
-            i = cell[:, k]
+            i = stratum[:, k]
             if times is None:
-                width = cells.log_snr[i] - cells.log_snr[i + 1]
+                width = strata.log_snr[i] - strata.log_snr[i + 1]
                 inside = torch.tensor([rng.random() for rng in rngs], dtype=torch.float64)
-                t = schedule.time(cells.log_snr[i] - inside * width)
+                t = schedule.time(strata.log_snr[i] - inside * width)
                 term = like(width, x.double()) * snr_loss(known, x, on(x, t), noise(rngs, x))
             else:
-                t, s = cells.times[i + 1], cells.times[i]
+                t, s = strata.times[i + 1], strata.times[i]
                 term = step_kl(known, x, on(x, t), on(x, s), noise(rngs, x), variance)
             found[:, k] = weight[:, k] * term.flatten(1).mean(1).cpu()
         t = on(x, first.expand(len(x)))
@@ -196,7 +197,7 @@ def variational_bound(
         values[0],
         values[1],
         values[2],
-        edges=cells.times if every else cells.slice_edges(visits // 2),
+        edges=strata.times if every else strata.slice_edges(visits // 2),
         cost=cost,
         # the two halves a, b of an estimate a + b: the variance of a + b is that of a - b
         error_t=0.0 if every else float(spread.square().mean().sqrt()) / math.sqrt(n),
@@ -209,12 +210,12 @@ def variational_bound(
 
 
 def plan(
-    cells: Cells, rng: np.random.Generator, visits: int | None
+    strata: Strata, rng: np.random.Generator, visits: int | None
 ) -> tuple[Int64[Tensor, " visits"], Float64[Tensor, " visits"]]:
-    """Return the cells to visit and their weights: all, or `visits` in two independent stratified halves."""
+    """Return the strata to visit and their weights: all, or `visits` in two independent stratified halves."""
     if visits is None:
-        return torch.arange(len(cells)), torch.ones(len(cells), dtype=torch.float64)
-    halves = [cells.draw(rng, visits // 2) for _ in range(2)]
+        return torch.arange(len(strata)), torch.ones(len(strata), dtype=torch.float64)
+    halves = [strata.draw(rng, visits // 2) for _ in range(2)]
     return torch.cat([i for i, _ in halves]), torch.cat([w for _, w in halves]) / 2
 
 

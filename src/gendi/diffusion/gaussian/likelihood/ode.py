@@ -29,12 +29,13 @@ from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.dormand_prince import ERROR, NODES, STAGES
-from gendi.diffusion.gaussian.likelihood.cells import noise_time
+from gendi.diffusion.gaussian.dormand_prince import CALLS, NODES, growth, trial_step
 from gendi.diffusion.gaussian.likelihood.dequantise import dequantise
 from gendi.diffusion.gaussian.likelihood.elbo import SMALLEST, check_data
 from gendi.diffusion.gaussian.likelihood.result import Density
+from gendi.diffusion.gaussian.likelihood.strata import SMALLEST_NOISE
 from gendi.diffusion.gaussian.process import like
+from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
 from gendi.errors import DivergedError, UsageError, unknown_name
 from gendi.machine.stopping import Poll
@@ -91,7 +92,7 @@ def log_density(
     if smallest is None:
         first = torch.tensor(1 / schedule.steps if schedule.steps else 1.0, dtype=torch.float64)
         smallest = float((-0.5 * schedule.log_snr(first)).exp()) if schedule.steps else SMALLEST
-    t_0, one = noise_time(schedule, smallest), torch.ones((), dtype=torch.float64)
+    t_0, one = noise_time(schedule, smallest, SMALLEST_NOISE), torch.ones((), dtype=torch.float64)
     start, end = (float(-0.5 * schedule.log_snr(t)) for t in (t_0, one))
     alpha_1, sigma_1 = (float(value) for value in schedule(one))
     widths = 1 if divergence == "exact" else probes
@@ -145,29 +146,28 @@ def integrate(
     h = torch.full((batch,), (end - start) / 50, dtype=torch.float64, device=z.device)
     calls = torch.ones(batch, dtype=torch.float64, device=z.device)
     live = torch.arange(batch, device=z.device)
-    slope = torch.cat(f(live, at, z), 1)
+
+    def slope_at(there: Tensor, rows: Tensor, at: Tensor) -> Tensor:
+        return torch.cat(f(rows, at, there[:, :d]), 1)
+
+    slope = slope_at(z, live, at)
     while len(live):
-        if float(calls[live].max()) + 6 > most_calls:
+        if float(calls[live].max()) + CALLS > most_calls:
             raise UsageError(
                 f"the ODE needs more than {most_calls} network calls at rtol = {rtol:g}, atol = {atol:g}: loosen the "
                 "tolerance, or start from a larger smallest noise."
             )
         step = torch.minimum(h[live], end - at[live])
-        k = [slope[live]]
-        for node, stage in zip(NODES, STAGES, strict=True):
-            move = sum(weight * slope_i for weight, slope_i in zip(stage, k, strict=True) if weight)
-            there = state[live] + step[:, None] * move
-            k.append(torch.cat(f(live, at[live] + node * step, there[:, :d]), 1))
-        calls[live] += 6
-        off = step[:, None] * sum(weight * slope_i for weight, slope_i in zip(ERROR, k, strict=True))
+        places = [(live, at[live] + node * step) for node in NODES]
+        there, off, last = trial_step(slope_at, places, state[live], step[:, None], slope[live])
+        calls[live] += CALLS
         size = torch.maximum(state[live].abs(), there.abs())
         ratio = off.abs() / (atol + rtol * size)
         wrong = torch.maximum(ratio[:, :d].square().mean(1).sqrt(), ratio[:, d:].amax(1))
         good = wrong <= 1
-        factor = (0.9 * wrong.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
         done = live[good]
-        state[done], slope[done], at[done] = there[good], k[-1][good], at[done] + step[good]
-        h[live] = step * factor
+        state[done], slope[done], at[done] = there[good], last[good], at[done] + step[good]
+        h[live] = step * growth(wrong)
         live = live[end - at[live] > 1e-12 * (end - start)]
     return state[:, :d], state[:, d:], calls
 

@@ -27,6 +27,7 @@ def bound_term(
     c: Coefficients,
     share: Batch | None,
     half_bin: float | None,
+    large: bool = False,
 ) -> Float[Tensor, " batch"]:
     """Return T L_t of each sample, (B,) nats per dimension.
 
@@ -35,15 +36,16 @@ def bound_term(
         t: times (B,), each a step i / T of the schedule's chain.
         error: F - F* of the network's output, x_0's shape.
         c: the coefficients at t.
-        share: the learned variance's output, x_0's shape; None for the objective's fixed variance.
+        share: the learned variance's output, x_0's shape; None for a fixed variance.
         half_bin: half a bin of the decoder of discretised data; None for a density.
+        large: whether a fixed variance is beta; otherwise it is beta-tilde.
     """
     steps = denoiser.schedule.steps
     assert steps is not None  # the configuration was validated
     s = step_before(denoiser.schedule, t)
     process = Process(denoiser.schedule)
     _, w_0, variance = process.posterior_weights(t, s)
-    log_variance = _log_variance(denoiser, process, t, s, share, x_0)
+    log_variance = _log_variance(process, t, s, share, x_0, large)
     first, later = (torch.nonzero(rows).flatten().to(x_0.device) for rows in (s == 0, s > 0))
     gap = like(w_0 * c.c_out, x_0) * error
     kl = gaussian_kl(gap[later], like(variance, x_0)[later].log(), torch.zeros_like(gap[later]), log_variance[later])
@@ -53,12 +55,9 @@ def bound_term(
     return steps * nats[torch.cat([later, first]).argsort()]
 
 
-def _log_variance(
-    denoiser: NetworkDenoiser, process: Process, t: Tensor, s: Tensor, share: Batch | None, x_0: Batch
-) -> Batch:
+def _log_variance(process: Process, t: Tensor, s: Tensor, share: Batch | None, x_0: Batch, large: bool) -> Batch:
     """Return the log variance of p(x_s | x_t), of x_0's shape; a `large` decoder takes `small`'s patch."""
     if share is None:
-        large = denoiser.objective.fixed_variance == "large"
         share = like((s > 0).to(x_0.dtype) * large, x_0).expand_as(x_0)
     return process.reverse_log_variance(t, s, share)
 

@@ -4,7 +4,7 @@
     uniform      uniform in t
     log-normal   ln(sigma / alpha) normal                                               [Karras et al. 2022, table 1]
     log-snr      ln(alpha^2 / sigma^2) uniform between two ends
-    loss-aware   t = i / T with i drawn in proportion to sqrt(E[L_i^2])                 [Nichol & Dhariwal 2021, eq. 18]
+    loss-aware   see `loss_aware.py`
 
 The continuous ones are stratified: one draw in each of B equal slices of probability, in random order, so a batch
 covers the noise levels evenly.  [low-discrepancy times: Kingma et al. 2021, appendix I.1]
@@ -13,98 +13,114 @@ In continuous time the bound is 1/2 of the integral of the squared eps error ove
 et al. 2021, eq. 18]: `log-snr` with unit weight on the eps error estimates it, whatever the schedule.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.diffusion.gaussian.config import ObjectiveConfig
+from gendi.diffusion.gaussian.objectives.registry import TIME_SAMPLINGS
 from gendi.diffusion.gaussian.schedule import Schedule
-from gendi.diffusion.randomness import stream
-from gendi.errors import BundleError
-
-REMEMBERED = 10  # losses of each step, and their uniform share: Nichol & Dhariwal 2021, section 3.3, and their code
-UNIFORM_SHARE = 1e-3
 
 
-class LossHistory:
-    """The last losses of each of T steps, and how often each step should be drawn because of them.
+class TimeSampling(ABC):
+    """A law of the times of a batch. One that remembers names the `group` of its tensors in a checkpoint."""
 
-    With p_i proportional to sqrt(E[L_i^2]) the estimate L_i / (T p_i) of the mean loss has the least variance. Until
-    ten losses of every step are known, p is uniform; a thousandth of p always is. This is state: a checkpoint holds it.
-    """
+    group: ClassVar[str] = ""
 
-    def __init__(self, steps: int) -> None:
-        self.losses = np.zeros((steps, REMEMBERED))
-        self.counts = np.zeros(steps, dtype=np.int64)
+    @classmethod
+    @abstractmethod
+    def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
+        """Return the sampling with the options of an objective, which were validated, under `schedule`."""
 
-    def probabilities(self) -> np.ndarray:
-        """Return p (T,), float64, of the steps 1..T."""
-        steps = len(self.counts)
-        if self.counts.min() < REMEMBERED:
-            return np.full(steps, 1 / steps)
-        root = np.sqrt((self.losses**2).mean(1))
-        total = root.sum()
-        p = root / total if total > 0 else np.full(steps, 1 / steps)
-        return np.asarray((1 - UNIFORM_SHARE) * p + UNIFORM_SHARE / steps)
-
+    @abstractmethod
     def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
-        """Return `batch` independent times i / T, float64."""
-        edges = self.probabilities().cumsum()
-        index = np.searchsorted(edges / edges[-1], rng.random(batch), side="right")
-        return torch.from_numpy(index + 1).double() / len(edges)
+        """Return the times (batch,), float64, of a training step."""
 
-    def weights(self, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
-        """Return 1 / (T p_i) at times (B,): with it, a mean over the draws estimates the mean over all steps."""
-        p = torch.from_numpy(self.probabilities())[self._index(t)]
-        return (1 / (len(self.counts) * p)).to(t.device)
+    def draw_heldout(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+        """Return times (batch,), float64, that do not depend on what is remembered."""
+        return self.draw(rng, batch)
 
-    def update(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> None:
-        """Remember the losses (B,) of times (B,), in their order; those that are not finite are left out."""
-        for i, loss in zip(self._index(t).tolist(), losses.double().tolist(), strict=True):
-            if np.isfinite(loss):
-                self.losses[i, self.counts[i] % REMEMBERED] = loss  # the oldest makes room
-                self.counts[i] += 1
+    def weights(self, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"] | None:
+        """Return the weights (B,) with which a mean over the draws estimates the mean over all levels; None for 1."""
+        return None
 
-    def _index(self, t: Tensor) -> Tensor:
-        return (t.cpu() * len(self.counts)).round().long() - 1
+    def remember(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
+        """Learn from the losses (B,) at times (B,) of a step of learning rate `lr`."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds."""
-        return {"losses": torch.from_numpy(self.losses.copy()), "counts": torch.from_numpy(self.counts.copy())}
+        return {}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
-        for name, mine in (("losses", self.losses), ("counts", self.counts)):
-            if name not in tensors or tuple(tensors[name].shape) != mine.shape:
-                raise BundleError(f"The checkpoint's history of losses needs {name!r} of shape {mine.shape}.")
-        self.losses, self.counts = tensors["losses"].double().numpy().copy(), tensors["counts"].long().numpy().copy()
 
 
-def draw_times(
-    config: ObjectiveConfig,
-    schedule: Schedule,
-    batch: int,
-    seed: int,
-    step: int,
-    history: LossHistory | None = None,
-) -> Float64[Tensor, " batch"]:
-    """Return the times (batch,), float64, of training step `step`; `loss-aware` without a history is `discrete`."""
-    rng = stream(seed, "time", step)
-    if history is not None:
-        return history.draw(rng, batch)
-    if config.time_sampling in ("discrete", "loss-aware"):
+class Discrete(TimeSampling):
+    """Steps of a chain of `steps`, uniform and independent."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    @classmethod
+    def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
         assert schedule.steps is not None  # the configuration was validated
-        return torch.from_numpy(rng.integers(1, schedule.steps + 1, batch)).double() / schedule.steps
-    share = torch.from_numpy((rng.permutation(batch) + rng.random(batch)) / batch)
-    if config.time_sampling == "uniform":
-        return share.clamp(min=1e-5)
-    if config.time_sampling == "log-snr":
-        return schedule.time(torch.lerp(*_ends(config), share))
-    quantile = torch.special.ndtri(share.clamp(1e-9, 1 - 1e-9))
-    return schedule.time(-2 * (config.log_sigma_mean + config.log_sigma_std * quantile)).clamp(min=1e-7)
+        return cls(schedule.steps)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+        return torch.from_numpy(rng.integers(1, self.steps + 1, batch)).double() / self.steps
 
 
-def _ends(config: ObjectiveConfig) -> tuple[Tensor, Tensor]:
-    low, high = torch.tensor([config.log_snr_min, config.log_snr_max], dtype=torch.float64)
-    return low, high
+class Uniform(TimeSampling):
+    """Uniform in t, at least 1e-5."""
+
+    @classmethod
+    def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
+        return cls()
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+        return stratified(rng, batch).clamp(min=1e-5)
+
+
+class LogNormal(TimeSampling):
+    """ln(sigma / alpha) normal with `mean` and standard deviation `std`; t at least 1e-7."""
+
+    def __init__(self, schedule: Schedule, mean: float, std: float) -> None:
+        self.schedule, self.mean, self.std = schedule, mean, std
+
+    @classmethod
+    def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
+        return cls(schedule, options.log_sigma_mean, options.log_sigma_std)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+        quantile = torch.special.ndtri(stratified(rng, batch).clamp(1e-9, 1 - 1e-9))
+        return self.schedule.time(-2 * (self.mean + self.std * quantile)).clamp(min=1e-7)
+
+
+class LogSNR(TimeSampling):
+    """ln(alpha^2 / sigma^2) uniform between `low` and `high`."""
+
+    def __init__(self, schedule: Schedule, low: float, high: float) -> None:
+        self.schedule, self.low, self.high = schedule, low, high
+
+    @classmethod
+    def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
+        return cls(schedule, options.log_snr_min, options.log_snr_max)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+        low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
+        return self.schedule.time(torch.lerp(low, high, stratified(rng, batch)))
+
+
+def make_times(options: ObjectiveConfig, schedule: Schedule) -> TimeSampling:
+    """Return the time sampling that `options.time_sampling` names. Raises `UsageError` for an unknown name."""
+    return TIME_SAMPLINGS.find(options.time_sampling).of(options, schedule)
+
+
+def stratified(rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
+    """Return uniform numbers (batch,) in [0, 1), one in each of `batch` equal slices, in random order."""
+    return torch.from_numpy((rng.permutation(batch) + rng.random(batch)) / batch)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.dormand_prince import ERROR, NODES, STAGES
+from gendi.diffusion.gaussian.dormand_prince import NODES, growth, trial_step
 from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.samplers.angle import angle, check_spread
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
@@ -21,8 +21,6 @@ from gendi.errors import UsageError
 
 FIRST = 0.05
 """The first step tried, in radians."""
-SMALLEST, LARGEST, SAFETY = 0.2, 5.0, 0.9
-"""How much a step may shrink or grow, and the share of the step aimed at."""
 LOWEST = 0.002
 """sigma / alpha, in units of the data's size, at which a solution to s = 0 stops: there F is 0 / 0. A chain stops at
 its first time, below which its network knows nothing."""
@@ -65,9 +63,11 @@ def dopri5(
     step = torch.full_like(theta, FIRST)
     left = math.inf if calls is None else calls
 
-    def slope(u: Tensor, theta: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return du / dtheta = -sin(theta) mu and x0_hat at the angle of t."""
-        nonlocal left
+    guess = x
+
+    def slope(u: Tensor, theta: Tensor, t: Tensor) -> Tensor:
+        """Return du / dtheta = -sin(theta) mu at the angle of t, and leave x0_hat in `guess`."""
+        nonlocal left, guess
         if left < 1:
             raise UsageError(
                 f"the tolerance rtol = {rtol:g}, atol = {atol:g} takes more than the {calls} calls allowed, which "
@@ -75,10 +75,11 @@ def dopri5(
             )
         left -= 1
         x_t = like(schedule(t)[0] / theta.cos(), u) * u
-        x_0 = denoiser(x_t, t)
-        return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - x_0), x_0
+        guess = denoiser(x_t, t)
+        return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - guess)
 
-    k, x_0 = slope(u, theta, t)
+    k = slope(u, theta, t)
+    x_0 = guess
     for begin, end in visits:
         goal = end if end > 0 else _lowest(schedule, spread, begin)
         cos, sin, _ = angle(schedule, goal, spread)
@@ -87,17 +88,14 @@ def dopri5(
             h = torch.minimum(step, theta - target)  # 0 for samples that are there
             angles = theta - torch.outer(torch.tensor(NODES, dtype=torch.float64), h)
             stage_times = schedule.time(-2 * (spread * angles.tan()).log())
-            slopes, guess = [k], x_0
-            for row, at, at_t in zip(STAGES, angles, stage_times, strict=True):
-                moved = u - like(h, u) * _sum(row, slopes)
-                new, guess = slope(moved, at, at_t)
-                slopes.append(new)
+            places = list(zip(angles, stage_times, strict=True))
+            moved, error, last = trial_step(slope, places, u, -like(h, u), k)
             size = atol + rtol * torch.maximum(u.abs(), moved.abs())
-            ratio = (like(h, u) * _sum(ERROR, slopes) / size).double().square().flatten(1).mean(1).sqrt().cpu()
+            ratio = (error / size).double().square().flatten(1).mean(1).sqrt().cpu()
             taken = (ratio <= 1) & (h > 0)
             keep = taken.reshape(-1, *[1] * (u.ndim - 1)).to(u.device)
-            u, k, x_0 = (torch.where(keep, a, b) for a, b in ((moved, u), (slopes[-1], k), (guess, x_0)))
-            next_step = h * (SAFETY * ratio.clamp(min=1e-10) ** -0.2).clamp(SMALLEST, LARGEST)
+            u, k, x_0 = (torch.where(keep, a, b) for a, b in ((moved, u), (last, k), (guess, x_0)))
+            next_step = h * growth(ratio)
             # a step cut short by its target says little about the next: it may only lengthen that
             short = taken & (h < step)
             theta = torch.where(taken, torch.where(h < theta - target, theta - h, target), theta)
@@ -108,14 +106,6 @@ def dopri5(
         else:
             x = (x_0 + u) / like(1 + cos, u)  # u + (1 - cos) mu
         yield State(begin, end, x, x_0)
-
-
-def _sum(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    total = weights[0] * slopes[0]
-    for w, slope in zip(weights[1:], slopes[1:], strict=True):
-        if w:
-            total = total + w * slope
-    return total
 
 
 def _lowest(schedule: Schedule, spread: float, begin: Tensor) -> Tensor:

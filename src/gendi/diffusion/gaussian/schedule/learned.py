@@ -25,11 +25,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
-from torch.optim import AdamW
 
 from gendi.diffusion.gaussian.schedule.preserving import VariancePreserving
 from gendi.diffusion.gaussian.schedule.tabulated import Tabulated
-from gendi.errors import BundleError, UsageError
+from gendi.errors import UsageError
 
 HIDDEN = 64
 ENTRIES = 1001
@@ -116,50 +115,6 @@ def variance_surrogate(
     turn = (second / first.square()).detach()
     surrogate: Tensor = (losses.detach().double().square() * (first.abs().log() - turn * value)).mean()
     return surrogate
-
-
-class ScheduleLearner:
-    """A learned schedule with its optimiser. This is state: a checkpoint holds it."""
-
-    def __init__(self, log_snr_min: float, log_snr_max: float, device: torch.device | str = "cpu") -> None:
-        self.network = MonotoneNetwork(log_snr_min, log_snr_max).to(device)
-        self.schedule = Learned(self.network)
-        self.optimizer = AdamW(self.network.parameters(), weight_decay=0.0)
-
-    def update(self, t: Float[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:
-        """Take a step of size `lr` against the variance of losses (B,) at uniform times (B,)."""
-        # AdamW does not mind the scale of a gradient, but its epsilon does: losses enter relative to their mean square
-        scale = losses.detach().double().square().mean().sqrt().clamp(min=1e-30)
-        self.optimizer.param_groups[0]["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        variance_surrogate(self.network, t, losses.double() / scale).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds: the parameters, and AdamW's moments and count of each (zero before it has
-        any).
-        """
-        found = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-        for name, p in self.network.named_parameters():
-            state = self.optimizer.state.get(p, {})
-            for key in ("exp_avg", "exp_avg_sq"):
-                found[f"{name}:{key}"] = state.get(key, torch.zeros_like(p)).clone()
-            found[f"{name}:step"] = state.get("step", torch.zeros(())).clone()
-        return found
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
-        for name, mine in self.tensors().items():
-            if name not in tensors or tensors[name].shape != mine.shape:
-                raise BundleError(f"The checkpoint's learned schedule needs {name!r} of shape {tuple(mine.shape)}.")
-        for name, p in self.network.named_parameters():
-            p.data.copy_(tensors[name])
-            step = tensors[f"{name}:step"].clone()
-            if not step:
-                self.optimizer.state.pop(p, None)
-                continue
-            moments = {key: tensors[f"{name}:{key}"].to(p).clone() for key in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[p] = {"step": step, **moments}
 
 
 def _inverse_softplus(y: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""The range of noise levels cut into cells: the steps of a chain, or slices of log-SNR in continuous time.
+"""The range of noise levels cut into strata: the steps of a chain, or slices of log-SNR in continuous time.
 
-A sum over all cells is estimated from a few by drawing cell i with probability p_i and dividing its value by p_i. The
-best p is proportional to the values. For white data of variance 1 these are differences of ln(1 + SNR) (in continuous
-time SNR mse = SNR / (1 + SNR), whose integral over ln SNR this is), and other data are not far from it; so
+A sum over all strata is estimated from a few by drawing stratum i with probability p_i and dividing its value by p_i.
+The best p is proportional to the values. For white data of variance 1 these are differences of ln(1 + SNR) (in
+continuous time SNR mse = SNR / (1 + SNR), whose integral over ln SNR this is), and other data are not far from it; so
 
-    p_i = 0.9 (fall of ln(1 + SNR) over cell i) / (fall over all) + 0.1 / (number of cells).
+    p_i = 0.9 (fall of ln(1 + SNR) over stratum i) / (fall over all) + 0.1 / (number of strata).
 
 The second part bounds the weights 1 / p_i, whatever a model does where little is expected.  [a defensive mixture: Owen
 & Zhou 2000] A draw is stratified: one in each of S slices of equal probability.
@@ -19,11 +19,14 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.errors import UsageError
 
 DEFENSIVE = 0.1
+SMALLEST_NOISE = "a smallest noise of"
+"""How messages call the level at which a likelihood begins."""
 SLICES = 1000
-"""Cells that the range of log-SNR is cut into in continuous time."""
+"""Strata that the range of log-SNR is cut into in continuous time."""
 
 
 def chain_times(
@@ -44,7 +47,7 @@ def chain_times(
         limit = "at least 1 step" if most is None else f"1 to {most} steps"
         raise UsageError(f"steps = {n} is out of range: a chain of this schedule has {limit}.")
     if grid == "log-snr" and most is None:
-        first = noise_time(schedule, smallest)
+        first = noise_time(schedule, smallest, SMALLEST_NOISE)
         high, low = schedule.log_snr(torch.tensor([float(first), 1.0], dtype=torch.float64)).tolist()
         times = (
             schedule.time(torch.linspace(high, low, n, dtype=torch.float64))
@@ -60,30 +63,22 @@ def chain_times(
     return torch.from_numpy(np.linspace(0, most, n + 1).round()) / most
 
 
-def noise_time(schedule: Schedule, noise: float) -> Float64[Tensor, ""]:
-    """Return the time where sigma / alpha is `noise`. Raises `UsageError` unless it lies within the schedule."""
-    largest = float((-0.5 * schedule.log_snr(torch.ones((), dtype=torch.float64))).exp())
-    if not 0 < noise < largest:
-        raise UsageError(f"a smallest noise of {noise:g} is out of range: it must lie between 0 and {largest:.6g}.")
-    return schedule.time(-2 * torch.tensor(noise, dtype=torch.float64).log())
-
-
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """Cells from data to noise by the log-SNR at their edges (m + 1,), falling, and the times of these, rising."""
+class Strata:
+    """Strata from data to noise by the log-SNR at their edges (m + 1,), falling, and the times of these, rising."""
 
     log_snr: Float64[Tensor, " edges"]
     times: Float64[Tensor, " edges"]
 
     @classmethod
-    def of_chain(cls, schedule: Schedule, times: Float64[Tensor, " times"]) -> "Cells":
+    def of_chain(cls, schedule: Schedule, times: Float64[Tensor, " times"]) -> "Strata":
         """Return the n - 1 steps of a chain that end above 0; the step to 0 is the decoder's."""
         return cls(schedule.log_snr(times[1:]), times[1:])
 
     @classmethod
-    def of_range(cls, schedule: Schedule, smallest: float) -> "Cells":
+    def of_range(cls, schedule: Schedule, smallest: float) -> "Strata":
         """Return equal slices of log-SNR between sigma / alpha = `smallest` and t = 1."""
-        first = float(noise_time(schedule, smallest))
+        first = float(noise_time(schedule, smallest, SMALLEST_NOISE))
         high, low = schedule.log_snr(torch.tensor([first, 1.0], dtype=torch.float64)).tolist()
         log_snr = torch.linspace(high, low, SLICES + 1, dtype=torch.float64)
         times = schedule.time(log_snr)
@@ -94,21 +89,21 @@ class Cells:
         return len(self.times) - 1
 
     @cached_property
-    def probability(self) -> Float64[Tensor, " cells"]:
-        """The chance p_i of each cell."""
+    def probability(self) -> Float64[Tensor, " strata"]:
+        """The chance p_i of each stratum."""
         fall = -torch.nn.functional.softplus(self.log_snr).diff()
         return (1 - DEFENSIVE) * fall / fall.sum() + DEFENSIVE / len(self)
 
     def draw(
         self, rng: np.random.Generator, slices: int
     ) -> tuple[Int64[Tensor, " slices"], Float64[Tensor, " slices"]]:
-        """Return one cell in each of `slices` slices of equal probability, and 1 / (p_i slices) of each."""
+        """Return one stratum in each of `slices` slices of equal probability, and 1 / (p_i slices) of each."""
         p = self.probability
         u = torch.from_numpy((np.arange(slices) + rng.random(slices)) / slices)
         i = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=len(self) - 1)
         return i, 1 / (p[i] * slices)
 
     def slice_edges(self, slices: int) -> Float64[Tensor, " slice_edges"]:
-        """Return the times (slices + 1,) where the slices of equal probability meet, linear within a cell."""
+        """Return the times (slices + 1,) where the slices of equal probability meet, linear within a stratum."""
         at = np.concatenate([[0.0], self.probability.cumsum(0).numpy()])
         return torch.from_numpy(np.interp(np.linspace(0, 1, slices + 1), at / at[-1], self.times.numpy()))

@@ -1,0 +1,134 @@
+"""The contract of an objective: the only thing that knows how a batch becomes a loss.
+
+A step of training goes through an objective in this order:
+
+    draw   = objective.draw(size, seed, step)                       what the step draws, for the whole batch
+    losses = objective.losses(denoiser, x_0, cond, draw, rows)      the batch is corrupted and compared: (B,)
+    objective.weighed(losses, draw, rows).mean().backward()         weighed back, where some draws are likelier
+    objective.remember(draw, losses, lr)                            what it must know at the next step
+
+Several processes, and several parts of a batch, share one draw and take their rows of it. Whatever `remember` changes
+is state: `tensors` gives it to a checkpoint and `restore` takes it back, so that going on is exact. Held-out losses go
+the same way, with `draw_heldout` in the place of `draw`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.process import Batch
+from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.randomness import normal
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective is made from.
+
+    Args:
+        options: the options of the objective.
+        process: the forward process whose reversal is learned.
+        half_bin: half the distance between neighbouring values of x_0 (the codec's), for the decoder's term of the
+            bound; None takes x_0 as continuous.
+        device: where batches are.
+    """
+
+    options: ObjectiveConfig
+    process: ProcessConfig
+    half_bin: float | None = None
+    device: torch.device | str = "cpu"
+
+
+class Draw:
+    """What one step draws for its whole batch of B rows.
+
+    Args:
+        t: times (B,), float64.
+        seed, purpose, step: what the noise is keyed by, beside the shape of the batch.
+    """
+
+    def __init__(self, t: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0) -> None:
+        self.t, self.seed, self.purpose, self.step = t, seed, purpose, step
+        self._noise: Tensor | None = None
+
+    def noise(self, x_0: Batch, rows: slice = ALL) -> Batch:
+        """Return standard normal noise for `rows` of the batch, of the shape and on the device of their x_0."""
+        shape = (len(self.t), *x_0.shape[1:])
+        if self._noise is None or self._noise.shape != shape:
+            self._noise = normal(shape, self.seed, self.purpose, self.step)
+        return self._noise[rows].to(x_0.device)
+
+
+class Objective(ABC):
+    """A way to train a denoiser. See the module's docstring for what happens when."""
+
+    schedule: Schedule
+    """The schedule under which the denoiser is trained."""
+
+    @abstractmethod
+    def draw(self, size: int, seed: int, step: int) -> Draw:
+        """Return what training step `step` draws for a batch of `size` rows, a function of these three and of what is
+        remembered.
+        """
+
+    @abstractmethod
+    def draw_heldout(self, size: int, seed: int) -> Draw:
+        """Return what `size` held-out rows draw: always the same, whatever is remembered, with times in order."""
+
+    @abstractmethod
+    def losses(
+        self,
+        denoiser: NetworkDenoiser,
+        x_0: Batch,
+        cond: Conditions | None,
+        draw: Draw,
+        rows: slice = ALL,
+    ) -> Float[Tensor, " rows"]:
+        """Return the loss of each row, (b,) float32, with a gradient.
+
+        Args:
+            denoiser: the network that is trained, with what its output means.
+            x_0: clean data (b, ...) in model space, which are `rows` of the batch.
+            cond: conditions by name, a row for each row of x_0.
+            draw: what `draw` or `draw_heldout` returned for the whole batch.
+            rows: which rows of the batch these are.
+        """
+
+    def weights(self, draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"] | None:
+        """Return the weights (b,) with which the mean over the draws estimates the mean over all levels; None for 1."""
+        return None
+
+    def weighed(self, losses: Float[Tensor, " rows"], draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"]:
+        """Return the losses (b,) times their weights."""
+        weights = self.weights(draw, rows)
+        return losses if weights is None else losses * weights.to(losses)
+
+    def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
+        """Learn from the losses (B,) of a whole batch, without gradient, after a step of learning rate `lr`."""
+
+    def sampling_schedule(self) -> Schedule:
+        """Return the schedule to sample under at present."""
+        return self.schedule
+
+    def learned_table(self) -> Float64[Tensor, " entries"] | None:
+        """Return the log-SNRs (K,) of a learned schedule at present, for the bundle; None for a fixed schedule."""
+        return None
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return what a checkpoint must hold, as groups of named tensors; a group becomes a file."""
+        return {}
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:  # noqa: B027
+        """Take back what `tensors` gave; `groups` may hold others' too.
+
+        Raises `BundleError` naming a tensor that is missing or of another shape.
+        """

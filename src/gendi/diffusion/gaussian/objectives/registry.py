@@ -1,0 +1,176 @@
+"""The registry of objectives, and the rules that belong to each. It imports neither torch nor NumPy.
+
+A new way to train is one file with a subclass of `Objective` and one line here; from outside it is
+
+    OBJECTIVES.register("mine", ObjectiveInfo(Mine, "what it is"))
+
+or the entry points `gendi.objectives` of an installed package.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig
+from gendi.errors import UsageError
+from gendi.machine.registry import Registry
+
+if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.objectives.base import Objective, Setting
+    from gendi.diffusion.gaussian.objectives.times import TimeSampling
+    from gendi.diffusion.gaussian.objectives.weightings import Weighting
+
+_HERE = "gendi.diffusion.gaussian.objectives"
+
+
+@dataclass(frozen=True)
+class ObjectiveInfo:
+    """What is known of an objective before it is made.
+
+    Args:
+        make: the class, or what makes the objective from its `Setting`; or the address "package.module:attribute" of
+            either.
+        about: one line on what it is.
+        chain: whether it is a sum over the steps of a chain: then it needs `process.steps`, and times that are steps.
+        variance: the settings of `objective.variance` that it can train.
+        because: why it trains these alone, for the message that refuses another one.
+        check: raises `UsageError` for any other options that cannot work.
+    """
+
+    make: "str | Callable[[Setting], Objective]"
+    about: str = ""
+    chain: bool = False
+    variance: tuple[str, ...] = ("fixed",)
+    because: str = ""
+    check: Callable[[ObjectiveConfig, ProcessConfig], None] | None = None
+
+    def build(self, setting: "Setting") -> "Objective":
+        """Return the objective for `setting`."""
+        make = self.make
+        if isinstance(make, str):
+            module, _, attribute = make.partition(":")
+            make = cast("Callable[[Setting], Objective]", getattr(importlib.import_module(module), attribute))
+        return make(setting)
+
+
+OBJECTIVES: Registry[ObjectiveInfo] = Registry(
+    "loss",
+    "gendi.objectives",
+    {
+        "simple": ObjectiveInfo(f"{_HERE}.simple:Simple", "the weighted squared error"),
+        "vlb": ObjectiveInfo(
+            f"{_HERE}.vlb:VariationalBound", "the bound, a term at a time", chain=True, variance=("fixed", "learned")
+        ),
+        "hybrid": ObjectiveInfo(
+            f"{_HERE}.hybrid:Hybrid",
+            "simple, and the bound for the learned variance alone",
+            chain=True,
+            variance=("learned",),
+            because="its bound trains the variance alone",
+        ),
+    },
+)
+"""What `objective.loss` may name."""
+
+WEIGHTINGS: "Registry[Weighting]" = Registry(
+    "weighting",
+    "gendi.weightings",
+    {
+        "simple": f"{_HERE}.weightings:simple",
+        "min-snr": f"{_HERE}.weightings:min_snr",
+        "edm": f"{_HERE}.weightings:edm",
+        "uniform": f"{_HERE}.weightings:uniform",
+        "bound": f"{_HERE}.weightings:bound",
+    },
+)
+"""What `objective.weighting` may name."""
+
+TIME_SAMPLINGS: "Registry[type[TimeSampling]]" = Registry(
+    "time sampling",
+    "gendi.time_samplings",
+    {
+        "discrete": f"{_HERE}.times:Discrete",
+        "uniform": f"{_HERE}.times:Uniform",
+        "log-normal": f"{_HERE}.times:LogNormal",
+        "log-snr": f"{_HERE}.times:LogSNR",
+        "loss-aware": f"{_HERE}.loss_aware:LossAware",
+    },
+)
+"""What `objective.time_sampling` may name."""
+
+
+def make_objective(setting: "Setting") -> "Objective":
+    """Return the objective that `setting.options.loss` names. Raises `UsageError` for an unknown name."""
+    return OBJECTIVES.find(setting.options.loss).build(setting)
+
+
+def validate(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Raise `UsageError` naming the first option of an objective that cannot work, alone or with the process."""
+    for name, registry in (("loss", OBJECTIVES), ("weighting", WEIGHTINGS), ("time_sampling", TIME_SAMPLINGS)):
+        if (value := getattr(options, name)) not in registry:
+            raise UsageError(f"objective.{name} = {value!r} is unknown. Known: {', '.join(map(repr, registry))}.")
+    info = OBJECTIVES[options.loss]
+    _validate_chain(options, process, info)
+    if options.precondition and options.prediction == "mu":
+        raise UsageError(
+            "objective.prediction = 'mu' and objective.precondition are two different outputs: drop one of them."
+        )
+    _validate_variance(options, info)
+    if info.chain and options.time_sampling not in STEPWISE:
+        raise UsageError(
+            f"objective.loss = {options.loss!r} is a sum over the chain's steps: objective.time_sampling = "
+            f"{options.time_sampling!r} must be 'discrete' or 'loss-aware'."
+        )
+    if options.log_snr_min >= options.log_snr_max:
+        raise UsageError(
+            f"objective.log_snr_min = {options.log_snr_min:g} must lie below objective.log_snr_max = "
+            f"{options.log_snr_max:g}."
+        )
+    _validate_continuous(options, process)
+    if info.check is not None:
+        info.check(options, process)
+
+
+def _validate_chain(options: ObjectiveConfig, process: ProcessConfig, info: ObjectiveInfo) -> None:
+    """Refuse what speaks of the steps of a chain where there is none."""
+    needs = {
+        "objective.prediction = 'mu'": options.prediction == "mu",
+        f"objective.loss = {options.loss!r}": info.chain,
+        f"objective.time_sampling = {options.time_sampling!r}": options.time_sampling in STEPWISE,
+    }
+    for setting in (name for name, needed in needs.items() if needed and process.steps is None):
+        raise UsageError(f"{setting} needs process.steps, the T of the chain.")
+
+
+def _validate_variance(options: ObjectiveConfig, info: ObjectiveInfo) -> None:
+    """Refuse a combination in which a part of the network would not be trained."""
+    if options.variance in info.variance:
+        return
+    others = sorted(name for name in OBJECTIVES.built_in if options.variance in OBJECTIVES[name].variance)
+    instead = " or ".join(map(repr, others))
+    if options.variance == "learned":
+        raise UsageError(
+            f"objective.variance = 'learned' with objective.loss = {options.loss!r}: nothing would train the variance. "
+            f"Use objective.loss = {instead}."
+        )
+    why = f": {info.because}" if info.because else ""
+    raise UsageError(
+        f"objective.loss = {options.loss!r} is for objective.variance = 'learned'{why}. With a fixed one use "
+        f"objective.loss = {instead}."
+    )
+
+
+def _validate_continuous(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Refuse a learned schedule, or the weights of the bound, where the loss is no continuous-time bound."""
+    learned, bound = process.schedule == LEARNED, options.weighting == "bound"
+    who = "process.schedule = 'learned'" if learned else "objective.weighting = 'bound'"
+    if (learned or bound) and process.steps is not None:
+        raise UsageError(f"{who} is for continuous time: process.steps = {process.steps} must be none.")
+    needs = {"loss": "simple", "weighting": "bound", "time_sampling": "uniform"}
+    for name, needed in needs.items() if learned or bound else ():
+        if getattr(options, name) != needed:
+            raise UsageError(
+                f"{who} takes the loss to be the bound in continuous time: objective.{name} = "
+                f"{getattr(options, name)!r} must be {needed!r}."
+            )

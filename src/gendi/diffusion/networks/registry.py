@@ -1,0 +1,66 @@
+"""The registry of networks. This module imports no torch.
+
+    NETWORKS.register("mine", NetworkInfo(Mine, dimensions=3))
+
+or the entry points `gendi.networks` of an installed package; `network.kind` may then be "mine".
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from gendi.diffusion.networks import rules
+from gendi.machine.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gendi.diffusion.config import ConditionConfig
+    from gendi.diffusion.networks.config import NetworkConfig
+
+    Make = Callable[[NetworkConfig, int, Sequence[ConditionConfig], int], nn.Module]
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of a network before it is built.
+
+    Args:
+        make: the class, or what builds a network from (configuration, channels of a sample, conditions, channels of
+            the output); or the address "package.module:attribute" of either.
+        dimensions: of a sample: 3 for (C, H, W), 1 for (D,).
+        title: its name for people.
+        check: raises `UsageError` for options that disagree.
+        check_way_in: raises `UsageError` for a condition, by (configuration, name, kind, via), that cannot enter.
+    """
+
+    make: "str | Make"
+    dimensions: int
+    title: str = ""
+    check: "Callable[[NetworkConfig], None] | None" = None
+    check_way_in: "Callable[[NetworkConfig, str, str, str], None] | None" = None
+
+    def build(
+        self, config: "NetworkConfig", channels: int, conditions: "Sequence[ConditionConfig]", out_channels: int
+    ) -> "nn.Module":
+        """Return an untrained network."""
+        make = self.make
+        if isinstance(make, str):
+            module, _, attribute = make.partition(":")
+            make = cast("Make", getattr(importlib.import_module(module), attribute))
+        return make(config, channels, conditions, out_channels)
+
+
+_HERE = "gendi.diffusion.networks"
+
+NETWORKS: Registry[NetworkInfo] = Registry(
+    "network",
+    "gendi.networks",
+    {
+        "unet": NetworkInfo(f"{_HERE}.unet:UNet", 3, "U-Net", rules.check_unet, rules.unet_way_in),
+        "dit": NetworkInfo(f"{_HERE}.dit:DiT", 3, "DiT", rules.check_dit, rules.token_way_in),
+        "mlp": NetworkInfo(f"{_HERE}.mlp:MLP", 1, "MLP", rules.check_mlp, rules.mlp_way_in),
+    },
+)
+"""What `network.kind` may name."""

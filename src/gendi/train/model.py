@@ -1,0 +1,42 @@
+"""From a run's configuration to its network, its denoiser and its objective."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.objectives.base import Objective, Setting
+from gendi.diffusion.gaussian.objectives.registry import make_objective
+from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.networks.build import build_network
+from gendi.diffusion.networks.cost import Cost, cost_of
+from gendi.train.config import RunConfig
+
+
+def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
+    """Return an untrained network for a run whose samples have `shape`, with as many outputs as its denoiser reads."""
+    return build_network(config.network, shape, config.conditions, outputs_of(config, shape))
+
+
+def outputs_of(config: RunConfig, shape: tuple[int, ...]) -> int:
+    """Return how many channels, or numbers, the network of a run gives for samples of `shape`."""
+    return shape[0] * config.objective.parameterisation.outputs
+
+
+def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
+    """Return what the network of a run costs on samples of `shape`; see `cost_of`."""
+    return cost_of(config.network, shape, config.conditions, outputs_of(config, shape))
+
+
+def denoiser_of(
+    config: RunConfig, network: nn.Module, schedule: Schedule, sigma_data: float, **options: Any
+) -> NetworkDenoiser:
+    """Return the denoiser of a run's network; `options` are `clip` and `precision` of `NetworkDenoiser`."""
+    meaning, time_input = config.objective.parameterisation, config.network.time_input
+    return make_denoiser(network, schedule, meaning, sigma_data, time_input, **options)
+
+
+def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:
+    """Return the objective of a run, on `device`; `half_bin` is its codec's."""
+    return make_objective(Setting(config.objective, config.process, half_bin, device))

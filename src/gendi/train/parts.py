@@ -1,0 +1,79 @@
+"""How a process goes through its rows of a batch: all at once, or in parts where memory does not hold them."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from gendi.data import Data
+from gendi.errors import ResourceError, UsageError, is_out_of_memory
+from gendi.machine.distributed import Team
+from gendi.train.config import RunConfig
+
+
+class Parts:
+    """The rows of a batch that fall to this process, and in how many parts it goes through them.
+
+    Args:
+        share: its rows of the batch.
+        count: the parts; 0 is one, and twice as many whenever memory runs out, down to single rows.
+    """
+
+    def __init__(self, share: slice, count: int) -> None:
+        self.share, self.count, self.grows = share, max(1, count), count == 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch fall to this process."""
+        return int(self.share.stop - self.share.start)
+
+    def through(self, work: Callable[[slice], Tensor], undo: Callable[[], None]) -> Tensor:
+        """Return what `work` gives for each part, one after the other, joined: (rows, ...).
+
+        Where the parts grow, a batch that memory does not hold is gone through again from its beginning, after `undo`.
+        """
+        while True:
+            try:
+                return torch.cat([work(part) for part in parts(self.share, self.count)])
+            except (RuntimeError, MemoryError) as error:
+                if not self.grows or self.count >= self.rows or not is_out_of_memory(error):
+                    raise
+            undo()  # here, where the error no longer holds on to the activations
+            self.count = min(2 * self.count, self.rows)
+
+
+def parts(share: slice, count: int) -> Iterator[slice]:
+    """Yield `count` slices that cover `share` in order, as even as can be; fewer where it has fewer rows."""
+    rows, count = share.stop - share.start, min(count, share.stop - share.start)
+    for i in range(count):
+        yield slice(share.start + rows * i // count, share.start + rows * (i + 1) // count)
+
+
+def refuse_shares(config: RunConfig, team: Team) -> None:
+    """Raise `UsageError` for a batch that the processes of `team` cannot share."""
+    if config.train.batch_size < team.size:
+        raise UsageError(
+            f"train.batch_size = {config.train.batch_size} cannot be shared by {team.size} processes: each "
+            "needs at least one row of a batch. Start fewer, or give a larger --batch-size."
+        )
+    if config.train.accumulate == 0 and team.size > 1:
+        raise UsageError(
+            f"--batch-size auto (train.accumulate = 0) is for one process, and there are {team.size}: when "
+            "one runs out of memory, the others wait for it in the middle of a step. Say in how many parts a "
+            "process goes through its rows: --train.accumulate 4."
+        )
+
+
+def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
+    """Return the error that says which batch memory did not hold, and what helps."""
+    batch, count = config.train.batch_size, config.train.accumulate
+    several = f" over {team.size} processes" if team.size > 1 else ""
+    smaller = f"make it smaller (--batch-size {max(1, batch // 2)}), or train on smaller images (--size)."
+    if count == 0:
+        how, mend = ", even one row at a time", f"Choose a smaller network, or {smaller.partition('or ')[2]}"
+    else:
+        auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
+        how = f", in {count} parts" if count > 1 else ""
+        mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * count}), {smaller}"
+    row = "rows" if data.codec is None else data.codec.description
+    return ResourceError(f"Out of memory at batch size {batch} of {row}{several}{how}. {mend}")
