@@ -45,7 +45,7 @@ def write_preview(path: Path, picture: bytes) -> None:
 
 
 class Previews:
-    """What is written of a run on its way: the held-out loss of the averaged weights and, of data that can be shown, samples.
+    """What is written of a run on its way: the held-out loss of the averaged weights, and samples that can be shown.
 
     Args:
         trainer: of the run.
