@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from gendi.errors import PreemptedError, UsageError
-from gendi.evaluate import memorisation as module
-from gendi.evaluate.memorisation import Memorisation, memorisation, nearest
+from gendi.evaluate import nearest as module
+from gendi.evaluate.memorisation import Memorisation, memorisation
+from gendi.evaluate.nearest import nearest_images
 
 rng = np.random.default_rng(11)
 
@@ -22,7 +23,7 @@ def brute(queries: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def test_nearest_is_the_least_of_all_distances(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_BYTES", block)
     queries, train = images(13), images(57)
-    distance, index = nearest(queries, train)
+    distance, index = (found[:, 0] for found in nearest_images(queries, train))
     expected, where = brute(queries, train)
     np.testing.assert_allclose(distance, expected, rtol=1e-12)
     np.testing.assert_array_equal(index, where)
@@ -31,7 +32,7 @@ def test_nearest_is_the_least_of_all_distances(block: int, monkeypatch: pytest.M
 def test_a_copy_is_at_distance_0_exactly_and_is_found() -> None:
     train = images(200, (28, 28, 1))
     order = rng.permutation(200)
-    distance, index = nearest(train[order], train)
+    distance, index = (found[:, 0] for found in nearest_images(train[order], train))
     assert (distance == 0).all()
     np.testing.assert_array_equal(index, order)
 
@@ -40,7 +41,7 @@ def test_one_grey_level_in_one_pixel_is_1_over_255() -> None:
     train = images(50, (28, 28, 1)) // 2
     query = train[[17]].copy()
     query[0, 3, 4, 0] += 1
-    distance, index = nearest(query, train)
+    distance, index = (found[:, 0] for found in nearest_images(query, train))
     assert index[0] == 17
     assert distance[0] == pytest.approx(1 / 255, rel=1e-12)
 
@@ -68,9 +69,9 @@ def test_copies_are_copies_even_where_held_out_images_are_copies_too() -> None:
 
 def test_stop_is_polled_and_empty_sets_are_refused() -> None:
     with pytest.raises(PreemptedError):
-        nearest(images(3), images(9), stop=lambda: True)
+        nearest_images(images(3), images(9), stop=lambda: True)
     with pytest.raises(UsageError, match="0 queries"):
-        nearest(images(0), images(9))
+        nearest_images(images(0), images(9))
 
 
 def test_a_mirror_image_is_a_copy_where_mirrors_were_trained_on() -> None:

@@ -13,6 +13,7 @@ from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import Linear, Tabulated, VarianceExploding, make_schedule
 from gendi.diffusion.networks import build_network
 from gendi.diffusion.randomness import normal
+from gendi.evaluate.nearest import nearest_images
 from gendi.report.classes import class_figure, expected_range
 from gendi.report.curves import column, heldout_figure, loss_figure, smoothed
 from gendi.report.density import (
@@ -25,7 +26,6 @@ from gendi.report.density import (
     deviation,
     process_pair,
 )
-from gendi.report.neighbours import nearest_images
 from gendi.report.processes import forward_states, forward_strip, visible
 from gendi.report.style import DARK, LIGHT, drawable, png
 from gendi.report.tiles import film, fit, grid
@@ -136,16 +136,16 @@ def test_film_has_its_frames_and_rests_at_the_end(channels: int) -> None:
 
 
 def test_nearest_images_are_those_of_the_whole_distance_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendi.report.neighbours._BLOCK_BYTES", 4 * 60 * 7)  # blocks of 7 images
+    monkeypatch.setattr("gendi.evaluate.nearest._BLOCK_BYTES", 4 * 60 * 7)  # blocks of 7 images
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (50, 5, 4, 3), dtype=np.uint8)
     queries = np.concatenate([images[[3, 49]], rng.integers(0, 256, (4, 5, 4, 3), dtype=np.uint8)])
-    index, distance = nearest_images(queries, images, 3)
+    distance, index = nearest_images(queries, images, 3)
     whole = np.linalg.norm(queries.reshape(6, 1, -1) / 255 - images.reshape(1, 50, -1) / 255, axis=-1)
     assert np.array_equal(index, np.argsort(whole, axis=1)[:, :3])
     np.testing.assert_allclose(distance, np.sort(whole, axis=1)[:, :3], atol=1e-12)
     assert index[:2, 0].tolist() == [3, 49]
-    assert nearest_images(queries, images[:2], 3)[0].shape == (6, 2)
+    assert nearest_images(queries, images[:2], 3)[1].shape == (6, 2)
 
 
 def test_smoothing_keeps_lines_straight_and_averages_a_window() -> None:

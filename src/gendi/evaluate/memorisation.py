@@ -6,26 +6,14 @@ held-out images themselves have 1% of near-copies by construction: that is the f
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from gendi.errors import UsageError
-from gendi.evaluate.stopping import Stop, poll
+from gendi.evaluate.nearest import Images, nearest_images
+from gendi.evaluate.stopping import Stop
 
 NEAR_COPY_QUANTILE = 0.01
-_BLOCK_BYTES = 1 << 26
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """N images (N, H, W, C) of bytes, an array or what gives some of its rows as one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class Memorisation:
 
 def memorisation(
     samples: UInt8[np.ndarray, "n height width channels"],
-    train: Rows,
+    train: Images,
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
     mirrored: bool = False,
@@ -80,52 +68,16 @@ def memorisation(
 
 def _nearest_of(
     queries: UInt8[np.ndarray, "n height width channels"],
-    train: Rows,
+    train: Images,
     mirrored: bool,
     stop: Stop | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Return what `nearest` does; a query's mirror image is as far from an image as the query from its mirror image."""
-    distance, index = nearest(queries, train, stop=stop)
+    """Return the distances and indices of `nearest_images`; with `mirrored`, of the nearer of an image and its mirror."""
+    distance, index = (found[:, 0] for found in nearest_images(queries, train, stop=stop))
     if not mirrored:
         return distance, index
-    other, place = nearest(np.ascontiguousarray(queries[:, :, ::-1]), train, stop=stop)
+    other, place = (found[:, 0] for found in nearest_images(queries[:, :, ::-1], train, stop=stop))
     return np.minimum(distance, other), np.where(other < distance, place, index)
-
-
-def nearest(
-    queries: UInt8[np.ndarray, "n height width channels"],
-    train: Rows,
-    *,
-    stop: Stop | None = None,
-) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Return for each query the distance to its nearest training image (pixels in [0, 1]) and that image's index.
-
-    The search runs over products in float32, a block of training images at a time (they may be memory-mapped); the
-    distance to the winner is then computed from the bytes, so a copy has distance 0 exactly. Between two training
-    images whose squared distances agree to about 1e-5 the search may return either.
-    """
-    if not len(queries) or not len(train):
-        raise UsageError(f"No nearest image: {len(queries)} queries against {len(train)} training images.")
-    shape = (-1, int(np.prod(train.shape[1:])))
-    centre = train[:: max(1, len(train) // 1000)].reshape(shape).mean(axis=0, dtype=np.float32) / 255
-    flat = queries.reshape(shape).astype(np.float32) / 255 - centre
-    best = np.full(len(queries), np.inf, np.float32)
-    index = np.zeros(len(queries), np.int64)
-    rows = max(1, _BLOCK_BYTES // 4 // max(shape[1], len(queries)))
-    for start in range(0, len(train), rows):
-        poll(stop)
-        block = train[start : start + rows].reshape(shape).astype(np.float32) / 255 - centre
-        # |q - b|^2 without |q|^2, which does not change which b is nearest.
-        score = np.einsum("ij,ij->i", block, block) - 2 * (flat @ block.T)
-        winner = score.argmin(axis=1)
-        value = score[np.arange(len(flat)), winner]
-        better = value < best
-        best[better], index[better] = value[better], winner[better] + start
-    squared = np.empty(len(queries))
-    for i, j in enumerate(index):
-        difference = queries[i].astype(np.int64) - train[j]
-        squared[i] = np.sum(difference * difference)
-    return np.sqrt(squared) / 255, index
 
 
 def _share(distance: np.ndarray, threshold: float) -> float:

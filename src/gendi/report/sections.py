@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.evaluate.nearest import nearest_images
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.measures import honesty, metric_table
-from gendi.report.neighbours import nearest_images
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
 from gendi.report.run import Run
@@ -242,7 +242,7 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Call
         why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    index, distance = nearest_images(queries, run.data.train.rows, NEAREST, poll=poll)
+    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, stop=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)
