@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from record import RESULTS, write, write_table
 from torch import Tensor
 
-from gendi.cli.requests import pick_device, weights_sha256
+from gendi.api.models import weights_sha256
+from gendi.cli.requests import pick_device
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.diffusion.gaussian.denoiser import Denoiser

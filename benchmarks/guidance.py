@@ -21,11 +21,11 @@ import numpy as np
 from record import RESULTS, write
 
 import gendi
-from gendi.cli.requests import weights_sha256
+from gendi import Guidance
+from gendi.api.models import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.data.images.evaluation import evaluate
-from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.train.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")

@@ -19,7 +19,7 @@ import numpy as np
 from record import DOCS, RESULTS, write, write_table
 
 import gendi
-from gendi.cli.requests import weights_sha256
+from gendi.api.models import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.samplers import SAMPLERS

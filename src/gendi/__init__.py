@@ -25,16 +25,18 @@ if TYPE_CHECKING:
     from gendi.api.edits import vary as vary
     from gendi.api.fit import fit as fit
     from gendi.api.fit import load as load
+    from gendi.api.guidance import Guidance as Guidance
     from gendi.api.likelihood import bits_per_dim as bits_per_dim
     from gendi.api.measure import measure as measure
     from gendi.api.sample import sample as sample
     from gendi.train.snapshots import reconstruct_ema as reconstruct_ema
 
 _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
-_HOMES |= {"measure": "gendi.api.measure", "sample": "gendi.api.sample"}
+_HOMES |= {"Guidance": "gendi.api.guidance", "measure": "gendi.api.measure", "sample": "gendi.api.sample"}
 _HOMES |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.api.edits")
 _HOMES["reconstruct_ema"] = "gendi.train.snapshots"
 __all__ = [
+    "Guidance",
     "__version__",
     "bits_per_dim",
     "denoise",

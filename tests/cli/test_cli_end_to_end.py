@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from gendi.api.samples_io import read_samples, read_settings, write_samples
+from gendi.api.request import read_request
 from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
+from gendi.data.images.sample_files import read_samples, write_samples
 from gendi.train.bundle import load_bundle
 from gendi.train.presets import get_preset
 
@@ -99,8 +100,8 @@ def test_again_after_the_run_moved_or_changed(gendi: Gendi, run: Path, tmp_path:
     assert gendi(f"sample --again {grid}").code == 2
     assert gendi(f"sample {moved} --again {grid}").code == 0
     np.testing.assert_array_equal(read_samples(tmp_path / "grid-again.png"), read_samples(grid))
-    changed = dataclasses.replace(read_settings(grid), weights="0" * 64)
-    write_samples(tmp_path / "changed.npz", read_samples(grid), changed)
+    changed = dataclasses.replace(read_request(grid), weights="0" * 64)
+    write_samples(tmp_path / "changed.npz", read_samples(grid), changed.texts)
     outcome = gendi(f"sample {moved} --again {tmp_path}/changed.npz")
     assert outcome.code == 0
     assert "the samples will differ" in outcome.err

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import gendi
-from gendi.cli import COMMANDS, HELP, editing, module_of
+from gendi.cli import COMMANDS, HELP, edits, module_of
 
 HEAVY = ("torch", "numpy", "matplotlib", "PIL", "scipy")
 
@@ -105,7 +105,7 @@ def test_every_example_is_understood(line: str, monkeypatch: pytest.MonkeyPatch,
         parsed.append(original(*args, **options))
         raise Parsed
 
-    place = module if hasattr(module, "parse") else editing  # which parses for every edit
+    place = module if hasattr(module, "parse") else edits  # which parses for every edit
     original = place.parse
     monkeypatch.setattr(place, "parse", parse)
     gendi(*words, "--debug")

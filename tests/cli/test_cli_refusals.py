@@ -217,13 +217,13 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 def test_a_signal_while_sampling(
     gendi: Gendi, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
-    def draw(*args: Any, poll: Callable[[], None], **options: Any) -> None:
+    def draw(prepared: Any, poll: Callable[[], None]) -> None:
         os.kill(os.getpid(), number)
         poll()
 
-    monkeypatch.setattr(gendi_api := _api(), "sample", draw)
+    monkeypatch.setattr(gendi_api := _api(), "draw", draw)
     outcome = gendi(f"sample {tiny_run} --steps 2 --out x.png")
-    assert gendi_api.sample is draw
+    assert gendi_api.draw is draw
     assert outcome.code == code
     assert "Nothing was written" in outcome.err
     assert list(Path.cwd().iterdir()) == []

@@ -1,6 +1,7 @@
 """The edits as functions: the same pictures as the commands draw, and bad input refused."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import gendi
 from conftest import Gendi
@@ -59,6 +61,51 @@ def test_variations_are_those_of_the_command(gendi: Gendi, tiny_run: Path, pictu
     np.testing.assert_array_equal(python.vary(tiny_run, picture, 1, strength=0.0, steps=4)[0], picture)
 
 
+@pytest.mark.parametrize("seeded", [True, False], ids=["with flags", "by default"])
+@pytest.mark.parametrize("name", ["inpaint", "upscale", "denoise", "vary", "interpolate", "mix"])
+def test_every_edit_is_that_of_the_command(
+    gendi: Gendi, tiny_run: Path, picture: Any, tmp_path: Path, name: str, seeded: bool
+) -> None:
+    """The command and the function give the same pictures for the same request, and by default too."""
+    import gendi as python
+
+    other, mask = 255 - picture, np.zeros(picture.shape[:2], np.uint8)
+    mask[2:] = 255
+    small = np.ascontiguousarray(picture[::2, ::2])
+    a, b, m = (saved(pixels, tmp_path / f"{at}.png") for at, pixels in enumerate((picture, other, mask[..., None])))
+    files = {"inpaint": [a, "--mask", m], "upscale": [saved(small, tmp_path / "small.png")], "denoise": [a]}
+    files |= {"vary": [a], "interpolate": [a, b], "mix": [a, b]}
+    arrays = {"inpaint": (picture, mask), "upscale": (small,), "denoise": (picture,), "vary": (picture,)}
+    arrays |= {"interpolate": (picture, other), "mix": (picture, other)}
+    flags, options = [], {}  # type: ignore[var-annotated]
+    if seeded:
+        flags, options = ["--class", "1", "--guidance", "2"], {"condition": {"class": 1}, "guidance": 2.0}
+        if name in ("interpolate", "mix"):
+            flags, options = [*flags, "--steps", "3"], {**options, "steps": 3}
+        else:
+            flags, options = [*flags, "--steps", "4", "--seed", "3"], {**options, "steps": 4, "seed": 3}
+    done = gendi(name, str(tiny_run), *files[name], *flags, "--out", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    ours = getattr(python, name)(tiny_run, *arrays[name], **options)
+    np.testing.assert_array_equal(ours[None] if name == "mix" else ours, drawn(tmp_path / "out"))
+
+
+def test_what_another_version_took_by_default_is_made_again(
+    gendi: Gendi, tiny_run: Path, picture: Any, tmp_path: Path
+) -> None:
+    """The file says how many steps were made; the words of its command line do not."""
+    image, out = saved(picture, tmp_path / "a.png"), tmp_path / "x.png"
+    assert gendi("vary", str(tiny_run), image, "--steps", "3", "--out", str(out)).code == 0
+    with Image.open(out) as made:
+        settings, pixels = json.loads(made.info["gendi-edit"]), np.asarray(made)
+    text = PngInfo()
+    text.add_text("gendi-edit", json.dumps({**settings, "words": [str(tiny_run), image]}))
+    Image.fromarray(pixels).save(out, pnginfo=text)
+    assert gendi("vary", "--again", str(out)).code == 0
+    with Image.open(tmp_path / "x-again.png") as again:
+        np.testing.assert_array_equal(np.asarray(again), pixels)
+
+
 def test_the_others_give_pictures_of_the_models_size(tiny_run: Path, picture: Any, codec: ImageCodec) -> None:
     size = (codec.height, codec.width, codec.channels)
     other = 255 - picture
@@ -94,6 +141,7 @@ def test_bad_input_is_refused(tiny_run: Path, picture: Any) -> None:
         (lambda: gendi.vary(tiny_run, picture, strength=2.0), "strength = 2"),
         (lambda: gendi.vary(tiny_run, picture, strenght=0.2), "'strenght' is no option"),
         (lambda: gendi.vary(tiny_run, picture, 0), "n = 0"),
+        (lambda: gendi.inpaint(tiny_run, picture, mask, zeta=1.0, method="mmps"), "no option of this edit by mmps"),
         (lambda: gendi.upscale(tiny_run, picture), "no multiple"),
         (lambda: gendi.vary(tiny_run, picture, condition={"class": 99}), "99"),
     ]:

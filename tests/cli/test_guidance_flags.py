@@ -13,10 +13,13 @@ from tiny import TINY
 
 import gendi as library
 import gendi.errors
-from gendi.api.samples_io import read_samples, read_settings
+from gendi.api.guidance import Guidance
+from gendi.api.models import Models
+from gendi.api.prepared import prepare
+from gendi.api.request import Request, read_request
 from gendi.cli import main
+from gendi.data.images.sample_files import read_samples
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.train.bundle import load_bundle, save_bundle
 
 Gendi = Callable[..., Any]
@@ -78,8 +81,8 @@ def test_every_rule_is_remembered_and_drawn_again(gendi: Gendi, able_run: Path, 
     drawn(gendi, grid, able_run, "--class 1 " + flags.format(run=able_run))
     assert gendi(f"sample --again {grid}").code == 0
     assert (tmp_path / "grid-again.png").read_bytes() == grid.read_bytes()
-    settings = read_settings(grid)
-    assert settings.condition == {"class": "1"}
+    settings = read_request(grid)
+    assert settings.to_dict()["condition"] == {"class": "1"}
     assert settings.guidance
 
 
@@ -161,10 +164,8 @@ def test_clipping_comes_after_guidance(able_run: Path) -> None:
     about: dict[str, Any] = {"steps": 4, "seed": 3, "condition": {"class": 1}}
     plain = library.sample(bundle, 4, **about)
     np.testing.assert_array_equal(library.sample(bundle, 4, guidance=1.0, **about), plain)
-    from gendi.api.guidance import guided
-
-    denoiser, cond = guided(bundle, 9.0, {"class": 1}, 4)
-    x_0 = denoiser(torch.randn(4, *bundle.codec.shape), torch.tensor(0.5), **cond)
+    ready = prepare(Request.of(bundle, 4, {"steps": 4}, condition={"class": 1}, guidance=9.0), Models.read(bundle))
+    x_0 = ready.denoiser(torch.randn(4, *bundle.codec.shape), torch.tensor(0.5), **ready.cond)
     assert x_0.abs().max() == 1
 
 

@@ -11,22 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
+from gendi.api.conditions import as_words
+from gendi.api.guidance import Guidance
+from gendi.api.request import OPTIONAL, REQUIRED, Request, read_request
+from gendi.data.images import sample_files
+from gendi.data.images.sample_files import read_samples
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.errors import DataError, ResourceError, UsageError
 
-MADE = SampleSettings(
-    run="runs/é",
-    sampler="ddim",
-    steps=7,
-    seed=2**62,
-    n=6,
-    eta=0.25,
-    condition={"class": "cat,dog", "dose": "0.5"},
+MADE = Request(
+    "runs/é",
+    6,
+    Drawing(sampler="ddim", steps=7, seed=2**62, options={"eta": 0.25}),
+    condition=as_words({"class": "cat,dog", "dose": "0.5"}),
     per_class=3,
-    guidance={"scale": 2.0, "interval": [0.3, 5.0], "negative": {"class": "é"}, "bad": "runs/small"},
+    guidance=Guidance(2.0, interval=(0.3, 5.0), negative=as_words({"class": "é"}), bad="runs/small"),
     clip=False,
     weights="ab",
 )
+
+
+def write_samples(path: Path, given: np.ndarray, made: Request) -> None:
+    sample_files.write_samples(path, given, made.texts, made.how.first_index)
 
 
 def images(n: int, height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -41,18 +47,18 @@ def test_grids_and_archives_come_back(n: int, height: int, width: int, channels:
         path = Path(folder) / "deep" / f"x.{suffix}"
         write_samples(path, given_images, made)
         np.testing.assert_array_equal(read_samples(path), given_images)
-        assert read_settings(path) == made
+        assert read_request(path) == made
         assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folders_come_back(tmp_path: Path, channels: int) -> None:
-    given_images, made = images(6, 9, 5, channels), dataclasses.replace(MADE, first=40)
+    given_images, made = images(6, 9, 5, channels), MADE.part(6, 40)
     write_samples(tmp_path / "x", given_images, made)
     assert [p.name for p in sorted((tmp_path / "x").iterdir())] == [f"{i:05d}.png" for i in range(40, 46)]
     np.testing.assert_array_equal(read_samples(tmp_path / "x"), given_images)
-    assert read_settings(tmp_path / "x") == made
-    assert read_settings(tmp_path / "x" / "00043.png") == dataclasses.replace(made, n=1, first=43)
+    assert read_request(tmp_path / "x") == made
+    assert read_request(tmp_path / "x" / "00043.png") == made.part(1, 43)
 
 
 def test_the_archive_is_what_others_expect(tmp_path: Path) -> None:
@@ -112,7 +118,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-FIELDS = [field.name for field in dataclasses.fields(SampleSettings)]
+FIELDS = [*REQUIRED, *OPTIONAL]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values) | json_values)
@@ -120,20 +126,42 @@ def test_settings_of_any_content_are_read_or_refused(value: object) -> None:
     base = json.loads(MADE.to_json())
     text = json.dumps(base | value if isinstance(value, dict) else value)
     try:
-        made = SampleSettings.from_json(text, Path("x"))
+        made = Request.from_json(text, Path("x"))
     except DataError:
         return
-    assert made.steps >= 1
+    assert made.how.steps >= 1
     assert made.n >= 1
-    assert 0 <= made.seed < 2**63
+    assert 0 <= made.how.seed < 2**63
 
 
 def test_settings_come_back_and_newer_ones_are_refused() -> None:
     """A setting that this version does not know may be what made the samples what they are."""
-    assert SampleSettings.from_json(MADE.to_json(), Path("x")) == MADE
+    assert Request.from_json(MADE.to_json(), Path("x")) == MADE
     newer = json.dumps({**json.loads(MADE.to_json()), "version": "9.1", "warp": 2})
     with pytest.raises(DataError, match=r"gendi 9\.1.*'warp'"):
-        SampleSettings.from_json(newer, Path("x"))
+        Request.from_json(newer, Path("x"))
+
+
+OLD = """{"run": "r", "sampler": "ddim", "steps": 7, "seed": 3, "n": 6, "first": 2, "eta": 0.25, "grid": "uniform", \
+"options": {}, "condition": {"class": "cat"}, "per_class": null, "guidance": {"scale": 2.0, "classifier": "c"}, \
+"clip": false, "weights": "ab", "guides": {"classifier": "cd"}, "version": "0.1.0"}"""
+
+
+def test_what_version_0_1_wrote_is_read_and_written_as_it_was() -> None:
+    made = Request.from_json(OLD, Path("x"))
+    how = Drawing(sampler="ddim", steps=7, seed=3, first_index=2, grid="uniform", options={"eta": 0.25})
+    guidance = Guidance(2.0, classifier="c")
+    same = {"condition": as_words({"class": "cat"}), "guides": {"classifier": "cd"}, "version": "0.1.0"}
+    assert made == Request("r", 6, how, guidance=guidance, clip=False, weights="ab", **same)  # type: ignore[arg-type]
+    assert made.to_json() == OLD
+    more = dataclasses.replace(made, how=dataclasses.replace(how, bounds=(0.1, 5.0)), precision="bf16")
+    assert Request.from_json(more.to_json(), Path("x")) == more
+
+
+def test_what_no_file_can_hold_is_refused() -> None:
+    for changes in ({"condition": {"class": 7}}, {"guidance": Guidance(lambda t: 2.0)}):
+        with pytest.raises(UsageError):
+            dataclasses.replace(MADE, **changes).to_json()  # type: ignore[arg-type]
 
 
 def test_files_that_say_nothing(tmp_path: Path) -> None:
@@ -144,7 +172,7 @@ def test_files_that_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("x.npz", "x.png", "text.png", "text.npz", "empty", "none.png"):
         with pytest.raises(DataError):
-            read_settings(tmp_path / name)
+            read_request(tmp_path / name)
     for name in ("x.png", "text.png", "text.npz", "empty", "none.png", "none.npz"):
         with pytest.raises(DataError):
             read_samples(tmp_path / name)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gendi.api.samples_io import SampleSettings, write_samples
+from gendi.api.request import Request
 from gendi.data import open_data
+from gendi.data.images.sample_files import write_samples
 from gendi.diffusion.gaussian.config import ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.networks import build_network
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.evaluate.result import ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
@@ -153,8 +155,8 @@ def fake_run(
         images = (
             drawings(80, data.codec.height, data.codec.width, data.codec.channels, 1) if samples is None else samples
         )
-        settings = SampleSettings(str(folder), config.sample.sampler, config.sample.steps, 0, len(images))
-        write_samples(folder / "samples.npz", images, settings)
+        how = Drawing(sampler=config.sample.sampler, steps=config.sample.steps)
+        write_samples(folder / "samples.npz", images, Request(str(folder), len(images), how).texts)
     if measured is not None:
         (folder / "evaluation.json").write_text(encode_json(replace(measured, fingerprint=data.fingerprint).to_dict()))
     return folder

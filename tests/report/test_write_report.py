@@ -13,9 +13,12 @@ from page_reader import PageReader
 from PIL import Image
 
 import gendi.api.sample
-from gendi.api.samples_io import SampleSettings, write_samples
+from gendi.api.conditions import as_words
+from gendi.api.guidance import Guidance
+from gendi.api.request import Request
+from gendi.data.images.sample_files import write_samples
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.gaussian.samplers import Drawing, sample
 from gendi.errors import PreemptedError, UsageError
 from gendi.report import write_report
 from gendi.report.processes import reverse_film
@@ -216,9 +219,10 @@ def test_the_film_is_drawn_as_the_samples_beside_it_were(tmp_path: Path) -> None
     classes = ConditionConfig("class", "class", 2, names=("disc", "bar"))
     run = fake_run(tmp_path / "run", config=replace(TINY, conditions=(classes,)))
     how: dict[str, Any] = {"steps": 5, "sampler": "ddim", "seed": 3, "grid": "log-snr"}
-    asked = {"condition": {"class": "bar"}, "guidance": {"scale": 2.0}}
     images = gendi.api.sample.sample(run, 32, first_index=7, condition={"class": "bar"}, guidance=2.0, eta=0.5, **how)
-    write_samples(run / "samples.npz", images, SampleSettings(str(run), n=32, first=7, eta=0.5, **asked, **how))
+    drawing = Drawing.of({**how, "first_index": 7, "eta": 0.5})
+    made = Request(str(run), 32, drawing, as_words({"class": "bar"}), guidance=Guidance(2.0))
+    write_samples(run / "samples.npz", images, made.texts, 7)
     write_report(run)
     with Image.open(run / "pictures" / "reverse-grid.png") as picture:
         difference = np.abs(np.asarray(picture, np.int16) - np.asarray(grid(images, 8, side=56, gap=2), np.int16))
@@ -227,6 +231,9 @@ def test_the_film_is_drawn_as_the_samples_beside_it_were(tmp_path: Path) -> None
 
 def test_another_sampler_in_the_film_has_none_of_the_options(tmp_path: Path) -> None:
     bundle = load_bundle(fake_run(tmp_path / "run"))
-    film = reverse_film(bundle, 2, sampler="ancestral", steps=4, grid="uniform", options={"variance": "large"})
+    large = Drawing(steps=4, sampler="ancestral", grid="uniform", options={"variance": "large"})
+    film = reverse_film(bundle, Request("", 2, large))
     assert film.sampler == "dpmpp-2m"
-    assert np.array_equal(film.noisy[-1], reverse_film(bundle, 2, sampler="dpmpp-2m", steps=4).noisy[-1])
+    assert np.array_equal(
+        film.noisy[-1], reverse_film(bundle, Request("", 2, Drawing(steps=4, sampler="dpmpp-2m"))).noisy[-1]
+    )

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import gendi
+from gendi import Guidance
 from gendi.data import open_data
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.exact import ConditionalMixture
-from gendi.diffusion.gaussian.guidance import ClassifierGuidance, Guidance
+from gendi.diffusion.gaussian.guidance import ClassifierGuidance
 from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import make_schedule

@@ -1,4 +1,4 @@
-"""What samples were asked for, from the words of `SampleSettings` to values: conditions, and the settings of guidance.
+"""Conditions as they are requested: from words of the command line to values, for `gendi.diffusion.conditions.ask`.
 
     class     a name or a number; several with commas are drawn in turn          class=three   class=0,1,2
     value     a number; several with commas are drawn in turn                    dose=0.5
@@ -6,68 +6,86 @@
     vector    numbers with commas                                                place=0.1,-2
     image     a picture's file                                                   image=face.png
 
-none is null: not told. The words are kept in the samples as they are, so that --again reads them again.
+none is null: the model is told nothing. The words are kept in the samples as they are, so that --again reads them
+again.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.api.guidance import known_conditions
-from gendi.api.samples_io import SampleSettings
 from gendi.data.images.pixels import BadImageError, decode, measure
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.errors import DataError, UsageError, unknown_name
-from gendi.train.bundle import Bundle
-from gendi.train.classifier_bundle import load_classifier
 
 
-def asked(bundle: Bundle, settings: SampleSettings) -> tuple[dict[str, Any], Guidance | None]:
-    """Return the conditions of `settings.n` samples from `settings.first` on, and the guidance, for `gendi.sample`.
+@dataclass(frozen=True)
+class Words:
+    """The value of a condition as it is written on the command line; it is read when the model is known."""
 
-    Raises as `read_asked` does.
-    """
-    indices = range(settings.first, settings.first + settings.n)
-    return read_asked(bundle, settings.condition, settings.guidance, indices, settings.per_class)
+    text: str
 
 
-def read_asked(
-    bundle: Bundle,
-    condition: Mapping[str, str],
-    guides: Mapping[str, Any],
+def as_words(texts: Mapping[str, str]) -> dict[str, Words]:
+    """Return the conditions that texts by name stand for."""
+    return {name: Words(text) for name, text in texts.items()}
+
+
+def as_texts(condition: Mapping[str, Any]) -> dict[str, str]:
+    """Return conditions as they are written in a file. Raises `UsageError` for values that are not words."""
+    for name, value in condition.items():
+        if not isinstance(value, Words):
+            raise UsageError(f"the condition {name} was given as a value, which no file of samples can hold as words.")
+    return {name: value.text for name, value in condition.items()}
+
+
+def read_conditions(
+    specs: Sequence[ConditionConfig],
+    condition: Mapping[str, Any],
     indices: range,
     per_class: int | None = None,
-    one: bool = False,
-) -> tuple[dict[str, Any], Guidance | None]:
-    """Return the conditions of the samples of some numbers, and the guidance, from the words and fields that
-    `SampleSettings` has.
+    *,
+    in_turn: bool = True,
+) -> dict[str, Any]:
+    """Return the values of the samples of some numbers, by the name of the condition; values that are not `Words` are
+    returned as they are.
+
+    Args:
+        specs: what the model can be told.
+        per_class: samples of a class before the next one's, where several are requested; one by default.
+        in_turn: whether several classes or numbers may be requested.
 
     Raises:
-        UsageError: a condition that the model does not know, or words that are no value of it, or with `one` several.
+        UsageError: words for a condition that the model does not know, or that are no value of it, or several values
+            where there is room for one.
         DataError: a picture that cannot be read.
     """
-    guidance = None
-    if guides:
-        given = dict(guides)
-        if given.get("interval") is not None:
-            given["interval"] = tuple(given["interval"])
-        if given.get("classifier") is not None:
-            given["classifier"] = load_classifier(given["classifier"])
-        guidance = Guidance(**given)
-    specs = known_conditions(bundle, guidance)
-    told = {}
-    for name, text in condition.items():
-        spec, each = _spec(specs, name), per_class if name == "class" else None
-        rows = _one(spec, text) if one else _read(spec, text)
-        told[name] = [rows[i // (each or 1) % len(rows)] for i in indices] if isinstance(rows, tuple) else rows
-    if guidance is not None and guidance.negative:
-        away = {name: _one(_spec(specs, name), text) for name, text in guidance.negative.items()}
-        guidance = Guidance(**{**vars(guidance), "negative": away})
-    return told, guidance
+    found: dict[str, Any] = {}
+    for name, value in condition.items():
+        if not isinstance(value, Words):
+            found[name] = value
+        elif in_turn:
+            rows, each = _read(_spec(specs, name), value.text), (per_class or 1) if name == "class" else 1
+            found[name] = [rows[i // each % len(rows)] for i in indices] if isinstance(rows, tuple) else rows
+        else:
+            found[name] = read_one(specs, name, value)
+    return found
+
+
+def read_one(specs: Sequence[ConditionConfig], name: str, value: Any) -> Any:
+    """Return the one value for all samples that `value` stands for. Raises as `read_conditions`."""
+    if not isinstance(value, Words):
+        return value
+    rows = _read(_spec(specs, name), value.text)
+    if isinstance(rows, tuple):
+        if len(rows) > 1:
+            raise UsageError(f"{name} = {value.text} stands for {len(rows)} values, and there is room for one.")
+        return rows[0]
+    return rows
 
 
 def _spec(specs: Sequence[ConditionConfig], name: str) -> ConditionConfig:
@@ -77,16 +95,6 @@ def _spec(specs: Sequence[ConditionConfig], name: str) -> ConditionConfig:
     if not specs:
         raise UsageError(f"--{name} was asked for, but this model was trained without conditions.")
     raise unknown_name("condition", name, [spec.name for spec in specs])
-
-
-def _one(spec: ConditionConfig, text: str) -> Any:
-    """Return the one value for all samples that `text` stands for. Raises `UsageError` for several."""
-    rows = _read(spec, text)
-    if isinstance(rows, tuple):
-        if len(rows) > 1:
-            raise UsageError(f"{spec.name} = {text} stands for {len(rows)} values, and there is room for one.")
-        return rows[0]
-    return rows
 
 
 def _read(spec: ConditionConfig, text: str) -> Any:

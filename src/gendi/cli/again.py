@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gendi.api.samples_io import EDIT_TEXT, edited_by, png_text
+from gendi.api.edit_settings import EDIT_TEXT, edited_by
+from gendi.data.images.sample_files import png_text
 from gendi.errors import DataError, UsageError
 
 
@@ -17,6 +18,8 @@ class Made:
     """Of the command line, after the command."""
     sha256: Mapping[str, str]
     """Of each picture that was read, and of the weights in each model's folder, by path."""
+    settings: Mapping[str, object]
+    """All that the file remembers, by name."""
 
 
 def read_made(path: Path, command: str) -> Made:
@@ -46,7 +49,7 @@ def read_made(path: Path, command: str) -> Made:
             f"{path} was made by gendi {data.get('version')}, which did not keep the words of the command, or was "
             "changed since. Give the flags yourself instead of --again."
         )
-    return Made(tuple(words), sha256)
+    return Made(tuple(words), sha256, data)
 
 
 def _are_texts(value: object, kind: type) -> bool:

@@ -1,5 +1,4 @@
-"""What can be asked of samples on the command line: conditions, and guidance to them. Shared by sample, evaluate
-and the edits."""
+"""The flags for conditions and for guidance to them, which sample, evaluate and the edits share."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -58,8 +57,8 @@ class ConditionFlags:
             found[name] = value
         return found
 
-    def guides(self) -> dict[str, Any]:
-        """Return the fields of `gendi.diffusion.gaussian.guidance.Guidance` that were given, none without --guidance.
+    def guidance_fields(self) -> dict[str, Any]:
+        """Return the fields of `gendi.api.guidance.Guidance` that were given, none without --guidance.
 
         Raises `UsageError` for a scale that is none, and for what goes with --guidance alone.
         """

@@ -1,15 +1,16 @@
 """`gendi denoise`."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gendi.cli.console import say
-from gendi.cli.editing import Draw, in_range, perform, read_edit
+from gendi.cli.edits import Draw, drawing_options, in_range, perform, read_edit
 from gendi.cli.parse import Number, shows
 
 if TYPE_CHECKING:
-    from gendi.cli.edited import Model, Result
+    from gendi.api.editor import Edited, Editor
 
 EXAMPLES = """\
   gendi denoise runs/mnist noisy.png                 how noisy it is, is estimated
@@ -32,22 +33,18 @@ def main(args: Sequence[str]) -> int:
     if command.noise is not None:
         in_range("--noise", command.noise, 1e-3, 10, ", as a share of the way from black to white")
 
-    def work(model: "Model") -> "Result":
-        import torch
+    def work(editor: "Editor") -> "Edited":
+        from gendi.cli.edit_files import read_picture
 
-        from gendi.cli.edited import Result, drawing
-        from gendi.diffusion.conditions import take
-        from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, estimate_noise
-
-        picture, n = model.picture(command.image), command.n or 4
+        picture = read_picture(editor, command.image)
         noise = command.noise
         if noise is None:
-            noise = max(1e-3, float(estimate_noise(picture)) / 2)
+            noise = editor.estimate_noise(picture)
             say(f"the noise is estimated at {noise:.3g} (--noise says otherwise)")
-        how, (denoiser, cond) = drawing(command, model), model.told(n)
-        mean = denoised_mean(denoiser, picture, 2 * noise, take(cond, slice(0, 1), model.device))
-        x = denoise(denoiser, picture.expand(n, -1, -1, -1), 2 * noise, how, cond, model.poll)
-        figures = {"noise": noise, "estimated": command.noise is None, "sampler": how.sampler, "steps": how.steps}
-        return Result((picture,), torch.cat([mean, x]), figures)
+        found = editor.denoise(picture, noise)
+        figures = {"noise": noise, "estimated": command.noise is None, **found.figures}
+        return dataclasses.replace(found, figures=figures)
 
-    return perform("denoise", command, words, {"n": command.n or 4, "seed": command.seed or 0}, work)
+    n = command.n or 4
+    settings = {"n": n, "seed": command.seed or 0}
+    return perform("denoise", command, words, settings, work, n=n, options=drawing_options(command))

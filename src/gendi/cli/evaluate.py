@@ -57,7 +57,7 @@ class Evaluate:
     """Seed of the samples, and of the subset of real images they are compared with."""
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call."""
-    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
+    wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("evaluation.json in the run's folder")] = None
     """Where to write the figures, as JSON."""
     json: bool = False
@@ -107,8 +107,10 @@ def metrics_table(evaluation: "Evaluation") -> str:
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
     "write it all down. Several processes draw their shares; process 0 measures."""
-    from gendi.api.samples_io import SampleSettings, read_samples, read_settings, write_samples
-    from gendi.cli.requests import announced, check_settings, default_steps, draw, guides_sha256, weights_sha256
+    from gendi.api.prepared import prepare
+    from gendi.api.request import read_request
+    from gendi.api.sample import draw
+    from gendi.cli.requests import announced, made_here, make_request, prepared
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
@@ -118,24 +120,13 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     assert command.run is not None
     run = Path(command.run)
     bundle, own = load_bundle(run), (run / "bundle").is_dir()
-    sampler = command.sampler or bundle.config.sample.sampler
-    settings = SampleSettings(
-        run=command.run,
-        sampler=sampler,
-        steps=command.steps or default_steps(sampler, bundle),
-        seed=command.seed or 0,
-        n=command.n or 1000,
-        condition=command.asking.conditions(),
-        guidance=command.asking.guides(),
-        clip=bundle.config.sample.clip,
-        weights=weights_sha256(command.run),
-        guides=guides_sha256(command.asking.guides()),
-    )
-    check_settings(bundle, settings)
+    request = made_here(make_request(bundle, command.run, command.n or 1000, command), command.batch_size)
+    ready = prepared(request, bundle)
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
     kind = kind_of(data.kind)
     if not kind.pictures and command.n is None:
-        settings = dataclasses.replace(settings, n=max(2, min(settings.n, len(data.heldout))))
+        request = dataclasses.replace(request, n=max(2, min(request.n, len(data.heldout))))
+        ready = prepare(request, ready.models)
     notes: tuple[str, ...] = ()
     if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
         notes = (
@@ -145,8 +136,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     images: Any = None
     if kind.keeps_settings and own and archive.is_file():
         try:
-            if dataclasses.replace(read_settings(archive), run=command.run) == settings:
-                images = read_samples(archive)
+            if dataclasses.replace(read_request(archive), run=command.run) == request:
+                images = kind.read_samples(archive)
         except DataError as error:
             say(f"note: {error} Drawing them anew.")
     with StopFlag() as stop:
@@ -157,22 +148,19 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         drawn, seconds = team().gathered(images is None)[0], 0.0
         if drawn:
             start = time.perf_counter()
-            images = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop, team().first))
+            images = draw(ready, announced(request, stop, team().first))
             seconds = time.perf_counter() - start
 
         tell = say if team().first else _silent
-        tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {settings.n:,} samples in {archive}")
+        tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {request.n:,} samples in {archive}")
 
         def keep() -> None:
-            if kind.keeps_settings:
-                write_samples(archive, images, settings)
-            else:
-                kind.write(archive, images)
-            update_timings(run, sample_seconds=seconds, samples=settings.n, sample_calls=settings.steps)
+            kind.write(archive, images, request.texts)
+            update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
         if drawn and own:
             team().from_first(keep)
-        source = {**dataclasses.asdict(settings), "run": str(run)}
+        source = {**request.to_dict(), "run": str(run)}
         measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
         evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
         out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
@@ -212,7 +200,7 @@ def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
 
 
 def _check(command: Evaluate) -> None:
-    command.asking.conditions(), command.asking.guides()
+    command.wanted.conditions(), command.wanted.guidance_fields()
     if command.n == 1:
         raise UsageError(
             f"--n 1 is out of range: a set of images needs at least 2 to be measured, at most {MOST_SAMPLES}."
@@ -226,7 +214,7 @@ def _check(command: Evaluate) -> None:
                 "--samples needs --data: say what the samples should look like, for instance --data mnist."
             )
         drawing = [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]
-        if given := drawing + command.asking.given():
+        if given := drawing + command.wanted.given():
             raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
 
 
@@ -235,19 +223,15 @@ def _silent(message: str) -> None:
 
 
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    from gendi.api.samples_io import read_samples
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
     from gendi.train.signals import StopFlag
 
     assert command.samples is not None
     path = Path(command.samples)
-    images: Any = path
-    if find_kind(command.data).pictures:
-        images = team().first_before_others(lambda: read_samples(path))
-        data = _open(command.data, images.shape[1:3])
-    else:
-        data = _open(command.data, None)
+    kind = find_kind(command.data)
+    images: Any = team().first_before_others(lambda: kind.read_samples(path))
+    data = _open(command.data, images.shape[1:3] if kind.pictures else None)
     with StopFlag() as stop:
         evaluation = _measure(
             command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
@@ -280,14 +264,16 @@ def _measure(
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
-        common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
-        found = kind.evaluate(samples, data, extractor=extractor, n=n, **common)
+        common |= {"n": n, "extractor": extractor, "device": pick_device(), "mirrored": mirrored}
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
-        n = command.n or max(2, min(1000, len(data.heldout)))
-        found = team().from_first(lambda: kind.evaluate(samples, data, n=n, stop=poll, **common))
+        common |= {"n": command.n or max(2, min(1000, len(data.heldout)))}
+    if kind.evaluates_together:
+        found = kind.evaluate(samples, data, stop=poll, **common)
+    else:
+        found = team().from_first(lambda: kind.evaluate(samples, data, stop=poll, **common))
     tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from gendi.cli.editing import METHODS, Draw, options_of, perform, read_edit
+from gendi.api.edit_settings import METHODS
+from gendi.cli.edits import Draw, drawing_options, options_of, perform, read_edit
 from gendi.cli.parse import Count, Number, Text, named, shows
 from gendi.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from gendi.cli.edited import Model, Result
+    from gendi.api.editor import Edited, Editor
 
 EXAMPLES = """\
   gendi inpaint runs/mnist digit.png --mask mask.png                  paint where the mask is white
@@ -44,27 +45,12 @@ def main(args: Sequence[str]) -> int:
     if method == "repaint" and command.sampler is not None:
         raise UsageError(f"--sampler {command.sampler} cannot be given with --method repaint, which has its own step.")
 
-    def work(model: "Model") -> "Result":
-        import torch
+    def work(editor: "Editor") -> "Edited":
+        from gendi.cli.edit_files import read_mask, read_picture
 
-        from gendi.cli.edited import Result, drawing, read_mask
-        from gendi.diffusion.gaussian.inverse.methods import inpaint
+        return editor.inpaint(read_picture(editor, command.image), read_mask(command.mask, editor.size), method)
 
-        picture, known, n = model.picture(command.image), read_mask(command.mask, model.size), command.n or 4
-        denoiser, cond = model.told(n)
-        how = drawing(command, model, method)
-        x = inpaint(
-            denoiser,
-            picture.expand(n, -1, -1, -1),
-            known,
-            how,
-            method=method,
-            cond=cond,
-            poll=model.poll,
-            **options,
-        )
-        figures = {"steps": how.steps} | ({} if method == "repaint" else {"sampler": how.sampler})
-        return Result((picture, torch.where(known.to(picture.device), picture, 0)), x, figures)
-
-    settings = {"mask": command.mask, "method": method, **options, "n": command.n or 4, "seed": command.seed or 0}
-    return perform("inpaint", command, words, settings, work)
+    n, bound = command.n or 4, {"clip": 1.0} if method in ("mmps", "pigdm") else {}
+    settings = {"mask": command.mask, "method": method, **bound, **options, "n": n, "seed": command.seed or 0}
+    more = drawing_options(command) | options
+    return perform("inpaint", command, words, settings, work, n=n, options=more)

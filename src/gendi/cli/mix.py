@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.editing import Edit, in_range, perform, read_edit
+from gendi.api.edit_settings import STEPS
+from gendi.cli.edits import Edit, in_range, perform, read_edit
 from gendi.cli.parse import Calls, Number, named, shows
 
 if TYPE_CHECKING:
-    from gendi.cli.edited import Model, Result
+    from gendi.api.editor import Edited, Editor
 
 EXAMPLES = """\
   gendi mix runs/mnist a.png b.png                          half of each
@@ -39,15 +40,13 @@ def main(args: Sequence[str]) -> int:
     weight = in_range("--weight", 0.5 if command.weight is None else command.weight, 0, 1)
     detail = in_range("--detail", weight if command.detail is None else command.detail, 0, 1)
     level = in_range("--level", 0.5 if command.level is None else command.level, 0.01, 1)
-    steps = command.steps or 50
+    steps = command.steps or STEPS
 
-    def work(model: "Model") -> "Result":
-        from gendi.cli.edited import Result
-        from gendi.diffusion.gaussian.inverse.latent import mix
+    def work(editor: "Editor") -> "Edited":
+        from gendi.cli.edit_files import read_picture
 
-        a, b = model.picture(command.image), model.picture(command.other)
-        x = mix(model.carrying(1), a, b, weight, detail, level=level, steps=steps)
-        return Result((a, b), x)
+        a, b = (read_picture(editor, path) for path in (command.image, command.other))
+        return editor.mix(a, b, weight, detail, level)
 
     settings = {"other": command.other, "weight": weight, "detail": detail, "level": level, "steps": steps}
-    return perform("mix", command, words, settings, work)
+    return perform("mix", command, words, settings, work, n=1, options={"steps": steps})

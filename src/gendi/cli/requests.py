@@ -1,29 +1,24 @@
-"""From a bundle and settings to samples: what `gendi sample`, `gendi evaluate` and `gendi demo` share."""
+"""From flags to a request, and from a request to samples: what `gendi sample`, `gendi evaluate` and the edits share."""
 
-import math
+import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import psutil
 import torch
 
-import gendi.api.sample
-from gendi.api.conditions import asked
-from gendi.api.guidance import known_conditions
-from gendi.api.samples_io import SampleSettings
+from gendi.api.conditions import as_words
+from gendi.api.guidance import Guidance
+from gendi.api.models import Models, guides_sha256, weights_sha256
+from gendi.api.prepared import Prepared, prepare
+from gendi.api.request import Request, enough_calls, samplers_with_eta
+from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
-from gendi.diffusion.conditions import ask
-from gendi.diffusion.gaussian.samplers import GRIDS, SAMPLERS, get_sampler
-from gendi.errors import ResourceError, UsageError, unknown_name
-from gendi.storage.files import MANIFEST, read_json
-from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder
-from gendi.train.classifier_bundle import classifier_folder
+from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
+from gendi.errors import UsageError
+from gendi.train.bundle import Bundle
 from gendi.train.signals import StopFlag
 
 BATCH = 250
-MOST_ADAPTIVE = 1000
-"""Calls that a sampler which chooses its own steps may make."""
 
 
 def pick_device() -> str:
@@ -33,24 +28,65 @@ def pick_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def weights_sha256(run: str) -> str | None:
-    """Return the SHA-256 of a bundle's weights, as its manifest has it."""
-    return _of_weights(bundle_folder(Path(run)))
+@runtime_checkable
+class DrawingFlags(Protocol):
+    """The flags of every command that draws samples; those that were not given are None."""
+
+    @property
+    def sampler(self) -> str | None: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def wanted(self) -> ConditionFlags: ...
 
 
-def guides_sha256(guidance: Mapping[str, Any]) -> dict[str, str]:
-    """Return the same of the models in the fields of a `Guidance`, by field. Raises `UsageError` for a folder without
-    one.
+def make_request(bundle: Bundle, run: str, n: int, flags: DrawingFlags) -> Request:
+    """Return the request that flags stand for. Raises `UsageError` for an unknown sampler."""
+    sampler = flags.sampler or bundle.config.sample.sampler
+    return Request(
+        run,
+        n,
+        Drawing(steps=flags.steps or enough_calls(sampler, bundle), sampler=sampler, seed=flags.seed or 0),
+        condition=as_words(flags.wanted.conditions()),
+        guidance=Guidance.from_dict(flags.wanted.guidance_fields()),
+        clip=bundle.config.sample.clip,
+    )
+
+
+def read_options(words: tuple[str, ...], eta: float | None, sampler: str) -> dict[str, float | int | bool | str]:
+    """Return the options of a sampler from NAME=VALUE and --eta.
+
+    Raises `UsageError` for an option that the sampler has not, or a word that is no value of it.
     """
-    folders = {"bad": bundle_folder, "classifier": classifier_folder}
-    found = {name: _of_weights(folder(Path(guidance[name]))) for name, folder in folders.items() if name in guidance}
-    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+    info, found = get_sampler(sampler), {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--options {word}: an option is written NAME=VALUE, for instance churn=20.")
+        option = name.replace("-", "_")
+        found[option] = info.read_option(sampler, option, value)
+    if eta is not None:
+        if "eta" not in info.options:
+            raise UsageError(f"--eta is an option of {', '.join(samplers_with_eta())}; {sampler} has none.")
+        found["eta"] = eta
+    return found
 
 
-def _of_weights(folder: Path) -> str | None:
-    manifest = read_json(folder / MANIFEST)
-    entry = manifest["files"].get(WEIGHTS)
-    return str(entry["sha256"]) if entry else None
+def made_here(request: Request, batch_size: int | None) -> Request:
+    """Return the request as it is drawn on this machine: on its device, with the hashes of the models in its folders.
+
+    Raises `UsageError` for a folder without a model.
+    """
+    how = dataclasses.replace(request.how, batch_size=batch_size or BATCH, device=pick_device())
+    hashes: dict[str, Any] = {"weights": weights_sha256(request.run), "guides": guides_sha256(request.guidance)}
+    return dataclasses.replace(request, how=how, **hashes)
+
+
+def prepared(request: Request, bundle: Bundle) -> Prepared:
+    """Return what it takes to draw a request. Raises as `gendi.api.prepared.prepare`."""
+    return prepare(request, Models.read(bundle, request.guidance))
 
 
 def say_what_changed(
@@ -62,88 +98,14 @@ def say_what_changed(
             say(f"note: the weights in {place} are not those that {source} was drawn with; the samples will differ.")
 
 
-def check_settings(bundle: Bundle, settings: SampleSettings) -> None:
-    """Raise what is wrong with `settings` for this model before the work starts.
-
-    Raises:
-        UsageError: an unknown sampler, grid, option or condition, a value that does not fit it, more steps than the
-            chain has, eta for a sampler without it.
-        ResourceError: so many samples do not fit in the memory; says how many do.
-    """
-    info = get_sampler(settings.sampler)
-    if settings.eta is not None and "eta" not in info.options:
-        able = [name for name, other in SAMPLERS.items() if "eta" in other.options]
-        raise UsageError(f"--eta is an option of {', '.join(able)}; {settings.sampler} has none.")
-    for option in settings.options:
-        info.check_option(settings.sampler, option)
-    if settings.grid is not None and settings.grid not in GRIDS:
-        raise unknown_name("time grid", settings.grid, GRIDS)
-    chain = bundle.config.process.steps
-    if chain is not None and settings.steps > chain and not info.adaptive:
-        raise UsageError(
-            f"--steps {settings.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
-        )
-    told, guidance = asked(bundle, settings)
-    ask(known_conditions(bundle, guidance), told, settings.n, settings.first)
-    each = 9 * math.prod(bundle.codec.shape)  # float32 twice while batches are joined, and the bytes
-    available = psutil.virtual_memory().available
-    if each * settings.n > available:
-        raise ResourceError(
-            f"{settings.n:,} samples need about {each * settings.n / 1e9:,.1f} GB of memory and {available / 1e9:.1f} "
-            f"GB are free. Draw at most {available // each:,} at a time (--n), with another --seed each time."
-        )
-
-
-def default_steps(sampler: str, bundle: Bundle) -> int:
-    """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
-    own, info = bundle.config.sample, get_sampler(sampler)
-    if info.adaptive:
-        return own.steps if sampler == own.sampler else MOST_ADAPTIVE
-    usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
-    wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
-    return wanted if chain is None else min(wanted, chain)
-
-
-def announced(settings: SampleSettings, stop: StopFlag, aloud: bool = True) -> Callable[[], None]:
-    """Return what to poll while drawing: it says, before the first step, what is drawn, and stops when asked to."""
+def announced(request: Request, stop: StopFlag, aloud: bool = True) -> Callable[[], None]:
+    """Return what to poll while drawing: it says, before the first step, what is drawn, and stops if a signal came."""
     said: list[str] = []
 
     def poll() -> None:
         if aloud and not said:
-            said.append(f"drawing {settings.n:,} samples: {settings.sampler}, {settings.steps} calls")
-            say(f"{said[0]}, seed {settings.seed}")
+            said.append(f"drawing {request.n:,} samples: {request.how.sampler}, {request.how.steps} calls")
+            say(f"{said[0]}, seed {request.how.seed}")
         stop.raise_if_requested("Nothing was written.")
 
     return poll
-
-
-def draw(
-    bundle: Bundle,
-    settings: SampleSettings,
-    *,
-    batch_size: int | None = None,
-    poll: Callable[[], None] | None = None,
-) -> Any:
-    """Return the samples, bytes (n, H, W, C) or an AnnData or a DataFrame, that `settings` describe.
-
-    A model of pictures that is told classes and asked for none draws each in turn. `poll` is called before every step
-    and stops by raising. Raises what `check_settings` raises.
-    """
-    check_settings(bundle, settings)
-    told, guidance = asked(bundle, settings)
-    options: dict[str, Any] = {**settings.options, **({} if settings.eta is None else {"eta": settings.eta})}
-    return gendi.api.sample.sample(
-        bundle,
-        settings.n,
-        steps=settings.steps,
-        sampler=settings.sampler,
-        grid=settings.grid,
-        seed=settings.seed,
-        condition=told,
-        guidance=guidance,
-        first_index=settings.first,
-        device=pick_device(),
-        batch_size=batch_size or BATCH,
-        poll=poll,
-        **options,
-    )

@@ -16,7 +16,7 @@ from gendi.cli.values import format_duration
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
-    from gendi.api.samples_io import SampleSettings
+    from gendi.api.request import Request
     from gendi.train.bundle import Bundle
 
 EXAMPLES = """\
@@ -54,7 +54,7 @@ class Sample:
     """Seed of the noise."""
     per_class: Annotated[Count, shows("the classes in turn")] = None
     """Samples of each --class, in place of --n."""
-    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
+    wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("samples.png, .h5ad or .csv in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
     cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet.
@@ -71,50 +71,40 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
-    from gendi.api.samples_io import check_destination, read_settings, write_samples
-    from gendi.cli.requests import announced, check_settings, draw, guides_sha256, say_what_changed, weights_sha256
+    from gendi.api.request import read_request
+    from gendi.api.sample import draw
+    from gendi.cli.requests import announced, made_here, prepared, say_what_changed
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.bundle import bundle_folder, load_bundle
     from gendi.train.signals import StopFlag
 
-    old = read_settings(Path(command.again)) if command.again is not None else None
+    old = read_request(Path(command.again)) if command.again is not None else None
     run = command.run or (old.run if old is not None else "")
-    bundle, weights = load_bundle(run), weights_sha256(run)
-    if old is None:
-        settings = _settings(command, run, bundle)
-    else:
-        settings = dataclasses.replace(old, run=run)
-    settings = dataclasses.replace(settings, weights=weights, guides=guides_sha256(settings.guidance))
+    bundle = load_bundle(run)
+    wanted = _request(command, run, bundle) if old is None else dataclasses.replace(old, run=run)
+    request = made_here(wanted, command.batch_size)
     if old is not None and command.again is not None:
-        places = {"": run} | {name: str(settings.guidance[name]) for name in settings.guides}
-        say_what_changed(command.again, places, {"": old.weights, **old.guides}, {"": weights, **settings.guides})
+        folders = {} if request.guidance is None else request.guidance.folders()
+        places = {"": run} | {name: str(folders[name]) for name in request.guides}
+        before, now = {"": old.weights, **old.guides}, {"": request.weights, **request.guides}
+        say_what_changed(command.again, places, before, now)
     kind = kind_of(bundle.codec.kind)
     out = _destination(command, Path(run), kind.suffixes[0])
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
-    if kind.keeps_settings:
-        check_destination(out, settings.n, bundle.codec.shape[0])
-    else:
-        kind.check_destination(out, settings.n, bundle.codec)
-    check_settings(bundle, settings)
+    kind.check_destination(out, request.n, bundle.codec)
+    ready = prepared(request, bundle)
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
-        samples = draw(bundle, settings, batch_size=command.batch_size, poll=announced(settings, stop, team.first))
+        samples = draw(ready, announced(request, stop, team.first))
         seconds = time.perf_counter() - start
-
-        def write() -> None:
-            if kind.keeps_settings:
-                write_samples(out, samples, settings)
-            else:
-                kind.write(out, samples)
-
-        team.from_first(write)
+        team.from_first(lambda: kind.write(out, samples, request.texts, request.how.first_index))
         if not team.first:
             return 0
     say(f"drawn in {format_duration(seconds)}")
     if command.json:
-        show_json({"out": out, "shape": samples.shape, "seconds": seconds, "settings": dataclasses.asdict(settings)})
+        show_json({"out": out, "shape": samples.shape, "seconds": seconds, "settings": request.to_dict()})
     else:
         show(f"{out}")
     return 0
@@ -123,16 +113,16 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Sample) -> None:
     if command.eta is not None and not 0 <= command.eta <= 1:
         raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
-    if command.per_class is not None and (command.asking.class_ is None or command.n is not None):
+    if command.per_class is not None and (command.wanted.class_ is None or command.n is not None):
         raise UsageError("--per-class goes with --class, and stands in the place of --n.")
-    command.asking.conditions()
+    command.wanted.conditions()
     if command.again is None:
-        command.asking.guides()
+        command.wanted.guidance_fields()
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
         return
     fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "per_class")
-    given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.asking.given()
+    given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
@@ -140,43 +130,17 @@ def _check(command: Sample) -> None:
         )
 
 
-def _settings(command: Sample, run: str, bundle: "Bundle") -> "SampleSettings":
-    from gendi.api.samples_io import SampleSettings
-    from gendi.cli.requests import default_steps
+def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
+    from gendi.cli.requests import make_request, read_options
 
-    own, condition = bundle.config.sample, command.asking.conditions()
-    sampler = command.sampler or own.sampler
     n = command.n or 64
     if command.per_class is not None:
-        classes = condition["class"]
+        classes = command.wanted.conditions()["class"]
         n = command.per_class * (1 if classes in bundle.class_names else len(classes.split(",")))
-    return SampleSettings(
-        run=run,
-        sampler=sampler,
-        steps=command.steps or default_steps(sampler, bundle),
-        seed=command.seed or 0,
-        n=n,
-        eta=command.eta,
-        grid=command.grid,
-        options=_options(command.options, sampler),
-        condition=condition,
-        per_class=command.per_class,
-        guidance=command.asking.guides(),
-        clip=own.clip,
-    )
-
-
-def _options(words: tuple[str, ...], sampler: str) -> dict[str, float | int | bool | str]:
-    from gendi.diffusion.gaussian.samplers import get_sampler
-
-    info, found = get_sampler(sampler), {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"--options {word}: an option is written NAME=VALUE, for instance churn=20.")
-        option = name.replace("-", "_")
-        found[option] = info.read_option(sampler, option, value)
-    return found
+    request = make_request(bundle, run, n, command)
+    options = read_options(command.options, command.eta, request.how.sampler)
+    how = dataclasses.replace(request.how, grid=command.grid, options=options)
+    return dataclasses.replace(request, how=how, per_class=command.per_class)
 
 
 def _destination(command: Sample, run: Path, suffix: str) -> Path:

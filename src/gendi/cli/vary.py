@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from gendi.cli.editing import Draw, in_range, perform, read_edit
+from gendi.cli.edits import Draw, drawing_options, in_range, perform, read_edit
 from gendi.cli.parse import Number, shows
 
 if TYPE_CHECKING:
-    from gendi.cli.edited import Model, Result
+    from gendi.api.editor import Edited, Editor
 
 EXAMPLES = """\
   gendi vary runs/mnist digit.png --strength 0.4 --n 8    eight others like it
@@ -30,13 +30,11 @@ def main(args: Sequence[str]) -> int:
     given = 0.4 if command.strength is None else command.strength
     strength = in_range("--strength", given, 0, 1, ", 0 for the picture itself and 1 for a new one")
 
-    def work(model: "Model") -> "Result":
-        from gendi.cli.edited import Result, drawing
-        from gendi.diffusion.gaussian.inverse.noisy import vary
+    def work(editor: "Editor") -> "Edited":
+        from gendi.cli.edit_files import read_picture
 
-        picture, n = model.picture(command.image), command.n or 4
-        how, (denoiser, cond) = drawing(command, model), model.told(n)
-        x = vary(denoiser, picture.expand(n, -1, -1, -1), strength, how, cond, model.poll)
-        return Result((picture,), x, {"sampler": how.sampler, "steps": how.steps})
+        return editor.vary(read_picture(editor, command.image), strength)
 
-    return perform("vary", command, words, {"strength": strength, "n": command.n or 4, "seed": command.seed or 0}, work)
+    n = command.n or 4
+    settings = {"strength": strength, "n": n, "seed": command.seed or 0}
+    return perform("vary", command, words, settings, work, n=n, options=drawing_options(command))

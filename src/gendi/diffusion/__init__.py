@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.guidance import Autoguidance as Autoguidance
     from gendi.diffusion.gaussian.guidance import ClassifierFree as ClassifierFree
     from gendi.diffusion.gaussian.guidance import ClassifierGuidance as ClassifierGuidance
-    from gendi.diffusion.gaussian.guidance import Guidance as Guidance
+    from gendi.diffusion.gaussian.guidance import GuidanceRule as GuidanceRule
     from gendi.diffusion.gaussian.guidance import Interval as Interval
     from gendi.diffusion.gaussian.guidance import Rescale as Rescale
     from gendi.diffusion.gaussian.guidance import Threshold as Threshold
@@ -58,7 +58,7 @@ _HOMES = {
     "Denoiser": "gendi.diffusion.gaussian.denoiser",
     "DiT": "gendi.diffusion.networks",
     "GaussianDenoiser": "gendi.diffusion.gaussian.exact",
-    "Guidance": "gendi.diffusion.gaussian.guidance",
+    "GuidanceRule": "gendi.diffusion.gaussian.guidance",
     "Interval": "gendi.diffusion.gaussian.guidance",
     "Linear": "gendi.diffusion.gaussian.schedule",
     "MLP": "gendi.diffusion.networks",
@@ -103,7 +103,7 @@ __all__ = [
     "Denoiser",
     "DiT",
     "GaussianDenoiser",
-    "Guidance",
+    "GuidanceRule",
     "Interval",
     "Linear",
     "MixtureDenoiser",

@@ -72,7 +72,7 @@ def _nearest_of(
     mirrored: bool,
     stop: Stop | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Return the distances and indices of `nearest_images`; `mirrored`: of the nearer of an image and its mirror."""
+    """Return distances and indices of the nearest images; with `mirrored`, of the nearer of an image and its mirror."""
     distance, index = (found[:, 0] for found in nearest_images(queries, train, stop=stop))
     if not mirrored:
         return distance, index

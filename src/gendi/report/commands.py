@@ -24,8 +24,9 @@ def commands(run: Run) -> list[list[str]]:
     lines = [train]
     if run.evaluation is not None:
         measure = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
-        if drawn := run.drawn:
-            measure += ["--sampler", shlex.quote(drawn.sampler), "--steps", str(drawn.steps), "--seed", str(drawn.seed)]
+        if run.drawn is not None:
+            how = run.drawn.how
+            measure += ["--sampler", shlex.quote(how.sampler), "--steps", str(how.steps), "--seed", str(how.seed)]
         if run.evaluation.extractors:
             measure += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
         lines.append(measure)

@@ -1,22 +1,22 @@
 """The forward process on a picture, and the reverse process of the first samples, as arrays of bytes to look at."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.api.guidance import guided
+from gendi.api.models import Models
+from gendi.api.prepared import prepare
+from gendi.api.request import Request
 from gendi.data.images.codec import pictures_only
-from gendi.diffusion.gaussian.guidance import Guidance
 from gendi.diffusion.gaussian.process import Process, like
 from gendi.diffusion.gaussian.samplers import SAMPLERS, initial, trajectory
 from gendi.diffusion.gaussian.samplers.draw import SampleNoise, calls_to_times
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import normal
+from gendi.machine.stopping import Poll
 from gendi.train.bundle import Bundle
 
 STEPS = 20
@@ -65,49 +65,25 @@ def forward_strip(bundle: Bundle, image: NDArray[np.uint8], times: Tensor, seed:
     return codec.decode(visible(states, schedule, times)).numpy()
 
 
-def reverse_film(
-    bundle: Bundle,
-    n: int,
-    *,
-    seed: int = 0,
-    sampler: str = SAMPLER,
-    steps: int = STEPS,
-    first: int = 0,
-    grid: str | None = None,
-    condition: Mapping[str, Any] | None = None,
-    guidance: Guidance | None = None,
-    options: Mapping[str, Any] | None = None,
-    poll: Callable[[], None] | None = None,
-) -> Film:
-    """Draw samples first, ..., first + n - 1 of `seed` and keep every state on the way.
+def reverse_film(bundle: Bundle, request: Request, *, poll: Poll | None = None) -> Film:
+    """Draw the samples of a request, which should be few, and keep every state on the way.
 
-    A chain shorter than `steps` is walked whole. A sampler that needs hundreds of steps, or chooses them itself, gives
-    way to DPM-Solver++(2M), without its grid and options.
-    `condition` and `guidance` are those of `gendi.sample`. `poll` is called before every call; raise from it to stop.
-    Raises `UsageError` for an unknown condition, grid or option.
+    A chain shorter than the requested calls is walked whole. A sampler that needs hundreds of steps, or chooses them
+    itself, gives way to DPM-Solver++(2M), without its grid and options. `poll` is called after every network call;
+    raise from it to stop. Raises `UsageError` for an unknown condition, grid or option.
     """
-    denoiser, cond = guided(bundle, guidance, condition, n, first)
-    schedule = denoiser.schedule
-    steps = steps if schedule.steps is None else min(steps, schedule.steps)
-    known = SAMPLERS.get(sampler)
+    schedule, how = bundle.schedule(), request.how
+    how = replace(how, steps=how.steps if schedule.steps is None else min(how.steps, schedule.steps))
+    known = SAMPLERS.get(how.sampler)
     if known is None or not known.quick or known.adaptive:
-        sampler, grid, options = SAMPLER, None, {}
-    indices, shape = range(first, first + n), bundle.codec.shape
-    times = calls_to_times(schedule, SAMPLERS[sampler], steps, grid)
+        how = replace(how, sampler=SAMPLER, grid=None, options={})
+    ready = prepare(replace(request, how=how), Models.read(bundle, request.guidance))
+    indices, shape = list(ready.request.indices), bundle.codec.shape
+    times = calls_to_times(schedule, SAMPLERS[how.sampler], how.steps, how.grid, how.bounds)
     with torch.inference_mode():
-        noisy, guesses = [initial(denoiser, SampleNoise(seed, indices, shape, "cpu")(0), times)], []
-        for state in trajectory(
-            denoiser,
-            shape,
-            indices,
-            steps=steps,
-            sampler=sampler,
-            seed=seed,
-            grid=grid,
-            poll=poll,
-            cond=cond,
-            **(options or {}),
-        ):
+        noisy = [initial(ready.denoiser, SampleNoise(how.seed, indices, shape, how.device)(0), times)]
+        guesses = []
+        for state in trajectory(ready.denoiser, shape, indices, how, cond=ready.cond, poll=poll):
             noisy.append(state.x)
             guesses.append(state.x_0)
         guesses.append(noisy[-1])
@@ -116,5 +92,5 @@ def reverse_film(
             times=times.numpy(),
             noisy=np.stack([decode(visible(x, schedule, t)).numpy() for x, t in zip(noisy, times, strict=True)]),
             guesses=np.stack([decode(x).numpy() for x in guesses]),
-            sampler=sampler,
+            sampler=how.sampler,
         )

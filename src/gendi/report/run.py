@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.api.samples_io import SampleSettings, read_samples, read_settings
+from gendi.api.request import Request, read_request
 from gendi.data import Data, open_data
+from gendi.data.images.sample_files import read_samples
 from gendi.data.kinds import Kind, find_kind, kind_of
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
@@ -37,7 +38,7 @@ class Run:
     evaluation: Evaluation | None = None
     samples: NDArray[np.uint8] | None = None
     """(N, H, W, C)."""
-    drawn: SampleSettings | None = None
+    drawn: Request | None = None
     """How the samples were drawn."""
     status: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
@@ -131,7 +132,7 @@ def read_run(folder: Path) -> Run:
     samples = folder / "samples.npz"
     if samples.is_file():
         run.samples = _try(run, "samples", lambda: read_samples(samples))
-        run.drawn = _try(run, "drawn", lambda: read_settings(samples))
+        run.drawn = _try(run, "drawn", lambda: read_request(samples))
     run.data = _try(run, "data", lambda: _open(run))
     return run
 

@@ -1,13 +1,12 @@
 """The sections of the page: each a function from a run to markup, which says so where its material is missing."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.evaluate.nearest import nearest_images
+from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
@@ -45,7 +44,8 @@ def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
     n = min(GRID, len(images))
     shown = grid(images[:n], 8, side=tile_side(images, 8))
     picture = gallery.image("samples", shown, f"A grid of {n} samples")
-    calls = f" Each took {run.drawn.steps} calls of the network ({run.drawn.sampler})." if run.drawn is not None else ""
+    how = None if run.drawn is None else run.drawn.how
+    calls = "" if how is None else f" Each took {how.steps} calls of the network ({how.sampler})."
     of = f" of {len(images):,}" if len(images) > n else ""
     text = [
         f"Samples 0 to {n - 1}{of}, in the order in which they were drawn.{calls}",
@@ -230,7 +230,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     return section("classes", "Classes", text, [aside(picture, caption)])
 
 
-def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Callable[[], None] | None = None) -> Html:
+def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll | None = None) -> Html:
     """The training images nearest to the first samples."""
     text = [
         "Has the model learned, or remembered? Below each sample stand the training images most like it, pixel by "

@@ -1,14 +1,13 @@
 """`write_report`: read the run, draw every picture, write one page."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from gendi.api.conditions import asked
+from gendi.api.request import Request
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.machine.stopping import Poll
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.hero import hero
@@ -21,7 +20,7 @@ from gendi.storage.files import atomic_write
 FILM_CALLS_MOST = 40
 
 
-def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
+def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     """Write `run`/report.html, one file that needs no network, and its pictures to `run`/pictures; return its path.
 
     What a run does not have yet (samples, an evaluation, a bundle) is said in the page or left out; so are the pictures
@@ -67,23 +66,19 @@ def write_report(run: Path, *, poll: Callable[[], None] | None = None) -> Path:
     return path
 
 
-def _film(run: Run, poll: Callable[[], None] | None) -> Film | None:
+def _film(run: Run, poll: Poll | None) -> Film | None:
     """Draw the first samples again, step by step: as the samples were drawn where that takes few calls, else in 20."""
     if run.bundle is None or not run.pictures:
         return None
-    drawn, own = run.drawn, run.bundle.config
-    how: dict[str, Any] = {"sampler": own.sample.sampler, "steps": STEPS, "seed": own.train.seed}
-    if drawn is not None:
-        how |= {"sampler": drawn.sampler, "seed": drawn.seed, "first": drawn.first}
-        how |= {"grid": drawn.grid, "options": {**drawn.options} | ({} if drawn.eta is None else {"eta": drawn.eta})}
-        known = SAMPLERS.get(drawn.sampler)
-        if known is not None and known.quick and drawn.steps <= FILM_CALLS_MOST:
-            how["steps"] = drawn.steps
-    n = s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
+    own, n = run.bundle.config, s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS
+    if run.drawn is None:
+        request = Request.of(run.bundle, n, {"steps": STEPS, "seed": own.train.seed})
+    else:
+        how, known = run.drawn.how, SAMPLERS.get(run.drawn.how.sampler)
+        short = known is not None and known.quick and how.steps <= FILM_CALLS_MOST
+        request = replace(run.drawn, n=n, how=replace(how, steps=how.steps if short else STEPS))
     try:
-        if drawn is not None:
-            how["condition"], how["guidance"] = asked(run.bundle, replace(drawn, n=n))
-        return reverse_film(run.bundle, n, poll=poll, **how)
+        return reverse_film(run.bundle, request, poll=poll)
     except (BundleError, DataError, DivergedError, UsageError) as error:
         run.problems["bundle"] = str(error)
         return None

@@ -8,7 +8,7 @@ done in minutes, so it keeps no checkpoints: stopped, it writes nothing.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, Classifie
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, DivergedError, UsageError
+from gendi.machine.stopping import Poll
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle
 from gendi.train.classifier_bundle import ClassifierBundle, width_fits
@@ -44,7 +45,7 @@ def train_classifier(
     seed: int = 0,
     device: str = "cpu",
     console: Console | None = None,
-    poll: Callable[[], None] | None = None,
+    poll: Poll | None = None,
 ) -> ClassifierBundle:
     """Return a classifier of the bundle's x_t, trained on labelled data until the budget is spent.
 

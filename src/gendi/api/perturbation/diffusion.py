@@ -29,7 +29,7 @@ from gendi.data.cells.perturbation.experiment import CONTROL
 from gendi.data.dataset import Data
 from gendi.data.split import Split, fingerprint
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.guidance import Guidance
+from gendi.diffusion.gaussian.guidance import GuidanceRule
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError
@@ -139,7 +139,7 @@ class Diffusion:
             "dose": torch.full((n,), float(np.log(dose))),
         }
         scales = {"cell_type": state_scale, "drug": drug_scale, "dose": drug_scale}
-        guided = Guidance(scales=scales, nested=True).guide(self.denoiser)
+        guided = GuidanceRule(scales=scales, nested=True).guide(self.denoiser)
         how = self.settings
         x = sample(guided, self.codec.shape, n, steps=how.steps, sampler=how.sampler, seed=seed, cond=cond)
         rates, dispersions = self._marginals(cell_type, drug, dose)

@@ -87,7 +87,20 @@ class Images(Kind):
         return derived(specs, x_0)
 
     def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
-        raise NotImplementedError("see gendi.api.samples_io")
+        """Write a grid, an archive or a folder: see `gendi.data.images.sample_files`."""
+        from gendi.data.images.sample_files import write_samples
+
+        write_samples(path, samples, texts, first)
+
+    def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
+        from gendi.data.images.sample_files import check_destination
+
+        check_destination(path, n, codec.shape[0])
+
+    def read_samples(self, path: Path) -> "NDArray[Any]":
+        from gendi.data.images.sample_files import read_samples
+
+        return read_samples(path)
 
     def evaluated_file(self, run: Path) -> Path:
         return run / "samples.npz"

@@ -16,7 +16,7 @@ from gendi.diffusion.gaussian.guidance.classifier import ClassifierGuidance
 from gendi.diffusion.gaussian.guidance.classifier_free import ClassifierFree, Factorised
 from gendi.diffusion.gaussian.guidance.interval import Interval
 from gendi.diffusion.gaussian.guidance.scale import Scale, by_log_snr
-from gendi.diffusion.gaussian.guidance.settings import Guidance
+from gendi.diffusion.gaussian.guidance.settings import GuidanceRule, Strength
 from gendi.diffusion.gaussian.guidance.shape import Rescale, Threshold
 
 __all__ = [
@@ -24,12 +24,13 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuidance",
     "Factorised",
-    "Guidance",
+    "GuidanceRule",
     "Guided",
     "Interval",
     "MixtureRule",
     "Rescale",
     "Scale",
+    "Strength",
     "Threshold",
     "by_log_snr",
 ]

@@ -1,13 +1,14 @@
-"""What to ask for, as one small table, and the rules it stands for."""
+"""How strong guidance is and where, as one small table, and the rule that it stands for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance.auto import Autoguidance
 from gendi.diffusion.gaussian.guidance.base import Guided, MixtureRule
-from gendi.diffusion.gaussian.guidance.classifier import ClassifierGuidance
+from gendi.diffusion.gaussian.guidance.classifier import Classifier, ClassifierGuidance
 from gendi.diffusion.gaussian.guidance.classifier_free import ClassifierFree, Factorised
 from gendi.diffusion.gaussian.guidance.interval import Interval
 from gendi.diffusion.gaussian.guidance.scale import Scale
@@ -16,12 +17,8 @@ from gendi.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Which rule, how strong, and where. In `gendi.sample` models may be given by their folders and conditions by name.
-
-    The rule is autoguidance with `bad`, classifier guidance with `classifier`, factorised with `scales`, and
-    classifier-free guidance with none of them.
-    """
+class Strength:
+    """How strong guidance is, and where: what does not depend on the rule."""
 
     scale: Scale = 1.0
     """w, a number or a function of time; 1 is no guidance."""
@@ -35,22 +32,37 @@ class Guidance:
     """phi of `Rescale`."""
     threshold: float | None = None
     """Percentile of dynamic thresholding, in (0, 1]."""
-    negative: Mapping[str, Any] = field(default_factory=dict)
-    """Conditions to be led away from in the null ones' place."""
-    bad: Any = None
-    """A worse model to be led away from: a denoiser."""
-    classifier: Any = None
-    """Of noisy data: see `gendi.diffusion.gaussian.guidance.classifier.Classifier`."""
+
+
+@dataclass(frozen=True)
+class GuidanceRule(Strength):
+    """Which rule, how strong, and where.
+
+    The rule is autoguidance with `bad`, classifier guidance with `classifier`, factorised with `scales`, and
+    classifier-free guidance with none of them.
+    """
+
+    negative: Mapping[str, Tensor | float] = field(default_factory=dict)
+    """Conditions to be led away from in the null ones' place, each one value for all rows."""
+    bad: Denoiser | None = None
+    """A worse model to be led away from."""
+    classifier: Classifier | None = None
+    """A classifier of noisy data."""
 
     def guide(self, denoiser: Denoiser, names: Sequence[str] | None = None) -> Guided:
         """Return `denoiser` guided; `names` are the conditions that it can do without, all by default.
 
         Raises `UsageError` for settings that exclude each other, and what the rules raise.
         """
-        rules = ("bad", "classifier", "scales", "negative")
-        given = [name for name in rules if getattr(self, name) is not None and getattr(self, name) != {}]
-        if len(given) > 1:
-            raise UsageError(f"guidance by {' and by '.join(given)} cannot be had at once: choose one.")
+        given = {
+            "bad": self.bad is not None,
+            "classifier": self.classifier is not None,
+            "scales": bool(self.scales),
+            "negative": bool(self.negative),
+        }
+        chosen = [name for name, is_given in given.items() if is_given]
+        if len(chosen) > 1:
+            raise UsageError(f"guidance by {' and by '.join(chosen)} cannot be had at once: choose one.")
         rule, outside = self._rule(denoiser, names)
         if self.rescale:
             if not isinstance(rule, MixtureRule):

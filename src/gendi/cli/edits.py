@@ -1,12 +1,12 @@
 """What the commands that edit pictures share: their flags, and the way from them to a file.
 
-A command says which flags it adds, what it shows beside its results, and how the results come about; opening the model,
-reading pictures and writing is in `gendi.cli.edited`, which imports torch.
+A command says which flags it adds and which edit of `gendi.api.editor` it calls; reading and writing pictures is in
+`gendi.cli.edit_files`. No module of torch is imported before the flags are read.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
@@ -20,11 +20,10 @@ from gendi.cli.values import format_duration
 from gendi.errors import UsageError
 
 if TYPE_CHECKING:
-    from gendi.cli.edited import Model, Result
+    from gendi.api.editor import Edited, Editor
 
-
-METHODS = {"mmps": 40, "pigdm": 40, "dps": 100, "repaint": 20}
-"""How to solve an inverse problem, with the steps that are enough (those of `gendi.api.edits`, which imports torch)."""
+REMEMBERED = ("n", "seed", "steps", "sampler", "method", "strength", "weight", "detail", "level")
+"""Flags whose defaults another version may have: --again takes what the file says of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Edit:
     """Folder of a run or of a bundle."""
     image: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """A picture; it is read as a folder of pictures is: colour or grey as the model has it."""
-    asking: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
+    wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("COMMAND-IMAGE.png in the run's folder")] = None
     """Where to: NAME.png (what was given and the results, side by side), or a name without a suffix (a new folder with
     a PNG for each result).
@@ -97,13 +96,26 @@ def read_edit(kind: type[E], args: Sequence[str], name: str, examples: str) -> t
         raise UsageError(f"{error} Beside --again, only --out, --batch-size and --json can be given.") from None
     from gendi.cli.again import read_made
 
-    words = read_made(Path(again.again), name).words
+    made = read_made(Path(again.again), name)
+    words = made.words
     changes: dict[str, Any] = {"again": again.again, "out": again.out, "json": again.json}
     if issubclass(kind, Draw):
         changes["batch_size"] = again.batch_size
     elif again.batch_size is not None:
         raise UsageError(f"{prog} has no --batch-size.")
-    return dataclasses.replace(parse(kind, words, prog), **changes), words
+    chosen = parse(kind, [*words, *_remembered(kind, words, made.settings)], prog)
+    return dataclasses.replace(chosen, **changes), words
+
+
+def _remembered(kind: type[Edit], words: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """Return words for the settings that a file remembers and that the words which made it leave to their defaults."""
+    flags, given = {field.name for field in dataclasses.fields(kind)}, {word.partition("=")[0] for word in words}
+    more: list[str] = []
+    for name in REMEMBERED:
+        value = settings.get(name)
+        if name in flags and f"--{name}" not in given and isinstance(value, int | float | str):
+            more += [f"--{name}", str(value)]
+    return more
 
 
 def in_range(flag: str, value: float, low: float, high: float, why: str = "") -> float:
@@ -119,7 +131,7 @@ def options_of(command: Draw, method: str) -> dict[str, Any]:
     Raises `UsageError` for one of another method, and one that is not above 0.
     """
     own = {"mmps": ("std",), "pigdm": ("std",), "dps": ("zeta",), "repaint": ("resamplings",)}[method]
-    found: dict[str, Any] = {"clip": 1.0} if method in ("mmps", "pigdm") else {}
+    found: dict[str, Any] = {}
     for name in ("std", "zeta", "resamplings"):
         value = getattr(command, name, None)
         if value is None:
@@ -133,39 +145,64 @@ def options_of(command: Draw, method: str) -> dict[str, Any]:
 
 
 def perform(
-    name: str, command: Edit, words: Sequence[str], settings: dict[str, Any], work: "Callable[[Model], Result]"
+    name: str,
+    command: Edit,
+    words: Sequence[str],
+    settings: dict[str, Any],
+    work: "Callable[[Editor], Edited]",
+    *,
+    n: int,
+    options: Mapping[str, Any],
 ) -> int:
     """Open the model, run `work` on it, write the results, and say where they are.
 
     The file remembers `words`, those of the command line, and `settings`, beside what every edit has.
+
+    Args:
+        n: how many results.
+        options: of drawing and of the method, as `gendi.api.editor.Editor` takes them.
     """
-    asking: dict[str, Any] = {"condition": command.asking.conditions(), "guidance": command.asking.guides()}
+    texts, guides = command.wanted.conditions(), command.wanted.guidance_fields()
+    from gendi.api.conditions import as_words
+    from gendi.api.editor import Editor
+    from gendi.api.guidance import Guidance
     from gendi.cli.again import read_made
-    from gendi.cli.edited import check_out, open_model, sources, write
+    from gendi.cli.edit_files import check_out, hashes, write
+    from gendi.cli.requests import pick_device
+    from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
     out = _destination(name, command)
     check_out(out, Path(command.run))
     start = time.perf_counter()
     with StopFlag() as stop:
-        model = open_model(command, lambda: stop.raise_if_requested("Nothing was written."))
-        sha256 = sources(command)
+        guidance = Guidance.from_dict(guides)
+        wanted = {"condition": as_words(texts), "guidance": guidance, "device": pick_device(), **options}
+        editor = Editor(load_bundle(command.run), n, wanted, lambda: stop.raise_if_requested("Nothing was written."))
+        pictures = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
+        pictures += [*texts.values(), *guides.get("negative", {}).values()]
+        sha256 = hashes(command.run, guidance, pictures)
         if command.again is not None:
             for place, old in read_made(Path(command.again), name).sha256.items():
                 if sha256.get(place) != old:
                     say(f"note: {place} is not what {command.again} was made with; the results will differ.")
-        common: dict[str, Any] = {"command": name, "run": command.run, "image": command.image, **asking}
-        common |= {"words": list(words), "sha256": sha256}
-        result = work(model)
-        write(out, result, common | settings | result.figures)
+        common: dict[str, Any] = {"command": name, "run": command.run, "image": command.image}
+        common |= {"condition": texts, "guidance": guides, "words": list(words), "sha256": sha256}
+        result = work(editor)
+        write(out, result, {**common, **settings, **result.figures})
     seconds = time.perf_counter() - start
     say(f"done in {format_duration(seconds)}")
     if command.json:
-        shape = (len(result.pictures), *model.bundle.codec.shape)
+        shape = (len(result.pictures), *editor.codec.shape)
         show_json({"out": out, "shape": shape, "seconds": seconds, "settings": common | settings, **result.figures})
     else:
         show(f"{out}")
     return 0
+
+
+def drawing_options(command: Draw) -> dict[str, Any]:
+    """Return the options of drawing that were given."""
+    return {name: getattr(command, name) for name in ("steps", "sampler", "seed", "batch_size")}
 
 
 def _destination(name: str, command: Edit) -> Path:

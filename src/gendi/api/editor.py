@@ -1,0 +1,247 @@
+"""A model that edits: the work behind `gendi.inpaint` and the other functions, and behind the commands of these names.
+
+A picture is bytes (H, W, C), or (H, W) where it is grey. What is not requested is null, networks compute in fp32, and
+x0_hat is not bounded even where the model's sampling bounds it, as gradients and the ODE need it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.api.conditions import read_conditions
+from gendi.api.edit_settings import BATCH, METHOD_OPTIONS, METHODS, STEPS, TOLD
+from gendi.api.guidance import Guidance
+from gendi.api.models import Models, null_where_silent
+from gendi.api.request import MOST_ADAPTIVE
+from gendi.data.images.codec import ImageCodec, pictures_only
+from gendi.diffusion.conditions import ask, take
+from gendi.diffusion.gaussian.conditioned import conditioned
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.inverse import latent, methods, noisy
+from gendi.diffusion.gaussian.inverse.operators import Pool
+from gendi.diffusion.gaussian.samplers import Drawing, get_sampler, sample
+from gendi.diffusion.gaussian.samplers.checked import checked
+from gendi.errors import UsageError, unknown_name
+from gendi.machine.stopping import Poll
+from gendi.train.bundle import Bundle
+
+Picture = NDArray[Any]
+DRAWING = ("steps", "sampler", "seed", "batch_size", "device")
+"""The settings of drawing that an edit takes."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What an edit made."""
+
+    pictures: NDArray[np.uint8]
+    """The results, bytes (N, H, W, C)."""
+    given: tuple[NDArray[np.uint8], ...] = ()
+    """What to show beside the results, each bytes (1, H, W, C)."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers and names that the results depend on and that were chosen on the way."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A denoiser that is about to edit."""
+
+    denoiser: Denoiser
+    cond: dict[str, Tensor]
+    how: Drawing
+    method: dict[str, Any]
+    """Options of the method."""
+
+    @property
+    def solver(self) -> Denoiser:
+        """The denoiser with its conditions, for edits that run no sampler."""
+        return conditioned(self.denoiser, self.cond)
+
+
+class Editor:
+    """A model that makes n results of an edit.
+
+    Args:
+        options: `condition` and `guidance` as for `gendi.sample`; `steps`, `sampler`, `seed`, `batch_size`, `device`;
+            and the method's own. What is None is left to the edit.
+        poll: called after every network call; raise from it to stop.
+
+    Raises:
+        UsageError: n below 1, a model of other things than pictures, guidance that does not fit the model.
+    """
+
+    def __init__(self, bundle: Bundle, n: int, options: Mapping[str, Any], poll: Poll | None = None) -> None:
+        if n < 1:
+            raise UsageError(f"n = {n} is out of range: it must be 1 or more.")
+        self.codec = pictures_only(bundle.codec, "editing")
+        self.bundle, self.n, self.poll = bundle, n, poll
+        given = {name: value for name, value in options.items() if value is not None}
+        self.condition: Mapping[str, Any] = given.pop("condition", {})
+        self.guidance = Guidance.of(given.pop("guidance", None))
+        self.drawing = {name: given.pop(name) for name in DRAWING if name in given}
+        self.options = given
+        self.models = Models.read(bundle, self.guidance)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's pictures."""
+        return self.codec.height, self.codec.width
+
+    def inpaint(self, image: Picture, mask: NDArray[Any], method: str = "dps") -> Edited:
+        """Paint a picture anew where `mask` (H, W) is not 0. Raises as `gendi.inpaint`."""
+        ready = self._ready(method)
+        x_0, known = self._encode(image), torch.from_numpy(np.asarray(mask) == 0)
+        if known.shape != x_0.shape[2:]:
+            raise UsageError(
+                f"the mask has shape {tuple(known.shape)} and the model's pictures {tuple(x_0.shape[2:])}."
+            )
+        if bool(known.all()) or not bool(known.any()):
+            raise UsageError(
+                "the mask has one value everywhere: it is 0 where the picture stays, and else where it goes."
+            )
+        more: dict[str, Any] = {"method": method, "cond": ready.cond, "poll": self.poll, **ready.method}
+        x = methods.inpaint(ready.denoiser, self._repeat(x_0), known, ready.how, **more)
+        masked = torch.where(known.to(x_0.device), x_0, 0)
+        figures = {"steps": ready.how.steps} | ({} if method == "repaint" else {"sampler": ready.how.sampler})
+        return Edited(self._decode(x), (self._decode(x_0), self._decode(masked)), figures)
+
+    def upscaling(self, factor: int, method: str | None) -> str:
+        """Return the method of upscaling, by default the model's own if it was trained for the factor.
+
+        Raises `UsageError` for a method that it cannot be.
+        """
+        able = self.bundle.condition(f"low-res:{factor}") is not None
+        if method is None:
+            return TOLD if able else "mmps"
+        if method not in (TOLD, *METHODS) or method == "repaint":
+            raise unknown_name("method", method, (TOLD, *(name for name in METHODS if name != "repaint")))
+        if method == TOLD and not able:
+            raise UsageError(f"the method told needs a model that was trained with --condition low-res:{factor}.")
+        return method
+
+    def upscale(self, small: Picture, method: str | None = None) -> Edited:
+        """Make a small picture as large as the model's. Raises as `gendi.upscale`."""
+        height, width = np.shape(small)[:2]
+        factor = self.codec.height // max(1, height)
+        if factor < 2 or (height * factor, width * factor) != self.size:
+            raise UsageError(
+                f"the picture is {height} x {width}, of which the model's {self.codec.height} x {self.codec.width} is "
+                "no multiple."
+            )
+        method = self.upscaling(factor, method)
+        y, shape = self._encode(small, (height, width)), self.codec.shape
+        large = y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+        if method == TOLD:
+            ready = self._ready(method, {f"low-res:{factor}": self._decode(large)[0]})
+            x = sample(ready.denoiser, shape, self.n, ready.how, cond=ready.cond, poll=self.poll)
+        else:
+            ready = self._ready(method)
+            more: dict[str, Any] = {"method": method, "cond": ready.cond, "poll": self.poll, **ready.method}
+            x = methods.solve(ready.denoiser, Pool(factor), self._repeat(y), shape, ready.how, **more)
+        figures = {"factor": factor, "method": method, "steps": ready.how.steps}
+        return Edited(self._decode(x), (self._decode(large),), figures)
+
+    def estimate_noise(self, image: Picture) -> float:
+        """Return the deviation of the noise in a picture, black to white being 1; 0.001 at least."""
+        return max(1e-3, float(noisy.estimate_noise(self._encode(image))) / 2)
+
+    def denoise(self, image: Picture, noise: float | None = None) -> Edited:
+        """Take noise out of a picture: the mean first, then the n draws. Raises as `gendi.denoise`."""
+        ready, y = self._ready(None, in_turn=False), self._encode(image)
+        noise = self.estimate_noise(image) if noise is None else noise
+        one = take(ready.cond, slice(0, 1), ready.how.device)
+        mean = noisy.denoised_mean(ready.denoiser, y, 2 * noise, one)
+        drawn = noisy.denoise(ready.denoiser, self._repeat(y), 2 * noise, ready.how, ready.cond, self.poll)
+        figures = {"sampler": ready.how.sampler, "steps": ready.how.steps}
+        return Edited(self._decode(torch.cat([mean, drawn])), (self._decode(y),), figures)
+
+    def vary(self, image: Picture, strength: float = 0.4) -> Edited:
+        """Draw pictures like one. Raises as `gendi.vary`."""
+        ready, x_0 = self._ready(None), self._encode(image)
+        x = noisy.vary(ready.denoiser, self._repeat(x_0), strength, ready.how, ready.cond, self.poll)
+        figures = {"sampler": ready.how.sampler, "steps": ready.how.steps}
+        return Edited(self._decode(x), (self._decode(x_0),), figures)
+
+    def interpolate(self, a: Picture, b: Picture) -> Edited:
+        """Walk from a to b in n pictures. Raises as `gendi.interpolate`."""
+        ready = self._ready(None, in_turn=False)
+        first, last = (self._repeat(self._encode(image)) for image in (a, b))
+        weights = torch.linspace(0, 1, self.n, dtype=torch.float64)
+        return Edited(
+            self._decode(latent.interpolate(self._watched(ready), first, last, weights, steps=self._ode_steps))
+        )
+
+    def mix(
+        self, a: Picture, b: Picture, weight: float = 0.5, detail: float | None = None, level: float = 0.5
+    ) -> Edited:
+        """Mix two pictures at a noise level. Raises as `gendi.mix`."""
+        ready, (first, second) = self._ready(None, in_turn=False), (self._encode(image) for image in (a, b))
+        detail = weight if detail is None else detail
+        x = latent.mix(self._watched(ready), first, second, weight, detail, level=level, steps=self._ode_steps)
+        return Edited(self._decode(x), (self._decode(first), self._decode(second)))
+
+    # ------------------------------------------------------------------------------------------ what the edits share
+
+    def _ready(self, method: str | None, more: Mapping[str, Any] | None = None, *, in_turn: bool = True) -> _Ready:
+        """Return what it takes to draw: the denoiser, the conditions that were requested and `more`, and how.
+
+        Raises `UsageError` for an unknown sampler, an option that the method has not, and what the conditions raise.
+        """
+        if method is not None and method not in METHOD_OPTIONS:
+            raise unknown_name("method", method, METHODS)
+        allowed = () if method is None else METHOD_OPTIONS[method]
+        for name in self.options:
+            if name not in allowed:
+                raise UsageError(f"{name!r} is no option of this edit{'' if method is None else f' by {method}'}.")
+        specs = self.models.conditions
+        values = read_conditions(specs, self.condition, range(self.n), in_turn=in_turn) | dict(more or {})
+        cond = ask(specs, null_where_silent(specs, values), self.n)
+        how = self._drawing(method)
+        denoiser = self.models.denoiser(self.guidance, cond, device=str(how.device), precision="fp32", clip=False)
+        bound = {"clip": 1.0} if method in ("mmps", "pigdm") else {}
+        return _Ready(denoiser, cond, how, {**bound, **self.options})
+
+    def _drawing(self, method: str | None) -> Drawing:
+        """Return how to draw: as was requested, else by the method's or the model's own sampler and as many calls as
+        are enough.
+        """
+        config = self.bundle.config
+        sampler = self.drawing.get("sampler") or ("ancestral" if method == "dps" else config.sample.sampler)
+        usual = MOST_ADAPTIVE if get_sampler(sampler).adaptive else METHODS.get(method or "", STEPS)
+        chain = config.process.steps
+        usual = usual if chain is None else min(usual, chain)
+        settings: dict[str, Any] = {"steps": usual, "batch_size": BATCH, **self.drawing, "sampler": sampler}
+        return Drawing(**settings)
+
+    @property
+    def _ode_steps(self) -> int:
+        """Steps of the ODE each way; a chain's length does not limit them."""
+        return int(self.drawing.get("steps", STEPS))
+
+    def _watched(self, ready: _Ready) -> Denoiser:
+        return checked(ready.solver, "the probability-flow ODE", self.poll)
+
+    def _repeat(self, x: Tensor) -> Tensor:
+        return x.expand(self.n, -1, -1, -1)
+
+    def _encode(self, image: Picture, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
+        """Return a picture in model space. Raises `UsageError` for another size, other channels or other numbers."""
+        pixels = np.asarray(image)
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        wanted = (*(size or self.size), self.codec.channels)
+        if pixels.dtype != np.uint8 or pixels.shape != wanted:
+            raise UsageError(
+                f"the picture must be bytes (uint8) of shape {wanted}; it is {pixels.dtype} {pixels.shape}."
+            )
+        codec = ImageCodec(wanted[2], wanted[0], wanted[1])
+        return codec.encode(torch.from_numpy(pixels[None].copy())).to(self.drawing.get("device", "cpu"))
+
+    def _decode(self, x: Tensor) -> NDArray[np.uint8]:
+        """Return pictures (n, C, H, W) of model space as bytes (n, H, W, C)."""
+        return np.asarray(self.codec.decode(x.cpu().float()).numpy())

@@ -1,0 +1,183 @@
+"""The models that a request names, each read once, and the denoiser that they make together."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+
+from gendi.api.conditions import read_one
+from gendi.api.guidance import Guidance
+from gendi.diffusion.conditions import Conditions, ask
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
+from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
+from gendi.errors import UsageError
+from gendi.storage.files import MANIFEST, read_json
+from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder, load_bundle
+from gendi.train.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
+
+
+@dataclass(frozen=True)
+class Models:
+    """The model that draws, and those that lead it."""
+
+    own: Bundle
+    bad: Bundle | None = None
+    classifier: ClassifierBundle | None = None
+
+    @classmethod
+    def read(cls, own: Bundle, guidance: Guidance | None = None) -> Self:
+        """Return a model together with those that `guidance` names.
+
+        Raises:
+            UsageError: a bad model or a classifier that does not fit the model, or a folder without one.
+            BundleError: as `load_bundle`.
+        """
+        if guidance is None:
+            return cls(own)
+        return cls(
+            own,
+            None if guidance.bad is None else _bad(own, guidance.bad),
+            None if guidance.classifier is None else _classifier(own, guidance.classifier),
+        )
+
+    @property
+    def conditions(self) -> tuple[ConditionConfig, ...]:
+        """What can be requested: what the model is told, and the classes of the classifier."""
+        specs = self.own.config.conditions
+        if self.classifier is None or self.own.condition("class") is not None:
+            return specs
+        return (*specs, self.classifier.condition)
+
+    def denoiser(
+        self,
+        guidance: Guidance | None,
+        cond: Conditions,
+        *,
+        device: str = "cpu",
+        precision: str | None = None,
+        clip: bool | None = None,
+    ) -> Denoiser:
+        """Return the model's denoiser, guided.
+
+        Args:
+            cond: what samples are told, by name; only the names matter.
+            precision: "fp32" or "bf16"; what the training chose by default.
+            clip: whether x0_hat is bounded to the range of the data; as the model's sampling does it by default.
+
+        Raises:
+            UsageError: guidance that the model cannot be given.
+        """
+        bound = 1.0 if (self.own.config.sample.clip if clip is None else clip) else None
+        denoiser = _plain(self.own, device, precision, bound if guidance is None else None)
+        if guidance is None:
+            return denoiser
+        names = None
+        if self.bad is None and self.classifier is None:
+            names = _names_to_forget(self.conditions, cond, guidance)
+        rule = GuidanceRule(
+            **{field.name: getattr(guidance, field.name) for field in dataclasses.fields(Strength)},
+            negative=self._negative(guidance),
+            bad=None if self.bad is None else _plain(self.bad, device, precision, None),
+            classifier=None if self.classifier is None else self.classifier.classifier(denoiser.schedule, device),
+        )
+        guided: Denoiser = rule.guide(denoiser, names)
+        if bound is not None and guidance.threshold is None:
+            guided = Threshold(guided, None, bound)
+        return guided
+
+    def _negative(self, guidance: Guidance) -> dict[str, Tensor | float]:
+        if not guidance.negative:
+            return {}
+        values = {name: read_one(self.conditions, name, value) for name, value in guidance.negative.items()}
+        return {name: rows[0] for name, rows in ask(self.conditions, values, 1).items()}
+
+
+def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requested conditions, and None for all others, as edits want it.
+
+    Raises `UsageError` for what was never null in training and is not requested.
+    """
+    for spec in specs:
+        if spec.dropout == 0 and condition.get(spec.name) is None:
+            raise UsageError(
+                f"this model was never trained without its {spec.name}: say which by "
+                f"{'--class' if spec.name == 'class' else f'--condition {spec.name}=VALUE'} (in Python by condition)."
+            )
+    return {spec.name: None for spec in specs} | dict(condition)
+
+
+def weights_sha256(run: str | Path) -> str | None:
+    """Return the SHA-256 of the weights of a run or a bundle, as its manifest has it."""
+    return _of_weights(bundle_folder(Path(run)))
+
+
+def guides_sha256(guidance: Guidance | None) -> dict[str, str]:
+    """Return the same of the models that guidance names, by field. Raises `UsageError` for a folder without one."""
+    places = {} if guidance is None else guidance.folders()
+    folders = {"bad": bundle_folder, "classifier": classifier_folder}
+    found = {name: _of_weights(folders[name](Path(place))) for name, place in places.items()}
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
+
+def _of_weights(folder: Path) -> str | None:
+    manifest = read_json(folder / MANIFEST)
+    entry = manifest["files"].get(WEIGHTS)
+    return str(entry["sha256"]) if entry else None
+
+
+def _plain(bundle: Bundle, device: str, precision: str | None, clip: float | None) -> NetworkDenoiser:
+    denoiser = bundle.denoiser(device, clip)
+    if precision is not None:
+        denoiser.precision = precision
+    return denoiser
+
+
+def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor], guidance: Guidance) -> list[str]:
+    """Return the conditions whose null was trained. Raises `UsageError` if there is nothing to guide by."""
+    if not specs:
+        raise UsageError(
+            "this model was trained without conditions, so there is nothing for guidance to lead to. Train one with "
+            "--condition class, or guide it by a classifier (gendi train-classifier) or a worse model (--bad-model)."
+        )
+    if not cond and not guidance.negative:
+        raise UsageError(f"guidance needs a condition to lead to: ask for {' or '.join(spec.name for spec in specs)}.")
+    always = {spec.name for spec in specs if spec.dropout == 0}
+    forgotten = [name for name in (guidance.scales or cond) if name not in always or name in guidance.negative]
+    needed = guidance.scales or ({} if forgotten or guidance.negative else cond)
+    for name in sorted(always & set(needed)):
+        raise UsageError(
+            f"the condition {name} was told of every training picture (dropout 0), so the model does not know what it "
+            "is to do without, and guidance has nothing to lead away from. Train it with a dropout of 0.1."
+        )
+    return forgotten
+
+
+def _bad(own: Bundle, bad: Bundle | str | Path) -> Bundle:
+    other = bad if isinstance(bad, Bundle) else load_bundle(bad)
+    if other.codec != own.codec:
+        raise UsageError(f"the bad model draws samples of {_size(other)}, the model of {_size(own)}.")
+    for spec in own.config.conditions:
+        there = other.condition(spec.name)
+        if there is None or (there.kind, there.size, there.names) != (spec.kind, spec.size, spec.names):
+            raise UsageError(
+                f"the bad model is not told {spec.name} as the model is: it must know the same conditions."
+            )
+    return other
+
+
+def _classifier(own: Bundle, classifier: ClassifierBundle | str | Path) -> ClassifierBundle:
+    read = classifier if isinstance(classifier, ClassifierBundle) else load_classifier(classifier)
+    if read.codec != own.codec:
+        raise UsageError(f"the classifier names pictures of {_size(read)}, the model draws some of {_size(own)}.")
+    spec = own.condition("class")
+    if spec is not None and (spec.kind, spec.size, spec.names) != ("class", read.classes, read.class_names):
+        raise UsageError("the classifier was trained on other classes than the model.")
+    return read
+
+
+def _size(bundle: Bundle | ClassifierBundle) -> str:
+    return bundle.codec.description

@@ -1,0 +1,77 @@
+"""From a request to what can be drawn: everything that can be wrong is found here, before the work starts."""
+
+import math
+from dataclasses import dataclass
+
+import psutil
+from torch import Tensor
+
+from gendi.api.conditions import read_conditions
+from gendi.api.models import Models
+from gendi.api.request import Request
+from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.samplers import GRIDS, get_sampler
+from gendi.errors import ResourceError, UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that was checked, with the denoiser and the conditions of its samples."""
+
+    request: Request
+    models: Models
+    denoiser: Denoiser
+    """The model's, guided."""
+    cond: dict[str, Tensor]
+    """Conditions by name, n rows each."""
+
+
+def prepare(request: Request, models: Models) -> Prepared:
+    """Check a request and return what it takes to draw it.
+
+    Raises:
+        UsageError: n, a batch size or a seed out of range, an unknown sampler, grid, option or condition, a value that
+            does not fit it, more calls than the chain has, guidance that the model cannot be given.
+        DataError: a condition's picture that cannot be read.
+        ResourceError: so many samples do not fit in the memory; says how many do.
+    """
+    _check(request, models)
+    own, how = models.own, request.how
+    wanted = read_conditions(models.conditions, request.condition, request.indices, request.per_class)
+    cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
+    _check_memory(request, own.codec.shape)
+    denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
+    return Prepared(request, models, denoiser, cond)
+
+
+def _check(request: Request, models: Models) -> None:
+    n, how, chain = request.n, request.how, models.own.config.process.steps
+    if n < 1 or how.batch_size < 1:
+        raise UsageError(
+            f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {how.batch_size}."
+        )
+    if not 0 <= how.seed < 2**63 or not 0 <= how.first_index < 2**63:
+        raise UsageError(f"a seed and an index are whole numbers from 0 to {2**63 - 1}; got seed {how.seed}.")
+    info = get_sampler(how.sampler)
+    for option in how.options:
+        info.check_option(how.sampler, option)
+    if how.grid is not None and how.grid not in GRIDS:
+        raise unknown_name("time grid", how.grid, GRIDS)
+    if how.steps < 1:
+        raise UsageError(f"sampling needs at least 1 step; got {how.steps}.")
+    if chain is not None and how.steps > chain and not info.adaptive:
+        raise UsageError(
+            f"steps = {how.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
+        )
+    if request.precision not in (None, "fp32", "bf16"):
+        raise unknown_name("precision", request.precision or "", ("fp32", "bf16"))
+
+
+def _check_memory(request: Request, shape: tuple[int, ...]) -> None:
+    each = 9 * math.prod(shape)  # float32 twice while batches are joined, and the bytes
+    available = psutil.virtual_memory().available
+    if each * request.n > available:
+        raise ResourceError(
+            f"{request.n:,} samples need about {each * request.n / 1e9:,.1f} GB of memory and {available / 1e9:.1f} "
+            f"GB are free. Draw at most {available // each:,} at a time (--n), with another --seed each time."
+        )

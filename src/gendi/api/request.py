@@ -1,0 +1,256 @@
+"""A request: what is wanted of a model. It is made once, by the command line or from keywords, and travels.
+
+It is also what a file of samples holds, as one line of JSON, so that `gendi sample --again FILE` can draw the same
+samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
+version 0.1.0 does not know (bounds, precision) is written only where it is not the default.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from gendi.api.conditions import as_texts, as_words
+from gendi.api.edit_settings import edited_by
+from gendi.api.guidance import Guidance
+from gendi.data.images.sample_files import SETTINGS, read_texts
+from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
+from gendi.diffusion.gaussian.samplers.grid import BOUNDS
+from gendi.errors import DataError, UsageError
+from gendi.machine.version import __version__
+from gendi.train.bundle import Bundle
+
+MOST_ADAPTIVE = 1000
+"""Calls that a sampler which chooses its own steps may make."""
+REQUIRED = ("run", "sampler", "steps", "seed", "n")
+OPTIONAL = (
+    *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
+    *("bounds", "precision"),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides what is drawn."""
+
+    run: str
+    """Folder of the run or bundle, as it was given; empty for a model in memory."""
+    n: int
+    """How many samples."""
+    how: Drawing = field(default_factory=Drawing)
+    """Sampler, calls, seed, first index, grid, options; and, which the samples do not depend on, batch size and
+    device.
+    """
+    condition: Mapping[str, Any] = field(default_factory=dict)
+    """What is requested by name: `gendi.api.conditions.Words` of the command line, or values as `gendi.sample` takes
+    them. Of pictures nothing draws every class in turn.
+    """
+    per_class: int | None = None
+    """Samples of a class before the next one's; None takes the requested classes in turn."""
+    guidance: Guidance | None = None
+    """None guides nothing."""
+    precision: str | None = None
+    """fp32 or bf16; None is what the training chose."""
+    clip: bool = True
+    """Whether the model's sampling bounds x0_hat to the range of the data."""
+    weights: str | None = None
+    """SHA-256 of the weights' file."""
+    guides: Mapping[str, str] = field(default_factory=dict)
+    """The same of the models in `guidance`, by field."""
+    version: str = __version__
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        n: int,
+        settings: Mapping[str, Any],
+        *,
+        run: str = "",
+        condition: Mapping[str, Any] | None = None,
+        guidance: Guidance | float | None = None,
+        precision: str | None = None,
+    ) -> Self:
+        """Return the request that keywords stand for; the bundle's own sampler and calls are the defaults.
+
+        Args:
+            settings: fields of `Drawing` and options of the sampler; steps and sampler may be None.
+        """
+        own = bundle.config.sample
+        given = {name: value for name, value in settings.items() if value is not None}
+        how = Drawing.of({"steps": own.steps, "sampler": own.sampler} | given)
+        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, own.clip)
+
+    @property
+    def indices(self) -> range:
+        """The numbers of the samples in the seed's streams."""
+        return range(self.how.first_index, self.how.first_index + self.n)
+
+    def part(self, n: int, first: int) -> Self:
+        """Return the request of the n samples from the number `first` on alone."""
+        return dataclasses.replace(self, n=n, how=dataclasses.replace(self.how, first_index=first))
+
+    def texts(self, n: int, first: int) -> dict[str, str]:
+        """Return the texts that a file of the n samples from the number `first` on holds."""
+        return {"Software": f"gendi {self.version}", SETTINGS: self.part(n, first).to_json()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values. Raises `UsageError` for what has none: values in memory, a function of time."""
+        how, options = self.how, dict(self.how.options)
+        eta = options.pop("eta", None)
+        values: dict[str, Any] = {
+            "run": self.run,
+            "sampler": how.sampler,
+            "steps": how.steps,
+            "seed": how.seed,
+            "n": self.n,
+            "first": how.first_index,
+            "eta": eta,
+            "grid": how.grid,
+            "options": options,
+            "condition": as_texts(self.condition),
+            "per_class": self.per_class,
+            "guidance": {} if self.guidance is None else self.guidance.to_dict(),
+            "clip": self.clip,
+            "weights": self.weights,
+            "guides": dict(self.guides),
+            "version": self.version,
+        }
+        if how.bounds != BOUNDS:
+            values["bounds"] = list(how.bounds)
+        if self.precision is not None:
+            values["precision"] = self.precision
+        return values
+
+    def to_json(self) -> str:
+        """Return the request as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> Self:
+        """Read what `to_json` wrote. Raises `DataError` naming `where` and the field that is wrong."""
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise DataError(f"{where}: its settings are damaged, no JSON. Give the flags yourself instead of --again.")
+        if missing := sorted(set(REQUIRED) - data.keys()):
+            raise DataError(f"{where}: its settings have no {missing[0]!r}. It was not written by gendi sample.")
+        for name, value in data.items():
+            if name not in REQUIRED + OPTIONAL:
+                raise DataError(
+                    f"{where} was drawn by gendi {data.get('version')} with {name!r}, which gendi {__version__} "
+                    "does not know. Use that version, or give the flags yourself instead of --again."
+                )
+            if not _fits(name, value):
+                raise DataError(f"{where}: its settings say {name} = {value!r}, which cannot be.")
+        eta = data.get("eta")
+        how = Drawing(
+            steps=data["steps"],
+            sampler=data["sampler"],
+            seed=data["seed"],
+            first_index=data.get("first", 0),
+            grid=data.get("grid"),
+            bounds=tuple(data.get("bounds", BOUNDS)),
+            options=data.get("options", {}) | ({} if eta is None else {"eta": eta}),
+        )
+        rest = {name: data[name] for name in ("per_class", "precision", "clip", "weights", "guides") if name in data}
+        return cls(
+            data["run"],
+            data["n"],
+            how,
+            condition=as_words(data.get("condition", {})),
+            guidance=Guidance.from_dict(data.get("guidance", {})),
+            version=data.get("version", __version__),
+            **rest,
+        )
+
+
+def read_request(path: Path) -> Request:
+    """Return how the samples in `path` were drawn: a grid, a picture, a folder or an .npz that gendi sample wrote.
+
+    Raises `DataError`, and `UsageError` for what an edit wrote.
+    """
+    if not path.exists():
+        raise DataError(f"There is no file {path} to draw again.")
+    if path.is_dir():
+        pictures = sorted(path.glob("*.png"))
+        if not pictures:
+            raise DataError(f"{path} holds no PNG. Give what gendi sample wrote.")
+        return dataclasses.replace(read_request(pictures[0]), n=len(pictures))
+    found = read_texts(path)
+    if edit := edited_by(found):
+        raise UsageError(f"{path} was made by gendi {edit}: gendi {edit} --again {path}.")
+    text = found.get(SETTINGS)
+    if text is None:
+        raise DataError(
+            f"{path} does not say how it was made: it was not written by gendi sample, or was edited since."
+        )
+    return Request.from_json(text, path)
+
+
+def enough_calls(sampler: str, bundle: Bundle) -> int:
+    """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
+    own, info = bundle.config.sample, get_sampler(sampler)
+    if info.adaptive:
+        return own.steps if sampler == own.sampler else MOST_ADAPTIVE
+    usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
+    wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
+    return wanted if chain is None else min(wanted, chain)
+
+
+def samplers_with_eta() -> list[str]:
+    """Return the names of the samplers that have the option eta."""
+    return [name for name, info in SAMPLERS.items() if "eta" in info.options]
+
+
+def _fits(name: str, value: object) -> bool:
+    match name:
+        case "steps" | "n":
+            return type(value) is int and 1 <= value <= 10**9
+        case "seed" | "first":
+            return type(value) is int and 0 <= value < 2**63
+        case "eta":
+            return value is None or (isinstance(value, int | float) and math.isfinite(value))
+        case "clip":
+            return isinstance(value, bool)
+        case "options":
+            return isinstance(value, dict) and all(isinstance(v, float | int | bool | str) for v in value.values())
+        case "condition" | "guides":
+            return _is_table(value, str)
+        case "per_class":
+            return value is None or (type(value) is int and 1 <= value <= 10**9)
+        case "guidance":
+            return isinstance(value, dict) and all(_fits_guidance(field, inside) for field, inside in value.items())
+        case "bounds":
+            return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        case "weights" | "grid" | "precision":
+            return value is None or isinstance(value, str)
+    return isinstance(value, str)
+
+
+def _fits_guidance(name: str, value: object) -> bool:
+    match name:
+        case "scale" | "rescale" | "threshold":
+            return _is_number(value)
+        case "scales":
+            return _is_table(value, int | float)
+        case "nested":
+            return isinstance(value, bool)
+        case "interval":
+            return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        case "negative":
+            return _is_table(value, str)
+    return name in ("bad", "classifier") and isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_table(value: object, kind: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(inside, kind) for inside in value.values())
