@@ -14,7 +14,7 @@ from gendi.cli.values import (
     parse_seed,
     parse_size,
 )
-from gendi.storage.disk import format_bytes
+from gendi.machine.units import format_bytes
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from gendi.diffusion import SAMPLERS, SCHEDULES, GaussianDenoiser, make_schedule, sample
+import gendi
+from gendi.diffusion import NETWORKS, OBJECTIVES, SAMPLERS, SCHEDULES, GaussianDenoiser, make_schedule, sample
+from gendi.diffusion.networks.roles import inner_matrices, units_of
+from gendi.errors import BundleError
+from gendi.train.bundle import save_bundle
+from gendi.train.model import objective_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-OURS = (SAMPLERS, SCHEDULES)
+OURS = (SAMPLERS, SCHEDULES, NETWORKS, OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +86,44 @@ def test_the_rates_of_the_schedule_are_its_slopes(page: dict[str, Any]) -> None:
     f, g2 = schedule.rates(t)
     torch.testing.assert_close(f, (b.log() - a.log()) / (2 * h), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(g2, (sb**2 - sa**2) / (2 * h) - 2 * f * schedule(t)[1] ** 2, rtol=1e-6, atol=1e-7)
+
+
+def test_the_network_and_the_objective_were_trained_and_drawn_from(page: dict[str, Any]) -> None:
+    model, pictures = page["model"], page["pictures"]
+    assert (model.config.network.kind, model.config.objective.loss) == ("convolutions", "huber")
+    assert pictures.shape == (4, 8, 8, 1) and pictures.dtype == np.uint8
+    names = {name.partition(".")[0] for name in model.state}
+    assert names == {"into", "time", "blocks", "out"}
+
+
+def test_muon_takes_the_matrices_of_the_blocks(page: dict[str, Any]) -> None:
+    network = page["model"].network()
+    inner = {id(p) for p in inner_matrices(network)}
+    assert inner == {id(block.weight) for block in network.blocks}
+    assert units_of(network) == list(network.blocks)
+
+
+def test_the_loss_of_the_objective_is_its_formula(page: dict[str, Any]) -> None:
+    model, rng = page["model"], np.random.default_rng(1)
+    objective: Any = objective_of(model.config, None, torch.device("cpu"))
+    x_0, eps = (torch.from_numpy(rng.standard_normal((5, 1, 8, 8))).float() for _ in range(2))
+    t = torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
+    alpha, sigma = (value.float()[:, None, None, None] for value in objective.schedule(t))
+    denoiser = model.denoiser()
+    x_t = alpha * x_0 + sigma * eps
+    # the network predicts v = alpha eps - sigma x_0, and x0_hat = alpha x_t - sigma v
+    v = (alpha * x_t - denoiser(x_t, t)) / sigma
+    square = (v - (alpha * eps - sigma * x_0)).square().flatten(1).mean(1)
+    expected = (square + 0.03**2).sqrt() - 0.03
+    torch.testing.assert_close(objective.at(denoiser, x_0, t, eps), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bundle_whose_package_is_missing_names_what_it_lacks(page: dict[str, Any], tmp_path: Path) -> None:
+    save_bundle(tmp_path / "bundle", page["model"])
+    entry = NETWORKS["convolutions"]
+    NETWORKS.remove("convolutions")
+    try:
+        with pytest.raises(BundleError, match="'convolutions' is unknown"):
+            gendi.load(tmp_path / "bundle")
+    finally:
+        NETWORKS.register("convolutions", entry)

@@ -55,7 +55,7 @@ def read_conditions(
     returned as they are.
 
     Args:
-        specs: what the model can be told.
+        specs: the conditions that the model knows.
         per_class: samples of a class before the next one's, where several are requested; one by default.
         in_turn: whether several classes or numbers may be requested.
 

@@ -45,7 +45,7 @@ def bits_per_dim(
         draws: elbo: terms per image, an even number; None computes all of them.
         variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
         dequantisation: ode: "normal" or "uniform"; see `gendi.diffusion.gaussian.likelihood.dequantise`.
-        condition: what a conditional model is told, as for `sample`; of its own data what they are, of others null,
+        condition: the conditions of a conditional model, as for `sample`; of its own data theirs, of others null,
             by default.
         options: passed to `gendi.diffusion.gaussian.likelihood.variational_bound` or
             `gendi.diffusion.gaussian.likelihood.log_density`.
@@ -80,15 +80,15 @@ def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
     return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
 
 
-def told(bundle: Bundle, data: Data) -> bool:
-    """Whether the model can be told of these data what it was told in training: they are its own."""
+def is_own_data(bundle: Bundle, data: Data) -> bool:
+    """Return whether these are the model's own data, with the conditions that it was trained under."""
     return bool(bundle.config.conditions) and data.fingerprint == bundle.meta.get("fingerprint")
 
 
 def _held_out(
     bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
 ) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
-    """Return n held-out images of a data set, drawn by the seed, and what the model is told of them."""
+    """Return n held-out images of a data set, drawn by the seed, and their conditions."""
     if isinstance(data, np.ndarray):
         return data[:n], {}
     data = data or bundle.meta.get("data_spec")
@@ -97,6 +97,6 @@ def _held_out(
     if isinstance(data, str):
         data = open_data(data, size=bundle.codec.size)
     rows = held_out_rows(data, n, seed)
-    specs = bundle.config.conditions if told(bundle, data) else ()
+    specs = bundle.config.conditions if is_own_data(bundle, data) else ()
     cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}
     return data.heldout.batch(rows), cond

@@ -46,7 +46,7 @@ class Models:
 
     @property
     def conditions(self) -> tuple[ConditionConfig, ...]:
-        """What can be requested: what the model is told, and the classes of the classifier."""
+        """The conditions that can be requested: those of the model, and the classes of the classifier."""
         specs = self.own.config.conditions
         if self.classifier is None or self.own.condition("class") is not None:
             return specs
@@ -64,7 +64,7 @@ class Models:
         """Return the model's denoiser, guided.
 
         Args:
-            cond: what samples are told, by name; only the names matter.
+            cond: the conditions of the samples by name; only the names matter.
             precision: "fp32" or "bf16"; what the training chose by default.
             clip: whether x0_hat is bounded to the range of the data; as the model's sampling does it by default.
 

@@ -1,13 +1,14 @@
 """Results go to stdout, progress to stderr; `--json` prints one object."""
 
 import json
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from gendi.storage.plain import plain
 
 
 def program() -> str:
@@ -31,7 +32,7 @@ def show(text: str = "") -> None:
 
 def show_json(value: Any) -> None:
     """Print one JSON object to stdout; NaN and infinity, which JSON has not, become null, and paths become strings."""
-    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False), flush=True)
+    print(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), indent: str = "  ") -> str:
@@ -65,13 +66,3 @@ def cell(value: object) -> str:
 
 def _is_number(value: object) -> bool:
     return value in (None, "", "-") or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

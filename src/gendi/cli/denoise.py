@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from gendi.cli.console import say
 from gendi.cli.edits import Draw, drawing_options, in_range, perform, read_edit
@@ -23,8 +23,6 @@ class Denoise(Draw):
 
     noise: Annotated[Number, shows("estimated")] = None
     """Standard deviation of the noise, as a share of the way from black to white (0.2 is 51 levels of a byte)."""
-
-    TURNS: ClassVar[bool] = False
 
 
 def main(args: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from gendi import __version__
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import parse
-from gendi.storage.disk import format_bytes
+from gendi.machine.units import format_bytes
 
 PACKAGES = (
     "torch",

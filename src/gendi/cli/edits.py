@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -46,9 +46,6 @@ class Edit:
     json: bool = False
     """Print one JSON object."""
 
-    TURNS: ClassVar[bool] = False
-    """Whether several classes, or numbers, can be asked for, to be told to the results in turn."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Edit):
@@ -64,8 +61,6 @@ class Draw(Edit):
     """Seed of the noise."""
     batch_size: Annotated[Count, shows("64")] = None
     """Results per network call; halved by itself when memory runs out."""
-
-    TURNS: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

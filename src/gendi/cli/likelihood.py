@@ -132,11 +132,11 @@ def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
 
 
 def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
-    from gendi.api.likelihood import told
+    from gendi.api.likelihood import is_own_data
 
     if not bundle.config.conditions:
         return "the model is told nothing of them"
-    if len(sets) == 1 and told(bundle, sets[0]):
+    if len(sets) == 1 and is_own_data(bundle, sets[0]):
         return "each with its own conditions"
     return "the model is told nothing of them (the null conditions)"
 

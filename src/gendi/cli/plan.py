@@ -13,7 +13,7 @@ from gendi.cli.parse import Count, Number, Size, named, parse, shows
 from gendi.cli.values import format_duration
 from gendi.diffusion.networks.registry import NETWORKS
 from gendi.errors import UsageError
-from gendi.storage.disk import format_bytes
+from gendi.machine.units import format_bytes
 
 EXAMPLES = """\
   gendi plan cifar10 --gpus 8 --kind h100 --images 100M

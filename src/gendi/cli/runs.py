@@ -12,7 +12,7 @@ from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
 from gendi.cli.values import format_duration
 from gendi.errors import BundleError, UsageError
-from gendi.storage.disk import format_bytes
+from gendi.machine.units import format_bytes
 from gendi.storage.files import atomic_write, encode_json, read_json
 from gendi.storage.toml import read_toml
 

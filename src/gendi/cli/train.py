@@ -32,7 +32,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
-from gendi.storage.disk import format_bytes
+from gendi.machine.units import format_bytes
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 from gendi.train.presets import get_preset
 

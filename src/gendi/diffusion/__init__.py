@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.config import ObjectiveConfig as ObjectiveConfig
+    from gendi.diffusion.gaussian.config import ProcessConfig as ProcessConfig
     from gendi.diffusion.gaussian.denoiser import Denoiser as Denoiser
     from gendi.diffusion.gaussian.denoiser import NetworkDenoiser as NetworkDenoiser
     from gendi.diffusion.gaussian.denoiser import make_denoiser as make_denoiser
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.guidance import Threshold as Threshold
     from gendi.diffusion.gaussian.likelihood import log_density as log_density
     from gendi.diffusion.gaussian.likelihood import variational_bound as variational_bound
+    from gendi.diffusion.gaussian.objectives.base import Objective as Objective
+    from gendi.diffusion.gaussian.objectives.noising import Answer as Answer
+    from gendi.diffusion.gaussian.objectives.noising import NoisingObjective as NoisingObjective
+    from gendi.diffusion.gaussian.objectives.registry import OBJECTIVES as OBJECTIVES
+    from gendi.diffusion.gaussian.objectives.registry import ObjectiveInfo as ObjectiveInfo
     from gendi.diffusion.gaussian.process import Process as Process
     from gendi.diffusion.gaussian.process import like as like
     from gendi.diffusion.gaussian.samplers import SAMPLERS as SAMPLERS
@@ -49,8 +56,12 @@ if TYPE_CHECKING:
     from gendi.diffusion.networks import MLP as MLP
     from gendi.diffusion.networks import DiT as DiT
     from gendi.diffusion.networks import UNet as UNet
+    from gendi.diffusion.networks.config import NetworkConfig as NetworkConfig
+    from gendi.diffusion.networks.registry import NETWORKS as NETWORKS
+    from gendi.diffusion.networks.registry import NetworkInfo as NetworkInfo
 
 _HOMES = {
+    "Answer": "gendi.diffusion.gaussian.objectives.noising",
     "Autoguidance": "gendi.diffusion.gaussian.guidance",
     "ClassifierFree": "gendi.diffusion.gaussian.guidance",
     "ClassifierGuidance": "gendi.diffusion.gaussian.guidance",
@@ -63,8 +74,17 @@ _HOMES = {
     "Linear": "gendi.diffusion.gaussian.schedule",
     "MLP": "gendi.diffusion.networks",
     "MixtureDenoiser": "gendi.diffusion.gaussian.exact",
+    "NETWORKS": "gendi.diffusion.networks.registry",
+    "NetworkConfig": "gendi.diffusion.networks.config",
     "NetworkDenoiser": "gendi.diffusion.gaussian.denoiser",
+    "NetworkInfo": "gendi.diffusion.networks.registry",
+    "NoisingObjective": "gendi.diffusion.gaussian.objectives.noising",
+    "OBJECTIVES": "gendi.diffusion.gaussian.objectives.registry",
+    "Objective": "gendi.diffusion.gaussian.objectives.base",
+    "ObjectiveConfig": "gendi.diffusion.gaussian.config",
+    "ObjectiveInfo": "gendi.diffusion.gaussian.objectives.registry",
     "Process": "gendi.diffusion.gaussian.process",
+    "ProcessConfig": "gendi.diffusion.gaussian.config",
     "RectifiedFlow": "gendi.diffusion.gaussian.schedule",
     "Rescale": "gendi.diffusion.gaussian.guidance",
     "SAMPLERS": "gendi.diffusion.gaussian.samplers",
@@ -94,8 +114,11 @@ _HOMES = {
 }
 __all__ = [
     "MLP",
+    "NETWORKS",
+    "OBJECTIVES",
     "SAMPLERS",
     "SCHEDULES",
+    "Answer",
     "Autoguidance",
     "ClassifierFree",
     "ClassifierGuidance",
@@ -107,8 +130,15 @@ __all__ = [
     "Interval",
     "Linear",
     "MixtureDenoiser",
+    "NetworkConfig",
     "NetworkDenoiser",
+    "NetworkInfo",
+    "NoisingObjective",
+    "Objective",
+    "ObjectiveConfig",
+    "ObjectiveInfo",
     "Process",
+    "ProcessConfig",
     "RectifiedFlow",
     "Rescale",
     "SamplerInfo",

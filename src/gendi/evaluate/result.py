@@ -1,12 +1,12 @@
 """What an evaluation says, on paper: metrics with their floors and everything that fixes their scale."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from gendi.errors import DataError, UsageError
+from gendi.storage.plain import plain
 
 VERSION = 1
 Better = Literal["lower", "higher", "closest"]
@@ -174,7 +174,7 @@ class Evaluation:
                 entry |= {"sha256": record.sha256, "resize": record.resize}
             metrics[metric.name] = entry
         out["metrics"] = metrics
-        return {"version": VERSION, **_plain(out)}
+        return {"version": VERSION, **plain(out)}
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
@@ -260,17 +260,6 @@ def _winner(a: Metric, b: Metric) -> Literal["a", "b"] | None:
     if a.loss(a.value) == a.loss(b.value):
         return None
     return "a" if a.loss(a.value) < a.loss(b.value) else "b"
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` in what JSON knows: tuples become lists, numbers that are not finite become None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def _metric(name: str, entry: Any) -> Metric:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from gendi.machine.units import duration_in_words
 from gendi.machine.version import __version__
 from gendi.report.commands import commands, wrapped
-from gendi.report.hero import duration
 from gendi.report.page import Html, fill, section
 from gendi.report.run import Run
 from gendi.storage.toml import dump_toml
@@ -61,9 +61,9 @@ def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
     rows = []
     for key, name in TIMINGS.items():
         if key in timed:
-            rows.append((name, duration(timed[key])))
+            rows.append((name, duration_in_words(timed[key])))
         if key == "evaluate_seconds" and run.evaluation is not None:
-            rows += [(f"Measuring: {part}", duration(s)) for part, s in run.evaluation.seconds.items()]
+            rows += [(f"Measuring: {part}", duration_in_words(s)) for part, s in run.evaluation.seconds.items()]
     return rows
 
 

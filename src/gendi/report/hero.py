@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gendi.data.codec import Codec
 from gendi.data.kinds import kind_of
 from gendi.evaluate.result import GENDI_REPORT
+from gendi.machine.units import duration_in_words
 from gendi.report.measures import best_fid, split_name, written
 from gendi.report.page import Gallery, Html, fill
 from gendi.report.run import Run
@@ -33,17 +34,6 @@ def hero(run: Run, gallery: Gallery) -> Html:
     )
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in the two units that people would say it in."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 100:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def _rows(codec: Codec) -> str:
     kind = kind_of(codec.kind)
     if not kind.pictures:
@@ -60,7 +50,7 @@ def _lead(run: Run) -> str:
         count = f"{len(run.data.train):,} " if run.data else ""
         parts.append(f", {count}{_rows(codec)}")
     if (seconds := run.number("seconds")) is not None:
-        parts.append(f", in {duration(seconds)}")
+        parts.append(f", in {duration_in_words(seconds)}")
     parts.append(".")
     if (status := run.status.get("status")) not in (None, "finished"):
         parts.append(f" The training is not finished: its status is “{status}”.")
@@ -183,7 +173,7 @@ def _speed(run: Run) -> Html | None:
     drawing = run.timings.get("sample_seconds")
     note = "trained on, on average"
     if isinstance(drawing, int | float) and run.samples is not None:
-        note = f"{len(run.samples):,} samples took {duration(drawing)}"
+        note = f"{len(run.samples):,} samples took {duration_in_words(drawing)}"
     return _card("Speed", _unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", f"{run.noun}/s"), note)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gendi.data.images.pictures import laid_out
+
 Pixels = NDArray[np.uint8]
 
 
@@ -30,14 +32,10 @@ def grid(images: Pixels, columns: int, *, side: int = 112, gap: int = 4) -> Imag
     Tiles are scaled by the largest whole number that fits into `side` pixels; only tiles larger than that are shrunk.
     """
     width, height = fit(images.shape[1], images.shape[2], side)
-    rows = -(-len(images) // columns)
-    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
-    sheet = Image.new("RGBA" if images.shape[3] == 3 else "LA", size)
     enlarge = max(width, height) >= max(images.shape[1:3])
-    for i, tile in enumerate(tile_images(images)):
-        tile = tile.resize((width, height), Image.Resampling.NEAREST if enlarge else Image.Resampling.BOX)
-        sheet.paste(tile, (i % columns * (width + gap), i // columns * (height + gap)))
-    return sheet
+    how = Image.Resampling.NEAREST if enlarge else Image.Resampling.BOX
+    tiles = [tile.resize((width, height), how) for tile in tile_images(images)]
+    return laid_out(tiles, columns, gap=gap, mode="RGBA" if images.shape[3] == 3 else "LA")
 
 
 def png(image: Image.Image) -> bytes:

@@ -34,15 +34,6 @@ def check_writable(folder: Path) -> None:
         raise disk_error(error, folder, 0) from error
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes in the unit that suits it: 512 B, 3.2 MB, 1.5 GB (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def disk_error(error: OSError, path: Path, needed: int) -> ResourceError:
     """Return the `ResourceError` for an `OSError` at writing `path`."""
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from gendi.errors import UsageError
+from gendi.machine.units import duration_in_words
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Budget:
 
     def __str__(self) -> str:
         if self.seconds is not None:
-            minutes, seconds = divmod(round(self.seconds), 60)
-            return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+            return duration_in_words(self.seconds)
         return f"{self.images:,} images" if self.images is not None else f"{self.steps:,} steps"
 
     def to_dict(self) -> dict[str, Any]:

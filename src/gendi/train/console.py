@@ -9,13 +9,9 @@ from typing import Any, Self
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from gendi.machine.units import clock
+
 PLAIN_EVERY = 10.0  # seconds
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _fields(fields: dict[str, Any]) -> str:
@@ -23,7 +19,7 @@ def _fields(fields: dict[str, Any]) -> str:
     return (
         f"step {fields.get('step', 0):,}  loss {fields.get('loss', math.nan):.4f}  "
         f"{'?' if rate is None else f'{rate:.0f}' if rate >= 10 else f'{rate:.2g}'} images/s  "
-        f"{'?' if left is None else _clock(left)} left"
+        f"{'?' if left is None else clock(left)} left"
     )
 
 

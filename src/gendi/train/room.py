@@ -15,7 +15,8 @@ from torch.optim import AdamW, Optimizer
 
 from gendi.data.kinds import kind_of
 from gendi.errors import ResourceError
-from gendi.storage.disk import format_bytes, free_bytes
+from gendi.machine.units import format_bytes
+from gendi.storage.disk import free_bytes
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints

@@ -7,7 +7,6 @@ interrupted; how long things took goes to `timings.jsonl`. Both are one JSON obj
 import contextlib
 import errno
 import json
-import math
 import os
 import socket
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, Literal
 from gendi.errors import ResourceError
 from gendi.storage.disk import disk_error
 from gendi.storage.files import atomic_write, encode_json, read_json
+from gendi.storage.plain import plain
 
 Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
@@ -29,7 +29,7 @@ def write_status(run: Path, status: Status, **fields: Any) -> None:
     Raises `ResourceError` if the disk refuses.
     """
     data = {"status": status, "pid": os.getpid(), "host": socket.gethostname(), **fields}
-    atomic_write(run / "status.json", encode_json(_finite(data)))
+    atomic_write(run / "status.json", encode_json(plain(data)))
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
@@ -91,7 +91,7 @@ class MetricsLog:
             file.close()
 
     def _append(self, name: str, entry: dict[str, Any]) -> None:
-        self._waiting[name] += (json.dumps(_finite(entry), allow_nan=False) + "\n").encode()
+        self._waiting[name] += (json.dumps(plain(entry), allow_nan=False) + "\n").encode()
         with contextlib.suppress(ResourceError):
             self._flush(name)
 
@@ -136,14 +136,3 @@ def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 continue
             if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), int):
                 yield line, entry
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: null stands for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -35,19 +35,38 @@ def grid_bytes(shape: Sequence[int], n: int) -> int:
 def grid_image(
     images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None, gap: int = 2, paper: int = 128
 ) -> Image.Image:
-    """Return the images (N, H, W, C) in rows, nearly square by default, enlarged by a whole factor."""
+    """Return the images (N, H, W, C) in rows, nearly square by default, enlarged by a whole factor, on grey `paper`."""
     n, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
     scale = scale or enlargement(max(height, width))
-    big = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    sheet = np.full(
-        (rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), paper, np.uint8
-    )
-    for k, image in enumerate(big):
-        top, left = gap + k // columns * (height * scale + gap), gap + k % columns * (width * scale + gap)
-        sheet[top : top + height * scale, left : left + width * scale] = image
-    return to_image(sheet)
+    tiles = [to_image(image) for image in images.repeat(scale, axis=1).repeat(scale, axis=2)]
+    return laid_out(tiles, columns or math.ceil(math.sqrt(n)), gap=gap, margin=gap, paper=(paper,) * channels)
+
+
+def laid_out(
+    tiles: Sequence[Image.Image],
+    columns: int,
+    *,
+    gap: int,
+    margin: int = 0,
+    mode: str | None = None,
+    paper: tuple[int, ...] | None = None,
+) -> Image.Image:
+    """Return pictures of one size in rows of `columns`.
+
+    Args:
+        gap, margin: pixels between the pictures, and around all of them.
+        mode: Pillow's mode of the sheet; that of the pictures by default.
+        paper: the colour behind, one number for each channel; all zero by default, which is transparent where there is
+            an alpha.
+    """
+    width, height = tiles[0].size
+    rows = math.ceil(len(tiles) / columns)
+    size = (columns * (width + gap) - gap + 2 * margin, rows * (height + gap) - gap + 2 * margin)
+    mode = mode or tiles[0].mode
+    sheet = Image.new(mode, size, paper or (0,) * len(Image.new(mode, (1, 1)).getbands()))
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (margin + i % columns * (width + gap), margin + i // columns * (height + gap)))
+    return sheet
 
 
 def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:

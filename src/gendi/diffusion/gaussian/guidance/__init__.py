@@ -6,7 +6,7 @@
     x = sample(denoiser, shape, n=64, cond={"class": labels})
 
 In every rule w = 1 is the plain conditional denoiser, bit for bit and at its cost, and w = 0 the one without the
-condition. What a rule asks of one network at one time it asks in one batch. A learned variance stays that of the first
+condition. What a rule needs of one network at one time it gets by one batch. A learned variance stays that of the first
 branch, the conditional one. Everything keeps x_t's dtype and takes times () or (B,).
 """
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
-from gendi.diffusion.gaussian.guidance.base import Answer, MixtureRule, ask_branches, mix
+from gendi.diffusion.gaussian.guidance.base import Answer, MixtureRule, answers_of, mix
 from gendi.diffusion.gaussian.guidance.scale import Scale, checked_scale, scale_at
 from gendi.errors import UsageError
 
@@ -47,8 +47,8 @@ class Autoguidance(MixtureRule):
         weights = torch.stack([w, 1 - w])
         wanted = weights != 0
         answers = [
-            ask_branches(model, x_t, t, [cond], mask[None])[0] if bool(mask.any()) else None
+            answers_of(model, x_t, t, [cond], mask[None])[0] if bool(mask.any()) else None
             for model, mask in zip((self.denoiser, self.bad), wanted, strict=True)
         ]
-        asked = [k for k, answer in enumerate(answers) if answer is not None]
-        return mix(weights[asked], [answer for answer in answers if answer is not None])
+        called = [k for k, answer in enumerate(answers) if answer is not None]
+        return mix(weights[called], [answer for answer in answers if answer is not None])

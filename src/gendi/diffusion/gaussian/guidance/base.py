@@ -1,7 +1,7 @@
-"""What the rules share: asking a denoiser, asking it about several conditions at once, and mixing its answers.
+"""What the rules share: the answer of a denoiser, its answers under several conditions by one call, and their mixture.
 
 A rule that mixes K branches returns sum_k w_k x0_k with sum_k w_k = 1 (for classifier-free guidance w_c = w and w_null
-= 1 - w). A branch whose weight is 0 is not asked, row by row; so a rule with one weight at 1 is that branch, bit for
+= 1 - w). A branch whose weight is 0 is not called, row by row; so a rule with one weight at 1 is that branch, bit for
 bit and at its cost.
 """
 
@@ -44,32 +44,33 @@ def _spread(values: Tensor, rows: Tensor, n: int) -> Tensor:
     return out
 
 
-def ask(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
+def answer_of(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
     """Return a denoiser's answer, with its variance if it learned one; one call."""
     if isinstance(denoiser, LearnedVariance):
         return Answer(*denoiser.predict(x_t, t, **cond))
     return Answer(denoiser(x_t, t, **cond))
 
 
-def ask_branches(
+def answers_of(
     denoiser: Denoiser, x_t: Batch, t: PerSample, branches: Sequence[Conditions], wanted: Bool[Tensor, " k batch"]
 ) -> list[Answer]:
     """Return a denoiser's answer under each of K conditions, in one call on the rows that are wanted; 0 elsewhere.
 
     Args:
         branches: K conditions of the same names.
-        wanted: which rows of the batch each branch is asked about, (K, B); not all False.
+        wanted: which rows of the batch each branch is wanted for, (K, B); not all False.
     """
     n, rows = len(x_t), [mask.nonzero()[:, 0] for mask in wanted]
-    asked = [k for k, some in enumerate(rows) if len(some)]
-    if len(asked) == 1 and len(rows[asked[0]]) == n:
-        parts = [ask(denoiser, x_t, t, branches[asked[0]])]
+    called = [k for k, some in enumerate(rows) if len(some)]
+    if len(called) == 1 and len(rows[called[0]]) == n:
+        parts = [answer_of(denoiser, x_t, t, branches[called[0]])]
     else:
-        order = torch.cat([rows[k] for k in asked])
-        cond = {name: torch.cat([branches[k][name][rows[k]] for k in asked]) for name in branches[0]}
-        parts = ask(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond).split([len(rows[k]) for k in asked])
+        order = torch.cat([rows[k] for k in called])
+        cond = {name: torch.cat([branches[k][name][rows[k]] for k in called]) for name in branches[0]}
+        every = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
+        parts = every.split([len(rows[k]) for k in called])
     nothing = parts[0].split([0, len(parts[0].x_0)])[0].spread(rows[0][:0], n)
-    found = dict(zip(asked, parts, strict=True))
+    found = dict(zip(called, parts, strict=True))
     return [found[k].spread(rows[k], n) if k in found else nothing for k in range(len(rows))]
 
 
@@ -129,7 +130,7 @@ class MixtureRule(Guided):
 
     @abstractmethod
     def parts(self, x_t: Tensor, t: Tensor, cond: Conditions) -> tuple[Answer, Tensor]:
-        """Return the guided answer, and the x0 of the first branch that was asked."""
+        """Return the guided answer, and the x0 of the first branch that was called."""
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         return self.parts(x_t, t, cond)[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.guidance.base import Answer, Guided, ask
+from gendi.diffusion.gaussian.guidance.base import Answer, Guided, answer_of
 from gendi.diffusion.gaussian.guidance.classifier_free import check_given
 from gendi.diffusion.gaussian.guidance.scale import Scale, checked_scale, scale_at
 from gendi.diffusion.gaussian.process import Batch, PerSample, like
@@ -43,8 +43,8 @@ class ClassifierGuidance(Guided):
 
         x0 = x0_hat + w sigma^2 / alpha grad log p(y | x_t, t)
 
-    The denoiser is asked without the class, so w = 1 leads to q(x_0 | y) as the class itself would, and w = 0 is the
-    plain denoiser. With `told` it is asked with the class as well, and w is what comes on top.
+    The denoiser is called without the class, so w = 1 leads to q(x_0 | y) as the class itself would, and w = 0 is the
+    plain denoiser. With `told` it is called with the class as well, and w is what comes on top.
 
     Args:
         denoiser: conditional or not.
@@ -67,7 +67,7 @@ class ClassifierGuidance(Guided):
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         check_given(cond, [self.name])
         known = {name: value for name, value in cond.items() if self.told or name != self.name}
-        answer = ask(self.denoiser, x_t, t, known)
+        answer = answer_of(self.denoiser, x_t, t, known)
         alpha, sigma = self.schedule(t)
         factor = scale_at(self.scale, t) * sigma**2 / alpha
         if not bool(factor.any()):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions, null_like
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.guidance.base import Answer, MixtureRule, ask_branches, mix
+from gendi.diffusion.gaussian.guidance.base import Answer, MixtureRule, answers_of, mix
 from gendi.diffusion.gaussian.guidance.scale import Scale, checked_scale, scale_at
 from gendi.errors import UsageError, unknown_name
 
@@ -68,7 +68,7 @@ class ClassifierFree(MixtureRule):
         null = forget(toward, tuple(toward) if self.names is None else self.names) | away
         w = scale_at(self.scale, t).expand(len(x_t))
         weights = torch.stack([w, 1 - w])
-        return mix(weights, ask_branches(self.denoiser, x_t, t, [toward, null], weights != 0))
+        return mix(weights, answers_of(self.denoiser, x_t, t, [toward, null], weights != 0))
 
 
 class Factorised(MixtureRule):
@@ -109,7 +109,7 @@ class Factorised(MixtureRule):
         else:
             alone = [forget(cond, [other for other in names if other != name]) for name in names]
             branches, weights = [*alone, forget(cond, names)], torch.cat([w, one - w.sum(0)])
-        return mix(weights, ask_branches(self.denoiser, x_t, t, branches, weights != 0))
+        return mix(weights, answers_of(self.denoiser, x_t, t, branches, weights != 0))
 
 
 def _for_all(value: Tensor | float, x_t: Tensor, like: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
-from gendi.diffusion.gaussian.guidance.base import Answer, Guided, ask_branches, pick
+from gendi.diffusion.gaussian.guidance.base import Answer, Guided, answers_of, pick
 from gendi.errors import UsageError
 
 
@@ -44,7 +44,7 @@ class Interval(Guided):
         within = (self.low < level) & (level <= self.high)
         wanted = torch.stack([within, ~within])
         answers = [
-            ask_branches(model, x_t, t, [cond], mask[None])[0]
+            answers_of(model, x_t, t, [cond], mask[None])[0]
             for model, mask in zip((self.denoiser, self.outside), wanted, strict=True)
             if bool(mask.any())
         ]

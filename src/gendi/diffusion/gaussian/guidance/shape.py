@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.guidance.base import Answer, Guided, MixtureRule, ask
+from gendi.diffusion.gaussian.guidance.base import Answer, Guided, MixtureRule, answer_of
 from gendi.diffusion.gaussian.process import like
 from gendi.errors import UsageError
 
@@ -67,7 +67,7 @@ class Threshold(Guided):
         self.percentile, self.limit = percentile, limit
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
-        answer = ask(self.denoiser, x_t, t, cond)
+        answer = answer_of(self.denoiser, x_t, t, cond)
         x_0 = answer.x_0
         if self.percentile is None:
             return Answer(x_0.clamp(-self.limit, self.limit), answer.share)

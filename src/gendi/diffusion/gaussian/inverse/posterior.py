@@ -27,7 +27,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.guidance.base import Answer, Guided, ask
+from gendi.diffusion.gaussian.guidance.base import Answer, Guided, answer_of
 from gendi.diffusion.gaussian.inverse.operators import Operator
 from gendi.diffusion.gaussian.process import Process, like
 from gendi.diffusion.gaussian.samplers.grid import CHAIN
@@ -102,7 +102,7 @@ class Posterior(Guided):
         self._check(x_t)
         with torch.inference_mode(False), torch.enable_grad():
             x, t = x_t.detach().clone().requires_grad_(), t.clone()
-            answer = ask(self.denoiser, x, t, {name: value.clone() for name, value in cond.items()})
+            answer = answer_of(self.denoiser, x, t, {name: value.clone() for name, value in cond.items()})
             x_0 = answer.x_0
             if not x_0.requires_grad:
                 raise UsageError("the denoiser passes no gradient from its answer back to x_t.")
