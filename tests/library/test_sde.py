@@ -12,16 +12,16 @@ from worlds import covariance, f64, gaussian, scalar
 from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
 from gendi.diffusion.gaussian.schedule import SCHEDULES, Linear, Schedule, make_schedule
 from gendi.diffusion.gaussian.sde import (
-    decode,
     diffusion,
     drift,
-    encode,
+    from_noise,
     ode_times,
     ode_velocity,
     reverse_drift,
     score,
     simulate_chain,
     simulate_sde,
+    to_noise,
 )
 from gendi.errors import UsageError
 
@@ -99,7 +99,7 @@ def test_ode_times_rise_to_one(steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_encode_is_the_closed_map_of_a_gaussian(name: str) -> None:
+def test_to_noise_is_the_closed_map_of_a_gaussian(name: str) -> None:
     """Along each eigenvector of C the ODE moves x with the spread: (x_1 - alpha m) = sqrt(S_1 / S_0) (x_0 - m)."""
     schedule, mean, c = make_schedule(name), f64(0.3, -0.5, 0.1), covariance(3)
     world, x = GaussianDenoiser(schedule, mean, c), gaussian(6, 3)
@@ -107,7 +107,7 @@ def test_encode_is_the_closed_map_of_a_gaussian(name: str) -> None:
     alpha, sigma = schedule(scalar(1))
     stretch = ((alpha**2 * values + sigma**2) / values).sqrt()
     exact = alpha * mean + (x - mean) @ vectors * stretch @ vectors.T
-    for run, begin, end, size in ((encode, x, exact, sigma.item()), (decode, exact, x, 1.0)):
+    for run, begin, end, size in ((to_noise, x, exact, sigma.item()), (from_noise, exact, x, 1.0)):
         errors = [(run(world, begin, n, start=1e-4) - end).abs().max().item() / size for n in (40, 80)]
         assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)  # second order
         assert errors[1] < 0.02
@@ -117,7 +117,7 @@ def test_the_start_costs_its_square() -> None:
     world, x = GaussianDenoiser(Linear(), f64(0.0), f64(1.0)[None] / 4), f64(1.0)[:, None]
     alpha, sigma = Linear()(scalar(1))
     exact = (4 * (alpha**2 / 4 + sigma**2)).sqrt().item()
-    errors = [abs(encode(world, x, 100, start=s).item() - exact) for s in (0.1, 0.05)]
+    errors = [abs(to_noise(world, x, 100, start=s).item() - exact) for s in (0.1, 0.05)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 
@@ -129,7 +129,7 @@ def test_there_and_back_on_the_mixture(name: str) -> None:
     world = mixture(make_schedule(name))
     uniform = torch.rand(20, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     x = world.sample_data(uniform, gaussian(20, 2, seed=3))
-    errors = [(decode(world, encode(world, x, n), n) - x).abs().max().item() for n in (50, 100)]
+    errors = [(from_noise(world, to_noise(world, x, n), n) - x).abs().max().item() for n in (50, 100)]
     assert errors[0] < 2e-3
     assert errors[0] / errors[1] > 3.8
 
@@ -141,7 +141,7 @@ def test_schedules_share_one_path() -> None:
     """
     x, ends, off = gaussian(5, 2), [], 3 * 1.3e-5
     for name in ("cosine", "rectified-flow"):
-        coarse, fine = (encode(mixture(make_schedule(name)), x, n) for n in (100, 200))
+        coarse, fine = (to_noise(mixture(make_schedule(name)), x, n) for n in (100, 200))
         ends.append(fine)
         off += 0.5 * (fine - coarse).abs().max().item()
     torch.testing.assert_close(*ends, rtol=0, atol=off)
@@ -150,19 +150,19 @@ def test_schedules_share_one_path() -> None:
 
 def test_encoding_a_chain_and_float32() -> None:
     world, x = mixture(make_schedule("linear", 1000)), gaussian(4, 2)
-    torch.testing.assert_close(decode(world, encode(world, x, 100), 100), x, rtol=0, atol=0.05)
-    assert encode(world, x.float(), 10).dtype == torch.float32
+    torch.testing.assert_close(from_noise(world, to_noise(world, x, 100), 100), x, rtol=0, atol=0.05)
+    assert to_noise(world, x.float(), 10).dtype == torch.float32
 
 
 def test_bad_input() -> None:
     schedule = Linear()
     world, x = mixture(schedule), gaussian(2, 2)
     with pytest.raises(UsageError, match="at least 1 step"):
-        encode(world, x, 0)
+        to_noise(world, x, 0)
     with pytest.raises(UsageError, match="noise level between"):
-        encode(world, x, 10, start=0.0)
+        to_noise(world, x, 10, start=0.0)
     with pytest.raises(UsageError, match="noise level between"):
-        decode(world, x, 10, start=1e6)
+        from_noise(world, x, 10, start=1e6)
     with pytest.raises(UsageError, match="at least 2 steps"):
         ode_times(Linear(1), 3)
     with pytest.raises(UsageError, match=r"\(0, 1\]"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
-from gendi.diffusion.conditions import Conditions, ask
+from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
@@ -93,7 +93,7 @@ class Models:
         if not guidance.negative:
             return {}
         values = {name: read_one(self.conditions, name, value) for name, value in guidance.negative.items()}
-        return {name: rows[0] for name, rows in ask(self.conditions, values, 1).items()}
+        return {name: rows[0] for name, rows in requested_conditions(self.conditions, values, 1).items()}
 
 
 def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, Any]) -> dict[str, Any]:

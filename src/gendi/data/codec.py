@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gendi.diffusion.conditions import ask
+from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.storage.safe_tensors import TensorSpec
 
@@ -83,14 +83,14 @@ class Codec(ABC):
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return the conditions of n samples from the requested ones (see `gendi.diffusion.conditions.ask`).
+        """Return the conditions of n samples from the requested ones, as `gendi.diffusion.conditions` reads them.
 
         If none is requested, classes come in turn from sample `first` on; what is not requested is null.
 
         Raises:
             UsageError: a condition that the model does not know, or a value that does not fit it.
         """
-        return ask(specs, asked, n, first)
+        return requested_conditions(specs, asked, n, first)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self) or self.to_dict() != other.to_dict():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gendi.data.codec import Codec
-from gendi.diffusion.conditions import ask, is_null
+from gendi.diffusion.conditions import is_null, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
 
@@ -33,8 +33,8 @@ class VectorCodec(Codec):
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return what n samples are told: what was `asked` (see `gendi.diffusion.conditions.ask`), the rest as in
-        training.
+        """Return the conditions of n samples: those `asked` for, read as `requested_conditions` does, and the rest as
+        in training.
 
         Conditions that nobody asked for come together from one training row each, drawn for sample i by the key
         (seed, first + i) among the rows of the classes that were asked for, or among all if there is no such row. What
@@ -43,7 +43,7 @@ class VectorCodec(Codec):
         Raises:
             UsageError: a condition that the model does not know, or a value that does not fit it.
         """
-        given = ask(specs, asked, n) if asked else {}
+        given = requested_conditions(specs, asked, n) if asked else {}
         rest = [spec.name for spec in specs if spec.name not in (asked or {})]
         if not rest or not len(next(iter(self.told.values()), ())):
             return given

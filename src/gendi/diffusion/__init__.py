@@ -1,8 +1,9 @@
-"""The mathematics of diffusion: no file, no data set, no run configuration.
+"""The mathematics of diffusion. It knows of no file, no data set and no configuration of a run.
 
     from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 
-The public names of the layer are loaded when they are first asked for."""
+The public names of this layer are loaded when they are first used.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,9 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.schedule import Tabulated as Tabulated
     from gendi.diffusion.gaussian.schedule import VarianceExploding as VarianceExploding
     from gendi.diffusion.gaussian.schedule import make_schedule as make_schedule
-    from gendi.diffusion.gaussian.sde import decode as decode
-    from gendi.diffusion.gaussian.sde import encode as encode
+    from gendi.diffusion.gaussian.sde import from_noise as from_noise
     from gendi.diffusion.gaussian.sde import score as score
+    from gendi.diffusion.gaussian.sde import to_noise as to_noise
     from gendi.diffusion.networks import MLP as MLP
     from gendi.diffusion.networks import DiT as DiT
     from gendi.diffusion.networks import UNet as UNet
@@ -98,8 +99,8 @@ _HOMES = {
     "Threshold": "gendi.diffusion.gaussian.guidance",
     "UNet": "gendi.diffusion.networks",
     "VarianceExploding": "gendi.diffusion.gaussian.schedule",
-    "decode": "gendi.diffusion.gaussian.sde",
-    "encode": "gendi.diffusion.gaussian.sde",
+    "from_noise": "gendi.diffusion.gaussian.sde",
+    "to_noise": "gendi.diffusion.gaussian.sde",
     "get_sampler": "gendi.diffusion.gaussian.samplers",
     "like": "gendi.diffusion.gaussian.process",
     "log_density": "gendi.diffusion.gaussian.likelihood",
@@ -150,8 +151,7 @@ __all__ = [
     "Threshold",
     "UNet",
     "VarianceExploding",
-    "decode",
-    "encode",
+    "from_noise",
     "get_sampler",
     "like",
     "log_density",
@@ -161,6 +161,7 @@ __all__ = [
     "pairs",
     "sample",
     "score",
+    "to_noise",
     "trajectory",
     "variational_bound",
 ]

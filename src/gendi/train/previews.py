@@ -10,7 +10,7 @@ from torch import Tensor
 from gendi.data import Data
 from gendi.data.kinds import kind_of
 from gendi.data.row_conditions import derived, stored
-from gendi.diffusion.conditions import ask, take
+from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
@@ -35,7 +35,7 @@ def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str
     rows = np.arange(PREVIEWS) % len(data.heldout)
     told = stored(specs, data.heldout, rows)
     x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
-    return told | derived(data, specs, x_0) | ask(specs, None, PREVIEWS)
+    return told | derived(data, specs, x_0) | requested_conditions(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, picture: bytes) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.process import Batch, PerSample, eps_from_x0, like
-from gendi.diffusion.gaussian.sde import decode, encode
+from gendi.diffusion.gaussian.sde import from_noise, to_noise
 from gendi.errors import UsageError
 
 STEPS = 50
@@ -41,13 +41,13 @@ def slerp(a: Batch, b: Batch, weight: PerSample) -> Batch:
 def interpolate(denoiser: Denoiser, a: Batch, b: Batch, weights: PerSample, *, steps: int = STEPS) -> Batch:
     """Return pictures between a and b (B, ...): row i at weights[i] of the way; weights (B,) or () lie in [0, 1].
 
-    The ends are a and b within the solver's tolerance (see `gendi.diffusion.gaussian.sde.decode`). Costs 4 `steps`
+    The ends are a and b within the solver's tolerance (see `gendi.diffusion.gaussian.sde.from_noise`). Costs 4 `steps`
     calls for the ways up and 2 for the way down, of B rows each. Raises `UsageError` for weights outside [0, 1], and as
-    `encode` does.
+    `to_noise` does.
     """
     _in_unit("weight", weights)
-    noises = [encode(denoiser, x, steps) for x in (a, b)]
-    return decode(denoiser, slerp(noises[0], noises[1], weights), steps)
+    noises = [to_noise(denoiser, x, steps) for x in (a, b)]
+    return from_noise(denoiser, slerp(noises[0], noises[1], weights), steps)
 
 
 @torch.inference_mode()
@@ -75,7 +75,7 @@ def mix(
         steps: of the ODE, each way.
 
     Raises:
-        UsageError: a weight, a detail or a level out of range, and as `encode` does.
+        UsageError: a weight, a detail or a level out of range, and as `to_noise` does.
     """
     of_b = torch.as_tensor(weight, dtype=torch.float64)
     of_b_noise = of_b if detail is None else torch.as_tensor(detail, dtype=torch.float64)
@@ -87,12 +87,12 @@ def mix(
     alpha, sigma = denoiser.schedule(t)
     content, noises = [], []
     for x in (a, b):
-        x_t = encode(denoiser, x, steps, end=float(t))
+        x_t = to_noise(denoiser, x, steps, end=float(t))
         content.append(denoiser(x_t, t))
         noises.append(eps_from_x0(x_t, content[-1], alpha, sigma))
     w, eps = like(of_b, a), slerp(noises[0], noises[1], of_b_noise)
     x_t = like(alpha, a) * ((1 - w) * content[0] + w * content[1]) + like(sigma, a) * eps
-    return decode(denoiser, x_t, steps, end=float(t))
+    return from_noise(denoiser, x_t, steps, end=float(t))
 
 
 def on_chain(denoiser: Denoiser, t: float) -> float:

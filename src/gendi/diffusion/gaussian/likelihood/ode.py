@@ -29,7 +29,7 @@ from gendi.diffusion.batches import in_batches, indices
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.dormand_prince import CALLS, NODES, growth, trial_step
+from gendi.diffusion.gaussian.dormand_prince import Place, rms, solve
 from gendi.diffusion.gaussian.likelihood.dequantise import dequantise
 from gendi.diffusion.gaussian.likelihood.elbo import SMALLEST, check_data
 from gendi.diffusion.gaussian.likelihood.result import Density
@@ -136,40 +136,33 @@ def integrate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return z (B, d) at l = `end`, the integrals of the divergences (B, K) and the calls made (B,).
 
-    Dormand-Prince 5(4) with local extrapolation; each row steps by itself and leaves when it has arrived.
+    Each row steps by itself and leaves when it has arrived.
     Raises `UsageError` when a row needs more than `most_calls` calls at these tolerances.
     """
-    batch = len(z)
-    state = torch.cat([z, torch.zeros(batch, widths, dtype=z.dtype, device=z.device)], 1)
-    d = z.shape[1]
-    at = torch.full((batch,), start, dtype=torch.float64, device=z.device)
-    h = torch.full((batch,), (end - start) / 50, dtype=torch.float64, device=z.device)
-    calls = torch.ones(batch, dtype=torch.float64, device=z.device)
-    live = torch.arange(batch, device=z.device)
+    batch, d = z.shape
+    made = 0
+    calls = torch.zeros(batch, dtype=torch.float64, device=z.device)
 
-    def slope_at(there: Tensor, rows: Tensor, at: Tensor) -> Tensor:
-        return torch.cat(f(rows, at, there[:, :d]), 1)
-
-    slope = slope_at(z, live, at)
-    while len(live):
-        if float(calls[live].max()) + CALLS > most_calls:
+    def slope(rows: Tensor, at: Tensor, state: Tensor) -> tuple[Tensor, None]:
+        nonlocal made
+        if made == most_calls:
             raise UsageError(
                 f"the ODE needs more than {most_calls} network calls at rtol = {rtol:g}, atol = {atol:g}: loosen the "
                 "tolerance, or start from a larger smallest noise."
             )
-        step = torch.minimum(h[live], end - at[live])
-        places = [(live, at[live] + node * step) for node in NODES]
-        there, off, last = trial_step(slope_at, places, state[live], step[:, None], slope[live])
-        calls[live] += CALLS
-        size = torch.maximum(state[live].abs(), there.abs())
-        ratio = off.abs() / (atol + rtol * size)
-        wrong = torch.maximum(ratio[:, :d].square().mean(1).sqrt(), ratio[:, d:].amax(1))
-        good = wrong <= 1
-        done = live[good]
-        state[done], slope[done], at[done] = there[good], last[good], at[done] + step[good]
-        h[live] = step * growth(wrong)
-        live = live[end - at[live] > 1e-12 * (end - start)]
-    return state[:, :d], state[:, d:], calls
+        made += 1
+        calls[rows] = made
+        return torch.cat(f(rows, at, state[:, :d]), 1), None
+
+    def size(error: Tensor) -> Tensor:
+        return torch.maximum(rms(error[:, :d]), error[:, d:].abs().amax(1))
+
+    state = torch.cat([z, torch.zeros(batch, widths, dtype=z.dtype, device=z.device)], 1)
+    at = torch.full((batch,), start, dtype=torch.float64, device=z.device)
+    step = torch.full((batch,), (end - start) / 50, dtype=torch.float64, device=z.device)
+    place = Place(at, state, *slope(torch.arange(batch, device=z.device), at, state), step)
+    place = solve(slope, place, torch.full_like(at, end), rtol=rtol, atol=atol, size=size)
+    return place.y[:, :d], place.y[:, d:], calls
 
 
 def _drift(

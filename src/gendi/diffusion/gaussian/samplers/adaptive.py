@@ -1,8 +1,9 @@
 """The probability-flow ODE to a tolerance: Dormand and Prince's 5(4), with steps of its own for every sample.
 
 The variable is the angle theta of `angle`: du / dtheta = -s F, where u and F are of the data's size from pure noise to
-data and nothing is stiff or infinite. The samples of a batch share calls but nothing else: each has its own angle,
-its own step and its own error, so a sample is the same whatever its neighbours, and waits when it is done.
+data and nothing is stiff or infinite. The integrator goes upwards, so its position is -theta. The samples of a batch
+share calls but nothing else: each has its own angle, its own step and its own error, so a sample is the same whatever
+its neighbours are, and waits when it is done.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.dormand_prince import NODES, growth, trial_step
+from gendi.diffusion.gaussian.dormand_prince import Place, solve
 from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.samplers.angle import angle, check_spread
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
@@ -60,14 +61,11 @@ def dopri5(
     t = visits[0][0].expand(len(x))
     cos, sin, scale = angle(schedule, t, spread)
     theta, u = torch.atan2(sin, cos), like(scale, x) * x
-    step = torch.full_like(theta, FIRST)
     left = math.inf if calls is None else calls
 
-    guess = x
-
-    def slope(u: Tensor, theta: Tensor, t: Tensor) -> Tensor:
-        """Return du / dtheta = -sin(theta) mu at the angle of t, and leave x0_hat in `guess`."""
-        nonlocal left, guess
+    def slope(theta: Tensor, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return du / d(-theta) = sin(theta) mu and x0_hat at the angle of t."""
+        nonlocal left
         if left < 1:
             raise UsageError(
                 f"the tolerance rtol = {rtol:g}, atol = {atol:g} takes more than the {calls} calls allowed, which "
@@ -75,36 +73,25 @@ def dopri5(
             )
         left -= 1
         x_t = like(schedule(t)[0] / theta.cos(), u) * u
-        guess = denoiser(x_t, t)
-        return like(1 / theta.sin(), u) * (like(theta.cos(), u) * u - guess)
+        x_0 = denoiser(x_t, t)
+        return like(1 / theta.sin(), u) * (x_0 - like(theta.cos(), u) * u), x_0
 
-    k = slope(u, theta, t)
-    x_0 = guess
+    def f(rows: Tensor, position: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        theta = -position
+        return slope(theta, schedule.time(-2 * (spread * theta.tan()).log()), u)
+
+    place = Place(-theta, u, *slope(theta, t, u), torch.full_like(theta, FIRST))
     for begin, end in visits:
         goal = end if end > 0 else _lowest(schedule, spread, begin)
         cos, sin, _ = angle(schedule, goal, spread)
-        target = torch.atan2(sin, cos)
-        while bool((theta > target).any()):
-            h = torch.minimum(step, theta - target)  # 0 for samples that are there
-            angles = theta - torch.outer(torch.tensor(NODES, dtype=torch.float64), h)
-            stage_times = schedule.time(-2 * (spread * angles.tan()).log())
-            places = list(zip(angles, stage_times, strict=True))
-            moved, error, last = trial_step(slope, places, u, -like(h, u), k)
-            size = atol + rtol * torch.maximum(u.abs(), moved.abs())
-            ratio = (error / size).double().square().flatten(1).mean(1).sqrt().cpu()
-            taken = (ratio <= 1) & (h > 0)
-            keep = taken.reshape(-1, *[1] * (u.ndim - 1)).to(u.device)
-            u, k, x_0 = (torch.where(keep, a, b) for a, b in ((moved, u), (last, k), (guess, x_0)))
-            next_step = h * growth(ratio)
-            # a step cut short by its target says little about the next: it may only lengthen that
-            short = taken & (h < step)
-            theta = torch.where(taken, torch.where(h < theta - target, theta - h, target), theta)
-            step = torch.where(h > 0, torch.where(short, torch.maximum(step, next_step), next_step), step)
+        place = solve(f, place, -torch.atan2(sin, cos), rtol=rtol, atol=atol, together=True)
+        assert place.found is not None
+        x_0 = place.found
         if end > 0:
             alpha, _ = schedule(end)
-            x = like(alpha / cos, u) * u
+            x = like(alpha / cos, place.y) * place.y
         else:
-            x = (x_0 + u) / like(1 + cos, u)  # u + (1 - cos) mu
+            x = (x_0 + place.y) / like(1 + cos, x_0)  # u + (1 - cos) mu
         yield State(begin, end, x, x_0)
 
 
