@@ -80,6 +80,20 @@ class Codec(ABC):
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` naming a field that is bad."""
 
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why other raw data cannot be encoded by this codec, a sentence; empty if they can.
+
+        Args:
+            schema: of the other data.
+            ours: the conditions of the other data.
+            theirs: the conditions of the data that the codec was fitted to.
+        """
+        return ""
+
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions by name are `told`."""
+        return self
+
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:

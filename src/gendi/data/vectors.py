@@ -6,8 +6,9 @@ Unlike a picture's, such a codec is fitted to the training rows and remembers th
 of samples can be drawn as in training.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -29,6 +30,12 @@ class VectorCodec(Codec):
     """Vectors in model space are continuous: no bins."""
     told: Mapping[str, Tensor]
     """The conditions of the training rows by name, for `draw_conditions`."""
+
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions `told` are (see `training_conditions`)."""
+        codec = copy.copy(self)
+        codec.told = dict(told)
+        return codec
 
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
