@@ -20,7 +20,7 @@ from record import RESULTS, machine
 
 from gendi.data import open_data
 from gendi.data.images.evaluation import evaluate
-from gendi.diffusion.conditions import ask, to_tensor
+from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import normal
@@ -100,7 +100,7 @@ def main() -> None:
             1000,
             steps=config.sample.steps,
             sampler=config.sample.sampler,
-            cond=ask(trainer.config.conditions, None, 1000),
+            cond=requested_conditions(trainer.config.conditions, None, 1000),
         )
         images = data.codec.decode(x).numpy()
         trial["metrics"] = evaluate(images, data, extractor=["inception", "digits"], n=1000).to_dict()["metrics"]

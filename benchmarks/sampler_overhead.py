@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from record import write
 
-from gendi.diffusion.conditions import ask
+from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
 from gendi.errors import UsageError
 from gendi.train.bundle import load_bundle
@@ -46,7 +46,7 @@ def main() -> None:
     bundle = load_bundle(args.run)
     denoiser = bundle.denoiser()
     clock = denoiser.network = Clocked(denoiser.network)
-    cond = ask(bundle.config.conditions, None, BATCH)
+    cond = requested_conditions(bundle.config.conditions, None, BATCH)
     found: dict[str, list[float]] = {}
     calls: dict[str, int] = {}
     for _ in range(args.rounds):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendi.diffusion.conditions import ask, drop, is_null, null_like, take, to_tensor
+from gendi.diffusion.conditions import drop, is_null, null_like, requested_conditions, take, to_tensor
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.config import Parameterisation
@@ -44,7 +44,7 @@ def test_a_null_row_is_known_whatever_its_kind(shape: tuple[int, ...], dtype: to
 
 
 def test_what_is_asked_of_all_kinds() -> None:
-    told = ask(ALL, ASKED, 2)
+    told = requested_conditions(ALL, ASKED, 2)
     assert told["class"].tolist() == [1, 1]
     assert told["marks"].tolist() == [[1, 0, 1]] * 2
     assert told["dose"].tolist() == [0.5, 0.5]
@@ -53,7 +53,7 @@ def test_what_is_asked_of_all_kinds() -> None:
 
 
 def test_one_for_each_sample() -> None:
-    told = ask(ALL, {"class": ["three", 0], "dose": [1.0, 2.0], "place": np.eye(2)}, 2)
+    told = requested_conditions(ALL, {"class": ["three", 0], "dose": [1.0, 2.0], "place": np.eye(2)}, 2)
     assert told["class"].tolist() == [2, 0] and told["dose"].tolist() == [1, 2]
     assert told["place"].tolist() == [[1, 0], [0, 1]]
     assert told.keys() == {"class", "dose", "place"}  # what is not asked for is null
@@ -61,22 +61,23 @@ def test_one_for_each_sample() -> None:
 
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_classes_in_turn_do_not_depend_on_where_one_begins(first: int, n: int) -> None:
-    whole = ask(ALL, None, first + n)["class"]
-    assert torch.equal(ask(ALL, None, n, first)["class"], whole[first:])
-    assert ask([DOSE], None, n) == {} and ask([], {}, n) == {}
+    whole = requested_conditions(ALL, None, first + n)["class"]
+    assert torch.equal(requested_conditions(ALL, None, n, first)["class"], whole[first:])
+    assert requested_conditions([DOSE], None, n) == {} and requested_conditions([], {}, n) == {}
 
 
 def test_digits_have_words_too() -> None:
     digits = ConditionConfig("class", size=10, names=tuple("0123456789"))
-    assert ask([digits], {"class": ["three", "Nine", "7"]}, 3)["class"].tolist() == [3, 9, 7]
-    assert ask([DIGIT], {"class": "three"}, 1)["class"].tolist() == [2]  # a name of its own comes first
+    assert requested_conditions([digits], {"class": ["three", "Nine", "7"]}, 3)["class"].tolist() == [3, 9, 7]
+    own = requested_conditions([DIGIT], {"class": "three"}, 1)["class"]
+    assert own.tolist() == [2]  # a class's own name comes first
     with pytest.raises(UsageError, match="zero"):
-        ask([DIGIT], {"class": "zero"}, 1)
+        requested_conditions([DIGIT], {"class": "zero"}, 1)
 
 
 def test_none_is_null() -> None:
-    assert ask(ALL, {"class": None, "dose": 1}, 1).keys() == {"dose"}
-    assert is_null(ask(ALL, {"class": -1}, 2)["class"]).all()
+    assert requested_conditions(ALL, {"class": None, "dose": 1}, 1).keys() == {"dose"}
+    assert is_null(requested_conditions(ALL, {"class": -1}, 2)["class"]).all()
 
 
 @pytest.mark.parametrize(
@@ -100,12 +101,12 @@ def test_none_is_null() -> None:
 )
 def test_what_does_not_fit_is_named(asked: dict[str, object], match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        ask(ALL, asked, 2)
+        requested_conditions(ALL, asked, 2)
 
 
 def test_an_unconditional_model_is_not_asked() -> None:
     with pytest.raises(UsageError, match="without conditions"):
-        ask((), {"class": 1}, 2)
+        requested_conditions((), {"class": 1}, 2)
 
 
 def test_rows_of_data_become_tensors() -> None:

@@ -369,7 +369,7 @@ def test_classifier_guidance_beside_a_conditional_model_and_null_rows() -> None:
     """Told as well, w adds to the one that the class itself is worth; a null row is not guided."""
     exact = world()
     close(
-        ClassifierGuidance(exact, exact.log_posterior, 1.5, told=True)(X, T, **COND),
+        ClassifierGuidance(exact, exact.log_posterior, 1.5, conditional=True)(X, T, **COND),
         ClassifierFree(exact, 2.5)(X, T, **COND),
     )
     out = ClassifierGuidance(exact, exact.log_posterior, 3.0)(X, T, **null(COND))
@@ -388,7 +388,7 @@ def test_a_learned_variance_stays_the_conditional_one() -> None:
         Interval(ClassifierFree(spy, 3.0), spy, 0.3, 1.0),
         Factorised(spy, {"class": 3.0}),
         Autoguidance(spy, spy, 3.0),
-        ClassifierGuidance(spy, world().log_posterior, 3.0, told=True),
+        ClassifierGuidance(spy, world().log_posterior, 3.0, conditional=True),
     ):
         x_0, share = rule.predict(X, T, **COND)
         assert torch.equal(share, label)

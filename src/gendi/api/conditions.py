@@ -1,4 +1,6 @@
-"""Conditions as they are requested: from words of the command line to values, for `gendi.diffusion.conditions.ask`.
+"""Conditions as they are requested: from words of the command line to values.
+
+`gendi.diffusion.conditions.requested_conditions` makes tensors of the values.
 
     class     a name or a number; several with commas are drawn in turn          class=three   class=0,1,2
     value     a number; several with commas are drawn in turn                    dose=0.5

@@ -20,7 +20,7 @@ from gendi.api.guidance import Guidance
 from gendi.api.models import Models, null_where_silent
 from gendi.api.request import MOST_ADAPTIVE
 from gendi.data.codec import ImageCodec, pictures_only
-from gendi.diffusion.conditions import ask, take
+from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.inverse import latent, methods, noisy
@@ -201,7 +201,7 @@ class Editor:
                 raise UsageError(f"{name!r} is no option of this edit{'' if method is None else f' by {method}'}.")
         specs = self.models.conditions
         values = read_conditions(specs, self.condition, range(self.n), in_turn=in_turn) | dict(more or {})
-        cond = ask(specs, null_where_silent(specs, values), self.n)
+        cond = requested_conditions(specs, null_where_silent(specs, values), self.n)
         how = self._drawing(method)
         denoiser = self.models.denoiser(self.guidance, cond, device=str(how.device), precision="fp32", clip=False)
         bound = {"clip": 1.0} if method in ("mmps", "pigdm") else {}

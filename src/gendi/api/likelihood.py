@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec import picture_size, pictures_only
-from gendi.diffusion.conditions import ask, to_tensor
+from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
@@ -61,7 +61,7 @@ def bits_per_dim(
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     codec = pictures_only(bundle.codec, "bits per dimension")
     images, own = _held_out(bundle, data, n, seed)
-    cond = ask(bundle.config.conditions, condition, len(images)) if condition else own
+    cond = requested_conditions(bundle.config.conditions, condition, len(images)) if condition else own
     x_0 = codec.encode(torch.from_numpy(images)).to(device)
     denoiser = bundle.denoiser(device, clip=1.0 if bundle.config.sample.clip and method == "elbo" else None)
     denoiser.precision = "fp32"

@@ -11,14 +11,15 @@ from torch import Tensor
 from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
 from gendi.data.codec import described
-from gendi.diffusion.conditions import Conditions, ask
+from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
 from gendi.errors import UsageError
 from gendi.storage.files import MANIFEST, read_json
-from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder, load_bundle
+from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
+from gendi.train.folders import WEIGHTS, bundle_folder
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Models:
         if not guidance.negative:
             return {}
         values = {name: read_one(self.conditions, name, value) for name, value in guidance.negative.items()}
-        return {name: rows[0] for name, rows in ask(self.conditions, values, 1).items()}
+        return {name: rows[0] for name, rows in requested_conditions(self.conditions, values, 1).items()}
 
 
 def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,9 +46,9 @@ def sample(
         model: a bundle, or the folder of a run or bundle.
         n, steps, sampler, seed, first_index, options: see `gendi.diffusion.gaussian.samplers.sample`; the bundle's own
             are the defaults.
-        condition: what to request of a conditional model, by name: one value for all samples or n of them, as
-            `gendi.diffusion.conditions.ask` reads them, for instance {"class": 7}; by default its classes in turn, and
-            of cells and tables what nobody requests as in training.
+        condition: the conditions to request of a conditional model, by name: one value for all samples or n of them, as
+            `gendi.diffusion.conditions.requested_conditions` reads them, for instance {"class": 7}. By default the
+            classes come in turn, and for cells and tables every condition left out is drawn as in training.
         guidance: how strongly to lead to it, 1 being no guidance and 2 to 3 usual; or all the settings, whose `bad` and
             `classifier` may be folders.
         device: where to compute.

@@ -78,7 +78,8 @@ def main(args: Sequence[str]) -> int:
     from gendi.data.images.sample_files import check_destination, check_rows_destination, write_samples
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
-    from gendi.train.bundle import bundle_folder, load_bundle
+    from gendi.train.bundle import load_bundle
+    from gendi.train.folders import bundle_folder
     from gendi.train.signals import StopFlag
 
     old = read_request(Path(command.again)) if command.again is not None else None

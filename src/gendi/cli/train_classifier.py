@@ -63,10 +63,11 @@ def main(args: Sequence[str]) -> int:
     from gendi.data import open_data
     from gendi.data.codec import picture_size
     from gendi.train.budget import Budget
-    from gendi.train.bundle import bundle_folder, load_bundle
+    from gendi.train.bundle import load_bundle
     from gendi.train.classifier import train_classifier
     from gendi.train.classifier_bundle import check_place, save_classifier
     from gendi.train.console import make_console
+    from gendi.train.folders import bundle_folder
     from gendi.train.signals import StopFlag
 
     run, budget = Path(command.run), Budget(**limits)

@@ -7,6 +7,7 @@ out it may draw, as a count is drawn from a distribution. What it draws is keyed
 sample does not depend on its neighbours.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendi.diffusion.conditions import ask, is_null
+from gendi.diffusion.conditions import is_null, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
 from gendi.storage.safe_tensors import TensorSpec
@@ -78,11 +79,27 @@ class VectorCodec(ABC):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why other raw data cannot be encoded by this codec, a sentence; empty if they can.
+
+        Args:
+            schema: of the other data.
+            ours: the conditions of the other data.
+            theirs: the conditions of the data that the codec was fitted to.
+        """
+        return ""
+
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions `told` are (see `training_conditions`)."""
+        codec = copy.copy(self)
+        codec.told = dict(told)
+        return codec
+
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return what n samples are told: what was `asked` (see `gendi.diffusion.conditions.ask`), the rest as in
-        training.
+        """Return the conditions of n samples: those `asked` for, read as `requested_conditions` does, and the rest as
+        in training.
 
         Conditions that nobody asked for come together from one training row each, drawn for sample i by the key
         (seed, first + i) among the rows of the classes that were asked for, or among all if there is no such row. What
@@ -91,7 +108,7 @@ class VectorCodec(ABC):
         Raises:
             UsageError: a condition that the model does not know, or a value that does not fit it.
         """
-        given = ask(specs, asked, n) if asked else {}
+        given = requested_conditions(specs, asked, n) if asked else {}
         rest = [spec.name for spec in specs if spec.name not in (asked or {})]
         if not rest or not len(next(iter(self.told.values()), ())):
             return given

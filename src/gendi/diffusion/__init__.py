@@ -1,8 +1,9 @@
-"""The mathematics of diffusion: no file, no data set, no run configuration.
+"""The mathematics of diffusion. It knows of no file, no data set and no configuration of a run.
 
     from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 
-The public names of the layer are loaded when they are first asked for."""
+The public names of this layer are loaded when they are first used.
+"""
 
 from typing import TYPE_CHECKING
 

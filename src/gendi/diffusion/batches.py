@@ -6,12 +6,10 @@ from gendi.errors import UsageError, is_out_of_memory
 
 
 def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> int:
-    """Call `work` on slices that cover 0, ..., n - 1; a batch that memory does not hold is halved, down to 1.
+    """Call `work` on slices that cover 0, ..., n - 1, and return the batch size that fitted into memory.
 
-    Returns the batch size that memory held in the end.
-
-    `work` may run again on rows it had begun, so it must write its results at its end. Raises `UsageError` for a batch
-    size below 1.
+    A batch that does not fit is halved, down to one row. `work` then runs again on rows that it had begun, so it must
+    write its results at its end. Raises `UsageError` for a batch size below 1.
     """
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1; got {batch_size}.")
@@ -30,5 +28,5 @@ def in_batches(n: int, batch_size: int, work: Callable[[slice], None]) -> int:
 
 
 def indices(rows: slice, first_index: int) -> Iterator[int]:
-    """Yield the sample indices of some rows: they key the rows' random streams."""
+    """Yield the sample index of each row, which is the key of the row's random stream."""
     yield from range(first_index + rows.start, first_index + rows.stop)

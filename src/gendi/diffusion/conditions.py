@@ -1,14 +1,15 @@
-"""What a denoiser is told about each sample, as tensors with one row per sample, by name.
+"""The conditions that a denoiser is given: tensors by name, with one row per sample.
 
     class     (B,) int64              one of K classes
     tags      (B, K) float            which of K tags apply, 0 or 1 each
-    value     (B,) float              a number; the network standardises it
+    value     (B,) float              a number, which the network standardises
     vector    (B, K) float            K numbers
     image     (B, C, H, W) float      a picture in [-1, 1]
 
-Null, "not told", is -1 in a tensor of whole numbers and NaN throughout a row of floats, whatever the kind; a condition
-that is absent is null for every sample. So a row can be dropped, compared and joined with others by who knows nothing
-of its kind. The network has one learned embedding for the null of each condition.
+A row may be null, which means that the sample does not have this condition. Null is -1 in a tensor of whole numbers and
+a row of NaN in a tensor of floats, whatever the kind; a condition that is absent is null for every sample. Code that
+knows nothing of a condition's kind can therefore drop, compare and join rows. The network learns one embedding for the
+null of each condition.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,28 +31,28 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def null_like(value: Tensor) -> Tensor:
-    """Return the null of a condition: a tensor of value's shape and dtype."""
+    """Return a null condition of value's shape and dtype."""
     return torch.full_like(value, torch.nan if value.is_floating_point() else -1)
 
 
 def is_null(value: Tensor) -> Bool[Tensor, " batch"]:
-    """Return which rows of a condition are null."""
+    """Return which rows of a condition are null, (B,)."""
     rows = value.reshape(len(value), -1)
     return rows.isnan().all(1) if value.is_floating_point() else (rows < 0).all(1)
 
 
 def drop(value: Tensor, dropped: Bool[Tensor, " batch"]) -> Tensor:
-    """Return a condition with the `dropped` rows null."""
+    """Return a condition whose `dropped` rows are null."""
     return torch.where(dropped.reshape(-1, *(1,) * (value.ndim - 1)), null_like(value), value)
 
 
 def take(cond: Conditions | None, rows: slice, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Return the conditions of some rows, on `device`."""
+    """Return the conditions of the samples in `rows`, on `device`."""
     return {name: value[rows].to(device) for name, value in (cond or {}).items()}
 
 
 def to_tensor(spec: ConditionConfig, array: NDArray[Any]) -> Tensor:
-    """Return a condition's rows as the network sees them: bytes of pictures (N, H, W, C) go to [-1, 1]."""
+    """Return a condition's rows as the network sees them; the bytes of pictures (N, H, W, C) are scaled to [-1, 1]."""
     if spec.kind == "class":
         return torch.from_numpy(np.ascontiguousarray(array, np.int64))
     if spec.kind == "image" and array.dtype == np.uint8:
@@ -59,32 +60,34 @@ def to_tensor(spec: ConditionConfig, array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
 
-def ask(
-    specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, first_index: int = 0
+def requested_conditions(
+    specs: Sequence[ConditionConfig], requested: Mapping[str, Any] | None, n: int, first_index: int = 0
 ) -> dict[str, Tensor]:
-    """Return the conditions of n samples, from what was asked for.
+    """Return the conditions of n samples as tensors, from the values that a person requested.
 
-    What is not asked for is null. If nothing is asked for at all, each condition of the kind `class` goes through its
-    classes in turn, from sample `first_index` on.
+    A condition that is not requested is left out, which means null. If none is requested, each condition of the kind
+    `class` goes through its classes in turn, and the sample with index `first_index` comes first.
 
     Args:
-        specs: what the model can be told.
-        asked: by name, one value for all samples or n of them: a class or tag by number or name, a number, numbers
-            (K,), a picture of bytes (H, W, C); None is null.
+        specs: the conditions that the model knows.
+        requested: by name, one value for all samples or a list of n values. A value is a class or a tag by its number
+            or name, a number, numbers (K,), or a picture of bytes (H, W, C); None is null.
+        n: number of samples.
+        first_index: index of the first sample.
 
     Raises:
         UsageError: a condition the model does not know, or a value that does not fit it.
     """
     known = {spec.name: spec for spec in specs}
-    if not asked:
+    if not requested:
         turn = torch.arange(first_index, first_index + n)
         return {name: turn % spec.size for name, spec in known.items() if spec.kind == "class"}
-    for name in asked:
+    for name in requested:
         if not known:
             raise UsageError(f"{name!r} was asked for, but this model was trained without conditions.")
         if name not in known:
             raise unknown_name("condition", name, list(known))
-    return {name: _rows(known[name], value, n) for name, value in asked.items() if value is not None}
+    return {name: _rows(known[name], value, n) for name, value in requested.items() if value is not None}
 
 
 def _rows(spec: ConditionConfig, value: Any, n: int) -> Tensor:
@@ -113,7 +116,7 @@ def _classes(spec: ConditionConfig, value: Any, n: int) -> Tensor:
 
 
 def _class(spec: ConditionConfig, value: Any) -> int:
-    """Return the number of a class given by name or number; -1 is null."""
+    """Return the number of the class that a name or a number stands for; -1 is null."""
     if isinstance(value, str):
         digit = str(DIGITS.index(value.lower())) if value.lower() in DIGITS else None
         for name in (value, digit):

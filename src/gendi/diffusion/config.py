@@ -1,4 +1,4 @@
-"""What a network is told of a sample, as options. This module imports neither torch nor NumPy."""
+"""The options of a network's conditions. This module imports neither torch nor NumPy."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,23 +6,23 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """One thing the network is told about a sample; see `gendi.diffusion.conditions` for the kinds."""
+    """One condition that the network is given for each sample; `gendi.diffusion.conditions` explains the kinds."""
 
     name: str
-    """Its name: a keyword of the denoiser, and the name of what the data hold. Any word but `self`, which the call of a
-    torch module keeps for itself."""
+    """The name under which the data hold the condition and the denoiser takes it, as a keyword. It may be any word but
+    `self`, which the call of a torch module keeps for itself."""
     kind: Literal["class", "tags", "value", "vector", "image"] = "class"
-    """What its rows are."""
+    """What one row of the condition is."""
     size: int = -1
-    """Classes, tags, numbers or channels; -1 = kind, size, names, mean and std are what the data say."""
+    """How many classes, tags, numbers or channels it has; -1 takes kind, size, names, mean and std from the data."""
     dropout: float = 0.1
-    """Probability that a training sample is not told, which trains the null that guidance needs."""
+    """Probability that training replaces the condition of a sample by null, the case that guidance needs."""
     via: Literal["embedding", "channels", "tokens"] = "embedding"
-    """How it enters: beside the time, as channels beside the picture, or as tokens that are attended to."""
+    """How it enters the network: beside the time, as channels beside the picture, or as tokens for attention."""
     required: bool = True
-    """Whether data without it are refused; if not, the model is trained without."""
+    """Whether data without this condition are refused; otherwise the model is trained without it."""
     names: tuple[str, ...] = ()
-    """Names of the classes, tags or numbers, where they have some."""
+    """Names of the classes, tags or numbers, if they have names."""
     mean: float = 0.0
     """Mean of a value in the training data."""
     std: float = 1.0

@@ -1,10 +1,10 @@
 """Every random number gendi draws is a function of a key, never of a global state.
 
-A key is `(seed, purpose, step, index)`: what the draw is for, at which training step, for which sample. Equal keys give
-equal numbers, different keys give independent streams, so resuming a run is arithmetic and a sample does not depend on
-its neighbours in the batch. The stream of a key is NumPy's counter-based Philox under the 128-bit BLAKE2b digest of the
-key; torch's own CPU generator keeps only 32 bits of a seed, so two of 80,000 of its streams would coincide more often
-than not.
+A key is `(seed, purpose, step, index)`: the seed, what the draw is for, the training step and the sample. Equal keys
+give equal numbers and different keys give independent streams, so a resumed run only has to compute its keys, and a
+sample does not depend on its neighbours in the batch. The stream of a key is NumPy's counter-based Philox, keyed by the
+128-bit BLAKE2b digest of the key. Torch's own CPU generator would not do: it keeps only 32 bits of a seed, and among
+80,000 of its streams two are more likely than not to coincide.
 """
 
 import hashlib
@@ -17,27 +17,25 @@ from torch import Tensor
 
 
 def stream(seed: int, purpose: str, step: int = 0, index: int = 0) -> np.random.Generator:
-    """Return the random stream of the key (seed, purpose, step, index); `purpose` is a short constant such as
-    "noise".
-    """
+    """Return the random stream of a key; `purpose` is a short constant such as "noise"."""
     key = hashlib.blake2b(f"{seed}/{purpose}/{step}/{index}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
 class Places:
-    """The random stream of the key (seed, purpose, index), to be read from any of its places: cheap to move about in.
+    """The random stream of the key (seed, purpose, index), which can be read from any of its places at little cost.
 
-    A place is three whole numbers in [0, 2^64), the upper words of Philox's counter; each has 2^64 blocks of numbers
-    to itself.
+    A place is three whole numbers in [0, 2^64), the upper words of Philox's counter. Each place has 2^64 blocks of
+    numbers of its own.
     """
 
     def __init__(self, seed: int, purpose: str, index: int) -> None:
         self._stream = stream(seed, purpose, index=index)
         self._start: dict[str, Any] = dict(self._stream.bit_generator.state)
-        self._start["buffer_pos"], self._start["has_uint32"] = 4, 0  # nothing is left over of another place
+        self._start["buffer_pos"], self._start["has_uint32"] = 4, 0  # no numbers left over from another place
 
     def __call__(self, *place: int) -> np.random.Generator:
-        """Return the generator at `place`. It is the same object every time: draw before moving on."""
+        """Return the generator at `place`. It is the same object every time, so draw before you move on."""
         self._start["state"]["counter"] = np.array((0, *place), np.uint64)
         self._stream.bit_generator.state = self._start
         return self._stream

@@ -27,17 +27,18 @@ from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
+from gendi.train.folders import CONFIG, WEIGHTS, bundle_folder
 from gendi.train.model import denoiser_of, network_of
 
 FORMAT = 1
 """Version of a bundle's files; a reader refuses a higher one."""
 TABLE = "schedule.log_snr"
 """The tensor that holds a learned schedule, beside the weights."""
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CARD = "README.md"
 CODEC_TENSORS = "codec.safetensors"
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
@@ -141,21 +142,6 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
         writer.write_text(CONFIG, text)
         writer.write_text(CARD, card)
     return folder
-
-
-def bundle_folder(path: Path) -> Path:
-    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
-    inside = current_folder(path / "bundle")
-    if inside.is_dir():
-        return inside
-    path = current_folder(path)
-    if not path.is_dir():
-        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
-    if (path / CONFIG).exists() or (path / WEIGHTS).exists():
-        return path
-    if (path / "checkpoints").is_dir():
-        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
-    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -21,7 +21,7 @@ from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.safe_tensors import read_tensors, specs, tensor_bytes, tensor_chunks
-from gendi.train.bundle import CONFIG, WEIGHTS
+from gendi.train.folders import CONFIG, WEIGHTS
 
 FORMAT, KIND = 1, "noise-aware classifier"
 MOST_CLASSES, MOST_WIDTH = 1_000_000, 8192

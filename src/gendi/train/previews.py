@@ -11,7 +11,7 @@ from gendi.data import Data
 from gendi.data.codec import ImageCodec
 from gendi.data.images.pictures import grid_image, png_bytes
 from gendi.data.told import derived, stored
-from gendi.diffusion.conditions import ask
+from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
@@ -38,7 +38,7 @@ def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str
     rows = np.arange(PREVIEWS) % len(data.heldout)
     told = stored(specs, data.heldout, rows)
     x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
-    return told | derived(specs, x_0) | ask(specs, None, PREVIEWS)
+    return told | derived(specs, x_0) | requested_conditions(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, images: Tensor) -> None:

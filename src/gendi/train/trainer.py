@@ -42,6 +42,7 @@ from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
 from gendi.train.resolve import resolve, root_mean_square
 from gendi.train.sharding import gathered, number, part_of, shard
+from gendi.train.start import Start, adopt
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,30 @@ class StepResult:
 class Trainer:
     """Everything a step needs.
 
+    Args:
+        config: what to train.
+        data: what to learn from.
+        choice: precision and layout; measured by default.
+        start: where the weights come from; new ones by default.
+
     Raises:
         UsageError, DataError: the data have not what the configuration's conditions need.
     """
 
-    def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
+    def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None, start: Start | None = None) -> None:
         self.team = team()
         self.device = training_device(self.team.size)
         config = resolve(config, data)
         refuse_shares(config, self.team)
         data = prepare(config, data)
         self.config, self.data = config, data
-        self.sigma_data = root_mean_square(data, config.conditions)
+        self.start = start
+        self.sigma_data = root_mean_square(data, config.conditions) if start is None else start.sigma_data
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(config, data.codec.shape)
+        self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
+        """Conditions and classes whose weights start anew although the others were taken from `start`."""
         self.shares = self.team.shares(config.train.batch_size)
         self.parts = Parts(self.shares[self.team.rank], config.train.accumulate)
         self.sharded = config.train.shard and self.team.size > 1

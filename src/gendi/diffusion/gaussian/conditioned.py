@@ -1,7 +1,7 @@
 """A denoiser together with the conditions of a batch.
 
-Samplers, solvers and likelihoods call `denoiser(x_t, t)` and know nothing of conditions: these are bound before. So a
-sampler's options and a model's conditions share no namespace, and a condition may have any name.
+Samplers, solvers and likelihoods call `denoiser(x_t, t)` and know nothing of conditions, which are bound to the
+denoiser before. So a sampler's options and a model's conditions share no namespace, and a condition may have any name.
 """
 
 from typing import Any
@@ -17,19 +17,19 @@ class Conditioned:
 
     Args:
         denoiser: E[x_0 | x_t, c].
-        cond: conditions by name, with one row for each row of the batches to come.
+        cond: conditions by name, with one row for each row of every batch to come.
     """
 
     def __init__(self, denoiser: Denoiser, cond: Conditions) -> None:
         self.denoiser, self.schedule, self.cond = denoiser, denoiser.schedule, dict(cond)
 
     def __call__(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> Tensor:
-        """Return E[x_0 | x_t, c], of x_t's shape; a condition in `cond` stands in the place of the bound one."""
+        """Return E[x_0 | x_t, c], of x_t's shape; a condition in `cond` replaces the bound one of the same name."""
         return self.denoiser(x_t, t, **{**self.cond, **cond})
 
 
 class ConditionedVariance(Conditioned):
-    """The same for a denoiser that learns its variance."""
+    """A denoiser with a learned variance that knows the conditions of its batch and passes them on by name."""
 
     denoiser: LearnedVariance
 
@@ -39,7 +39,7 @@ class ConditionedVariance(Conditioned):
 
 
 def conditioned(denoiser: Denoiser, cond: Conditions | None) -> Denoiser:
-    """Return `denoiser` with the conditions of a batch bound to it; itself where there are none."""
+    """Return `denoiser` with the conditions of a batch bound to it, or `denoiser` itself if there are none."""
     if not cond:
         return denoiser
     kind = ConditionedVariance if isinstance(denoiser, LearnedVariance) else Conditioned

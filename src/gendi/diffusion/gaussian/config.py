@@ -9,7 +9,7 @@ Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
 Loss = Literal["simple", "vlb", "hybrid"]
 LEARNED = "learned"
-"""The schedule that training shapes; it is no entry of the registry of schedules."""
+"""The schedule that training shapes; it has no entry in the registry of schedules."""
 STEPWISE = ("discrete", "loss-aware")
 """The time samplings that draw steps of a chain."""
 
@@ -23,7 +23,7 @@ class ProcessConfig:
     variance of the loss (Kingma et al. 2021), in continuous time.
     """
     steps: int | None = 1000
-    """T of the discrete chain; none trains and samples in continuous time."""
+    """T of the discrete chain; `none` means continuous time in training and in sampling."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Parameterisation:
 
     @property
     def outputs(self) -> int:
-        """How many tensors of the data's shape the network gives: a prediction, and a variance where it is learned."""
+        """How many tensors of the data's shape the network returns: a prediction, and a variance if it is learned."""
         return 2 if self.variance == "learned" else 1
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What the network predicts and which noise levels count how much."""
+    """What the network predicts, and how much each noise level counts."""
 
     prediction: Prediction = "v"
     """What the network's output means; conversions happen once, at the denoiser's border. `mu` is the mean of the
@@ -59,7 +59,7 @@ class ObjectiveConfig:
     variance: Literal["fixed", "learned"] = "fixed"
     """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
     fixed_variance: Literal["small", "large"] = "small"
-    """The variance of a step that `vlb` assumes where none is learned: beta-tilde or beta."""
+    """The variance of a step that `vlb` assumes where none is learned: beta-tilde (`small`) or beta (`large`)."""
     vlb_weight: float = 1e-3
     """Weight of the bound, summed over the T steps, in `hybrid`."""
     weighting: Weighting | str = "simple"
@@ -79,19 +79,19 @@ class ObjectiveConfig:
     log_snr_min: float = -8.0
     """Lowest log signal-to-noise ratio, ln(alpha^2 / sigma^2), of `log-snr` time sampling and the learned schedule."""
     log_snr_max: float = 13.0
-    """Highest log signal-to-noise ratio of the same."""
+    """Highest log signal-to-noise ratio of `log-snr` time sampling and the learned schedule."""
     min_snr_gamma: float = 5.0
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
 
     @property
     def parameterisation(self) -> Parameterisation:
-        """What the network's outputs mean: all that a denoiser needs to know."""
+        """What the network's outputs mean, which is all that a denoiser needs to know."""
         return Parameterisation(self.prediction, self.precondition, self.variance)
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How samples are drawn when nobody says otherwise."""
+    """How samples are drawn unless a request says otherwise."""
 
     sampler: str = "ancestral-karras"
     """Sampler: see `gendi.diffusion.gaussian.samplers.SAMPLERS`."""

@@ -1,9 +1,10 @@
 """A denoiser is E[x_0 | x_t]: the only thing a sampler, a likelihood or a guidance rule sees.
 
-Whatever a network predicts, it is converted here, once. Every parameterisation is affine in the network's output F:
+Whatever a network predicts is converted here, once. Every parameterisation is affine in the network's output F:
 
     x0_hat = c_skip x_t + c_out F(c_in x_t, time)
 
+           c_skip                         c_out                                c_in
     eps    1 / alpha                      -sigma / alpha                       1        [Ho et al. 2020]
     x0     0                              1                                    1
     v      alpha / (alpha^2 + sigma^2)    -sigma / (alpha^2 + sigma^2)         1        [Salimans & Ho 2022]
@@ -11,12 +12,14 @@ Whatever a network predicts, it is converted here, once. Every parameterisation 
     mu     -w_t / w_0                     1 / w_0                              1        [Ho et al. 2020, eq. 8]
 
 with s = sigma_data, written for any alpha (Karras et al. have alpha = 1). mu is the mean w_t x_t + w_0 x_0 of the
-posterior q(x_s | x_t, x_0) of one step of the trained chain, s = t - 1/T; at the first step it is x_0 itself. From x_t
-= alpha x_0 + sigma eps the training target of F and the weight of its error follow, so the objective has no branch
-either.
+posterior q(x_s | x_t, x_0) of one step of the trained chain, s = t - 1/T; at the first step it is x_0 itself. The
+training target of F and the weight of its error follow from x_t = alpha x_0 + sigma eps, so the objective needs no
+branch either.
 
-Where the variance of p(x_s | x_t) is learned, a second output F' of the same shape gives each dimension its place
-between `small` and `large`: share = (F' + 1) / 2.  [Nichol & Dhariwal 2021, eq. 15]
+If the variance of p(x_s | x_t) is learned, the network has a second output F' of the same shape, which places the
+variance of each dimension between `small` and `large`:
+
+    share = (F' + 1) / 2                                                           [Nichol & Dhariwal 2021, eq. 15]
 """
 
 from dataclasses import dataclass
@@ -32,14 +35,14 @@ from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import UsageError, unknown_name
 
 PREDICTIONS = ("eps", "x0", "v")
-"""What an output may mean at (alpha, sigma) alone; `mu` also needs the step before."""
+"""The meanings of an output that need (alpha, sigma) alone; `mu` also needs the time before."""
 
 
 @runtime_checkable
 class Denoiser(Protocol):
     """Anything that maps x_t (B, ...) and t () or (B,) to E[x_0 | x_t] under `schedule`, of x_t's shape.
 
-    x_t and t are given by position, so that a condition may be called `t` or `x_t`.
+    x_t and t are positional, so that a condition may be called `t` or `x_t`.
     """
 
     schedule: Schedule
@@ -49,7 +52,7 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class LearnedVariance(Denoiser, Protocol):
-    """A denoiser that also says how sure p(x_s | x_t) should be."""
+    """A denoiser that also predicts the variance of p(x_s | x_t)."""
 
     def predict(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> tuple[Tensor, Tensor]:
         """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
@@ -89,7 +92,7 @@ def coefficients(prediction: str, precondition: bool, sigma_data: float, alpha: 
 
 
 def mu_coefficients(schedule: Schedule, t: PerSample) -> Coefficients:
-    """Return the coefficients of mu-prediction at t, for the chain's own step s = t - 1/T (s = 0 below 1/T).
+    """Return the coefficients of mu-prediction at t, for the chain's step to s = t - 1/T (or 0 if that is negative).
 
     Raises `UsageError` for a continuous schedule.
     """
@@ -99,16 +102,16 @@ def mu_coefficients(schedule: Schedule, t: PerSample) -> Coefficients:
 
 
 def step_before(schedule: Schedule, t: PerSample) -> PerSample64:
-    """Return t - 1/T, or 0 below 1/T; float64 of t's shape. Raises `UsageError` for a continuous schedule."""
+    """Return t - 1/T, or 0 if that is negative; float64 of t's shape. Raises `UsageError` for a continuous schedule."""
     if schedule.steps is None:
         raise UsageError(f"the {schedule.name} schedule was made in continuous time: it has no step before t.")
     return (t.double() - 1 / schedule.steps).clamp(min=0)
 
 
 class NetworkDenoiser(nn.Module):
-    """A network with its parameterisation. `clip` bounds x0_hat to [-clip, clip]; None leaves it free.
+    """The denoiser made of a network and its parameterisation, for a network whose only output is F.
 
-    `make_denoiser` takes the class that a parameterisation needs; this one is for a network whose only output is F.
+    `make_denoiser` chooses the class that a parameterisation needs.
 
     Args:
         network: maps (c_in x_t (B, ...), time value (B,), conditions by name) to F of x_t's shape.
@@ -116,11 +119,12 @@ class NetworkDenoiser(nn.Module):
         parameterisation: what the output means, and whether there is a second one.
         sigma_data: root mean square of the encoded training data, for EDM's preconditioning.
         time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
+        clip: bounds x0_hat to [-clip, clip]; None leaves it unbounded.
         precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
 
     Raises:
-        UsageError: an integer step or a mean of a step is wanted of a continuous schedule; or the
-            parameterisation has a variance that is not this class's.
+        UsageError: the network needs an integer step or predicts the mean of a step, but the schedule is continuous;
+            or the parameterisation has another variance than this class.
     """
 
     variance: ClassVar[str] = "fixed"
@@ -147,7 +151,7 @@ class NetworkDenoiser(nn.Module):
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
 
     def coefficients(self, t: PerSample) -> Coefficients:
-        """Return the affine map of this denoiser's parameterisation at t, () or (B,)."""
+        """Return the affine map of this denoiser's parameterisation at t, of shape () or (B,)."""
         meaning = self.parameterisation
         if meaning.prediction == "mu":
             return mu_coefficients(self.schedule, t)
@@ -163,8 +167,9 @@ class NetworkDenoiser(nn.Module):
     def raw(
         self, x_t: Batch, t: Float[Tensor, " batch"], c_in: PerSample, /, **cond: Tensor
     ) -> tuple[Batch, Batch | None]:
-        """Return the network's own output F, and the share of a learned variance or None, in x_t's shape and dtype, for
-        t of shape (B,). Raises `UsageError` if the network gives another shape.
+        """Return the network's output F at t (B,), and the share of its learned variance or None.
+
+        Both have x_t's shape and dtype. Raises `UsageError` if the network returns another shape.
         """
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **cond)
@@ -188,7 +193,7 @@ class NetworkDenoiser(nn.Module):
 
 
 class LearnedVarianceDenoiser(NetworkDenoiser):
-    """A network with twice as many outputs: the prediction F and, behind it along dimension 1, the variance's F'."""
+    """The denoiser of a network with two outputs along dimension 1: the prediction F, then F' for the variance."""
 
     variance = "learned"
 
@@ -206,7 +211,7 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
 def make_denoiser(
     network: nn.Module, schedule: Schedule, parameterisation: Parameterisation, *args: Any, **kwargs: Any
 ) -> NetworkDenoiser:
-    """Return the denoiser of a network: a `LearnedVarianceDenoiser` if the variance is learned.
+    """Return a `LearnedVarianceDenoiser` if the variance is learned, and otherwise a `NetworkDenoiser`.
 
     The arguments are those of `NetworkDenoiser`.
     """

@@ -5,9 +5,9 @@ For x_0 ~ N(m, C) the pair (x_0, x_t) is jointly Gaussian, so with S_t = alpha^2
     E[x_0 | x_t] = m + alpha C S_t^-1 (x_t - alpha m),      q(x_t) = N(alpha m, S_t),
 
 and a mixture weighs its components' answers by their responsibilities for x_t. If its components carry conditions
-(classes, doses), those of other conditions have no responsibility, and p(c | x_t) is a formula too. Against these every
-sampler, loss, likelihood and guidance rule can be checked, with no network and no training. Everything runs in the
-dtype of x_t; use float64.
+(classes, doses), the components that carry other conditions than the given ones have no responsibility, and p(c | x_t)
+is a formula too. Every sampler, loss, likelihood and guidance rule can be checked against these worlds, without a
+network and without training. Everything runs in the dtype of x_t; use float64.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class MixtureDenoiser:
         return self._components(x_t, t)[1].logsumexp(-1)
 
     def variance(self, x_t: Float[Tensor, " batch d"], t: PerSample) -> Float64[Tensor, " batch"]:
-        """Return tr Cov[x_0 | x_t], (B,) float64: the least squared error any denoiser can reach at x_t."""
+        """Return tr Cov[x_0 | x_t], (B,) float64: the least mean squared error that a denoiser can reach at x_t."""
         alpha, sigma = (c.reshape(-1, 1, 1) for c in self.schedule(t))
         x_0, joint = self._components(x_t, t)
         share = joint.softmax(-1)
@@ -92,15 +92,14 @@ class GaussianDenoiser(MixtureDenoiser):
 class ConditionalMixture(MixtureDenoiser):
     """The exact conditional denoiser E[x_0 | x_t, c] of a mixture whose components carry conditions.
 
-    A null row (-1 in an integer condition, NaN in a float one) and an absent condition leave all components in.
+    A null row (-1 in an integer condition, NaN in a float one) and an absent condition exclude no component.
 
     Args:
         schedule, weights, means, covariances: see `MixtureDenoiser`.
-        conditions: what each component carries, by name: (K,) int64 classes or float values.
+        conditions: the condition of each component, by name: (K,) int64 classes or float values.
 
     Raises:
-        UsageError: a condition that is not of shape (K,); and when called, an unknown name, or a value that no
-            component carries.
+        UsageError: a condition is not of shape (K,); in a call, a name is unknown or no component carries a value.
     """
 
     def __init__(

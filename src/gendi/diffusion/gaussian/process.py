@@ -1,14 +1,19 @@
 """The forward process q of a schedule, in closed form, and the four names of the same prediction.
 
+For any 0 <= s < t <= 1,
+
     q(x_t | x_0)       = N(alpha_t x_0, sigma_t^2)                                   [Ho et al. 2020, eq. 4]
     q(x_t | x_s)       = N(alpha_ts x_s, sigma_ts^2),  alpha_ts = alpha_t / alpha_s,
                          sigma_ts^2 = sigma_t^2 - alpha_ts^2 sigma_s^2
                                     = sigma_t^2 (1 - SNR_t / SNR_s)                  [Kingma et al. 2021, appendix A]
     q(x_s | x_t, x_0)  = N(w_t x_t + w_0 x_0, var)                                   [Ho et al. 2020, eqs. 6, 7]
 
-for any 0 <= s < t <= 1. The second form of sigma_ts^2 has no cancellation, and is exact at s = 0 where SNR_s is
-infinite. Between x_t, x_0 and the noise eps, x_t = alpha x_0 + sigma eps; v = alpha eps - sigma x_0; the score is -eps
-/ sigma. Coefficients are float64 and shaped like their times; `like` casts them to a batch.
+The second form of sigma_ts^2 has no cancellation, and it is exact at s = 0, where SNR_s is infinite. A prediction may
+be stated as x_0, as the noise eps, as v or as the score:
+
+    x_t = alpha x_0 + sigma eps,    v = alpha eps - sigma x_0,    score = -eps / sigma
+
+Coefficients are float64 and shaped like their times; `like` casts them to a batch.
 """
 
 from dataclasses import dataclass
@@ -27,16 +32,14 @@ PerSample64: TypeAlias = Float64[Tensor, ""] | Float64[Tensor, " batch"]
 
 
 def like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Return a coefficient of shape () or (B,) as x's dtype and device, with trailing axes to broadcast against x (B,
-    ...).
-    """
+    """Return a coefficient, () or (B,), in x's dtype and on its device, shaped to broadcast against x (B, ...)."""
     coefficient = coefficient.to(device=x.device, dtype=x.dtype)
     return coefficient.reshape(coefficient.shape + (1,) * (x.ndim - 1)) if coefficient.ndim else coefficient
 
 
 @dataclass(frozen=True)
 class Process:
-    """q for one schedule. Times are tensors of shape () or (B,)."""
+    """The forward process q of one schedule. Times are tensors of shape () or (B,)."""
 
     schedule: Schedule
 
@@ -46,32 +49,34 @@ class Process:
         return like(alpha, x_0) * x_0 + like(sigma, x_0) * eps
 
     def transition(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64]:
-        """Return (alpha_ts, variance) of q(x_t | x_s) for s < t; with one step between them, (sqrt(1 - beta_t),
-        beta_t).
+        """Return (alpha_ts, variance) of q(x_t | x_s) for s < t.
+
+        If t is the step after s, these are sqrt(1 - beta_t) and beta_t.
         """
         return _transition(*self.schedule(t), *self.schedule(s))
 
     def posterior_weights(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64, PerSample64]:
-        """Return (weight of x_t, weight of x_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6,
-        7]
-        """
+        """Return (w_t, w_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6, 7]"""
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
         alpha_ts, var_ts = _transition(alpha_t, sigma_t, alpha_s, sigma_s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
     def reverse_log_variance(self, t: PerSample, s: PerSample, share: Batch | float) -> Tensor:
-        """Return the log variance of p(x_s | x_t), s < t: `share` 0 is `small`, 1 `large`, between them `learned`.
+        """Return the log variance of p(x_s | x_t) for s < t.
 
             share log beta + (1 - share) log beta-tilde                            [Nichol & Dhariwal 2021, eq. 15]
 
-        with beta the variance of q(x_t | x_s) and beta-tilde that of the posterior. beta-tilde is 0 at s = 0: there
-        the step before it in the chain lends its own (the paper's step 2; in continuous time, the step from 2 t).
+        Here beta is the variance of q(x_t | x_s) and beta-tilde that of the posterior, so a share of 0 is the variance
+        `small`, 1 is `large`, and a share between them is what `learned` uses. At s = 0 beta-tilde is 0, and the value
+        of the step that comes before in sampling takes its place (the paper's step 2; in continuous time, the step from
+        2 t to t).
 
         Args:
-            share: (B, ...) for one per dimension, or a number for all.
+            t, s: the times, () or (B,).
+            share: (B, ...) for one share per dimension, or a number for all.
 
         Returns:
-            share's shape, or the times' for a number; float64 for a number, else share's dtype.
+            For a number the times' shape, float64; otherwise share's shape and dtype.
         """
         large = self.transition(t, s)[1].log()
         one = torch.ones((), dtype=torch.float64)
@@ -82,13 +87,15 @@ class Process:
         return share * like(large, share) + (1 - share) * like(small, share)
 
     def posterior(self, x_t: Batch, x_0: Batch, t: PerSample, s: PerSample) -> tuple[Batch, PerSample64]:
-        """Return mean (shape of x_t) and variance (shape of t) of q(x_s | x_t, x_0)."""
+        """Return the mean (of x_t's shape) and the variance (of t's shape) of q(x_s | x_t, x_0)."""
         w_t, w_0, variance = self.posterior_weights(t, s)
         return like(w_t, x_t) * x_t + like(w_0, x_t) * x_0, variance
 
 
 def _transition(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor]:
-    gap = 2 * (alpha_t.log() - sigma_t.log()) - 2 * (alpha_s.log() - sigma_s.log())  # of log-SNRs; that of s = 0 is inf
+    gap = 2 * (alpha_t.log() - sigma_t.log()) - 2 * (
+        alpha_s.log() - sigma_s.log()
+    )  # of log-SNRs; at s = 0 they are inf
     return alpha_t / alpha_s, sigma_t**2 * -torch.expm1(gap)
 
 

@@ -4,7 +4,7 @@
     reverse   dx = (f x - g^2 score) dt + g dw-bar, from t = 1 to 0                [Song et al. 2021, eq. 6]
     ODE       dx = (f x - g^2 score / 2) dt, with the same marginals               [Song et al. 2021, eq. 13]
 
-with f, g^2 the rates of a schedule and score = (alpha x0_hat - x) / sigma^2 of a denoiser. All need t > 0.
+with f and g^2 the rates of a schedule and score = (alpha x0_hat - x) / sigma^2 of a denoiser. All of them need t > 0.
 
 `to_noise` and `from_noise` follow the ODE in an angle. With
 
@@ -12,10 +12,10 @@ with f, g^2 the rates of a schedule and score = (alpha x0_hat - x) / sigma^2 of 
     z           = x / sqrt(alpha^2 + sigma^2) = cos(theta) x_0 + sin(theta) eps
     dz / dtheta = cos(theta) eps_hat - sin(theta) x0_hat,
 
-whatever the schedule: the ODE has one path, and schedules differ in how fast they walk it. Neither f and g^2, which
-blow up at one end or the other, nor 1 / alpha is needed, the right-hand side is of unit size at both ends, and for data
-of unit variance it is 0. Steps are even in ln(theta): fine in the noise level near the data, where details are
-decided, and even in the angle near the noise.
+whatever the schedule: the ODE has one path, and schedules differ only in the speed along it. This form needs neither f
+and g^2, which grow without bound at one end or the other, nor 1 / alpha. Its right-hand side is of unit size at both
+ends, and 0 for data of unit variance. The steps are even in ln(theta): they are fine in the noise level near the data,
+where details are decided, and nearly even in the angle near the noise.
 """
 
 import math
@@ -33,7 +33,7 @@ from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import UsageError
 
 START = 0.002
-"""sigma / alpha where the ODE meets the data: a quarter of a byte's level of pixels in [-1, 1]."""
+"""sigma / alpha at which the ODE meets the data: a quarter of the distance between bytes, for pixels in [-1, 1]."""
 
 # ------------------------------------------------------------------------------------------------ right-hand sides
 
@@ -82,7 +82,7 @@ def simulate_chain(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (t, x_t) from x at times[0] along rising times, each drawn from q(x_t | x_s): exact for any step.
 
-    On a chain's own grid, started at the data, this is the paper's Markov chain.  [Ho et al. 2020, eq. 2]
+    From data at t = 0, on the grid of a chain, this is the paper's Markov chain.  [Ho et al. 2020, eq. 2]
     """
     process = Process(schedule)
     for k, (s, t) in enumerate(rising(times)):
@@ -96,7 +96,7 @@ def simulate_sde(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (t, x_t) from x at times[0] along rising times by Euler-Maruyama: weak order 1 in the step.
 
-    x_t = x_s + f x_s h + g sqrt(h) noise with h = t - s, and f, g at the middle of the step.
+    x_t = x_s + f x_s h + g sqrt(h) noise,    h = t - s, with f and g at the middle of the step
     """
     for k, (s, t) in enumerate(rising(times)):
         f, g2 = schedule.rates((s + t) / 2)

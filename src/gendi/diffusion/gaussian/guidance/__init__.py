@@ -1,13 +1,13 @@
-"""Guidance: a denoiser that holds a denoiser, so rules compose and no sampler knows of them.
+"""Guidance: a rule is a denoiser that holds a denoiser, so rules compose and no sampler knows of them.
 
     denoiser = ClassifierFree(bundle.denoiser(), 2.0)                     x_null + w (x_c - x_null)
     denoiser = Rescale(denoiser, 0.7)                                     its spread brought back to x_c's
     denoiser = Interval(denoiser, bundle.denoiser(), 0.3, 5.0)            only where 0.3 < sigma / alpha <= 5
     x = sample(denoiser, shape, n=64, cond={"class": labels})
 
-In every rule w = 1 is the plain conditional denoiser, bit for bit and at its cost, and w = 0 the one without the
-condition. What a rule needs of one network at one time it gets by one batch. A learned variance stays that of the first
-branch, the conditional one. Everything keeps x_t's dtype and takes times () or (B,).
+In every rule w = 1 is the plain conditional denoiser, bit for bit and at its cost, and w = 0 is the denoiser without
+the condition. A rule calls a network once per time, with all the rows that it needs in one batch. A learned variance
+stays that of the first branch, which is the conditional one. Everything keeps x_t's dtype and takes times () or (B,).
 """
 
 from gendi.diffusion.gaussian.guidance.auto import Autoguidance

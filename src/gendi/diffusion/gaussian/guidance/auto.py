@@ -1,4 +1,4 @@
-"""Autoguidance: a model led away from a worse version of itself."""
+"""Autoguidance: a worse version of a model shows where its mistakes lie, and guidance moves away from them."""
 
 import torch
 from torch import Tensor
@@ -11,21 +11,21 @@ from gendi.errors import UsageError
 
 
 class Autoguidance(MixtureRule):
-    """Autoguidance: both are told the same conditions, or none.  [Karras et al. 2024, section 4]
+    """Guidance of a good denoiser away from a bad one.  [Karras et al. 2024, section 4]
 
         x0 = x_bad + w (x_good - x_bad)
 
-    w = 1 is the good one and w = 0 the bad one, bit for bit, at the cost of one of them; otherwise each is called once.
-    A learned variance is the good one's.
+    Both are given the same conditions, or none. w = 1 is the good denoiser and w = 0 the bad one, bit for bit and at
+    the cost of one of them; otherwise each is called once. A learned variance is that of the good denoiser.
 
     Args:
-        denoiser: the good one.
-        bad: a smaller or earlier one of the same process and shape.
+        denoiser: the good denoiser.
+        bad: the bad one: smaller or trained for less time, for the same process and shape.
         scale: w, a number or a function of time, 0 or more.
 
     Raises:
-        UsageError: a scale that is NaN, infinite or below 0; two schedules that differ; a variance learned by the good
-            one alone.
+        UsageError: the scale is NaN, infinite or below 0; the two schedules differ; or the good denoiser learned its
+            variance and the bad one did not.
     """
 
     def __init__(self, denoiser: Denoiser, bad: Denoiser, scale: Scale) -> None:

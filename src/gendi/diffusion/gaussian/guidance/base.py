@@ -1,8 +1,11 @@
-"""What the rules share: the answer of a denoiser, its answers under several conditions by one call, and their mixture.
+"""What the rules of guidance share: calling a denoiser under one or several conditions, and mixing its answers.
 
-A rule that mixes K branches returns sum_k w_k x0_k with sum_k w_k = 1 (for classifier-free guidance w_c = w and w_null
-= 1 - w). A branch whose weight is 0 is not called, row by row; so a rule with one weight at 1 is that branch, bit for
-bit and at its cost.
+A rule that mixes K branches returns
+
+    x0 = sum_k w_k x0_k,    sum_k w_k = 1
+
+where classifier-free guidance has w_c = w and w_null = 1 - w. Rows in which a branch has weight 0 are left out of its
+call. So a rule with one weight at 1 is that branch, bit for bit and at its cost.
 """
 
 from abc import ABC, abstractmethod
@@ -27,12 +30,12 @@ class Answer:
     share: Tensor | None = None
 
     def split(self, sizes: list[int]) -> list[Self]:
-        """Return consecutive rows as answers of their own."""
+        """Return an answer for each run of consecutive rows, of the lengths `sizes`."""
         shares = [None] * len(sizes) if self.share is None else torch.split_with_sizes(self.share, sizes)
         return [type(self)(*pair) for pair in zip(torch.split_with_sizes(self.x_0, sizes), shares, strict=True)]
 
     def spread(self, rows: Tensor, n: int) -> Self:
-        """Return the answer for a batch of n whose `rows` this is, with zeros in the others."""
+        """Return an answer for a batch of n in which this one stands at `rows`, with zeros in all other rows."""
         return type(self)(_spread(self.x_0, rows, n), None if self.share is None else _spread(self.share, rows, n))
 
 
@@ -45,7 +48,7 @@ def _spread(values: Tensor, rows: Tensor, n: int) -> Tensor:
 
 
 def answer_of(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) -> Answer:
-    """Return a denoiser's answer, with its variance if it learned one; one call."""
+    """Return a denoiser's answer, with its variance if it learned one, by one call."""
     if isinstance(denoiser, LearnedVariance):
         return Answer(*denoiser.predict(x_t, t, **cond))
     return Answer(denoiser(x_t, t, **cond))
@@ -54,11 +57,12 @@ def answer_of(denoiser: Denoiser, x_t: Batch, t: PerSample, cond: Conditions) ->
 def answers_of(
     denoiser: Denoiser, x_t: Batch, t: PerSample, branches: Sequence[Conditions], wanted: Bool[Tensor, " k batch"]
 ) -> list[Answer]:
-    """Return a denoiser's answer under each of K conditions, in one call on the rows that are wanted; 0 elsewhere.
+    """Return a denoiser's answers under K conditions, by one call on the wanted rows; other rows are 0.
 
     Args:
+        denoiser, x_t, t: the denoiser, a batch (B, ...) and its times, () or (B,).
         branches: K conditions of the same names.
-        wanted: which rows of the batch each branch is wanted for, (K, B); not all False.
+        wanted: the rows of the batch that each branch needs, (K, B); not all False.
     """
     n, rows = len(x_t), [mask.nonzero()[:, 0] for mask in wanted]
     called = [k for k, some in enumerate(rows) if len(some)]
@@ -67,15 +71,15 @@ def answers_of(
     else:
         order = torch.cat([rows[k] for k in called])
         cond = {name: torch.cat([branches[k][name][rows[k]] for k in called]) for name in branches[0]}
-        every = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
-        parts = every.split([len(rows[k]) for k in called])
+        answer = answer_of(denoiser, x_t[order], t if t.ndim == 0 else t[order], cond)
+        parts = answer.split([len(rows[k]) for k in called])
     nothing = parts[0].split([0, len(parts[0].x_0)])[0].spread(rows[0][:0], n)
     found = dict(zip(called, parts, strict=True))
     return [found[k].spread(rows[k], n) if k in found else nothing for k in range(len(rows))]
 
 
 def pick(masks: Bool[Tensor, " k batch"], values: Sequence[Batch]) -> Batch:
-    """Return for each row the first of K `values` (B, ...) whose mask is set there, and the last where none is."""
+    """Return, for each row, the first of K `values` (B, ...) whose mask is set there, or the last if none is."""
     out = values[-1]
     for mask, value in zip(reversed(masks), reversed(values), strict=True):
         if bool(mask.all()):
@@ -86,8 +90,9 @@ def pick(masks: Bool[Tensor, " k batch"], values: Sequence[Batch]) -> Batch:
 
 
 def mix(weights: Float64[Tensor, " k batch"], answers: Sequence[Answer]) -> tuple[Answer, Tensor]:
-    """Return sum_k w_k x0_k with the variance of each row's first branch of a weight other than 0, and that branch's
-    x0.
+    """Return sum_k w_k x0_k as an answer, and x0 of the first branch.
+
+    The first branch of a row is the first whose weight is not 0; the answer has its variance.
     """
     x_0 = torch.zeros_like(answers[0].x_0)
     for w, answer in zip(weights, answers, strict=True):
@@ -99,10 +104,10 @@ def mix(weights: Float64[Tensor, " k batch"], answers: Sequence[Answer]) -> tupl
 
 
 class Guided(ABC):
-    """A denoiser that holds a denoiser. It has `predict` exactly where the one that it holds has.
+    """A denoiser that holds another one and changes its answers. It has `predict` if the other one has.
 
     Args:
-        denoiser: what is guided.
+        denoiser: the denoiser to guide.
     """
 
     predict: Callable[..., tuple[Tensor, Tensor]]
@@ -126,11 +131,11 @@ class Guided(ABC):
 
 
 class MixtureRule(Guided):
-    """A rule that mixes answers, of which the first is the plain one that guidance starts from."""
+    """A rule that mixes answers; the first one is the plain answer, which guidance starts from."""
 
     @abstractmethod
     def parts(self, x_t: Tensor, t: Tensor, cond: Conditions) -> tuple[Answer, Tensor]:
-        """Return the guided answer, and the x0 of the first branch that was called."""
+        """Return the guided answer, and x0 of the first branch that was called."""
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         return self.parts(x_t, t, cond)[0]

@@ -25,7 +25,7 @@ class Classifier(Protocol):
 def log_likelihood_gradient(classifier: Classifier, x_t: Batch, t: PerSample, labels: Int64[Tensor, " batch"]) -> Batch:
     """Return the gradient of log p(y | x_t, t) in x_t, of its shape; 0 in rows whose label is null, -1.
 
-    Raises `UsageError` for a label that the classifier has not.
+    Raises `UsageError` for a label that the classifier does not know.
     """
     with torch.inference_mode(False), torch.enable_grad():
         x, t, labels = x_t.detach().clone().requires_grad_(), t.clone(), labels.clone()
@@ -43,30 +43,37 @@ class ClassifierGuidance(Guided):
 
         x0 = x0_hat + w sigma^2 / alpha grad log p(y | x_t, t)
 
-    The denoiser is called without the class, so w = 1 leads to q(x_0 | y) as the class itself would, and w = 0 is the
-    plain denoiser. With `told` it is called with the class as well, and w is what comes on top.
+    By default the denoiser is not given the class. Then w = 1 samples q(x_0 | y) as a denoiser with the class would,
+    and w = 0 is the plain denoiser. With `conditional` the denoiser is given the class too, and the gradient comes on
+    top of that.
 
     Args:
-        denoiser: conditional or not.
-        classifier: of x_t at time t, differentiable.
+        denoiser: the denoiser to guide, conditional or not.
+        classifier: a differentiable classifier of x_t at time t.
         scale: w, a number or a function of time, 0 or more.
         name: the condition that holds y, (B,) int64.
-        told: whether the denoiser is told y too.
+        conditional: whether the denoiser is given y too.
 
     Raises:
-        UsageError: a scale that is NaN, infinite or below 0; and when called, no condition `name`, or a class that the
-            classifier has not.
+        UsageError: the scale is NaN, infinite or below 0; in a call, there is no condition `name`, or the classifier
+            does not know the class.
     """
 
     def __init__(
-        self, denoiser: Denoiser, classifier: Classifier, scale: Scale, *, name: str = "class", told: bool = False
+        self,
+        denoiser: Denoiser,
+        classifier: Classifier,
+        scale: Scale,
+        *,
+        name: str = "class",
+        conditional: bool = False,
     ) -> None:
         super().__init__(denoiser)
-        self.classifier, self.scale, self.name, self.told = classifier, checked_scale(scale), name, told
+        self.classifier, self.scale, self.name, self.conditional = classifier, checked_scale(scale), name, conditional
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:
         check_given(cond, [self.name])
-        known = {name: value for name, value in cond.items() if self.told or name != self.name}
+        known = {name: value for name, value in cond.items() if self.conditional or name != self.name}
         answer = answer_of(self.denoiser, x_t, t, known)
         alpha, sigma = self.schedule(t)
         factor = scale_at(self.scale, t) * sigma**2 / alpha

@@ -1,7 +1,8 @@
-"""Guidance by conditions that the network can do without.
+"""Guidance by conditions, with a network that was also trained without them.
 
-Let x_c be the denoiser's answer under the conditions and x_null the one without them. By Tweedie's formula every mix of
-answers is the same mix of scores: with weights w and 1 - w that of q(x_t | c)^w q(x_t)^(1 - w), up to a constant.
+Let x_c be the denoiser's answer under the conditions and x_null its answer without them. By Tweedie's formula a mix of
+answers is the same mix of scores; with the weights w and 1 - w it is the score of q(x_t | c)^w q(x_t)^(1 - w), whose
+constant does not matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,36 +18,36 @@ from gendi.errors import UsageError, unknown_name
 
 
 def forget(cond: Conditions, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the conditions with those of `names` null."""
+    """Return the conditions, with null rows in those of `names`."""
     return {name: null_like(value) if name in names else value for name, value in cond.items()}
 
 
 def check_given(cond: Conditions, names: Sequence[str]) -> None:
-    """Raise `UsageError` if there is no condition to guide by, or one of `names` was not given."""
+    """Raise `UsageError` if there is no condition to guide by, or one of `names` is missing."""
     if not cond:
-        raise UsageError("guidance needs a condition to lead to, and the denoiser was given none.")
+        raise UsageError("guidance needs a condition to guide towards, and the denoiser was given none.")
     for name in names:
         if name not in cond:
             raise unknown_name("condition", name, cond)
 
 
 class ClassifierFree(MixtureRule):
-    """Classifier-free guidance.  [Ho & Salimans 2021, eq. 6, whose w is this one less 1]
+    """Classifier-free guidance.  [Ho & Salimans 2021, eq. 6, whose w is ours minus 1]
 
         x0 = x_null + w (x_c - x_null)
 
     w = 1 is x_c and w = 0 is x_null, bit for bit and by one call of B rows; any other w takes one call of 2 B rows.
 
     Args:
-        denoiser: one that knows the conditions, and null ones.
+        denoiser: a denoiser that knows the conditions, and null ones.
         scale: w, a number or a function of time, 0 or more.
-        names: the conditions that x_null does without; all by default.
-        negative: a condition to be led away from in x_null's place, by name: a value for all rows (the class 3, or a
-            tensor of the shape of one row).
+        names: the conditions that are null in x_null; all by default.
+        negative: conditions that stand in x_null instead of null ones, so that guidance moves away from them. Each has
+            one value for all rows, such as the class 3 or a tensor of the shape of one row.
 
     Raises:
-        UsageError: a scale that is NaN, infinite or below 0; and when called, no condition at all, or none of a name in
-            `names`.
+        UsageError: the scale is NaN, infinite or below 0; in a call, there is no condition, or one of `names` is
+            missing.
     """
 
     def __init__(
@@ -72,22 +73,23 @@ class ClassifierFree(MixtureRule):
 
 
 class Factorised(MixtureRule):
-    """A scale of its own for each of several conditions c_1, ..., c_n.
+    """Guidance with a scale for each of several conditions c_1, ..., c_n.
 
         x0 = x_null + sum_i w_i (x_{c_i} - x_null)                                     [Liu et al. 2022, conjunction]
         x0 = x_null + sum_i w_i (x_{c_1 ... c_i} - x_{c_1 ... c_(i-1)})   nested        [Brooks et al. 2023, eq. 3]
 
-    The sum asks for each condition alone: with every w_i = 1 it is the joint conditional of conditions that are
-    independent given x_t. The nested form, in the order of `scales`, is it for any: w_i = 1 for all is x_{c_1 ... c_n},
-    one call. Below 0 a scale leads away from its condition. All branches of a weight other than 0 are one call.
+    The first form takes each condition alone; with every w_i = 1 it is the joint conditional if the conditions are
+    independent given x_t. The nested form adds the conditions in the order of `scales`; with every w_i = 1 it is the
+    joint conditional x_{c_1 ... c_n} of any conditions, by one call. A scale below 0 moves away from its condition. All
+    branches with a weight other than 0 are one call.
 
     Args:
-        denoiser: one that knows the conditions, and null ones.
-        scales: w_i by the condition's name, at least one; a condition without one is told to every branch.
-        nested: which form.
+        denoiser: a denoiser that knows the conditions, and null ones.
+        scales: w_i by the condition's name, at least one; every branch is given the conditions that have no scale.
+        nested: whether to use the nested form.
 
     Raises:
-        UsageError: no scale, or one that is NaN or infinite; and when called, a named condition that was not given.
+        UsageError: there is no scale, or one is NaN or infinite; in a call, a condition with a scale is missing.
     """
 
     def __init__(self, denoiser: Denoiser, scales: Mapping[str, Scale], *, nested: bool = False) -> None:
@@ -98,7 +100,7 @@ class Factorised(MixtureRule):
         self.nested = nested
 
     def parts(self, x_t: Tensor, t: Tensor, cond: Conditions) -> tuple[Answer, Tensor]:
-        """Return the guided answer, and that of the first branch: of c_1 alone, or of all when nested."""
+        """Return the guided answer, and x0 of the first branch: of c_1 alone, or of all conditions if nested."""
         names = list(self.scales)
         check_given(cond, names)
         w = torch.stack([scale_at(scale, t, signed=True).expand(len(x_t)) for scale in self.scales.values()])
@@ -113,6 +115,6 @@ class Factorised(MixtureRule):
 
 
 def _for_all(value: Tensor | float, x_t: Tensor, like: Tensor | None) -> Tensor:
-    """Return one value for every row of x_t, of the dtype of the condition it stands beside."""
+    """Return one value for every row of x_t, in the dtype of the condition `like`."""
     one = torch.as_tensor(value, device=x_t.device, dtype=None if like is None else like.dtype)
     return one.expand(len(x_t), *one.shape)

@@ -1,4 +1,4 @@
-"""Guidance where it helps and nowhere else."""
+"""Guidance in an interval of noise levels: where it helps, and nowhere else."""
 
 import math
 
@@ -12,30 +12,30 @@ from gendi.errors import UsageError
 
 
 class Interval(Guided):
-    """A rule inside an interval of noise levels, something plainer outside it.  [Kynkaanniemi et al. 2024, section 3]
+    """A rule inside an interval of noise levels, another denoiser outside it.  [Kynkaanniemi et al. 2024, section 3]
 
         x0 = inside(x_t)    where low < sigma / alpha <= high
              outside(x_t)   elsewhere
 
-    Outside, the rule is not called, so what it costs more than the plain denoiser is spent in the interval alone.
+    The rule is not called outside the interval, so its extra cost arises only inside.
 
     Args:
         inside: the rule.
-        outside: as a rule the denoiser that the rule holds.
+        outside: the denoiser elsewhere, usually the one that the rule holds.
         low, high: the interval, 0 <= low < high; high may be infinite.
 
     Raises:
-        UsageError: an empty interval; a variance learned by only one of the two.
+        UsageError: the interval is empty, or only one of the two denoisers learned its variance.
     """
 
     def __init__(self, inside: Denoiser, outside: Denoiser, low: float, high: float = math.inf) -> None:
         super().__init__(inside)
         if not 0 <= low < high:
             raise UsageError(
-                f"the guidance interval from {low:g} to {high:g} is empty: it is one of sigma / alpha, 0 <= LOW < HIGH."
+                f"the guidance interval from {low:g} to {high:g} of sigma / alpha is empty: it needs 0 <= LOW < HIGH."
             )
         if isinstance(inside, LearnedVariance) != isinstance(outside, LearnedVariance):
-            raise UsageError("the rule and what stands outside its interval must both learn a variance, or neither.")
+            raise UsageError("the rule and the denoiser outside its interval must both learn a variance, or neither.")
         self.outside, self.low, self.high = outside, low, high
 
     def _answer(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Answer:

@@ -1,13 +1,13 @@
 """A network that names the class of noisy pictures: p(y | x_t, t).
 
-It sees the best linear estimate of x_0, and the noise level,
+It sees the noise level and the best linear estimate of x_0,
 
-    u = alpha s^2 / (alpha^2 s^2 + sigma^2) x_t,    s = sigma_data,
+    u = alpha s^2 / (alpha^2 s^2 + sigma^2) x_t,    s = sigma_data.
 
-so sigma^2 / alpha times its gradient in x_t, what guidance adds to x0_hat, is at most s^2 times that in u: at the
-noisiest times, where sigma^2 / alpha is in the thousands, an untrained direction of the network cannot blow up. u and
-the log signal-to-noise ratio are all it sees, so it serves any schedule of variance preserving, exploding or neither.
-[Dhariwal & Nichol 2021, section 4, whose classifier sees x_t]
+Guidance adds sigma^2 / alpha times the gradient in x_t to x0_hat, and this is at most s^2 times the gradient in u. So
+an untrained direction of the network does no harm at the noisiest times, where sigma^2 / alpha is in the thousands. As
+the network sees only u and the log signal-to-noise ratio, it serves any schedule, whether variance-preserving,
+exploding or neither.  [Dhariwal & Nichol 2021, section 4, whose classifier sees x_t]
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ GROUPS, TIME_DIM = 8, 128
 
 
 class Block(nn.Module):
-    """norm, SiLU, conv, FiLM(norm), SiLU, conv, plus a skip; halves height and width first where asked."""
+    """norm, SiLU, conv, FiLM(norm), SiLU, conv, plus a skip; with stride 2 it halves height and width."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -43,12 +43,13 @@ class Block(nn.Module):
 
 
 class ClassifierNetwork(nn.Module):
-    """u (B, C, H, W) and c_noise = ln(sigma / alpha) / 4 (B,) -> logits (B, classes), by the mean over the last map.
+    """Maps u (B, C, H, W) and c_noise = ln(sigma / alpha) / 4 (B,) to logits (B, classes).
 
     Args:
         channels: C.
-        classes: how many.
-        widths: of the levels, finest first, multiples of 8; each after the first halves height and width.
+        classes: number of classes.
+        widths: channels of the levels, finest first, multiples of 8; each level after the first halves height and
+            width. The logits come from the mean over the last level.
     """
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int]) -> None:
@@ -69,11 +70,11 @@ class ClassifierNetwork(nn.Module):
 
 
 class NoisyClassifier(nn.Module):
-    """The network as a classifier of x_t at time t, for guidance.
+    """A classifier of x_t at time t, for guidance, made of a network.
 
     Args:
         network: see `ClassifierNetwork`.
-        schedule: the process that x_t comes from.
+        schedule: the schedule of the process that x_t comes from.
         sigma_data: s, the root mean square of the data in model space.
     """
 

@@ -16,20 +16,21 @@ Scale: TypeAlias = float | Callable[[Tensor], Tensor | float]
 
 
 def by_log_snr(function: Callable[[Tensor], Tensor | float], schedule: Schedule) -> Callable[[Tensor], Tensor | float]:
-    """Return a function of the log signal-to-noise ratio, ln(alpha^2 / sigma^2), as a function of time."""
+    """Return, as a function of time, a function of the log signal-to-noise ratio ln(alpha^2 / sigma^2)."""
     return lambda t: function(schedule.log_snr(t))
 
 
 def checked_scale(scale: Scale, signed: bool = False) -> Scale:
-    """Return `scale`. Raises `UsageError` for NaN, infinity, and unless `signed` for a number below 0."""
+    """Return `scale`. Raises `UsageError` for NaN and infinity and, unless `signed`, for a number below 0."""
     if not callable(scale) and not (math.isfinite(scale) and (signed or scale >= 0)):
         raise UsageError(_refusal(scale, signed))
     return scale
 
 
 def scale_at(scale: Scale, t: PerSample, signed: bool = False) -> PerSample64:
-    """Return w at the times t, float64 of their shape. Raises `UsageError` for values that `checked_scale` refuses, and
-    for another shape.
+    """Return w at the times t, float64 of their shape.
+
+    Raises `UsageError` if a function returns another shape, or a value that `checked_scale` refuses.
     """
     t = t.double()
     if not callable(scale):
@@ -45,5 +46,5 @@ def scale_at(scale: Scale, t: PerSample, signed: bool = False) -> PerSample64:
 
 def _refusal(value: float, signed: bool) -> str:
     allowed = "a finite number" if signed else "a finite number of 0 or more"
-    more = "" if signed or not value < 0 else " To be led away from a condition, give it as the negative one."
+    more = "" if signed or not value < 0 else " To move away from a condition, give it as the negative condition."
     return f"guidance scale {value:g} is out of range: it must be {allowed} (1 is no guidance).{more}"

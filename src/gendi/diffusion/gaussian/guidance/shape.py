@@ -1,4 +1,4 @@
-"""Rules that shape x0_hat after guidance: what a large scale overdoes is taken back."""
+"""Rules that correct x0_hat after guidance where a large scale overdoes it."""
 
 import math
 
@@ -13,19 +13,19 @@ from gendi.errors import UsageError
 
 
 class Rescale(Guided):
-    """The guided answer with part of its spread brought back to the plain one's.  [Lin et al. 2023, section 3.4]
+    """A guided answer whose spread is brought back to that of the plain answer.  [Lin et al. 2023, section 3.4]
 
         x0 = phi (std x_c / std x_w) x_w + (1 - phi) x_w
 
-    with std over all dimensions of a sample, x_w the rule's answer and x_c that of its first branch, from the same
-    call. Lin et al. write it for the network's output; here it is x0_hat's. phi = 0 changes nothing.
+    Here std is over all dimensions of a sample, x_w is the rule's answer and x_c that of its first branch, from the
+    same call. Lin et al. rescale the network's output; here it is x0_hat. phi = 0 changes nothing.
 
     Args:
-        rule: one that mixes: `ClassifierFree`, `Factorised` or `Autoguidance`.
-        phi: from 0 to 1.
+        rule: a rule that mixes: `ClassifierFree`, `Factorised` or `Autoguidance`.
+        phi: how far the spread is brought back, from 0 to 1.
 
     Raises:
-        UsageError: phi outside [0, 1].
+        UsageError: phi lies outside [0, 1].
     """
 
     def __init__(self, rule: MixtureRule, phi: float) -> None:
@@ -42,20 +42,20 @@ class Rescale(Guided):
 
 
 class Threshold(Guided):
-    """x0_hat brought back to the range of the data, [-limit, limit].  [Saharia et al. 2022, section 2.3]
+    """Dynamic thresholding: x0_hat in the range of the data, [-limit, limit].  [Saharia et al. 2022, section 2.3]
 
         x0 = clip(x0, -s, s) limit / s,   s = max(limit, the percentile of |x0| over a sample's dimensions)
 
-    is dynamic thresholding; without a percentile s = limit, which is clipping. The percentile is the smallest value
-    that so many of the dimensions do not exceed. A learned variance is left alone.
+    The percentile is the smallest value that the share `percentile` of the dimensions does not exceed. Without a
+    percentile s = limit, which is clipping. A learned variance is not changed.
 
     Args:
-        denoiser: any, as a rule a guided one.
+        denoiser: any denoiser, usually a guided one.
         percentile: the share of dimensions, in (0, 1]; None clips.
         limit: the largest magnitude of data in model space.
 
     Raises:
-        UsageError: a percentile outside (0, 1], a limit that is not positive.
+        UsageError: the percentile lies outside (0, 1], or the limit is not above 0 and finite.
     """
 
     def __init__(self, denoiser: Denoiser, percentile: float | None = 0.995, limit: float = 1.0) -> None:
