@@ -22,6 +22,7 @@ from gendi.errors import DataError, UsageError
 if TYPE_CHECKING:
     from gendi.data import Data
     from gendi.evaluate import Evaluation
+    from gendi.machine.stopping import Poll
 
 EXAMPLES = """\
   gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
@@ -257,7 +258,7 @@ def _measure(
     data: "Data",
     source: dict[str, Any],
     ema: bool | None,
-    poll: Any,
+    poll: "Poll",
     mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
@@ -272,14 +273,14 @@ def _measure(
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
-        common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
+        common |= {"device": pick_device(), "mirrored": mirrored, "poll": poll}
         found = evaluate(samples, data, extractor=extractor, n=n, **common)
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
         n = command.n or max(2, min(1000, len(data.heldout)))
-        found = team().from_first(lambda: kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common))
+        found = team().from_first(lambda: kind_of(data.kind).evaluate(samples, data, n=n, poll=poll, **common))
     tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 
