@@ -250,7 +250,7 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll
         why = _why(run, missing, "There are no samples that can be compared with the training images.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, stop=poll)
+    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, poll=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)
