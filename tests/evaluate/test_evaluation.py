@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from torch import nn
 
+from gendi.data.dataset import Data
 from gendi.data.images.evaluation import evaluate, load_samples
 from gendi.data.images.extractors import ModuleExtractor
-from gendi.data.open import Data
 from gendi.data.split import Split
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.evaluate.result import Evaluation, Metric, compare
+
+
+def preempt() -> None:
+    raise PreemptedError("stopped")
+
 
 N = 500
 
@@ -232,15 +237,15 @@ def test_bad_samples_are_refused_with_a_reason(colours: Data, small_mnist: Data)
             evaluate(images, colours, **options)
 
 
-def test_stop_is_polled(colours: Data) -> None:
+def test_poll_is_called(colours: Data) -> None:
     with pytest.raises(PreemptedError):
-        evaluate(colours.train.rows, colours, stop=lambda: True)
+        evaluate(colours.train.rows, colours, poll=preempt)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(colours.train.rows, colours, stop=interrupt)
+        evaluate(colours.train.rows, colours, poll=interrupt)
 
 
 def test_samples_are_read_from_npz_and_npy(tmp_path: Path, colours: Data) -> None:

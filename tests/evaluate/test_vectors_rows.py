@@ -15,6 +15,10 @@ from gendi.evaluate.vectors.controls import copy_rows
 from gendi.evaluate.vectors.measures import About
 
 
+def preempt() -> None:
+    raise PreemptedError("stopped")
+
+
 def cells(n: int, seed: int, genes: int = 60) -> RowSet:
     """Counts of three classes: a gamma-Poisson world with depths, class effects and programmes shared by genes."""
     world, rng = np.random.default_rng(0), np.random.default_rng([1, seed])
@@ -215,7 +219,7 @@ def test_bad_input_gets_a_clear_sentence(change: dict[str, object], error: type[
 
 def test_measuring_can_be_stopped() -> None:
     with pytest.raises(PreemptedError):
-        evaluate_rows(cells(40, 3, 10), cells(40, 1, 10), cells(40, 2, 10), stop=lambda: True)
+        evaluate_rows(cells(40, 3, 10), cells(40, 1, 10), cells(40, 2, 10), poll=preempt)
 
 
 def test_counts_go_to_logs_and_back() -> None:

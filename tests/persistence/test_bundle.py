@@ -12,7 +12,7 @@ from faulty import failing, killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendi.data.codec import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ProcessConfig
 from gendi.diffusion.networks import build_network

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gendi.data.sources import default_preset
+from gendi.data.kinds import default_preset
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
@@ -48,7 +48,7 @@ def fit(
     budget = Budget(seconds=seconds, images=images, steps=steps)
     if config is None:
         source = init.config if isinstance(init, Bundle) else init
-        chosen = get_preset(preset or default_preset(data) or "mnist").config
+        chosen = get_preset(preset or default_preset(data)).config
         config = starting_config(chosen, source, Path(out), bool(options.get("fresh")))
     options["init"] = init
     if quiet:

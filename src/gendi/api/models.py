@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
-from gendi.data.codec import described
 from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
@@ -182,4 +181,4 @@ def _classifier(own: Bundle, classifier: ClassifierBundle | str | Path) -> Class
 
 
 def _size(bundle: Bundle | ClassifierBundle) -> str:
-    return described(bundle.codec)
+    return bundle.codec.description

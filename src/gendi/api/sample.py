@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +11,7 @@ from gendi.api.guidance import Guidance
 from gendi.api.models import Models
 from gendi.api.prepared import Prepared, prepare
 from gendi.api.request import Request
-from gendi.data.codec import ImageCodec
 from gendi.data.kinds import kind_of
-from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import take
 from gendi.diffusion.gaussian.samplers import sample as draw_samples
 from gendi.machine.distributed import team
@@ -44,8 +41,9 @@ def sample(
 
     Args:
         model: a bundle, or the folder of a run or bundle.
-        n, steps, sampler, seed, first_index, options: see `gendi.diffusion.gaussian.samplers.sample`; the bundle's own
-            are the defaults.
+        n: how many.
+        steps, sampler: network calls per sample, and the sampler's name; the bundle's own by default.
+        seed, first_index: samples first_index, ..., first_index + n - 1 of a seed are drawn.
         condition: the conditions to request of a conditional model, by name: one value for all samples or n of them, as
             `gendi.diffusion.conditions.requested_conditions` reads them, for instance {"class": 7}. By default the
             classes come in turn, and for cells and tables every condition left out is drawn as in training.
@@ -53,6 +51,8 @@ def sample(
             `classifier` may be folders.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
+        options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
+            options, and `poll`, which is called after every network call and raises to stop.
 
     Raises:
         UsageError, ResourceError: as `gendi.api.prepared.prepare` does.
@@ -79,8 +79,6 @@ def draw(prepared: Prepared, poll: Poll | None = None) -> Any:
     """
     bundle, request, cond = prepared.models.own, prepared.request, prepared.cond
     x = _shared(prepared, poll)
-    if isinstance(bundle.codec, ImageCodec):
-        return np.asarray(bundle.codec.decode(x).numpy())
     return present(bundle, x.cpu(), {name: rows.cpu() for name, rows in cond.items()}, request)
 
 
@@ -102,9 +100,8 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request) -> Any:
-    """Return vectors x (n, D) of model space as an AnnData or a DataFrame."""
+    """Return samples x (n, *shape) of model space in the user's own form."""
     codec, meta, how = bundle.codec, bundle.meta, request.how
-    assert isinstance(codec, VectorCodec)
     rows = codec.decode(x, cond, how.seed, how.first_index)
     known = {name: value.numpy() for name, value in cond.items()}
     provenance: dict[str, Any] = {"gendi": __version__, "preset": bundle.config.preset, "first": how.first_index}

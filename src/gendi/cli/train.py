@@ -28,7 +28,7 @@ from gendi.cli.parse import (
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration, parse_duration
 from gendi.data.cells.config import CellsConfig
-from gendi.data.sources import default_preset, named_kind
+from gendi.data.kinds import default_preset, find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
@@ -170,7 +170,7 @@ class Train:
         """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
         if self.out is not None:
             return Path(self.out)
-        place, usual = self.data.partition("?")[0], default_preset(self.data) or DEFAULT_PRESET
+        place, usual = self.data.partition("?")[0], default_preset(self.data)
         name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
         return Path("runs") / (name if self.preset in (usual, name) else f"{name}-{self.preset}")
 
@@ -178,7 +178,7 @@ class Train:
         """Return the data to open, with the layer where one is asked for. Raises `UsageError` if they have none."""
         if self.layer is None:
             return self.data
-        if (named_kind(self.data) or ("", ""))[0] != "cells":
+        if "layer" not in find_kind(self.data).source_options:
             raise UsageError(f"--layer is for cells (an .h5ad), and {self.data} is none.")
         return f"{self.data}{'&' if '?' in self.data else '?'}layer={self.layer}"
 
@@ -186,7 +186,7 @@ class Train:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     first = glance(Train, args, "gendi train", Train(preset=""))
-    preset = (first and (first.preset or default_preset(first.data))) or DEFAULT_PRESET
+    preset = DEFAULT_PRESET if first is None else first.preset or default_preset(first.data)
     command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset))
     if command.data and (begun := _start(command)) is not None:
         command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset, begun))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from gendi.evaluate.nearest import nearest_images
-from gendi.evaluate.stopping import Stop
+from gendi.evaluate.nearest import Images, nearest_images
+from gendi.machine.stopping import Poll
 
 NEAR_COPY_QUANTILE = 0.01
 
@@ -51,32 +51,32 @@ class Memorisation:
 
 def memorisation(
     samples: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Images,
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
     mirrored: bool = False,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Memorisation:
-    """Compare samples and held-out images with *all* training images; `stop` is polled between blocks of these.
+    """Compare samples and held-out images with *all* training images; `poll` is called between blocks of these.
 
     `mirrored`: with their mirror images too, of which a model that was trained with flips has learned as much.
     """
-    distance, neighbour = _nearest_of(samples, train, mirrored, stop)
-    heldout_distance, _ = _nearest_of(heldout, train, mirrored, stop)
+    distance, neighbour = _nearest_of(samples, train, mirrored, poll)
+    heldout_distance, _ = _nearest_of(heldout, train, mirrored, poll)
     return Memorisation(distance, neighbour, heldout_distance)
 
 
 def _nearest_of(
     queries: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Images,
     mirrored: bool,
-    stop: Stop | None,
+    poll: Poll | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """Return distances and indices of the nearest images; with `mirrored`, of the nearer of an image and its mirror."""
-    distance, index = (found[:, 0] for found in nearest_images(queries, train, stop=stop))
+    distance, index = (found[:, 0] for found in nearest_images(queries, train, poll=poll))
     if not mirrored:
         return distance, index
-    other, place = (found[:, 0] for found in nearest_images(queries[:, :, ::-1], train, stop=stop))
+    other, place = (found[:, 0] for found in nearest_images(queries[:, :, ::-1], train, poll=poll))
     return np.minimum(distance, other), np.where(other < distance, place, index)
 
 

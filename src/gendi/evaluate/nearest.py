@@ -1,26 +1,38 @@
 """The nearest images of a set: Euclidean over pixels in [0, 1], exact for a copy."""
 
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from gendi.errors import UsageError
-from gendi.evaluate.stopping import Stop, poll
+from gendi.machine.stopping import Poll, may_stop
 
 _BLOCK_BYTES = 1 << 26
 
 
+@runtime_checkable
+class Images(Protocol):
+    """M images (M, H, W, C) of bytes: an array, or what gives some of its rows as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+
+
 def nearest_images(
     queries: UInt8[np.ndarray, "n height width channels"],
-    images: UInt8[np.ndarray, "m height width channels"],
+    images: Images,
     k: int = 1,
     *,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> tuple[Float64[np.ndarray, "n near"], Int64[np.ndarray, "n near"]]:
     """Return for each query the distances to its k nearest images (at most M), nearest first, and their indices.
 
     The search runs over products in float32, a block of images at a time (they may be memory-mapped); the distances
     are then computed from the bytes, so a copy has distance 0 exactly. Between two images whose squared distances
-    agree to about 1e-5 the search may choose either. `stop` is polled between blocks.
+    agree to about 1e-5 the search may choose either. `poll` is called between blocks.
 
     Raises `UsageError` if there are no queries or no images.
     """
@@ -34,7 +46,7 @@ def nearest_images(
     index = np.zeros((len(queries), k), np.int64)
     rows = max(1, _BLOCK_BYTES // 4 // max(shape[1], len(queries)))
     for start in range(0, len(images), rows):
-        poll(stop)
+        may_stop(poll)
         block = images[start : start + rows].reshape(shape).astype(np.float32) / 255 - centre
         # |q - b|^2 without |q|^2, which does not change which b is nearest
         score = np.einsum("ij,ij->i", block, block) - 2 * (flat @ block.T)

@@ -242,7 +242,7 @@ def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll
         why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, stop=poll)
+    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, poll=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)

@@ -7,7 +7,7 @@ from pathlib import Path
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.hero import hero
@@ -40,8 +40,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     def add(key: str, name: str, markup: Html | None) -> None:
         if markup is not None:
             drawn.append((key, name, markup))
-        if poll is not None:
-            poll()
+        may_stop(poll)
 
     top = hero(found, gallery)
     if found.pictures:

@@ -2,7 +2,7 @@
 
     bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
     bundle/model.safetensors    the EMA weights, and the table of a learned schedule
-    bundle/codec.safetensors    what the codec of cells or of a table was fitted to
+    bundle/codec.safetensors    what the codec was fitted to, if it was
     bundle/README.md            the model card
     bundle/MANIFEST.json        size and SHA-256 of each
 
@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendi.data.codec import Codec, ImageCodec, codec_from_dict, codec_tensor_specs, described
-from gendi.data.vectors import VectorCodec
+from gendi.data.codec import Codec
+from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
+from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
@@ -39,7 +40,6 @@ FORMAT = 1
 TABLE = "schedule.log_snr"
 """The tensor that holds a learned schedule, beside the weights."""
 CARD = "README.md"
-CODEC_TENSORS = "codec.safetensors"
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
     **dict.fromkeys(("step", "images", "seed"), int),
@@ -133,12 +133,10 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
     )
     card = model_card(bundle)
     tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
-    fitted = bundle.codec.tensors() if isinstance(bundle.codec, VectorCodec) else None
-    size = tensor_bytes(tensors) + tensor_bytes(fitted or {}) + 4 * len(text) + 4 * len(card) + 4096
+    size = tensor_bytes(tensors) + tensor_bytes(bundle.codec.tensors()) + 4 * len(text) + 4 * len(card) + 4096
     with replace_folder(folder, size) as writer:
         writer.write(WEIGHTS, tensor_chunks(tensors))
-        if fitted is not None:
-            writer.write(CODEC_TENSORS, tensor_chunks(fitted))
+        write_codec_tensors(writer, bundle.codec)
         writer.write_text(CONFIG, text)
         writer.write_text(CARD, card)
     return folder
@@ -159,7 +157,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if not isinstance(data, dict):
         raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
     refuse_newer(folder, data, FORMAT)
-    bundle = _read_config(data, where, folder / CODEC_TENSORS)
+    bundle = _read_config(data, where, folder / TENSORS)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
@@ -192,8 +190,7 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
         raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
     try:
         config = RunConfig.from_dict(data["config"])
-        wanted = codec_tensor_specs(data["codec"])
-        codec = codec_from_dict(data["codec"], read_tensors(fitted, wanted) if wanted else {})
+        codec = read_codec_parts(data["codec"], fitted)
     except (UsageError, BundleError) as error:
         raise BundleError(f"{where}: {error}") from None
     return Bundle(config, codec, {}, float(sigma_data), meta)
@@ -211,7 +208,7 @@ def model_card(bundle: Bundle) -> str:
     """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
     config, codec, meta = bundle.config, bundle.codec, bundle.meta
     about: dict[str, object] = {
-        "Images" if isinstance(codec, ImageCodec) else "Rows": described(codec),
+        kind_of(codec.kind).noun.capitalize(): codec.description,
         "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
         "Preset": config.preset,
         "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
@@ -239,26 +236,12 @@ Made with gendi {__version__}.
 ## Use it
 
 ```python
-{_usage(bundle)}
+{kind_of(codec.kind).usage(codec, config.sample)}
 ```
 
 The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
 every file, so that a changed one is refused.
 """
-
-
-def _usage(bundle: Bundle) -> str:
-    """Return five lines of Python that load the bundle and draw from it."""
-    codec, own = bundle.codec, bundle.config.sample
-    if not isinstance(codec, ImageCodec):
-        return """import gendi
-samples = gendi.sample("path/to/this/folder", n=500)  # as the training data: an AnnData, or a DataFrame"""
-    return f"""from gendi.train.bundle import load_bundle
-from gendi.diffusion.gaussian.samplers import sample
-bundle = load_bundle("path/to/this/folder")
-denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
-x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
-images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})"""
 
 
 def _told(spec: ConditionConfig) -> str:

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from gendi.data import Data
-from gendi.data.codec import described, pictures_only
+from gendi.data.images.codec import pictures_only
 from gendi.data.order import batch_indices
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, DivergedError, UsageError
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle
 from gendi.train.classifier_bundle import ClassifierBundle, width_fits
@@ -77,8 +77,7 @@ def train_classifier(
         progress = budget.progress(seconds=seconds, images=step * batch_size, steps=step)
         if progress >= 1:
             break
-        if poll is not None:
-            poll()
+        may_stop(poll)
         rows = batch_indices(len(data.train), batch_size, seed, step, data.train.blocks)
         x_0 = codec.encode(torch.from_numpy(data.train.batch(rows))).to(device)
         slices = stream(seed, "classifier time", step)
@@ -135,7 +134,8 @@ def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_s
         raise UsageError(f"{data.name} has no classes to name: sort the images in subfolders, one for each class.")
     if data.codec != bundle.codec:
         raise UsageError(
-            f"{data.name} has pictures of {described(data.codec)}, the model draws some of {described(bundle.codec)}."
+            f"{data.name} has pictures of {data.fitted.description}, the model draws some of "
+            f"{bundle.codec.description}."
         )
     own = bundle.condition("class")
     if own is not None and own.names != data.class_names:

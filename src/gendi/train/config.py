@@ -100,6 +100,10 @@ class RunConfig:
     """What the network is told; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
 
+    def options_of(self, kind: str) -> Any:
+        """Return the options of a kind of data that this configuration holds, None if it has none for it."""
+        return self.cells if kind == "cells" else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
         return dataclasses.asdict(self)

@@ -38,4 +38,4 @@ def bundle_of(
     if trainer.start is not None:
         meta["start"] = trainer.start.record()
     table = trainer.objective.learned_table()
-    return Bundle(trainer.config, data.codec, dict(weights), trainer.sigma_data, meta, table)
+    return Bundle(trainer.config, data.fitted, dict(weights), trainer.sigma_data, meta, table)

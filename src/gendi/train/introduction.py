@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gendi.data.codec import described
+from gendi.data.kinds import kind_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.resume import versions
@@ -23,10 +23,10 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     """Yield lines on what is trained, on what, where and how."""
     data, team, train = trainer.data, trainer.team, config.train
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    rows = "images" if data.kind == "image" else "rows"
+    rows = kind_of(data.kind).noun
     yield (
         f"{'going on' if going_on else 'training'} {config.preset}: {parameters / 1e6:.2f}M parameters on "
-        f"{len(data.train):,} {rows} of {data.name} ({described(data.codec)}), {budget}, from step "
+        f"{len(data.train):,} {rows} of {data.name} ({data.fitted.description}), {budget}, from step "
         f"{trainer.step_count}, in {run}"
     )
     if trainer.start is not None:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.data import Data, open_data
-from gendi.data.prepare import prepare, write_codec
+from gendi.data.codec_files import write_codec
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
@@ -36,7 +36,7 @@ from gendi.train.pace import Pace, logged_pace
 from gendi.train.parts import out_of_memory
 from gendi.train.previews import Previews
 from gendi.train.probe import Choice
-from gendi.train.resolve import resolve
+from gendi.train.resolve import prepared, resolve
 from gendi.train.resume import refuse_changes, start_over
 from gendi.train.room import require_room
 from gendi.train.signals import StopFlag
@@ -191,7 +191,7 @@ class _Loop:
         codec = None if start is None else codec_of(start, self.config, self.data)
         if codec is not None and self.team.first:
             write_codec(folder, codec)
-        return prepare(self.config, self.data, folder)
+        return prepared(self.config, self.data, folder)
 
     def _write_config(self) -> None:
         start = None if self.job.start is None else self.job.start.record()
@@ -318,7 +318,7 @@ class _Loop:
             "versions": setting_of(self.trainer),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
-            "shape": list(self.data.codec.shape),
+            "shape": list(self.data.fitted.shape),
         }
         tensors = trainer.tensors()
         self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))

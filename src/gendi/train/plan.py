@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from gendi.data import open_data
-from gendi.data.codec import described
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.model import run_cost
@@ -42,7 +41,7 @@ def dry_run(
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    cost = run_cost(trainer.config, data.codec.shape)
+    cost = run_cost(trainer.config, data.fitted.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)
@@ -53,8 +52,8 @@ def dry_run(
             "name": data.name,
             "train": len(data.train),
             "heldout": len(data.heldout),
-            "shape": list(data.codec.shape),
-            "row": described(data.codec),
+            "shape": list(data.fitted.shape),
+            "row": data.fitted.description,
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

@@ -15,7 +15,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from gendi.data import Data
-from gendi.data.vectors import VectorCodec, training_conditions
+from gendi.data.codec import Codec
+from gendi.data.vectors import training_conditions
 from gendi.diffusion.networks.transfer import Transfer, transferred
 from gendi.errors import UsageError
 from gendi.storage.safe_tensors import tensor_chunks
@@ -131,7 +132,7 @@ def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
             f"The weights of {start.place} are of another network than this configuration's: "
             f"{'; '.join(changed.values())}. Leave these options out: a run takes them from where it starts."
         )
-    if data.codec is None and isinstance(bundle.codec, VectorCodec):
+    if data.codec is None:
         why = bundle.codec.misfit(data.schema, config.conditions, source.conditions)
         if why:
             raise UsageError(
@@ -146,10 +147,10 @@ def _meaning(config: RunConfig) -> dict[str, object]:
     return {"network": network, "objective": dataclasses.asdict(config.objective.parameterisation)}
 
 
-def codec_of(start: Start, config: RunConfig, data: Data) -> VectorCodec | None:
+def codec_of(start: Start, config: RunConfig, data: Data) -> Codec | None:
     """Return the codec that comes along, with the conditions of the new training rows; None if the data have one."""
     bundle = start.bundle
-    if data.codec is not None or bundle is None or not isinstance(bundle.codec, VectorCodec):
+    if data.codec is not None or bundle is None:
         return None
     return bundle.codec.for_rows(training_conditions(config.conditions, data.train.conditions))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gendi.data.prepare import CODEC, read_codec
+from gendi.data.codec_files import CODEC, read_codec
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs

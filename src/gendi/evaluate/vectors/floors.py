@@ -28,16 +28,16 @@ from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
 from gendi.evaluate.result import Gate, Metric
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.measures import ABOUT, About, Roles, Values, measure
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
+from gendi.machine.stopping import Poll, may_stop
 
 ALPHA, Z95 = 0.01, 1.96
 
 
 def real_deals(
-    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, stop: Stop | None = None
+    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, poll: Poll | None = None
 ) -> list[Values]:
     """Return the metrics of `splits` deals of n real rows against n others, with `rest` in place of training rows.
 
@@ -46,11 +46,11 @@ def real_deals(
     rng = stream(seed, "evaluation deals")
     out = []
     for _ in range(splits):
-        poll(stop)
+        may_stop(poll)
         order = rng.permutation(len(real)).astype(np.int64)
         x, y, t = (real.take(order[a:b]) for a, b in ((0, n), (n, 2 * n), (2 * n, 2 * n + rest)))
         world, roles = setting(t, y, fit)
-        out.append(measure(world.part(x.rows, x.labels), roles, world, stop=stop))
+        out.append(measure(world.part(x.rows, x.labels), roles, world, poll=poll))
     return out
 
 

@@ -13,13 +13,13 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 from gendi.evaluate.metrics import density_coverage, kth_neighbour, squared_distances
 from gendi.evaluate.result import Better
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
 from gendi.evaluate.vectors.distances import discrepancy, energy_distance, energy_kernel, gaussian_kernel, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
+from gendi.machine.stopping import Poll, may_stop
 
 EXACT_MOST = 500
 """Rows of each set for the exact Wasserstein distance, which is cubic in them."""
@@ -84,7 +84,7 @@ class Roles:
     """Digests of all rows that a copy could be of."""
 
 
-def measure(x: Part, roles: Roles, world: World, *, stop: Stop | None = None) -> Values:
+def measure(x: Part, roles: Roles, world: World, *, poll: Poll | None = None) -> Values:
     """Return every metric of `x` by name; None for what cannot be computed of such rows."""
     y = roles.reference
     out: Values = {}
@@ -94,10 +94,10 @@ def measure(x: Part, roles: Roles, world: World, *, stop: Stop | None = None) ->
     out["sliced-wasserstein"] = transport.sliced_wasserstein(x.z[:n], y.z[:n], world.along)
     out["wasserstein"] = transport.wasserstein(x.z[: min(n, EXACT_MOST)], y.z[: min(n, EXACT_MOST)])
     for name, judge in JUDGES:
-        poll(stop)
+        may_stop(poll)
         verdict = judged(x, y, world, judge)
         out[name] = None if verdict is None else verdict.auc
-    poll(stop)
+    may_stop(poll)
     out |= profile(x, y, world)
     out |= _of_classes(x, y, world)
     out["density"], out["coverage"] = _density_coverage(x, y)
@@ -147,7 +147,7 @@ def _density_coverage(x: Part, y: Part) -> tuple[float | None, float | None]:
 
 
 def standard_errors(
-    x: Part, roles: Roles, world: World, count: int, *, stop: Stop | None = None
+    x: Part, roles: Roles, world: World, count: int, *, poll: Poll | None = None
 ) -> dict[str, float | None]:
     """Return the standard error of every metric by a bootstrap of `count` replicates, for confidence intervals.
 
@@ -167,11 +167,11 @@ def standard_errors(
     found["energy"] = [discrepancy(x.z, y.z, energy_kernel, wx, wy)]
     found["mmd2"] = [discrepancy(x.z, y.z, gaussian_kernel(world.sigma), wx, wy)]
     for name, judge in JUDGES:
-        poll(stop)
+        may_stop(poll)
         verdict = judged(x, y, world, judge)
         if verdict is not None:
             found[name] = [verdict.replicates(count, rng)]
-    for a, b in _pairs(x, y, max(2, count // 4), rng, stop):
+    for a, b in _pairs(x, y, max(2, count // 4), rng, poll):
         n = min(len(a), len(b))
         note({"sliced-wasserstein": transport.sliced_wasserstein(a.z[:n], b.z[:n], world.along)})
         most = min(n, EXACT_MOST)
@@ -185,9 +185,9 @@ def standard_errors(
     return {name: _spread(np.concatenate(values)) for name, values in found.items()}
 
 
-def _pairs(x: Part, y: Part, count: int, rng: np.random.Generator, stop: Stop | None) -> Iterator[tuple[Part, Part]]:
+def _pairs(x: Part, y: Part, count: int, rng: np.random.Generator, poll: Poll | None) -> Iterator[tuple[Part, Part]]:
     for _ in range(count):
-        poll(stop)
+        may_stop(poll)
         yield x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))]
 
 

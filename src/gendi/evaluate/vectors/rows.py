@@ -11,12 +11,12 @@ import numpy as np
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.measures import measure, standard_errors
 from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
+from gendi.machine.stopping import Poll, may_stop
 
 SPLITS, REPLICATES = 16, 200
 TRAIN_MOST = 4000
@@ -50,7 +50,7 @@ def evaluate_rows(
     replicates: int | None = None,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Evaluation:
     """Measure n samples against n held-out rows; n is the least of what is asked and what there is of either.
 
@@ -73,7 +73,7 @@ def evaluate_rows(
         replicates: of the bootstrap behind the intervals, at least 2; 200 by default.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else worth recording about the samples, JSON-safe.
-        stop: polled between parts; see `gendi.evaluate.stopping`.
+        poll: called between parts; raise from it to stop.
 
     Raises:
         UsageError: n < 2, fewer than 2 samples, splits or replicates out of range.
@@ -97,15 +97,15 @@ def evaluate_rows(
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
         roles = replace(roles, known=known)
         x = world.part(samples.rows, samples.labels)
-        values = measure(x, roles, world, stop=stop)
+        values = measure(x, roles, world, poll=poll)
     with clock("floors"):
-        deals = floors.real_deals(real, n, rest, splits, fit, seed, stop=stop)
+        deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll)
     with clock("controls"):
         controls = {
-            who: measure(part, roles, world, stop=stop) for who, part in floors.control_parts(train, n, world).items()
+            who: measure(part, roles, world, poll=poll) for who, part in floors.control_parts(train, n, world).items()
         }
     with clock("intervals"):
-        errors = standard_errors(x, roles, world, replicates, stop=stop)
+        errors = standard_errors(x, roles, world, replicates, poll=poll)
     found = Evaluation(
         n=n,
         seed=seed,
@@ -133,7 +133,7 @@ def measure_rows(
     *,
     space: Space | Callable[[Raw], Space] | None = None,
     seed: int = 0,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> dict[str, float | None]:
     """Return the metrics alone, of as many rows as there are of samples and held-out rows: for comparing models.
 
@@ -144,7 +144,7 @@ def measure_rows(
     n, rng = min(len(samples), len(heldout)), stream(seed, "evaluation rows")
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, n, rng), _some(samples, n, rng)
     world, roles = floors.setting(train, heldout, lambda rows: World.fit(_space(space, rows), rows, seed))
-    return measure(world.part(samples.rows, samples.labels), roles, world, stop=stop)
+    return measure(world.part(samples.rows, samples.labels), roles, world, poll=poll)
 
 
 def loaded(split: RowSource, labels: Indices | None, seed: int, purpose: str) -> RowSet:
@@ -153,12 +153,12 @@ def loaded(split: RowSource, labels: Indices | None, seed: int, purpose: str) ->
     return RowSet(split.batch(chosen), None if labels is None else labels[chosen])
 
 
-def all_digests(split: RowSource, stop: Stop | None = None) -> np.ndarray:
+def all_digests(split: RowSource, poll: Poll | None = None) -> np.ndarray:
     """Return the digests of all rows of a split, read block by block."""
     block = max(1, BLOCK_BYTES // (8 * int(split.rows.shape[1])))
     found = []
     for start in range(0, len(split), block):
-        poll(stop)
+        may_stop(poll)
         found.append(row_digests(split.batch(range(start, min(start + block, len(split))))))
     return np.concatenate(found)
 
