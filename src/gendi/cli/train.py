@@ -204,7 +204,10 @@ def main(args: Sequence[str]) -> int:
         budget = Budget(**limits)
         plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget, init=command.from_)
         plan |= {"run": str(run), "budget": limits}
-        show_json(plan) if command.json else _show_plan(plan, limits)
+        if command.json:
+            show_json(plan)
+        else:
+            _show_plan(plan, limits)
         return 0
     from gendi.machine.distributed import together
 
@@ -277,9 +280,10 @@ def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
         ("speed", f"{plan['images_per_second']:,.0f} images/s at batch {plan['batch_size']}"),
         ("arithmetic", choice["reason"]),
         ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
-        *((("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"),) if plan["snapshots"] else ()),
-        ("disk", format_bytes(plan["disk_bytes"])),
     ]
+    if plan["snapshots"]:
+        rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
+    rows.append(("disk", format_bytes(plan["disk_bytes"])))
     show(table(rows, indent=""))
     from gendi.storage.toml import dump_toml
 

@@ -149,9 +149,8 @@ def _gates(run: Run) -> Html | None:
     if not judged:
         return None
     failed = [m.name for m in judged if not m.passed]
-    note = (
-        f"Not: {', '.join(failed[:4])}{' …' * (len(failed) > 4)}" if failed else "As real rows would, but for chance."
-    )
+    more = " …" if len(failed) > 4 else ""
+    note = f"Not: {', '.join(failed[:4])}{more}" if failed else "As real rows would, but for chance."
     return _card("Gates passed", _unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
 
 

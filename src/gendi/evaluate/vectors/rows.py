@@ -245,8 +245,9 @@ def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, cl
                 "every distance counts that against the samples."
             )
     if missed := [name for name, gates in found.caught().items() if not gates]:
+        controls = "control" if len(missed) == 1 else "controls"
         yield (
-            f"The control{'s' * (len(missed) > 1)} {', '.join(missed)} passed every gate: with {found.n} rows these "
+            f"The {controls} {', '.join(missed)} passed every gate: with {found.n} rows these "
             "numbers cannot tell such fakes from real rows. Hold out more."
         )
 
