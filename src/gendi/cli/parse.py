@@ -11,7 +11,7 @@ import io
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal, TextIO, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -109,8 +109,9 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
     head = f"examples:\n{examples}\n\n" if examples else ""
+    headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
-        with contextlib.redirect_stdout(_Headed(sys.stdout, head)), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stdout(headed), contextlib.redirect_stderr(io.StringIO()):
             command, unknown = _read(kind, args, prog, default)
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -154,7 +155,7 @@ def _read(
 class _Headed(io.TextIOBase):
     """A stream whose first words have others in front of them."""
 
-    def __init__(self, stream: TextIO, head: str) -> None:
+    def __init__(self, stream: io.TextIOBase, head: str) -> None:
         self._stream, self._head = stream, head
 
     @property
