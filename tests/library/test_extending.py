@@ -15,6 +15,8 @@ import pytest
 import torch
 
 import gendi
+from gendi.data import KINDS, open_data
+from gendi.data.codec_files import codec_from_dict
 from gendi.diffusion import NETWORKS, OBJECTIVES, SAMPLERS, SCHEDULES, GaussianDenoiser, make_schedule, sample
 from gendi.diffusion.networks.roles import inner_matrices, units_of
 from gendi.errors import BundleError
@@ -24,7 +26,7 @@ from gendi.train.model import objective_of
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-OURS = (SAMPLERS, SCHEDULES, NETWORKS, OBJECTIVES)
+OURS = (SAMPLERS, SCHEDULES, NETWORKS, OBJECTIVES, KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,21 @@ def test_a_bundle_whose_package_is_missing_names_what_it_lacks(page: dict[str, A
             gendi.load(tmp_path / "bundle")
     finally:
         NETWORKS.register("convolutions", entry)
+
+
+def test_the_kind_of_data_was_trained_on_drawn_and_measured(page: dict[str, Any]) -> None:
+    model, waves, figures = page["sea"], page["waves"], page["figures"]
+    assert waves.shape == (50, 16) and np.isfinite(waves).all()
+    assert figures.data == "sea" and figures.n == 40 and len(figures.metrics) > 5
+    assert codec_from_dict(model.codec.to_dict(), model.codec.tensors()) == model.codec
+    with pytest.raises(BundleError, match="length = 0"):
+        codec_from_dict({"kind": "waves", "length": 0})
+
+
+def test_the_codec_of_the_kind_standardises(page: dict[str, Any]) -> None:
+    data = open_data("waves:sea.npy")
+    rows = torch.from_numpy(data.train.batch(range(len(data.train))))
+    x = page["sea"].codec.encode(rows, {}, torch.arange(len(rows)))
+    torch.testing.assert_close(x.mean(0), torch.zeros(16), rtol=0, atol=1e-5)
+    torch.testing.assert_close(x.std(0), torch.ones(16), rtol=1e-5, atol=0)
+    torch.testing.assert_close(page["sea"].codec.decode(x, {}, 0, 0), rows, rtol=1e-5, atol=1e-5)
