@@ -165,7 +165,7 @@ def test_comparing_what_is_on_two_scales_is_an_error(healthy: Evaluation) -> Non
 
 def test_a_foreign_json_is_no_evaluation(healthy: Evaluation) -> None:
     for wrong in ({}, [], None, healthy.to_dict() | {"version": 99}, {"version": 1}):
-        with pytest.raises(DataError, match="no evaluation"):
+        with pytest.raises(DataError, match="not an evaluation"):
             Evaluation.from_dict(wrong)
 
 
