@@ -456,7 +456,7 @@ def run_on(run: Callable[..., Any], **options: Any) -> None:
         (lambda: run_on(predictor_corrector, snr=-0.1), "snr = -0.1 is out of range"),
         (lambda: run_on(predictor_corrector, snr=1.0), "snr = 1"),
         (lambda: run_on(predictor_corrector, snr=math.nan), "snr = nan"),
-        (lambda: run_on(predictor_corrector, calls=4), "4 calls were asked of 2 steps, which take 2 to 3"),
+        (lambda: run_on(predictor_corrector, calls=4), "2 steps cannot make 4 calls: they make 2 to 3"),
         (lambda: run_on(predictor_corrector, calls=1), "1 calls"),
         (lambda: run_on(predictor_corrector, predictor="ancestrall"), "'ancestral'"),
         (lambda: list(euler_maruyama(Elementwise(), gaussian(1), f64(0.5, 0.5), gaussian)), "strictly decreasing"),
