@@ -14,9 +14,9 @@ QUIET = --quiet
 help:
 	@echo "make demo              train on MNIST, sample, measure, and write runs/demo/report.html"
 	@echo "make demo MINUTES=2    the same with less training"
-	@echo "make test              lint, types and tests"
+	@echo "make test              lint, types, layers and tests"
 	@echo "make test-all          the slow tests too"
-	@echo "make lint              lint and types alone"
+	@echo "make lint              lint, types and layers alone"
 	@echo "make clean             remove .venv and caches; runs/ stays"
 	@echo "make PYTHON=python3.12 demo    with another Python"
 
@@ -35,6 +35,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

@@ -24,8 +24,7 @@ import torch
 from gendi.data.cells.baselines import BASELINES
 from gendi.data.cells.config import CellsConfig
 from gendi.data.cells.demo import demo_anndata
-from gendi.data.open import Data
-from gendi.data.prepare import prepare
+from gendi.data.dataset import Data
 from gendi.data.split import Split, class_spec, fingerprint
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import stream
@@ -33,6 +32,7 @@ from gendi.evaluate.vectors.rows import measure_rows
 from gendi.evaluate.vectors.space import RowSet
 from gendi.train.presets import get_preset
 from gendi.train.probe import Choice
+from gendi.train.resolve import prepared
 from gendi.train.trainer import Trainer
 
 MERGED = {
@@ -82,14 +82,14 @@ def drawn(
         cells=CellsConfig(model=model),  # type: ignore[arg-type]
     )
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
-    prepared = prepare(config, data)
-    codec, n = prepared.codec, len(data.train)
+    fitted = prepared(config, data)
+    codec, n = fitted.codec, len(data.train)
     cond = {name: torch.from_numpy(rows) for name, rows in data.train.conditions.items()}
     if gaussian:
-        rows = prepared.train.batch(range(n)).astype(np.float64)
+        rows = fitted.train.batch(range(n)).astype(np.float64)
         x = stream(seed, "gaussian factors").multivariate_normal(rows.mean(0), np.cov(rows.T), n)
         return codec.decode(torch.from_numpy(x), cond, seed, 0).numpy(), {"seconds": time.process_time() - began}
-    trainer = Trainer(config, prepared, Choice("fp32", "contiguous", "given"))
+    trainer = Trainer(config, fitted, Choice("fp32", "contiguous", "given"))
     steps, last = 0, seconds - 3  # the rest is for drawing
     while (spent := time.process_time() - began) < last:
         trainer.step(spent / last)

@@ -50,11 +50,10 @@ def child(path: str, steps: int) -> None:
     from dataclasses import replace
 
     from gendi.data import open_data
-    from gendi.data.prepare import prepare
     from gendi.diffusion.config import ConditionConfig
     from gendi.train.presets import get_preset
     from gendi.train.probe import Choice
-    from gendi.train.resolve import resolve
+    from gendi.train.resolve import prepared, resolve
     from gendi.train.trainer import Trainer
 
     clock = [time.perf_counter()]
@@ -63,7 +62,7 @@ def child(path: str, steps: int) -> None:
     opened = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if steps:
         config = resolve(replace(get_preset("cells").config, conditions=(ConditionConfig("kind"),)), data)
-        data = prepare(config, data)
+        data = prepared(config, data)
         clock.append(time.perf_counter())
         trainer = Trainer(config, data, Choice("fp32", "contiguous", "given"))
         for step in range(steps):

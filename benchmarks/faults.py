@@ -23,7 +23,7 @@ import record
 import torch
 
 from gendi.data import open_data
-from gendi.data.codec import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError
 from gendi.storage.files import sha256_file

@@ -18,8 +18,7 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
 
-from gendi.data.open import Data
-from gendi.data.prepare import prepare
+from gendi.data.dataset import Data
 from gendi.data.split import Split
 from gendi.data.tables.codec import TableCodec
 from gendi.data.tables.evaluate import Features
@@ -35,6 +34,7 @@ from gendi.evaluate.vectors.space import World
 from gendi.evaluate.vectors.two_sample import two_sample
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
+from gendi.train.resolve import prepared
 from gendi.train.trainer import Trainer
 
 SECONDS = 15.0
@@ -111,15 +111,15 @@ def run(name: str, seed: int, seconds: float, config: RunConfig) -> dict[str, di
     frame, target = tables()[name]
     data = halves(frame, target, seed)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
-    prepared, n = prepare(config, data), len(data.heldout)
-    assert isinstance(prepared.codec, TableCodec)
+    fitted, n = prepared(config, data), len(data.heldout)
+    assert isinstance(fitted.codec, TableCodec)
     start = time.perf_counter()
-    ours, steps = trained(config, prepared, seconds, n)
+    ours, steps = trained(config, fitted, seconds, n)
     took = time.perf_counter() - start
     rng = stream(seed, "benchmark resampling")
     sets = {
         "gendi": ours,
-        "gaussian-copula": gaussian_copula(prepared.codec, data.train.rows, n, seed),
+        "gaussian-copula": gaussian_copula(fitted.codec, data.train.rows, n, seed),
         "resampling": data.train.rows[rng.integers(0, len(data.train), n)],
         "real": data.train.rows,
     }

@@ -12,6 +12,7 @@ Importing gendi is light: torch is loaded when something needs it.
 
 from typing import TYPE_CHECKING
 
+from gendi.data.kinds import announce
 from gendi.machine.lazy import lazy_names
 from gendi.machine.version import __version__ as __version__
 
@@ -51,3 +52,7 @@ __all__ = [
     "vary",
 ]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+announce("cells", "gendi.data.cells.kind:CELLS")
+announce("table", "gendi.data.tables.kind:TABLES")
+announce("image", "gendi.data.images.kind:IMAGES", rest=True)

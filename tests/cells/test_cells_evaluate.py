@@ -11,7 +11,7 @@ import pytest
 from gendi.cli.evaluate import main
 from gendi.data.cells.evaluate import evaluate
 from gendi.data.codec import Codec
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.data.split import Split
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError

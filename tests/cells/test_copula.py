@@ -12,11 +12,10 @@ from gendi.data.cells.codec import CellsCodec, DepthLaw
 from gendi.data.cells.config import CellsConfig
 from gendi.data.cells.copula import CopulaCodec
 from gendi.data.cells.fit import CODECS, fit, variable_genes
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.data.split import Split
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.train.config import RunConfig
 
 GENES = 30
 KINDS = pytest.mark.parametrize("model", ["copula", "log", "latent"])
@@ -43,8 +42,7 @@ def data_of(counts: np.ndarray, labels: np.ndarray | None = None) -> Data:
 
 
 def fitted(data: Data, model: str = "copula", factors: int = 2, genes: int = 0) -> CellsCodec:
-    config = RunConfig(conditions=data.conditions, cells=CellsConfig(model, factors, genes))  # type: ignore[arg-type]
-    return fit(config, data)
+    return fit(data, data.conditions, 0, CellsConfig(model, factors, genes))  # type: ignore[arg-type]
 
 
 @pytest.fixture

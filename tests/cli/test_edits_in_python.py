@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import gendi
 from conftest import Gendi
-from gendi.data import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.errors import UsageError
 
 

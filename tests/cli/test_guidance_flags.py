@@ -13,6 +13,7 @@ from tiny import TINY
 
 import gendi as library
 import gendi.errors
+from gendi.api import models
 from gendi.api.guidance import Guidance
 from gendi.api.models import Models
 from gendi.api.prepared import prepare
@@ -249,14 +250,18 @@ def test_a_picture_as_condition(tmp_path: Path) -> None:
 
 
 def test_a_classifier_is_trained_and_leads_an_unconditional_run(
-    gendi: Gendi, plain_run: Path, able_run: Path, tiny_data: Path, tmp_path: Path
+    gendi: Gendi, plain_run: Path, able_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, grid = tmp_path / "judge", tmp_path / "x.png"
     train = f"train-classifier {tiny_data} --run {plain_run} --steps 2 --widths 8 --batch-size 4 --out {folder}"
     outcome = gendi(train)
     assert outcome.code == 0, outcome.err
     assert str(folder) in outcome.out and "--classifier" in outcome.err
+    read: list[str] = []
+    load = models.load_classifier
+    monkeypatch.setattr(models, "load_classifier", lambda path: (read.append(str(path)), load(path))[1])
     drawn(gendi, grid, plain_run, f"--class 1 --guidance 2 --classifier {folder}")
+    assert read == [str(folder)]  # once, for its classes and for its gradient
     assert gendi(f"sample --again {grid}").code == 0
     assert (tmp_path / "x-again.png").read_bytes() == grid.read_bytes()
     drawn(gendi, tmp_path / "y.npz", able_run, f"--class 1 --guidance 2 --classifier {folder}")

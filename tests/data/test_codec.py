@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.data import ImageCodec, codec_from_dict
+from gendi.data import codec_from_dict
+from gendi.data.images.codec import ImageCodec
 from gendi.errors import BundleError, DataError, DivergedError
 
 EVERY_BYTE = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)

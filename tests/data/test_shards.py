@@ -21,8 +21,7 @@ from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
 from PIL import Image
 
-from gendi.data import open_data
-from gendi.data.images.check import check_data
+from gendi.data import check_data, open_data
 from gendi.data.images.pixels import decode
 from gendi.data.images.shards import ShardRows, load_shards
 from gendi.data.order import WINDOW, batch_indices

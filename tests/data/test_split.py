@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from gendi.data import Split
 from gendi.data import split as split_module
-from gendi.data.split import fingerprint, hold_out
+from gendi.data.images.hold_out import hold_out
+from gendi.data.split import fingerprint
 
 
 def numbered(n: int) -> np.ndarray:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from gendi.data import open_data
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.data.split import Split
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from torch import nn
 
+from gendi.data.dataset import Data
 from gendi.data.images.evaluation import evaluate, load_samples
 from gendi.data.images.extractors import ModuleExtractor
-from gendi.data.open import Data
 from gendi.data.split import Split
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.evaluate.result import Evaluation, Metric, compare

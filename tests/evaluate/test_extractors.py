@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gendi.data.dataset import Data
 from gendi.data.images import inception
 from gendi.data.images.digit_classifier import WEIGHTS, class_probabilities, load_classifier
 from gendi.data.images.extractors import (
@@ -18,7 +19,6 @@ from gendi.data.images.extractors import (
     state_sha256,
 )
 from gendi.data.images.feature_cache import reference_features
-from gendi.data.open import Data
 from gendi.errors import BundleError, DataError, PreemptedError, ResourceError, UsageError
 
 rng = np.random.default_rng(5)

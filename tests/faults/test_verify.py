@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from victims import TINY, flip
 
 from gendi.cli import main
-from gendi.data.codec import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork
 from gendi.errors import UsageError
 from gendi.storage.files import MANIFEST, replace_folder, write_file, write_manifest

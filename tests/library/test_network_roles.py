@@ -6,7 +6,7 @@ from torch import nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks import NetworkConfig, build_network
-from gendi.diffusion.networks.registry import NETWORKS, NetworkInfo
+from gendi.diffusion.networks.registry import NETWORKS, NetworkInfo, validate
 from gendi.diffusion.networks.roles import Parted, inner_matrices, units_of
 from gendi.errors import UsageError
 from gendi.train.config import OptimConfig
@@ -81,13 +81,13 @@ def test_a_registered_network_is_built_by_its_name() -> None:
     NETWORKS.register("mine", NetworkInfo(Mine, 1, check=narrow))
     try:
         config = NetworkConfig("mine", channels=(8,))
-        config.validate()
+        validate(config)
         assert isinstance(build_network(config, (5,), (), 10), Mine)
         with pytest.raises(UsageError, match="narrow"):
-            NetworkConfig("mine", channels=(9,)).validate()
+            validate(NetworkConfig("mine", channels=(9,)))
         with pytest.raises(UsageError, match="1 dimensions|vectors"):
             build_network(config, (1, 8, 8))
     finally:
         NETWORKS.remove("mine")
     with pytest.raises(UsageError, match="network.kind = 'mine' is unknown. Known: 'unet', 'dit', 'mlp'"):
-        config.validate()
+        validate(config)

@@ -12,7 +12,7 @@ from faulty import failing, killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gendi.data.codec import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ProcessConfig
 from gendi.diffusion.networks import build_network
@@ -20,9 +20,10 @@ from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, ResourceError, UsageError
 from gendi.storage.files import MANIFEST, verify_manifest, write_file, write_manifest
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
-from gendi.train.bundle import Bundle, bundle_folder, load_bundle, save_bundle
+from gendi.train.bundle import Bundle, load_bundle, save_bundle
 from gendi.train.checkpoint import clean_stale
 from gendi.train.config import RunConfig
+from gendi.train.folders import bundle_folder
 
 NETWORK = NetworkConfig(channels=(8,), blocks=1, time_dim=8, groups=4)
 TOLD = (ConditionConfig("class", size=2, names=("dot", "no dot")),)

@@ -92,6 +92,16 @@ def test_a_worker_that_outlives_its_parent_does_not_hold_the_lock(tmp_path: Path
         os.close(read_end)
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What it leads to would be overwritten by the holder's note."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(ResourceError, match=r"\.lock"), RunLock(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_atomic_write_failed_at_any_call_keeps_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     for at in range(1, 50):

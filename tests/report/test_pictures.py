@@ -8,7 +8,7 @@ from fake_run import TINY, drawings, losses
 from PIL import Image
 from scipy.stats import binom, norm
 
-from gendi.data.codec import ImageCodec
+from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import Linear, Tabulated, VarianceExploding, make_schedule
 from gendi.diffusion.networks import build_network

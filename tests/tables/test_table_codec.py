@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gendi.data import Data, open_data
-from gendi.data.codec import codec_from_dict, codec_tensor_specs
+from gendi.data.codec_files import codec_from_dict, codec_tensor_specs
 from gendi.data.tables.codec import TableCodec, in_order
 from gendi.data.tables.example import mixed_table
-from gendi.data.tables.kind import fit
+from gendi.data.tables.kind import TABLES
 from gendi.data.tables.read import read_frame
 from gendi.data.vectors import training_conditions
 from gendi.diffusion.config import ConditionConfig
@@ -233,7 +233,7 @@ def test_any_table_comes_back(rows: list[tuple[int | None, str | None, bool, flo
 def test_fit_takes_training_rows_and_what_is_told_of_them() -> None:
     data: Data = open_data(mixed_table(100))
     config = RunConfig(conditions=(ConditionConfig("kind", "class", 4, names=("a", "b", "c", "d")),))
-    codec = fit(config, data)
+    codec = TABLES.fit(data, config.conditions, 0, None)
     assert isinstance(codec, TableCodec)
     np.testing.assert_array_equal(codec.told["kind"], data.train.conditions["kind"])
     drawn = codec.draw_conditions(config.conditions, None, 50, 0)

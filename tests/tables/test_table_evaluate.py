@@ -10,7 +10,7 @@ import pytest
 from gendi.data import open_data
 from gendi.data.tables.evaluate import Features, evaluate, rows_of
 from gendi.data.tables.example import mixed_table
-from gendi.data.tables.kind import open_path
+from gendi.data.tables.kind import TABLES
 from gendi.errors import DataError
 
 SMALL = pd.DataFrame(
@@ -41,7 +41,7 @@ def test_features_are_numbers_words_and_gaps() -> None:
 def test_rows_of_samples_are_those_of_the_data_whatever_read_them(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("n,x,b,c,d\n1,1.5,true,u,29.02.2024\n,2.5,false,,01.03.2024\n3,,true,v,\n")
-    loaded = open_path(str(path), {})
+    loaded = TABLES.open_path(str(path), {})
     np.testing.assert_array_equal(rows_of(pd.read_csv(path)[["d", "c", "b", "x", "n"]], loaded.schema), loaded.rows)
 
 

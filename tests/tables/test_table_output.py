@@ -11,14 +11,14 @@ import pytest
 
 import gendi
 from gendi.data.tables.example import mixed_table
-from gendi.data.tables.kind import open_object, open_path, write
+from gendi.data.tables.kind import TABLES
 from gendi.data.tables.output import to_frame
 from gendi.errors import UsageError
 from gendi.train.bundle import load_bundle
 
 
 def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:
-    loaded = open_object(frame)
+    loaded = TABLES.open_object(frame)
     return to_frame(loaded.schema, loaded.rows, {"seed": 1})
 
 
@@ -52,8 +52,8 @@ def test_a_frame_comes_back_with_its_types() -> None:
 
 def test_a_parquet_file_comes_back_with_its_types(tmp_path: Path) -> None:
     KINDS.to_parquet(tmp_path / "in.parquet")
-    loaded = open_path(str(tmp_path / "in.parquet"), {})
-    write(tmp_path / "out.parquet", to_frame(loaded.schema, loaded.rows, {"seed": 1}))
+    loaded = TABLES.open_path(str(tmp_path / "in.parquet"), {})
+    TABLES.write(tmp_path / "out.parquet", to_frame(loaded.schema, loaded.rows, {"seed": 1}))
     out = pd.read_parquet(tmp_path / "out.parquet")
     pd.testing.assert_frame_equal(out, pd.read_parquet(tmp_path / "in.parquet"))
     assert out.attrs["gendi"]["seed"] == 1
@@ -72,29 +72,29 @@ CSVS = {
 def test_a_csv_comes_back_to_the_letter(tmp_path: Path, name: str) -> None:
     (tmp_path / "in.csv").write_text(CSVS[name], encoding="utf-8")
     options = {"decimal": ","} if ";" in CSVS[name] else {}
-    loaded = open_path(str(tmp_path / "in.csv"), options)
-    write(tmp_path / "out.csv", to_frame(loaded.schema, loaded.rows, {}))
+    loaded = TABLES.open_path(str(tmp_path / "in.csv"), options)
+    TABLES.write(tmp_path / "out.csv", to_frame(loaded.schema, loaded.rows, {}))
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == CSVS[name]
 
 
 def test_the_encoding_comes_back(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("größe,n\nä,1\nö,2\n", encoding="cp1252")
-    loaded = open_path(str(tmp_path / "in.csv"), {"encoding": "cp1252"})
-    write(tmp_path / "out.csv", to_frame(loaded.schema, loaded.rows, {}))
+    loaded = TABLES.open_path(str(tmp_path / "in.csv"), {"encoding": "cp1252"})
+    TABLES.write(tmp_path / "out.csv", to_frame(loaded.schema, loaded.rows, {}))
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "in.csv").read_bytes()
 
 
 def test_types_of_a_csv_are_those_that_pandas_would_give(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("n,x,b,c,m\n1,0.5,True,u,1\n2,1.5,False,v,\n")
-    loaded = open_path(str(tmp_path / "in.csv"), {})
+    loaded = TABLES.open_path(str(tmp_path / "in.csv"), {})
     theirs = pd.read_csv(tmp_path / "in.csv", dtype={"m": "Int64"})
     pd.testing.assert_frame_equal(to_frame(loaded.schema, loaded.rows, {}), theirs, check_column_type=False)
 
 
 def test_other_endings_are_refused_and_other_frames_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="NAME.csv or NAME.parquet"):
-        write(tmp_path / "t.xlsx", KINDS)
-    write(tmp_path / "t.csv", KINDS[["f", "i8"]])
+        TABLES.write(tmp_path / "t.xlsx", KINDS)
+    TABLES.write(tmp_path / "t.csv", KINDS[["f", "i8"]])
     assert (tmp_path / "t.csv").read_text() == "f,i8\n0.1,1\n0.2,2\n-3.0,-3\n"
 
 

@@ -10,14 +10,14 @@ import pytest
 
 from gendi.data import open_data
 from gendi.data.split import Loaded
-from gendi.data.tables.kind import open_object, open_path
+from gendi.data.tables.kind import TABLES
 from gendi.errors import DataError, UsageError
 
 
 def opened(tmp_path: Path, text: str, options: dict[str, str] | None = None, encoding: str = "utf-8") -> Loaded:
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode(encoding))
-    return open_path(str(path), options or {})
+    return TABLES.open_path(str(path), options or {})
 
 
 def column(text: str, *cells: str) -> str:
@@ -64,7 +64,7 @@ def test_types_of_a_frame_decide() -> None:
             "o": [True, None, False, True],
         }
     )
-    loaded = open_object(frame)
+    loaded = TABLES.open_object(frame)
     assert "".join(kind[0] for kind in kinds(loaded).values()) == "nibcddcb"
     assert loaded.schema.columns[3].labels == ("lo", "mid", "hi")
     np.testing.assert_array_equal(loaded.rows[:, 3], [0, 2, np.nan, 0])
@@ -162,9 +162,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         opened(tmp_path, "x,y\n\0,1\nb,2\n")
     (tmp_path / "p.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match="could not be read as Parquet"):
-        open_path(str(tmp_path / "p.parquet"), {})
+        TABLES.open_path(str(tmp_path / "p.parquet"), {})
     with pytest.raises(DataError, match="no file"):
-        open_path(str(tmp_path / "gone.csv"), {})
+        TABLES.open_path(str(tmp_path / "gone.csv"), {})
 
 
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_bad_frame_is_refused() -> None:
         (pd.DataFrame({"a": [pd.Timedelta(1), pd.Timedelta(2)]}), "no column that can be modelled"),
     ):
         with pytest.raises(DataError, match=words) as error:
-            open_object(frame)
+            TABLES.open_object(frame)
         assert error.value.exit_code == 3
 
 
@@ -210,4 +210,4 @@ def test_open_data_holds_out_a_fifth(tmp_path: Path) -> None:
 def test_without_pandas_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match=r'tables need pandas: pip install "gendi\[tables\]"'):
-        open_path(str(tmp_path / "t.csv"), {})
+        TABLES.open_path(str(tmp_path / "t.csv"), {})

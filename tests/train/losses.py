@@ -6,8 +6,7 @@ from torch import Tensor
 
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives import NoisingObjective, Setting, make_objective
-from gendi.diffusion.gaussian.objectives.times import make_times
+from gendi.diffusion.gaussian.objectives import TIME_SAMPLINGS, NoisingObjective, Setting, make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
 
@@ -28,4 +27,4 @@ def denoising_loss(
 
 
 def draw_times(options: ObjectiveConfig, schedule: Schedule, batch: int, seed: int, step: int) -> Tensor:
-    return make_times(options, schedule).draw(stream(seed, "time", step), batch)
+    return TIME_SAMPLINGS.find(options.time_sampling).of(options, schedule).draw(stream(seed, "time", step), batch)

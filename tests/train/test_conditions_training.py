@@ -10,7 +10,7 @@ import torch
 from test_resume import StopAt
 
 from gendi.data import open_data
-from gendi.data.told import low_resolution
+from gendi.data.images.low_resolution import low_resolution
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import PreemptedError, UsageError

@@ -12,6 +12,7 @@ import torch
 
 import gendi.train.room as room_module
 from gendi.data import open_data
+from gendi.data.kinds import kind_of
 from gendi.errors import ResourceError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
@@ -137,5 +138,5 @@ def test_previews_of_noise_fit_their_estimate(tmp_path: Path, tiny: RunConfig) -
     trainer = Trainer(config, open_data(str(tmp_path / "x.npy")))
     found = {n.name: n for n in needs(trainer, Budget(steps=10), step=0, seconds=0.0, step_seconds=None, kept=0)}
     noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (PREVIEWS, 12, 9, 3), dtype=np.uint8))
-    write_preview(tmp_path / "noise.png", noise)
+    write_preview(tmp_path / "noise.png", kind_of("image").preview(noise.numpy()))
     assert (tmp_path / "noise.png").stat().st_size <= found["preview"].each

@@ -1,7 +1,9 @@
-"""Data that are no pictures, all the way: opened, encoded once, trained on, kept, sampled, written."""
+"""A kind of data that a stranger brings, all the way: opened, encoded, trained on, kept, sampled, measured, written."""
 
 import dataclasses
+import importlib.metadata
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,10 @@ import torch
 import toy_kind
 
 import gendi
-import gendi.data.kinds
 from gendi.cli import main
-from gendi.data import Data, open_data
-from gendi.data.codec import codec_from_dict
-from gendi.data.prepare import prepare, read_codec
-from gendi.data.sources import default_preset, named_kind
+from gendi.data import KINDS, Data, open_data
+from gendi.data.codec_files import codec_from_dict, read_codec
+from gendi.data.kinds import claimed_by, default_preset, find_kind
 from gendi.data.split import RowView, Split, hold_out_rows
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
@@ -24,13 +24,15 @@ from gendi.train.budget import Budget
 from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
-from gendi.train.resolve import resolve
+from gendi.train.resolve import prepared, resolve
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gendi.data.kinds._MODULES, "cells", "toy_kind")
+def toys() -> Iterator[None]:
+    KINDS.register("toy", toy_kind.TOYS)
     toy_kind.FITS.clear()
+    yield
+    KINDS.remove("toy")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def config() -> RunConfig:
 
 
 def opened(path: Path, config: RunConfig) -> tuple[RunConfig, Data]:
-    data = open_data(f"cells:{path}")
+    data = open_data(f"toy:{path}")
     return resolve(config, data), data
 
 
@@ -71,27 +73,28 @@ def opened(path: Path, config: RunConfig) -> tuple[RunConfig, Data]:
     ],
 )
 def test_what_a_path_names(spec: str, found: tuple[str, str, dict[str, str]] | None) -> None:
-    assert named_kind(spec) == found
-    assert default_preset(spec) == (found and {"cells": "cells", "table": "table"}[found[0]])
+    kind = claimed_by(spec)
+    assert (kind and (kind.name, *kind.place(spec))) == found
+    assert default_preset(spec) == (found[0] if found else "mnist")
 
 
 def test_an_option_without_a_value_is_refused() -> None:
     with pytest.raises(UsageError, match=r"\?NAME=VALUE.*layer"):
-        named_kind("cells:x.h5ad?layer")
+        find_kind("cells:x.h5ad?layer").place("cells:x.h5ad?layer")
 
 
 def test_a_fifth_of_each_class_is_held_out_and_nothing_is_lost(path: Path) -> None:
-    data = open_data(f"cells:{path}")
+    data = open_data(f"toy:{path}")
     table = toy_kind.world(400)
     labels = table[:, 2].astype(int)
     for k in (0, 1):
         assert (data.heldout.conditions["type"] == k).sum() == round(0.2 * (labels == k).sum())
     both = np.concatenate([data.train.batch(range(len(data.train))), data.heldout.batch(range(len(data.heldout)))])
     np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(table[:, :2], axis=0))
-    again = open_data(f"cells:{path}")
+    again = open_data(f"toy:{path}")
     np.testing.assert_array_equal(again.heldout.batch(range(5)), data.heldout.batch(range(5)))
-    assert data.fingerprint == again.fingerprint and data.kind == "cells"
-    assert data.schema == {} and open_data(f"cells:{path}?unit=1").schema == {"unit": "1"}
+    assert data.fingerprint == again.fingerprint and data.kind == "toy"
+    assert data.schema == {} and open_data(f"toy:{path}?unit=1").schema == {"unit": "1"}
 
 
 def test_a_view_is_the_rows_it_names() -> None:
@@ -113,21 +116,22 @@ def test_classes_of_a_single_row_stay_in_training() -> None:
 
 def test_rows_are_encoded_once_and_the_codec_is_kept(path: Path, config: RunConfig, tmp_path: Path) -> None:
     config, data = opened(path, config)
-    first = prepare(config, data, tmp_path / "codec")
+    first = prepared(config, data, tmp_path / "codec")
     rows = first.train.batch(range(len(first.train)))
     assert first.encoded and rows.dtype == np.float32
     raw = np.asarray(data.train.batch(range(len(data.train))))
-    np.testing.assert_allclose(rows, (raw - raw.mean(0)) / raw.std(0), atol=1e-5)  # the jitter is 1e-6
-    second = prepare(config, data, tmp_path / "codec")
+    standard = ((raw - raw.mean(0)) / raw.std(0)) @ first.fitted.tensors()["weights"].numpy().T
+    np.testing.assert_allclose(rows, standard, atol=1e-5)  # the jitter is 1e-6
+    second = prepared(config, data, tmp_path / "codec")
     np.testing.assert_array_equal(rows, second.train.batch(range(len(second.train))))
-    assert toy_kind.FITS == [1] and first.codec == second.codec and prepare(config, second) is second
+    assert toy_kind.FITS == [1] and first.codec == second.codec and prepared(config, second) is second
     assert (first.heldout.batch([0]) != first.train.batch([0])).any()
-    (tmp_path / "codec" / "codec.json").write_text('{"kind": "cells-toy", "rows": 7}')
+    (tmp_path / "codec" / "codec.json").write_text('{"kind": "toy", "rows": 7}')
     with pytest.raises(BundleError, match="codec"):
         read_codec(tmp_path / "codec")
 
 
-@pytest.mark.parametrize("kind", ["cells-other", "cells", "else", 7, None])
+@pytest.mark.parametrize("kind", ["cells-other", "toy-other", "cells", "else", 7, None])
 def test_unknown_codecs_are_refused(kind: object) -> None:
     with pytest.raises(BundleError, match="no codec of kind"):
         codec_from_dict({"kind": kind})
@@ -137,14 +141,14 @@ def test_a_run_goes_on_exactly_and_its_bundle_draws(path: Path, config: RunConfi
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     # a learning rate that does not look at the budget, which differs between the sittings
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup=0.0, decay=0.0))
-    train(f"cells:{path}", config, whole, Budget(steps=30))
+    train(f"toy:{path}", config, whole, Budget(steps=30))
     for steps in (11, 30):
-        train(f"cells:{path}", config, parts, Budget(steps=steps))
+        train(f"toy:{path}", config, parts, Budget(steps=steps))
     one, two = gendi.load(whole), gendi.load(parts)
     assert all(torch.equal(one.state[name], two.state[name]) for name in one.state) and one.codec == two.codec
     assert (whole / "metrics.jsonl").read_text() == (parts / "metrics.jsonl").read_text()
     assert not list((whole / "previews").iterdir()) and (whole / "bundle" / "codec.safetensors").is_file()
-    assert "cells-toy" in (whole / "bundle" / "README.md").read_text()
+    assert "(toy)" in (whole / "bundle" / "README.md").read_text()
     shutil.rmtree(whole / "codec")
     drawn = gendi.sample(whole, 50, seed=3)
     np.testing.assert_array_equal(gendi.sample(whole, 5, seed=3, first_index=10)[:, 2], drawn[10:15, 2])
@@ -155,7 +159,7 @@ def test_a_run_goes_on_exactly_and_its_bundle_draws(path: Path, config: RunConfi
 @pytest.mark.statistical
 def test_what_nobody_asked_for_comes_as_in_training(path: Path, config: RunConfig) -> None:
     config, data = opened(path, config)
-    codec = prepare(config, data).codec
+    codec = prepared(config, data).fitted
     n = 4000
     drawn = codec.draw_conditions(config.conditions, None, n, seed=0)["type"]
     share = float((data.train.conditions["type"] == 1).mean())
@@ -171,20 +175,20 @@ def test_what_nobody_asked_for_comes_as_in_training(path: Path, config: RunConfi
 def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = tmp_path / "run", tmp_path / "made.toy"
     flags = "--network.channels 64 --network.blocks 1 --steps 600 --optim.ema-images 5000 --out"
-    assert main(["train", f"cells:{path}", "--condition", "type", *flags.split(), str(run)]) == 0
+    assert main(["train", f"toy:{path}", "--condition", "type", *flags.split(), str(run)]) == 0
     assert main(["sample", str(run), "--n", "1000", "--condition", "type=long", "--out", str(out)]) == 0
     made = np.loadtxt(out)
     assert made.shape == (1000, 3)
     capsys.readouterr()
-    assert main(["info", str(run)]) == 0 and "2 numbers in model space (cells-toy)" in capsys.readouterr().out
+    assert main(["info", str(run)]) == 0 and "2 numbers in model space (toy)" in capsys.readouterr().out
     # the class was seen about 80 times: its mean is known to STD / sqrt(80) = 0.06 and 0.22, and 5 of those are allowed
     assert (np.abs(made[:, :2].mean(0) - toy_kind.MEAN[1]) < 5 * toy_kind.STD / 80**0.5).all()
     capsys.readouterr()
     assert main(["sample", str(run), "--out", str(tmp_path / "made.png")]) == 2
     assert "NAME.toy" in capsys.readouterr().err
-    assert main(["train", f"cells:{path}", "--condition", "low-res:2", "--out", str(tmp_path / "b")]) == 2
+    assert main(["train", f"toy:{path}", "--condition", "low-res:2", "--out", str(tmp_path / "b")]) == 2
     assert "for pictures" in capsys.readouterr().err
-    assert main(["train", f"cells:{path}", "--condition", "tipe", "--out", str(tmp_path / "b")]) == 2
+    assert main(["train", f"toy:{path}", "--condition", "tipe", "--out", str(tmp_path / "b")]) == 2
     assert "'type'" in capsys.readouterr().err
     assert main(["train", "mnist", "--layer", "counts"]) == 2
     assert main(["likelihood", str(run)]) == 2
@@ -193,5 +197,71 @@ def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     picture.write_bytes(b"")
     assert main(["vary", str(run), str(picture)]) == 2
     assert "editing is for pictures" in capsys.readouterr().err
-    assert main(["train", f"cells:{path}", "--size", "8", "--out", str(tmp_path / "b")]) == 2
+    assert main(["train", f"toy:{path}", "--size", "8", "--out", str(tmp_path / "b")]) == 2
     assert "--size is for pictures" in capsys.readouterr().err
+
+
+def test_a_codec_of_three_axes_with_weights_goes_all_the_way(path: Path, config: RunConfig, tmp_path: Path) -> None:
+    unet = NetworkConfig("unet", channels=(8, 8), blocks=1, time_dim=16)
+    run = tmp_path / "run"
+    train(f"toy:{path}?grid=yes", dataclasses.replace(config, network=unet), run, Budget(steps=6))
+    model = gendi.load(run)
+    assert model.codec.shape == (1, 4, 4) and model.codec.tensors()["weights"].shape == (16, 2)
+    assert model.codec == read_codec(run / "codec") and "1 x 4 x 4 numbers" in model.codec.description
+    drawn = gendi.sample(model, 12, seed=1)
+    assert drawn.shape == (12, 3) and np.isfinite(drawn).all()
+    found = gendi.measure(drawn, f"toy:{path}", n=12)
+    assert found.n == 12 and found.metrics and found.data == "toys"
+    assert gendi.measure(model, n=12).fingerprint == found.fingerprint
+    assert main(["verify", str(run)]) == 0
+    weights = run / "bundle" / "codec.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    with pytest.raises(BundleError, match=r"codec\.safetensors"):
+        gendi.load(run)
+
+
+def test_it_is_measured_by_the_command(path: Path, config: RunConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(f"toy:{path}", config, run, Budget(steps=6))
+    assert main(["evaluate", str(run), "--n", "30", "--json"]) == 0
+    assert (run / "evaluated.toy").is_file() and (run / "evaluation.json").is_file()
+    assert main(["evaluate", "--samples", str(run / "evaluated.toy"), "--data", f"toy:{path}"]) == 0
+    assert main(["evaluate", str(run), "--extractor", "pixels"]) == 2
+
+
+def test_a_kind_of_an_installed_package_is_found(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    KINDS.remove("toy")
+    point = importlib.metadata.EntryPoint("toy", "toy_kind:TOYS", "gendi.kinds")
+    broken = importlib.metadata.EntryPoint("broken", "no_such_module:KIND", "gendi.kinds")
+    points = importlib.metadata.EntryPoints([broken, point])
+    asked = []
+
+    def offered(group: str) -> importlib.metadata.EntryPoints:
+        asked.append(group)
+        return points.select(group=group)
+
+    monkeypatch.setattr("gendi.machine.registry.entry_points", offered)
+    monkeypatch.setattr(KINDS, "_searched", False)
+    try:
+        assert claimed_by("mnist") is None and claimed_by(str(path.parent)) is None
+        assert asked == []  # what is known otherwise is not looked for in packages
+        with pytest.warns(UserWarning, match="'broken'.*cannot be loaded"):
+            assert open_data(f"toy:{path}").kind == "toy"
+        assert asked == ["gendi.kinds"]
+        assert codec_from_dict({"kind": "toy", "rows": 0}, toy_tensors()).kind == "toy"
+    finally:
+        KINDS.remove("broken")
+
+
+def toy_tensors() -> dict[str, torch.Tensor]:
+    """Return the tensors of a codec that has seen no rows."""
+    plain = toy_kind.ToyCodec.fit(np.random.default_rng(0).normal(size=(9, 2)), {}, 0)
+    return plain.tensors()
+
+
+def test_a_name_that_is_taken_stays_what_it_is() -> None:
+    with pytest.raises(UsageError, match="already"):
+        KINDS.register("cells", toy_kind.TOYS)
+    assert [KINDS[name].name for name in KINDS.built_in] == ["cells", "table", "image"]

@@ -19,7 +19,7 @@ from gendi.api.edit_settings import BATCH, METHOD_OPTIONS, METHODS, STEPS, TOLD
 from gendi.api.guidance import Guidance
 from gendi.api.models import Models, null_where_silent
 from gendi.api.request import MOST_ADAPTIVE
-from gendi.data.codec import ImageCodec, pictures_only
+from gendi.data.images.codec import ImageCodec, pictures_only
 from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser

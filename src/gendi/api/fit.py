@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from gendi.data.sources import default_preset
+from gendi.data.kinds import default_preset
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
 from gendi.train.console import make_console
+from gendi.train.inherit import starting_config
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
 from gendi.train.telling import Silent
@@ -23,6 +24,7 @@ def fit(
     images: int | None = None,
     steps: int | None = None,
     quiet: bool = False,
+    init: str | Path | Bundle | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -33,6 +35,9 @@ def fit(
         preset: a preset's name, by default the one for such data; `config` overrides it altogether.
         seconds, images, steps: the budget, at most one of them; 8 minutes by default.
         quiet: say nothing.
+        init: a run, a bundle or a model whose weights to start from. What decides their meaning (the network, the
+            process, what is predicted, the conditions) is taken from it unless `config` says otherwise; new classes and
+            new conditions start anew. See `gendi.train.start`.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
 
     Raises:
@@ -41,7 +46,11 @@ def fit(
     if seconds is None and images is None and steps is None:
         seconds = 480.0
     budget = Budget(seconds=seconds, images=images, steps=steps)
-    config = config or get_preset(preset or default_preset(data) or "mnist").config
+    if config is None:
+        source = init.config if isinstance(init, Bundle) else init
+        chosen = get_preset(preset or default_preset(data)).config
+        config = starting_config(chosen, source, Path(out), bool(options.get("fresh")))
+    options["init"] = init
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
     else:

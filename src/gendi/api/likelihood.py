@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.data import Data, open_data
-from gendi.data.codec import picture_size, pictures_only
+from gendi.data.images.codec import pictures_only
 from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.diffusion.randomness import stream
@@ -95,7 +95,7 @@ def _held_out(
     if data is None:
         raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
     if isinstance(data, str):
-        data = open_data(data, size=picture_size(bundle.codec))
+        data = open_data(data, size=bundle.codec.size)
     rows = held_out_rows(data, n, seed)
     specs = bundle.config.conditions if is_own_data(bundle, data) else ()
     cond = {spec.name: to_tensor(spec, data.heldout.conditions[spec.name][rows]) for spec in specs}

@@ -5,8 +5,6 @@ from typing import Any
 
 from gendi.api.sample import sample
 from gendi.data import open_data
-from gendi.data.codec import picture_size
-from gendi.data.images.evaluation import evaluate
 from gendi.data.kinds import kind_of
 from gendi.errors import UsageError
 from gendi.evaluate import Evaluation
@@ -26,17 +24,15 @@ def measure(
     Args:
         samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from.
         data: what to measure against; a model's own training data by default.
-        n, seed, options: see `gendi.data.images.evaluation.evaluate`.
+        n, seed, options: those of the kind of data, of pictures of `gendi.data.images.evaluation.evaluate`.
     """
     size = None
     if isinstance(samples, Bundle | str | Path):
         bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
         data = data or bundle.meta.get("data_spec")
-        size = picture_size(bundle.codec)
+        size = bundle.codec.size
         samples = sample(bundle, n, seed=seed)
     if data is None:
         raise UsageError("say which data to measure against: data='mnist', or a path.")
     opened = open_data(data, size=size)
-    if opened.kind != "image":
-        return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)
-    return evaluate(samples, opened, n=n, seed=seed, **options)
+    return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)

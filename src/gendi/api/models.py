@@ -10,15 +10,15 @@ from torch import Tensor
 
 from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
-from gendi.data.codec import described
 from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
 from gendi.errors import UsageError
 from gendi.storage.files import MANIFEST, read_json
-from gendi.train.bundle import WEIGHTS, Bundle, bundle_folder, load_bundle
+from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
+from gendi.train.folders import WEIGHTS, bundle_folder
 
 
 @dataclass(frozen=True)
@@ -181,4 +181,4 @@ def _classifier(own: Bundle, classifier: ClassifierBundle | str | Path) -> Class
 
 
 def _size(bundle: Bundle | ClassifierBundle) -> str:
-    return described(bundle.codec)
+    return bundle.codec.description

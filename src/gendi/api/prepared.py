@@ -9,8 +9,6 @@ from torch import Tensor
 from gendi.api.conditions import read_conditions
 from gendi.api.models import Models
 from gendi.api.request import Request
-from gendi.data.vectors import VectorCodec
-from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.samplers import GRIDS, get_sampler
 from gendi.errors import ResourceError, UsageError, unknown_name
@@ -40,9 +38,7 @@ def prepare(request: Request, models: Models) -> Prepared:
     _check(request, models)
     own, how = models.own, request.how
     wanted = read_conditions(models.conditions, request.condition, request.indices, request.per_class)
-    if isinstance(own.codec, VectorCodec):
-        wanted = dict(own.codec.draw_conditions(own.config.conditions, wanted, request.n, how.seed, how.first_index))
-    cond = requested_conditions(models.conditions, wanted, request.n, how.first_index)
+    cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
     return Prepared(request, models, denoiser, cond)

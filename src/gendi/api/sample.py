@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +11,7 @@ from gendi.api.guidance import Guidance
 from gendi.api.models import Models
 from gendi.api.prepared import Prepared, prepare
 from gendi.api.request import Request
-from gendi.data.codec import ImageCodec
 from gendi.data.kinds import kind_of
-from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import take
 from gendi.diffusion.gaussian.samplers import sample as draw_samples
 from gendi.machine.distributed import team
@@ -79,8 +76,6 @@ def draw(prepared: Prepared, poll: Poll | None = None) -> Any:
     """
     bundle, request, cond = prepared.models.own, prepared.request, prepared.cond
     x = _shared(prepared, poll)
-    if isinstance(bundle.codec, ImageCodec):
-        return np.asarray(bundle.codec.decode(x).numpy())
     return present(bundle, x.cpu(), {name: rows.cpu() for name, rows in cond.items()}, request)
 
 
@@ -102,9 +97,8 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request) -> Any:
-    """Return vectors x (n, D) of model space as an AnnData or a DataFrame."""
+    """Return samples x (n, *shape) of model space in the user's own form."""
     codec, meta, how = bundle.codec, bundle.meta, request.how
-    assert isinstance(codec, VectorCodec)
     rows = codec.decode(x, cond, how.seed, how.first_index)
     known = {name: value.numpy() for name, value in cond.items()}
     provenance: dict[str, Any] = {"gendi": __version__, "preset": bundle.config.preset, "first": how.first_index}

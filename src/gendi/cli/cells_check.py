@@ -9,7 +9,7 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import Text, named, parse, shows
-from gendi.data.sources import named_kind
+from gendi.data.kinds import claimed_by, kind_of
 from gendi.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -38,13 +38,10 @@ def main(args: Sequence[str]) -> int:
     command = parse(CellsCheck, args, "gendi cells check", EXAMPLES)
     if not command.data:
         raise UsageError("DATA is missing: say which .h5ad to look at. See gendi cells check --help.")
-    from gendi.data.cells.check import check_cells
-    from gendi.data.cells.read import read_h5ad
-
-    kind, place, options = named_kind(command.data) or ("cells", command.data, {})
-    if kind != "cells":
-        raise UsageError(f"{command.data} is no .h5ad but a {kind}.")
-    report = check_cells(read_h5ad(place, options.get("backed")), command.layer or options.get("layer"))
+    kind = claimed_by(command.data) or kind_of("cells")
+    if kind.name != "cells":
+        raise UsageError(f"{command.data} is no .h5ad but a {kind.name}.")
+    report = kind.check(command.data, layer=command.layer)
     show_json(dataclasses.asdict(report) | {"usable": report.usable}) if command.json else show(_text(report))
     if not report.usable:
         raise DataError(f"{command.data} cannot be trained on as it is: see the errors above.")

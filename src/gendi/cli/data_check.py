@@ -10,7 +10,7 @@ from gendi.cli.console import cell, show, show_json, table
 from gendi.cli.parse import CountFromZero, Size, named, parse, shows
 
 if TYPE_CHECKING:
-    from gendi.data.images.check import ConditionReport
+    from gendi.data.condition_report import ConditionReport
 
 MOST_SHOWN = 100
 """Classes or tags whose counts are shown."""

@@ -48,7 +48,8 @@ def main(args: Sequence[str]) -> int:
     command = parse(Ema, args, "gendi ema", EXAMPLES)
     _check(command)
     from gendi.storage.lock import RunLock
-    from gendi.train.bundle import bundle_folder, save_bundle
+    from gendi.train.bundle import save_bundle
+    from gendi.train.folders import bundle_folder
     from gendi.train.snapshots import reconstruct_ema
 
     run = Path(command.run)

@@ -16,7 +16,7 @@ from gendi.cli.gates import gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
-from gendi.data.sources import named_kind
+from gendi.data.kinds import find_kind
 from gendi.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.api.request import read_request
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, made_here, make_request, prepared
-    from gendi.data.codec import ImageCodec, picture_size
-    from gendi.data.images.sample_files import read_samples, write_samples
-    from gendi.data.kinds import evaluated_file, kind_of
+    from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
     from gendi.train.bundle import load_bundle
@@ -124,8 +122,9 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     bundle, own = load_bundle(run), (run / "bundle").is_dir()
     request = made_here(make_request(bundle, command.run, command.n or 1000, command), command.batch_size)
     ready = prepared(request, bundle)
-    data = _open(command.data or bundle.meta.get("data_spec"), picture_size(bundle.codec))
-    if data.kind != "image" and command.n is None:
+    data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
+    kind = kind_of(data.kind)
+    if not kind.pictures and command.n is None:
         request = dataclasses.replace(request, n=max(2, min(request.n, len(data.heldout))))
         ready = prepare(request, ready.models)
     notes: tuple[str, ...] = ()
@@ -133,12 +132,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
-    archive, pictures = run / "samples.npz", isinstance(bundle.codec, ImageCodec)
+    archive = kind.evaluated_file(run)
     images: Any = None
-    if pictures and own and archive.is_file():
+    if kind.keeps_settings and own and archive.is_file():
         try:
             if dataclasses.replace(read_request(archive), run=command.run) == request:
-                images = read_samples(archive)
+                images = kind.read_samples(archive)
         except DataError as error:
             say(f"note: {error} Drawing them anew.")
     with StopFlag() as stop:
@@ -156,10 +155,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {request.n:,} samples in {archive}")
 
         def keep() -> None:
-            if pictures:
-                write_samples(archive, images, request.texts)
-            else:
-                kind_of(data.kind).write(evaluated_file(run, data.kind), images)
+            kind.write(archive, images, request.texts)
             update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
         if drawn and own:
@@ -227,19 +223,15 @@ def _silent(message: str) -> None:
 
 
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    from gendi.data.images.sample_files import read_samples
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
     from gendi.train.signals import StopFlag
 
     assert command.samples is not None
     path = Path(command.samples)
-    images: Any = path
-    if named_kind(command.data) is None:
-        images = team().first_before_others(lambda: read_samples(path))
-        data = _open(command.data, images.shape[1:3])
-    else:
-        data = _open(command.data, None)
+    kind = find_kind(command.data)
+    images: Any = team().first_before_others(lambda: kind.read_samples(path))
+    data = _open(command.data, images.shape[1:3] if kind.pictures else None)
     with StopFlag() as stop:
         evaluation = _measure(
             command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
@@ -261,25 +253,27 @@ def _measure(
     mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
-    from gendi.data.images.evaluation import evaluate
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
 
     tell = say if team().first else _silent
     start = time.perf_counter()
     common: dict[str, Any] = {"seed": command.seed or 0, "ema": ema, "source": json.loads(json.dumps(source))}
-    if data.kind == "image":
+    kind = kind_of(data.kind)
+    if "extractor" in kind.evaluation_options:
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
         extractor = command.extractor or "auto"
-        common |= {"device": pick_device(), "mirrored": mirrored, "stop": poll}
-        found = evaluate(samples, data, extractor=extractor, n=n, **common)
+        common |= {"n": n, "extractor": extractor, "device": pick_device(), "mirrored": mirrored}
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
-        n = command.n or max(2, min(1000, len(data.heldout)))
-        found = team().from_first(lambda: kind_of(data.kind).evaluate(samples, data, n=n, stop=poll, **common))
+        common |= {"n": command.n or max(2, min(1000, len(data.heldout)))}
+    if kind.evaluates_together:
+        found = kind.evaluate(samples, data, stop=poll, **common)
+    else:
+        found = team().from_first(lambda: kind.evaluate(samples, data, stop=poll, **common))
     tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 

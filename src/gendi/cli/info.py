@@ -49,7 +49,6 @@ def collect(run: Path) -> dict[str, Any]:
         found["status"] = read_json_if_there(run / "status.json")
     if is_run and not (run / "bundle").is_dir():
         return found
-    from gendi.data.codec import described
     from gendi.train.bundle import load_bundle
     from gendi.train.model import run_cost
 
@@ -58,7 +57,7 @@ def collect(run: Path) -> dict[str, Any]:
     found |= {
         "config": bundle.config.to_dict(),
         "codec": {name: value for name, value in bundle.codec.to_dict().items() if name != "schema"},
-        "sample": described(bundle.codec),
+        "sample": bundle.codec.description,
         "conditions": bundle.config.to_dict()["conditions"],
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
         "flops_per_image": run_cost(bundle.config, bundle.codec.shape).flops,

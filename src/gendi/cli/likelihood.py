@@ -115,7 +115,7 @@ def _n(command: Likelihood) -> int:
 
 def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
     from gendi.data import open_data
-    from gendi.data.codec import pictures_only
+    from gendi.data.images.codec import pictures_only
 
     codec = pictures_only(bundle.codec, "bits per dimension")
     size = (codec.height, codec.width)

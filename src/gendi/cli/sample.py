@@ -74,11 +74,10 @@ def main(args: Sequence[str]) -> int:
     from gendi.api.request import read_request
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, made_here, prepared, say_what_changed
-    from gendi.data.codec import ImageCodec
-    from gendi.data.images.sample_files import check_destination, check_rows_destination, write_samples
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
-    from gendi.train.bundle import bundle_folder, load_bundle
+    from gendi.train.bundle import load_bundle
+    from gendi.train.folders import bundle_folder
     from gendi.train.signals import StopFlag
 
     old = read_request(Path(command.again)) if command.again is not None else None
@@ -91,28 +90,17 @@ def main(args: Sequence[str]) -> int:
         places = {"": run} | {name: str(folders[name]) for name in request.guides}
         before, now = {"": old.weights, **old.guides}, {"": request.weights, **request.guides}
         say_what_changed(command.again, places, before, now)
-    pictures = isinstance(bundle.codec, ImageCodec)
-    suffixes = () if pictures else kind_of(bundle.codec.kind).SUFFIXES
-    out = _destination(command, Path(run), ".png" if pictures else suffixes[0])
+    kind = kind_of(bundle.codec.kind)
+    out = _destination(command, Path(run), kind.suffixes[0])
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
-    if isinstance(bundle.codec, ImageCodec):
-        check_destination(out, request.n, bundle.codec.channels)
-    else:
-        check_rows_destination(out, suffixes)
+    kind.check_destination(out, request.n, bundle.codec)
     ready = prepared(request, bundle)
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
         seconds = time.perf_counter() - start
-
-        def write() -> None:
-            if pictures:
-                write_samples(out, samples, request.texts, request.how.first_index)
-            else:
-                kind_of(bundle.codec.kind).write(out, samples)
-
-        team.from_first(write)
+        team.from_first(lambda: kind.write(out, samples, request.texts, request.how.first_index))
         if not team.first:
             return 0
     say(f"drawn in {format_duration(seconds)}")

@@ -27,13 +27,14 @@ from gendi.cli.parse import (
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration, parse_duration
 from gendi.data.cells.config import CellsConfig
-from gendi.data.sources import default_preset, named_kind
+from gendi.data.kinds import default_preset, find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
 from gendi.machine.units import format_bytes
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
+from gendi.train.inherit import starting_config
 from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ EXAMPLES = """\
   gendi train shapes.npz --condition type dose             told two of the things that the data hold
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
+  gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
   torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
 SWITCHES = ("--flip", "--dry-run", "--fresh", "--allow-data-change", "--json", "--")
@@ -71,6 +73,8 @@ class Train:
     """Budget in optimiser steps."""
     out: Annotated[Folder, shows("runs/ and the name of the data")] = None
     """Folder of the run."""
+    from_: Annotated[Folder, tyro.conf.arg(name="from", help_behavior_hint="(default: new weights)")] = None
+    """Start from the weights of a run or bundle: its network and codec come along, new classes start anew."""
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
@@ -166,7 +170,7 @@ class Train:
         """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
         if self.out is not None:
             return Path(self.out)
-        place, usual = self.data.partition("?")[0], default_preset(self.data) or DEFAULT_PRESET
+        place, usual = self.data.partition("?")[0], default_preset(self.data)
         name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
         return Path("runs") / (name if self.preset in (usual, name) else f"{name}-{self.preset}")
 
@@ -174,7 +178,7 @@ class Train:
         """Return the data to open, with the layer where one is asked for. Raises `UsageError` if they have none."""
         if self.layer is None:
             return self.data
-        if (named_kind(self.data) or ("", ""))[0] != "cells":
+        if "layer" not in find_kind(self.data).source_options:
             raise UsageError(f"--layer is for cells (an .h5ad), and {self.data} is none.")
         return f"{self.data}{'&' if '?' in self.data else '?'}layer={self.layer}"
 
@@ -182,6 +186,8 @@ class Train:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args))
+    if command.data and (begun := _start(command)) is not None:
+        command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args, begun))
     if not command.data:
         raise UsageError(
             "DATA is missing: say what to learn from, for instance mnist or a folder. See gendi train --help."
@@ -194,7 +200,7 @@ def main(args: Sequence[str]) -> int:
 
     if command.dry_run:
         budget = Budget(**limits)
-        plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget)
+        plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget, init=command.from_)
         plan |= {"run": str(run), "budget": limits}
         show_json(plan) if command.json else _show_plan(plan, limits)
         return 0
@@ -224,6 +230,7 @@ def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> 
             fresh=command.fresh,
             allow_data_change=command.allow_data_change,
             console=screen,
+            init=command.from_,
         )
 
 
@@ -240,9 +247,16 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
     say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
 
 
-def _defaults(args: Sequence[str]) -> Train:
-    """Return the fields of the preset that `args` name, for help and for what no flag overrides."""
-    name = default_preset(_first_place(args)) or DEFAULT_PRESET
+def _start(command: Train) -> RunConfig | None:
+    """Return the configuration of a run that starts from weights, before flags are read; None if it does not."""
+    preset, run = get_preset(command.preset).config, command.folder()
+    begun = starting_config(preset, command.from_, run, command.fresh)
+    return None if begun == preset else begun
+
+
+def _defaults(args: Sequence[str], begun: RunConfig | None = None) -> Train:
+    """Return the fields of the preset that `args` name, or of `begun`, for help and for what no flag overrides."""
+    name = default_preset(_first_place(args))
     for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--":
             break
@@ -250,7 +264,7 @@ def _defaults(args: Sequence[str]) -> Train:
             name = following
         elif word.startswith("--preset="):
             name = word.partition("=")[2]
-    fields = vars(get_preset(name).config) | {"preset": name}
+    fields = vars(begun or get_preset(name).config) | {"preset": name}
     return Train(**fields)
 
 

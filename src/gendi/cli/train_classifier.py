@@ -61,12 +61,12 @@ def main(args: Sequence[str]) -> int:
     limits = {name: value for name, value in limits.items() if value is not None} or {"seconds": 60 * MINUTES}
     from gendi.cli.requests import pick_device
     from gendi.data import open_data
-    from gendi.data.codec import picture_size
     from gendi.train.budget import Budget
-    from gendi.train.bundle import bundle_folder, load_bundle
+    from gendi.train.bundle import load_bundle
     from gendi.train.classifier import train_classifier
     from gendi.train.classifier_bundle import check_place, save_classifier
     from gendi.train.console import make_console
+    from gendi.train.folders import bundle_folder
     from gendi.train.signals import StopFlag
 
     run, budget = Path(command.run), Budget(**limits)
@@ -75,7 +75,7 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     check_place(out)
     bundle = load_bundle(run)
-    data = open_data(command.data, size=picture_size(bundle.codec))
+    data = open_data(command.data, size=bundle.codec.size)
     given: dict[str, Any] = {"lr": command.lr, "batch_size": command.batch_size, "seed": command.seed}
     with StopFlag() as stop, make_console() as screen:
         classifier = train_classifier(

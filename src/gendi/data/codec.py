@@ -1,151 +1,115 @@
-"""The only place where raw data meet model space.
+"""The only place where raw data meet model space: one contract for the codecs of all kinds of data.
 
-A codec is saved with the model as a small dict, so that a sample always comes back in the user's own units. Pixels:
-x = y / 127.5 - 1 for bytes y in 0..255, and back y = round(127.5 (x + 1)), clamped. The codecs of cells and tables are
-fitted to data: see `gendi.data.vectors`.
+    rows (N, ...), in the user's units  <-encode, decode->  x (N, *shape), what a network learns
+
+A codec is saved with the model, so that a sample always comes back in the user's own units: as plain values
+(`to_dict`) and, where it was fitted to data or has weights, as tensors (`tensors`). It may depend on the conditions of
+a row, and on its way out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of
+the row, so that a sample does not depend on its neighbours.
 """
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from gendi.data.kinds import kind_of
-from gendi.data.split import LARGEST_SIDE
-from gendi.data.vectors import VectorCodec
-from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.diffusion.conditions import requested_conditions
+from gendi.diffusion.config import ConditionConfig
 from gendi.storage.safe_tensors import TensorSpec
 
 
-@dataclass(frozen=True)
-class ImageCodec:
-    """Bytes (N, H, W, C) in 0..255 <-> floats (N, C, H, W) in [-1, 1], for images of one size."""
+class Codec(ABC):
+    """Rows of one kind of data <-> tensors of one shape in model space."""
 
-    channels: int
-    height: int
-    width: int
-
-    kind: ClassVar[str] = "image"
-    half_bin: ClassVar[float] = 1 / 255
-    """Half the distance between neighbouring bytes in model space, 2/255 (the discretised decoder's bins)."""
-    log2_scale: ClassVar[float] = math.log2(127.5)
-    """Log2 of |dy/dx|: to be added to bits per dimension in model space, for those of dequantised bytes."""
+    kind: ClassVar[str]
+    """Its name in a bundle: the name of the kind of data, or that name, a hyphen and a word."""
+    once: ClassVar[bool] = False
+    """Whether training rows are encoded once and for all; otherwise each batch is encoded anew."""
+    value_range: ClassVar[tuple[float, float] | None] = None
+    """The least and the greatest value in model space, where data have such bounds."""
+    half_bin: ClassVar[float | None] = None
+    """Half the distance between neighbouring levels in model space; None where model space is continuous."""
+    log2_scale: ClassVar[float | None] = None
+    """Log2 of |d row / d x|: added to bits per dimension in model space, it gives those of dequantised rows. None where
+    it has no meaning."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one image in model space."""
-        return self.channels, self.height, self.width
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row in model space, with any number of axes."""
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Map uint8 (N, H, W, C) to float32 (N, C, H, W) in [-1, 1]. Raises `DataError` on another shape or dtype."""
-        if images.dtype != torch.uint8:
-            raise DataError(f"The pixel codec encodes bytes (uint8), not {images.dtype}.")
-        self._refuse_shape(images, (self.height, self.width, self.channels), "(N, H, W, C)")
-        planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        return planes.div_(127.5).sub_(1)
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that pictures must be brought to; None for data that have no such size."""
+        return None
 
-    def decode(self, x: Tensor) -> Tensor:
-        """Map floats (N, C, H, W) to uint8 (N, H, W, C), rounded and clamped to 0..255.
+    @property
+    def description(self) -> str:
+        """What a row in model space is, in a few words."""
+        return f"{' x '.join(map(str, self.shape))} numbers in model space ({self.kind})"
+
+    @abstractmethod
+    def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """Map rows (B, ...) to float32 (B, *shape); `cond` are their conditions by name, `index` (B,) their numbers."""
+
+    @abstractmethod
+    def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
+        """Map x (B, *shape) to rows (B, ...); what is drawn for row i is keyed by (seed, first + i).
 
         Raises:
-            DataError: another shape, or not floating point.
-            DivergedError: NaN, which no byte can stand for.
+            DivergedError: NaN, which no row can stand for.
         """
-        if not x.dtype.is_floating_point:
-            raise DataError(f"The pixel codec decodes floats, not {x.dtype}.")
-        self._refuse_shape(x, self.shape, "(N, C, H, W)")
-        levels = ((x.detach().to(torch.float32) + 1) * 127.5).round_()
-        if torch.isnan(levels).any():
-            raise DivergedError(
-                "The images to decode contain NaN: the model that made them diverged, or its weights are damaged. "
-                "Train with a smaller learning rate, or sample from an earlier checkpoint."
-            )
-        return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return what `codec_from_dict` reads."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        """Return plain JSON values, "kind" among them; with `tensors` all that `from_parts` needs."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is too large for JSON, weights for instance, by name; nothing by default."""
+        return {}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "ImageCodec":
-        """Read what `to_dict` wrote. Raises `BundleError` naming the field that is missing, unknown or out of range."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        if wrong := sorted({str(name) for name in data} ^ {"kind", *names}):
-            raise BundleError(
-                f"The codec of kind {cls.kind!r} has fields {', '.join(names)}; check {', '.join(wrong)}."
-            )
-        for name in names:
-            value = data[name]
-            if type(value) is not int or not 1 <= value <= LARGEST_SIDE:
-                raise BundleError(
-                    f"The codec's {name} is {value!r}; it must be a whole number from 1 to {LARGEST_SIDE}."
-                )
-        return cls(**{name: data[name] for name in names})
+    def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        """Return the shapes and types of `tensors` for a `to_dict`. Raises `BundleError` naming a field that is bad."""
+        return {}
 
-    def _refuse_shape(self, images: Tensor, shape: tuple[int, int, int], letters: str) -> None:
-        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
-            raise DataError(
-                f"This codec handles images of height {self.height}, width {self.width} and {self.channels} "
-                f"channel(s), as {letters} = (N, {', '.join(map(str, shape))}); these have shape {tuple(images.shape)}."
-            )
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` naming a field that is bad."""
 
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why other raw data cannot be encoded by this codec, a sentence; empty if they can.
 
-Codec = ImageCodec | VectorCodec
-"""Between raw data and model space."""
+        Args:
+            schema: of the other data.
+            ours: the conditions of the other data.
+            theirs: the conditions of the data that the codec was fitted to.
+        """
+        return ""
 
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions by name are `told`."""
+        return self
 
-def codec_from_dict(data: object, tensors: Mapping[str, Tensor] | None = None) -> Codec:
-    """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` on anything else."""
-    known = _codec_class(data)
-    assert isinstance(data, Mapping)
-    return ImageCodec.from_dict(data) if known is None else known.from_parts(data, tensors or {})
+    def draw_conditions(
+        self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
+    ) -> dict[str, Tensor]:
+        """Return the conditions of n samples from the requested ones, as `gendi.diffusion.conditions` reads them.
 
+        If none is requested, classes come in turn from sample `first` on; what is not requested is null.
 
-def codec_tensor_specs(data: object) -> dict[str, TensorSpec]:
-    """Return the shapes and types of the tensors of the codec that `to_dict` described. Raises `BundleError`."""
-    known = _codec_class(data)
-    assert isinstance(data, Mapping)
-    return {} if known is None else known.expected(data)
+        Raises:
+            UsageError: a condition that the model does not know, or a value that does not fit it.
+        """
+        return requested_conditions(specs, asked, n, first)
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self) or self.to_dict() != other.to_dict():
+            return False
+        ours, theirs = self.tensors(), other.tensors()
+        return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-def _codec_class(data: object) -> type[VectorCodec] | None:
-    """Return the class of a described codec, None for pictures. The registries of kinds are closed."""
-    if not isinstance(data, Mapping):
-        raise BundleError(f"A codec is a table of fields, not {type(data).__name__}.")
-    kind = data.get("kind")
-    if kind == ImageCodec.kind:
-        return None
-    try:
-        return kind_of(kind).CODECS[kind] if isinstance(kind, str) else _unknown(kind)
-    except KeyError:
-        return _unknown(kind)
-
-
-def _unknown(kind: object) -> type[VectorCodec]:
-    raise BundleError(
-        f"There is no codec of kind {kind!r}; this version of gendi knows pictures ({ImageCodec.kind!r}), cells and "
-        "tables. The bundle may come from a newer version."
-    )
-
-
-def picture_size(codec: Codec) -> tuple[int, int] | None:
-    """Return the height and width of pictures; None for data that are no pictures, which have no size to be read at."""
-    return (codec.height, codec.width) if isinstance(codec, ImageCodec) else None
-
-
-def pictures_only(codec: Codec, what: str) -> ImageCodec:
-    """Return the codec of a model of pictures. Raises `UsageError`, which says `what` is for pictures, for others."""
-    if isinstance(codec, ImageCodec):
-        return codec
-    raise UsageError(f"{what} is for pictures; this is a model of {codec.kind.partition('-')[0]} data.")
-
-
-def described(codec: Codec) -> str:
-    """Return what a sample is, in a word or two: `28 x 28, 1 channel(s)` or `16 numbers`."""
-    if isinstance(codec, ImageCodec):
-        return f"{codec.height} x {codec.width}, {codec.channels} channel(s)"
-    return f"{codec.shape[0]} numbers in model space ({codec.kind})"
+    __hash__ = None  # type: ignore[assignment]

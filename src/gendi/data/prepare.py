@@ -1,37 +1,45 @@
-"""Between opening data and training on them: fitting the codec of data that are not pictures, and encoding their rows.
+"""Between opening data and training on them: fitting the codec of data that came without one, and encoding their rows.
 
 Pictures need nothing of this. The codec of a run is kept in its folder, so that going on does not fit it again: it
 decides what model space is.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gendi.data.codec import codec_from_dict, codec_tensor_specs
+from gendi.data.codec import Codec
+from gendi.data.codec_files import read_codec, write_codec
+from gendi.data.dataset import Data
 from gendi.data.kinds import kind_of
-from gendi.data.open import Data
+from gendi.data.row_conditions import stored
 from gendi.data.split import Split
-from gendi.data.told import stored
-from gendi.data.vectors import HELD_OUT, VectorCodec
-from gendi.errors import BundleError
-from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
-from gendi.storage.safe_tensors import read_tensors, tensor_bytes, tensor_chunks
-from gendi.train.config import RunConfig
+from gendi.data.vectors import HELD_OUT
+from gendi.diffusion.config import ConditionConfig
 
 CHUNK = 1024
-CODEC, TENSORS = "codec.json", "codec.safetensors"
 
 
-def prepare(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
+def prepare(
+    data: Data,
+    conditions: Sequence[ConditionConfig] = (),
+    *,
+    seed: int = 0,
+    options: Any = None,
+    folder: Path | None = None,
+) -> Data:
     """Return data with a fitted codec, and rows in model space where the codec encodes them once.
 
     Args:
-        config: what to train; its conditions are resolved.
-        data: as `open_data` returned them. Pictures, and data that are prepared, are returned as they are.
+        data: as `open_data` returned them. Data that have a codec, as pictures do, are returned as they are.
+        conditions: what the network is told, filled in from the data.
+        seed: of the fit.
+        options: those of the kind of data (`gendi.data.kinds.Kind.options`); its defaults if None.
         folder: where the codec is kept; taken from there if it is there.
 
     Raises:
@@ -42,43 +50,25 @@ def prepare(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
         return data
     codec = read_codec(folder) if folder is not None and folder.is_dir() else None
     if codec is None:
-        codec = kind_of(data.kind).fit(config, data)
+        kind = kind_of(data.kind)
+        own = kind.options() if options is None and kind.options is not None else options
+        codec = kind.fit(data, conditions, seed, own)
         if folder is not None:
             write_codec(folder, codec)
     data = dataclasses.replace(data, codec=codec)
     if not codec.once:
         return data
-    train, heldout = encoded(codec, config, data.train), encoded(codec, config, data.heldout, HELD_OUT)
+    train = encoded(codec, conditions, data.train)
+    heldout = encoded(codec, conditions, data.heldout, HELD_OUT)
     return dataclasses.replace(data, train=train, heldout=heldout, encoded=True)
 
 
-def encoded(codec: VectorCodec, config: RunConfig, split: Split, first: int = 0) -> Split:
-    """Return a split whose rows are vectors (N, D) in model space; `first` numbers its first row."""
+def encoded(codec: Codec, conditions: Sequence[ConditionConfig], split: Split, first: int = 0) -> Split:
+    """Return a split whose rows (N, *shape) are in model space; `first` numbers its first row."""
     rows = np.empty((len(split), *codec.shape), np.float32)
     for start in range(0, len(split), CHUNK):
         indices: NDArray[np.int64] = np.arange(start, min(start + CHUNK, len(split)))
-        cond = stored(config.conditions, split, indices)
+        cond = stored(conditions, split, indices)
         raw = torch.from_numpy(split.batch(indices))
         rows[indices] = codec.encode(raw, cond, torch.from_numpy(indices) + first).numpy()
     return Split(rows, split.conditions)
-
-
-def write_codec(folder: Path, codec: VectorCodec) -> None:
-    """Write a codec into a folder of its own, whole or not at all. Raises `ResourceError`."""
-    text, tensors = encode_json(codec.to_dict()), codec.tensors()
-    with replace_folder(folder, tensor_bytes(tensors) + 2 * len(text) + 4096) as writer:
-        writer.write_text(CODEC, text)
-        writer.write(TENSORS, tensor_chunks(tensors))
-
-
-def read_codec(folder: Path) -> VectorCodec:
-    """Read what `write_codec` wrote. Raises `BundleError` naming the file, and the field or tensor, that is bad."""
-    verify_manifest(folder)
-    try:
-        data = read_json(folder / CODEC)
-        codec = codec_from_dict(data, read_tensors(folder / TENSORS, codec_tensor_specs(data)))
-    except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from None
-    if not isinstance(codec, VectorCodec):
-        raise BundleError(f"{folder / CODEC} describes a codec of pictures.")
-    return codec

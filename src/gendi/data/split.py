@@ -4,23 +4,23 @@ A row is whatever the data are made of: a picture (H, W, C) of bytes, a cell's c
 table (D,).
 """
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.diffusion.config import ConditionConfig
 
+if TYPE_CHECKING:
+    from gendi.data.codec import Codec
+
 LARGEST_SIDE = 65_536
 """Pixels that a side of an image can have."""
-HELDOUT_SHARE = 0.05
-HELDOUT_MOST = 1000
 HELDOUT_ROWS_SHARE = 0.2
 HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
@@ -56,8 +56,8 @@ class Split:
     A condition has N rows, as its kind says (see `gendi.diffusion.conditions`); class labels are the condition `class`.
     """
 
-    rows: Any
-    """`Rows`; of pictures an array of bytes, in memory or memory-mapped."""
+    rows: Rows
+    """Of pictures an array of bytes, in memory or memory-mapped."""
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: NDArray[np.int64] | None = None
     """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
@@ -81,19 +81,23 @@ class Loaded:
     """What a reader found.
 
     The rows, what is known of each and what that is (`specs`, one for each of `conditions`), a test set of their own if
-    they have one, what is no condition and why (`left_out`), and what was remarkable. Data that are no pictures say
-    what they are (`kind`), and what their codec must know to give rows back in the user's own form (`schema`).
+    they have one, what is no condition and why (`left_out`), and what was remarkable; `schema` is what a codec must
+    know to give rows back in the user's own form. Data may have a codec from the start, and a name, blocks of rows
+    (see `Split`) and a fingerprint of their own.
     """
 
-    rows: Any
+    rows: Rows
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     test: Split | None = None
     specs: tuple[ConditionConfig, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    kind: str = "image"
     schema: Any = None
+    codec: "Codec | None" = None
+    name: str = ""
+    blocks: NDArray[np.int64] | None = None
+    fingerprint: str = ""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -114,59 +118,6 @@ def class_spec(names: Sequence[str]) -> ConditionConfig:
 def class_names(specs: Sequence[ConditionConfig]) -> tuple[str, ...]:
     """Return the names of the condition `class`; empty if there is none."""
     return next((spec.names for spec in specs if spec.name == "class"), ())
-
-
-def hold_out(
-    images: NDArray[np.uint8], conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
-) -> tuple[Split, Split, tuple[str, ...]]:
-    """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
-
-    One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
-    images from the end fill the holes, so nothing large is copied. A single image serves as both.
-    """
-    n = len(images)
-    if n == 1:
-        both = Split(images, conditions)
-        return both, both, ("there is only one image: it is the held-out set too",)
-    chosen, notes = _drawn(n, conditions.get("class"), rng)
-    rest = n - len(chosen)
-    heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
-    holes = chosen[chosen < rest]
-    fillers = np.setdiff1d(np.arange(rest, n), chosen)
-    for array in (images, *conditions.values()):
-        array[holes] = array[fillers]
-    return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
-
-
-def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:
-    """Split rows in shards into (training, numbers of the held-out rows, notes), as many as `hold_out` does.
-
-    Nothing is read: training is a view of the rows that are left, and its blocks are those of the whole.
-    """
-    n = len(whole)
-    if n == 1:
-        return whole, np.zeros(1, np.int64), ("there is only one image: it is the held-out set too",)
-    chosen, notes = _drawn(n, whole.labels, rng)
-    rest = np.setdiff1d(np.arange(n), chosen, assume_unique=True)
-    blocks = None if whole.blocks is None else np.searchsorted(rest, whole.blocks).astype(np.int64)
-    return dataclasses.replace(_part(whole, rest), blocks=blocks), chosen, notes
-
-
-def _drawn(
-    n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return which of n > 1 images to hold out, in order, and notes."""
-    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
-    order = rng.permutation(n)
-    notes: tuple[str, ...] = ()
-    if labels is not None:
-        protected = np.zeros(n, bool)
-        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
-        if protected.all():
-            notes = ("every class has a single image: one class is held out of training altogether",)
-        else:
-            order = order[~protected[order]]
-    return np.sort(order[:k]), notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +152,7 @@ class RowView:
 def hold_out_rows(
     whole: Split, specs: Sequence[ConditionConfig], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
-    """Split cells or a table into (training, held-out, notes): 20% of each class of the first condition with classes.
+    """Split rows into (training, held-out, notes): 20% of each class of the first condition with classes.
 
     At most 5000 rows in all are held out, and of a class of one row none. Nothing is copied. A single row serves as
     both.
@@ -220,10 +171,11 @@ def hold_out_rows(
     if not len(found):  # classes so small that a fifth of each is nothing
         found = rng.permutation(n)[:1]
     rest = np.setdiff1d(np.arange(n), found)
-    return _part(whole, rest), _part(whole, np.sort(found)), ()
+    return part_of(whole, rest), part_of(whole, np.sort(found)), ()
 
 
-def _part(split: Split, index: NDArray[np.int64]) -> Split:
+def part_of(split: Split, index: NDArray[np.int64]) -> Split:
+    """Return the rows at `index` as a view, with their conditions."""
     return Split(RowView(split.rows, index), {name: rows[index] for name, rows in split.conditions.items()})
 
 

@@ -2,12 +2,11 @@
 
     rows (N, G), in the user's units  <-encode, decode->  x (N, D), what a network learns
 
-Unlike a picture's, such a codec is fitted to the training rows; it may depend on what is told of a row; and on its way
-out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of the row, so that a
-sample does not depend on its neighbours.
+Unlike a picture's, such a codec is fitted to the training rows and remembers their conditions, so that the conditions
+of samples can be drawn as in training.
 """
 
-from abc import ABC, abstractmethod
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -15,68 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gendi.data.codec import Codec
 from gendi.diffusion.conditions import is_null, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
-from gendi.storage.safe_tensors import TensorSpec
 
 HELD_OUT = 1 << 40
 """Added to the numbers of held-out rows, so that nothing is drawn for them as for a training row."""
 
 
-class VectorCodec(ABC):
+class VectorCodec(Codec):
     """Rows (N, G) <-> vectors (N, D), for rows of one kind."""
 
-    kind: ClassVar[str]
     half_bin: ClassVar[None] = None
     """Vectors in model space are continuous: no bins."""
-    once: ClassVar[bool]
-    """Whether training rows are encoded once and for all, or each batch anew."""
     told: Mapping[str, Tensor]
-    """What was told of the training rows, by name, for `draw_conditions`."""
+    """The conditions of the training rows by name, for `draw_conditions`."""
 
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int]:
-        """Shape (D,) of a row in model space."""
-
-    @abstractmethod
-    def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Map rows (B, G), of which `cond` is told and whose numbers are `index` (B,), to float32 (B, D)."""
-
-    @abstractmethod
-    def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
-        """Map x (B, D) to rows (B, G); what is drawn for row i is keyed by (seed, first + i).
-
-        Raises:
-            DivergedError: NaN, which no row can stand for.
-        """
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, "kind" among them; with `tensors` all that `from_parts` needs."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what is too large for JSON, by name."""
-
-    @classmethod
-    @abstractmethod
-    def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        """Return the shapes and types of `tensors` for a `to_dict`. Raises `BundleError` naming a field that is bad."""
-
-    @classmethod
-    @abstractmethod
-    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` naming a field that is bad."""
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self) or self.to_dict() != other.to_dict():
-            return False
-        ours, theirs = self.tensors(), other.tensors()
-        return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-    __hash__ = None  # type: ignore[assignment]
+    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions `told` are (see `training_conditions`)."""
+        codec = copy.copy(self)
+        codec.told = dict(told)
+        return codec
 
     def draw_conditions(
         self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0

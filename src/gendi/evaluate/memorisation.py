@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from gendi.evaluate.nearest import nearest_images
+from gendi.evaluate.nearest import Images, nearest_images
 from gendi.evaluate.stopping import Stop
 
 NEAR_COPY_QUANTILE = 0.01
@@ -51,7 +51,7 @@ class Memorisation:
 
 def memorisation(
     samples: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Images,
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
     mirrored: bool = False,
@@ -68,7 +68,7 @@ def memorisation(
 
 def _nearest_of(
     queries: UInt8[np.ndarray, "n height width channels"],
-    train: UInt8[np.ndarray, "k height width channels"],
+    train: Images,
     mirrored: bool,
     stop: Stop | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:

@@ -1,5 +1,7 @@
 """The nearest images of a set: Euclidean over pixels in [0, 1], exact for a copy."""
 
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
@@ -9,9 +11,19 @@ from gendi.evaluate.stopping import Stop, poll
 _BLOCK_BYTES = 1 << 26
 
 
+@runtime_checkable
+class Images(Protocol):
+    """M images (M, H, W, C) of bytes: an array, or what gives some of its rows as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+
+
 def nearest_images(
     queries: UInt8[np.ndarray, "n height width channels"],
-    images: UInt8[np.ndarray, "m height width channels"],
+    images: Images,
     k: int = 1,
     *,
     stop: Stop | None = None,

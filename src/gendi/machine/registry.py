@@ -48,6 +48,15 @@ class Registry(Mapping[str, T], Generic[T]):
             raise UsageError(f"There is a {self.what} named {name!r} already. Choose another name for yours.")
         self._entries[name] = entry
 
+    def announce(self, name: str, address: str) -> None:
+        """Make an entry that comes with gendi known, by its address. Nothing is loaded, no package looked through."""
+        self.built_in = (*self.built_in, name)
+        self._entries[name] = address
+
+    def at_hand(self) -> tuple[str, ...]:
+        """Return the names that are known by now, without looking through installed packages."""
+        return tuple(self._entries)
+
     def remove(self, name: str) -> None:
         """Remove an entry that `register` added. Raises `UsageError` for one that comes with gendi."""
         if name in self.built_in:

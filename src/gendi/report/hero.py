@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gendi.data.codec import Codec, ImageCodec
+from gendi.data.codec import Codec
+from gendi.data.kinds import kind_of
 from gendi.evaluate.result import GENDI_REPORT
 from gendi.machine.units import duration_in_words
 from gendi.report.measures import best_fid, split_name, written
@@ -34,10 +35,12 @@ def hero(run: Run, gallery: Gallery) -> Html:
 
 
 def _rows(codec: Codec) -> str:
-    if not isinstance(codec, ImageCodec):
-        return "rows"
-    colour = {1: "grey", 3: "colour"}.get(codec.channels, f"{codec.channels}-channel")
-    return f"{colour} images of {codec.height} × {codec.width} pixels"
+    kind = kind_of(codec.kind)
+    if not kind.pictures:
+        return kind.noun
+    channels, height, width = codec.shape
+    colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
+    return f"{colour} images of {height} × {width} pixels"
 
 
 def _lead(run: Run) -> str:

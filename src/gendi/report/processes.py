@@ -10,7 +10,7 @@ from torch import Tensor
 from gendi.api.models import Models
 from gendi.api.prepared import prepare
 from gendi.api.request import Request
-from gendi.data.codec import pictures_only
+from gendi.data.images.codec import pictures_only
 from gendi.diffusion.gaussian.process import Process, like
 from gendi.diffusion.gaussian.samplers import SAMPLERS, initial, trajectory
 from gendi.diffusion.gaussian.samplers.draw import SampleNoise, calls_to_times

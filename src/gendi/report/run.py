@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gendi.api.request import Request, read_request
 from gendi.data import Data, open_data
-from gendi.data.codec import ImageCodec
 from gendi.data.images.sample_files import read_samples
+from gendi.data.kinds import Kind, find_kind, kind_of
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.storage.files import current_folder, read_json
@@ -57,14 +57,19 @@ class Run:
     @property
     def pictures(self) -> bool:
         """Whether the data are pictures, as far as anyone knows."""
-        if self.bundle is not None:
-            return isinstance(self.bundle.codec, ImageCodec)
-        return self.data is None or self.data.kind == "image"
+        return self._kind.pictures
 
     @property
     def noun(self) -> str:
         """What the data's rows are called."""
-        return "images" if self.pictures else "rows"
+        return self._kind.noun
+
+    @property
+    def _kind(self) -> Kind:
+        """The kind of the data, as far as anyone knows."""
+        if self.bundle is not None:
+            return kind_of(self.bundle.codec.kind)
+        return kind_of(self.data.kind) if self.data is not None else find_kind("")
 
     @property
     def spec(self) -> str | None:

@@ -1,20 +1,25 @@
 """The lock of a run folder: one process at a time, released by the system when its holder dies."""
 
 import contextlib
-import errno
 import logging
 import os
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
+
+from filelock import lock_descriptor
 
 from gendi.errors import UsageError
 from gendi.storage.disk import disk_error
 
-if sys.platform != "win32":
-    import fcntl
+NAME = ".lock"
+NOTE_AT = 1 if sys.platform == "win32" else 0
+"""Where the holder's note begins: on Windows the lock covers the first byte, which nobody else can read then."""
+PROBE_AGAIN = 0.01
+"""Seconds after which a lock that looks held is tried once more: it may have been another process that looked."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +40,8 @@ if hasattr(os, "register_at_fork"):
 class RunLock:
     """Hold `folder` (made if need be) for this process, as a context manager.
 
-    The lock is the kernel's, on the file `.lock`; the text inside only says who holds it, so a file left behind means
-    nothing.
-    On Windows, and on a file system without locks (with a warning), it is not held.
+    The lock is the system's, on the file `.lock`; the text inside only says who holds it, so a file left behind means
+    nothing. On a file system without locks it is not held, and a warning says so.
 
     Raises:
         UsageError: another process holds it (in use by pid on host).
@@ -45,35 +49,33 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
+        self.path = folder / NAME
         self._descriptor: int | None = None
 
     def __enter__(self) -> "RunLock":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(self.path, os.O_CREAT)
         except OSError as error:
             raise disk_error(error, self.path, 0) from error
-        if sys.platform == "win32":
-            os.close(descriptor)
-            return self
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = lock_descriptor(descriptor, blocking=False)
         except OSError as error:
-            holder = re.fullmatch(rb"(\d+) (\S+)\n", os.pread(descriptor, 1000, 0))
             os.close(descriptor)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                pid, host = (part.decode(errors="replace") for part in holder.groups()) if holder else ("?", "?")
-                raise UsageError(
-                    f"{self.path.parent} is in use by pid {pid} on host {host}. Wait for that run or stop it "
-                    f"(kill -TERM {pid}: it saves first), or choose another folder with --out."
-                ) from None
             logger.warning(
                 "%s cannot be locked (%s): take care that no two runs use it.", self.path.parent, error.strerror
             )
             return self
+        if not locked:
+            pid, host = _holder(descriptor)
+            os.close(descriptor)
+            raise UsageError(
+                f"{self.path.parent} is in use by pid {pid} on host {host}. Wait for that run or stop it "
+                f"(kill -TERM {pid}: it saves first), or choose another folder with --out."
+            )
+        note = " " * NOTE_AT + f"{os.getpid()} {socket.gethostname() or '?'}\n"
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname() or '?'}\n".encode(), 0)
+        os.write(descriptor, note.encode())
         self._descriptor = descriptor
         _held.add(descriptor)
         return self
@@ -88,19 +90,33 @@ class RunLock:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds `folder`'s lock. Where the system has no locks to ask, the answer is yes."""
+    """Whether a process holds `folder`'s lock. Where the system cannot say, the answer is yes."""
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR)
+        descriptor = _open(folder / NAME)
     except FileNotFoundError:
         return False
     except OSError:
         return True
     try:
-        if sys.platform == "win32":
-            return True
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if lock_descriptor(descriptor, blocking=False):
+            return False
+        time.sleep(PROBE_AGAIN)
+        return not lock_descriptor(descriptor, blocking=False)
     except OSError:
         return True
     finally:
         os.close(descriptor)
-    return False
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Return a descriptor of the lock's file, which must not be a link: what it leads to would be overwritten."""
+    return os.open(path, os.O_RDWR | flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _holder(descriptor: int) -> tuple[str, str]:
+    """Return the pid and the host of the note in a lock that another process holds; "?" where there is none."""
+    os.lseek(descriptor, NOTE_AT, os.SEEK_SET)
+    found = re.fullmatch(rb"(\d+) (\S+)\n", os.read(descriptor, 1000))
+    if found is None:
+        return "?", "?"
+    return found[1].decode(errors="replace"), found[2].decode(errors="replace")

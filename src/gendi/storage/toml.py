@@ -4,12 +4,12 @@ TOML has no null, and leaving a field out would bring back its default, which ne
 string "none", and "none" is read as None.
 """
 
-import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from gendi.errors import UsageError
 from gendi.storage.files import atomic_write
@@ -34,51 +34,32 @@ def read_toml(path: Path) -> dict[str, Any]:
     return data
 
 
-def dump_toml(data: Mapping[str, Any], prefix: str = "") -> str:
+def dump_toml(data: Mapping[str, Any]) -> str:
     """Return a nested dict of str, bool, int, float, None and lists of them or of dicts as TOML text.
 
     Raises `TypeError` for any other value and `ValueError` for the string "none", which stands for None.
     """
-    plain = {key: value for key, value in data.items() if not isinstance(value, Mapping)}
-    tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
-    text = "".join(f"{_key(key)} = {_value(value)}\n" for key, value in plain.items())
-    for key, table in tables.items():
-        path = f"{prefix}{_key(key)}"
-        text += f"{chr(10) if text else ''}[{path}]\n{dump_toml(table, path + '.')}"
-    return text
+    return tomli_w.dumps(_encode(data), indent=2)
 
 
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
-
-
-def _string(text: str) -> str:
-    """JSON's escapes are TOML's; TOML also wants DEL escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _value(value: Any) -> str:
+def _encode(value: Any) -> Any:
+    """Return a value with None as the string that stands for it."""
     match value:
         case None:
-            return f'"{NONE}"'
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
-            return repr(value)  # also inf and nan, which TOML spells so
-        case str():
-            if value == NONE:
-                raise ValueError(f"the string {NONE!r} stands for None in gendi's TOML and cannot be written.")
-            return _string(value)
+            return NONE
+        case str() if value == NONE:
+            raise ValueError(f"the string {NONE!r} stands for None in gendi's TOML and cannot be written.")
+        case bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {key: _encode(item) for key, item in value.items()}
         case list() | tuple():
-            return f"[{', '.join(map(_value, value))}]"
-        case Mapping():  # inside a list: an inline table
-            return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())} }}"
+            return [_encode(item) for item in value]
     raise TypeError(f"TOML has no form for {type(value).__name__}.")
 
 
 def _decode(value: Any) -> Any:
+    """Return a value with None in the place of the string that stands for it."""
     if isinstance(value, dict):
         return {key: _decode(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -2,7 +2,7 @@
 
     bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
     bundle/model.safetensors    the EMA weights, and the table of a learned schedule
-    bundle/codec.safetensors    what the codec of cells or of a table was fitted to
+    bundle/codec.safetensors    what the codec was fitted to, if it was
     bundle/README.md            the model card
     bundle/MANIFEST.json        size and SHA-256 of each
 
@@ -19,26 +19,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendi.data.codec import Codec, ImageCodec, codec_from_dict, codec_tensor_specs, described
-from gendi.data.vectors import VectorCodec
+from gendi.data.codec import Codec
+from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
+from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
+from gendi.train.folders import CONFIG, WEIGHTS, bundle_folder
 from gendi.train.model import denoiser_of, network_of
 
 FORMAT = 1
 """Version of a bundle's files; a reader refuses a higher one."""
 TABLE = "schedule.log_snr"
 """The tensor that holds a learned schedule, beside the weights."""
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-CODEC_TENSORS = "codec.safetensors"
+CARD = "README.md"
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
     **dict.fromkeys(("step", "images", "seed"), int),
@@ -132,30 +133,13 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
     )
     card = model_card(bundle)
     tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
-    fitted = bundle.codec.tensors() if isinstance(bundle.codec, VectorCodec) else None
-    size = tensor_bytes(tensors) + tensor_bytes(fitted or {}) + 4 * len(text) + 4 * len(card) + 4096
+    size = tensor_bytes(tensors) + tensor_bytes(bundle.codec.tensors()) + 4 * len(text) + 4 * len(card) + 4096
     with replace_folder(folder, size) as writer:
         writer.write(WEIGHTS, tensor_chunks(tensors))
-        if fitted is not None:
-            writer.write(CODEC_TENSORS, tensor_chunks(fitted))
+        write_codec_tensors(writer, bundle.codec)
         writer.write_text(CONFIG, text)
         writer.write_text(CARD, card)
     return folder
-
-
-def bundle_folder(path: Path) -> Path:
-    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
-    inside = current_folder(path / "bundle")
-    if inside.is_dir():
-        return inside
-    path = current_folder(path)
-    if not path.is_dir():
-        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
-    if (path / CONFIG).exists() or (path / WEIGHTS).exists():
-        return path
-    if (path / "checkpoints").is_dir():
-        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
-    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -173,7 +157,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if not isinstance(data, dict):
         raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
     refuse_newer(folder, data, FORMAT)
-    bundle = _read_config(data, where, folder / CODEC_TENSORS)
+    bundle = _read_config(data, where, folder / TENSORS)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
@@ -206,8 +190,7 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
         raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
     try:
         config = RunConfig.from_dict(data["config"])
-        wanted = codec_tensor_specs(data["codec"])
-        codec = codec_from_dict(data["codec"], read_tensors(fitted, wanted) if wanted else {})
+        codec = read_codec_parts(data["codec"], fitted)
     except (UsageError, BundleError) as error:
         raise BundleError(f"{where}: {error}") from None
     return Bundle(config, codec, {}, float(sigma_data), meta)
@@ -225,7 +208,7 @@ def model_card(bundle: Bundle) -> str:
     """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
     config, codec, meta = bundle.config, bundle.codec, bundle.meta
     about: dict[str, object] = {
-        "Images" if isinstance(codec, ImageCodec) else "Rows": described(codec),
+        kind_of(codec.kind).noun.capitalize(): codec.description,
         "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
         "Preset": config.preset,
         "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
@@ -253,26 +236,12 @@ Made with gendi {__version__}.
 ## Use it
 
 ```python
-{_usage(bundle)}
+{kind_of(codec.kind).usage(codec, config.sample)}
 ```
 
 The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
 every file, so that a changed one is refused.
 """
-
-
-def _usage(bundle: Bundle) -> str:
-    """Return five lines of Python that load the bundle and draw from it."""
-    codec, own = bundle.codec, bundle.config.sample
-    if not isinstance(codec, ImageCodec):
-        return """import gendi
-samples = gendi.sample("path/to/this/folder", n=500)  # as the training data: an AnnData, or a DataFrame"""
-    return f"""from gendi.train.bundle import load_bundle
-from gendi.diffusion.gaussian.samplers import sample
-bundle = load_bundle("path/to/this/folder")
-denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
-x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
-images = bundle.codec.decode(x)  # uint8 tensor (16, {codec.height}, {codec.width}, {codec.channels})"""
 
 
 def _told(spec: ConditionConfig) -> str:

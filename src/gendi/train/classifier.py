@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from gendi.data import Data
-from gendi.data.codec import described, pictures_only
+from gendi.data.images.codec import pictures_only
 from gendi.data.order import batch_indices
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
@@ -135,7 +135,8 @@ def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_s
         raise UsageError(f"{data.name} has no classes to name: sort the images in subfolders, one for each class.")
     if data.codec != bundle.codec:
         raise UsageError(
-            f"{data.name} has pictures of {described(data.codec)}, the model draws some of {described(bundle.codec)}."
+            f"{data.name} has pictures of {data.fitted.description}, the model draws some of "
+            f"{bundle.codec.description}."
         )
     own = bundle.condition("class")
     if own is not None and own.names != data.class_names:

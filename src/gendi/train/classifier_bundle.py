@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gendi.data.codec import ImageCodec, codec_from_dict
+from gendi.data.codec import Codec
+from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
+from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.schedule import Schedule
@@ -21,7 +23,7 @@ from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
 from gendi.storage.safe_tensors import read_tensors, specs, tensor_bytes, tensor_chunks
-from gendi.train.bundle import CONFIG, WEIGHTS
+from gendi.train.folders import CONFIG, WEIGHTS
 
 FORMAT, KIND = 1, "noise-aware classifier"
 MOST_CLASSES, MOST_WIDTH = 1_000_000, 8192
@@ -34,7 +36,7 @@ class ClassifierBundle:
     classes: int
     class_names: tuple[str, ...]
     """In the order of their numbers; empty where they have none."""
-    codec: ImageCodec
+    codec: Codec
     widths: tuple[int, ...]
     """Of `ClassifierNetwork`."""
     sigma_data: float
@@ -58,7 +60,7 @@ class ClassifierBundle:
 
 
 def _network(bundle: ClassifierBundle) -> ClassifierNetwork:
-    return ClassifierNetwork(bundle.codec.channels, bundle.classes, bundle.widths)
+    return ClassifierNetwork(bundle.codec.shape[0], bundle.classes, bundle.widths)
 
 
 def save_classifier(folder: Path, bundle: ClassifierBundle) -> Path:
@@ -82,6 +84,7 @@ def save_classifier(folder: Path, bundle: ClassifierBundle) -> Path:
     )
     with replace_folder(folder, tensor_bytes(bundle.state) + 4 * len(text) + 4096) as writer:
         writer.write(WEIGHTS, tensor_chunks(bundle.state))
+        write_codec_tensors(writer, bundle.codec)
         writer.write_text(CONFIG, text)
     return folder
 
@@ -142,10 +145,10 @@ def _read_config(data: dict[str, Any], where: Path) -> ClassifierBundle:
     if not isinstance(data["meta"], dict):
         raise BundleError(f"{where}: meta must be a table of fields.")
     try:
-        codec = codec_from_dict(data["codec"])
+        codec = read_codec_parts(data["codec"], where.parent / TENSORS)
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from None
-    if not isinstance(codec, ImageCodec):
+    if not kind_of(codec.kind).pictures:
         raise BundleError(f"{where}: the codec is of kind {codec.kind!r}; a classifier names pictures.")
     return ClassifierBundle(classes, tuple(words), codec, tuple(widths), float(sigma_data), {}, data["meta"])
 

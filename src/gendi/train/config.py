@@ -18,6 +18,8 @@ from gendi.diffusion.gaussian.config import LEARNED, ObjectiveConfig, ProcessCon
 from gendi.diffusion.gaussian.objectives.registry import validate as validate_objective
 from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.registry import check_way_in
+from gendi.diffusion.networks.registry import validate as validate_network
 from gendi.errors import UsageError
 from gendi.storage.fields import read_fields
 
@@ -98,6 +100,10 @@ class RunConfig:
     """What the network is told; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
 
+    def options_of(self, kind: str) -> Any:
+        """Return the options of a kind of data that this configuration holds, None if it has none for it."""
+        return self.cells if kind == "cells" else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
         return dataclasses.asdict(self)
@@ -119,7 +125,7 @@ class RunConfig:
         for name, low, high, value in self._ranges():
             if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
                 raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
-        network.validate()
+        validate_network(network)
         if self.process.schedule not in (*SCHEDULES, LEARNED):
             known = ", ".join(map(repr, (*SCHEDULES, LEARNED)))
             raise UsageError(f"process.schedule = {self.process.schedule!r} is unknown. Known: {known}.")
@@ -147,7 +153,7 @@ class RunConfig:
                 raise UsageError(f"conditions: {name} is an image: it enters via 'channels' or 'tokens'.")
             if condition.kind != "image" and condition.via == "channels" and condition.size >= 0:
                 raise UsageError(f"conditions: {name} is no image: it enters via 'embedding' or 'tokens'.")
-            self.network.check_way_in(f"conditions: {name}", condition.kind, condition.via)
+            check_way_in(self.network, f"conditions: {name}", condition.kind, condition.via)
 
     def _ranges(self) -> list[tuple[str, float, float, float]]:
         proc, obj, opt, train = self.process, self.objective, self.optim, self.train

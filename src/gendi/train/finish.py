@@ -35,5 +35,7 @@ def bundle_of(
         "seed": trainer.config.train.seed,
         **versions(),
     }
+    if trainer.start is not None:
+        meta["start"] = trainer.start.record()
     table = trainer.objective.learned_table()
-    return Bundle(trainer.config, data.codec, dict(weights), trainer.sigma_data, meta, table)
+    return Bundle(trainer.config, data.fitted, dict(weights), trainer.sigma_data, meta, table)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.data.told import derived, stored
+from gendi.data.row_conditions import derived, stored
 from gendi.data.vectors import HELD_OUT
 from gendi.diffusion.batches import in_batches
 from gendi.diffusion.conditions import take
@@ -38,7 +38,7 @@ class Heldout:
         rows = torch.from_numpy(split.batch(indices))
         self.x_0 = data.encode(rows, told, torch.from_numpy(indices) + HELD_OUT).to(device)
         self.objective, self.draw = objective, objective.draw_heldout(n, seed)
-        self.cond = take(told, slice(None), device) | derived(conditions, self.x_0)
+        self.cond = take(told, slice(None), device) | derived(data, conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:

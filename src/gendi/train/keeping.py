@@ -170,12 +170,20 @@ def _copied(tensors: Tensors) -> Tensors | None:
     }
 
 
-def write_config(run: Path, config: RunConfig, data: Data, size: int | tuple[int, int] | None, budget: Budget) -> None:
-    """Write config.toml: what is trained, on what, and for how long. Raises `ResourceError`."""
+def write_config(
+    run: Path,
+    config: RunConfig,
+    data: Data,
+    size: int | tuple[int, int] | None,
+    budget: Budget,
+    start: Mapping[str, Any] | None = None,
+) -> None:
+    """Write config.toml: what is trained, on what, for how long, and from which weights. Raises `ResourceError`."""
     source: dict[str, Any] = {"spec": data.spec, "fingerprint": data.fingerprint, "name": data.name}
     if size is not None:
         source["size"] = [size] if isinstance(size, int) else list(size)
-    write_toml(run / "config.toml", {"config": config.to_dict(), "data": source, "budget": budget.to_dict()})
+    tables = {"config": config.to_dict(), "data": source, "budget": budget.to_dict()}
+    write_toml(run / "config.toml", tables if start is None else {**tables, "start": dict(start)})
 
 
 def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:

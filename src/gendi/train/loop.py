@@ -12,35 +12,36 @@ import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from gendi.data import Data, open_data
-from gendi.data.codec import described
-from gendi.data.prepare import prepare
+from gendi.data.codec_files import write_codec
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
 from gendi.storage.safe_tensors import compare_specs, specs
+from gendi.train.agreement import agreed
 from gendi.train.budget import Budget
-from gendi.train.bundle import save_bundle
-from gendi.train.checkpoint import Checkpoint, clean_stale, load_latest
+from gendi.train.bundle import Bundle, save_bundle
+from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest
 from gendi.train.config import RunConfig
 from gendi.train.finish import bundle_of
 from gendi.train.heldout import Heldout
+from gendi.train.introduction import introduction, setting_of
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.parts import out_of_memory
 from gendi.train.previews import Previews
 from gendi.train.probe import Choice
-from gendi.train.resolve import resolve
-from gendi.train.resume import refuse_changes, start_over, versions
+from gendi.train.resolve import prepared, resolve
+from gendi.train.resume import refuse_changes, start_over
 from gendi.train.room import require_room
-from gendi.train.signals import Reason, StopFlag
+from gendi.train.signals import StopFlag
 from gendi.train.snapshots import drop_later
+from gendi.train.start import Start, check_kind, check_start, codec_of, start_of
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer
@@ -70,6 +71,7 @@ def train(
     fresh: bool = False,
     allow_data_change: bool = False,
     console: Console | None = None,
+    init: str | Path | Bundle | None = None,
 ) -> TrainResult:
     """Train on the data `spec` until the budget is spent; write everything into the folder `run`.
 
@@ -81,6 +83,8 @@ def train(
         fresh: start over; the old run's files are deleted once the data are open and the folder is locked.
         allow_data_change: go on although the data are not those of the checkpoint.
         console: told what happens.
+        init: a run, a bundle or a model whose weights to start from; see `gendi.train.start`. A run that goes on has
+            its own, and reads nothing of it.
 
     Raises:
         UsageError, DataError, BundleError, ResourceError: as their parts say; a changed configuration lists its fields.
@@ -92,7 +96,11 @@ def train(
         console = console if console is not None and team.first else Silent()
         # before anything is written: bad data, and conditions that they have not, leave no folder behind
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        going_on = not fresh and bool(list_checkpoints(run))
+        start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
+        check_kind(start, data)
         config = resolve(config, data)
+        check_start(start, config, data)
         team.from_first(lambda: check_writable(run))
         with contextlib.ExitStack() as held, StopFlag() as stop:
 
@@ -101,7 +109,7 @@ def train(
 
             team.from_first(lock)
             try:
-                job = Job(data, config, run, budget, size, fresh, allow_data_change)
+                job = Job(data, config, run, budget, size, fresh, allow_data_change, start)
                 return _Loop(job, console, stop, team).run_all()
             except BaseException as error:
                 told = out_of_memory(config, data, team) if is_out_of_memory(error) else error
@@ -123,6 +131,7 @@ class Job:
     size: int | tuple[int, int] | None = None
     fresh: bool = False
     allow_data_change: bool = False
+    start: Start | None = None
 
 
 class _Loop:
@@ -152,14 +161,16 @@ class _Loop:
         header = self._peek()
         if header is not None and (self.run / "bundle").exists() and self._spent(header):
             return self._result(header.step, finished=True, already=True)
-        self.data = self.team.first_before_others(lambda: prepare(self.config, self.data, self.run / "codec"))
+        self.data = self.team.first_before_others(self._prepare)
         choice = Choice(**header.state["choice"]) if header is not None else None
-        self.trainer = Trainer(self.config, self.data, choice)
-        self.team.from_first(lambda: write_config(self.run, self.config, self.data, self.job.size, self.budget))
+        self.trainer = Trainer(self.config, self.data, choice, self.job.start)
+        self.team.from_first(lambda: self._write_config())
         if header is not None:
             self._restore(header)
         self.team.from_first(self._make_ready)
-        self._introduce(header)
+        about = introduction(self.trainer, self.config, self.budget, self.run, going_on=header is not None)
+        for line in about:
+            self.log(line)
         pace = self.pace.step_seconds
         self.team.from_first(
             lambda: require_room(self.run, self.trainer, self.budget, self.log, seconds=self.seconds, step_seconds=pace)
@@ -174,6 +185,17 @@ class _Loop:
             self._loop()
             self._finish()
         return self._result(self.trainer.step_count, finished=True)
+
+    def _prepare(self) -> Data:
+        start, folder = self.job.start, self.run / "codec"
+        codec = None if start is None else codec_of(start, self.config, self.data)
+        if codec is not None and self.team.first:
+            write_codec(folder, codec)
+        return prepared(self.config, self.data, folder)
+
+    def _write_config(self) -> None:
+        start = None if self.job.start is None else self.job.start.record()
+        write_config(self.run, self.config, self.data, self.job.size, self.budget, start)
 
     def _make_ready(self) -> None:
         if later := drop_later(self.run, self.trainer.images_seen):
@@ -209,35 +231,11 @@ class _Loop:
         self.trainer.restore(checkpoint)
         if self.config.train.accumulate == 0:  # what memory held before
             self.trainer.parts.count = min(int(checkpoint.state.get("parts", 1)), self.config.train.batch_size)
-        now = self._versions()
+        now = setting_of(self.trainer)
         if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
             self.log(
                 f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
             )
-
-    def _versions(self) -> dict[str, str]:
-        """Return what a bit-for-bit repetition depends on beside the configuration."""
-        several = {"number of processes": self.team.size, "train.shard": self.trainer.sharded}
-        named = several | {"train.accumulate": self.trainer.parts.count}
-        return versions() | {name: str(value) for name, value in named.items()}
-
-    def _introduce(self, header: Checkpoint | None) -> None:
-        trainer, data = self.trainer, self.data
-        parameters = sum(p.numel() for p in trainer.network.parameters())
-        rows = "images" if data.kind == "image" else "rows"
-        verb = "going on" if header is not None else "training"
-        self.log(
-            f"{verb} {self.config.preset}: {parameters / 1e6:.2f}M parameters on {len(data.train):,} {rows} of "
-            f"{data.name} ({described(data.codec)}), {self.budget}, from step "
-            f"{trainer.step_count}, in {self.run}"
-        )
-        shared = " that share the network" if trainer.sharded else ""
-        several = f"{self.team.size} processes{shared}, " if self.team.size > 1 else ""
-        if self.config.train.shard and not trainer.sharded:
-            self.log("note: --train.shard changes nothing with one process; start several by torchrun.")
-        self.log(f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}")
-        if trainer.parts.count > 1:
-            self.log(f"each batch of {self.config.train.batch_size} is gone through in {trainer.parts.count} parts")
 
     def _spent(self, checkpoint: Checkpoint) -> bool:
         return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
@@ -267,7 +265,8 @@ class _Loop:
             if trainer.power is not None and self._passed(self.config.optim.posthoc_every):
                 averages = trainer.power_averages()
                 self.team.from_first(functools.partial(self._snapshot, averages))
-            reason, save = self._agree(now - last_save >= self.keeper.every and not self.keeper.saving)
+            due = now - last_save >= self.keeper.every and not self.keeper.saving
+            reason, self.seconds, save = agreed(self.team, self.stop.reason, self.seconds, due)
             if reason is not None:
                 self.stop.request(reason)
                 self._save()
@@ -280,17 +279,6 @@ class _Loop:
         """Whether the last step came to or past a multiple of so many images."""
         seen = self.trainer.images_seen
         return seen // every > (seen - self.config.train.batch_size) // every
-
-    def _agree(self, save: bool) -> tuple[Reason | None, bool]:
-        """Return why to stop at this step, if any process was asked to, and whether process 0 wants to save.
-
-        Its clock is everyone's, too.
-        """
-        reasons: tuple[Reason | None, ...] = (None, *get_args(Reason))
-        row = torch.tensor([[reasons.index(self.stop.reason), self.seconds, save]], dtype=torch.float64)
-        told = self.team.join_rows(row, self.team.shares(self.team.size)).tolist()  # at every step: no pickling
-        self.seconds = told[0][1]
-        return next((reasons[int(code)] for code, _, _ in told if code), None), bool(told[0][2])
 
     def _log_step(self, result: StepResult) -> None:
         step, images = self.trainer.step_count, self.trainer.images_seen
@@ -327,10 +315,10 @@ class _Loop:
             **self.watch.state(),
             "parts": trainer.parts.count,
             "choice": dataclasses.asdict(trainer.choice),
-            "versions": self._versions(),
+            "versions": setting_of(self.trainer),
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
-            "shape": list(self.data.codec.shape),
+            "shape": list(self.data.fitted.shape),
         }
         tensors = trainer.tensors()
         self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.data.codec import described
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team
 from gendi.train.config import RunConfig
@@ -76,4 +75,5 @@ def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
         auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
         how = f", in {count} parts" if count > 1 else ""
         mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * count}), {smaller}"
-    return ResourceError(f"Out of memory at batch size {batch} of {described(data.codec)}{several}{how}. {mend}")
+    row = "rows" if data.codec is None else data.codec.description
+    return ResourceError(f"Out of memory at batch size {batch} of {row}{several}{how}. {mend}")

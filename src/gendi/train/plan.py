@@ -2,14 +2,16 @@
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 from gendi.data import open_data
-from gendi.data.codec import described
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.model import run_cost
+from gendi.train.resolve import resolve
 from gendi.train.room import needs, snapshot_bytes
+from gendi.train.start import check_kind, check_start, read_start
 from gendi.train.trainer import Trainer
 
 
@@ -20,22 +22,26 @@ def dry_run(
     size: int | tuple[int, int] | None = None,
     max_bad: int | None = None,
     budget: Budget | None = None,
+    init: str | Path | None = None,
 ) -> dict[str, Any]:
     """Open the data, build the network, do one step, and return what would be used: nothing is written.
 
     Returns parameters, FLOPs of a forward pass per image, seconds per step, checkpoint and disk bytes, the choice
     of precision, the resolved configuration, and, with `optim.posthoc_every`, the snapshots within `budget` and the
-    bytes of each (without a budget, of the last one alone).
+    bytes of each (without a budget, of the last one alone). `init` is what to start from: see `gendi.train.start`.
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
-    trainer = Trainer(config, data)
+    source = None if init is None else read_start(init)
+    check_kind(source, data)
+    check_start(source, resolve(config, data), data)
+    trainer = Trainer(config, data, start=source)
     data = trainer.data
     trainer.step(0.5)
     start = time.perf_counter()
     result = trainer.step(0.5)
     seconds = time.perf_counter() - start
-    cost = run_cost(trainer.config, data.codec.shape)
+    cost = run_cost(trainer.config, data.fitted.shape)
     stored = sum(v.numel() * v.element_size() for group in trainer.tensors().values() for v in group.values())
     rate = config.train.batch_size / seconds
     needed = needs(trainer, budget or Budget(steps=1), step=0, seconds=0.0, step_seconds=seconds, kept=0)
@@ -46,8 +52,8 @@ def dry_run(
             "name": data.name,
             "train": len(data.train),
             "heldout": len(data.heldout),
-            "shape": list(data.codec.shape),
-            "row": described(data.codec),
+            "shape": list(data.fitted.shape),
+            "row": data.fitted.description,
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.data.codec import ImageCodec
-from gendi.data.images.pictures import grid_image, png_bytes
-from gendi.data.told import derived, stored
-from gendi.diffusion.conditions import requested_conditions
+from gendi.data.kinds import kind_of
+from gendi.data.row_conditions import derived, stored
+from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
@@ -24,13 +23,11 @@ from gendi.train.trainer import Trainer
 PREVIEWS, PREVIEW_STEPS = 36, 12
 
 
-def preview(
-    denoiser: NetworkDenoiser, codec: ImageCodec, cond: dict[str, Tensor], seed: int, device: torch.device
-) -> Tensor:
-    """Return 36 samples as bytes (36, H, W, C), told `cond`, in 12 calls and from the same noises every time."""
+def preview(denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device) -> bytes:
+    """Return a picture of 36 samples under the conditions `cond`, in 12 calls and from the same noises every time."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
-    x = sample(denoiser, codec.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
-    return codec.decode(x)
+    x = sample(denoiser, data.fitted.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
+    return kind_of(data.kind).preview(data.fitted.decode(x.cpu(), take(cond, slice(None)), seed, 0).numpy())
 
 
 def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
@@ -38,17 +35,17 @@ def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str
     rows = np.arange(PREVIEWS) % len(data.heldout)
     told = stored(specs, data.heldout, rows)
     x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
-    return told | derived(specs, x_0) | requested_conditions(specs, None, PREVIEWS)
+    return told | derived(data, specs, x_0) | requested_conditions(specs, None, PREVIEWS)
 
 
-def write_preview(path: Path, images: Tensor) -> None:
-    """Write a preview grid as PNG."""
+def write_preview(path: Path, picture: bytes) -> None:
+    """Write a preview, a PNG."""
     path.parent.mkdir(exist_ok=True)
-    atomic_write(path, png_bytes(grid_image(images.numpy())))
+    atomic_write(path, picture)
 
 
 class Previews:
-    """What is written of a run on its way: the held-out loss of the averaged weights and, of pictures, a grid.
+    """What is written of a run on its way: the held-out loss of the averaged weights, and samples that can be shown.
 
     Args:
         trainer: of the run.
@@ -62,17 +59,17 @@ class Previews:
 
     def __call__(self, weights: dict[str, Tensor]) -> None:
         """Write what the averaged weights, whole, are worth at the trainer's step."""
-        trainer, codec, step = self.trainer, self.trainer.data.codec, self.trainer.step_count
+        trainer, data, step = self.trainer, self.trainer.data, self.trainer.step_count
         denoiser = trainer.ema_denoiser(weights=weights)
         # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
         mean, quartiles = self.heldout(denoiser)
         self.keeper.metrics.metrics(step, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
-        if isinstance(codec, ImageCodec):
+        if kind_of(data.kind).previews:
             denoiser.clip = 1.0 if trainer.config.sample.clip else None
             denoiser.schedule = trainer.objective.sampling_schedule()
-            images = preview(denoiser, codec, self.cond, trainer.config.train.seed, trainer.device)
+            picture = preview(denoiser, data, self.cond, trainer.config.train.seed, trainer.device)
             try:
-                write_preview(self.keeper.run / "previews" / f"step_{step:08d}.png", images)
+                write_preview(self.keeper.run / "previews" / f"step_{step:08d}.png", picture)
             except ResourceError as error:
                 self.keeper.log(f"warning: {error} The preview at step {step} is left out.")
         spread = " ".join(f"{q:.4f}" for q in quartiles)

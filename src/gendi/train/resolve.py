@@ -3,12 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from gendi.data import Data
-from gendi.data.told import derived_condition, stored
+from gendi.data.kinds import KINDS, kind_of
+from gendi.data.prepare import prepare
+from gendi.data.row_conditions import stored
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
@@ -26,7 +29,7 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     known = {spec.name: spec for spec in data.conditions}
     found = []
     for asked in config.conditions:
-        there = known.get(asked.name) or derived_condition(asked.name, data.codec if data.kind == "image" else None)
+        there = known.get(asked.name) or _derived(asked.name, data)
         if there is None and asked.required:
             raise _no_such_condition(asked.name, data)
         if there is not None:
@@ -36,16 +39,34 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     return config
 
 
+def prepared(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
+    """Return data with a codec, fitted as a resolved configuration says; see `gendi.data.prepare.prepare`."""
+    options = config.options_of(data.kind)
+    return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
+
+
+def _derived(name: str, data: Data) -> ConditionConfig | None:
+    """Return what the condition `name` is if it is computed from the rows, else None.
+
+    Raises `UsageError` if it cannot be, or is one that another kind of data has.
+    """
+    own = kind_of(data.kind)
+    found = own.derived_condition(name, data.codec)
+    for other in (KINDS[each] for each in KINDS.at_hand() if found is None and each != own.name):
+        if any(name.partition(":")[0] == known.partition(":")[0] for known in other.derived_names):
+            raise UsageError(f"the condition {name!r} is for {other.title}.")
+    return found
+
+
 def _no_such_condition(name: str, data: Data) -> UsageError:
     if name in data.left_out:
         return UsageError(f"{data.name} has {name!r}, but no condition can be made of it: {data.left_out[name]}.")
-    pictures = data.kind == "image"
-    if data.conditions or not pictures:
-        names = [*(spec.name for spec in data.conditions), *["low-res:F"] * pictures]
+    kind = kind_of(data.kind)
+    if data.conditions or not kind.without_conditions:
+        names = [*(spec.name for spec in data.conditions), *kind.derived_names]
         return unknown_name(f"condition of {data.name}", name, names)
     return UsageError(
-        f"the condition {name!r} is asked for, but {data.name} has no conditions (but for low-res:F): sort the images "
-        "into subfolders, one for each class, or put a table conditions.csv beside them."
+        f"the condition {name!r} is asked for, but {data.name} has no conditions {kind.without_conditions}."
     )
 
 
@@ -70,7 +91,7 @@ def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float
     rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_IMAGES).round().astype(np.int64))
     total = 0.0
     for part in np.array_split(rows, max(1, len(rows) // 256)):
-        told = stored(specs, data.train, part) if data.kind != "image" else {}
-        x_0 = data.encode(torch.from_numpy(data.train.batch(part)), told, torch.from_numpy(part))
+        cond = stored(specs, data.train, part)
+        x_0 = data.encode(torch.from_numpy(data.train.batch(part)), cond, torch.from_numpy(part))
         total += float(x_0.double().square().mean()) * len(part)
     return max(1e-3, math.sqrt(total / len(rows)))

@@ -5,7 +5,6 @@ previews and the bundle, from the shapes of the tensors that they will hold: an 
 first step. What the run's folder holds already is not counted again.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from gendi.data.codec import ImageCodec
-from gendi.data.images.pictures import grid_side
-from gendi.data.vectors import VectorCodec
+from gendi.data.kinds import kind_of
 from gendi.errors import ResourceError
 from gendi.machine.units import format_bytes
 from gendi.storage.disk import free_bytes
@@ -107,24 +104,16 @@ def needs(
     seen = batch * step
     end = seen + batch * (budget.steps_left(seconds, step, batch, step_seconds) or 1)
     bundle = tensor_bytes(trainer.network.state_dict()) + TEXTS
-    if isinstance(trainer.data.codec, VectorCodec):
-        bundle += tensor_bytes(trainer.data.codec.tensors())
+    if fitted := trainer.data.fitted.tensors():
+        bundle += tensor_bytes(fitted)
+    shown = kind_of(trainer.data.kind).preview_bytes(trainer.data.fitted, PREVIEWS)
     found = [
         Need("checkpoint", max(1, config.train.keep + 1 - kept), checkpoint_bytes(trainer)),
         Need("snapshot", count_snapshots(config, seen, end), snapshot_bytes(trainer)),
-        Need("preview", end // every - seen // every if every else 0, _preview_bytes(trainer)),
+        Need("preview", end // every - seen // every if every else 0, shown),
         Need("bundle", 1, bundle),
     ]
     return [need for need in found if need.count and need.each]
-
-
-def _preview_bytes(trainer: Trainer) -> int:
-    codec = trainer.data.codec
-    if not isinstance(codec, ImageCodec):
-        return 0
-    columns = math.isqrt(PREVIEWS)
-    height, width = (grid_side(columns, side, max(codec.height, codec.width)) for side in (codec.height, codec.width))
-    return height * (width * codec.channels + 1) + 4096  # as many bytes as it has, and PNG's own
 
 
 def require_room(

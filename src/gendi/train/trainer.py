@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from gendi.data import Data
+from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
-from gendi.data.prepare import prepare
-from gendi.data.told import derived, stored
+from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.randomness import stream
 from gendi.machine.distributed import team
 from gendi.machine.hardware import training_device
-from gendi.train.augment import augment
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.config import RunConfig
 from gendi.train.ema import EMA
@@ -40,8 +40,9 @@ from gendi.train.optim import (
 from gendi.train.parts import Parts, refuse_shares
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
-from gendi.train.resolve import resolve, root_mean_square
+from gendi.train.resolve import prepared, resolve, root_mean_square
 from gendi.train.sharding import gathered, number, part_of, shard
+from gendi.train.start import Start, adopt
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,30 @@ class StepResult:
 class Trainer:
     """Everything a step needs.
 
+    Args:
+        config: what to train.
+        data: what to learn from.
+        choice: precision and layout; measured by default.
+        start: where the weights come from; new ones by default.
+
     Raises:
         UsageError, DataError: the data have not what the configuration's conditions need.
     """
 
-    def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None) -> None:
+    def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None, start: Start | None = None) -> None:
         self.team = team()
         self.device = training_device(self.team.size)
         config = resolve(config, data)
         refuse_shares(config, self.team)
-        data = prepare(config, data)
+        data = prepared(config, data)
         self.config, self.data = config, data
-        self.sigma_data = root_mean_square(data, config.conditions)
+        self.start = start
+        self.sigma_data = root_mean_square(data, config.conditions) if start is None else start.sigma_data
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
-            network = network_of(config, data.codec.shape)
+            network = network_of(config, data.fitted.shape)
+        self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
+        """Conditions and classes whose weights start anew although the others were taken from `start`."""
         self.shares = self.team.shares(config.train.batch_size)
         self.parts = Parts(self.shares[self.team.rank], config.train.accumulate)
         self.sharded = config.train.shard and self.team.size > 1
@@ -85,7 +95,7 @@ class Trainer:
         self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1 and not self.sharded:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
-        self.objective = objective_of(config, data.codec.half_bin, self.device)
+        self.objective = objective_of(config, data.fitted.half_bin, self.device)
         self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim, self.team)
         self.ema = EMA(network, config.optim.ema_images)
@@ -106,7 +116,7 @@ class Trainer:
         precision, layout = train.precision, "contiguous" if self.sharded else train.layout
         if self.sharded and precision == "auto" and self.device.type != "cpu":
             precision = "bf16"  # the whole network may not fit there to be timed
-        return choose(network, self.data.codec.shape, self.shares[0].stop, self.device, precision, layout)
+        return choose(network, self.data.fitted.shape, self.shares[0].stop, self.device, precision, layout)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         precision = self.choice.precision
@@ -154,13 +164,24 @@ class Trainer:
             rows = self._rows[index]
         else:
             rows = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
-        told = stored(config.conditions, self.data.train, indices, self.device)
-        x_0, cond = augment(self.data.encode(rows, told, index), told, config.train, step, part)
-        cond |= derived(config.conditions, x_0)
+        rows, cond = self._augmented(rows, raw(config.conditions, self.data.train, indices), step, part)
+        cond = as_seen(config.conditions, cond, self.device)
+        x_0 = self.data.encode(rows, cond, index)
+        cond |= derived(self.data, config.conditions, x_0)
         for spec in config.conditions:
             dropped = stream(seed, f"{spec.name} dropped", step).random(size)[part] < spec.dropout
             cond[spec.name] = drop(cond[spec.name], torch.from_numpy(dropped).to(self.device))
         return x_0, cond
+
+    def _augmented(
+        self, rows: Tensor, cond: dict[str, Tensor], step: int, part: slice
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return raw rows and raw conditions as this step sees them; rows in model space stay as they are."""
+        train, kind = self.config.train, kind_of(self.data.kind)
+        if self.data.encoded:
+            return rows, cond
+        draws: dict[str, Any] = {"seed": train.seed, "step": step, "batch_size": train.batch_size, "part": part}
+        return kind.augment(rows, cond, flip=train.flip, crop=train.crop, **draws)
 
     @contextlib.contextmanager
     def _only_this(self, part: slice, step: int) -> Iterator[None]:
@@ -207,7 +228,7 @@ class Trainer:
     def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> NetworkDenoiser:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` are `average()`."""
         with torch.random.fork_rng(devices=[]):
-            network = network_of(self.config, self.data.codec.shape)
+            network = network_of(self.config, self.data.fitted.shape)
         network.load_state_dict(self.average() if weights is None else weights)
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()

@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 
-from gendi.data.prepare import CODEC, read_codec
+from gendi.data.codec_files import CODEC, read_codec
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs
 from gendi.storage.toml import read_toml
-from gendi.train.bundle import CONFIG, WEIGHTS, load_bundle
+from gendi.train.bundle import load_bundle
 from gendi.train.checkpoint import DAMAGED, read_state
 from gendi.train.classifier_bundle import KIND, load_classifier
 from gendi.train.config import RunConfig
+from gendi.train.folders import CONFIG, WEIGHTS
 from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
 

@@ -26,7 +26,7 @@ from gendi.data.cells.marginals import Marginals
 from gendi.data.cells.normalise import depths
 from gendi.data.cells.perturbation.baselines import ShiftModel
 from gendi.data.cells.perturbation.experiment import CONTROL
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.data.split import Split, fingerprint
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.guidance import GuidanceRule

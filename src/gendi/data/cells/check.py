@@ -10,8 +10,8 @@ from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
 from gendi.data.cells.observations import conditions_of
 from gendi.data.cells.read import find_counts, matrices
 from gendi.data.cells.rows import CountRows
-from gendi.data.cells.setup import Setup, read_setup
-from gendi.data.images.check import ConditionReport, condition_report
+from gendi.data.cells.settings import Setup, read_setup
+from gendi.data.condition_report import ConditionReport, condition_report
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 

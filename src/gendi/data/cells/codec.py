@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
+from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.storage.safe_tensors import TensorSpec
 
@@ -65,6 +66,25 @@ class CellsCodec(VectorCodec):
 
     def __init__(self, header: Header, told: Mapping[str, Tensor], depth: DepthLaw) -> None:
         self.header, self.told, self.depth = header, dict(told), depth
+
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why other cells cannot be encoded, a sentence; see `VectorCodec.misfit`.
+
+        Genes must be the same in the same order, and so must the classes whose marginals the codec holds.
+        """
+        own, genes = (list(found.get("genes", [])) for found in (self.header.schema, schema or {}))
+        if own != genes:
+            if sorted(map(str, own)) == sorted(map(str, genes)):
+                return "It has the same genes in another order: bring them into the model's order."
+            missing = [gene for gene in own if gene not in set(genes)]
+            named = f" ({', '.join(map(str, missing[:3]))}, ...)" if missing else ""
+            return f"It has {len(genes)} genes, and {len(missing)} of the model's {len(own)} are not among them{named}."
+        if self.header.label is None:
+            return ""
+        of = [next((spec.names for spec in specs if spec.name == self.header.label), None) for specs in (ours, theirs)]
+        if of[0] is not None and of[0] != of[1]:
+            return f"Its classes of {self.header.label} are others than those whose marginals the model holds."
+        return ""
 
     def counts_of(self, rows: Tensor) -> Int64[np.ndarray, "n g"]:
         """Return rows as counts. Raises `DataError` for another number of genes, or what are no counts."""

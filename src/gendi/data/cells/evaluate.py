@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gendi.data.cells.read import matched, read_h5ad
 from gendi.data.cells.rows import dense
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 from gendi.evaluate.result import Evaluation

@@ -5,7 +5,7 @@ dispersion 1/100 for all cells, r = (k - mu) / sqrt(mu + mu^2 / 100) with mu = p
 [Lause, Berens & Kobak 2021] They are a mask: every gene stays in the data and in the samples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from gendi.data.cells.autoencoder import LatentCodec, fit_latent
 from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks
+from gendi.data.cells.config import CellsConfig
 from gendi.data.cells.copula import CopulaCodec, bounds
 from gendi.data.cells.factors import fit_factors
 from gendi.data.cells.log_space import LogCodec, fit_log
 from gendi.data.cells.marginals import fit_marginals
 from gendi.data.cells.normalise import depths
-from gendi.data.open import Data
+from gendi.data.dataset import Data
 from gendi.data.split import Split
 from gendi.data.vectors import training_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError
-from gendi.train.config import RunConfig
 
 FIT_CHUNK = 1024
 FIT_ENTRIES = 6_000_000
@@ -37,36 +37,37 @@ CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCod
 """The codecs of cells by their kind."""
 
 
-def fit(config: RunConfig, data: Data) -> CellsCodec:
-    """Fit the codec of `config.cells.model` to the training cells of raw data, deterministic by `config.train.seed`.
+def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: CellsConfig) -> CellsCodec:
+    """Fit the codec of `options.model` to the training cells of raw data, deterministic by the seed.
 
     Classes are those of the first condition of the kind `class`.
 
     Raises:
         DataError: there are no cells, no genes, or no counts at all.
     """
-    train, seed = data.train, config.train.seed
+    train = data.train
     if not len(train) or not train.rows.shape[1]:
         raise DataError(f"{data.name} has no cells to train on: {len(train)} cells, {train.rows.shape[1]} genes.")
-    label = next((spec for spec in config.conditions if spec.kind == "class"), None)
+    label = next((spec for spec in conditions if spec.kind == "class"), None)
     header = Header(int(train.rows.shape[1]), None if label is None else label.name, dict(data.schema or {}))
     depth = np.concatenate([depths(counts) for _, counts in counts_of(train)])
     if not depth.any():
         raise DataError(f"Every cell of {data.name} is empty: there is no count but 0.")
-    told = training_conditions(config.conditions, train.conditions)
-    modelled = variable_genes(train, config.cells.genes or header.genes)
+    told = training_conditions(conditions, train.conditions)
+    modelled = variable_genes(train, options.genes or header.genes)
     law = DepthLaw.fit(depth[depth > 0])
-    match config.cells.model:
+    match options.model:
         case "copula":
-            return _fit_copula(config, train, header, told, law, modelled, label)
+            return _fit_copula(options.factors, seed, train, header, told, law, modelled, label)
         case "log":
             return fit_log(header, told, law, modelled, (counts for _, counts in counts_of(train)))
         case "latent":
-            return fit_latent(header, told, law, modelled, train, config.cells.factors, seed)
+            return fit_latent(header, told, law, modelled, train, options.factors, seed)
 
 
 def _fit_copula(
-    config: RunConfig,
+    factors: int,
+    seed: int,
     train: Split,
     header: Header,
     told: Any,
@@ -77,12 +78,12 @@ def _fit_copula(
     labels = None if label is None else np.asarray(train.conditions[label.name], np.int64)
     parts = ((counts, None if labels is None else labels[rows]) for rows, counts in counts_of(train))
     marginals = fit_marginals(parts, 0 if label is None else label.size, header.genes)
-    rng = stream(config.train.seed, "cell factors")
+    rng = stream(seed, "cell factors")
     most = max(1, FIT_ENTRIES // len(modelled))
     some = np.sort(rng.permutation(len(train))[:most])
     counts = train.batch(some)
     lower, upper = bounds(marginals, counts, None if labels is None else labels[some], depths(counts), modelled)
-    k = min(config.cells.factors, len(modelled))
+    k = min(factors, len(modelled))
     return CopulaCodec(header, told, law, marginals, fit_factors(lower, upper, k, rng), modelled)
 
 

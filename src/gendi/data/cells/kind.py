@@ -1,21 +1,95 @@
-"""The kind of data `cells`: see `gendi.data.kinds.Kind`."""
+"""The kind of data `cells`: single cells, integer counts of genes. See `gendi.data.kinds.Kind`."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gendi.data.cells.fit import CODECS as CODECS
-from gendi.data.cells.fit import fit as fit
-from gendi.data.cells.output import present as present
-from gendi.data.cells.output import write as write
-from gendi.data.cells.read import open_object as open_object
-from gendi.data.cells.read import open_path as open_path
-from gendi.data.open import Data
-from gendi.evaluate.result import Evaluation
+from gendi.data.cells.config import CellsConfig
+from gendi.data.kinds import Kind
+from gendi.diffusion.config import ConditionConfig
 
-SUFFIXES = (".h5ad",)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gendi.data.cells.check import CellsReport
+    from gendi.data.codec import Codec
+    from gendi.data.dataset import Data
+    from gendi.data.kinds import Texts
+    from gendi.data.split import Loaded
+    from gendi.evaluate.result import Evaluation
 
 
-def evaluate(samples: Any, data: Data, **options: Any) -> Evaluation:
-    """Measure cells, an AnnData or an .h5ad: see `gendi.data.cells.evaluate`."""
-    from gendi.data.cells.evaluate import evaluate as measure
+class Cells(Kind):
+    """Counts (N, G) of genes, in and out."""
 
-    return measure(samples, data, **options)
+    name = "cells"
+    title = "cells"
+    preset = "cells"
+    suffixes = (".h5ad",)
+    endings = (".h5ad",)
+    objects = "an AnnData"
+    source_options = ("layer", "backed")
+    options = CellsConfig
+
+    def claims(self, spec: object) -> bool:
+        return super().claims(spec) or (hasattr(spec, "obs") and hasattr(spec, "var_names"))
+
+    def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
+        """Read an .h5ad or the demo data: see `gendi.data.cells.read.open_path`."""
+        from gendi.data.cells.read import open_path
+
+        return open_path(place, options)
+
+    def open_object(self, thing: Any) -> "Loaded":
+        """Take an AnnData."""
+        from gendi.data.cells.read import open_object
+
+        return open_object(thing)
+
+    def check(self, spec: str, **options: Any) -> "CellsReport":
+        """Look at an .h5ad, or at the counts in its `layer`: see `gendi.data.cells.check`."""
+        from gendi.data.cells.check import check_cells
+        from gendi.data.cells.read import read_h5ad
+
+        place, given = self.place(spec)
+        return check_cells(read_h5ad(place, given.get("backed")), options.get("layer") or given.get("layer"))
+
+    def codecs(self) -> "Mapping[str, type[Codec]]":
+        from gendi.data.cells.fit import CODECS
+
+        return CODECS
+
+    def fit(self, data: "Data", conditions: Sequence[ConditionConfig], seed: int, options: CellsConfig) -> "Codec":
+        """Fit the codec of `options.model`: see `gendi.data.cells.fit`."""
+        from gendi.data.cells.fit import fit
+
+        return fit(data, conditions, seed, options)
+
+    def present(
+        self,
+        codec: "Codec",
+        rows: "NDArray[Any]",
+        cond: "Mapping[str, NDArray[Any]]",
+        specs: Sequence[ConditionConfig],
+        latent: "NDArray[Any]",
+        provenance: Mapping[str, Any],
+    ) -> Any:
+        """Return counts as an AnnData like the training data."""
+        from gendi.data.cells.output import present
+
+        return present(codec, rows, cond, specs, latent, provenance)
+
+    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
+        """Write an AnnData as an .h5ad."""
+        from gendi.data.cells.output import write
+
+        write(path, samples)
+
+    def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
+        """Measure cells, an AnnData or an .h5ad: see `gendi.data.cells.evaluate`."""
+        from gendi.data.cells.evaluate import evaluate
+
+        return evaluate(samples, data, **options)
+
+
+CELLS = Cells()

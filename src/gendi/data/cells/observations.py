@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.data.cells.setup import Setup
+from gendi.data.cells.settings import Setup
 from gendi.data.columns import CLASSES_MOST, FEW, LeftOut, NoConditionError, condition_name, known_rows, left_out_note
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError

@@ -18,10 +18,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from gendi.data.cells.codec import CellsCodec
 from gendi.data.cells.extra import require
 from gendi.data.cells.normalise import SCALE
 from gendi.data.cells.observations import column_of
-from gendi.data.vectors import VectorCodec
+from gendi.data.codec import Codec
 from gendi.diffusion.config import ConditionConfig
 from gendi.storage.disk import disk_error, require_space
 from gendi.storage.files import TEMPORARY, sync_folder
@@ -30,7 +31,7 @@ SOURCE, KEY, LATENT = "gendi", "gendi", "X_gendi"
 
 
 def present(
-    codec: VectorCodec,
+    codec: Codec,
     rows: NDArray[Any],
     cond: Mapping[str, NDArray[Any]],
     specs: Sequence[ConditionConfig],
@@ -39,7 +40,8 @@ def present(
 ) -> Any:
     """Return counts (n, G) as an AnnData; `latent` (n, D) are the cells in model space, `cond` what they were told."""
     anndata, pandas = require("anndata"), require("pandas")
-    schema: Mapping[str, Any] = codec.header.schema  # type: ignore[attr-defined]
+    assert isinstance(codec, CellsCodec)
+    schema = codec.header.schema
     first = int(provenance.get("first", 0))
     names = [f"gendi-{provenance.get('seed', 0)}-{first + i}" for i in range(len(rows))]
     obs = pandas.DataFrame(index=pandas.Index(names))

@@ -18,7 +18,7 @@ from gendi.data.cells.extra import require
 from gendi.data.cells.looks import Look, Trouble, blocks, first_trouble, look_at
 from gendi.data.cells.observations import colors, conditions_of, forms
 from gendi.data.cells.rows import CountRows, dense, large
-from gendi.data.cells.setup import read_setup
+from gendi.data.cells.settings import read_setup
 from gendi.data.split import Loaded
 from gendi.errors import DataError, UsageError, unknown_name
 
@@ -102,7 +102,6 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         specs=tuple(spec for spec, _, _ in columns),
         left_out=left_out,
         notes=(*_passed_over(adata, name, layer or settings.layer), *notes),
-        kind="cells",
         schema=schema,
     )
 

@@ -4,31 +4,15 @@ and so in the .h5ad.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gendi.errors import DataError, unknown_name
-
-KEY = "gendi_setup"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a person said about an AnnData."""
-
-    layer: str | None = None
-    labels_key: str | None = None
-    batch_key: str | None = None
-    condition_keys: tuple[str, ...] = ()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The columns of obs that were named, labels first."""
-        named = (self.labels_key, self.batch_key, *self.condition_keys)
-        return tuple(dict.fromkeys(key for key in named if key is not None))
+from gendi.data.cells.observations import conditions_of
+from gendi.data.cells.read import find_counts
+from gendi.data.cells.settings import KEY, Setup
+from gendi.errors import unknown_name
 
 
 def setup_anndata(
@@ -53,9 +37,6 @@ def setup_anndata(
         UsageError: a layer or a column that is not there, with the nearest name.
         DataError: no counts in the layer, or a column that no condition can be made of.
     """
-    from gendi.data.cells.observations import conditions_of
-    from gendi.data.cells.read import find_counts
-
     found = Setup(layer, labels_key, batch_key, tuple(condition_keys))
     for key in found.keys:
         if key not in adata.obs:
@@ -63,17 +44,3 @@ def setup_anndata(
     find_counts(adata, layer)
     conditions_of(adata, found, np.ones(len(adata)))
     adata.uns[KEY] = json.dumps(dataclasses.asdict(found))
-
-
-def read_setup(adata: Any) -> Setup:
-    """Return what `setup_anndata` was told, or nothing in particular. Raises `DataError` if it is damaged."""
-    text = adata.uns.get(KEY)
-    if text is None:
-        return Setup()
-    try:
-        data = json.loads(text)
-        if not isinstance(data, Mapping):
-            raise TypeError("no table")
-        return Setup(**{**data, "condition_keys": tuple(data.get("condition_keys", ()))})
-    except (TypeError, ValueError) as error:
-        raise DataError(f'adata.uns["{KEY}"] is damaged ({error}): call gendi.cells.setup_anndata again.') from error

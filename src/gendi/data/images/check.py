@@ -1,4 +1,4 @@
-"""`check_data`: look at a data set from every side before spending hours on it."""
+"""Look at pictures from every side before spending hours on them."""
 
 import hashlib
 import math
@@ -7,33 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gendi.data.codec import pictures_only
-from gendi.data.open import Data, open_data
+from gendi.data.condition_report import ConditionReport, condition_report
+from gendi.data.dataset import Data
+from gendi.data.images.codec import pictures_only
+from gendi.data.open import open_data
 from gendi.data.split import Split
-from gendi.diffusion.config import ConditionConfig
-from gendi.errors import UsageError
-
-
-@dataclass(frozen=True)
-class ConditionReport:
-    """What the training images have of one condition."""
-
-    name: str
-    kind: str
-    size: int
-    """Classes, tags, numbers or channels."""
-    missing: int
-    """Images of which it is not known."""
-    counts: dict[str, int]
-    """Images by class or tag; empty for numbers and pictures."""
-    low: float | None = None
-    """Least number."""
-    high: float | None = None
-    """Greatest number."""
-    mean: float | None = None
-    std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +28,7 @@ class DataReport:
     height: int
     width: int
     channels: int
-    conditions: tuple["ConditionReport", ...]
+    conditions: tuple[ConditionReport, ...]
     """What is known of the images, and can be told to a network."""
     low: int
     """Least byte of the training images."""
@@ -74,17 +53,13 @@ class DataReport:
         return plain
 
 
-def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> DataReport:
+def check_images(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> DataReport:
     """Open a data set as training would, and report on every image. Arguments and errors are those of `open_data`."""
     return report_on(open_data(spec, size=size, max_bad=max_bad))
 
 
 def report_on(data: Data) -> DataReport:
-    """Report on pictures that are already open. Raises `UsageError` for other data."""
-    if data.kind != "image":
-        raise UsageError(
-            f"gendi data check is for pictures, and {data.spec} holds {data.kind}; gendi cells check is for cells."
-        )
+    """Report on pictures that are already open."""
     codec = pictures_only(data.codec, "gendi data check")
     low, high, total = 255, 0, 0
     for start in range(0, len(data.train), 1024):
@@ -117,25 +92,6 @@ def report_on(data: Data) -> DataReport:
         skipped=tuple((os.fsencode(skipped.path).decode(errors="replace"), skipped.reason) for skipped in data.skipped),
         notes=tuple(notes),
     )
-
-
-def condition_report(spec: ConditionConfig, rows: NDArray[Any]) -> ConditionReport:
-    """Report on the rows of one condition."""
-    name, kind, size = spec.name, spec.kind, spec.size
-    named = spec.names or tuple(str(number) for number in range(size))
-    if kind == "image":
-        return ConditionReport(name, kind, size, 0, {})
-    if kind == "class":
-        known = rows[rows >= 0]
-        counts = dict(zip(named, np.bincount(known, minlength=size).tolist(), strict=True))
-        return ConditionReport(name, kind, size, len(rows) - len(known), counts)
-    known = rows[~np.isnan(rows).reshape(len(rows), -1).all(axis=1)]
-    missing = len(rows) - len(known)
-    if kind == "tags":
-        counts = dict(zip(named, known.sum(0).astype(int).tolist(), strict=True))
-        return ConditionReport(name, kind, size, missing, counts)
-    low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
-    return ConditionReport(name, kind, size, missing, {}, low, high, spec.mean, spec.std)
 
 
 def _digests(split: Split) -> list[bytes]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from gendi.data.images.extractors import Images, to_tensor
+from gendi.data.images.tensors import Images, to_tensor
 from gendi.errors import BundleError, UsageError
 from gendi.evaluate.stopping import Stop, poll
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from gendi.data.dataset import Data
+from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
 from gendi.data.images.extractors import Extractor, get_extractor
 from gendi.data.images.feature_cache import reference_features
 from gendi.data.images.shared_features import features_of, frechet
-from gendi.data.open import Data
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import metrics as m
@@ -133,8 +134,7 @@ def load_samples(path: Path) -> np.ndarray:
         raise DataError(
             f"{path} is neither .npy nor .npz: samples are read from an array of bytes (N, H, W) or (N, H, W, C)."
         )
-    images: np.ndarray = (load_npz if path.suffix == ".npz" else load_npy)(path).rows
-    return images
+    return (load_npz if path.suffix == ".npz" else load_npy)(path).rows[:]
 
 
 def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n height width channels"]:
@@ -236,8 +236,6 @@ def _feature_metrics(
 def _class_metrics(
     images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
 ) -> tuple[ClassesRecord, list[Metric]]:
-    from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
-
     assert data.train.labels is not None, "MNIST has labels"
     counts = np.bincount(data.train.labels, minlength=len(data.class_names)).astype(np.float64)
     classifier = load_classifier()

@@ -14,14 +14,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from torch import Tensor, nn
 
+from gendi.data.images.digit_classifier import WEIGHTS_SHA256, DigitFeatures, load_classifier
+from gendi.data.images.inception import load_inception
+from gendi.data.images.tensors import Images, to_tensor
 from gendi.diffusion.batches import in_batches
 from gendi.errors import ResourceError, UsageError, is_out_of_memory, unknown_name
 from gendi.evaluate.stopping import Stop, poll
-
-Images = UInt8[np.ndarray, "_ _ _"] | UInt8[np.ndarray, "_ _ _ _"]
 
 
 @runtime_checkable
@@ -107,8 +108,6 @@ def inception_extractor(weights: str | None = None, *, device: str = "cpu", batc
     Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing), grey ones repeated over three
     channels, and mapped from 0..255 to (x - 128) / 128.
     """
-    from gendi.data.images.inception import load_inception
-
     module, sha256 = load_inception(weights)
     return ModuleExtractor(
         module,
@@ -123,8 +122,6 @@ def inception_extractor(weights: str | None = None, *, device: str = "cpu", batc
 
 def digits_extractor(*, device: str = "cpu", batch_size: int = 256) -> ModuleExtractor:
     """Return the penultimate features of gendi's own digit classifier; for grey images of 28 x 28."""
-    from gendi.data.images.digit_classifier import WEIGHTS_SHA256, DigitFeatures, load_classifier
-
     return ModuleExtractor(
         DigitFeatures(load_classifier()), name="digits", sha256=WEIGHTS_SHA256, device=device, batch_size=batch_size
     )
@@ -142,13 +139,6 @@ def get_extractor(name: str, **options: Any) -> Extractor:
     if name not in EXTRACTORS:
         raise unknown_name("feature extractor", name, EXTRACTORS)
     return EXTRACTORS[name](**options)
-
-
-def to_tensor(images: Images) -> Tensor:
-    """Return float32 `(n, C, H, W)` with the values 0..255."""
-    if images.ndim == 3:
-        images = images[..., None]
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().contiguous()
 
 
 def state_sha256(module: nn.Module) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from gendi.data.images.extractors import Extractor, Images
+from gendi.data.images.extractors import Extractor
 from gendi.data.images.shared_features import features_of
+from gendi.data.split import Rows
 from gendi.errors import ResourceError
 from gendi.evaluate.stopping import Stop
 from gendi.machine.distributed import team
@@ -20,7 +21,7 @@ from gendi.storage.store import cache_dir
 
 def reference_features(
     extractor: Extractor,
-    images: Images,
+    images: Rows,
     indices: Int64[np.ndarray, " n"],
     fingerprint: str,
     *,

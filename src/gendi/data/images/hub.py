@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from gendi.data.images.shard_files import reaching
-from gendi.data.sources import HUB, options_of
+from gendi.data.images.sources import HUB
+from gendi.data.sources import options_of
 from gendi.errors import DataError, UsageError, unknown_name
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")

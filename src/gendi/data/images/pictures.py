@@ -25,6 +25,13 @@ def grid_side(count: int, side: int, longest: int, gap: int = 2) -> int:
     return count * (side * enlargement(longest) + gap) + gap
 
 
+def grid_bytes(shape: Sequence[int], n: int) -> int:
+    """Return about how many bytes the PNG of a square grid of n pictures of shape (C, H, W) takes."""
+    channels, *sides = shape
+    height, width = (grid_side(math.isqrt(n), side, max(sides)) for side in sides)
+    return height * (width * channels + 1) + 4096  # as many bytes as it has, and PNG's own
+
+
 def grid_image(
     images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None, gap: int = 2, paper: int = 128
 ) -> Image.Image:

@@ -96,14 +96,6 @@ def check_destination(path: Path, n: int, channels: int) -> None:
         )
 
 
-def check_rows_destination(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Raise `UsageError` if cells or lines of a table cannot go to `path`; called before the work starts."""
-    if path.suffix not in suffixes:
-        raise UsageError(f"--out {path}: these samples are written as {' or '.join(f'NAME{s}' for s in suffixes)}.")
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder. Choose another name.")
-
-
 def read_samples(path: Path) -> Images:
     """Return the samples of a grid, a folder of pictures, an .npz or a .npy, whoever wrote the last three.
 
@@ -112,8 +104,7 @@ def read_samples(path: Path) -> Images:
     if path.is_dir():
         from gendi.data.images.folder import load_folder
 
-        pictures: Images = load_folder(path, max_bad=0).rows
-        return pictures
+        return load_folder(path, max_bad=0).rows[:]
     if path.suffix == ".png" and path.is_file():
         return _read_grid(path)
     if path.suffix == ".npz" and path.is_file() and _npz_text(path) is not None:

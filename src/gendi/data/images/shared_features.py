@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from gendi.data.images.extractors import Extractor, Images
+from gendi.data.images.extractors import Extractor
+from gendi.data.images.tensors import Images
 from gendi.evaluate.metrics import Features, FeatureStatistics, frechet_distance, frechet_from_features
 from gendi.evaluate.stopping import Stop
 from gendi.machine.distributed import team

@@ -33,6 +33,7 @@ from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import Places
 from gendi.errors import BundleError, DataError, DivergedError
 from gendi.storage.safe_tensors import TensorSpec
@@ -73,6 +74,21 @@ class TableCodec(VectorCodec):
         self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
+
+    def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
+        """Return why another table cannot be encoded, a sentence; see `VectorCodec.misfit`.
+
+        It must have the same columns in the same order, of the same kinds, and categories of the same words.
+        """
+        known, found = ({c.name: c for c in s.columns} for s in (self.schema, schema))
+        if list(known) != list(found):
+            odd = [*(f"without {n}" for n in known if n not in found), *(f"with {n}" for n in found if n not in known)]
+            return f"Its columns are others: {', '.join(odd[:5]) or 'the same in another order'}."
+        for name, column in known.items():
+            other = found[name]
+            if (column.kind, column.labels, column.levels) != (other.kind, other.labels, other.levels):
+                return f"Its column {name} is a {other.kind} of other values than the model's {column.kind}."
+        return ""
 
     @classmethod
     def fit(cls, schema: Schema, rows: Grid, told: Mapping[str, Tensor]) -> Self:

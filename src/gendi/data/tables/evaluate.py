@@ -22,7 +22,7 @@ from gendi.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gendi.data.open import Data
+    from gendi.data.dataset import Data
     from gendi.evaluate.result import Evaluation
 
 

@@ -1,64 +1,89 @@
-"""What `gendi.data.kinds` asks of tables: opening, fitting, presenting, writing, measuring."""
+"""The kind of data `table`: lines of a table with columns of numbers, words and dates. See `gendi.data.kinds.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gendi.data.split import Loaded
-from gendi.data.tables.codec import TableCodec
-from gendi.data.tables.output import to_frame, write_table
-from gendi.data.tables.read import read_frame, read_table
-from gendi.data.vectors import VectorCodec, training_conditions
+from gendi.data.kinds import Kind
 from gendi.diffusion.config import ConditionConfig
-from gendi.train.config import RunConfig
 
 if TYPE_CHECKING:
-    from gendi.data.open import Data
+    from numpy.typing import NDArray
+
+    from gendi.data.codec import Codec
+    from gendi.data.dataset import Data
+    from gendi.data.kinds import Texts
+    from gendi.data.split import Loaded
     from gendi.evaluate.result import Evaluation
 
-SUFFIXES = (".csv", ".parquet")
-CODECS: dict[str, type[VectorCodec]] = {TableCodec.kind: TableCodec}
+
+class Tables(Kind):
+    """Rows (N, G) of numbers, one for each column; in and out they are DataFrames or files of a table."""
+
+    name = "table"
+    title = "tables"
+    preset = "table"
+    suffixes = (".csv", ".parquet")
+    endings = (".csv", ".parquet")
+    objects = "a DataFrame"
+
+    def claims(self, spec: object) -> bool:
+        return super().claims(spec) or (hasattr(spec, "columns") and hasattr(spec, "dtypes"))
+
+    def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
+        """Open a `.csv` or `.parquet` file; see `gendi.data.tables.read`."""
+        from gendi.data.tables.read import read_table
+
+        return read_table(Path(place).expanduser(), options)
+
+    def open_object(self, thing: Any) -> "Loaded":
+        """Take a DataFrame."""
+        from gendi.data.tables.read import read_frame
+
+        return read_frame(thing)
+
+    def codecs(self) -> "Mapping[str, type[Codec]]":
+        from gendi.data.tables.codec import TableCodec
+
+        return {TableCodec.kind: TableCodec}
+
+    def fit(self, data: "Data", conditions: Sequence[ConditionConfig], seed: int, options: Any) -> "Codec":
+        """Fit the codec to the training rows."""
+        import numpy as np
+
+        from gendi.data.tables.codec import TableCodec
+        from gendi.data.vectors import training_conditions
+
+        rows = np.asarray(data.train.batch(range(len(data.train))), np.float64)
+        return TableCodec.fit(data.schema, rows, training_conditions(conditions, data.train.conditions))
+
+    def present(
+        self,
+        codec: "Codec",
+        rows: "NDArray[Any]",
+        cond: "Mapping[str, NDArray[Any]]",
+        specs: Sequence[ConditionConfig],
+        latent: "NDArray[Any]",
+        provenance: Mapping[str, Any],
+    ) -> Any:
+        """Return decoded rows as a DataFrame like the training table."""
+        from gendi.data.tables.codec import TableCodec
+        from gendi.data.tables.output import to_frame
+
+        assert isinstance(codec, TableCodec)
+        return to_frame(codec.schema, rows, provenance)
+
+    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
+        """Write a DataFrame; see `gendi.data.tables.output.write_table`."""
+        from gendi.data.tables.output import write_table
+
+        write_table(path, samples)
+
+    def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
+        """Measure a DataFrame or a file against raw data; see `gendi.data.tables.evaluate`."""
+        from gendi.data.tables.evaluate import evaluate
+
+        return evaluate(samples, data, **options)
 
 
-def open_path(place: str, options: Mapping[str, str]) -> Loaded:
-    """Open a `.csv` or `.parquet` file; see `gendi.data.tables.read`."""
-    return read_table(Path(place).expanduser(), options)
-
-
-def open_object(thing: Any) -> Loaded:
-    """Take a DataFrame."""
-    return read_frame(thing)
-
-
-def write(path: Path, thing: Any) -> None:
-    """Write a DataFrame; see `gendi.data.tables.output.write_table`."""
-    write_table(path, thing)
-
-
-def fit(config: RunConfig, data: "Data") -> VectorCodec:
-    """Fit the codec to the training rows."""
-    rows = np.asarray(data.train.batch(range(len(data.train))), np.float64)
-    return TableCodec.fit(data.schema, rows, training_conditions(config.conditions, data.train.conditions))
-
-
-def present(
-    codec: VectorCodec,
-    rows: NDArray[Any],
-    cond: Mapping[str, NDArray[Any]],
-    specs: Sequence[ConditionConfig],
-    latent: NDArray[Any],
-    provenance: Mapping[str, Any],
-) -> Any:
-    """Return decoded rows as a DataFrame like the training table."""
-    assert isinstance(codec, TableCodec)
-    return to_frame(codec.schema, rows, provenance)
-
-
-def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
-    """Measure a DataFrame of samples against raw data; see `gendi.data.tables.evaluate.evaluate`."""
-    from gendi.data.tables.evaluate import evaluate as measure
-
-    return measure(samples, data, **options)
+TABLES = Tables()

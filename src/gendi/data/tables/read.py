@@ -180,7 +180,6 @@ def _loaded(
         tuple(specs),
         left_out,
         notes=tuple(notes),
-        kind="table",
         schema=Schema(tuple(columns), **how),
     )
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.registry import NETWORKS
+from gendi.diffusion.networks.registry import NETWORKS, check_way_in
 from gendi.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def build_network(
     for condition in conditions:
         if condition.size < 0:
             raise UsageError(f"the size of the condition {condition.name} is left to the data: give the number itself.")
-        config.check_way_in(condition.name, condition.kind, condition.via)
+        check_way_in(config, condition.name, condition.kind, condition.via)
     info = NETWORKS.find(config.kind)
     if len(shape) != info.dimensions:
         wanted = {1: "vectors (D,)", 3: "images (C, H, W)"}.get(info.dimensions, f"{info.dimensions} dimensions")

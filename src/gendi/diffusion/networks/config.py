@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from gendi.diffusion.networks.registry import NETWORKS
-from gendi.errors import UsageError
-
 NetworkKind = Literal["unet", "dit", "mlp"]
 Resample = Literal["conv-narrow", "conv", "residual"]
 Inject = Literal["film", "add", "concat"]
@@ -94,23 +91,3 @@ class NetworkConfig:
             ("network.groups", 1, 8192, self.groups),
             *((f"network.fourier_features[{i}]", -8, 16, n) for i, n in enumerate(self.fourier_features)),
         ]
-
-    def validate(self) -> None:
-        """Raise `UsageError` naming the first field that disagrees with another; the numbers are within `ranges`."""
-        if self.kind not in NETWORKS:
-            raise UsageError(f"network.kind = {self.kind!r} is unknown. Known: {', '.join(map(repr, NETWORKS))}.")
-        levels = len(self.channels)
-        for name, values in (("blocks", self.blocks), ("heads", self.heads)):
-            if isinstance(values, tuple) and len(values) != levels:
-                raise UsageError(f"network.{name} has {len(values)} entries for {levels} level(s): give one, or each.")
-        if self.time_features % 2:
-            raise UsageError(f"network.time_features = {self.time_features} must be even: a sine and a cosine each.")
-        check = NETWORKS[self.kind].check
-        if check is not None:
-            check(self)
-
-    def check_way_in(self, name: str, kind: str, via: str) -> None:
-        """Raise `UsageError` if the condition `name` of a kind cannot enter this network by `via`."""
-        check = NETWORKS.find(self.kind).check_way_in
-        if check is not None:
-            check(self, name, kind, via)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks import rules
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.errors import UsageError
 from gendi.machine.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from gendi.diffusion.config import ConditionConfig
-    from gendi.diffusion.networks.config import NetworkConfig
 
     Make = Callable[[NetworkConfig, int, Sequence[ConditionConfig], int], nn.Module]
 
@@ -38,11 +38,11 @@ class NetworkInfo:
     make: "str | Make"
     dimensions: int
     title: str = ""
-    check: "Callable[[NetworkConfig], None] | None" = None
-    check_way_in: "Callable[[NetworkConfig, str, str, str], None] | None" = None
+    check: Callable[[NetworkConfig], None] | None = None
+    check_way_in: Callable[[NetworkConfig, str, str, str], None] | None = None
 
     def build(
-        self, config: "NetworkConfig", channels: int, conditions: "Sequence[ConditionConfig]", out_channels: int
+        self, config: NetworkConfig, channels: int, conditions: Sequence[ConditionConfig], out_channels: int
     ) -> "nn.Module":
         """Return an untrained network."""
         make = self.make
@@ -64,3 +64,25 @@ NETWORKS: Registry[NetworkInfo] = Registry(
     },
 )
 """What `network.kind` may name."""
+
+
+def validate(config: NetworkConfig) -> None:
+    """Raise `UsageError` naming the first field that disagrees with another; the numbers are within `ranges`."""
+    if config.kind not in NETWORKS:
+        raise UsageError(f"network.kind = {config.kind!r} is unknown. Known: {', '.join(map(repr, NETWORKS))}.")
+    levels = len(config.channels)
+    for name, values in (("blocks", config.blocks), ("heads", config.heads)):
+        if isinstance(values, tuple) and len(values) != levels:
+            raise UsageError(f"network.{name} has {len(values)} entries for {levels} level(s): give one, or each.")
+    if config.time_features % 2:
+        raise UsageError(f"network.time_features = {config.time_features} must be even: a sine and a cosine each.")
+    check = NETWORKS[config.kind].check
+    if check is not None:
+        check(config)
+
+
+def check_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
+    """Raise `UsageError` if the condition `name` of a kind cannot enter this network by `via`."""
+    check = NETWORKS.find(config.kind).check_way_in
+    if check is not None:
+        check(config, name, kind, via)

@@ -1,14 +1,10 @@
 """What the options of a network must agree on, by the kind of network. This module imports no torch."""
 
-from typing import TYPE_CHECKING
-
+from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
 
-if TYPE_CHECKING:
-    from gendi.diffusion.networks.config import NetworkConfig
 
-
-def check_unet(config: "NetworkConfig") -> None:
+def check_unet(config: NetworkConfig) -> None:
     """Raise `UsageError` naming the first field that a U-Net cannot have."""
     for width in config.channels:
         if width % config.groups:
@@ -22,7 +18,7 @@ def check_unet(config: "NetworkConfig") -> None:
         _check_heads(config, level)
 
 
-def check_dit(config: "NetworkConfig") -> None:
+def check_dit(config: NetworkConfig) -> None:
     """Raise `UsageError` naming the first field that a DiT cannot have."""
     _check_one_width(config)
     _check_heads(config, 0)
@@ -35,40 +31,40 @@ def check_dit(config: "NetworkConfig") -> None:
         )
 
 
-def check_mlp(config: "NetworkConfig") -> None:
+def check_mlp(config: NetworkConfig) -> None:
     """Raise `UsageError` naming the first field that an MLP cannot have."""
     _check_one_width(config)
     if config.patch != 1 or config.fourier_features:
         raise UsageError("network.patch and network.fourier_features are for images: an mlp takes vectors.")
 
 
-def unet_way_in(config: "NetworkConfig", name: str, kind: str, via: str) -> None:
+def unet_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
     """Raise `UsageError` if the condition `name` cannot enter a U-Net by `via`."""
     if via == "tokens" and not (config.attention or config.middle_attention):
         raise UsageError(f"{name} enters via 'tokens': give network.attention a level, or set middle_attention.")
     token_way_in(config, name, kind, via)
 
 
-def mlp_way_in(config: "NetworkConfig", name: str, kind: str, via: str) -> None:
+def mlp_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
     """Raise `UsageError` if the condition `name` cannot enter an MLP by `via`."""
     if via != "embedding":
         raise UsageError(f"{name} enters via {via!r}: an mlp is told via 'embedding' alone.")
 
 
-def token_way_in(config: "NetworkConfig", name: str, kind: str, via: str) -> None:
+def token_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
     """Raise `UsageError` if the tokens of a picture cannot be placed on their grid."""
     if kind == "image" and via == "tokens" and config.time_dim % 4:
         raise UsageError(f"network.time_dim = {config.time_dim} must be a multiple of 4: {name} has tokens on a grid.")
 
 
-def _check_one_width(config: "NetworkConfig") -> None:
+def _check_one_width(config: NetworkConfig) -> None:
     if len(config.channels) != 1:
         raise UsageError(f"network.channels has {len(config.channels)} entries: a {config.kind} has one width.")
     if config.attention or config.middle_attention:
         raise UsageError(f"network.attention and middle_attention are for levels of a U-Net: a {config.kind} has none.")
 
 
-def _check_heads(config: "NetworkConfig", level: int) -> None:
+def _check_heads(config: NetworkConfig, level: int) -> None:
     width = config.channels[level]
     if config.head_dim and width % config.head_dim:
         raise UsageError(f"network.head_dim = {config.head_dim} does not divide width {width}.")

@@ -17,9 +17,9 @@ from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.config import LEARNED
 from gendi.diffusion.gaussian.denoiser import Coefficients, NetworkDenoiser
 from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting
-from gendi.diffusion.gaussian.objectives.registry import WEIGHTINGS
+from gendi.diffusion.gaussian.objectives.registry import TIME_SAMPLINGS, WEIGHTINGS
 from gendi.diffusion.gaussian.objectives.schedule_learner import ScheduleLearner
-from gendi.diffusion.gaussian.objectives.times import TimeSampling, make_times
+from gendi.diffusion.gaussian.objectives.times import TimeSampling
 from gendi.diffusion.gaussian.objectives.weightings import Levels
 from gendi.diffusion.gaussian.process import Batch, like
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
@@ -61,7 +61,7 @@ class NoisingObjective(Objective):
         self.schedule: Schedule = (
             make_schedule(process.schedule, process.steps) if self.learner is None else self.learner.schedule
         )
-        self.times = make_times(options, self.schedule)
+        self.times = TIME_SAMPLINGS.find(options.time_sampling).of(options, self.schedule)
 
     @property
     def _memories(self) -> list[TimeSampling | ScheduleLearner]:

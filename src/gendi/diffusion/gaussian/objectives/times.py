@@ -23,7 +23,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.diffusion.gaussian.config import ObjectiveConfig
-from gendi.diffusion.gaussian.objectives.registry import TIME_SAMPLINGS
 from gendi.diffusion.gaussian.schedule import Schedule
 
 
@@ -114,11 +113,6 @@ class LogSNR(TimeSampling):
     def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
         low, high = torch.tensor([self.low, self.high], dtype=torch.float64)
         return self.schedule.time(torch.lerp(low, high, stratified(rng, batch)))
-
-
-def make_times(options: ObjectiveConfig, schedule: Schedule) -> TimeSampling:
-    """Return the time sampling that `options.time_sampling` names. Raises `UsageError` for an unknown name."""
-    return TIME_SAMPLINGS.find(options.time_sampling).of(options, schedule)
 
 
 def stratified(rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gendi.data.codec import ImageCodec
-from gendi.data.told import derived, derived_condition, low_resolution
+from gendi.data.images.codec import ImageCodec
+from gendi.data.images.low_resolution import derived, derived_condition, low_resolution
 from gendi.errors import UsageError
 
 

@@ -1,26 +1,19 @@
-"""What is told of some images: rows of the data's conditions, and conditions derived from the images themselves.
+"""A condition that is computed from the pictures themselves.
 
-    low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
-                 at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
-                 smaller
-
-A derived condition costs no memory: it is computed from the images of a batch, as they are after augmentation.
+low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
+             at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
+             smaller
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.data.codec import Codec, pictures_only
-from gendi.data.split import Split
-from gendi.diffusion.conditions import to_tensor
+from gendi.data.codec import Codec
+from gendi.data.images.codec import pictures_only
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import UsageError
 
@@ -53,14 +46,6 @@ def low_resolution(x: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b
     small = F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
     small = small.add(1).mul(127.5).round_().div_(127.5).sub_(1)
     return small.repeat_interleave(factor, 2).repeat_interleave(factor, 3)[..., :height, :width]
-
-
-def stored(
-    specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]], device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """Return the rows of the conditions that the data hold, by name, on `device`."""
-    held = [spec for spec in specs if LOW_RES.fullmatch(spec.name) is None]
-    return {spec.name: to_tensor(spec, split.conditions[spec.name][rows]).to(device) for spec in held}
 
 
 def derived(specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:

@@ -1,0 +1,19 @@
+"""`check_data`: look at a data set from every side before spending hours on it."""
+
+from typing import Any
+
+from gendi.data.kinds import find_kind
+from gendi.errors import UsageError
+
+
+def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Any:
+    """Open a data set as training would, and report on every row, as its kind of data does.
+
+    Of pictures, that is a `gendi.data.images.check.DataReport`; arguments and errors are those of `open_data`.
+    """
+    kind = find_kind(spec)
+    if not kind.pictures:
+        raise UsageError(
+            f"gendi data check is for pictures, and {spec} holds {kind.name}; gendi cells check is for cells."
+        )
+    return kind.check(spec, size=size, max_bad=max_bad)

@@ -1,0 +1,66 @@
+"""Which pictures are held out of training: the same ones in every run."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendi.data.split import Split, part_of
+
+HELDOUT_SHARE = 0.05
+HELDOUT_MOST = 1000
+
+
+def hold_out(
+    images: NDArray[np.uint8], conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
+) -> tuple[Split, Split, tuple[str, ...]]:
+    """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
+
+    One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
+    images from the end fill the holes, so nothing large is copied. A single image serves as both.
+    """
+    n = len(images)
+    if n == 1:
+        both = Split(images, conditions)
+        return both, both, ("there is only one image: it is the held-out set too",)
+    chosen, notes = _drawn(n, conditions.get("class"), rng)
+    rest = n - len(chosen)
+    heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
+    holes = chosen[chosen < rest]
+    fillers = np.setdiff1d(np.arange(rest, n), chosen)
+    for array in (images, *conditions.values()):
+        array[holes] = array[fillers]
+    return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
+
+
+def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:
+    """Split rows in shards into (training, numbers of the held-out rows, notes), as many as `hold_out` does.
+
+    Nothing is read: training is a view of the rows that are left, and its blocks are those of the whole.
+    """
+    n = len(whole)
+    if n == 1:
+        return whole, np.zeros(1, np.int64), ("there is only one image: it is the held-out set too",)
+    chosen, notes = _drawn(n, whole.labels, rng)
+    rest = np.setdiff1d(np.arange(n), chosen, assume_unique=True)
+    blocks = None if whole.blocks is None else np.searchsorted(rest, whole.blocks).astype(np.int64)
+    return dataclasses.replace(part_of(whole, rest), blocks=blocks), chosen, notes
+
+
+def _drawn(
+    n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return which of n > 1 images to hold out, in order, and notes."""
+    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
+    order = rng.permutation(n)
+    notes: tuple[str, ...] = ()
+    if labels is not None:
+        protected = np.zeros(n, bool)
+        protected[order[np.unique(labels[order], return_index=True)[1]]] = True
+        if protected.all():
+            notes = ("every class has a single image: one class is held out of training altogether",)
+        else:
+            order = order[~protected[order]]
+    return np.sort(order[:k]), notes

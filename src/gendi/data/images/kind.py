@@ -1,0 +1,134 @@
+"""The kind of data `image`: pictures, which all data are that no other kind claims. See `gendi.data.kinds.Kind`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendi.data.images.sources import HUB, MIX, SHARDS, names_pictures
+from gendi.data.kinds import Kind
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.config import SampleConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gendi.data.codec import Codec
+    from gendi.data.dataset import Data
+    from gendi.data.images.check import DataReport
+    from gendi.data.kinds import Texts
+    from gendi.data.split import Loaded
+    from gendi.evaluate.result import Evaluation
+
+
+class Images(Kind):
+    """Pictures of one size, bytes (N, H, W, C)."""
+
+    name = "image"
+    title = "pictures"
+    preset = "mnist"
+    suffixes = (".png", ".npz", "")
+    prefixes = (SHARDS[:-1], HUB[:-1], MIX[:-1])
+    noun = "images"
+    pictures = True
+    previews = True
+    derived_names = ("low-res:F",)
+    without_conditions = (
+        "(but for low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
+        "beside them"
+    )
+    evaluation_options = ("extractor", "batch_size", "device", "mirrored")
+    evaluates_together = True
+    keeps_settings = True
+
+    def claims(self, spec: object) -> bool:
+        return isinstance(spec, str) and names_pictures(spec)
+
+    def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
+        from gendi.data.images.open import open_images
+
+        return open_images(spec, size, max_bad)
+
+    def check(self, spec: str, **options: Any) -> "DataReport":
+        """Report on every image; options are `size` and `max_bad` of `gendi.data.open_data`."""
+        from gendi.data.images.check import check_images
+
+        return check_images(spec, **options)
+
+    def codecs(self) -> "Mapping[str, type[Codec]]":
+        from gendi.data.images.codec import ImageCodec
+
+        return {ImageCodec.kind: ImageCodec}
+
+    def augment(
+        self,
+        rows: "Tensor",
+        cond: "Mapping[str, Tensor]",
+        *,
+        seed: int,
+        step: int,
+        batch_size: int,
+        part: slice,
+        **options: Any,
+    ) -> "tuple[Tensor, dict[str, Tensor]]":
+        """Mirror and cut; options are `flip` and `crop`, see `gendi.data.images.augment`."""
+        from gendi.data.images.augment import augment
+
+        return augment(rows, cond, seed=seed, step=step, batch_size=batch_size, part=part, **options)
+
+    def derived_condition(self, name: str, codec: "Codec | None") -> ConditionConfig | None:
+        from gendi.data.images.low_resolution import derived_condition
+
+        return derived_condition(name, codec)
+
+    def derived(self, specs: Sequence[ConditionConfig], x_0: "Tensor") -> "dict[str, Tensor]":
+        from gendi.data.images.low_resolution import derived
+
+        return derived(specs, x_0)
+
+    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
+        """Write a grid, an archive or a folder: see `gendi.data.images.sample_files`."""
+        from gendi.data.images.sample_files import write_samples
+
+        write_samples(path, samples, texts, first)
+
+    def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
+        from gendi.data.images.sample_files import check_destination
+
+        check_destination(path, n, codec.shape[0])
+
+    def read_samples(self, path: Path) -> "NDArray[Any]":
+        from gendi.data.images.sample_files import read_samples
+
+        return read_samples(path)
+
+    def evaluated_file(self, run: Path) -> Path:
+        return run / "samples.npz"
+
+    def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
+        """Measure bytes (N, H, W, C): see `gendi.data.images.evaluation.evaluate`."""
+        from gendi.data.images.evaluation import evaluate
+
+        return evaluate(samples, data, **options)
+
+    def preview(self, rows: "NDArray[Any]") -> bytes:
+        from gendi.data.images.pictures import grid_image, png_bytes
+
+        return png_bytes(grid_image(rows))
+
+    def preview_bytes(self, codec: "Codec", n: int) -> int:
+        from gendi.data.images.pictures import grid_bytes
+
+        return grid_bytes(codec.shape, n)
+
+    def usage(self, codec: "Codec", own: SampleConfig) -> str:
+        channels, height, width = codec.shape
+        return f"""from gendi.train.bundle import load_bundle
+from gendi.diffusion.gaussian.samplers import sample
+bundle = load_bundle("path/to/this/folder")
+denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
+x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
+images = bundle.codec.decode(x)  # uint8 tensor (16, {height}, {width}, {channels})"""
+
+
+IMAGES = Images()

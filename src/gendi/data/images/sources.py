@@ -1,0 +1,25 @@
+"""How a text names pictures. This module imports nothing but Python.
+
+mnist                a known data set, by its name; a folder of the same name is ./mnist
+photos/, x.npz       a folder of images, of idx files or of shards, or an array in a file
+shards:PLACE         shards, whatever PLACE ends with
+hf:OWNER/NAME        a data set of a hub
+mix:ONE,TWO          several sources as one
+"""
+
+from pathlib import Path
+
+SHARDS, HUB, MIX = "shards:", "hf:", "mix:"
+NAMES = ("mnist", "fashion-mnist")
+ARRAYS = (".npy", ".npz")
+
+
+def names_pictures(spec: str) -> bool:
+    """Return whether a text without a prefix names a known data set, or a folder or an array that is there."""
+    if spec in NAMES:
+        return True
+    try:
+        path = Path(spec).expanduser()
+        return path.is_dir() or path.suffix.lower() in ARRAYS
+    except (OSError, RuntimeError):  # whoever reads it says what is wrong
+        return True

@@ -1,0 +1,45 @@
+"""The conditions of some rows: those that the data hold, and those that are computed from the rows themselves.
+
+What is computed costs no memory: it is made from the encoded rows of a batch, as they are after augmentation.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gendi.data.dataset import Data
+from gendi.data.kinds import kind_of
+from gendi.data.split import Split
+from gendi.diffusion.conditions import to_tensor
+from gendi.diffusion.config import ConditionConfig
+
+
+def raw(specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]]) -> dict[str, Tensor]:
+    """Return the rows of the conditions that the data hold, by name, as the data have them."""
+    held = {spec.name: split.conditions[spec.name] for spec in specs if spec.name in split.conditions}
+    return {name: torch.from_numpy(np.ascontiguousarray(array[rows])) for name, array in held.items()}
+
+
+def as_seen(
+    specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Return raw conditions as a network sees them (`gendi.diffusion.conditions`), on `device`."""
+    held = [spec for spec in specs if spec.name in cond]
+    return {spec.name: to_tensor(spec, cond[spec.name].numpy()).to(device) for spec in held}
+
+
+def stored(
+    specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Return the rows of the conditions that the data hold, by name, as a network sees them, on `device`."""
+    return as_seen(specs, raw(specs, split, rows), device)
+
+
+def derived(data: Data, specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:
+    """Return the conditions that are computed from the encoded rows x_0, by name."""
+    return kind_of(data.kind).derived(specs, x_0)

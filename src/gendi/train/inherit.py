@@ -1,0 +1,81 @@
+"""What a run that starts from another's weights takes from its configuration. This module imports no torch."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gendi.diffusion.config import ConditionConfig
+from gendi.errors import BundleError, UsageError
+from gendi.storage.files import read_json
+from gendi.storage.toml import read_toml
+from gendi.train.config import RunConfig
+from gendi.train.folders import CONFIG, bundle_folder
+
+
+def recorded_start(run: Path) -> dict[str, Any] | None:
+    """Return what config.toml of a run's folder says of the weights it began with; None if it began anew, or is none.
+
+    Raises `BundleError` if the file is damaged.
+    """
+    path = run / "config.toml"
+    found = read_toml(path).get("start") if path.is_file() else None
+    return found if isinstance(found, dict) and isinstance(found.get("from"), str) else None
+
+
+def source_config(source: str | Path) -> RunConfig:
+    """Return the configuration of the run or bundle at `source`, without its weights.
+
+    Raises:
+        UsageError: it is neither.
+        BundleError: its configuration is damaged.
+    """
+    where = bundle_folder(Path(source)) / CONFIG
+    data = read_json(where) if where.is_file() else None
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is missing or no table of fields: the bundle was copied only in part.")
+    try:
+        return RunConfig.from_dict(data.get("config"))
+    except UsageError as error:
+        raise BundleError(f"{where}: {error}") from None
+
+
+def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
+    """Return `config`, a preset's, with what decides the meaning of weights taken from `source`.
+
+    That is the network, the process, what the network predicts and the loss, the codec's options, and the conditions:
+    those of the source come first, each filled in anew from the data, and the preset's others behind them.
+    """
+    names = {spec.name for spec in source.conditions}
+    own = (_unresolved(spec) for spec in source.conditions)
+    others = (spec for spec in config.conditions if spec.name not in names)
+    return replace(
+        config,
+        network=source.network,
+        process=source.process,
+        objective=source.objective,
+        cells=source.cells,
+        sample=source.sample,
+        conditions=(*own, *others),
+    )
+
+
+def _unresolved(spec: ConditionConfig) -> ConditionConfig:
+    """Return a condition with all that is left to the data."""
+    return ConditionConfig(spec.name, dropout=spec.dropout, via=spec.via, required=spec.required)
+
+
+def starting_config(config: RunConfig, source: str | Path | RunConfig | None, run: Path, fresh: bool) -> RunConfig:
+    """Return a preset's configuration as a run begins with it, or goes on with it, that may start from weights.
+
+    Args:
+        config: the preset's.
+        source: the run or bundle to start from, or its configuration; None for none.
+        run: the run's folder. If a run in it began from weights and goes on, its own configuration is the source, and
+            the source's is not read again.
+        fresh: whether the folder is started over.
+    """
+    if not fresh and recorded_start(run) is not None:
+        return inherited(config, RunConfig.from_dict(read_toml(run / "config.toml").get("config", {})))
+    if source is None:
+        return config
+    return inherited(config, source if isinstance(source, RunConfig) else source_config(source))
