@@ -28,7 +28,7 @@ from gendi.data.dataset import Data
 from gendi.data.split import Split, class_spec, fingerprint
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.vectors.rows import measure_rows
+from gendi.evaluate.vectors.rows import compute_row_metrics
 from gendi.evaluate.vectors.space import RowSet
 from gendi.train.presets import get_preset
 from gendi.train.probe import Choice
@@ -154,7 +154,7 @@ def compared(data: Data, labels: np.ndarray | None, models: list[str], seconds: 
             counts, took = drawn(way, data, seconds, seed)
         sets = [(counts, train), (train.rows, train), (heldout.rows, heldout)]
         rows = [RowSet(r, None if labels is None else split.conditions["class"]) for r, split in sets]
-        ways[way] = measure_rows(rows[0], rows[1], rows[2], seed=seed) | took
+        ways[way] = compute_row_metrics(rows[0], rows[1], rows[2], seed=seed) | took
         shown = ("energy", "mmd2", "auc-forest", "zero-fraction", "mean-r", "variance-r", "correlation-error", "tstr")
         shown += ("fold-change-slope", "closest-share", "copies", "seconds", "spread")
         row = "  ".join(f"{name} {ways[way][name]:.3f}" for name in shown if ways[way].get(name) is not None)

@@ -24,7 +24,7 @@ from gendi.data.cells.demo import demo_anndata
 from gendi.data.cells.normalise import log_normalise
 from gendi.data.cells.perturbation.baselines import BASELINES
 from gendi.data.cells.perturbation.effects import HillEffects
-from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, measure, scaled
+from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, compute_scores, scaled
 from gendi.data.cells.perturbation.semi_synthetic import World, semi_synthetic
 
 matplotlib.use("Agg")
@@ -78,10 +78,10 @@ def measured(world: World, steps: int, seed: int) -> dict[str, Any]:
         target = Target(
             control, world.treated(aside, c, d, x, 1), world.truth.log_fold(c, d, x), centroids, others.index((d, x))
         )
-        rows["null"][kind].append(measure(copies, target))
-        rows["oracle"][kind].append(measure(world.treated(copies, c, d, x, 2), target))
+        rows["null"][kind].append(compute_scores(copies, target))
+        rows["oracle"][kind].append(compute_scores(world.treated(copies, c, d, x, 2), target))
         for name, model in ways.items():
-            rows[name][kind].append(measure(model.predict(copies, c, d, x, 3), target))
+            rows[name][kind].append(compute_scores(model.predict(copies, c, d, x, 3), target))
     means = {name: {kind: averaged(parts[kind]) for kind in KINDS} for name, parts in rows.items()}
     for name in ways:
         for kind in KINDS:

@@ -16,7 +16,7 @@ from gendi.data.split import Split
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.vectors import measures
+from gendi.evaluate.vectors import metrics
 
 ad = pytest.importorskip("anndata")
 pd = pytest.importorskip("pandas")
@@ -58,7 +58,7 @@ def cells(n: int = 50, seed: int = 3) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "JUDGES", measures.JUDGES[1:])
+    monkeypatch.setattr(metrics, "JUDGES", metrics.JUDGES[1:])
     monkeypatch.setattr("gendi.evaluate.vectors.rows.SPLITS", 3)
 
 
@@ -104,7 +104,7 @@ def test_cells_without_the_column_of_classes_are_measured_without_them() -> None
 def test_a_class_without_samples_is_named() -> None:
     fake = cells()[np.arange(0, 50, 2)].copy()
     found = evaluate(fake, real(), n=20)
-    assert any("have no sample (T cell)" in note for note in found.notes)
+    assert any("no sample (T cell)" in note for note in found.notes)
     assert found["tstr"].value is None
 
 

@@ -17,7 +17,7 @@ from gendi.data.cells.perturbation.baselines import (
 from gendi.data.cells.perturbation.effects import HillEffects, Prior, sufficient
 from gendi.data.cells.perturbation.experiment import CONTROL, Experiment
 from gendi.data.cells.perturbation.hill import hill
-from gendi.data.cells.perturbation.scores import Target, centroid_rank, measure, pearson, scaled, slope
+from gendi.data.cells.perturbation.scores import Target, centroid_rank, compute_scores, pearson, scaled, slope
 from gendi.data.cells.perturbation.shifts import Shifts, observe, size_factor
 from gendi.errors import DataError, UsageError
 
@@ -214,14 +214,14 @@ def target() -> tuple[Target, np.ndarray]:
 
 def test_null_is_0_and_oracle_1() -> None:
     goal, draw = target()
-    null, oracle = measure(goal.control, goal), measure(draw, goal)
+    null, oracle = compute_scores(goal.control, goal), compute_scores(draw, goal)
     assert set(scaled(null, null, oracle).values()) == {0.0}
     assert set(scaled(oracle, null, oracle).values()) == {1.0}
     assert scaled(null, null, null)["energy"] is None
     assert null["pearson"] == 0 and null["slope error"] == 1  # no change at all
     assert oracle["energy"] < null["energy"] and oracle["centroid rank"] == 0 < null["centroid rank"]
     with pytest.raises(DataError, match="at least 2"):
-        measure(draw[:1], goal)
+        compute_scores(draw[:1], goal)
 
 
 def test_scores_are_their_formulas() -> None:

@@ -147,7 +147,7 @@ def test_a_bad_dose_is_refused(dose: float) -> None:
 def test_a_dose_that_is_no_number_is_refused() -> None:
     adata = small().to_anndata()
     adata.obs["dose"] = "high"
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not a number"):
         read_experiment(adata, **KEYS)
 
 

@@ -28,7 +28,7 @@ def test_entropy_is_ln_k_when_even_and_0_when_collapsed() -> None:
 
 
 def test_no_images_and_impossible_classes_are_refused() -> None:
-    with pytest.raises(UsageError, match="no images"):
+    with pytest.raises(UsageError, match="at least one image"):
         class_balance(np.empty((0, 3)), np.ones(3))
     with pytest.raises(UsageError, match="Class 1"):
         class_balance(one_hot([0], 3), np.array([1.0, 0.0, 1.0]))

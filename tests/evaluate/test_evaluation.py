@@ -16,6 +16,11 @@ from gendi.data.split import Split
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.evaluate.result import Evaluation, Metric, compare
 
+
+def preempt() -> None:
+    raise PreemptedError("stopped")
+
+
 N = 500
 
 
@@ -160,7 +165,7 @@ def test_comparing_what_is_on_two_scales_is_an_error(healthy: Evaluation) -> Non
 
 def test_a_foreign_json_is_no_evaluation(healthy: Evaluation) -> None:
     for wrong in ({}, [], None, healthy.to_dict() | {"version": 99}, {"version": 1}):
-        with pytest.raises(DataError, match="no evaluation"):
+        with pytest.raises(DataError, match="not an evaluation"):
             Evaluation.from_dict(wrong)
 
 
@@ -232,15 +237,15 @@ def test_bad_samples_are_refused_with_a_reason(colours: Data, small_mnist: Data)
             evaluate(images, colours, **options)
 
 
-def test_stop_is_polled(colours: Data) -> None:
+def test_poll_is_called(colours: Data) -> None:
     with pytest.raises(PreemptedError):
-        evaluate(colours.train.rows, colours, stop=lambda: True)
+        evaluate(colours.train.rows, colours, poll=preempt)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(colours.train.rows, colours, stop=interrupt)
+        evaluate(colours.train.rows, colours, poll=interrupt)
 
 
 def test_samples_are_read_from_npz_and_npy(tmp_path: Path, colours: Data) -> None:

@@ -25,6 +25,10 @@ rng = np.random.default_rng(5)
 grey = rng.integers(0, 256, (7, 6, 5), dtype=np.uint8)
 
 
+def preempt() -> None:
+    raise PreemptedError("stopped")
+
+
 def test_pixels_are_the_bytes_over_255() -> None:
     features = get_extractor("pixels")(grey)
     assert features.dtype == np.float32
@@ -78,7 +82,7 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match="no images"):
         ModuleExtractor(nn.Identity(), name="x")(grey[:0])
     with pytest.raises(PreemptedError):
-        ModuleExtractor(nn.Identity(), name="x")(grey, stop=lambda: True)
+        ModuleExtractor(nn.Identity(), name="x")(grey, poll=preempt)
     with pytest.raises(UsageError, match="28x28; these are 6x5 with 1 channel"):
         digits_extractor()(grey)
 
@@ -89,7 +93,7 @@ def test_refusals() -> None:
 class Counting(PixelExtractor):
     calls = 0
 
-    def __call__(self, images: np.ndarray, *, stop: object = None) -> np.ndarray:
+    def __call__(self, images: np.ndarray, *, poll: object = None) -> np.ndarray:
         type(self).calls += 1
         return super().__call__(images)
 

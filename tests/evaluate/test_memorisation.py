@@ -9,6 +9,10 @@ from gendi.evaluate.nearest import nearest_images
 rng = np.random.default_rng(11)
 
 
+def preempt() -> None:
+    raise PreemptedError("stopped")
+
+
 def images(n: int, shape: tuple[int, int, int] = (5, 4, 2)) -> np.ndarray:
     return rng.integers(0, 256, (n, *shape), dtype=np.uint8)
 
@@ -67,9 +71,9 @@ def test_copies_are_copies_even_where_held_out_images_are_copies_too() -> None:
     assert np.isnan(found.ratio)
 
 
-def test_stop_is_polled_and_empty_sets_are_refused() -> None:
+def test_poll_is_called_and_empty_sets_are_refused() -> None:
     with pytest.raises(PreemptedError):
-        nearest_images(images(3), images(9), stop=lambda: True)
+        nearest_images(images(3), images(9), poll=preempt)
     with pytest.raises(UsageError, match="0 queries"):
         nearest_images(images(0), images(9))
 

@@ -10,9 +10,21 @@ from scipy.stats import t as student
 
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.evaluate.result import Evaluation, Metric, compare
-from gendi.evaluate.vectors import LogCounts, RowSet, Standardised, evaluate_rows, floors, measure_rows, measures
+from gendi.evaluate.vectors import (
+    LogCounts,
+    RowSet,
+    Standardised,
+    compute_row_metrics,
+    evaluate_rows,
+    floors,
+    metrics,
+)
 from gendi.evaluate.vectors.controls import copy_rows
-from gendi.evaluate.vectors.measures import About
+from gendi.evaluate.vectors.metrics import About
+
+
+def preempt() -> None:
+    raise PreemptedError("stopped")
 
 
 def cells(n: int, seed: int, genes: int = 60) -> RowSet:
@@ -37,7 +49,7 @@ def few_trees() -> Iterator[None]:
 @pytest.fixture
 def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the slowest metric where it is not what the test is about."""
-    monkeypatch.setattr(measures, "JUDGES", measures.JUDGES[1:])
+    monkeypatch.setattr(metrics, "JUDGES", metrics.JUDGES[1:])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +70,7 @@ def test_real_rows_pass_and_every_control_is_caught(evaluation: Evaluation) -> N
 
 
 def test_every_metric_has_what_it_is_read_by(evaluation: Evaluation) -> None:
-    assert [m.name for m in evaluation.metrics] == list(measures.ABOUT)
+    assert [m.name for m in evaluation.metrics] == list(metrics.ABOUT)
     for metric in evaluation.metrics:
         assert metric.value is not None and metric.floor is not None and metric.interval is not None
         low, high = metric.interval
@@ -127,7 +139,7 @@ def test_the_same_seed_measures_the_same_and_training_rows_are_known_for_copies(
     a, b = (evaluate_rows(again, train, heldout, splits=3, replicates=5) for _ in range(2))
     assert a.metrics == b.metrics
     assert a["copies"].value == 1.0 and a["copies"].passed is False
-    assert measure_rows(again, train, heldout)["copies"] == 1.0
+    assert compute_row_metrics(again, train, heldout)["copies"] == 1.0
 
 
 @pytest.mark.usefixtures("no_forest")
@@ -153,7 +165,7 @@ def test_two_rows_are_enough_for_what_can_be_said_of_two() -> None:
     found = evaluate_rows(cells(2, 3, 20), cells(40, 1, 20), cells(40, 2, 20), splits=3, replicates=5)
     assert found.n == 2 and found["energy"].value is not None
     assert found["auc-forest"].value is None and found["auc-forest"].passed is None
-    assert any("Not to be had of these rows: auc-forest, auc-logistic" in note for note in found.notes)
+    assert any("These rows do not allow some metrics: auc-forest, auc-logistic" in note for note in found.notes)
 
 
 @pytest.mark.usefixtures("no_forest")
@@ -166,7 +178,7 @@ def test_one_class_a_class_without_samples_and_no_labels_are_said() -> None:
     assert one["tstr"].value is None and one["fold-change-slope"].value is None
     missing = evaluate_rows(fresh.take(np.flatnonzero(fresh.labels < 2)), train, heldout, splits=3, replicates=5)
     assert missing["tstr"].value is not None
-    assert any("1 of the held-out rows' classes have no sample (2)" in note for note in missing.notes)
+    assert any("1 class of the held-out rows has no sample (2)" in note for note in missing.notes)
     silent = evaluate_rows(RowSet(fresh.rows), train, heldout, splits=3, replicates=5)
     assert "tstr" not in {m.name for m in silent.metrics}
     assert any("The samples have no labels" in note for note in silent.notes)
@@ -178,7 +190,7 @@ def test_constant_columns_and_empty_cells_are_measured() -> None:
     for part in (train, heldout, fresh):
         part.rows[:, 3] = 0
     fresh.rows[:5] = 0
-    found = measure_rows(fresh, train, heldout)
+    found = compute_row_metrics(fresh, train, heldout)
     assert all(value is None or np.isfinite(value) for value in found.values())
     assert found["energy"] is not None
 
@@ -197,7 +209,7 @@ def test_constant_columns_and_empty_cells_are_measured() -> None:
             "20 numbers that are NaN or infinite, the first in row 0",
         ),
         ({"heldout": RowSet(np.ones((1, 5)))}, DataError, "at least 2 of each and 6 in all"),
-        ({"samples": RowSet(np.ones((4, 5)), np.zeros(3, np.int64))}, DataError, "samples are 4, and their labels 3"),
+        ({"samples": RowSet(np.ones((4, 5)), np.zeros(3, np.int64))}, DataError, "4 samples with 3 labels"),
         (
             {"train": RowSet(np.ones((8, 5))), "heldout": RowSet(np.ones((8, 5)))},
             DataError,
@@ -215,7 +227,7 @@ def test_bad_input_gets_a_clear_sentence(change: dict[str, object], error: type[
 
 def test_measuring_can_be_stopped() -> None:
     with pytest.raises(PreemptedError):
-        evaluate_rows(cells(40, 3, 10), cells(40, 1, 10), cells(40, 2, 10), stop=lambda: True)
+        evaluate_rows(cells(40, 3, 10), cells(40, 1, 10), cells(40, 2, 10), poll=preempt)
 
 
 def test_counts_go_to_logs_and_back() -> None:

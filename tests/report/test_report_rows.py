@@ -78,9 +78,9 @@ def page(tmp_path: Path, table: str, evaluation: Evaluation | None) -> PageReade
 
 def test_the_page_has_the_rows_sections_and_none_of_the_pictures(tmp_path: Path, table: str) -> None:
     found = page(tmp_path, table, measured())
-    assert [i for i in found.ids if i in ("portrait", "measures", "training", "density", "details")] == [
+    assert [i for i in found.ids if i in ("portrait", "metrics", "training", "density", "details")] == [
         "portrait",
-        "measures",
+        "metrics",
         "training",
         "density",
         "details",
@@ -114,7 +114,7 @@ def test_without_counts_there_is_no_picture_of_zeros(tmp_path: Path, table: str)
 
 def test_an_unmeasured_run_says_what_to_do(tmp_path: Path, table: str) -> None:
     words = " ".join(page(tmp_path, table, None).words)
-    assert words.count("run `gendi evaluate` on this run") == 2
+    assert words.count("run `gendi evaluate` on it") == 2
 
 
 def test_the_map_without_umap_is_the_first_two_components() -> None:

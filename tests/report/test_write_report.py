@@ -33,7 +33,7 @@ PICTURES = {
     "reverse-grid.gif",
 }
 SECTIONS = [
-    "samples", "measures", "training", "forward", "density", "reverse", "classes", "neighbours", "details", "reproduce",
+    "samples", "metrics", "training", "forward", "density", "reverse", "classes", "neighbours", "details", "reproduce",
 ]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>&\"'{x}$a$"
 
@@ -80,13 +80,19 @@ def test_every_picture_is_a_file_that_opens_and_is_the_one_in_the_page(measured_
 
 def test_the_numbers_of_the_evaluation_are_in_the_page(measured_run: Path) -> None:
     text = read(measured_run).text
-    for words in ("19.61 13.24", "98.42 %", "−0.01", "Samples 0 to 63 of 80", "80 samples against 80 training images"):
+    for words in (
+        "19.61 13.24",
+        "98.42 %",
+        "−0.01",
+        "Samples 0 to 63 of 80",
+        "80 samples are compared with 80 training",
+    ):
         assert words in text
     assert "22.58" not in text  # the GENDI report is about MNIST
 
 
 def test_on_mnist_the_reports_figures_stand_beside_and_only_inception_is_compared() -> None:
-    from gendi.report.measures import honesty, metric_table
+    from gendi.report.metrics import honesty, metric_table
 
     digits = evaluation(
         data="mnist", n=1000, extractors=["digits"], names=["0", "1"], histogram=[1, 1], frequencies=[1, 1]
@@ -94,7 +100,7 @@ def test_on_mnist_the_reports_figures_stand_beside_and_only_inception_is_compare
     both = evaluation(data="mnist", n=1000, extractors=["digits", "inception"])
     assert "93.05 %" in metric_table(digits)
     assert "22.58" not in metric_table(digits)
-    assert "cannot be set against it" in " ".join(honesty(digits))
+    assert "cannot be compared with it" in " ".join(honesty(digits))
     row = re.search(r"<td class=\"number value\">19.61</td>.*?</tr>", metric_table(both))
     assert row is not None
     assert "22.58" in row[0]
@@ -123,7 +129,7 @@ def test_a_run_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
     write_report(run)
     page = read(run)
     assert "There are no samples yet" in page.text
-    assert "Not measured yet" in page.text
+    assert "This run is not evaluated yet" in page.text
     assert "There is no trained model yet" in page.text
     assert "its status is “preempted”" in page.text
     assert "holds no losses" in page.text
@@ -142,7 +148,7 @@ def test_without_samples_the_first_are_drawn_for_the_grid(tmp_path: Path) -> Non
     "damage",
     [
         {
-            "evaluation.json": ("{}", "This is no evaluation"),
+            "evaluation.json": ("{}", "This is not an evaluation"),
             "samples.npz": ("not a zip", "samples.npz"),
             "timings.json": ("{", "Settings and machine"),
             "status.json": ("[", "Do it again"),
@@ -178,11 +184,11 @@ def test_colour_images_of_an_odd_shape_work_and_stay_small(tmp_path: Path) -> No
     with Image.open(run / "pictures" / "samples.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert np.array_equal(pixels[:33, :48], noise[0])  # 48 fits into a tile once
-    assert "classes" not in read(run).ids or "not measured" in read(run).text
+    assert "classes" not in read(run).ids or "not known yet" in read(run).text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -10,14 +10,14 @@ from gendi.data import open_data
 from gendi.data.tables.evaluate import evaluate
 from gendi.data.tables.output import write_table
 from gendi.errors import DataError
-from gendi.evaluate.vectors import measures
+from gendi.evaluate.vectors import metrics
 
 pd = pytest.importorskip("pandas")
 
 
 @pytest.fixture(autouse=True)
 def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "JUDGES", measures.JUDGES[1:])
+    monkeypatch.setattr(metrics, "JUDGES", metrics.JUDGES[1:])
     monkeypatch.setattr("gendi.evaluate.vectors.rows.SPLITS", 3)
 
 

@@ -41,8 +41,9 @@ def sample(
 
     Args:
         model: a bundle, or the folder of a run or bundle.
-        n, steps, sampler, seed, first_index, options: see `gendi.diffusion.gaussian.samplers.sample`; the bundle's own
-            are the defaults.
+        n: how many.
+        steps, sampler: network calls per sample, and the sampler's name; the bundle's own by default.
+        seed, first_index: samples first_index, ..., first_index + n - 1 of a seed are drawn.
         condition: the conditions to request of a conditional model, by name: one value for all samples or n of them, as
             `gendi.diffusion.conditions.requested_conditions` reads them, for instance {"class": 7}. By default the
             classes come in turn, and for cells and tables every condition left out is drawn as in training.
@@ -50,6 +51,8 @@ def sample(
             `classifier` may be folders.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
+        options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
+            options, and `poll`, which is called after every network call and raises to stop.
 
     Raises:
         UsageError, ResourceError: as `gendi.api.prepared.prepare` does.

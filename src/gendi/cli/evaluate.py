@@ -22,6 +22,7 @@ from gendi.errors import DataError, UsageError
 if TYPE_CHECKING:
     from gendi.data import Data
     from gendi.evaluate import Evaluation
+    from gendi.machine.stopping import Poll
 
 EXAMPLES = """\
   gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
@@ -249,7 +250,7 @@ def _measure(
     data: "Data",
     source: dict[str, Any],
     ema: bool | None,
-    poll: Any,
+    poll: "Poll",
     mirrored: bool = False,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
@@ -271,9 +272,9 @@ def _measure(
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
         common |= {"n": command.n or max(2, min(1000, len(data.heldout)))}
     if kind.evaluates_together:
-        found = kind.evaluate(samples, data, stop=poll, **common)
+        found = kind.evaluate(samples, data, poll=poll, **common)
     else:
-        found = team().from_first(lambda: kind.evaluate(samples, data, stop=poll, **common))
+        found = team().from_first(lambda: kind.evaluate(samples, data, poll=poll, **common))
     tell(f"measured in {format_duration(time.perf_counter() - start)}")
     return found
 

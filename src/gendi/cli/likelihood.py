@@ -16,6 +16,7 @@ from gendi.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from gendi.data import Data
     from gendi.diffusion.gaussian.likelihood import Bound, Density
+    from gendi.machine.stopping import Poll
     from gendi.train.bundle import Bundle
 
 EXAMPLES = """\
@@ -141,7 +142,7 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
     return "the model is told nothing of them (the null conditions)"
 
 
-def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: Any) -> "Bound | Density":
+def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: "Poll") -> "Bound | Density":
     from gendi.api.likelihood import bits_per_dim, held_out_rows
     from gendi.cli.requests import pick_device
 

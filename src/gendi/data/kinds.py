@@ -211,7 +211,7 @@ class Kind(ABC):
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
         """Measure samples, as `present` or `read_samples` returned them, against raw data.
 
-        Options are `n`, `seed`, `ema`, `source` and `stop` of `gendi.evaluate.vectors.evaluate_rows`, and those that
+        Options are `n`, `seed`, `ema`, `source` and `poll` of `gendi.evaluate.vectors.evaluate_rows`, and those that
         `evaluation_options` names.
         """
 

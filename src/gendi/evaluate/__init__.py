@@ -1,5 +1,5 @@
-"""How good are samples: metrics on features and on rows, each beside its real-against-real floor; no kind of data is
-known here."""
+"""Metrics of samples, on features and on rows, each beside its floor: the value that real data have in the samples'
+place. This package does not know any kind of data."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a classifier says of a set of images: how sure it is, and whether every class gets its share."""
+"""The answers of a classifier for a set of images: how sure they are, and whether every class has its share."""
 
 from dataclasses import dataclass
 
@@ -27,15 +27,15 @@ class ClassBalance:
 
 
 def class_balance(probabilities: Float[np.ndarray, "n k"], frequencies: Float[np.ndarray, " k"]) -> ClassBalance:
-    """Summarise softmax `probabilities` (n, K) against the expected class `frequencies` (K,), normalised here.
+    """Compare softmax `probabilities` (n, K) with the expected class `frequencies` (K,), which need not sum to 1.
 
-    Raises `UsageError` on an empty set and on an expected frequency of zero, for which chi-square has no meaning.
+    Raises `UsageError` for an empty set, and for an expected frequency of zero, for which chi-square has no meaning.
     """
     from scipy.stats import chi2
 
     n, k = probabilities.shape
     if n == 0:
-        raise UsageError("There is no class histogram of no images.")
+        raise UsageError("A class histogram needs at least one image.")
     if (frequencies <= 0).any():
         raise UsageError(f"Class {int(frequencies.argmin())} is expected never to occur: drop it from the frequencies.")
     histogram = np.bincount(probabilities.argmax(axis=1), minlength=k)

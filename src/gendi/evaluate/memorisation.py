@@ -1,8 +1,8 @@
-"""Did the model learn or remember? Distances to the nearest training image, against the same for unseen images.
+"""Signs that a model remembers its training images: the distances of samples to their nearest training images.
 
-Distances are Euclidean over pixels in [0, 1]. A sampler of memories lies nearer to the training set than unseen
-images of the same kind do. A sample counts as a near-copy when it is nearer than 1% of the held-out images are, so
-held-out images themselves have 1% of near-copies by construction: that is the floor.
+Distances are Euclidean over pixels in [0, 1]. Samples of a model that remembers lie nearer to the training set than
+unseen images of the same kind do. A sample counts as a near-copy if it is nearer than all but 1% of the held-out images
+are, so 1% of the held-out images are near-copies by construction: that is the floor.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from gendi.evaluate.nearest import Images, nearest_images
-from gendi.evaluate.stopping import Stop
+from gendi.machine.stopping import Poll
 
 NEAR_COPY_QUANTILE = 0.01
 
@@ -29,7 +29,10 @@ class Memorisation:
 
     @property
     def ratio(self) -> float:
-        """Median distance of samples over that of held-out images; well below 1 smells of memory. NaN if undefined."""
+        """Median distance of samples over that of held-out images; NaN where the latter is 0.
+
+        A ratio well below 1 suggests that the model remembers training images.
+        """
         median = float(np.median(self.heldout_distance))
         return float(np.median(self.distance)) / median if median > 0 else float("nan")
 
@@ -45,7 +48,7 @@ class Memorisation:
 
     @property
     def heldout_near_copies(self) -> float:
-        """The same share among the held-out images: 1%, up to rounding and ties."""
+        """The same share of the held-out images: 1%, up to rounding and ties."""
         return _share(self.heldout_distance, self.threshold)
 
 
@@ -55,14 +58,14 @@ def memorisation(
     heldout: UInt8[np.ndarray, "m height width channels"],
     *,
     mirrored: bool = False,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Memorisation:
-    """Compare samples and held-out images with *all* training images; `stop` is polled between blocks of these.
+    """Compare samples and held-out images with *all* training images; `poll` is called between blocks of these.
 
-    `mirrored`: with their mirror images too, of which a model that was trained with flips has learned as much.
+    With `mirrored` they are also compared with the mirror images, which a model that was trained with flips saw too.
     """
-    distance, neighbour = _nearest_of(samples, train, mirrored, stop)
-    heldout_distance, _ = _nearest_of(heldout, train, mirrored, stop)
+    distance, neighbour = _nearest_of(samples, train, mirrored, poll)
+    heldout_distance, _ = _nearest_of(heldout, train, mirrored, poll)
     return Memorisation(distance, neighbour, heldout_distance)
 
 
@@ -70,13 +73,16 @@ def _nearest_of(
     queries: UInt8[np.ndarray, "n height width channels"],
     train: Images,
     mirrored: bool,
-    stop: Stop | None,
+    poll: Poll | None,
 ) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Return distances and indices of the nearest images; with `mirrored`, of the nearer of an image and its mirror."""
-    distance, index = (found[:, 0] for found in nearest_images(queries, train, stop=stop))
+    """Return the distances and indices of `nearest_images`.
+
+    With `mirrored`, the nearer of a training image and its mirror image counts.
+    """
+    distance, index = (found[:, 0] for found in nearest_images(queries, train, poll=poll))
     if not mirrored:
         return distance, index
-    other, place = (found[:, 0] for found in nearest_images(queries[:, :, ::-1], train, stop=stop))
+    other, place = (found[:, 0] for found in nearest_images(queries[:, :, ::-1], train, poll=poll))
     return np.minimum(distance, other), np.where(other < distance, place, index)
 
 

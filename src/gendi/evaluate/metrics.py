@@ -1,7 +1,7 @@
 """Distances and coverages between two sets of feature vectors, in float64 NumPy.
 
-Every function takes features `(n, d)`, one row per image, and knows nothing of where they come from. Pairwise
-distances are computed a block of rows at a time, so memory stays flat in n. Four families:
+Every function takes features `(n, d)`, one row per image, wherever they come from. Pairwise distances are computed one
+block of rows at a time, so the memory they need does not grow with n. There are four families:
 
 - Fréchet distance of the two Gaussians that share the sets' means and covariances (Heusel et al. 2017, eq. 6);
 - kernel distance, the unbiased squared MMD under a cubic polynomial kernel (Bińkowski et al. 2018);
@@ -32,14 +32,14 @@ class FeatureStatistics:
 
     @classmethod
     def from_features(cls, features: Features) -> Self:
-        """Measure `(n, d)` features, n >= 2. Raises `UsageError` on fewer rows or values that are not finite."""
+        """Return the statistics of `(n, d)` features. Raises `UsageError` for n < 2, NaN and infinity."""
         (x,) = _checked(features)
         mean = x.mean(axis=0)
         centred = x - mean
         return cls(len(x), mean, centred.T @ centred / (len(x) - 1))
 
     def merge(self, other: Self) -> Self:
-        """Return the statistics of the union of both sets (Chan et al. 1979): exact, whatever the order."""
+        """Return the statistics of the union of both sets, which are exact in any order.  [Chan et al. 1979]"""
         n = self.n + other.n
         shift = other.mean - self.mean
         scatter = (self.n - 1) * self.covariance + (other.n - 1) * other.covariance
@@ -53,12 +53,12 @@ def frechet_distance(
     mu2: Float64[np.ndarray, " d"],
     cov2: Float64[np.ndarray, "d d"],
 ) -> float:
-    """Squared 2-Wasserstein distance of N(mu1, cov1) and N(mu2, cov2).
+    """Return the squared 2-Wasserstein distance between N(mu1, cov1) and N(mu2, cov2).
 
-    |mu1 - mu2|^2 + tr C1 + tr C2 - 2 tr (C1^1/2 C2 C1^1/2)^1/2   [Heusel et al. 2017, eq. 6]
+        |mu1 - mu2|^2 + tr C1 + tr C2 - 2 tr (C1^1/2 C2 C1^1/2)^1/2   [Heusel et al. 2017, eq. 6]
 
     With C = S S', the last trace is the sum of the singular values of S1' S2. Both roots come from a symmetric
-    eigendecomposition, so a covariance without full rank (n < d) costs no accuracy: nothing is inverted, and no root
+    eigendecomposition, so a covariance without full rank (n < d) costs no accuracy: no matrix is inverted, and no root
     is taken of a rounding error.
     """
     cross = _root(cov1).T @ _root(cov2)
@@ -66,10 +66,10 @@ def frechet_distance(
 
 
 def frechet_from_features(x: Features, y: Features) -> float:
-    """`frechet_distance` of the Gaussians fitted to two sets; for n < d without ever forming a covariance.
+    """Return `frechet_distance` between the Gaussians fitted to two sets; small sets need no covariance for that.
 
-    The centred features over sqrt(n - 1) are a root of the covariance themselves, so the singular values of an (n, m)
-    matrix are enough: a second instead of a quarter of a minute for 1000 Inception features.
+    The centred features over sqrt(n - 1) are themselves a root of the covariance, so the singular values of an (n, m)
+    matrix are enough. For 1000 Inception features that takes a second instead of a quarter of a minute.
     """
     x, y = _checked(x, y)
     if len(x) + len(y) > 2 * x.shape[1]:
@@ -81,17 +81,18 @@ def frechet_from_features(x: Features, y: Features) -> float:
 
 
 class KernelDistance(NamedTuple):
-    """Unbiased squared MMD (it may be negative) and its jackknife standard error, too large where the sets agree."""
+    """Unbiased squared MMD, which may be negative, and its jackknife standard error, which is too large for sets that
+    agree."""
 
     value: float
     standard_error: float
 
 
 def kernel_distance(x: Features, y: Features) -> KernelDistance:
-    """Kernel (Inception) distance: unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, over *all* pairs.
+    """Return the kernel (Inception) distance: the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, over *all* pairs.
 
-    [Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3]. Using all pairs rather than random subsets leaves
-    no draw to report and has the smallest variance. The standard error is the delete-one jackknife, which row sums
+    [Bińkowski et al. 2018, section 4; Gretton et al. 2012, eq. 3]. All pairs, rather than random subsets, need no
+    random draw and have the smallest variance. The standard error is that of the delete-one jackknife, which row sums
     give in closed form.
     """
     x, y = _checked(x, y)
@@ -112,10 +113,11 @@ def kernel_distance(x: Features, y: Features) -> KernelDistance:
 
 
 def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall.  [Kynkäänniemi et al. 2019, eqs. 1-2]
+    """Return improved precision and recall.  [Kynkäänniemi et al. 2019, eqs. 1-2]
 
-    Precision is the share of `fake` inside at least one ball around a real point that reaches to its k-th real
-    neighbour; recall is the same with the sets exchanged. Raises `UsageError` where either set has no k neighbours.
+    The ball of a real point reaches to its k-th nearest real neighbour. Precision is the share of `fake` points inside
+    at least one of these balls; recall is the same with the sets exchanged. Raises `UsageError` if either set has fewer
+    than k + 1 points.
     """
     real, fake = _checked(real, fake)
     real_radius, fake_radius = kth_neighbour(real, k), kth_neighbour(fake, k)
@@ -128,11 +130,11 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
 
 
 def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
-    """Density and coverage.  [Naeem et al. 2020, eqs. 3-4]
+    """Return density and coverage.  [Naeem et al. 2020, eqs. 3-4]
 
-    Density counts the real balls around each fake point, over k (1 is expected for equal distributions; it may exceed
-    1); coverage is the share of real balls that hold at least one fake point. Raises `UsageError` where `real` has no k
-    neighbours.
+    Density is the mean number of real balls that hold a fake point, divided by k. Equal distributions have an expected
+    density of 1, and it may exceed 1. Coverage is the share of real balls that hold at least one fake point. Raises
+    `UsageError` if `real` has fewer than k + 1 points.
     """
     real, fake = _checked(real, fake)
     radius = kth_neighbour(real, k)
@@ -158,7 +160,7 @@ def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " _"]:
 
 def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64[np.ndarray, "_ _"]]]:
     """Yield (slice of rows of x, their squared distances to all of y) in blocks of bounded memory."""
-    centre = y.mean(axis=0)  # distances do not see it, rounding errors do
+    centre = y.mean(axis=0)  # this changes rounding errors, but no distance
     x, y = x.astype(np.float64) - centre, y.astype(np.float64) - centre
     y_norm = np.einsum("ij,ij->i", y, y)
     for rows in _blocks(len(x), len(y)):
@@ -197,12 +199,12 @@ def _blocks(n: int, m: int) -> Iterator[slice]:
 
 
 def _checked(*sets: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the sets in float64; raise `UsageError` on differing widths, fewer than 2 rows, NaN or infinity."""
+    """Return the sets in float64. Raise `UsageError` for differing widths, fewer than 2 rows, NaN or infinity."""
     for x in sets:
         if x.shape[1] != sets[0].shape[1]:
             raise UsageError(f"Features of {sets[0].shape[1]} and {x.shape[1]} dimensions cannot be compared.")
         if len(x) < 2:
             raise UsageError(f"A set of {len(x)} feature vectors has no spread: give at least 2 images.")
         if not np.isfinite(x).all():
-            raise UsageError("The features hold NaN or infinity: look at the extractor and at the images it was given.")
+            raise UsageError("The features hold NaN or infinity. Check the extractor and the images that it was given.")
     return tuple(x.astype(np.float64) for x in sets)

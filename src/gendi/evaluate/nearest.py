@@ -1,4 +1,4 @@
-"""The nearest images of a set: Euclidean over pixels in [0, 1], exact for a copy."""
+"""The search for nearest images; distances are Euclidean over pixels in [0, 1], and exactly 0 for copies."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from gendi.errors import UsageError
-from gendi.evaluate.stopping import Stop, poll
+from gendi.machine.stopping import Poll, may_stop
 
 _BLOCK_BYTES = 1 << 26
 
@@ -26,18 +26,18 @@ def nearest_images(
     images: Images,
     k: int = 1,
     *,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> tuple[Float64[np.ndarray, "n near"], Int64[np.ndarray, "n near"]]:
     """Return for each query the distances to its k nearest images (at most M), nearest first, and their indices.
 
-    The search runs over products in float32, a block of images at a time (they may be memory-mapped); the distances
-    are then computed from the bytes, so a copy has distance 0 exactly. Between two images whose squared distances
-    agree to about 1e-5 the search may choose either. `stop` is polled between blocks.
+    The search uses float32 products, one block of images at a time (the images may be memory-mapped). The distances are
+    then computed from the bytes, so a copy has distance 0 exactly. Between two images whose squared distances agree to
+    about 1e-5, the search may choose either. `poll` is called between blocks.
 
     Raises `UsageError` if there are no queries or no images.
     """
     if not len(queries) or not len(images):
-        raise UsageError(f"No nearest image: {len(queries)} queries against {len(images)} training images.")
+        raise UsageError(f"There is no nearest image of {len(queries)} queries among {len(images)} training images.")
     k = min(k, len(images))
     shape = (-1, int(np.prod(images.shape[1:])))
     centre = images[:: max(1, len(images) // 1000)].reshape(shape).mean(axis=0, dtype=np.float32) / 255
@@ -46,7 +46,7 @@ def nearest_images(
     index = np.zeros((len(queries), k), np.int64)
     rows = max(1, _BLOCK_BYTES // 4 // max(shape[1], len(queries)))
     for start in range(0, len(images), rows):
-        poll(stop)
+        may_stop(poll)
         block = images[start : start + rows].reshape(shape).astype(np.float32) / 255 - centre
         # |q - b|^2 without |q|^2, which does not change which b is nearest
         score = np.einsum("ij,ij->i", block, block) - 2 * (flat @ block.T)
@@ -62,12 +62,15 @@ def nearest_images(
 
 
 def _least(score: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k least of each row of `score`, which it overwrites, and their places; of equals the first."""
-    everyone = np.arange(len(score))
+    """Return the k smallest values of each row of `score`, and their places; of equal values, the first come first.
+
+    The function overwrites `score`.
+    """
+    rows = np.arange(len(score))
     values, places = [], []
     for _ in range(k):
         place = score.argmin(axis=1)
-        values.append(score[everyone, place])
+        values.append(score[rows, place])
         places.append(place)
-        score[everyone, place] = np.inf
+        score[rows, place] = np.inf
     return np.stack(values, 1), np.stack(places, 1)

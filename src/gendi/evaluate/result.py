@@ -1,4 +1,4 @@
-"""What an evaluation says, on paper: metrics with their floors and everything that fixes their scale."""
+"""The result of an evaluation: metrics with their floors, and everything that fixes their scale."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,38 +10,39 @@ from gendi.storage.plain import plain
 
 VERSION = 1
 Better = Literal["lower", "higher", "closest"]
-"""`closest`: to the metric's `ideal`."""
+"""Which values of a metric are better; `closest` means closest to its `ideal`."""
 Gate = tuple[float | None, float | None]
-"""Lowest and highest value that passes; None is an open end."""
+"""The lowest and the highest value that passes; None is an open end."""
 GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
-"""Figures of the GENDI report: 1000 samples of MNIST, a classifier of its own."""
+"""Figures of the GENDI report for 1000 samples of MNIST; the confidence is that of the report's own classifier."""
 GENDI_REPORT_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure. `value` or `floor` is None where it cannot be computed; a note of the evaluation says why."""
+    """One metric. `value` or `floor` is None where it cannot be computed; a note of the evaluation says why."""
 
     name: str
-    """For instance `fid-digits`; features' names end with their extractor's."""
+    """For instance `fid-digits`; the name of a metric on features ends with that of their extractor."""
     value: float | None
     floor: float | None
     """The same metric with real held-out images in the samples' place."""
     better: Better
     report: float | None = None
-    """The GENDI report's figure for MNIST, where it has one."""
+    """The figure of the GENDI report for MNIST, if it has one."""
     extractor: str | None = None
     standard_error: float | None = None
     ideal: float | None = None
-    """What a value should come close to, where neither less nor more is better."""
+    """The value to come close to, where neither lower nor higher is better."""
     interval: tuple[float, float] | None = None
     """95% confidence interval of `value`."""
     controls: Mapping[str, float] = field(default_factory=dict)
-    """The same metric of fakes that must be caught, by their names."""
+    """The same metric for fakes that must be caught, by their names."""
     score: float | None = None
-    """0 is the worst control, 1 the floor."""
+    """The value on a scale from the worst control, 0, to the floor, 1."""
     gate: Gate | None = None
-    """Where real rows in the samples' place would come out, but for one evaluation in a hundred."""
+    """The range in which real rows in the samples' place would lie; in one evaluation of a hundred, one of the metrics
+    would not."""
 
     @property
     def passed(self) -> bool | None:
@@ -50,7 +51,7 @@ class Metric:
 
     @property
     def worst_control(self) -> str | None:
-        """The name of the control with the worst value, if there are controls."""
+        """The name of the control with the worst value; None without controls."""
         return max(self.controls, key=lambda name: self.loss(self.controls[name])) if self.controls else None
 
     def within(self, value: float) -> bool | None:
@@ -61,7 +62,7 @@ class Metric:
         return (low is None or value >= low) and (high is None or value <= high)
 
     def loss(self, value: float) -> float:
-        """Return how bad a value is: less is better."""
+        """Return how bad a value is: the smaller, the better."""
         if self.better == "closest":
             return abs(value - (self.ideal or 0.0))
         return value if self.better == "lower" else -value
@@ -69,7 +70,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class ExtractorRecord:
-    """What fixes the scale of feature metrics."""
+    """A feature extractor, which fixes the scale of the metrics on its features."""
 
     name: str
     sha256: str
@@ -91,7 +92,10 @@ class ClassesRecord:
 
 @dataclass(frozen=True)
 class MemorisationRecord:
-    """Per sample: the nearest training image's index and distance (pixels in [0, 1]); and the near-copy threshold."""
+    """For each sample, the index of the nearest training image and its distance (pixels in [0, 1]).
+
+    `threshold` is the distance below which a sample counts as a near-copy; the medians are of distances.
+    """
 
     neighbours: tuple[int, ...]
     distances: tuple[float, ...]
@@ -102,23 +106,23 @@ class MemorisationRecord:
 
 @dataclass(frozen=True)
 class PortraitRecord:
-    """What a picture of rows needs, of samples and of the real rows beside them: some hundreds of each."""
+    """The numbers behind pictures of samples and of the real rows beside them: some hundreds of each."""
 
     dimensions: int
-    """Principal components of each row."""
+    """Number of principal components of each row."""
     real: tuple[float, ...]
     """The components of real rows, one row after another."""
     fake: tuple[float, ...]
     mean_real: tuple[float, ...]
-    """Column by column, as are the next ones."""
+    """Means by column, as are the variances and the shares of zeros."""
     mean_fake: tuple[float, ...]
     variance_real: tuple[float, ...]
     variance_fake: tuple[float, ...]
     zeros_real: tuple[float, ...]
-    """Shares of zeros; empty where the rows are no counts."""
+    """Shares of zeros; empty where the rows are not counts."""
     zeros_fake: tuple[float, ...]
     correlation_real: tuple[float, ...]
-    """Of pairs of columns."""
+    """Correlations of pairs of columns."""
     correlation_fake: tuple[float, ...]
 
 
@@ -140,21 +144,21 @@ class Evaluation:
     memorisation: MemorisationRecord | None = None
     portrait: PortraitRecord | None = None
     ema: bool | None = None
-    """Whether the samples came from averaged weights; None where nobody said."""
+    """Whether the samples came from averaged weights; None if that is not known."""
     source: Mapping[str, Any] = field(default_factory=dict)
-    """What the caller knows of the samples (run, step, sampler, calls), as it was given."""
+    """What the caller knows about the samples (run, step, sampler, calls), as it was given."""
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Metric:
-        """Return the metric of that name. Raises `UsageError` naming those there are."""
+        """Return the metric of that name. Raises `UsageError`, which lists the names, if there is none."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric
-        raise UsageError(f"No metric {name!r} was measured; there are {', '.join(m.name for m in self.metrics)}.")
+        raise UsageError(f"There is no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and finite numbers; each metric carries what fixes its scale."""
+        """Return plain dicts, lists, strings and finite numbers; each metric comes with what fixes its scale."""
         out = dataclasses.asdict(self)
         hashes = {record.name: record for record in self.extractors}
         metrics = {}
@@ -182,10 +186,10 @@ class Evaluation:
         try:
             return cls(**_fields(data))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise DataError(f"This is no evaluation of gendi's ({error}). Run `gendi evaluate` again.") from error
+            raise DataError(f"This is not an evaluation by gendi ({error}). Run `gendi evaluate` again.") from error
 
     def caught(self) -> dict[str, tuple[str, ...]]:
-        """Return for each control the metrics whose gates it fails; none means that it passes for real."""
+        """Return for each control the metrics whose gates it fails; a control without any passes as real rows."""
         names = dict.fromkeys(name for metric in self.metrics for name in metric.controls)
         return {
             name: tuple(m.name for m in self.metrics if name in m.controls and m.within(m.controls[name]) is False)
@@ -193,7 +197,7 @@ class Evaluation:
         }
 
     def table(self) -> list["Row"]:
-        """Return one row per metric, in the order measured."""
+        """Return one row per metric, in the order of `metrics`."""
         return [Row(m.name, m.value, m.floor, m.better, m.report) for m in self.metrics]
 
 
@@ -208,7 +212,7 @@ class Row(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric of two evaluations on one scale; `winner` is None on a tie or where one has no value."""
+    """A metric of two evaluations on one scale; `winner` is None for a tie, and where one of them has no value."""
 
     name: str
     a: float | None
@@ -217,10 +221,10 @@ class Difference(NamedTuple):
 
 
 def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
-    """Set two evaluations side by side.
+    """Return the metrics of two evaluations side by side.
 
-    Raises `UsageError` naming every field that differs among those that fix the scale: data, n, reference, extractors
-    and their hashes, EMA where both say.
+    Raises `UsageError` unless everything that fixes the scale is the same: data, n, reference, extractors and their
+    hashes, and EMA if both evaluations know it. The error lists what differs.
     """
     differing = [
         f"{name} ({x} against {y})"
@@ -263,7 +267,7 @@ def _winner(a: Metric, b: Metric) -> Literal["a", "b"] | None:
 
 
 def _metric(name: str, entry: Any) -> Metric:
-    later = {"ideal", "interval", "controls", "score", "gate"}  # evaluations of pictures were written without
+    later = {"ideal", "interval", "controls", "score", "gate"}  # older evaluations lack these
     names = [f.name for f in dataclasses.fields(Metric) if f.name != "name"]
     found = {key: entry[key] for key in names if key in entry or key not in later}
     for key in ("interval", "gate"):
@@ -276,7 +280,7 @@ def _metric(name: str, entry: Any) -> Metric:
 def _fields(data: Any) -> dict[str, Any]:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
-    later = {"portrait": None}  # evaluations of pictures were written without
+    later = {"portrait": None}  # older evaluations lack it
     out: dict[str, Any] = {f.name: {**later, **data}[f.name] for f in dataclasses.fields(Evaluation)}
     out["metrics"] = tuple(_metric(name, entry) for name, entry in data["metrics"].items())
     out["extractors"] = tuple(ExtractorRecord(**record) for record in data["extractors"])

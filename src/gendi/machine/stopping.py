@@ -5,3 +5,9 @@ from typing import TypeAlias
 
 Poll: TypeAlias = Callable[[], object]
 """Called between pieces of work (network calls, blocks of rows); it raises to stop, and what it returns is ignored."""
+
+
+def may_stop(poll: Poll | None) -> None:
+    """Call `poll`, if there is one; it raises to stop."""
+    if poll is not None:
+        poll()

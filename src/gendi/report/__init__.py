@@ -1,4 +1,4 @@
-"""A run as one page: `write_report(run)` writes report.html, which opens offline, and its pictures."""
+"""A run on one page: `write_report(run)` writes report.html, which can be read offline, and its pictures."""
 
 from gendi.report.write import write_report
 

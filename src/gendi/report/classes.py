@@ -1,4 +1,4 @@
-"""Which classes the samples fall into, against the share each has in the training set."""
+"""The shares of the classes among the samples, drawn beside their shares in the training set."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,10 @@ MOST_NAMES = 24
 
 
 def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shares (low, high) between which a class falls in 95 of 100 sets of n faithful draws.
+    """Return the range of shares (low, high) that chance explains, for each class.
 
-    This is the normal limit of the binomial distribution.
+    The share of a class among n draws from `frequencies` lies in it 95 times in 100. The range comes from the normal
+    limit of the binomial distribution.
     """
     p = frequencies / frequencies.sum()
     half = 1.96 * np.sqrt(p * (1 - p) / n)
@@ -25,7 +26,10 @@ def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np
 def class_figure(
     histogram: Sequence[int], frequencies: NDArray[np.float64], names: Sequence[str], *, theme: Theme = LIGHT
 ) -> Figure:
-    """Draw the share of samples per class as bars; crosses show the training share and the range chance explains."""
+    """Draw the share of samples per class as bars; crosses show the training share and the range chance explains.
+
+    `histogram` holds the number of samples in each class, `frequencies` the number or share of training rows.
+    """
     counts = np.asarray(histogram, np.float64)
     n, k = int(counts.sum()), len(counts)
     at = np.arange(k)

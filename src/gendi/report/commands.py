@@ -12,7 +12,7 @@ from gendi.train.presets import get_preset
 
 
 def commands(run: Run) -> list[list[str]]:
-    """Return the commands that train, measure and report as this run did: lists of words, quoted for a shell."""
+    """Return the commands that train, evaluate and report as this run did: lists of words, quoted for a shell."""
     where = shlex.quote(str(run.folder))
     train = ["gendi", "train", shlex.quote(run.spec or "DATA")]
     if run.config is not None:
@@ -23,21 +23,21 @@ def commands(run: Run) -> list[list[str]]:
     train += [*budget_flags(budget if isinstance(budget, dict) else {}), "--out", where]
     lines = [train]
     if run.evaluation is not None:
-        measure = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
+        evaluate = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
         if run.drawn is not None:
             how = run.drawn.how
-            measure += ["--sampler", shlex.quote(how.sampler), "--steps", str(how.steps), "--seed", str(how.seed)]
+            evaluate += ["--sampler", shlex.quote(how.sampler), "--steps", str(how.steps), "--seed", str(how.seed)]
         if run.evaluation.extractors:
-            measure += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
-        lines.append(measure)
+            evaluate += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
+        lines.append(evaluate)
     return [*lines, ["gendi", "report", where]]
 
 
 def config_flags(config: RunConfig) -> list[str]:
-    """Return `--preset` and a flag for every setting that differs from the preset's own."""
+    """Return `--preset` and a flag for every setting whose value differs from the preset's."""
     try:
         flags, usual = ["--preset", shlex.quote(config.preset)], get_preset(config.preset).config
-    except UsageError:  # a configuration of the caller's own, under a name of its own
+    except UsageError:  # the configuration was made in Python, and its name is not that of a preset
         flags, usual = [], get_preset("mnist").config
     plain = dict(_leaves(usual.to_dict()))
     for name, value in _leaves(config.to_dict()):
@@ -55,7 +55,10 @@ def config_flags(config: RunConfig) -> list[str]:
 
 
 def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[ConditionConfig]) -> list[str]:
-    """Return the flags for conditions that differ from the `usual` ones; what the data say of them needs none."""
+    """Return the flags for conditions that differ from the `usual` ones.
+
+    Names and dropout need flags; everything else about a condition is read from the data.
+    """
     names, dropouts = [c.name for c in conditions], [c.dropout for c in conditions]
     flags: list[str] = []
     if names != [c.name for c in usual]:
@@ -67,7 +70,7 @@ def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[Condi
 
 
 def wrapped(words: list[str], width: int = 84) -> str:
-    """Join words to a command line, broken before flags so that no line is longer than `width` if that can be."""
+    """Join words into a command line, broken before flags, so that lines stay within `width` where they can."""
     parts: list[str] = []
     for word in words:
         if word.startswith("--") or not parts:
@@ -84,7 +87,7 @@ def wrapped(words: list[str], width: int = 84) -> str:
 
 
 def budget_flags(budget: Mapping[str, Any]) -> list[str]:
-    """Return the flag of a run's budget; whole minutes are written as such."""
+    """Return the flag for a run's budget; whole minutes are written as minutes."""
     if isinstance(seconds := budget.get("seconds"), int | float):
         return ["--max-time", f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"]
     for name in ("images", "steps"):

@@ -1,4 +1,4 @@
-"""Which noise level costs how much: the bound's KL terms over sigma / alpha."""
+"""What each noise level costs: the KL terms of the likelihood bound over sigma / alpha."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,10 @@ from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.report.style import LIGHT, Theme, drawable, drawing
 
 BARS = 60
-"""Neighbouring parts of a long chain are drawn as one, so that the noise of single draws does not hide the curve."""
+"""Most bars of a curve. Neighbouring steps of a longer chain are drawn as one bar, so that the noise of single draws
+does not hide the curve."""
 NAME_MOST = 18
-"""Characters of a data set's name in the legend."""
+"""Most characters of a data set's name in the legend."""
 
 
 def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme = LIGHT) -> Figure:
@@ -41,7 +42,7 @@ def cost_figure(bounds: Mapping[str, Bound], schedule: Schedule, *, theme: Theme
 
 
 def _short(name: str) -> str:
-    """Return the last part of a path, cut to what a legend has room for."""
+    """Return the last part of a path, cut to `NAME_MOST` characters."""
     last = name.rstrip("/").rsplit("/", 1)[-1]
     last = last if len(last) <= NAME_MOST else last[: NAME_MOST - 1] + "…"
     return last if drawable(last) else "data"

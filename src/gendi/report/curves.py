@@ -1,4 +1,4 @@
-"""The loss over training: all of it on a logarithmic axis, its end on a linear one, and the held-out loss."""
+"""The loss over training: the whole on a logarithmic axis, the later part on a linear one, and the held-out loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +58,10 @@ def _log_axis(axes: Axes, y: NDArray[np.float64]) -> None:
 
 
 def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT, noun: str = "images") -> Figure:
-    """Draw the training loss against images seen, raw and smoothed; `zoom`: the last four fifths, on a linear axis."""
+    """Draw the training loss against images seen, raw and smoothed.
+
+    The axis of the loss is logarithmic. With `zoom` it is linear, and only the last four fifths are shown.
+    """
     x, y = column(lines, "loss")
     with drawing(theme) as (figure, axes):
         mean = smoothed(y)
@@ -81,7 +84,10 @@ def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT, noun:
 
 
 def heldout_figure(lines: Lines, *, theme: Theme = LIGHT, noun: str = "images") -> Figure:
-    """Draw the held-out loss and its four parts by quartile of t, on a logarithmic axis; lines are named at the end."""
+    """Draw the held-out loss and its four parts by quartile of t, on a logarithmic axis.
+
+    The name of each line stands at its end.
+    """
     rows = [
         {**line, **{f"q{i}": value for i, value in enumerate(line.get("heldout_q") or ())}}
         for line in lines

@@ -1,4 +1,4 @@
-"""What the forward process does to a distribution, exactly: the density of a one-dimensional mixture at every t.
+"""The exact effect of the forward process on a distribution: the density of a one-dimensional mixture at every t.
 
 For q(x_0) = sum_k w_k N(m_k, s_k^2), every marginal is a mixture again:
 
@@ -25,7 +25,7 @@ MEANS = (-1.2, 0.8)
 SPREAD = 0.2
 """Standard deviation of each component: 0.4 * 1.2^2 + 0.6 * 0.8^2 + 0.2^2 = 1."""
 LIMIT = 6.0
-"""What is drawn: far enough to see a variance explode, near enough to see two peaks merge."""
+"""The figure shows x from -LIMIT to LIMIT: enough to see a variance explode, and to see two peaks merge."""
 
 
 def density_evolution(schedule: Schedule, x: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,10 +44,10 @@ def deviation(schedule: Schedule, t: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def process_pair(schedule: Schedule | None) -> tuple[VariancePreserving, VarianceExploding]:
-    """Return a run's own schedule in continuous time, and the same noise added without scaling.
+    """Return a run's own schedule in continuous time, and the process that adds the same noise without scaling.
 
-    A schedule that does not preserve variance (or None) gives way to the linear one. The noise that a process which
-    does adds in all is the integral of beta, -log abar(1).
+    The linear schedule stands in for a schedule that does not preserve variance, and for None. The variance that a
+    variance-preserving process adds in total is the integral of beta, which is -log abar(1).
     """
     if isinstance(schedule, Tabulated):
         preserving: VariancePreserving = Tabulated(schedule.levels)
@@ -59,7 +59,7 @@ def process_pair(schedule: Schedule | None) -> tuple[VariancePreserving, Varianc
 
 @functools.lru_cache(maxsize=4)
 def _field(schedule: Schedule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return times (m,) and the density on them over [-LIMIT, LIMIT], (n, m), for both themes at once."""
+    """Return times (m,) and the density at them over [-LIMIT, LIMIT], (n, m); cached, as both themes draw it."""
     t = np.linspace(0, 1, 320)
     return t, density_evolution(schedule, np.linspace(-LIMIT, LIMIT, 360), t)
 

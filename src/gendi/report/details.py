@@ -1,4 +1,4 @@
-"""The end of the page: settings, timings, versions and machine, and how to do it again."""
+"""The end of the page: settings, timings, versions and machine, and the commands that repeat the run."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ from gendi.storage.toml import dump_toml
 TIMINGS = {
     "train_seconds": "Training",
     "sample_seconds": "Drawing the samples",
-    "evaluate_seconds": "Measuring",
+    "evaluate_seconds": "Evaluation",
     "report_seconds": "This report",
 }
 
 
 def details_section(run: Run, seconds: float) -> Html:
-    """Settings, timings and versions; `seconds` is what the report itself took."""
+    """Return the section of settings, timings and versions; `seconds` is the time that the report itself took."""
     body = [
         fill('<div><h3 class="small">Timings</h3>{table}</div>', table=_table(timing_rows(run, seconds))),
         fill('<div><h3 class="small">Versions and machine</h3>{table}</div>', table=_table(version_rows(run))),
@@ -35,16 +35,17 @@ def details_section(run: Run, seconds: float) -> Html:
     return section(
         "details",
         "Settings and machine",
-        ["What it took and what it ran on. The settings are those of the trained model, complete."],
+        ["How long the run took, and on which machine. These are all settings of the trained model."],
         body,
     )
 
 
 def reproduce_section(run: Run) -> Html:
-    """The commands that repeat the run."""
+    """Return the section with the commands that repeat the run."""
     text = [
-        "The same seed gives the same model and the same samples on the same machine and versions, however often the "
-        "run is interrupted. A budget in minutes trains as far as the machine comes in that time.",
+        "The same seed gives the same model and the same samples on the same machine with the same versions, however "
+        "often the run is interrupted. With a budget in minutes, the training goes as far as the machine gets in that "
+        "time.",
     ]
     return section(
         "reproduce", "Do it again", text, [fill("<pre>{text}</pre>", text="\n".join(map(wrapped, commands(run))))]
@@ -52,7 +53,7 @@ def reproduce_section(run: Run) -> Html:
 
 
 def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
-    """Return (what, how long) for everything that was timed."""
+    """Return rows (activity, duration) for everything that was timed."""
     timed = {k: v for k, v in run.timings.items() if isinstance(v, int | float) and k in TIMINGS}
     trained = run.number("seconds")
     if trained is not None:
@@ -63,12 +64,12 @@ def timing_rows(run: Run, seconds: float) -> list[tuple[str, str]]:
         if key in timed:
             rows.append((name, duration_in_words(timed[key])))
         if key == "evaluate_seconds" and run.evaluation is not None:
-            rows += [(f"Measuring: {part}", duration_in_words(s)) for part, s in run.evaluation.seconds.items()]
+            rows += [(f"Evaluation: {part}", duration_in_words(s)) for part, s in run.evaluation.seconds.items()]
     return rows
 
 
 def version_rows(run: Run) -> list[tuple[str, str]]:
-    """Return (what, version) of the model, and of the machine on which the report is made."""
+    """Return rows (name, value) on the versions behind the model, and on the machine that makes the report."""
     meta = run.meta
     rows = [(f"Trained with {name}", str(meta[name])) for name in ("gendi", "torch", "python") if meta.get(name)]
     for key, name in (("precision", "Precision"), ("layout", "Memory layout"), ("seed", "Seed")):

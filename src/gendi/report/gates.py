@@ -1,47 +1,62 @@
-"""The metrics of cells and tables in words and numbers: value and interval, floor, gate, worst control, verdict."""
+"""The metrics of cells and tables in words and numbers: value and interval, floor, gate, verdict, worst control."""
 
 from gendi.evaluate.result import Evaluation, Metric
-from gendi.report.measures import Meaning, written
+from gendi.report.metrics import Meaning, written
 from gendi.report.page import Html, fill
 
 MEANINGS = {
-    "energy": Meaning("Energy distance", "How far the two clouds of rows are apart; chance can bring it below 0."),
-    "mmd2": Meaning("Kernel distance (MMD²) × 1000", "The same question of a Gaussian kernel.", ".2f", 1000),
+    "energy": Meaning("Energy distance", "How far apart the two clouds of rows are; chance can bring it below 0."),
+    "mmd2": Meaning("Kernel distance (MMD²) × 1000", "The same question, answered by a Gaussian kernel.", ".2f", 1000),
     "sliced-wasserstein": Meaning(
-        "Sliced Wasserstein distance", "How far rows must be moved, seen along random directions."
+        "Sliced Wasserstein distance", "How far samples must move to become real rows, seen along random directions."
     ),
-    "wasserstein": Meaning("Wasserstein distance", "How far each sample must be moved to become a real row."),
+    "wasserstein": Meaning(
+        "Wasserstein distance", "How far each sample must move, on average, to become a real row of its own."
+    ),
     "auc-forest": Meaning(
         "Random forest's AUC",
-        "Can a forest tell samples from real rows it has not seen? 0.5 is no, 1 is always.",
+        "Can a random forest tell samples from real rows that it has not seen? 0.5 means no, 1 means always.",
         ".3f",
     ),
     "auc-logistic": Meaning("Logistic regression's AUC", "Can a weighted sum of columns tell them apart?", ".3f"),
-    "mean-r": Meaning("Means, correlation", "Of the columns' means with the real ones.", ".4f"),
-    "mean-error": Meaning("Means, error", "Mean absolute difference of the columns' means."),
-    "variance-r": Meaning("Variances, correlation", "Of the columns' variances with the real ones.", ".4f"),
-    "variance-error": Meaning("Variances, error", "Mean absolute difference of the columns' variances."),
-    "zeros-r": Meaning("Zeros, correlation", "Of the columns' shares of zeros with the real ones.", ".4f"),
-    "zeros-error": Meaning("Zeros, error", "Mean absolute difference of the columns' shares of zeros."),
-    "zero-fraction": Meaning("Zeros in all", "Share of zeros among the samples, minus the real one.", ".2%"),
-    "depth": Meaning("Depth", "Largest gap between the distributions of the rows' totals (Kolmogorov-Smirnov)."),
+    "mean-r": Meaning("Means, correlation", "Correlation of the columns' means with the real ones.", ".4f"),
+    "mean-error": Meaning("Means, error", "Mean absolute difference between the columns' means and the real ones."),
+    "variance-r": Meaning("Variances, correlation", "Correlation of the columns' variances with the real ones.", ".4f"),
+    "variance-error": Meaning(
+        "Variances, error", "Mean absolute difference between the columns' variances and the real ones."
+    ),
+    "zeros-r": Meaning("Zeros, correlation", "Correlation of the columns' shares of zeros with the real ones.", ".4f"),
+    "zeros-error": Meaning(
+        "Zeros, error", "Mean absolute difference between the columns' shares of zeros and the real ones."
+    ),
+    "zero-fraction": Meaning(
+        "Zeros in total", "Share of zeros among the samples, minus their share among real rows.", ".2%"
+    ),
+    "depth": Meaning("Depth", "Largest gap between the distributions of row totals (Kolmogorov-Smirnov)."),
     "correlation-error": Meaning(
-        "Correlations, error", "Mean absolute difference of the correlations between columns.", ".4f"
+        "Correlations, error", "Mean absolute difference between the columns' correlations and the real ones.", ".4f"
     ),
     "tstr": Meaning(
-        "Train on samples, test on real", "Real rows whose class is recognised by a classifier of samples.", ".1%"
+        "Train on samples, test on real",
+        "Share of real rows whose class is recognised by a classifier that learned from samples.",
+        ".1%",
     ),
     "fold-change-slope": Meaning(
-        "Fold changes, slope", "Size of the differences between classes: 1 is right, less is washed out.", ".3f"
+        "Fold changes, slope",
+        "Size of the differences between classes: 1 is right, and below 1 the differences are washed out.",
+        ".3f",
     ),
     "fold-change-r": Meaning("Fold changes, correlation", "Whether the right columns differ between classes.", ".3f"),
-    "density": Meaning("Density", "How crowded with real rows the samples' surroundings are.", ".3f"),
+    "density": Meaning("Density", "How many real rows surround the samples; 1 is expected of a perfect model.", ".3f"),
     "coverage": Meaning("Coverage", "Share of real rows with a sample in their neighbourhood.", ".1%"),
     "closest-share": Meaning(
-        "Nearer to training", "Samples nearer to a training row than to any of as many held-out ones.", ".1%"
+        "Nearer to training",
+        "Share of samples nearer to a training row than to any of equally many held-out rows.",
+        ".1%",
     ),
-    "copies": Meaning("Copies", "Samples that are a training row to the last digit.", ".1%"),
+    "copies": Meaning("Copies", "Share of samples that equal a training row to the last digit.", ".1%"),
 }
+"""By the metric's name."""
 AIMS = {"lower": "↓ lower is better", "higher": "↑ higher is better"}
 HEADS = ("Samples", "Real rows", "Gate", "Worst control")
 
@@ -58,13 +73,13 @@ def gate_table(evaluation: Evaluation) -> Html:
 
 
 def gates_in_words(evaluation: Evaluation) -> list[Html]:
-    """Return the notes below the table: gates passed, what caught the controls, and what the evaluation says."""
+    """Return the notes below the table: gates passed, gates that caught each control, and the evaluation's notes."""
     judged = [metric for metric in evaluation.metrics if metric.passed is not None]
     failed = [_meaning(metric).title for metric in judged if not metric.passed]
     notes = [
         fill(
-            "{k} of {m} gates passed{failed}. {n} samples against {r} held-out rows of {data}; in the column of real "
-            "rows, as many of them stand in the samples' place.",
+            "{k} of {m} gates passed{failed}. {n} samples are compared with {r} held-out rows of {data}; for the "
+            "column of real rows, equally many real rows stand in the samples' place.",
             k=len(judged) - len(failed),
             m=len(judged),
             failed=f" (not: {', '.join(failed)})" if failed else "",
@@ -77,7 +92,7 @@ def gates_in_words(evaluation: Evaluation) -> list[Html]:
         f"{name}: {f'caught by {len(gates)} gates' if gates else 'not caught'}"
         for name, gates in evaluation.caught().items()
     ]
-    notes.append(fill("Fakes that must be caught, measured alike: {caught}.", caught="; ".join(caught)))
+    notes.append(fill("Fakes that must be caught, evaluated in the same way: {caught}.", caught="; ".join(caught)))
     return notes + [fill("{note}", note=note) for note in evaluation.notes]
 
 

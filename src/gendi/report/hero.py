@@ -1,4 +1,4 @@
-"""The top of the page: what it is, a strip of real samples, and the key figures as cards."""
+"""The top of the page: a title, a strip of samples, and the key figures as cards."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from gendi.data.codec import Codec
 from gendi.data.kinds import kind_of
 from gendi.evaluate.result import GENDI_REPORT
 from gendi.machine.units import duration_in_words
-from gendi.report.measures import best_fid, split_name, written
+from gendi.report.metrics import best_fid, split_name, written
 from gendi.report.page import Gallery, Html, fill
 from gendi.report.run import Run
 from gendi.report.tiles import grid
@@ -16,7 +16,7 @@ NAMES = {"digits": "digit features", "inception": "Inception features", "pixels"
 
 
 def hero(run: Run, gallery: Gallery) -> Html:
-    """Return the header, with the first samples in their order, and the cards below it."""
+    """Return the header, which shows the first samples in their order, and the cards below it."""
     strip = Html("")
     if run.samples is not None and len(run.samples):
         n = min(STRIP, len(run.samples))
@@ -26,7 +26,7 @@ def hero(run: Run, gallery: Gallery) -> Html:
         '<div class="hero"><div class="hero-text"><p class="kind">gendi · a denoising diffusion model</p>'
         '<h1>{name}</h1><p class="lead">{lead}</p></div>{strip}</div>\n<div class="cards">{cards}</div>',
         name=run.name,
-        lead=_lead(run),
+        lead=_summary(run),
         strip=strip,
         cards=[
             card for card in (_fid(run), _confidence(run), _gates(run), _training(run), _speed(run), _size(run)) if card
@@ -43,7 +43,7 @@ def _rows(codec: Codec) -> str:
     return f"{colour} images of {height} × {width} pixels"
 
 
-def _lead(run: Run) -> str:
+def _summary(run: Run) -> str:
     parts = [f"Trained on {run.data_name}"]
     codec = run.bundle.codec if run.bundle else run.data.codec if run.data else None
     if codec is not None:
@@ -55,7 +55,7 @@ def _lead(run: Run) -> str:
     if (status := run.status.get("status")) not in (None, "finished"):
         parts.append(f" The training is not finished: its status is “{status}”.")
     if run.samples is not None:
-        parts.append(" Below, the first samples it drew: nothing was picked.")
+        parts.append(" The first samples that it drew are shown here; none was picked.")
     return "".join(parts)
 
 
@@ -74,7 +74,7 @@ def _unit(number: str, unit: str) -> Html:
 
 
 def _scale(low: float, high: float, marks: Sequence[tuple[str, float | None]]) -> Html:
-    """Return dots on a line from `low` to `high`; marks are (kind, value), the last drawn on top."""
+    """Return dots on a line from `low` to `high`; marks are (kind, value), and the last one is drawn on top."""
     dots = [
         fill(
             '<i class="{kind}" style="left:{at}%"></i>',
@@ -117,7 +117,7 @@ def _fid(run: Run) -> Html | None:
     ]
     if theirs is None and run.evaluation.data == "mnist":
         other = GENDI_REPORT["fid-inception"]
-        lines.append(f"Another scale than the GENDI report's {other:.2f}, which is on Inception features.")
+        lines.append(f"The GENDI report's {other:.2f} is on Inception features, which is another scale.")
     return _card(f"FID on {NAMES.get(features, features)}", written(metric.value, ".2f"), *lines, wide=True)
 
 
@@ -149,9 +149,11 @@ def _gates(run: Run) -> Html | None:
     if not judged:
         return None
     failed = [m.name for m in judged if not m.passed]
-    note = (
-        f"Not: {', '.join(failed[:4])}{' …' * (len(failed) > 4)}" if failed else "As real rows would, but for chance."
-    )
+    if failed:
+        more = " …" if len(failed) > 4 else ""
+        note = f"Failed: {', '.join(failed[:4])}{more}"
+    else:
+        note = "Real rows would pass them too, except by chance."
     return _card("Gates passed", _unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
 
 
@@ -171,7 +173,7 @@ def _speed(run: Run) -> Html | None:
     if rate is None:
         return None
     drawing = run.timings.get("sample_seconds")
-    note = "trained on, on average"
+    note = "during training, on average"
     if isinstance(drawing, int | float) and run.samples is not None:
         note = f"{len(run.samples):,} samples took {duration_in_words(drawing)}"
     return _card("Speed", _unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", f"{run.noun}/s"), note)

@@ -1,4 +1,4 @@
-"""HTML without surprises: templates that escape what is filled in, and the shell of the one-file page."""
+"""HTML of the page: templates that escape the values filled into them, pictures, sections, and the whole document."""
 
 import base64
 import html
@@ -15,13 +15,13 @@ from gendi.storage.files import atomic_write
 
 
 class Html(str):
-    """Text that is markup already. Everything else that is filled into a template is escaped."""
+    """Text that is already markup. A template takes it as it is, and escapes everything else."""
 
     __slots__ = ()
 
 
 def fill(template: str, **values: object) -> Html:
-    """Fill a template's {fields}: `Html` as it is, lists of `Html` joined, anything else as escaped text."""
+    """Fill the {fields} of a template: `Html` goes in as it is, lists are joined, anything else is escaped."""
     return Html(template.format_map({name: _escaped(value) for name, value in values.items()}))
 
 
@@ -34,7 +34,7 @@ def _escaped(value: object) -> str:
 
 
 class Gallery:
-    """Writes pictures to a run's `pictures` folder, and returns the markup that shows them with the bytes inside."""
+    """Writes pictures to a run's `pictures` folder, and returns markup that shows them and contains their bytes."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Gallery:
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}", size
 
     def figure(self, name: str, draw: Callable[[Theme], Figure], alt: str, *, gradients: bool = False) -> Html:
-        """Draw a figure in both themes: NAME.png and NAME.dark.png; the page shows the reader's."""
+        """Draw a figure in both themes, as NAME.png and NAME.dark.png; the page shows the one that the reader uses."""
         light, size = self._save(f"{name}.png", style.png(draw(LIGHT), LIGHT, gradients=gradients))
         dark, _ = self._save(f"{name}.dark.png", style.png(draw(DARK), DARK, gradients=gradients))
         return fill(
@@ -64,12 +64,12 @@ class Gallery:
         )
 
     def image(self, name: str, image: Image.Image, alt: str) -> Html:
-        """Show tiles, NAME.png."""
+        """Write an image as NAME.png and return the markup that shows it."""
         uri, (w, h) = self._save(f"{name}.png", tiles.png(image))
         return fill('<img class="tiles" src="{uri}" width="{w}" height="{h}" alt="{alt}">', uri=uri, w=w, h=h, alt=alt)
 
     def film(self, name: str, film: bytes, still: Image.Image, alt: str) -> Html:
-        """Show NAME.gif; on paper, and for readers who want less motion, its last frame NAME.png."""
+        """Write NAME.gif and its last frame, NAME.png, which is shown on paper and to readers who want less motion."""
         moving, (w, h) = self._save(f"{name}.gif", film)
         fixed, _ = self._save(f"{name}.png", tiles.png(still))
         return fill(
@@ -84,7 +84,7 @@ class Gallery:
 
 
 def figure(picture: Html, caption: object, ticks: Sequence[str] = ()) -> Html:
-    """Return a picture with its caption; `ticks` are written in equal columns below it, one per column of tiles."""
+    """Return a picture with its caption; below it stand the `ticks` in equal columns, one per column of tiles."""
     below = fill(
         '<div class="ticks" style="grid-template-columns:repeat({n},1fr)">{items}</div>',
         n=len(ticks),

@@ -1,7 +1,7 @@
-"""Samples beside real rows, for data that are no pictures: a map of both, and what their columns do.
+"""Samples beside real rows, for data other than images: a map of both, and statistics of their columns.
 
-The map is UMAP's where umap-learn is installed (scanpy brings it along), of the principal components of both together;
-else the first two components themselves.
+Where umap-learn is installed (scanpy brings it along), the map is a UMAP of the principal components of both together;
+otherwise it shows the first two components themselves.
 """
 
 import warnings
@@ -21,7 +21,7 @@ Points = NDArray[np.float64]
 
 
 def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points, Points]:
-    """Return (how, real (n, 2), fake (m, 2)): coordinates by UMAP of both together, or by PCA."""
+    """Return (method, real (n, 2), fake (m, 2)): coordinates from one UMAP of both sets, or from PCA."""
     real, fake = (np.array(z, np.float64).reshape(-1, record.dimensions) for z in (record.real, record.fake))
     if umap and record.dimensions > 2 and len(real) + len(fake) > 30:
         threads = torch.get_num_threads()
@@ -40,8 +40,8 @@ def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points,
     return "PCA", real, fake
 
 
-def map_figure(how: str, real: Points, fake: Points, *, theme: Theme = LIGHT) -> Figure:
-    """Draw real rows and samples in one plane, mixed in a fixed order, so that neither lies on top."""
+def map_figure(method: str, real: Points, fake: Points, *, theme: Theme = LIGHT) -> Figure:
+    """Draw real rows and samples in one plane, in a fixed mixed order, so that neither set hides the other."""
     with drawing(theme, SIDE + 1, SIDE) as (figure, axes):
         points = np.concatenate([real, fake])
         colours = np.array([theme.blue] * len(real) + [theme.orange] * len(fake))
@@ -49,7 +49,7 @@ def map_figure(how: str, real: Points, fake: Points, *, theme: Theme = LIGHT) ->
         x, y = points[order].T
         axes.scatter(x, y, c=colours[order].tolist(), s=9, alpha=0.75, linewidths=0)
         axes.set_xticks([]), axes.set_yticks([])
-        axes.set_xlabel(f"{how} 1"), axes.set_ylabel(f"{how} 2")
+        axes.set_xlabel(f"{method} 1"), axes.set_ylabel(f"{method} 2")
         _legend(axes, [("real", theme.blue), ("samples", theme.orange)])
     return figure
 
@@ -62,7 +62,7 @@ def mean_variance_figure(record: PortraitRecord, *, theme: Theme = LIGHT) -> Fig
             (record.mean_fake, record.variance_fake, theme.orange),
         ):
             axes.scatter(mean, variance, s=8, alpha=0.6, color=colour, linewidths=0)
-        if record.zeros_real:  # of counts, which span orders of magnitude and are not negative
+        if record.zeros_real:  # the rows are counts, which span orders of magnitude and are not negative
             axes.set_xscale("log")
             axes.set_yscale("log")
         axes.set_xlabel("mean"), axes.set_ylabel("variance")
@@ -72,7 +72,7 @@ def mean_variance_figure(record: PortraitRecord, *, theme: Theme = LIGHT) -> Fig
 
 
 def against_figure(real: Sequence[float], fake: Sequence[float], what: str, *, theme: Theme = LIGHT) -> Figure:
-    """Draw the samples' values against the real ones, with the line on which they would be equal."""
+    """Draw the values of the samples against the real ones, and the line on which they would be equal."""
     with drawing(theme, SIDE, SIDE) as (figure, axes):
         low, high = min(*real, *fake), max(*real, *fake)
         axes.plot([low, high], [low, high], color=theme.muted, lw=0.8)

@@ -1,4 +1,4 @@
-"""The forward process on a picture, and the reverse process of the first samples, as arrays of bytes to look at."""
+"""The forward process on an image, and the reverse process of the first samples, as arrays of bytes to look at."""
 
 from dataclasses import dataclass, replace
 
@@ -30,9 +30,9 @@ class Film:
     times: NDArray[np.float64]
     """(K + 1,), from the noisiest to 0."""
     noisy: NDArray[np.uint8]
-    """(K + 1, N, H, W, C): x at each of the times, to look at; the last are the samples."""
+    """(K + 1, N, H, W, C): x at each of the times, made visible; the last ones are the samples."""
     guesses: NDArray[np.uint8]
-    """(K + 1, N, H, W, C): what the denoiser says the clean image is at each of the times; at 0, the sample itself."""
+    """(K + 1, N, H, W, C): the clean images that the denoiser expects at each of the times; at 0, the samples."""
     sampler: str
 
     @property
@@ -42,7 +42,7 @@ class Film:
 
 
 def forward_states(schedule: Schedule, x_0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
-    """Return x_t of one image x_0 (C, H, W) under one noise eps (C, H, W) at `times` (K,): (K, C, H, W)."""
+    """Return x_t, (K, C, H, W), of one image x_0 (C, H, W) with one noise eps (C, H, W) at `times` (K,)."""
     process = Process(schedule)
     return torch.stack([process.sample(x_0[None], t, eps[None])[0] for t in times])
 
@@ -50,7 +50,8 @@ def forward_states(schedule: Schedule, x_0: Tensor, times: Tensor, eps: Tensor) 
 def visible(x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
     """Return x_t scaled so that it can be seen: divided by sqrt(alpha^2 + sigma^2) where that exceeds 1.
 
-    Nothing changes under a variance-preserving schedule; under an exploding one noise would be black and white alone.
+    A variance-preserving schedule changes nothing. Under a variance-exploding one, noise without this scaling would be
+    clipped to black and white.
     """
     alpha, sigma = schedule(t)
     return x / like((alpha**2 + sigma**2).sqrt().clamp(min=1), x)

@@ -1,4 +1,7 @@
-"""Everything a report needs, read from a run's folder; what is missing or damaged becomes a sentence, not a failure."""
+"""Everything that a report needs, read from a run's folder.
+
+A file that is missing or damaged does not stop the report: a sentence in `Run.problems` says what is wrong.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass
 class Run:
-    """What a run's folder holds. None stands for what is not there; `problems` says why, by what is missing."""
+    """The contents of a run's folder. None stands for missing contents; `problems` says why, under the field's name."""
 
     folder: Path
     settings: dict[str, Any]
@@ -46,12 +49,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
+        """The name of the folder."""
         return self.folder.resolve().name
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the bundle knows besides the configuration."""
+        """What the bundle holds besides configuration and weights; empty without a bundle."""
         return self.bundle.meta if self.bundle is not None else {}
 
     @property
@@ -61,25 +64,25 @@ class Run:
 
     @property
     def noun(self) -> str:
-        """What the data's rows are called."""
+        """What the rows of the data are called on the page."""
         return self._kind.noun
 
     @property
     def _kind(self) -> Kind:
-        """The kind of the data, as far as anyone knows."""
+        """The kind of the data, from the bundle or the data, whichever is there."""
         if self.bundle is not None:
             return kind_of(self.bundle.codec.kind)
         return kind_of(self.data.kind) if self.data is not None else find_kind("")
 
     @property
     def spec(self) -> str | None:
-        """What `open_data` was given."""
+        """The name or path of the data set, as `open_data` was given it."""
         spec = self.meta.get("data_spec") or _table(self.settings, "data").get("spec")
         return spec if isinstance(spec, str) else None
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width that all images were brought to, None for their own."""
+        """Height and width to which all images were resized; None where they kept their own."""
         size = self.meta.get("size", _table(self.settings, "data").get("size"))
         match size:
             case int():
@@ -92,12 +95,12 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        """Name of the data set, as far as anyone knows."""
+        """The name of the data set, from the data, the bundle or the settings, whichever knows it."""
         found = self.data.name if self.data else self.meta.get("data") or _table(self.settings, "data").get("name")
         return str(found or self.spec or "unknown data")
 
     def number(self, name: str) -> float | None:
-        """Return step, images or seconds of training, from whoever knows."""
+        """Return the step, images or seconds of training from the bundle or the status file; None if neither has it."""
         for source in (self.meta, self.status):
             if isinstance(source.get(name), int | float):
                 return float(source[name])
@@ -105,10 +108,10 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run in `folder` and open its data. Raises `UsageError` if `folder` is no run."""
+    """Read the run in `folder` and open its data. Raises `UsageError` if `folder` is not a run's folder."""
     if not (folder / "config.toml").is_file() and not (folder / "bundle").is_dir():
         raise UsageError(
-            f"{folder} is no run: it has neither a config.toml nor a bundle. Give the folder that gendi train wrote."
+            f"{folder} is not a run: it has neither a config.toml nor a bundle. Give the folder that gendi train wrote."
         )
     run = Run(folder, {})
     run.settings = _try(run, "settings", lambda: read_toml(folder / "config.toml")) or {}
@@ -141,11 +144,11 @@ def _open(run: Run) -> Data:
     if run.spec is None:
         raise UsageError("The run does not say which data it was trained on.")
     data = open_data(run.spec, size=run.size)
-    wanted = run.meta.get("fingerprint") or _table(run.settings, "data").get("fingerprint")
-    if wanted is not None and wanted != data.fingerprint:
+    expected = run.meta.get("fingerprint") or _table(run.settings, "data").get("fingerprint")
+    if expected is not None and expected != data.fingerprint:
         raise UsageError(
             f"The data at {run.spec} are not those the model was trained on: their fingerprint is "
-            f"{data.fingerprint[:12]}, and was {str(wanted)[:12]}."
+            f"{data.fingerprint[:12]}, and was {str(expected)[:12]}."
         )
     return data
 

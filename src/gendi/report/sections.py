@@ -1,4 +1,5 @@
-"""The sections of the page: each a function from a run to markup, which says so where its material is missing."""
+"""The sections of the page. Each is a function that turns a run into markup; where its material is missing, the
+section says so."""
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
-from gendi.report.measures import honesty, metric_table
+from gendi.report.metrics import honesty, metric_table
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
 from gendi.report.run import Run
@@ -22,7 +23,7 @@ GRID, FILM_ROWS, FILM_COLUMNS, STAGES, NEIGHBOURS, NEAREST = 64, 4, 8, 11, 8, 3
 
 
 def math(letter: str, index: str = "") -> Html:
-    """Return a variable as mathematics is set, with an optional index."""
+    """Return the markup of a variable, set as in mathematics, with an optional index."""
     sub = fill("<sub>{i}</sub>", i=index) if index else ""
     return fill('<i class="math">{letter}{sub}</i>', letter=letter, sub=sub)
 
@@ -31,12 +32,13 @@ X_T, X_0, X0_HAT, T = math("x", "t"), math("x", "0"), math("x̂", "0"), math("t"
 
 
 def tile_side(images: NDArray[np.uint8], columns: int) -> int:
-    """Return how many pixels wide a tile may be in a picture of `columns`: sharp, but colour is heavy."""
+    """Return how many pixels wide a tile may be in a picture of `columns`; tiles in colour are smaller, as their files
+    are larger."""
     return min(112 if images.shape[3] == 1 else 84, 1100 // columns)
 
 
 def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
-    """The first 64 samples in their order."""
+    """Return the section with the first 64 samples in their order."""
     images = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
     if images is None or not len(images):
         body = absent(_why(run, "samples", "There are no samples yet: run `gendi sample` or `gendi evaluate`."))
@@ -49,35 +51,37 @@ def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
     of = f" of {len(images):,}" if len(images) > n else ""
     text = [
         f"Samples 0 to {n - 1}{of}, in the order in which they were drawn.{calls}",
-        "None was picked or left out: what fails, fails in view.",
+        "None was picked or left out, so failures are in view.",
     ]
     if "samples" in run.problems:
         text.append(f"The run's own samples could not be read, so these were drawn again: {run.problems['samples']}")
     return section("samples", "Samples", text, [picture])
 
 
-def measures_section(run: Run) -> Html:
-    """The table of metrics."""
+def metrics_section(run: Run) -> Html:
+    """Return the section with the table of metrics."""
     text: list[object] = [
         fill(
-            "Every number stands beside its <b>floor</b>: the same metric with real images, which the model never saw, "
-            "in the samples' place. No model is better than that except by luck or by memory."
+            "Every number stands beside its <b>floor</b>: the same metric with real images that the model never saw in "
+            "the samples' place. No model is better than its floor, except by luck or by remembering."
         )
     ]
     if run.evaluation is None:
-        why = _why(run, "evaluation", "Not measured yet: run `gendi evaluate` on this run, then `gendi report` again.")
-        return section("measures", "How good is it?", text, [absent(why)])
+        why = _why(
+            run, "evaluation", "This run is not evaluated yet: run `gendi evaluate` on it, then `gendi report` again."
+        )
+        return section("metrics", "How good is it?", text, [absent(why)])
     notes = [fill('<p class="note">{note}</p>', note=note) for note in honesty(run.evaluation)]
-    return section("measures", "How good is it?", text, [metric_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
+    return section("metrics", "How good is it?", text, [metric_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
 
 
 def training_section(run: Run, gallery: Gallery) -> Html:
-    """Loss curves."""
+    """Return the section with the loss curves."""
     text = [
-        "The network learns to undo noise; the loss is its weighted squared error. It never reaches zero: what the "
-        "noise covers cannot be known.",
-        f"The held-out loss uses {run.noun} that are never trained on, always under the same noise, and the averaged "
-        "weights. Its quarters hold the noise levels from the least to the most.",
+        "The network learns to undo noise; the loss is its weighted squared error. It never reaches zero, because no "
+        "network can know what the noise covers.",
+        f"The held-out loss is computed from {run.noun} that are never trained on, always with the same noise and with "
+        "the averaged weights. Its quarters divide the noise levels from the least to the most.",
     ]
     figures = []
     if len(column(run.lines, "loss")[0]) > 1:
@@ -91,7 +95,7 @@ def training_section(run: Run, gallery: Gallery) -> Html:
         )
         figures.append(
             row(
-                figure(curve, "The whole training on a logarithmic axis: as logged (pale), and its running mean."),
+                figure(curve, "The whole training on a logarithmic axis: the logged loss (pale) and its running mean."),
                 figure(zoom, "The last four fifths on a linear axis."),
             )
         )
@@ -101,16 +105,16 @@ def training_section(run: Run, gallery: Gallery) -> Html:
             lambda theme: heldout_figure(run.lines, theme=theme, noun=run.noun),
             "Held-out loss by noise level",
         )
-        figures.append(aside(heldout, "Held-out loss, in all and by quarter of the noise levels."))
+        figures.append(aside(heldout, "Held-out loss: over all noise levels, and over each quarter of them."))
     return section("training", "Training", text, figures or [absent("The run's metrics.jsonl holds no losses.")])
 
 
 def forward_section(run: Run, gallery: Gallery) -> Html:
-    """One image on its way into noise."""
+    """Return the section that shows one image on its way into noise."""
     text = [
         fill(
-            "The forward process {xt} = α{x0} + σε drowns an image in Gaussian noise. It needs no learning: any {t} "
-            "can be reached in a single step.",
+            "The forward process {xt} = α{x0} + σε drowns an image in Gaussian noise. Nothing is learned here: a "
+            "single step leads to any {t}.",
             xt=X_T,
             x0=X_0,
             t=T,
@@ -130,7 +134,7 @@ def forward_section(run: Run, gallery: Gallery) -> Html:
 
 
 def density_section(run: Run, gallery: Gallery) -> Html:
-    """A one-dimensional distribution under the process, and without its scaling."""
+    """Return the section on a one-dimensional distribution under the process, and under noise without scaling."""
     own = None
     if run.bundle is not None:
         own = run.bundle.schedule()
@@ -138,12 +142,12 @@ def density_section(run: Run, gallery: Gallery) -> Html:
         own = make_schedule(run.config.process.schedule, run.config.process.steps)
     preserving, exploding = process_pair(own)
     text: list[object] = [
-        "A distribution of two peaks, seen whole: colour is the exact density of a mixture of two Gaussians, dashes "
-        "are ±2 standard deviations.",
+        "The pictures show what happens to a distribution with two peaks. Colour is the exact density of a mixture of "
+        "two Gaussians; dashed lines stand at ±2 standard deviations.",
         fill(
-            "Shrinking the signal while adding noise keeps the <b>variance at 1</b>, and any distribution ends as the "
-            "same standard normal. Adding the same noise without shrinking lets the <b>variance explode</b>, here to "
-            "{v}.",
+            "If the signal shrinks while noise is added, the <b>variance stays at 1</b>, and every distribution ends "
+            "as the same standard normal. If the same noise is added without shrinking, the <b>variance explodes</b>, "
+            "here to {v}.",
             v=f"{1 + exploding.variance:.1f}",
         ),
     ]
@@ -169,14 +173,14 @@ def density_section(run: Run, gallery: Gallery) -> Html:
 
 
 def reverse_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
-    """From noise to samples: a strip of one, a film of many."""
+    """Return the section on the way from noise to samples: a strip of one sample, and a film of many."""
     text: list[object] = [
         fill(
-            "Sampling starts from pure noise. At every step the network says which clean image it expects, {guess}, "
-            "and the sampler moves a little towards it.",
+            "Sampling starts from pure noise. At every step the network predicts the clean image, {guess}, and the "
+            "sampler moves a little towards it.",
             guess=X0_HAT,
         ),
-        "Early guesses are blurred means of everything possible; details come last.",
+        "Early predictions are blurred means of all possible images; details come last.",
     ]
     if film is None:
         return section("reverse", "Out of noise", text, [absent(_why(run, "bundle", "There is no trained model yet."))])
@@ -186,7 +190,10 @@ def reverse_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
         "reverse", grid(pair, len(stages), side=tile_side(pair, len(stages))), "One sample emerging from noise"
     )
     caption = fill(
-        "Sample 0. Above {xt}, below the network's guess {guess}; the numbers are {t}.", xt=X_T, guess=X0_HAT, t=T
+        "Sample 0: {xt} above, the network's prediction {guess} below; the numbers are {t}.",
+        xt=X_T,
+        guess=X0_HAT,
+        t=T,
     )
     n = FILM_ROWS * FILM_COLUMNS
     side = 56 if film.noisy.shape[-1] == 1 else 32
@@ -208,11 +215,11 @@ def reverse_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
 
 
 def classes_section(run: Run, gallery: Gallery) -> Html | None:
-    """The classes of the samples; left out for data without classes."""
+    """Return the section on the classes of the samples; None for data without classes."""
     record = run.evaluation.classes if run.evaluation is not None else None
     if record is None:
         if run.evaluation is None and run.data is not None and run.data.class_names:
-            why = _why(run, "evaluation", "Which classes the samples fall into is not measured yet.")
+            why = _why(run, "evaluation", "The classes of the samples are not known yet: run `gendi evaluate`.")
             return section("classes", "Classes", [], [absent(why)])
         return None
     n = sum(record.histogram)
@@ -222,40 +229,41 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         lambda theme: class_figure(record.histogram, frequencies, record.names, theme=theme),
         "Share of samples in each class",
     )
-    text = ["A faithful model draws every class as often as the training set holds it, give or take chance."]
+    text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
     caption = (
-        f"Bars: what the classifier takes {n:,} samples for. Crosses: the training set's shares, and the range in "
-        "which 95 of 100 such sets of faithful draws would fall."
+        f"Bars: the classes of {n:,} samples, according to the classifier. Crosses: the shares in the training set, "
+        "and the range into which 95 of 100 such sets of faithful draws would fall."
     )
     return section("classes", "Classes", text, [aside(picture, caption)])
 
 
 def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll | None = None) -> Html:
-    """The training images nearest to the first samples."""
+    """Return the section with the training images nearest to the first samples."""
     text = [
-        "Has the model learned, or remembered? Below each sample stand the training images most like it, pixel by "
-        "pixel.",
-        "A copy would give itself away by a distance near 0.",
+        "Has the model learned, or does it remember? Below each sample stand the training images that are most like "
+        "it, pixel by pixel.",
+        "A copy would have a distance near 0.",
     ]
     samples = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
     if samples is None or run.data is None or samples.shape[1:] != run.data.train.rows.shape[1:]:
-        why = _why(run, "data" if run.data is None else "samples", "The samples and the data do not fit together.")
+        missing = "data" if run.data is None else "samples"
+        why = _why(run, missing, "There are no samples that can be compared with the training images.")
         return section("neighbours", "Nearest neighbours", text, [absent(why)])
     queries = samples[:NEIGHBOURS]
-    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, stop=poll)
+    distance, index = nearest_images(queries, run.data.train.rows, NEAREST, poll=poll)
     nearest = run.data.train.batch(index.T.reshape(-1))
     columns = len(queries)
     side = tile_side(samples, 8)
     above = gallery.image("neighbours-samples", grid(queries, columns, side=side), f"{columns} samples")
     below = gallery.image("neighbours", grid(nearest, columns, side=side), "Their nearest training images")
     caption = (
-        f"Their {index.shape[1]} nearest training images, closest first. The numbers are the distances of the closest "
-        "(Euclidean, pixels from 0 to 1)."
+        f"Their {index.shape[1]} nearest training images, the closest first. The numbers are the distances of the "
+        "closest ones (Euclidean, with pixels from 0 to 1)."
     )
     if run.evaluation is not None and run.evaluation.memorisation is not None:
         record = run.evaluation.memorisation
         ours, real = record.median, record.heldout_median
-        caption += f" Over all samples their median is {ours:.2f}; over unseen real images, {real:.2f}."
+        caption += f" Their median over all samples is {ours:.2f}; over unseen real images it is {real:.2f}."
     body = [
         figure(above, f"Samples 0 to {columns - 1}"),
         figure(below, caption, [f"{d:.2f}" for d in distance[:, 0]]),

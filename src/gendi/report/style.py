@@ -1,7 +1,7 @@
-"""One look for every figure: two themes, a colour-blind-safe palette, and PNG files that stay small.
+"""The look of every figure: two themes, a palette that is safe for colour-blind readers, and small PNG files.
 
-Hues are those of Okabe & Ito (2008), lightened for the dark theme. Figures are drawn through matplotlib's object API
-with the Agg backend, so no window system and no global figure list are touched.
+The hues are those of Okabe & Ito (2008), lightened for the dark theme. Figures are drawn through matplotlib's object
+API with the Agg backend, so they touch neither a window system nor matplotlib's global list of figures.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ from PIL import Image
 DPI = 200
 """Two device pixels per CSS pixel of a figure laid out at 100 to the inch."""
 FAMILIES = ("Inter", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
-"""Typefaces in order of liking; the last one comes with matplotlib."""
+"""Typefaces in order of preference; the last one comes with matplotlib."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure; the page's style sheet has the same ones."""
+    """Colours of a figure; the style sheet of the page has the same ones."""
 
     name: str
     paper: str
@@ -50,12 +50,12 @@ class Theme:
 
     @property
     def sequential(self) -> LinearSegmentedColormap:
-        """A map from `paper` (none) to `deep` (most), monotonic in lightness."""
+        """A colour map from `paper` (none) to `deep` (most), monotonic in lightness."""
         return LinearSegmentedColormap.from_list(f"gendi-{self.name}", [self.paper, self.blue, self.deep], N=256)
 
     @property
     def pale(self) -> str:
-        """Blue, half as strong: an area that lines can be read on."""
+        """Blue at half its strength, for areas on which lines can be read."""
         mixed = (np.add(to_rgb(self.blue), to_rgb(self.paper)) / 2).tolist()
         return to_hex(mixed)
 
@@ -108,9 +108,9 @@ def drawing(theme: Theme, width: float = 5.6, height: float = 3.5) -> Iterator[t
 
 
 def png(figure: Figure, theme: Theme, *, gradients: bool = False) -> bytes:
-    """Return the figure as a PNG file of at most 256 colours, a third of the size and no different to the eye.
+    """Return the figure as a PNG file of at most 256 colours, which is a third of the size and looks the same.
 
-    `gradients` keeps every colour: for heat maps, where the eye would see bands.
+    `gradients` keeps every colour, for heat maps, in which the eye would see bands.
     """
     raw = io.BytesIO()
     with mpl.rc_context(theme.settings()):
@@ -137,14 +137,15 @@ def _glyphs() -> frozenset[int]:
 
 
 def drawable(text: str) -> bool:
-    """Whether the figures' typeface has every character of `text` (names may be in any script)."""
+    """Return whether the typeface of the figures has every character of `text` (names may be in any script)."""
     return all(ord(character) in _glyphs() for character in text)
 
 
 def label_ends(axes: Axes, lines: Sequence[tuple[float, float, str, str]], gap: float = 0.075) -> None:
-    """Write each line's name beside its last point (x, y, name, colour), spread so that no two names overlap.
+    """Write the name of each line beside its last point, moved up or down so that no two names overlap.
 
-    `gap` is the least distance between names as a share of the axes' height; a hairline joins a name that had to move.
+    `lines` are (x, y, name, colour) of the last points. `gap` is the least distance between names as a share of the
+    axes' height. A hairline joins a name that had to move to its line.
     """
     figure = axes.get_figure()
     assert figure is not None

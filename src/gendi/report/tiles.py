@@ -1,4 +1,4 @@
-"""Images side by side: grids, strips and films, by Pillow at a whole-number scale, so that a pixel stays a pixel."""
+"""Images side by side: grids, strips and films. Pillow enlarges them by whole numbers, so that pixels stay square."""
 
 import io
 from collections.abc import Sequence
@@ -13,13 +13,19 @@ Pixels = NDArray[np.uint8]
 
 
 def tile_images(images: Pixels) -> list[Image.Image]:
-    """Return uint8 (N, H, W, C) as Pillow images: C = 1 grey, 3 colour; of any other C, the first plane in grey."""
+    """Return uint8 images (N, H, W, C) as Pillow images.
+
+    They are in colour for C = 3, and otherwise show the first channel in grey.
+    """
     planes = images if images.shape[3] == 3 else images[..., 0]
     return [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
 
 
 def fit(height: int, width: int, side: int) -> tuple[int, int]:
-    """Return the size (width, height) of a tile: the largest whole multiple within `side`, or shrunk to it."""
+    """Return the size (width, height) of a tile for images of height x width.
+
+    It is the largest whole multiple that fits into `side` pixels; larger images are shrunk to `side`.
+    """
     longest = max(height, width)
     if longest <= side:
         return width * (side // longest), height * (side // longest)
@@ -46,9 +52,9 @@ def png(image: Image.Image) -> bytes:
 
 
 def film(frames: Sequence[Pixels], columns: int, *, side: int, milliseconds: int = 110, hold: int = 2400) -> bytes:
-    """Return a GIF that plays `frames`, each uint8 (N, H, W, C) laid out as a grid, over and over.
+    """Return a GIF that plays `frames`, each uint8 (N, H, W, C) and laid out as a grid, over and over.
 
-    The last frame stays for `hold` milliseconds. Grey films have 32 levels, colour ones 64 colours.
+    The last frame stays for `hold` milliseconds. Grey films have 32 levels, films in colour 64 colours.
     """
     sheets = []
     for frame in frames:

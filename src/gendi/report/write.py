@@ -1,4 +1,4 @@
-"""`write_report`: read the run, draw every picture, write one page."""
+"""`write_report` reads a run, draws every picture and writes one page."""
 
 import time
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.hero import hero
@@ -23,13 +23,13 @@ FILM_CALLS_MOST = 40
 def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     """Write `run`/report.html, one file that needs no network, and its pictures to `run`/pictures; return its path.
 
-    What a run does not have yet (samples, an evaluation, a bundle) is said in the page or left out; so are the pictures
-    of pictures, for other data. Existing files are
-    replaced, each whole or not at all. `poll` is called between pictures and sampling steps; raise from it to stop.
+    Where a run has no samples, evaluation or bundle yet, the page says so, or leaves the section out. Sections that
+    show images stand on the pages of image models only. Existing files are replaced, each whole or not at all. `poll`
+    is called between pictures and between sampling steps; raise from it to stop.
 
     Raises:
-        UsageError: `run` is no run's folder.
-        ResourceError: the disk is full or refuses.
+        UsageError: `run` is not the folder of a run.
+        ResourceError: the disk is full, or does not allow the page to be written.
     """
     run, began = Path(run), time.perf_counter()
     found = read_run(run)
@@ -40,16 +40,15 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     def add(key: str, name: str, markup: Html | None) -> None:
         if markup is not None:
             drawn.append((key, name, markup))
-        if poll is not None:
-            poll()
+        may_stop(poll)
 
     top = hero(found, gallery)
     if found.pictures:
         add("samples", "Samples", s.samples_section(found, gallery, film))
-        add("measures", "Measures", s.measures_section(found))
+        add("metrics", "Metrics", s.metrics_section(found))
     else:
         add("portrait", "Samples", portrait_section(found, gallery))
-        add("measures", "Measures", gates_section(found))
+        add("metrics", "Metrics", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
     if found.pictures:
         add("forward", "Into noise", s.forward_section(found, gallery))
@@ -67,7 +66,10 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
 
 
 def _film(run: Run, poll: Poll | None) -> Film | None:
-    """Draw the first samples again, step by step: as the samples were drawn where that takes few calls, else in 20."""
+    """Draw the first samples again and keep every step.
+
+    They are drawn as the run's samples were, if that takes few calls of the network; otherwise in 20 steps.
+    """
     if run.bundle is None or not run.pictures:
         return None
     own, n = run.bundle.config, s.GRID if run.samples is None else s.FILM_ROWS * s.FILM_COLUMNS

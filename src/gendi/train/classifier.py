@@ -21,7 +21,7 @@ from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, Classifie
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.randomness import normal, stream
 from gendi.errors import DataError, DivergedError, UsageError
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle
 from gendi.train.classifier_bundle import ClassifierBundle, width_fits
@@ -77,8 +77,7 @@ def train_classifier(
         progress = budget.progress(seconds=seconds, images=step * batch_size, steps=step)
         if progress >= 1:
             break
-        if poll is not None:
-            poll()
+        may_stop(poll)
         rows = batch_indices(len(data.train), batch_size, seed, step, data.train.blocks)
         x_0 = codec.encode(torch.from_numpy(data.train.batch(rows))).to(device)
         slices = stream(seed, "classifier time", step)

@@ -39,10 +39,6 @@ class StopFlag:
         """Whether to stop at the next opportunity."""
         return self.reason is not None
 
-    def __call__(self) -> bool:
-        """Return `requested`: the flag is itself the `stop` callable that samplers and evaluations poll."""
-        return self.requested
-
     def request(self, reason: Reason) -> None:
         """Ask to stop; the first reason stays."""
         self.reason = self.reason or reason

@@ -1,6 +1,7 @@
-"""Cells under a combination of type and drug, or a dose, that nobody measured.
+"""Predictions of cells under combinations of type, drug and dose that no experiment has observed.
 
-from gendi.data.cells import perturbation
+from gendi.cells import perturbation
+
 model = perturbation.fit(adata, cell_type="cell_type", drug="drug", dose="dose", control="control")
 perturbation.predict(model, cell_type="CD14+ Monocyte", drug="drug1", dose=3.0)
 """

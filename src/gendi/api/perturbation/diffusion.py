@@ -1,14 +1,19 @@
-"""Cells under a drug from noise: a conditional diffusion of the factors behind their counts.
+"""Treated cells drawn from noise, by a conditional diffusion of the factors behind their counts.
 
-    rates of gene g under (type c, drug d, dose x) = p_cg exp(lfc_g(c, d, x)), brought to sum 1
+The rate of gene g in cells of type c under dose x of drug d is
 
-with log-fold changes of `gendi.data.cells.perturbation.effects`. So marginals are known for combinations and doses that
-no cell was seen of, and what is left for the network, told type, drug and log dose, is what genes have in common
-(`gendi.data.cells.copula`). A cell's depth is a control's, times the sum of p exp(lfc). The guidance is nested,
+    p_cg exp(lfc_g(c, d, x)), scaled so that the rates sum to 1,
+
+with the rates p_cg of control cells and the log-fold changes of `gendi.data.cells.perturbation.effects`. The marginal
+distributions are therefore known even for combinations and doses without any observed cell. The network is conditional
+on type, drug and log dose, and learns the rest: the factors that genes have in common (`gendi.data.cells.copula`). The
+depth of a predicted cell is that of a control cell, times the sum over genes of p exp(lfc).
+
+Guidance is nested:
 
     x0 = x_null + w_state (x_c - x_null) + w_drug (x_cdx - x_c)                        [Brooks et al. 2023, eq. 3]
 
-Each condition has a dropout of its own; a control is told as a drug of its own, and no dose.
+Each condition has its own dropout. For the network, being a control is one more drug, without a dose.
 """
 
 from dataclasses import replace
@@ -43,11 +48,16 @@ STATE_DROPOUT, DRUG_DROPOUT = 0.1, 0.2
 
 
 class Diffusion:
-    """Factors of treated cells, learned from an experiment whose effects are known.
+    """A diffusion model of the factors of treated cells, trained on the experiment that `effects` was fitted to.
 
     Args:
         effects: a fitted model of log-fold changes.
-        steps: training steps. factors: their number. seed: of everything that is drawn.
+        steps: number of training steps.
+        factors: number of factors.
+        seed: the seed of everything that is drawn.
+
+    Raises:
+        DataError: cells without counts.
     """
 
     def __init__(self, effects: ShiftModel, *, steps: int = 1500, factors: int = 15, seed: int = 0) -> None:
@@ -64,7 +74,7 @@ class Diffusion:
         )
         depth, genes = depths(experiment.counts), experiment.counts.shape[1]
         if not (depth > 0).all():
-            raise DataError(f"{int((depth == 0).sum())} cells have no counts at all: leave them out.")
+            raise DataError(f"{int((depth == 0).sum())} cells have no counts at all. Leave these cells out.")
         rng, columns = stream(seed, "perturbation factors"), np.arange(genes, dtype=np.int64)
         some = np.sort(rng.permutation(len(labels))[: max(1, FIT_ENTRIES // (4 * genes))])
         lower, upper = bounds(marginals, experiment.counts[some], labels[some], depth[some], columns)
@@ -77,12 +87,13 @@ class Diffusion:
         self.denoiser, self.settings = trainer.ema_denoiser(), config.sample
 
     def _marginals(self, cell_type: int, drug: int, dose: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return rates, which sum to 1, and dispersions (G,) of a condition."""
+        """Return the rates (G,), which sum to 1, and the dispersions (G,) of a combination of type, drug and dose."""
         table = self.effects.shifts.marginals
-        moved = self._moved(cell_type, drug, dose)
-        return moved / moved.sum(), table.dispersions[cell_type]
+        rates = self._changed_rates(cell_type, drug, dose)
+        return rates / rates.sum(), table.dispersions[cell_type]
 
-    def _moved(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+    def _changed_rates(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+        """Return p exp(lfc), (G,), or the rates p of the type itself for a control."""
         rates = self.effects.shifts.marginals.rates[cell_type]
         return np.asarray(rates if drug == CONTROL else rates * np.exp(self.effects.lfc(cell_type, drug, dose)))
 
@@ -100,15 +111,15 @@ class Diffusion:
                 "dose", "value", 1, DRUG_DROPOUT, mean=float(np.nanmean(logs)), std=float(np.nanstd(logs)) or 1.0
             ),
         )
-        told = {
+        conditions = {
             "cell_type": experiment.types,
             "drug": np.where(treated, experiment.drugs, len(drugs) - 1),
             "dose": logs.astype(np.float32),
         }
         cond = {LABEL: torch.from_numpy(labels)}
         x = self.codec.encode(torch.from_numpy(experiment.counts), cond, torch.arange(len(labels))).numpy()
-        split = Split(x, told)
-        empty = Split(x[:0], {name: rows[:0] for name, rows in told.items()})
+        split = Split(x, conditions)
+        empty = Split(x[:0], {name: rows[:0] for name, rows in conditions.items()})
         config = get_preset("cells").config
         config = replace(config, conditions=specs, train=replace(config.train, seed=seed))
         mark = fingerprint(split, empty)
@@ -127,9 +138,9 @@ class Diffusion:
         state_scale: float = 1.0,
         drug_scale: float = 1.0,
     ) -> NDArray[np.int64]:
-        """Return as many treated cells as control ones (n, G), which give their depths; 1 is no guidance.
+        """Return counts (n, G) of n treated cells, one for each of the control cells (n, G), which give their depths.
 
-        Raises as `ShiftModel.predict`.
+        Scales of 1 mean no guidance. Raises the errors of `ShiftModel.predict`.
         """
         self.effects.check(cell_type, drug, dose)
         n = len(control_cells)
@@ -145,6 +156,6 @@ class Diffusion:
         rates, dispersions = self._marginals(cell_type, drug, dose)
         marginals = Marginals(np.stack([rates] * 2), np.stack([dispersions] * 2))
         codec = CopulaCodec(self.codec.header, {}, self.codec.depth, marginals, self.codec.factors, self.codec.modelled)
-        asked = np.maximum(depths(control_cells), 1.0) * self._moved(cell_type, drug, dose).sum()
-        told = {LABEL: torch.zeros(n, dtype=torch.int64), "depth": torch.from_numpy(asked)}
-        return np.asarray(codec.decode(x, told, seed, 0).numpy())
+        depth = np.maximum(depths(control_cells), 1.0) * self._changed_rates(cell_type, drug, dose).sum()
+        given = {LABEL: torch.zeros(n, dtype=torch.int64), "depth": torch.from_numpy(depth)}
+        return np.asarray(codec.decode(x, given, seed, 0).numpy())

@@ -1,4 +1,4 @@
-"""From an AnnData of controls and treated cells to an AnnData of cells that nobody measured."""
+"""The models of perturbations: fitted to an AnnData of control and treated cells, they predict an AnnData."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SOURCE = "gendi"
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    """What was learned: effects, the diffusion if there is one, and the names of the columns."""
+    """A fitted model: the experiment, the drugs' effects, the diffusion model or None, and the columns' names."""
 
     experiment: Experiment
     effects: HillEffects
@@ -39,15 +39,16 @@ def fit(
     steps: int = 1500,
     seed: int = 0,
 ) -> Perturbation:
-    """Learn what drugs do to types of cells.
+    """Learn the effects of drugs on types of cells.
 
     Args:
         adata, cell_type, drug, dose, control, layer: see `gendi.data.cells.perturbation.experiment.read_experiment`.
-        interactions: whether a drug may do different things to different types.
-        diffusion: train the network too, for `how="diffusion"` of `predict`; `steps` and `seed` are its.
+        interactions: whether a drug may have different effects on different types.
+        diffusion: whether to train the network too, which `predict` needs for `how="diffusion"`.
+        steps, seed: number of training steps and seed of the network.
 
     Raises:
-        UsageError, DataError: as `read_experiment`.
+        UsageError, DataError: where `read_experiment` raises them.
     """
     experiment = read_experiment(adata, cell_type=cell_type, drug=drug, dose=dose, control=control, layer=layer)
     effects = HillEffects(interactions).fit(experiment)
@@ -71,23 +72,25 @@ def predict(
     drug_scale: float = 1.0,
     seed: int = 0,
 ) -> Any:
-    """Return cells of a type under a dose of a drug as an AnnData: counts in X, and obs as the training data's.
+    """Return cells of a type under a dose of a drug as an AnnData: counts in X, and the columns of obs as in training.
 
     Args:
-        n: how many; as many as the type has controls by default. Controls are taken in turn.
-        how: "transport" moves control cells, "diffusion" draws new ones of their depths.
-        state_scale, drug_scale: guidance of the diffusion; 1 is none.
-        seed: of everything that is drawn.
+        model: a fitted model.
+        cell_type, drug, dose: the combination to predict; the dose is in the units of the training data.
+        n: number of cells; by default as many as the type has controls. Controls are taken in turn.
+        how: "transport" changes the counts of control cells, "diffusion" draws new cells of the same depths.
+        state_scale, drug_scale: guidance of the diffusion; 1 means no guidance.
+        seed: the seed of everything that is drawn.
 
     Raises:
-        UsageError: an unknown type or drug, a dose that is not above 0, a way that there is not.
+        UsageError: an unknown type, drug or value of `how`, n below 1, or a dose that is not above 0.
         DataError: a type without control cells.
     """
     anndata, pandas = require("anndata"), require("pandas")
     if how not in WAYS:
-        raise UsageError(f"how = {how!r}: it is {' or '.join(WAYS)}.")
+        raise UsageError(f"how = {how!r} must be {' or '.join(WAYS)}.")
     if n is not None and n < 1:
-        raise UsageError(f"n = {n}: ask for 1 cell or more.")
+        raise UsageError(f"n = {n} must be 1 or more.")
     c, d, x = model.experiment.type_number(cell_type), model.experiment.drug_number(drug), checked_dose(dose)
     controls = model.experiment.controls(c)
     controls = controls[np.arange(n or len(controls)) % len(controls)]
@@ -109,5 +112,5 @@ def predict(
         index=[f"gendi-{seed}-{i}" for i in range(size)],
     )
     var = pandas.DataFrame(index=list(model.experiment.genes))
-    told = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
-    return anndata.AnnData(counts.astype(np.int32), obs=obs, var=var, uns={"gendi": json.dumps(told)})
+    record = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
+    return anndata.AnnData(counts.astype(np.int32), obs=obs, var=var, uns={"gendi": json.dumps(record)})

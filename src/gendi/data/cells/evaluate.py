@@ -17,8 +17,8 @@ from gendi.data.dataset import Data
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.stopping import Stop
 from gendi.evaluate.vectors import LogCounts, RowSet, all_digests, evaluate_rows, loaded
+from gendi.machine.stopping import Poll
 
 COUNTS = "counts"
 
@@ -31,7 +31,7 @@ def evaluate(
     seed: int = 0,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Evaluation:
     """Measure up to n cells against as many held-out ones.
 
@@ -39,7 +39,7 @@ def evaluate(
         samples: an AnnData or the path of an .h5ad, with counts in `layers["counts"]` or in X; genes are matched by
             name, and the classes are those of the data's first class condition, by the same column of `obs`.
         data: the real cells, as `gendi.data.open_data` returns them.
-        n, seed, ema, source, stop: see `gendi.evaluate.vectors.evaluate_rows`.
+        n, seed, ema, source, poll: see `gendi.evaluate.vectors.evaluate_rows`.
 
     Raises:
         UsageError: anndata is not installed, or what `evaluate_rows` raises.
@@ -60,11 +60,11 @@ def evaluate(
         seed=seed,
         name=data.name,
         fingerprint=data.fingerprint,
-        known=all_digests(data.train, stop),
+        known=all_digests(data.train, poll),
         classes=() if spec is None else spec.names,
         ema=ema,
         source=source,
-        stop=stop,
+        poll=poll,
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gendi.data.images.tensors import Images, to_tensor
 from gendi.errors import BundleError, UsageError
-from gendi.evaluate.stopping import Stop, poll
+from gendi.machine.stopping import Poll, may_stop
 
 WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
 WEIGHTS_SHA256 = "651fa88e1c1ec9bc02f9ee49effc1e6b53d24915fa73d1b5c2abf6887c653158"
@@ -80,12 +80,12 @@ def load_classifier(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> Digit
 
 
 def class_probabilities(
-    classifier: DigitClassifier, images: Images, *, batch_size: int = 500, stop: Stop | None = None
+    classifier: DigitClassifier, images: Images, *, batch_size: int = 500, poll: Poll | None = None
 ) -> Float32[np.ndarray, "n 10"]:
     """Return softmax probabilities of uint8 images `(n, 28, 28)` or `(n, 28, 28, 1)`."""
     out = []
     for start in range(0, len(images), batch_size):
-        poll(stop)
+        may_stop(poll)
         with torch.inference_mode():
             logits = classifier(to_tensor(images[start : start + batch_size]) / 255)
             out.append(logits.softmax(dim=1).numpy())

@@ -25,8 +25,8 @@ from gendi.evaluate import metrics as m
 from gendi.evaluate.classes import ClassBalance, class_balance
 from gendi.evaluate.memorisation import memorisation
 from gendi.evaluate.result import GENDI_REPORT, ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
-from gendi.evaluate.stopping import Stop, poll
 from gendi.machine.distributed import team
+from gendi.machine.stopping import Poll, may_stop
 
 PRECISION_K, DENSITY_K = 3, 5
 
@@ -45,7 +45,7 @@ def evaluate(
     ema: bool | None = None,
     mirrored: bool = False,
     source: Mapping[str, Any] | None = None,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Evaluation:
     """Measure the first `n` samples against `n` training images, with held-out images as the floor.
 
@@ -63,7 +63,7 @@ def evaluate(
         ema: whether the samples come from averaged weights, for the record.
         mirrored: whether a mirror image of a training image is a copy too, as it is for a model trained with flips.
         source: anything else worth recording about the samples, JSON-safe.
-        stop: polled between batches; see `gendi.evaluate.stopping`.
+        poll: called between batches; raise from it to stop.
 
     Raises:
         UsageError: n < 2, an unknown extractor, or one that does not fit the images.
@@ -92,17 +92,17 @@ def evaluate(
     records: list[ExtractorRecord] = []
     for each in _extractors(extractor, data, batch_size, device):
         with clock(each.name):
-            record, measured, said = _feature_metrics(each, images, data, reference, floor, stop)
+            record, measured, said = _feature_metrics(each, images, data, reference, floor, poll)
         records.append(record)
         found += measured
         notes += said
     classes = None
     if data.name == "mnist":
         with clock("classes"):
-            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, stop))
+            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, poll))
         found += measured
     with clock("memorisation"):
-        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, stop))
+        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, poll))
     found += measured
     return Evaluation(
         n=n,
@@ -187,12 +187,12 @@ def _feature_metrics(
     data: Data,
     reference: Int64[np.ndarray, " n"],
     floor: Int64[np.ndarray, " m"],
-    stop: Stop | None,
+    poll: Poll | None,
 ) -> tuple[ExtractorRecord, list[Metric], list[str]]:
-    fake = features_of(extractor, len(images), lambda part: images[part], stop)
+    fake = features_of(extractor, len(images), lambda part: images[part], poll)
     key = data.fingerprint
-    real = reference_features(extractor, data.train.rows, reference, f"{key}/train", stop=stop)
-    unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", stop=stop)
+    real = reference_features(extractor, data.train.rows, reference, f"{key}/train", poll=poll)
+    unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", poll=poll)
     record = ExtractorRecord(extractor.name, extractor.sha256, extractor.resize, fake.shape[1])
     notes: list[str] = []
 
@@ -201,7 +201,7 @@ def _feature_metrics(
     ) -> list[tuple[float | None, float | None]]:
         pairs: list[tuple[float | None, float | None]] = []
         for who, features in (("value", fake), ("floor", unseen)):
-            poll(stop)
+            may_stop(poll)
             try:
                 pairs.append(measure(real, features))
             except UsageError as error:  # too few images on one side for this metric
@@ -234,15 +234,15 @@ def _feature_metrics(
 
 
 def _class_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], stop: Stop | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], poll: Poll | None
 ) -> tuple[ClassesRecord, list[Metric]]:
     assert data.train.labels is not None, "MNIST has labels"
     counts = np.bincount(data.train.labels, minlength=len(data.class_names)).astype(np.float64)
     classifier = load_classifier()
-    ours = class_balance(class_probabilities(classifier, images, stop=stop), counts)
+    ours = class_balance(class_probabilities(classifier, images, poll=poll), counts)
     theirs: ClassBalance | None = None
     if len(floor):
-        theirs = class_balance(class_probabilities(classifier, data.heldout.batch(floor), stop=stop), counts)
+        theirs = class_balance(class_probabilities(classifier, data.heldout.batch(floor), poll=poll), counts)
     record = ClassesRecord(
         names=data.class_names,
         histogram=ours.histogram,
@@ -265,11 +265,11 @@ def _class_metrics(
 
 
 def _memorisation_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], mirrored: bool, stop: Stop | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], mirrored: bool, poll: Poll | None
 ) -> tuple[MemorisationRecord | None, list[Metric]]:
     if not len(floor):
         return None, []
-    found = memorisation(images, data.train.rows, data.heldout.batch(floor), mirrored=mirrored, stop=stop)
+    found = memorisation(images, data.train.rows, data.heldout.batch(floor), mirrored=mirrored, poll=poll)
     record = MemorisationRecord(
         neighbours=tuple(int(i) for i in found.neighbour),
         distances=tuple(round(float(d), 6) for d in found.distance),

@@ -22,18 +22,18 @@ from gendi.data.images.inception import load_inception
 from gendi.data.images.tensors import Images, to_tensor
 from gendi.diffusion.batches import in_batches
 from gendi.errors import ResourceError, UsageError, is_out_of_memory, unknown_name
-from gendi.evaluate.stopping import Stop, poll
+from gendi.machine.stopping import Poll, may_stop
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """What every metric needs of a feature network. `stop` is polled between batches and may raise."""
+    """What every metric needs of a feature network. `poll` is called between batches and may raise."""
 
     name: str
     sha256: str
     resize: str
 
-    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+    def __call__(self, images: Images, *, poll: Poll | None = None) -> Float32[np.ndarray, "n d"]:
         """Return one feature vector per image."""
         ...
 
@@ -45,7 +45,7 @@ class PixelExtractor:
     sha256 = hashlib.sha256(b"gendi pixels: uint8 / 255, flattened").hexdigest()
     resize = "none"
 
-    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+    def __call__(self, images: Images, *, poll: Poll | None = None) -> Float32[np.ndarray, "n d"]:
         """Return `(n, H*W*C)` in [0, 1]."""
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
@@ -77,14 +77,14 @@ class ModuleExtractor:
         self.device = device
         self._transform = transform or _unit_range
 
-    def __call__(self, images: Images, *, stop: Stop | None = None) -> Float32[np.ndarray, "n d"]:
+    def __call__(self, images: Images, *, poll: Poll | None = None) -> Float32[np.ndarray, "n d"]:
         """Return `(n, d)` features, `batch_size` images at a time; fewer where the device's memory demands it."""
         if not len(images):
             raise UsageError(f"Extractor {self.name!r} was given no images.")
         out: list[np.ndarray] = []
 
         def work(rows: slice) -> None:
-            poll(stop)
+            may_stop(poll)
             with torch.inference_mode():
                 batch = to_tensor(images[rows]).to(self.device)
                 out.append(self.module(self._transform(batch)).flatten(1).float().cpu().numpy())

@@ -13,8 +13,8 @@ from gendi.data.images.extractors import Extractor
 from gendi.data.images.shared_features import features_of
 from gendi.data.split import Rows
 from gendi.errors import ResourceError
-from gendi.evaluate.stopping import Stop
 from gendi.machine.distributed import team
+from gendi.machine.stopping import Poll
 from gendi.storage.files import atomic_write
 from gendi.storage.store import cache_dir
 
@@ -25,7 +25,7 @@ def reference_features(
     indices: Int64[np.ndarray, " n"],
     fingerprint: str,
     *,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Float32[np.ndarray, "n d"]:
     """Return the features of `images[indices]`, from the cache where it has them; several processes share the others.
 
@@ -40,7 +40,7 @@ def reference_features(
     found = team().from_first(lambda: _load(path, len(indices)))
     if found is not None:
         return found
-    features = features_of(extractor, len(indices), lambda part: np.ascontiguousarray(images[indices[part]]), stop)
+    features = features_of(extractor, len(indices), lambda part: np.ascontiguousarray(images[indices[part]]), poll)
     team().from_first(lambda: _store(path, features))
     return features
 

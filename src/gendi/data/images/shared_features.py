@@ -13,21 +13,21 @@ from jaxtyping import Float32
 from gendi.data.images.extractors import Extractor
 from gendi.data.images.tensors import Images
 from gendi.evaluate.metrics import Features, FeatureStatistics, frechet_distance, frechet_from_features
-from gendi.evaluate.stopping import Stop
 from gendi.machine.distributed import team
+from gendi.machine.stopping import Poll
 
 
 def features_of(
-    extractor: Extractor, n: int, rows: Callable[[slice], Images], stop: Stop | None = None
+    extractor: Extractor, n: int, rows: Callable[[slice], Images], poll: Poll | None = None
 ) -> Float32[np.ndarray, "n d"]:
     """Return the features (n, d) of n images in every process; `rows` gives those of a slice, and is asked for this
     process's share alone. With fewer images than processes, each computes all.
     """
     members = team()
     if n < members.size:
-        return extractor(rows(slice(0, n)), stop=stop)
+        return extractor(rows(slice(0, n)), poll=poll)
     shares = members.shares(n)
-    mine = extractor(rows(shares[members.rank]), stop=stop)
+    mine = extractor(rows(shares[members.rank]), poll=poll)
     return members.join_rows(torch.from_numpy(mine), shares).numpy()
 
 

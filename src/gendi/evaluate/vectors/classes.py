@@ -1,12 +1,12 @@
-"""Do the classes of the samples mean what those of the data mean?
+"""Do the classes of the samples mean the same as those of the data?
 
-- Train on synthetic, test on real: a logistic regression learns the classes from the samples and is tried on held-out
-  rows; beside it stands the same one that learned from as many real rows.
-- Fold changes: the difference of a column's mean between a class and the rest, in the samples against the data. The
-  slope of the line through all (class, column) points is 1 where effects have the right size, below 1 where classes
-  are pulled together and above 1 where they are exaggerated (as strong guidance does). Both axes are noisy, equally so
-  for a faithful model, so the line is the orthogonal one (Deming's, through their principal axis): ordinary least
-  squares would give even real halves a slope below 1.
+- Train on synthetic, test on real: a logistic regression learns the classes from the samples and is tested on held-out
+  rows. Its floor is the same regression, trained on as many real rows.
+- Fold changes: the difference between a column's mean in a class and in the rest, for samples against data. The slope
+  of the line through all (class, column) points is 1 where effects have the right size, below 1 where classes are
+  pulled together, and above 1 where they are exaggerated, as strong guidance does. Both axes are noisy, and equally so
+  for a faithful model. The line is therefore the orthogonal one (Deming's, along the principal axis): ordinary least
+  squares would give even two real halves a slope below 1.
 """
 
 from typing import NamedTuple
@@ -18,12 +18,12 @@ from gendi.evaluate.metrics import Features
 from gendi.evaluate.vectors.two_sample import logistic
 
 LEAST = 2
-"""Rows of a class below which its mean is not compared."""
+"""Fewest rows of a class whose mean is compared."""
 Labels = Int64[np.ndarray, " _"]
 
 
 def recognised(x: Features, labels: Labels, test: Features, truth: Labels) -> Bool[np.ndarray, " _"] | None:
-    """Return which `test` rows a classifier trained on (x, labels) names right; None where x has a single class."""
+    """Return which `test` rows a classifier trained on (x, labels) labels rightly; None if x has a single class."""
     if len(np.unique(labels)) < 2:
         return None
     return np.asarray(logistic().fit(x, labels).predict(test) == truth)
@@ -36,7 +36,7 @@ def shared_classes(a: Labels, b: Labels) -> Labels:
 
 
 def fold_changes(x: Features, labels: Labels, classes: Labels) -> Float64[np.ndarray, "_ _"]:
-    """Mean of each class minus the mean of all other rows (c, d); of log counts, that is a log-fold change."""
+    """Return the mean of each class minus the mean of all other rows (c, d): for log counts, the log-fold changes."""
     out = np.zeros((len(classes), x.shape[1]))
     for i, c in enumerate(classes):
         out[i] = x[labels == c].mean(axis=0, dtype=np.float64) - x[labels != c].mean(axis=0, dtype=np.float64)
@@ -51,7 +51,10 @@ class FoldChanges(NamedTuple):
 
 
 def compare_fold_changes(x: Features, labels: Labels, real: Features, truth: Labels) -> FoldChanges | None:
-    """Orthogonal slope and correlation over all classes shared; None with fewer than two of them, or no effect."""
+    """Return the orthogonal slope and the correlation over all shared classes.
+
+    Return None if the sets share fewer than two classes, or if the classes of one set do not differ.
+    """
     classes = shared_classes(labels, truth)
     if len(classes) < 2:
         return None

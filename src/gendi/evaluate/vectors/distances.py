@@ -1,16 +1,19 @@
-"""Energy distance and kernel distance of two sets of vectors, unbiased, with the replicates of a bootstrap.
+"""Energy distance and kernel distance between two sets of vectors, unbiased, with bootstrap replicates.
 
-Both are one U-statistic,
+Both have the form of one U-statistic,
 
     D = mean k(x_i, x_j), i != j  +  mean k(y_i, y_j), i != j  -  2 mean k(x_i, y_j),
 
-with k = -|a - b| for the energy distance (Székely and Rizzo 2013: Euclidean, not squared, which would see means alone)
-and k = exp(-|a - b|^2 / 2 sigma^2) for the squared maximum mean discrepancy (Gretton et al. 2012, eq. 3). D is 0 in
-expectation where the distributions agree, so chance can bring it below 0.
+with k = -|a - b| for the energy distance (Székely and Rizzo 2013: Euclidean and not squared, as the square would only
+compare means) and k = exp(-|a - b|^2 / 2 sigma^2) for the squared maximum mean discrepancy (Gretton et al. 2012,
+eq. 3). Where the distributions agree, the expectation of D is 0, so chance can bring it below 0.
 
-A bootstrap draws each row w_i times. A row drawn twice would be its own neighbour at distance 0, so pairs of a row with
-itself are left out whatever their weight: sum_{i != j} w_i w_j k_ij / sum_{i != j} w_i w_j. All replicates are taken in
-one pass over blocks of rows; memory stays flat in n.
+A bootstrap draws each row w_i times. A row that is drawn twice would be its own neighbour at distance 0, so pairs of a
+row with itself are left out, whatever their weight:
+
+    sum_{i != j} w_i w_j k_ij / sum_{i != j} w_i w_j.
+
+All replicates are computed in one pass over blocks of rows, so the memory needed does not grow with n.
 """
 
 from collections.abc import Callable
@@ -22,18 +25,18 @@ from gendi.errors import UsageError
 from gendi.evaluate.metrics import Features, squared_distances
 
 Kernel = Callable[[np.ndarray], np.ndarray]
-"""From squared distances to k."""
+"""A function from squared distances to k."""
 Weights = Float64[np.ndarray, "b _"]
 """How often each row was drawn in each of b replicates."""
 
 
 def energy_distance(x: Features, y: Features) -> float:
-    """Unbiased energy distance 2 E|x - y| - E|x - x'| - E|y - y'|.  [Székely and Rizzo 2013]"""
+    """Return the unbiased energy distance 2 E|x - y| - E|x - x'| - E|y - y'|.  [Székely and Rizzo 2013]"""
     return float(discrepancy(x, y, energy_kernel, *_once(x, y))[0])
 
 
 def squared_mmd(x: Features, y: Features, sigma: float) -> float:
-    """Unbiased squared MMD under a Gaussian kernel of width `sigma`.  [Gretton et al. 2012, eq. 3]"""
+    """Return the unbiased squared MMD with a Gaussian kernel of width `sigma`.  [Gretton et al. 2012, eq. 3]"""
     return float(discrepancy(x, y, gaussian_kernel(sigma), *_once(x, y))[0])
 
 
@@ -50,9 +53,9 @@ def gaussian_kernel(sigma: float) -> Kernel:
 
 
 def median_distance(x: Features, most: int = 1000) -> float:
-    """Return the median distance between different rows of `x`, of `most` evenly spaced ones where there are more.
+    """Return the median distance between different rows of `x`: the usual width of a Gaussian kernel.
 
-    The usual width of a Gaussian kernel (the median heuristic).
+    Where there are more than `most` rows, evenly spaced ones are used. Raises `UsageError` for fewer than 2 rows.
     """
     x = x[np.linspace(0, len(x) - 1, min(len(x), most)).round().astype(np.int64)]
     if len(x) < 2:
@@ -62,7 +65,7 @@ def median_distance(x: Features, most: int = 1000) -> float:
 
 
 def discrepancy(x: Features, y: Features, kernel: Kernel, weights_x: Weights, weights_y: Weights) -> np.ndarray:
-    """Return D for each of b replicates (b,). Raises `UsageError` on fewer than 2 rows or differing widths."""
+    """Return D for each of b replicates (b,). Raises `UsageError` for fewer than 2 rows and for differing widths."""
     if x.shape[1] != y.shape[1]:
         raise UsageError(f"Rows of {x.shape[1]} and {y.shape[1]} dimensions cannot be compared.")
     across = np.zeros(len(weights_x))

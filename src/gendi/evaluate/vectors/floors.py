@@ -1,23 +1,23 @@
-"""Floors, gates and controls: what real rows score in the samples' place, and what fakes do.
+"""Floors, gates and controls: the values that real rows and fakes have in the samples' place.
 
-The pooled real rows are dealt at random, again and again, into a set x in the samples' place, a reference y and a rest
-t in the place of the training rows, of the true sizes. Everything is fitted to y and t anew: components fitted to x as
-well would fit its noise, and flatter real rows that a model cannot match. The mean of a metric over these deals is its
-**floor**; their spread says how far chance alone moves it, and so where its **gate** is: the prediction interval for
-one more set of real rows,
+The pooled real rows are dealt at random many times, each time into a set x in the samples' place, a reference y, and a
+rest t in the place of the training rows, with the same sizes as in the evaluation. Everything is fitted anew to y and t
+only: components fitted to x as well would fit its noise, and would favour real rows in a way that no model can match.
+The mean of a metric over these deals is its **floor**. Their spread says how far chance alone moves the metric, and so
+defines its **gate**, the prediction interval for one more set of real rows,
 
     mean +- t(K - 1, 1 - alpha / m) s sqrt(1 + 1 / K),
 
-for K deals with standard deviation s, m gates, and alpha = 1%: real rows fail one or another of the m gates once in a
-hundred times. No threshold is chosen by hand.
+for K deals with standard deviation s, m gates, and alpha = 1%: real rows fail any of the m gates once in a hundred
+evaluations. No threshold is chosen by hand.
 
-Deals of 2 n rows from one pool of N share rows. Where x and y enter with opposite signs (a difference), or not at all
-to first order (energy distance, MMD, AUC of equal distributions), the pool's own rows cancel and s is right. Where a
-row counts the same on either side (an outlier adds to a mean absolute error from x and from y alike), s is that of
-drawing 2 n of N rows without replacement, too small by the finite-population factor sqrt(1 - 2 n / N), and is divided
-by it.
+Deals of 2 n rows from one pool of N rows share rows. Where x and y enter a metric with opposite signs (a difference) or
+not at all to first order (energy distance, MMD, AUC of equal distributions), the pool's own rows cancel and s is right.
+Where a row counts the same on either side (an outlier adds to a mean absolute error from x and from y alike), s is that
+of drawing 2 n of N rows without replacement. It is then too small by the finite-population factor sqrt(1 - 2 n / N),
+and is divided by it.
 
-The **score** of a value runs from 0, the worst of the controls, to 1, the floor.
+The **score** of a value is 0 for the worst of the controls and 1 for the floor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,34 +28,37 @@ from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
 from gendi.evaluate.result import Gate, Metric
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import controls as c
-from gendi.evaluate.vectors.measures import ABOUT, About, Roles, Values, measure
+from gendi.evaluate.vectors.metrics import ABOUT, About, Roles, Values, compute_metrics
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
+from gendi.machine.stopping import Poll, may_stop
 
 ALPHA, Z95 = 0.01, 1.96
 
 
 def real_deals(
-    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, stop: Stop | None = None
+    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, poll: Poll | None = None
 ) -> list[Values]:
-    """Return the metrics of `splits` deals of n real rows against n others, with `rest` in place of training rows.
+    """Return the metrics of `splits` deals: n real rows against n others, with `rest` rows in place of training rows.
 
-    `fit` makes a world of the latter two.
+    `fit` makes the world of a deal from the latter two.
     """
     rng = stream(seed, "evaluation deals")
     out = []
     for _ in range(splits):
-        poll(stop)
+        may_stop(poll)
         order = rng.permutation(len(real)).astype(np.int64)
         x, y, t = (real.take(order[a:b]) for a, b in ((0, n), (n, 2 * n), (2 * n, 2 * n + rest)))
         world, roles = setting(t, y, fit)
-        out.append(measure(world.part(x.rows, x.labels), roles, world, stop=stop))
+        out.append(compute_metrics(world.part(x.rows, x.labels), roles, world, poll=poll))
     return out
 
 
 def setting(train: RowSet, reference: RowSet, fit: Callable[[Raw], World]) -> tuple[World, Roles]:
-    """Return the world fitted to both, and the roles in it; closest records are sought among equally many of either."""
+    """Return the world fitted to training and reference rows, and the roles of these rows in it.
+
+    For the closest records, equally many of both are used.
+    """
     world = fit(np.concatenate([train.rows, reference.rows]))
     t, y = (world.part(each.rows, each.labels) for each in (train, reference))
     h = np.arange(min(len(t), len(y)))
@@ -74,14 +77,14 @@ def control_parts(train: RowSet, n: int, world: World) -> dict[str, Part]:
         "shuffled": c.shuffled_within_class(train.rows, labels, chosen, rng, space.blocks),
         "copies": c.copy_rows(train.rows, chosen),
     }
-    told = None if train.labels is None else labels[chosen]
-    return {name: world.part(rows, told) for name, rows in fakes.items()}
+    fake_labels = None if train.labels is None else labels[chosen]
+    return {name: world.part(rows, fake_labels) for name, rows in fakes.items()}
 
 
 def gate(values: Sequence[float], about: About, gates: int, share: float) -> Gate:
-    """Return (low, high) within which other real rows would lie but for alpha / gates; None is an open end.
+    """Return the gate (low, high), which other real rows miss with probability alpha / gates; None is an open end.
 
-    `share` is 2 n / N, that of the pool which a deal compares.
+    `values` are the metric's values over the deals, and `share` is 2 n / N, the share of the pool that a deal compares.
     """
     k, mean, s = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     if about.paired:
@@ -99,7 +102,7 @@ def judge(
     errors: Mapping[str, float | None],
     share: float,
 ) -> tuple[Metric, ...]:
-    """Set every value beside its floor, gate, controls, interval and score; `share` as in `gate`."""
+    """Return every value with its floor, gate, controls, interval and score; `share` as in `gate`."""
     names = [name for name in ABOUT if name in values]
     return tuple(_metric(name, values[name], deals, controls, errors.get(name), len(names), share) for name in names)
 
@@ -117,7 +120,7 @@ def _metric(
     real = [v for deal in deals if (v := deal.get(name)) is not None]
     known = len(real) == len(deals) and len(real) > 2
     floor = float(np.mean(real)) if known else None
-    fakes = {who: v for who, found in controls.items() if (v := found.get(name)) is not None}
+    fakes = {control: v for control, found in controls.items() if (v := found.get(name)) is not None}
     metric = Metric(
         name,
         value,

@@ -1,4 +1,4 @@
-"""What a picture of samples beside real rows needs: a few hundred rows, columns and pairs of columns of each."""
+"""The numbers behind pictures of samples and real rows: a few hundred rows, columns and pairs of columns of each."""
 
 import numpy as np
 
@@ -11,7 +11,10 @@ ROWS, COLUMNS, PAIRS, DIGITS = 400, 400, 800, 4
 
 
 def portrait(x: Part, real: Part, world: World) -> PortraitRecord:
-    """Return the record of samples `x` beside `real` rows: evenly spaced columns, pairs of variable ones at random."""
+    """Return the record of samples `x` and `real` rows.
+
+    Its columns are evenly spaced, and its pairs of columns are random ones among the most variable columns.
+    """
     columns = np.unique(np.linspace(0, x.x.shape[1] - 1, COLUMNS).round().astype(np.int64))
     a, b = real.x[:, columns], x.x[:, columns]
     zeros = [m.zeros(part.rows[:, columns]) if world.space.counts else np.zeros(0) for part in (real, x)]

@@ -1,4 +1,4 @@
-"""Measure rows of any kind, cells or lines of a table, against held-out rows, with floors, gates and controls."""
+"""Evaluation of rows of any kind, such as cells or rows of a table, with floors, gates and controls."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ import numpy as np
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import floors
-from gendi.evaluate.vectors.measures import measure, standard_errors
+from gendi.evaluate.vectors.metrics import compute_metrics, standard_errors
 from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
+from gendi.machine.stopping import Poll, may_stop
 
 SPLITS, REPLICATES = 16, 200
 TRAIN_MOST = 4000
-"""Training rows that are looked at, but for copies, which are looked for among all."""
+"""Most training rows that are used; the search for copies alone uses all."""
 BLOCK_BYTES = 1 << 26
 
 
@@ -50,34 +50,34 @@ def evaluate_rows(
     replicates: int | None = None,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> Evaluation:
-    """Measure n samples against n held-out rows; n is the least of what is asked and what there is of either.
+    """Evaluate samples against held-out rows, as many of each: n, or fewer where there are not n.
 
     Every metric comes with its floor (real rows in the samples' place), a gate from the floor's spread, four
     controls, a 95% interval and a score; see `gendi.evaluate.vectors.floors`.
 
     Args:
-        samples: what to measure.
-        train: the rows that were trained on, or some thousands of them.
-        heldout: rows of the same kind that nothing was trained on.
-        space: how rows become features, or what fits it to pooled real rows; by default `LogCounts.fit` for whole
-            numbers of 0 or more, `Standardised.fit` for others.
-        n: rows of each set that are compared.
-        seed: of every draw.
-        name: of the data, for the record.
-        fingerprint: of the data, for the record.
-        known: digests (`row_digests`) of all training rows, to look for copies in; by default those of `train`.
+        samples: the rows to evaluate.
+        train: the training rows, or some thousands of them.
+        heldout: rows of the same kind that were not trained on.
+        space: how rows become features, or a function that fits such a space to pooled real rows. The default is
+            `LogCounts.fit` for integers of 0 or more, and `Standardised.fit` for other numbers.
+        n: number of rows of each set that are compared.
+        seed: the seed of every draw.
+        name: name of the data, for the record.
+        fingerprint: fingerprint of the data, for the record.
+        known: digests (`row_digests`) of all training rows, among which copies are searched; by default of `train`.
         classes: names of the classes, for notes.
-        splits: deals of real rows that floors and gates are made of, at least 3; 16 by default.
-        replicates: of the bootstrap behind the intervals, at least 2; 200 by default.
+        splits: number of deals of real rows behind floors and gates, at least 3; 16 by default.
+        replicates: number of bootstrap replicates behind the intervals, at least 2; 200 by default.
         ema: whether the samples come from averaged weights, for the record.
-        source: anything else worth recording about the samples, JSON-safe.
-        stop: polled between parts; see `gendi.evaluate.stopping`.
+        source: anything else that the record should say about the samples, JSON-safe.
+        poll: called between parts; raise from it to stop.
 
     Raises:
-        UsageError: n < 2, fewer than 2 samples, splits or replicates out of range.
-        DataError: rows of differing widths, rows that are not finite, too few real rows, or real rows all the same.
+        UsageError: n < 2, fewer than 2 samples, or splits, replicates or seed out of range.
+        DataError: rows of differing widths, numbers that are not finite, too few real rows, or equal real rows.
     """
     splits = SPLITS if splits is None else splits
     replicates = REPLICATES if replicates is None else replicates
@@ -97,15 +97,14 @@ def evaluate_rows(
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
         roles = replace(roles, known=known)
         x = world.part(samples.rows, samples.labels)
-        values = measure(x, roles, world, stop=stop)
+        values = compute_metrics(x, roles, world, poll=poll)
     with clock("floors"):
-        deals = floors.real_deals(real, n, rest, splits, fit, seed, stop=stop)
+        deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll)
     with clock("controls"):
-        controls = {
-            who: measure(part, roles, world, stop=stop) for who, part in floors.control_parts(train, n, world).items()
-        }
+        parts = floors.control_parts(train, n, world)
+        controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
     with clock("intervals"):
-        errors = standard_errors(x, roles, world, replicates, stop=stop)
+        errors = standard_errors(x, roles, world, replicates, poll=poll)
     found = Evaluation(
         n=n,
         seed=seed,
@@ -126,39 +125,39 @@ def evaluate_rows(
     return replace(found, notes=tuple(notes))
 
 
-def measure_rows(
+def compute_row_metrics(
     samples: RowSet,
     train: RowSet,
     heldout: RowSet,
     *,
     space: Space | Callable[[Raw], Space] | None = None,
     seed: int = 0,
-    stop: Stop | None = None,
+    poll: Poll | None = None,
 ) -> dict[str, float | None]:
-    """Return the metrics alone, of as many rows as there are of samples and held-out rows: for comparing models.
+    """Return the metrics alone, without floors, to compare models on as many rows as samples and held-out rows allow.
 
-    Without floors a number says little; `evaluate_rows` has them, of fewer rows where held-out ones are scarce. Raises
-    as that does.
+    A number says little without its floor. `evaluate_rows` computes floors too, but uses fewer rows where held-out rows
+    are scarce. The errors are those of `evaluate_rows`.
     """
     _checked(samples, train, heldout, 2, SPLITS, REPLICATES, seed, [])
     n, rng = min(len(samples), len(heldout)), stream(seed, "evaluation rows")
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, n, rng), _some(samples, n, rng)
     world, roles = floors.setting(train, heldout, lambda rows: World.fit(_space(space, rows), rows, seed))
-    return measure(world.part(samples.rows, samples.labels), roles, world, stop=stop)
+    return compute_metrics(world.part(samples.rows, samples.labels), roles, world, poll=poll)
 
 
 def loaded(split: RowSource, labels: Indices | None, seed: int, purpose: str) -> RowSet:
-    """Return some thousands of a split's rows at random, read in their order; all where there are fewer."""
+    """Return `TRAIN_MOST` random rows of a split, in their order, or all rows of a smaller split."""
     chosen = np.sort(stream(seed, purpose).permutation(len(split))[:TRAIN_MOST]).astype(np.int64)
     return RowSet(split.batch(chosen), None if labels is None else labels[chosen])
 
 
-def all_digests(split: RowSource, stop: Stop | None = None) -> np.ndarray:
+def all_digests(split: RowSource, poll: Poll | None = None) -> np.ndarray:
     """Return the digests of all rows of a split, read block by block."""
     block = max(1, BLOCK_BYTES // (8 * int(split.rows.shape[1])))
     found = []
     for start in range(0, len(split), block):
-        poll(stop)
+        may_stop(poll)
         found.append(row_digests(split.batch(range(start, min(start + block, len(split))))))
     return np.concatenate(found)
 
@@ -166,15 +165,15 @@ def all_digests(split: RowSource, stop: Stop | None = None) -> np.ndarray:
 def _checked(
     samples: RowSet, train: RowSet, heldout: RowSet, n: int, splits: int, replicates: int, seed: int, notes: list[str]
 ) -> int:
-    for what, value, least in (("n", n, 2), ("splits", splits, 3), ("replicates", replicates, 2), ("seed", seed, 0)):
+    for option, value, least in (("n", n, 2), ("splits", splits, 3), ("replicates", replicates, 2), ("seed", seed, 0)):
         if value < least:
-            raise UsageError(f"{what} = {value} is out of range: it must be {least} or more.")
+            raise UsageError(f"{option} = {value} is out of range: it must be {least} or more.")
     if len(samples) < 2:
-        raise UsageError(f"There are {len(samples)} samples; a set of rows needs at least 2 to be measured.")
+        raise UsageError(f"There are {len(samples)} samples; an evaluation needs at least 2.")
     if len(train) < 2 or len(heldout) < 2 or len(train) + len(heldout) < 6:
         raise DataError(
             f"There are {len(train)} training and {len(heldout)} held-out rows: at least 2 of each and 6 in all "
-            "are needed to measure anything. Give more data."
+            "are needed for an evaluation. Give more data."
         )
     for what, part in (("samples", samples), ("training rows", train), ("held-out rows", heldout)):
         if part.rows.shape[1] != train.rows.shape[1]:
@@ -183,15 +182,16 @@ def _checked(
             i, j = np.argwhere(~fine)[0]
             raise DataError(
                 f"The {what} hold {int((~fine).sum())} numbers that are NaN or infinite, the first in row {i}, column "
-                f"{j}: metrics need finite ones. Fill in what is missing, with a column that says where."
+                f"{j}: metrics need finite numbers. Fill in missing values, and add a column that marks them."
             )
         if part.labels is not None and len(part.labels) != len(part):
-            raise DataError(f"The {what} are {len(part)}, and their labels {len(part.labels)}: one each is wanted.")
+            raise DataError(f"There are {len(part)} {what} with {len(part.labels)} labels: give one label per row.")
     used = min(n, len(samples), len(train), len(heldout), (len(train) + len(heldout)) // 3)
     if used < n:
         notes.append(
             f"n = {used} rows of each set are compared, not {n}: there are {len(samples)} samples, {len(train)} "
-            f"training and {len(heldout)} held-out rows, sets must be equally large, and floors need three real sets."
+            f"training and {len(heldout)} held-out rows, sets must be equally large, and floors need three sets of "
+            "real rows."
         )
     return used
 
@@ -220,34 +220,34 @@ def _space(space: Space | Callable[[Raw], Space] | None, real: Raw) -> Space:
 
 def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, classes: Sequence[str]) -> Iterator[str]:
     yield (
-        f"Principal components ({world.pca.n_components_}) are of pooled real rows; the kernel of mmd2 has the median "
-        f"distance of real rows as its width, {world.sigma:.4g}. Gates are where real rows come out, but for one "
-        "evaluation in a hundred; a score of 1 is the floor, 0 the worst control."
+        f"The {world.pca.n_components_} principal components are those of pooled real rows. The width of the kernel of "
+        f"mmd2 is the median distance between real rows, {world.sigma:.4g}. Real rows lie within all gates in 99 of "
+        "100 evaluations. A score of 1 is the floor, a score of 0 the worst control."
     )
     if isinstance(world.space, LogCounts):
-        yield (
-            f"Features are log1p of counts scaled to {world.space.target:,.0f} per cell, the median of the real cells."
-        )
+        yield (f"Features are log1p of counts, scaled to {world.space.target:,.0f} per cell, the median of real cells.")
     if missing := [m.name for m in found.metrics if m.value is None]:
         yield (
-            f"Not to be had of these rows: {', '.join(missing)}. Too few different rows, a single class, or nothing "
-            "that varies."
+            f"These rows do not allow some metrics: {', '.join(missing)}. There are too few different rows, only one "
+            "class, or columns that do not vary."
         )
     if (samples.labels is None) != (heldout.labels is None):
-        who = "samples" if samples.labels is None else "held-out rows"
-        yield f"The {who} have no labels, so nothing is said of classes."
+        unlabelled = "samples" if samples.labels is None else "held-out rows"
+        yield f"The {unlabelled} have no labels, so the metrics of classes are missing."
     if samples.labels is not None and heldout.labels is not None:
         absent = sorted(set(heldout.labels.tolist()) - set(samples.labels.tolist()))
         if absent:
             names = [classes[c] if c < len(classes) else str(c) for c in absent[:5]]
+            count = "1 class" if len(absent) == 1 else f"{len(absent)} classes"
+            verb = "has" if len(absent) == 1 else "have"
             yield (
-                f"{len(absent)} of the held-out rows' classes have no sample ({', '.join(names)}); "
-                "every distance counts that against the samples."
+                f"{count} of the held-out rows {verb} no sample ({', '.join(names)}), which makes every distance "
+                "larger."
             )
     if missed := [name for name, gates in found.caught().items() if not gates]:
         yield (
-            f"The control{'s' * (len(missed) > 1)} {', '.join(missed)} passed every gate: with {found.n} rows these "
-            "numbers cannot tell such fakes from real rows. Hold out more."
+            f"Controls that passed every gate: {', '.join(missed)}. With {found.n} rows, the metrics cannot tell such "
+            "fakes from real rows. Hold out more rows."
         )
 
 

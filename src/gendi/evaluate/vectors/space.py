@@ -1,9 +1,10 @@
-"""Where rows are compared: from the data's own units to features, and to principal components of pooled real rows.
+"""The spaces in which rows are compared: features, and principal components of pooled real rows.
 
-A `Space` maps rows to features (of counts: log1p after scaling every cell to one depth) and, for the controls, back.
-`World` adds what must be the same for all that is compared, and is fitted to real rows only, training and held-out ones
-pooled (a PCA of the training rows alone flatters whatever is like them): the components, the width of the kernel, the
-directions of the sliced distance, the columns whose correlations and classes are looked at.
+A `Space` turns rows into features (for counts, log1p after scaling every cell to one depth) and, for the controls,
+features into rows. A `World` adds everything that must be the same for all sets that are compared: the principal
+components, the width of the kernel, the directions of the sliced distance, and the columns for correlations and
+classifiers. It is fitted to real rows only, training and held-out rows pooled, because a PCA of the training rows alone
+would favour whatever is like them.
 """
 
 from collections.abc import Sequence
@@ -22,15 +23,16 @@ from gendi.evaluate.vectors.transport import directions
 Raw = Num[np.ndarray, "_ _"]
 Indices = Int64[np.ndarray, " _"]
 ROWS_PER_COMPONENT, FEWEST, MOST = 50, 2, 30
-"""Components beyond the data's structure fit the noise of the rows they were fitted to, and other real rows look too
-dense in them: of PBMC cells, 458 rows bear about 9 of them, and under 30 an unseen half has a density of 3."""
+"""The number of principal components: one for so many rows, but at least and at most so many. More components than
+the data have structure fit the noise of their rows, and other real rows then look too dense. For 458 rows of PBMC
+cells, about 9 are enough; with 30, an unseen half has a density of 3."""
 COLUMNS_MOST = 1000
-"""Most variable columns, which classifiers see and whose correlations are compared."""
+"""Most columns (the most variable ones) that classifiers use and whose correlations are compared."""
 
 
 @runtime_checkable
 class Space(Protocol):
-    """How rows become features; `counts` says whether zeros and totals of rows mean something."""
+    """A map from rows to features and back; `counts` says whether zeros and totals of rows have a meaning."""
 
     @property
     def counts(self) -> bool: ...
@@ -42,23 +44,23 @@ class Space(Protocol):
         """Return features (n, d) of rows."""
 
     def backward(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return rows with about the features x."""
+        """Return rows whose features are about x."""
 
 
 @dataclass(frozen=True)
 class LogCounts:
-    """Counts to log1p(count * target / depth), as single-cell tools have them, and back at depths that were seen."""
+    """The space log1p(count * target / depth), as in single-cell tools; rows made from features have real depths."""
 
     target: float
-    """Depth that every cell is scaled to; the median of the real cells' is usual."""
+    """The depth to which every cell is scaled; usually the median of the real cells' depths."""
     depths: Float64[np.ndarray, " _"]
-    """Depths of real cells, drawn from on the way back."""
+    """Depths of real cells, from which `backward` draws."""
     counts: bool = True
     blocks: Sequence[slice] | None = None
 
     @classmethod
     def fit(cls, rows: Raw) -> Self:
-        """Take depths and their median from real counts."""
+        """Return the space with the depths of real counts and their median."""
         depths = rows.sum(axis=1, dtype=np.float64)
         return cls(float(max(np.median(depths), 1)), depths)
 
@@ -77,7 +79,7 @@ class LogCounts:
 
 @dataclass(frozen=True)
 class Standardised:
-    """Numbers to zero mean and unit variance, by column."""
+    """The space in which every column has mean 0 and variance 1."""
 
     mean: Float64[np.ndarray, " d"]
     scale: Float64[np.ndarray, " d"]
@@ -86,7 +88,7 @@ class Standardised:
 
     @classmethod
     def fit(cls, rows: Raw, blocks: Sequence[slice] | None = None) -> Self:
-        """Take means and standard deviations from real rows; a constant column keeps its scale."""
+        """Return the space with the means and standard deviations of real rows; constant columns have the scale 1."""
         x = rows.astype(np.float64)
         scale = x.std(axis=0)
         return cls(x.mean(axis=0), np.where(scale > 1e-9 * (1 + np.abs(x).max(axis=0)), scale, 1.0), blocks=blocks)
@@ -105,7 +107,7 @@ class RowSet:
     """Rows in the data's own units, and the class of each where there are classes."""
 
     rows: Raw
-    """Counts, or numbers with the codes of categories beside them; finite."""
+    """Counts, or numbers and one-hot codes of categories; finite."""
     labels: Indices | None = None
 
     def __len__(self) -> int:
@@ -118,14 +120,14 @@ class RowSet:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A set of rows and all that metrics see of them; index it to get fewer."""
+    """A set of rows with everything that metrics use; an index array selects rows of all of it."""
 
     rows: Raw
-    """(n, g), the data's own units."""
+    """(n, g), in the data's own units."""
     x: Float[np.ndarray, "n d"]
     """Features."""
     z: Float64[np.ndarray, "n k"]
-    """Principal components, rounded to 1e-4, so that equal rows stay equal whatever they were multiplied beside."""
+    """Principal components, rounded to 1e-4, so that equal rows stay equal whichever rows share their product."""
     digests: np.ndarray
     labels: Indices | None
 
@@ -146,7 +148,7 @@ class Part:
 
 @dataclass(frozen=True)
 class World:
-    """What is fitted once, to pooled real rows, for all sets alike."""
+    """Everything that is fitted to pooled real rows, once for all sets."""
 
     space: Space
     pca: Any
@@ -158,7 +160,7 @@ class World:
 
     @classmethod
     def fit(cls, space: Space, real: Raw, seed: int) -> Self:
-        """Fit to pooled real rows (n, g). Raises `DataError` where all rows are the same."""
+        """Return the world fitted to pooled real rows (n, g). Raises `DataError` if all rows are the same."""
         from sklearn.decomposition import PCA
 
         x = space.forward(real)
@@ -177,9 +179,9 @@ class World:
         return directions(int(self.pca.n_components_), self.seed)
 
     def part(self, rows: Raw, labels: Indices | None) -> Part:
-        """Return rows with their features. Raises `UsageError` where labels are not one per row."""
+        """Return rows with their features. Raises `UsageError` unless there is one label per row."""
         if labels is not None and len(labels) != len(rows):
-            raise UsageError(f"{len(rows)} rows have {len(labels)} labels: one each is wanted.")
+            raise UsageError(f"{len(rows)} rows have {len(labels)} labels: give one label per row.")
         x = self.space.forward(rows)
         z = np.round(np.asarray(self.pca.transform(x), np.float64), 4)
         return Part(rows, x, z, row_digests(rows), labels)

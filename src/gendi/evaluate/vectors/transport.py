@@ -1,10 +1,12 @@
-"""Wasserstein distances of two equally large sets: exact, and averaged over random directions.
+"""Wasserstein distances between two equally large sets: exact, and averaged over random directions.
+
+The exact distance
 
     W1(x, y) = min over permutations p of mean |x_i - y_p(i)|
 
-is an assignment problem, cubic in n; along a line the sorted order solves it, so the mean over random directions
-(sliced W1, Bonneel et al. 2015) costs a sort each. Both are biased upwards at finite n, and differently at different
-n: read them against a floor of the same n, never alone.
+is an assignment problem, whose cost is cubic in n. Along a line the sorted order solves it, so the mean over random
+directions (sliced W1, Bonneel et al. 2015) costs one sort for each. Both are biased upwards, by more for smaller n, so
+compare them only with a floor of the same n.
 """
 
 import numpy as np
@@ -18,7 +20,7 @@ DIRECTIONS = 128
 
 
 def wasserstein(x: Features, y: Features) -> float:
-    """Exact W1 with the Euclidean cost. Raises `UsageError` unless the sets are equally large."""
+    """Return the exact W1 with the Euclidean cost. Raises `UsageError` unless the sets are equally large."""
     _checked(x, y)
     cost = np.sqrt(np.concatenate([squared for _, squared in squared_distances(x, y)]))
     return float(cost[linear_sum_assignment(cost)].mean())
@@ -31,11 +33,14 @@ def directions(dimensions: int, seed: int = 0, count: int = DIRECTIONS) -> Featu
 
 
 def sliced_wasserstein(x: Features, y: Features, along: Features) -> float:
-    """Mean W1 of the projections on the directions `along` (d, k). Raises `UsageError` unless equally large."""
+    """Return the mean W1 of the projections on the directions `along` (d, k).
+
+    Raises `UsageError` unless the sets are equally large.
+    """
     _checked(x, y)
     return float(np.abs(np.sort(x @ along, axis=0) - np.sort(y @ along, axis=0)).mean())
 
 
 def _checked(x: Features, y: Features) -> None:
     if x.shape != y.shape or not len(x):
-        raise UsageError(f"Sets of shapes {x.shape} and {y.shape} cannot be paired: equally many rows are wanted.")
+        raise UsageError(f"Sets of shapes {x.shape} and {y.shape} cannot be paired: give equally many rows of both.")

@@ -1,11 +1,14 @@
-"""Can a classifier tell the sets apart? The area under its ROC curve out of fold: 0.5 if it cannot, 1 if it always can.
+"""Can a classifier tell two sets apart? The area under its ROC curve, out of fold: 0.5 means never, 1 means always.
 
-[Lopez-Paz and Oquab 2017] Three traps make the number meaningless, and are closed here. A row that occurs twice, once
-in training and once in testing, is recognised rather than judged: repeats within a set are dropped, and rows equal
-across the sets share a fold. Sets of unequal size reward the majority: the larger one is thinned. And five nearest
-neighbours pass fakes that a forest rejects at once, so a random forest and a logistic regression judge.
+[Lopez-Paz and Oquab 2017] Three mistakes would make the number meaningless, and this module avoids them:
 
-The area is the mean over folds of each fold's own, as scores of different folds are on different scales.
+- A row that occurs both in training and in testing is recognised rather than judged. So repeats within a set are
+  dropped, and rows that are equal across the sets share a fold.
+- Sets of unequal size reward guesses of the majority. So the larger set is thinned.
+- A classifier by five nearest neighbours accepts fakes that a forest rejects at once. So the judges are a random forest
+  and a logistic regression.
+
+The area is computed within each fold and averaged over folds, as scores of different folds are on different scales.
 """
 
 import warnings
@@ -23,11 +26,14 @@ Judge = Literal["forest", "logistic"]
 
 
 class Verdict(NamedTuple):
-    """Out-of-fold scores: which rows were of the first set, what the judge gave them, and in which fold."""
+    """Out-of-fold scores of the rows of both sets."""
 
     first: Bool[np.ndarray, " n"]
+    """Whether the row belongs to the first set."""
     score: Float64[np.ndarray, " n"]
+    """The judge's probability of that."""
     fold: Int64[np.ndarray, " n"]
+    """The number of the fold in which the row was tested."""
 
     @property
     def auc(self) -> float:
@@ -40,7 +46,7 @@ class Verdict(NamedTuple):
         return range(int(self.fold.max()) + 1)
 
     def replicates(self, count: int, rng: np.random.Generator) -> Float64[np.ndarray, " count"]:
-        """Return bootstrap replicates of `auc`: rows are drawn anew within fold and set, the judges stay."""
+        """Return bootstrap replicates of `auc`: rows are drawn anew within fold and set, and their scores stay."""
         out = np.zeros((count, len(self.folds)))
         for f in self.folds:
             parts = [np.flatnonzero((self.fold == f) & (self.first == which)) for which in (True, False)]
@@ -51,9 +57,9 @@ class Verdict(NamedTuple):
 
 
 def two_sample(x: Features, y: Features, judge: Judge, seed: int = 0) -> Verdict:
-    """Judge rows of `x` (first) against rows of `y`, five folds out of fold.
+    """Judge rows of `x`, the first set, against rows of `y`, out of fold in five folds.
 
-    Raises `UsageError` where fewer than 20 different rows are left of a set.
+    Raises `UsageError` if a set has fewer than 20 different rows.
     """
     x, y = np.unique(x, axis=0), np.unique(y, axis=0)
     n = min(len(x), len(y))
@@ -66,7 +72,7 @@ def two_sample(x: Features, y: Features, judge: Judge, seed: int = 0) -> Verdict
     rows = np.concatenate([x, y])
     first = np.arange(2 * n) < n
     _, group = np.unique(rows, axis=0, return_inverse=True)
-    # Groups are rows equal across the sets: one of each. Pairs are dealt like the others, so folds stay balanced.
+    # A group holds equal rows, at most one of each set; groups of two are dealt like others, so folds stay balanced.
     score, fold = np.zeros(2 * n), np.zeros(2 * n, np.int64)
     for f, (train, test) in enumerate(_folds(rows, first, group.reshape(-1), seed)):
         score[test] = _judge(judge, seed).fit(rows[train], first[train]).predict_proba(rows[test])[:, 1]
@@ -75,7 +81,10 @@ def two_sample(x: Features, y: Features, judge: Judge, seed: int = 0) -> Verdict
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:
-    """Share of pairs (positive, negative) that the score puts in order, ties counting half (Mann and Whitney)."""
+    """Return the share of pairs (positive, negative) that the score orders rightly; ties count half.
+
+    [Mann and Whitney 1947]
+    """
     from scipy.stats import rankdata
 
     n = int(positive.sum())
@@ -100,7 +109,7 @@ def _judge(judge: Judge, seed: int) -> Any:
 
 
 def logistic() -> Any:
-    """Return a logistic regression on standardised columns, which does not complain about its last digits."""
+    """Return a logistic regression on standardised columns, without warnings about unfinished convergence."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""Treated cells: experiments, what drugs change, and how well that is predicted.
+"""Treated cells: experiments, the effects of drugs, and scores of predicted cells.
 
 Models are fitted by `gendi.api.perturbation`.
 """

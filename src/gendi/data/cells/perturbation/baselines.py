@@ -1,11 +1,14 @@
-"""What a model has to beat. Each predicts a log-fold change, and moves control cells by it.
+"""Simple models, which a better model has to beat. Each predicts a log-fold change and applies it to control cells.
 
-control         no change
-mean shift      the mean change over all conditions that were seen
-additive        log mean = effect of the type (its controls) + effect of drug and dose (the mean change over the types
-                that had them; between doses, straight lines in the log of the dose)
-nearest dose    the change at the nearest dose (in the log) of the same type and drug, else of the drug in all types
-ridge           linear in type, drug, log dose within drug, and type with drug, by ridge regression
+    control         no change
+    mean shift      the mean change over all observed conditions
+    additive        log mean = effect of the type (from its controls) + effect of drug and dose (the mean change over
+                    the types that had them; between doses, straight lines in the log of the dose)
+    nearest dose    the change at the nearest dose (on the log scale) of the same type and drug; for a type that never
+                    had the drug, of the drug in all types
+    ridge           ridge regression, linear in type, drug, log dose within drug, and pair of type and drug
+
+A condition of an experiment is a combination of type, drug and dose that treated cells had.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +26,7 @@ from gendi.errors import UsageError
 
 
 class ShiftModel(ABC):
-    """Whatever predicts a log-fold change from type, drug and dose."""
+    """A model that predicts a log-fold change from type, drug and dose."""
 
     name: ClassVar[str]
 
@@ -34,41 +37,43 @@ class ShiftModel(ABC):
         return self
 
     def learn(self, shifts: Shifts) -> None:  # noqa: B027
-        """Learn from what was observed; whatever needs no more than the observations has nothing to do."""
+        """Learn from the observed changes; a model that only looks them up has nothing to do here."""
 
     @abstractmethod
     def lfc(self, cell_type: int, drug: int, dose: float) -> Float64[np.ndarray, " g"]:
-        """Return the log-fold change (G,) that is predicted."""
+        """Return the predicted log-fold change (G,)."""
 
     def predict(
         self, control_cells: Int64[np.ndarray, "n g"], cell_type: int, drug: int, dose: float, seed: int
     ) -> Int64[np.ndarray, "n g"]:
-        """Return control cells (n, G) as they would be under a drug: counts (n, G).
+        """Return the counts (n, G) that control cells (n, G) would have under a drug.
 
         Raises:
-            UsageError: an unknown type or drug, a dose that is not above 0, cells of other genes.
+            UsageError: an unknown type or drug, a dose that is not above 0, cells with another number of genes.
             DataError: a type without control cells.
         """
         self.check(cell_type, drug, dose)
         rates = self.shifts.marginals.rates[cell_type]
         if control_cells.shape[1] != len(rates):
-            raise UsageError(f"Cells of {control_cells.shape[1]} genes; the model was fitted to {len(rates)}.")
+            raise UsageError(
+                f"The cells have {control_cells.shape[1]} genes; the model was fitted to cells with {len(rates)}."
+            )
         rng = stream(seed, "predicted treatment")
         return transport(control_cells, self.lfc(cell_type, drug, checked_dose(dose)), rates, rng)
 
     def check(self, cell_type: int, drug: int, dose: float) -> None:
-        """Raise `UsageError` or `DataError` for what cannot be predicted."""
+        """Raise `UsageError` or `DataError` if this type, drug or dose cannot be predicted."""
         checked_dose(dose)
         for kind, number, names in (
             ("cell type", cell_type, self.train.type_names),
             ("drug", drug, self.train.drug_names),
         ):
             if not 0 <= number < len(names):
-                raise UsageError(f"There is no {kind} number {number}: there are {len(names)}, from 0 on.")
+                raise UsageError(f"There is no {kind} number {number}: there are {len(names)}, numbered from 0.")
         if not (self.shifts.drugs == drug).any():
             raise UsageError(
-                f"No cell with the drug {self.train.drug_names[drug]!r} was seen in training, and nothing is known of "
-                "a drug but its cells. Train with some, of any type."
+                f"The training data have no cell with the drug {self.train.drug_names[drug]!r}, and a drug is known "
+                "only by its cells. Train with some, of any type."
             )
         self.train.controls(cell_type)
 
@@ -92,7 +97,7 @@ class MeanShift(ShiftModel):
 
 
 class Additive(ShiftModel):
-    """The mean change over types at the drug and dose, between doses by straight lines in the log dose."""
+    """The mean change over types at the drug and dose; between doses, straight lines in the log dose."""
 
     name = "additive"
 
@@ -132,7 +137,7 @@ class Ridge(ShiftModel):
     def features(
         self, types: NDArray[np.int64], drugs: NDArray[np.int64], doses: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return one-hot type, one-hot drug, one-hot drug times centred log dose, one-hot pair, (m, T + 2 D + T D)."""
+        """Return features (m, T + 2 D + T D): one-hot type, one-hot drug, that times centred log dose, one-hot pair."""
         t, d = np.eye(len(self.train.type_names))[types], np.eye(len(self.train.drug_names))[drugs]
         dose = ((np.log(doses) - self.centre) / self.spread)[:, None]
         return np.concatenate([t, d, d * dose, (t[:, :, None] * d[:, None]).reshape(len(t), -1)], axis=1)
@@ -149,4 +154,4 @@ class Ridge(ShiftModel):
 
 
 BASELINES: tuple[type[ShiftModel], ...] = (Control, MeanShift, Additive, NearestDose, Ridge)
-"""What every model is measured against."""
+"""The models that every model is compared with."""

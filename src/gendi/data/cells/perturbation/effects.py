@@ -1,20 +1,24 @@
-"""Changes by drug, dose and type, from what was seen of others: empirical Bayes, gene by gene.
+"""The effects of drugs by dose and type, learned by empirical Bayes, gene by gene.
 
-    lfc_g(c, d, x) = h_d(x) a_cg,      h_d a Hill curve common to all genes and types       [of drug d from here on]
-    a_g = 1 b_g + r_g over the types:  b_g ~ N(0, tau_b^2) the drug's own effect,
-                                       r_g ~ N(0, tau_r^2 K) its interactions, K = (1 - w) I + w R
-    R_cc' = exp(-|l_c - l_c'|^2 / median),      l_c: log rates of the type's controls
+The model of the log-fold change of gene g in type c under dose x of drug d is, for each drug,
 
-so types whose controls are alike respond alike, as far as the data say so (w). Drugs are sparse, hence four things a
-gene may do: nothing, b alone, r alone, or both, with shares pi. Observations y = h a + error, with the errors of
-`gendi.data.cells.perturbation.shifts` (scaled by one factor, from the median of all genes), enter through
+    lfc_g(c, d, x) = h_d(x) a_cg,      with a Hill curve h_d that is common to all genes and types
+    a_g = 1 b_g + r_g over the types:  b_g ~ N(0, tau_b^2) is the effect that all types share,
+                                       r_g ~ N(0, tau_r^2 K) are the interactions with types, K = (1 - w) I + w R
+    R_cc' = exp(-|l_c - l_c'|^2 / median),      with l_c the log rates of the type's controls
 
-    s_c = h^T Sigma_c^-1 y_c,      lambda_c = h^T Sigma_c^-1 h           of each type; 0 where the pair was not seen
+so types whose controls are alike respond alike, to the degree w that the data show. Drugs change few genes, so each
+gene follows one of four hypotheses: no effect, b alone, r alone, or both; pi are the shares of genes that follow each.
+The observations y = h a + error have the errors of `gendi.data.cells.perturbation.shifts`, scaled by one factor that
+comes from the median of all genes. They enter through
+
+    s_c = h^T Sigma_c^-1 y_c,      lambda_c = h^T Sigma_c^-1 h           for each type; 0 for an unobserved pair
     ln p(y | A) - ln p(y | 0) = -ln |I + Lambda A| / 2 + s^T A (I + Lambda A)^-1 s / 2
     E[a | y, A] = A (I + Lambda A)^-1 s
 
-with A = tau_b^2 1 1^T, tau_r^2 K, or their sum. EC50, slope, tau_b, tau_r and w are those of the largest likelihood on
-a grid, pi by EM; the prediction is the mean over what the gene may do.  [Johnstone & Silverman 2004, for sparse means]
+with A = tau_b^2 1 1^T, tau_r^2 K, or their sum. EC50, slope, tau_b, tau_r and w maximise the likelihood on a grid, and
+EM gives pi. The prediction is the posterior mean over the four hypotheses.  [Johnstone & Silverman 2004, for sparse
+means]
 """
 
 from dataclasses import dataclass, replace
@@ -29,24 +33,24 @@ from gendi.data.cells.perturbation.hill import hill
 from gendi.data.cells.perturbation.shifts import Shifts
 
 SIZES = (0.2, 0.4, 0.7, 1.2, 2.0)
-"""tau_b and tau_r that are tried."""
+"""The values of tau_b and tau_r on the grid."""
 SLOPES = (0.5, 1.0, 2.0, 4.0)
 KINSHIPS = (0.0, 0.5, 0.95)
-"""w that are tried."""
+"""The values of w on the grid."""
 CURVES = 12
-"""EC50s that are tried, from a third of the least dose to three times the largest."""
+"""Number of EC50s on the grid, which runs from a third of the smallest dose to three times the largest."""
 ROUNDS = 2
 MEDIAN_CHI2 = 0.4549364231195724
-"""Of chi-squared with one degree of freedom."""
+"""The median of the chi-squared distribution with one degree of freedom."""
 CERTAIN = 0.5
-"""Variance of y below which a gene tells of the scale of all errors."""
+"""Variance of y below which a gene is used to estimate the scale of all errors, and the prior of a drug."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is common to the genes of a drug: curve, sizes, kinship w, and the shares pi (4,)."""
+    """The parameters that all genes share under a drug: curve, tau_b and tau_r, kinship w, and the shares pi (4,)."""
 
     ec50: float
     slope: float
@@ -57,7 +61,7 @@ class Prior:
 
 
 class HillEffects(ShiftModel):
-    """See the module's docstring; `interactions=False` leaves r out."""
+    """The model in the module's docstring; `interactions=False` leaves r out."""
 
     name = "hill effects"
 
@@ -82,32 +86,32 @@ class HillEffects(ShiftModel):
         many = len(doses) > 1
         ec50s = np.geomspace(doses[0] / 3, doses[-1] * 3, CURVES) if many else doses
         slopes = SLOPES if many else (1.0,)
-        telling = shifts.genes(np.flatnonzero((shifts.variance[shifts.drugs == drug] < CERTAIN).any(0)))
+        certain = shifts.genes(np.flatnonzero((shifts.variance[shifts.drugs == drug] < CERTAIN).any(0)))
         prior = Prior(float(np.median(ec50s)), 1.0)
         if not self.interactions:
             prior = replace(prior, shares=(0.9, 0.1, 0.0, 0.0))
         for _ in range(ROUNDS):
-            prior = self._best(telling, drug, [replace(prior, ec50=float(e), slope=n) for e in ec50s for n in slopes])
-            prior = self._best(telling, drug, [replace(prior, tau_b=tau) for tau in SIZES])
+            prior = self._best(certain, drug, [replace(prior, ec50=float(e), slope=n) for e in ec50s for n in slopes])
+            prior = self._best(certain, drug, [replace(prior, tau_b=tau) for tau in SIZES])
             if self.interactions:
                 others = [replace(prior, tau_r=tau, kinship=w) for tau in SIZES for w in KINSHIPS]
-                prior = self._best(telling, drug, others)
-            prior = replace(prior, shares=self._shares(telling, drug, prior))
+                prior = self._best(certain, drug, others)
+            prior = replace(prior, shares=self._shares(certain, drug, prior))
         return prior, self._posterior(shifts, drug, prior)
 
     def _best(self, shifts: Shifts, drug: int, priors: list[Prior]) -> Prior:
-        def fits(prior: Prior) -> float:
+        def likelihood(prior: Prior) -> float:
             evidence, _ = self._evidence(shifts, drug, prior)
             return float(_log_mix(evidence, prior.shares).sum())
 
-        return max(priors, key=fits)
+        return max(priors, key=likelihood)
 
     def _shares(self, shifts: Shifts, drug: int, prior: Prior) -> tuple[float, ...]:
         evidence, _ = self._evidence(shifts, drug, prior)
         shares = prior.shares
         for _ in range(50):
             weights = _weights(evidence, shares)
-            total = weights.sum(1) + (np.array(shares) > 0)  # one gene more for each, so that none dies out
+            total = weights.sum(1) + (np.array(shares) > 0)  # one more gene for each hypothesis, so that none dies out
             shares = tuple(map(float, total / total.sum()))
         return shares
 
@@ -117,7 +121,7 @@ class HillEffects(ShiftModel):
         return np.asarray(np.einsum("hg,hgc->cg", weights[1:], means))
 
     def _evidence(self, shifts: Shifts, drug: int, prior: Prior) -> tuple[Floats, Floats]:
-        """Return ln p(y | A) / p(y | 0) of each hypothesis (4, G), and E[a | y, A] of all but the first (3, G, T)."""
+        """Return ln (p(y | A) / p(y | 0)) of each hypothesis (4, G), and E[a | y, A] of all but the first (3, G, T)."""
         s, precision = sufficient(shifts, drug, prior, len(self.related), self.noise)
         n, genes = s.shape
         evidence, means = np.full((4, genes), -np.inf), np.zeros((3, genes, n))
@@ -131,7 +135,7 @@ class HillEffects(ShiftModel):
 
 
 def relatedness(rates: Floats) -> Floats:
-    """Return R (T, T) from the rates (T, G) of controls."""
+    """Return the matrix R (T, T) of the module's docstring from the rates (T, G) of controls."""
     logs = np.log(rates + 1e-4)
     squared = np.square(logs[:, None] - logs[None]).sum(2)
     others = squared[~np.eye(len(logs), dtype=bool)]
@@ -140,7 +144,10 @@ def relatedness(rates: Floats) -> Floats:
 
 
 def noise_scale(shifts: Shifts) -> float:
-    """Return the factor, 1 at least, of all variances for which the median gene has as much spread as it should."""
+    """Return the factor, at least 1, by which all variances are scaled.
+
+    With it, the median of y^2 / variance over observations of small variance is the median of chi-squared.
+    """
     variance = shifts.variance + shifts.control_variance
     sure = variance < CERTAIN
     if not sure.any():
@@ -149,7 +156,7 @@ def noise_scale(shifts: Shifts) -> float:
 
 
 def sufficient(shifts: Shifts, drug: int, prior: Prior, types: int, noise: float) -> tuple[Floats, Floats]:
-    """Return s and lambda of every type, (T, G) each; 0 of a type that never had the drug."""
+    """Return s and lambda of every type, each (T, G); they are 0 for a type that never had the drug."""
     s, precision = np.zeros((2, types, shifts.y.shape[1]))
     own = shifts.drugs == drug
     for c in np.unique(shifts.types[own]):

@@ -1,4 +1,4 @@
-"""A perturbation experiment: counts of cells, each of a type, either a control or given a dose of a drug."""
+"""A perturbation experiment: counts of cells of several types, which are controls or were given a dose of a drug."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,10 @@ CONTROL = -1
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """Counts (n, G), and of each cell the numbers of type and drug, and the dose; a control has drug -1, dose 0."""
+    """The counts (n, G) of the cells, and the type, drug and dose of each.
+
+    Types and drugs are numbers that index the tuples of names. A control has the drug -1 and the dose 0.
+    """
 
     counts: Int64[np.ndarray, "n g"]
     types: Int64[np.ndarray, " n"]
@@ -45,23 +48,23 @@ class Experiment:
         found = self.counts[self.control & (self.types == cell_type)]
         if not len(found):
             raise DataError(
-                f"There is no control cell of the type {self.type_names[cell_type]!r}: what a drug changes is told "
-                "from controls of the same type. Add some, or leave the type out."
+                f"There is no control cell of the type {self.type_names[cell_type]!r}, and the effect of a drug is a "
+                "difference from controls of the same type. Add some, or leave the type out."
             )
         return np.asarray(found)
 
     def conditions(self) -> list[tuple[int, int, float]]:
-        """Return every (type, drug, dose) with cells, controls left out, sorted."""
+        """Return every (type, drug, dose) that treated cells have, sorted."""
         treated = ~self.control
         triples = zip(self.types[treated], self.drugs[treated], self.doses[treated], strict=True)
         return sorted({(int(c), int(d), float(x)) for c, d, x in triples})
 
     def of(self, cell_type: int, drug: int, dose: float) -> Int64[np.ndarray, "m g"]:
-        """Return the counts of the cells of a condition."""
+        """Return the counts (m, G) of the cells of a condition, that is of a type, a drug and a dose."""
         return np.asarray(self.counts[(self.types == cell_type) & (self.drugs == drug) & (self.doses == dose)])
 
     def without(self, conditions: Sequence[tuple[int, int, float]]) -> Self:
-        """Return the experiment less some conditions, which are to be predicted."""
+        """Return the experiment without the cells of some conditions, which are to be predicted."""
         kept = np.ones(len(self), bool)
         for c, d, x in conditions:
             kept &= ~((self.types == c) & (self.drugs == d) & (self.doses == x))
@@ -83,9 +86,9 @@ def _number(kind: str, name: str, names: tuple[str, ...]) -> int:
 
 
 def checked_dose(dose: float) -> float:
-    """Return a dose that can be asked for. Raises `UsageError` unless it is finite and above 0."""
+    """Return the dose as a float. Raises `UsageError` unless it is finite and above 0."""
     if not (np.isfinite(dose) and dose > 0):
-        raise UsageError(f"dose = {dose}: a dose is a finite number above 0, in the units of the training data.")
+        raise UsageError(f"dose = {dose} must be a finite number above 0, in the units of the training data.")
     return float(dose)
 
 
@@ -95,15 +98,16 @@ def read_experiment(
     """Return the experiment in an AnnData of counts.
 
     Args:
-        adata: cells; the counts are found as `gendi.data.cells.read.find_counts` does.
-        cell_type, drug, dose: columns of `obs`: two of names, one of numbers. A control's drug and dose are not read.
-        control: the column of `obs` that is True for controls, or else the name of the drug that controls have
-            ("DMSO"), or None: the cells of dose 0.
-        layer: where the counts are.
+        adata: cells; `gendi.data.cells.read.find_counts` finds their counts.
+        cell_type, drug, dose: columns of `obs`: two with names, one with numbers. The drug and dose of controls are
+            not read.
+        control: the column of `obs` that is True for controls, or the name of the drug that controls have ("DMSO").
+            With None, the cells of dose 0 are the controls.
+        layer: the layer that holds the counts.
 
     Raises:
-        UsageError: a column that is not there.
-        DataError: no counts; a column with gaps; a dose that is no number, negative or 0; no controls, no treated
+        UsageError: a missing column.
+        DataError: no counts; a column with gaps; a dose that is not a finite number above 0; no controls, no treated
             cells, or a type without controls.
     """
     for key in (cell_type, drug, dose):
@@ -116,8 +120,9 @@ def read_experiment(
     if not is_control.any() or not treated.any():
         what = "control" if treated.any() else "treated"
         raise DataError(
-            f"There is no {what} cell among these {len(is_control)}: a perturbation needs both. Controls are named by "
-            'the argument `control`, a column of booleans or the name of the drug they have, such as "DMSO".'
+            f"There is no {what} cell among these {len(is_control)}, and the model needs both control and treated "
+            "cells. The argument `control` says which cells are controls: it is a column of booleans, or the name of "
+            'the drug that controls have, such as "DMSO".'
         )
     drug_names, drug_codes = _codes(adata.obs[drug][treated], drug)
     drugs, doses = np.full(len(types), CONTROL), np.zeros(len(types))
@@ -156,11 +161,11 @@ def _doses(column: Any, key: str) -> NDArray[np.float64]:
     try:
         doses = np.asarray(column.astype(float), np.float64)
     except (TypeError, ValueError):
-        raise DataError(f'obs["{key}"] has a dose that is no number, such as {column.iloc[0]!r}.') from None
+        raise DataError(f'obs["{key}"] has a dose that is not a number, such as {column.iloc[0]!r}.') from None
     bad = ~(np.isfinite(doses) & (doses > 0))
     if bad.any():
         raise DataError(
-            f'obs["{key}"] is {doses[bad][0]} in {int(bad.sum())} treated cells, first in {column.index[bad][0]!r}: '
-            "a dose is a finite number above 0. Mend it, or mark the cells as controls."
+            f'obs["{key}"] is {doses[bad][0]} in treated cell {column.index[bad][0]!r}, and {int(bad.sum())} treated '
+            "cells have no valid dose: a dose is a finite number above 0. Correct it, or mark the cells as controls."
         )
     return doses

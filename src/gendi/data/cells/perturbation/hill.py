@@ -1,4 +1,4 @@
-"""The dose curve: how much of its full effect a drug has at a dose x.
+"""The dose curve: the share of its full effect that a drug has at a dose x.
 
 h(x) = x^n / (x^n + EC50^n),      h(0) = 0, h(EC50) = 1/2, h(inf) = 1            [Hill 1910]
 """
@@ -13,10 +13,13 @@ from gendi.errors import UsageError
 
 
 def hill(dose: NDArray[np.float64] | Sequence[float] | float, ec50: float, slope: float) -> NDArray[np.float64]:
-    """Return h of doses of any shape. Raises `UsageError` for a dose below 0 or NaN, EC50 or slope not above 0."""
+    """Return h of doses of any shape; `slope` is n.
+
+    Raises `UsageError` if a dose is negative or NaN, or EC50 or slope is not above 0.
+    """
     x = np.asarray(dose, np.float64)
     if not (x >= 0).all():
-        raise UsageError("A dose is a number of 0 or more.")
+        raise UsageError("A dose must be 0 or more.")
     if not (ec50 > 0 and slope > 0):
         raise UsageError(f"EC50 = {ec50} and slope = {slope} must be above 0.")
     with np.errstate(divide="ignore"):

@@ -1,14 +1,16 @@
-"""How near predicted cells come to truth, between cells that did not change (the null) and true ones (the oracle).
+"""Scores of predicted cells, between those of unchanged cells (the null) and those of truly treated ones (the oracle).
 
-    pearson            of the observed and the true log-fold change, over all genes
+    pearson            correlation of the predicted and the true log-fold changes, over all genes
     pearson changed    the same over the genes that change
-    slope error        |slope - 1|, with the slope of observed on true log-fold changes through the origin, over those
+    slope error        |slope - 1| of the line through the origin, predicted on true log-fold changes of these genes
     energy             energy distance of log-normalised cells to true ones, in principal components of real cells
-    centroid rank      share of the type's other conditions whose true centroid is nearer than the right one's
+    centroid rank      share of the type's other conditions whose true centroid is nearer than the right one
+
+A score is scaled as
 
     scaled = (value - null) / (oracle - null)
 
-so that 0 is no better than no change and 1 as good as a fresh draw from the truth; below 0 and above 1 can happen.
+so that 0 is no better than no change, and 1 as good as a fresh draw from the truth; values below 0 and above 1 occur.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,25 +27,26 @@ from gendi.evaluate.vectors.distances import energy_distance
 
 SCORES = ("pearson", "pearson changed", "slope error", "energy", "centroid rank")
 CHANGED = 0.1
-"""Absolute log-fold change from which a gene counts as changed."""
+"""Absolute log-fold change above which a gene counts as changed."""
 COMPONENTS = 20
 PSEUDO = 0.05
-"""Mean counts added before logarithms of means are taken."""
+"""Mean count that is added before the logarithm of a mean is taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What a condition is measured against.
-
-    Control cells (n, G), true cells (m, G), the true log-fold change (G,), and the centroids of the type's conditions
-    in log-normalised expression (k, G), of which number `own` is this one's.
-    """
+    """The truth about a condition, with which predicted cells are compared."""
 
     control: NDArray[np.int64]
+    """Counts (n, G) of control cells."""
     treated: NDArray[np.int64]
+    """Counts (m, G) of truly treated cells."""
     lfc: Float64[np.ndarray, " g"]
+    """The true log-fold change (G,)."""
     centroids: Float64[np.ndarray, "k g"]
+    """The centroids of all conditions of the type, in log-normalised expression (k, G)."""
     own: int
+    """The index of this condition among them."""
 
 
 def log_fold_change(cells: NDArray[np.int64], control: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -51,16 +54,16 @@ def log_fold_change(cells: NDArray[np.int64], control: NDArray[np.int64]) -> NDA
     return np.asarray(np.log(cells.mean(0) + PSEUDO) - np.log(control.mean(0) + PSEUDO))
 
 
-def measure(cells: NDArray[np.int64], target: Target) -> dict[str, float]:
+def compute_scores(cells: NDArray[np.int64], target: Target) -> dict[str, float]:
     """Return the value of every score of predicted cells (n, G). Raises `DataError` for fewer than 2 cells."""
     if min(len(cells), len(target.control), len(target.treated)) < 2:
-        raise DataError("Cells are compared as sets: there must be at least 2 of each.")
-    observed = log_fold_change(cells, target.control)
+        raise DataError("Cells are compared as sets: give at least 2 predicted, 2 control and 2 treated cells.")
+    predicted = log_fold_change(cells, target.control)
     changed = np.abs(target.lfc) > CHANGED
     return {
-        "pearson": pearson(observed, target.lfc),
-        "pearson changed": pearson(observed[changed], target.lfc[changed]),
-        "slope error": abs(slope(observed, target.lfc, changed) - 1),
+        "pearson": pearson(predicted, target.lfc),
+        "pearson changed": pearson(predicted[changed], target.lfc[changed]),
+        "slope error": abs(slope(predicted, target.lfc, changed) - 1),
         "energy": energy(cells, target),
         "centroid rank": centroid_rank(cells, target),
     }
@@ -74,13 +77,13 @@ def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def slope(x: NDArray[np.float64], y: NDArray[np.float64], kept: Bool[np.ndarray, " g"]) -> float:
-    """Return the slope through the origin of x on y over the genes kept; 0 where y is 0 on all of them."""
+    """Return the slope through the origin of x on y over the `kept` genes; 0 where y is 0 on all of them."""
     squares = float(np.square(y[kept]).sum())
     return float((x * y)[kept].sum()) / squares if squares > 0 else 0.0
 
 
 def energy(cells: NDArray[np.int64], target: Target) -> float:
-    """Return the energy distance of cells to true ones, in principal components of control and true cells."""
+    """Return the energy distance of cells to treated ones, in principal components of control and treated cells."""
     real = log_normalise(np.concatenate([target.control, target.treated]))
     mean = real.mean(0)
     _, _, rows = np.linalg.svd(real - mean, full_matrices=False)
@@ -90,7 +93,7 @@ def energy(cells: NDArray[np.int64], target: Target) -> float:
 
 
 def centroid_rank(cells: NDArray[np.int64], target: Target) -> float:
-    """Return the share of the other conditions whose centroid is nearer than the right one; 0 where there is none."""
+    """Return the share of the other conditions whose centroid is nearer than the right one; 0 without others."""
     squared = np.square(target.centroids - log_normalise(cells).mean(0)).sum(1)
     others = np.delete(squared, target.own)
     return float((others < squared[target.own]).mean()) if len(others) else 0.0
@@ -99,7 +102,7 @@ def centroid_rank(cells: NDArray[np.int64], target: Target) -> float:
 def scaled(
     values: Mapping[str, float], null: Mapping[str, float], oracle: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """Return every score between null (0) and oracle (1); None where these two are the same."""
+    """Return every score on the scale from null (0) to oracle (1); None where these two are the same."""
     out: dict[str, float | None] = {}
     for name, value in values.items():
         span = oracle[name] - null[name]
@@ -108,5 +111,8 @@ def scaled(
 
 
 def averaged(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return the mean of every score over conditions; a ratio of means is steadier than the mean of ratios."""
+    """Return the mean of every score over conditions.
+
+    Average before `scaled`: a ratio of means is steadier than a mean of ratios.
+    """
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

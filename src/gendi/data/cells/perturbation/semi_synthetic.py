@@ -1,15 +1,16 @@
-"""A benchmark whose truth is known: real control cells, treated by drugs that are made up.
+"""A benchmark with a known truth: real control cells, treated with invented drugs.
 
     lfc_g(type c, drug d, dose x) = h_d(x) (b_dg + r_cdg)
 
-b: the drug's programme, `programme` genes of its own, drawn among the expressed, by +-|N(strength, strength / 3)|
-r: 0 but for planted pairs. There the type resists half of the programme (r = -b) and answers with as many genes of its
-   own. Its nearest type (correlation of log means) does the same at `shared` of the size, as related types do.
-h: a Hill curve with an EC50 within the range of doses and a slope of 1 or 2 (`gendi.data.cells.perturbation.hill`)
+- b is the drug's programme: `programme` genes, drawn among the expressed ones, change by +-|N(strength, strength / 3)|.
+- r is 0 except for planted pairs. In such a pair the type resists half of the programme (r = -b) and responds with as
+  many other genes. Its nearest type (by the correlation of log means) does the same with `shared` of the size, as
+  related types do.
+- h is a Hill curve with an EC50 within the range of doses and a slope of 1 or 2 (`gendi.data.cells.perturbation.hill`).
 
-Counts are moved by it as `gendi.data.cells.perturbation.transport` says. Half of each type's real cells are the
-controls, and treated cells are made from draws of them with replacement; the other half is kept for truth to be
-compared with, so no real cell is on both sides.
+`gendi.data.cells.perturbation.transport` applies these changes to counts. Half of the real cells of each type are the
+controls, and treated cells are made from cells drawn from them with replacement. The other half is kept aside for the
+comparison with the truth, so no real cell is on both sides.
 """
 
 from collections.abc import Sequence
@@ -30,15 +31,17 @@ from gendi.errors import DataError, UsageError
 LEAST_MEAN = 0.1
 """Mean count from which a gene counts as expressed."""
 LEAST_CELLS = 8
-"""Cells of a type, so that each half has spread."""
+"""Fewest cells of a type, so that each half has a spread."""
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What every drug does: see the module's docstring."""
+    """The effects of every drug; the module's docstring explains them."""
 
     programmes: Float64[np.ndarray, "d g"]
+    """b."""
     interactions: Float64[np.ndarray, "c d g"]
+    """r."""
     ec50: Float64[np.ndarray, " d"]
     slopes: Float64[np.ndarray, " d"]
 
@@ -48,13 +51,13 @@ class Truth:
         return np.asarray(height * (self.programmes[drug] + self.interactions[cell_type, drug]))
 
     def interacts(self, cell_type: int, drug: int) -> bool:
-        """Return whether an interaction is planted."""
+        """Return whether this pair of type and drug has a planted interaction."""
         return bool(self.interactions[cell_type, drug].any())
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The experiment with all its conditions, its truth, and the real cells kept aside."""
+    """The experiment with all its conditions, the truth behind it, and the real cells that were kept aside."""
 
     experiment: Experiment
     truth: Truth
@@ -62,7 +65,7 @@ class World:
     kept_types: Int64[np.ndarray, " n"]
 
     def treated(self, cells: NDArray[np.int64], cell_type: int, drug: int, dose: float, seed: int) -> NDArray[np.int64]:
-        """Return what true treatment makes of cells (n, G) of a type."""
+        """Return the counts (n, G) that the true treatment gives cells (n, G) of a type."""
         rng = stream(seed, "true treatment")
         return transport(cells, self.truth.log_fold(cell_type, drug, dose), rates_of(cells), rng)
 
@@ -71,7 +74,7 @@ class World:
         return np.asarray(self.kept[self.kept_types == cell_type])
 
     def to_anndata(self) -> Any:
-        """Return the experiment as an AnnData: obs cell_type, drug, dose, control."""
+        """Return the experiment as an AnnData with the columns cell_type, drug, dose and control in obs."""
         anndata, pandas = require("anndata"), require("pandas")
         e = self.experiment
         drugs = np.array([*e.drug_names, "control"])[e.drugs]
@@ -88,7 +91,7 @@ class World:
 
 
 def rates_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return sum k / sum L of each gene (G,)."""
+    """Return the rate of each gene (G,): its counts as a share of all counts."""
     total = counts.sum(0).astype(np.float64)
     return np.asarray(total / max(total.sum(), 1.0))
 
@@ -107,23 +110,32 @@ def semi_synthetic(
     shared: float = 0.8,
     genes: Sequence[str] | None = None,
 ) -> World:
-    """Make an experiment of real counts (n, G) with labels (n,): every type with every drug at every dose.
+    """Make an experiment from real counts (n, G) with types `labels` (n,): every type has every drug at every dose.
 
     Args:
-        cells: treated cells of each condition.
-        programme: genes that a drug changes. strength: their mean absolute log-fold change at a full dose.
-        interacting: the first so many drugs have an interaction planted, in one type and its nearest.
-        shared: how much of an interaction the nearest type shares, in [0, 1].
-        genes: their names; gene0, gene1, ... by default.
+        counts: counts (n, G) of real cells.
+        labels: the type of each cell (n,).
+        seed: the seed of everything that is drawn.
+        drugs: number of drugs.
+        doses: the doses of every drug.
+        cells: number of treated cells of each condition.
+        programme: number of genes that a drug changes.
+        strength: mean absolute log-fold change of these genes at a full dose.
+        interacting: number of drugs, counted from the first, that interact with one type and its nearest type.
+        shared: the share of an interaction that the nearest type has, in [0, 1].
+        genes: names of the genes; gene0, gene1, ... by default.
 
     Raises:
         UsageError: numbers out of range.
         DataError: a type of fewer than 8 cells, a single type, or too few expressed genes.
     """
     if not (drugs >= 1 and cells >= 1 and programme >= 2 and 0 <= interacting <= drugs and 0 <= shared <= 1):
-        raise UsageError(f"drugs = {drugs}, cells = {cells}, programme = {programme}, {interacting = }, {shared = }?")
+        raise UsageError(
+            f"One of these is out of range: drugs = {drugs}, cells = {cells}, programme = {programme}, "
+            f"{interacting = }, {shared = }."
+        )
     if not len(doses) or not (np.isfinite(doses).all() and min(doses) > 0):
-        raise UsageError(f"doses = {tuple(doses)}: finite numbers above 0, at least one.")
+        raise UsageError(f"doses = {tuple(doses)} must be finite numbers above 0, at least one.")
     counts = np.asarray(counts, np.int64)
     names, types = np.unique(labels, return_inverse=True)
     if np.bincount(types).min() < LEAST_CELLS or len(names) < 2:
@@ -162,12 +174,15 @@ def draw_truth(
     interacting: int,
     shared: float,
 ) -> Truth:
-    """Draw what the drugs do. Raises `DataError` for fewer expressed genes than twice a programme."""
+    """Draw the effects of the drugs. Raises `DataError` for fewer expressed genes than two programmes have."""
     rng = stream(seed, "drugs")
     means = np.stack([counts[types == c].mean(0) for c in range(types.max() + 1)])
     expressed = np.flatnonzero(means.mean(0) >= LEAST_MEAN)
     if len(expressed) < 2 * programme:
-        raise DataError(f"{len(expressed)} genes have a mean of {LEAST_MEAN}: programmes of {programme} need twice it.")
+        raise DataError(
+            f"{len(expressed)} genes have a mean of at least {LEAST_MEAN}, but programmes of {programme} genes need "
+            f"{2 * programme}."
+        )
     near = np.corrcoef(np.log(means + LEAST_MEAN))
     np.fill_diagonal(near, -np.inf)
     b, r = np.zeros((drugs, counts.shape[1])), np.zeros((len(means), drugs, counts.shape[1]))

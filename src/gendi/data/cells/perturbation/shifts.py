@@ -1,16 +1,19 @@
-"""What was observed of each condition: the log-fold change of every gene, and how sure it is.
+"""The observed change in each condition: the log-fold change of every gene, and its variance.
 
-For a condition of a type with control rates p_g, and cells of total depth L of which the counts sum to S_g,
+A condition is a combination of type, drug and dose. Let p_g be the rates of the type's controls, L the total depth of
+the condition's cells, and S_g the sum of their counts of gene g. Then
 
     y_g = ln((S_g + m) / (E_g + m)),      E_g = s p_g L,      m = `PSEUDO` counts
     s   = median of S_g / (p_g L) over genes with counts      [the size factor of Anders & Huber 2010]
 
-s takes out what is common to all genes: cells that happened to be deep, and a depth raised by the genes that went up.
-The variance of y_g is that of a negative binomial sum, for treated cells and for controls:
+The factor s removes what is common to all genes: cells that happen to be deep, and depth that comes from the genes
+that went up. The variance of y_g is that of a sum of negative binomial counts. It has a part from treated cells, v_g,
+and a part from controls, u_g, which is common to all conditions of a type:
 
     v_g = (E_g + a_g s^2 p_g^2 sum L_i^2) / (E_g + m)^2,      u_g = E_g^2 / (E_g + m)^2 (1 / C_g + a_g / n_eff)
 
-with C_g the control's counts; u is common to all conditions of a type.
+with the gene's dispersion a_g, the depth L_i of each cell, the controls' counts C_g, and the effective number of
+controls n_eff = (sum of their depths)^2 / sum of their squared depths.
 """
 
 from dataclasses import dataclass, replace
@@ -26,25 +29,25 @@ from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.errors import DataError
 
 PSEUDO = 1.0
-"""Counts added to observed and expected ones: a gene that is hardly there has hardly a change."""
+"""Counts that are added to observed and expected ones, so that genes with few counts have small changes."""
 FEWEST = 10
-"""Counts that a gene must have to vote for the size factor, and genes that must vote."""
+"""Fewest counts of a gene that is used for the size factor, and fewest such genes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
-    """The m conditions of an experiment, their log-fold changes, variances, and the controls' marginals by type."""
+    """The m conditions of an experiment, their log-fold changes `y` with variances, and the marginals of controls."""
 
     types: Int64[np.ndarray, " m"]
     drugs: Int64[np.ndarray, " m"]
     doses: Float64[np.ndarray, " m"]
     y: Float64[np.ndarray, "m g"]
     variance: Float64[np.ndarray, "m g"]
-    """Of the treated cells' share of the error."""
+    """The part v of the variance, which comes from the treated cells."""
     control_variance: Float64[np.ndarray, "m g"]
-    """Of the controls' share, the same for all conditions of a type."""
+    """The part u, which comes from the controls."""
     marginals: Marginals
-    """Of control cells, a row per type."""
+    """The marginals of control cells, one row per type."""
 
     def genes(self, kept: NDArray[np.int64]) -> Self:
         """Return the shifts of some genes."""
@@ -54,10 +57,13 @@ class Shifts:
 
 
 def observe(experiment: Experiment) -> Shifts:
-    """Return the shifts of every condition. Raises `DataError` if there is none, or a type of one has no controls."""
+    """Return the shifts of every condition.
+
+    Raises `DataError` without conditions, and for a condition whose type has no controls.
+    """
     conditions = experiment.conditions()
     if not conditions or not experiment.control.any():
-        raise DataError("A perturbation is learned from control cells and treated ones; one of them is missing.")
+        raise DataError("The effects of drugs are learned from control and treated cells, and one of them is missing.")
     for c in sorted({c for c, _, _ in conditions}):
         experiment.controls(c)
     own = experiment.control
@@ -88,6 +94,6 @@ def _observed(
 
 
 def size_factor(total: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """Return the median of total / expected over the genes with counts; 1 where fewer than `FEWEST` genes have them."""
-    voting = (total >= FEWEST) & (expected >= FEWEST)
-    return float(np.median(total[voting] / expected[voting])) if voting.sum() >= FEWEST else 1.0
+    """Return the median of total / expected over the genes with counts; 1 if fewer than `FEWEST` genes have them."""
+    used = (total >= FEWEST) & (expected >= FEWEST)
+    return float(np.median(total[used] / expected[used])) if used.sum() >= FEWEST else 1.0

@@ -1,10 +1,10 @@
-"""From control cells to treated ones: counts moved by a log-fold change, gene by gene.
+"""Control cells made into treated ones: the counts are changed by log-fold changes, gene by gene.
 
     up,   f = e^lfc > 1:   k' = k + Poisson((f - 1) p L)      p: the gene's rate in the type, L: the cell's depth
     down, f = e^lfc < 1:   k' ~ Binomial(k, f)
 
-so E[k' | k] is k + (f - 1) p L or f k. Over the cells that p = sum k / sum L was taken from both come to f times the
-mean; a gene goes up in cells that had none of it; and counts stay whole.
+so E[k' | k] is k + (f - 1) p L or f k. On average over the cells from which p = sum k / sum L was computed, both are f
+times the mean. A gene can go up in cells that had none of it, and counts stay whole numbers.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gendi.data.cells.normalise import depths
 
 MOST_LFC = 8.0
-"""Log-fold changes beyond (a factor of 3000) are taken as this."""
+"""Larger log-fold changes are clipped to this one, a factor of 3000."""
 
 
 def transport(
@@ -23,7 +23,7 @@ def transport(
     rates: Float64[np.ndarray, " g"],
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, "n g"]:
-    """Return counts moved by log-fold changes; `rates` (G,) are p."""
+    """Return the counts (n, G) after log-fold changes (G,); `rates` (G,) are p."""
     fold = np.exp(np.clip(lfc, -MOST_LFC, MOST_LFC))
     out = counts.copy()
     up, down = np.flatnonzero(fold > 1), np.flatnonzero(fold < 1)

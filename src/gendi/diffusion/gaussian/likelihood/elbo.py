@@ -39,7 +39,7 @@ from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 
 VARIANCES = ("small", "large", "learned")
 SMALLEST = 1e-3
@@ -176,8 +176,7 @@ def variational_bound(
         stratum, weight = (torch.stack(part) for part in zip(*plans, strict=True))
         found = torch.zeros(len(x), visits, dtype=torch.float64)
         for k in range(visits):
-            if poll is not None:
-                poll()
+            may_stop(poll)
             i = stratum[:, k]
             if times is None:
                 width = strata.log_snr[i] - strata.log_snr[i + 1]

@@ -38,7 +38,7 @@ from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
 from gendi.errors import DivergedError, UsageError, unknown_name
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 
 DIVERGENCES = ("exact", "rademacher", "gaussian")
 MOST_CALLS = 10_000
@@ -171,8 +171,7 @@ def _drift(
     """Return f and its divergence per dimension; e are the probes (B, K, d), None for the exact trace."""
 
     def f(rows: Tensor, at: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        if poll is not None:
-            poll()
+        may_stop(poll)
         c = _scale(at)
         t = denoiser.schedule.time(-2 * at)
         alpha, _ = denoiser.schedule(t)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
 from gendi.errors import DivergedError, UsageError
-from gendi.machine.stopping import Poll
+from gendi.machine.stopping import Poll, may_stop
 
 
 class Checked:
@@ -31,8 +31,7 @@ class Checked:
 
     def _count(self) -> None:
         self.calls += 1
-        if self.poll is not None:
-            self.poll()
+        may_stop(self.poll)
 
     def _check(self, what: str, value: Tensor, x_t: Tensor, t: Tensor) -> None:
         if value.shape == x_t.shape and bool(value.isfinite().all()):

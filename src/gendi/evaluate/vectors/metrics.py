@@ -1,7 +1,7 @@
-"""Every metric of a set of rows against a reference, by name; and how far chance moves each.
+"""Every metric of a set of rows against a reference, by name, and its standard error.
 
-`measure` is used for the samples, for each control and for each real half alike, so that a value, its floor and its
-controls differ in nothing but the rows.
+`compute_metrics` serves the samples, each control and each deal of real rows alike, so that a value, its floor and its
+controls differ only in the rows.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 from gendi.evaluate.metrics import density_coverage, kth_neighbour, squared_distances
 from gendi.evaluate.result import Better
-from gendi.evaluate.stopping import Stop, poll
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
 from gendi.evaluate.vectors.distances import discrepancy, energy_distance, energy_kernel, gaussian_kernel, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
+from gendi.machine.stopping import Poll, may_stop
 
 EXACT_MOST = 500
-"""Rows of each set for the exact Wasserstein distance, which is cubic in them."""
+"""Most rows of each set for the exact Wasserstein distance, whose cost is cubic in their number."""
 JUDGED_MOST = 1000
 DENSITY_K = 5
 JUDGES: tuple[tuple[str, Judge], ...] = (("auc-forest", "forest"), ("auc-logistic", "logistic"))
@@ -30,16 +30,18 @@ JUDGES: tuple[tuple[str, Judge], ...] = (("auc-forest", "forest"), ("auc-logisti
 
 @dataclass(frozen=True)
 class About:
-    """Which way a metric is better, and the value it should come close to where that is neither way."""
+    """Properties of a metric: which values are better, and which are possible."""
 
     better: Better
     ideal: float | None = None
+    """The value to come close to, where neither lower nor higher is better."""
     least: float | None = None
-    """The smallest value it can have, so that no interval says more."""
+    """The smallest possible value, which limits the interval."""
     most: float | None = None
+    """The largest possible value, which limits the interval."""
     paired: bool = False
-    """Whether a row moves the metric the same way on either side of the comparison, so that deals of one pool, which
-    share its rows, vary less than fresh rows do (see `gendi.evaluate.vectors.floors`)."""
+    """Whether a row changes the metric in the same direction on either side of the comparison. Deals from one pool,
+    which share its rows, then vary less than fresh rows do (see `gendi.evaluate.vectors.floors`)."""
 
 
 ABOUT: dict[str, About] = {
@@ -73,19 +75,20 @@ Values = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Roles:
-    """The rows a set is measured against."""
+    """The real rows with which a set is compared."""
 
     reference: Part
-    """Real rows that the set is compared with."""
+    """Real rows for all distances."""
     train: Part
-    """Real rows it may have been copied from, as many as `heldout`."""
+    """Real rows from which the set may have been copied, as many as `heldout`."""
     heldout: Part
+    """Real rows from which it cannot have been copied."""
     known: np.ndarray
-    """Digests of all rows that a copy could be of."""
+    """Digests of all rows that may have been copied."""
 
 
-def measure(x: Part, roles: Roles, world: World, *, stop: Stop | None = None) -> Values:
-    """Return every metric of `x` by name; None for what cannot be computed of such rows."""
+def compute_metrics(x: Part, roles: Roles, world: World, *, poll: Poll | None = None) -> Values:
+    """Return every metric of `x` by name; None where it cannot be computed from these rows."""
     y = roles.reference
     out: Values = {}
     out["energy"] = energy_distance(x.z, y.z)
@@ -94,12 +97,12 @@ def measure(x: Part, roles: Roles, world: World, *, stop: Stop | None = None) ->
     out["sliced-wasserstein"] = transport.sliced_wasserstein(x.z[:n], y.z[:n], world.along)
     out["wasserstein"] = transport.wasserstein(x.z[: min(n, EXACT_MOST)], y.z[: min(n, EXACT_MOST)])
     for name, judge in JUDGES:
-        poll(stop)
+        may_stop(poll)
         verdict = judged(x, y, world, judge)
         out[name] = None if verdict is None else verdict.auc
-    poll(stop)
+    may_stop(poll)
     out |= profile(x, y, world)
-    out |= _of_classes(x, y, world)
+    out |= _class_metrics(x, y, world)
     out["density"], out["coverage"] = _density_coverage(x, y)
     out["closest-share"] = float(records.closer(x.z, roles.train.z, roles.heldout.z).mean())
     out["copies"] = float(records.copies(x.digests, roles.known).mean())
@@ -107,7 +110,7 @@ def measure(x: Part, roles: Roles, world: World, *, stop: Stop | None = None) ->
 
 
 def judged(x: Part, y: Part, world: World, judge: Judge) -> Verdict | None:
-    """Return the two-sample verdict on the most variable columns; None where too few different rows are left."""
+    """Return the two-sample verdict on the most variable columns; None if too few of the rows are different."""
     a, b = (part.x[:JUDGED_MOST, world.columns] for part in (x, y))
     try:
         return two_sample(a, b, judge, world.seed)
@@ -116,7 +119,7 @@ def judged(x: Part, y: Part, world: World, judge: Judge) -> Verdict | None:
 
 
 def profile(x: Part, y: Part, world: World) -> Values:
-    """Return what is compared column by column."""
+    """Return the metrics that compare columns: means, variances, zeros, depth and correlations."""
     out: Values = {}
     for name, statistic in (("mean", m.means), ("variance", m.variances)):
         a, b = statistic(x.x), statistic(y.x)
@@ -130,7 +133,7 @@ def profile(x: Part, y: Part, world: World) -> Values:
     return out
 
 
-def _of_classes(x: Part, y: Part, world: World) -> Values:
+def _class_metrics(x: Part, y: Part, world: World) -> Values:
     if x.labels is None or y.labels is None:
         return {}
     right = c.recognised(x.x[:, world.columns], x.labels, y.x[:, world.columns], y.labels)
@@ -147,13 +150,13 @@ def _density_coverage(x: Part, y: Part) -> tuple[float | None, float | None]:
 
 
 def standard_errors(
-    x: Part, roles: Roles, world: World, count: int, *, stop: Stop | None = None
+    x: Part, roles: Roles, world: World, count: int, *, poll: Poll | None = None
 ) -> dict[str, float | None]:
-    """Return the standard error of every metric by a bootstrap of `count` replicates, for confidence intervals.
+    """Return the standard error of every metric, from a bootstrap of `count` replicates, for confidence intervals.
 
-    Rows of the set and of the reference are drawn anew with replacement. What was trained stays as it is: the judges'
-    scores and the classifier's answers are resampled, not the judges. Exact transport and correlations, the costly
-    ones, take a quarter of the replicates.
+    Rows of the set and of the reference are drawn anew with replacement. Judges and classifiers are not trained again:
+    their scores and answers are resampled. Transport and correlations, which are costly, use a quarter of the
+    replicates.
     """
     rng = stream(world.seed, "evaluation bootstrap")
     y = roles.reference
@@ -167,11 +170,11 @@ def standard_errors(
     found["energy"] = [discrepancy(x.z, y.z, energy_kernel, wx, wy)]
     found["mmd2"] = [discrepancy(x.z, y.z, gaussian_kernel(world.sigma), wx, wy)]
     for name, judge in JUDGES:
-        poll(stop)
+        may_stop(poll)
         verdict = judged(x, y, world, judge)
         if verdict is not None:
             found[name] = [verdict.replicates(count, rng)]
-    for a, b in _pairs(x, y, max(2, count // 4), rng, stop):
+    for a, b in _pairs(x, y, max(2, count // 4), rng, poll):
         n = min(len(a), len(b))
         note({"sliced-wasserstein": transport.sliced_wasserstein(a.z[:n], b.z[:n], world.along)})
         most = min(n, EXACT_MOST)
@@ -185,14 +188,14 @@ def standard_errors(
     return {name: _spread(np.concatenate(values)) for name, values in found.items()}
 
 
-def _pairs(x: Part, y: Part, count: int, rng: np.random.Generator, stop: Stop | None) -> Iterator[tuple[Part, Part]]:
+def _pairs(x: Part, y: Part, count: int, rng: np.random.Generator, poll: Poll | None) -> Iterator[tuple[Part, Part]]:
     for _ in range(count):
-        poll(stop)
+        may_stop(poll)
         yield x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))]
 
 
 def _per_row(x: Part, roles: Roles, world: World) -> dict[str, np.ndarray]:
-    """Return the metrics that are means over rows, row by row."""
+    """Return the terms, one per row, of the metrics that are means over rows."""
     y = roles.reference
     out = {
         "closest-share": records.closer(x.z, roles.train.z, roles.heldout.z),
@@ -214,5 +217,6 @@ def _per_row(x: Part, roles: Roles, world: World) -> dict[str, np.ndarray]:
 
 
 def _spread(values: np.ndarray) -> float | None:
+    """Return the standard deviation of the finite values; None for fewer than two."""
     finite = values[np.isfinite(values)]
     return float(finite.std(ddof=1)) if len(finite) > 1 else None

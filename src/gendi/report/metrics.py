@@ -1,4 +1,4 @@
-"""The metrics in words and numbers: what each one means, how it is written, and what it may be compared with."""
+"""The metrics of images in words and numbers: what each one means, and what it may be compared with."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,25 @@ from gendi.report.page import Html, fill
 
 
 class Meaning(NamedTuple):
-    """A metric's name for people, what it says in a sentence or two, and how its numbers are written."""
+    """How a metric is shown: its title, an explanation in a sentence or two, and the format of its numbers."""
 
     title: str
     text: str
     form: str = ".3g"
+    """Format of `factor` times the number."""
     factor: float = 1
 
 
 MEANINGS = {
     "fid": Meaning(
         "Fréchet distance (FID)",
-        "How far the samples' features are from the training images', as two Gaussians: blur, artefacts and missing "
-        "variety all add to it.",
+        "How far the features of the samples are from those of the training images, each taken as a Gaussian: blur, "
+        "artefacts and missing variety all add to it.",
         ".2f",
     ),
     "kid": Meaning(
         "Kernel distance (KID) × 1000",
-        "The same question without assuming Gaussians, and unbiased: chance can bring it below 0.",
+        "The same question without the assumption of Gaussians. It is unbiased, so chance can bring it below 0.",
         ".2f",
         1000,
     ),
@@ -34,32 +35,33 @@ MEANINGS = {
     "recall": Meaning("Recall", "Share of real images that lie where samples are.", ".1%"),
     "density": Meaning(
         "Density",
-        "How crowded with real images the samples' surroundings are; 1 is expected of a perfect model.",
+        "How many real images surround the samples; 1 is expected of a perfect model.",
         ".3f",
     ),
     "coverage": Meaning("Coverage", "Share of real images with a sample in their neighbourhood.", ".1%"),
     "confidence": Meaning(
-        "Classifier confidence", "How sure the digit classifier is of its answer, on average.", ".2%"
+        "Classifier confidence", "How sure the digit classifier is of its answers, on average.", ".2%"
     ),
     "class-entropy": Meaning("Class entropy", "How evenly the samples are spread over the classes, in nats.", ".3f"),
     "class-chi-square": Meaning(
-        "Class chi-square", "Deviation of the class histogram from the training frequencies.", ".1f"
+        "Class chi-square", "How much the class histogram deviates from the training frequencies.", ".1f"
     ),
     "class-p-value": Meaning(
         "Class p-value",
-        "Probability of such a deviation by chance alone; a small one means that classes are out of balance.",
+        "Probability of such a deviation by chance alone; if it is small, the classes are out of balance.",
         ".2g",
     ),
     "nearest-train-ratio": Meaning(
         "Nearest-neighbour ratio",
-        "Distance to the nearest training image, over the same for unseen images; well below 1 suggests memory.",
+        "Distance of samples to their nearest training image, divided by that of unseen images; a value well below 1 "
+        "suggests that the model remembers training images.",
         ".3f",
     ),
     "near-copies": Meaning(
-        "Near-copies", "Share of samples nearer to a training image than 99 in 100 unseen images are.", ".1%"
+        "Near-copies", "Share of samples that are nearer to a training image than 99 of 100 unseen images are.", ".1%"
     ),
 }
-"""By the metric's name without its features, in the order of the table."""
+"""By the metric's name without its features' name, in the order of the table."""
 
 GROUPS = {
     "inception": "On Inception features, the usual scale for photographs",
@@ -69,14 +71,15 @@ GROUPS = {
 
 
 def written(value: float | None, form: str, factor: float = 1) -> str:
-    """Return `factor` times a number as people read it; an em dash for none."""
+    """Return `factor` times a number in the format `form`; an em dash stands for None and for infinite numbers."""
     if value is None or not math.isfinite(value):
         return "—"
     return f"{value * factor:{form}}".replace("%", " %").replace("-", "−")
 
 
 def split_name(metric: Metric) -> tuple[str, str]:
-    """Return ("fid", "digits") for `fid-digits`, ("confidence", "") for metrics without features."""
+    """Split a metric's name: `fid-digits` gives ("fid", "digits"), and `confidence`, without features, gives
+    ("confidence", "")."""
     base, _, features = metric.name.rpartition("-")
     if base and features == metric.extractor:
         return base, features
@@ -84,13 +87,13 @@ def split_name(metric: Metric) -> tuple[str, str]:
 
 
 def best_fid(evaluation: Evaluation) -> Metric | None:
-    """Return the Fréchet distance to put first: on Inception features if it was measured."""
+    """Return the Fréchet distance to show first: the one on Inception features, if the evaluation has it."""
     found = {split_name(m)[1]: m for m in evaluation.metrics if split_name(m)[0] == "fid" and m.value is not None}
     return found.get("inception") or next(iter(found.values()), None)
 
 
 def metric_table(evaluation: Evaluation) -> Html:
-    """Return the table: value, floor and the GENDI report's figure, grouped by the features they are computed on."""
+    """Return the table of metrics, grouped by features: value, floor, and the GENDI report's figure for MNIST."""
     about_mnist = evaluation.data == "mnist"
     groups: dict[str, list[Metric]] = {}
     order = {name: i for i, name in enumerate(MEANINGS)}
@@ -137,12 +140,12 @@ def _row(metric: Metric, about_mnist: bool) -> Html:
 
 
 def honesty(evaluation: Evaluation) -> Sequence[Html]:
-    """Return the notes below the table: what the numbers depend on, and what may be compared with what."""
+    """Return the notes below the table: what the numbers depend on, and which of them may be compared."""
     has_inception = any(record.name == "inception" for record in evaluation.extractors)
     notes = [
         fill(
-            "{n} samples against {m} {split} images; the floor is {f} real {unseen} images in the samples' place. All "
-            "of these metrics depend on the number of images, so compare them only at the same n.",
+            "{n} samples are compared with {m} {split} images; for the floor, {f} real {unseen} images stand in the "
+            "samples' place. All of these metrics depend on the number of images, so compare them only at the same n.",
             n=f"{evaluation.n:,}",
             m=f"{evaluation.reference_n:,}",
             split="training" if evaluation.reference_split == "train" else evaluation.reference_split,
@@ -154,22 +157,22 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
         notes.append(
             fill(
                 "The GENDI report gives an FID of {fid} on Inception features and a mean confidence of {confidence} "
-                "for {n} samples. {inception} Their confidence comes from a classifier of their own, so read that "
-                "comparison as a rough one.",
+                "for {n} samples. {inception} Its confidence comes from another classifier, so that comparison is a "
+                "rough one.",
                 fid=f"{GENDI_REPORT['fid-inception']:.2f}",
                 confidence=written(GENDI_REPORT["confidence"], ".2%"),
                 n=f"{GENDI_REPORT_SAMPLES:,}",
                 inception=Html(
-                    "Distances on other features are on other scales: only the Inception row may be set against it."
+                    "Distances on other features are on other scales, so compare only the Inception row with it."
                     if has_inception
-                    else "Distances on other features are on another scale and cannot be set against it; "
-                    "<code>gendi evaluate RUN --extractor inception</code> measures the one that can."
+                    else "Distances on other features are on other scales and cannot be compared with it; "
+                    "<code>gendi evaluate RUN --extractor inception</code> computes the one that can."
                 ),
             )
         )
     notes += [fill("{note}", note=note) for note in evaluation.notes]
     if evaluation.extractors:
         hashes = ", ".join(f"{r.name} {r.sha256[:12]} (resize: {r.resize})" for r in evaluation.extractors)
-        text = "Feature networks by their SHA-256: {hashes}. Seed {seed}."
+        text = "SHA-256 of the feature networks: {hashes}. Seed {seed}."
         notes.append(fill(text, hashes=hashes, seed=evaluation.seed))
     return notes
