@@ -42,7 +42,7 @@ def choose(
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
     layouts = (list(LAYOUTS) if len(shape) == 3 else ["contiguous"]) if layout == "auto" else [layout]
     if len(precisions) == len(layouts) == 1:
-        return Choice(precision, layout, f"{precision}, {layout}: as asked")
+        return Choice(precisions[0], layouts[0], f"{precisions[0]}, {layouts[0]}: as asked")
     batch = min(PROBE_BATCH, batch_size)
     x = torch.linspace(-1, 1, batch * math.prod(shape), device=device).reshape(batch, *shape)
     times: dict[tuple[str, str], float] = {}
