@@ -116,6 +116,21 @@ def test_it_goes_on_without_being_told_again_but_not_from_others(
         train(images, dataclasses.replace(tiny), source, Budget(steps=6), init=another)
 
 
+def test_numbers_are_standardised_as_in_the_source(tiny: RunConfig, tmp_path: Path) -> None:
+    rng, places = np.random.default_rng(2), []
+    for name, mean in (("a", 40.0), ("b", 20.0)):
+        places.append(str(tmp_path / f"{name}.npz"))
+        pictures = rng.integers(0, 256, (20, 10, 9, 3), dtype=np.uint8)
+        np.savez(places[-1], images=pictures, dose=(mean + rng.random(20)).astype(np.float32))
+    config = dataclasses.replace(tiny, conditions=(ConditionConfig("dose"),))
+    train(places[0], config, tmp_path / "a", Budget(steps=1))
+    began = inherited(config, load_bundle(tmp_path / "a").config)
+    for steps in (1, 2):  # it begins, and goes on
+        train(places[1], began, tmp_path / "b", Budget(steps=steps), init=tmp_path / "a")
+    (old,), (new,) = (load_bundle(tmp_path / name).config.conditions for name in "ab")
+    assert new == old and abs(new.mean - 40.5) < 0.5
+
+
 def test_killed_before_its_first_checkpoint_it_begins_there_once_more(
     source: Path, others: str, tiny: RunConfig, tmp_path: Path
 ) -> None:

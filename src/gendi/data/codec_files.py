@@ -18,6 +18,8 @@ def codec_from_dict(data: object, tensors: Mapping[str, Tensor] | None = None) -
     """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` on anything else."""
     known = _codec_class(data)
     assert isinstance(data, Mapping)
+    if missing := sorted(known.expected(data).keys() - (tensors or {}).keys()):
+        raise BundleError(f"The codec of kind {known.kind!r} lacks the tensor {missing[0]!r}.")
     return known.from_parts(data, tensors or {})
 
 

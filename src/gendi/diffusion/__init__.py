@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gendi.diffusion.gaussian.conditioned import conditioned as conditioned
     from gendi.diffusion.gaussian.config import ObjectiveConfig as ObjectiveConfig
     from gendi.diffusion.gaussian.config import ProcessConfig as ProcessConfig
     from gendi.diffusion.gaussian.denoiser import Denoiser as Denoiser
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.process import Process as Process
     from gendi.diffusion.gaussian.process import like as like
     from gendi.diffusion.gaussian.samplers import SAMPLERS as SAMPLERS
+    from gendi.diffusion.gaussian.samplers import Drawing as Drawing
     from gendi.diffusion.gaussian.samplers import get_sampler as get_sampler
     from gendi.diffusion.gaussian.samplers import make_grid as make_grid
     from gendi.diffusion.gaussian.samplers import sample as sample
@@ -69,6 +71,7 @@ _HOMES = {
     "Cosine": "gendi.diffusion.gaussian.schedule",
     "Denoiser": "gendi.diffusion.gaussian.denoiser",
     "DiT": "gendi.diffusion.networks",
+    "Drawing": "gendi.diffusion.gaussian.samplers",
     "GaussianDenoiser": "gendi.diffusion.gaussian.exact",
     "GuidanceRule": "gendi.diffusion.gaussian.guidance",
     "Interval": "gendi.diffusion.gaussian.guidance",
@@ -99,6 +102,7 @@ _HOMES = {
     "Threshold": "gendi.diffusion.gaussian.guidance",
     "UNet": "gendi.diffusion.networks",
     "VarianceExploding": "gendi.diffusion.gaussian.schedule",
+    "conditioned": "gendi.diffusion.gaussian.conditioned",
     "from_noise": "gendi.diffusion.gaussian.sde",
     "to_noise": "gendi.diffusion.gaussian.sde",
     "get_sampler": "gendi.diffusion.gaussian.samplers",
@@ -126,6 +130,7 @@ __all__ = [
     "Cosine",
     "Denoiser",
     "DiT",
+    "Drawing",
     "GaussianDenoiser",
     "GuidanceRule",
     "Interval",
@@ -151,6 +156,7 @@ __all__ = [
     "Threshold",
     "UNet",
     "VarianceExploding",
+    "conditioned",
     "from_noise",
     "get_sampler",
     "like",

@@ -1,7 +1,7 @@
-"""How much to train: seconds, images or steps, and how far along that is. The learning rate ends with it.
+"""How much to train, in seconds, images or steps, and how much of that is done. The learning rate falls with it.
 
-A budget in images or steps makes a run a function of its seed alone. A budget in seconds lets the clock decide where
-the learning rate falls, so two such runs differ in the last bits of the schedule; everything else about them is as
+With a budget in images or steps, a run depends on its seed alone. With a budget in seconds, the clock decides when the
+learning rate falls, so two such runs differ in the last bits of its schedule. Everything else about them is equally
 reproducible.
 """
 
@@ -15,7 +15,7 @@ from gendi.machine.units import duration_in_words
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of the three limits is set."""
+    """How much to train; exactly one of the three limits is set."""
 
     seconds: float | None = None
     images: int | None = None
@@ -40,17 +40,17 @@ class Budget:
         return min(1.0, spent)
 
     def seconds_left(self, *, seconds: float, steps: int, batch: int, step_seconds: float) -> float:
-        """Return the seconds of training still to come, at `step_seconds` for each step of `batch` images."""
+        """Return the remaining seconds of training, with `step_seconds` for each step of `batch` images."""
         if self.seconds is not None:
             return max(0.0, self.seconds - seconds)
         return (self.steps_left(seconds, steps, batch, None) or 0) * step_seconds
 
     def steps_left(self, seconds: float, steps: int, batch: int, step_seconds: float | None) -> int | None:
-        """Return the steps of `batch` images still to come, None if only the clock will tell."""
+        """Return the remaining steps of `batch` images; None for a budget in seconds without `step_seconds`."""
         if self.seconds is not None:
             return None if step_seconds is None else max(0, math.ceil((self.seconds - seconds) / step_seconds))
-        wanted = self.steps if self.images is None else -(-self.images // batch)
-        return max(0, (wanted or 0) - steps)
+        total = self.steps if self.images is None else -(-self.images // batch)
+        return max(0, (total or 0) - steps)
 
     def __str__(self) -> str:
         if self.seconds is not None:

@@ -1,15 +1,15 @@
-"""Checkpoints: everything a run needs to go on bit for bit, written whole or not at all.
+"""Checkpoints: everything that a run needs to go on bit for bit, written whole or not at all.
 
     runs/NAME/checkpoints/step_00001000/{model,ema,optimizer}.safetensors, state.json, MANIFEST.json
                                             (and losses.safetensors, where times are drawn by their losses, and
                                             power_{0,1}.safetensors, with `optim.posthoc_every`)
-    runs/NAME/checkpoints/latest            the newest one's name, for people and scripts; loading does not rely on it
+    runs/NAME/checkpoints/latest            the name of the newest one, for people and scripts; loading does not use it
 
-The protocol is `gendi.storage.files`'s: temporary folder, fsync, manifest last, rename, fsync; then `latest`; only then
-older ones go. Loading takes the newest folder whose manifest holds, says what is wrong with each newer one, and deletes
-none.
+The protocol is that of `gendi.storage.files`: temporary folder, fsync, manifest last, rename, fsync. Then `latest` is
+written, and only then are older checkpoints deleted. Loading takes the newest folder that agrees with its manifest. It
+says what is wrong with each newer one, and deletes none.
 
-Tensors are named per parameter, never per process or position, so the number of processes may change.
+Tensors are named by parameter, never by process or position, so the number of processes may change.
 """
 
 import logging
@@ -48,7 +48,7 @@ _NAME = re.compile(r"step_(\d{8,15})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 
 Expected = Mapping[str, Mapping[str, TensorSpec]]
-"""For each group of tensors that should be checked before it is read: shapes and dtypes by name."""
+"""The shapes and dtypes, by name, of each group of tensors that is checked before it is read."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def checkpoints_folder(run: Path) -> Path:
 
 
 def list_checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Return (step, folder) of every committed checkpoint, oldest first, without looking inside."""
+    """Return (step, folder) of every complete checkpoint, oldest first, without reading any."""
     folder, found = checkpoints_folder(run), {}
     if folder.is_dir():
         for path in sorted(folder.iterdir()):  # `.old-step_...` sorts before the `step_...` that overrides it
@@ -81,19 +81,20 @@ def list_checkpoints(run: Path) -> list[tuple[int, Path]]:
 def save_checkpoint(
     run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
 ) -> Path:
-    """Write the checkpoint of `step`, then delete older ones but the newest `keep` - 1; return its folder.
+    """Write the checkpoint of `step`, then delete older ones except the newest `keep` - 1; return its folder.
 
     Args:
         run: the run's folder, held by a `RunLock`.
         step: optimiser steps done.
-        tensors: groups of named tensors of any device and layout; each group becomes a file.
-        state: what else the run needs, of plain JSON values, NaN and infinity included; tuples come back as lists.
-        keep: checkpoints to keep, at least 1. A checkpoint that looks damaged is evidence: neither counted nor deleted.
+        tensors: groups of named tensors on any device and in any layout; each group becomes a file.
+        state: everything else that the run needs, in JSON values, NaN and infinity included; tuples return as lists.
+        keep: number of checkpoints to keep, at least 1. A checkpoint that looks damaged is evidence, so it is neither
+            counted nor deleted.
 
     Raises:
-        ResourceError: the disk is full or refuses; the partial folder is removed, older checkpoints are kept, and the
-            bytes needed and free are said. Calling again later may succeed.
-        UsageError: a negative step, `keep` below 1, or a group name that is no plain word.
+        ResourceError: the disk is full, or the files cannot be written. The partial folder is removed, older
+            checkpoints are kept, and the error gives the bytes needed and free. Calling again later may succeed.
+        UsageError: a negative step, `keep` below 1, or a group name that is not a plain word.
     """
     if step < 0 or keep < 1:
         raise UsageError(f"step = {step} and keep = {keep}: a step is at least 0, and at least 1 checkpoint is kept.")
@@ -115,13 +116,13 @@ def save_checkpoint(
     try:
         atomic_write(final.parent / "latest", final.name + "\n")
         _prune(run, step, keep)
-    except (OSError, GendiError) as error:  # the checkpoint stands; what is left over does no harm
+    except (OSError, GendiError) as error:  # the checkpoint is complete; leftovers do no harm
         logger.warning("checkpoint of step %d is saved, but tidying up after it failed: %s", step, error)
     return final
 
 
 def _set_aside_if_damaged(folder: Path) -> None:
-    """Rename a damaged checkpoint that is about to be written again: it may tell what went wrong."""
+    """Rename a damaged checkpoint that is about to be written again: it may show what went wrong."""
     if not folder.exists():
         return
     try:
@@ -141,13 +142,13 @@ def _prune(run: Path, step: int, keep: int) -> None:
 
 
 def load_checkpoint(path: Path, expected: Expected | None = None) -> Checkpoint:
-    """Read the checkpoint in the folder `path`, every byte checked against its manifest.
+    """Read the checkpoint in the folder `path`, and check every byte against its manifest.
 
-    `expected` gives, for some groups, the tensors to find there: checked from the header before anything is allocated.
+    `expected` gives the tensors that some groups must have; headers are checked before anything is allocated.
 
     Raises:
-        BundleError: a file (named) is missing, extra, truncated, changed or malformed; the format is newer (the version
-            is named); a tensor is missing, unexpected, or of another shape or dtype.
+        BundleError: a file, which the error names, is missing, extra, truncated, changed or malformed; the format is
+            newer; a tensor is missing, unexpected, or has another shape or dtype.
     """
     step, groups, state = read_state(path)
     if not set(expected or ()) <= set(groups):
@@ -157,8 +158,9 @@ def load_checkpoint(path: Path, expected: Expected | None = None) -> Checkpoint:
 
 
 def read_state(path: Path) -> tuple[int, list[str], dict[str, Any]]:
-    """Return the step, the groups of tensors and the state of the checkpoint in `path`, every byte of which is checked
-    against its manifest. Raises `BundleError` as `load_checkpoint` does.
+    """Return the step, the names of the groups of tensors, and the state of the checkpoint in `path`.
+
+    Every byte is checked against the manifest. Raises `BundleError` as `load_checkpoint` does.
     """
     verify_manifest(path)
     data = read_json(path / "state.json")
@@ -180,13 +182,13 @@ def read_state(path: Path) -> tuple[int, list[str], dict[str, Any]]:
 
 
 def load_latest(run: Path, expected: Expected | None = None) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None if the run has none at all.
+    """Return the newest checkpoint that is whole; None if the run has no checkpoint.
 
-    Newer ones that are damaged are left as they are, logged as warnings, and told in `Checkpoint.problems`.
+    Newer ones that are damaged are left as they are, logged as warnings, and listed in `Checkpoint.problems`.
 
     Raises:
-        BundleError: there are checkpoints and none can be used (each one's fault is told), or the newest comes from a
-            newer gendi.
+        BundleError: none of the checkpoints can be used (the error says why for each), or the newest comes from a newer
+            version of gendi.
     """
     problems: list[str] = []
     for _, path in reversed(list_checkpoints(run)):
@@ -209,7 +211,10 @@ def load_latest(run: Path, expected: Expected | None = None) -> Checkpoint | Non
 
 
 def clean_stale(run: Path) -> list[str]:
-    """Remove what killed saves left in the run's folder; return the names. Hold the lock; call it before loading."""
+    """Remove the files that killed processes left in the run's folder; return their names.
+
+    The caller holds the run's lock, and calls this before loading.
+    """
     cleaned = []
     for folder in (run, *sorted(path for path in run.iterdir() if path.is_dir() and not path.name.startswith("."))):
         cleaned += clean_folder(folder)
@@ -217,9 +222,9 @@ def clean_stale(run: Path) -> list[str]:
 
 
 def match_layout(saved: Tensor, like: Tensor) -> Tensor:
-    """Return `saved` with the strides and device of `like`, of the same shape; of a sharded one, its part.
+    """Return `saved` with the strides and the device of `like`, which has the same shape; of a sharded one, its part.
 
-    Files hold tensors contiguously. torch's fused AdamW walks a parameter and its moments by position in memory, so
-    moments that are contiguous beside a channels-last parameter are applied to the wrong entries, without a word.
+    Files hold contiguous tensors. torch's fused AdamW reads a parameter and its moments by position in memory, so
+    contiguous moments beside a channels-last parameter would silently be applied to the wrong entries.
     """
     return torch.empty_like(like, dtype=saved.dtype, requires_grad=False).copy_(part_of(saved, like))

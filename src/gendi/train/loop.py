@@ -41,7 +41,7 @@ from gendi.train.resume import refuse_changes, start_over
 from gendi.train.room import require_room
 from gendi.train.signals import StopFlag
 from gendi.train.snapshots import drop_later
-from gendi.train.start import Start, check_kind, check_start, codec_of, start_of
+from gendi.train.start import Start, as_before, check_kind, check_start, codec_of, start_of
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer
@@ -99,7 +99,7 @@ def train(
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)
-        config = resolve(config, data)
+        config = as_before(resolve(config, data), start)
         check_start(start, config, data)
         team.from_first(lambda: check_writable(run))
         with contextlib.ExitStack() as held, StopFlag() as stop:

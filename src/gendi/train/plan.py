@@ -11,7 +11,7 @@ from gendi.train.config import RunConfig
 from gendi.train.model import run_cost
 from gendi.train.resolve import resolve
 from gendi.train.room import needs, snapshot_bytes
-from gendi.train.start import check_kind, check_start, read_start
+from gendi.train.start import as_before, check_kind, check_start, read_start
 from gendi.train.trainer import Trainer
 
 
@@ -34,7 +34,8 @@ def dry_run(
     data = open_data(spec, size=size, max_bad=max_bad)
     source = None if init is None else read_start(init)
     check_kind(source, data)
-    check_start(source, resolve(config, data), data)
+    config = as_before(resolve(config, data), source)
+    check_start(source, config, data)
     trainer = Trainer(config, data, start=source)
     data = trainer.data
     trainer.step(0.5)

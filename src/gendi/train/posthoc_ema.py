@@ -1,15 +1,23 @@
-"""Post-hoc EMA: averages of any length, put together after training from snapshots of two.
+"""Post-hoc EMA: averages of any length, reconstructed after training from snapshots of two averages.
 
 The power-function average at time t (in images seen) of weights theta is
 
     theta_gamma(t) = (gamma + 1) / t^(gamma + 1) integral_0^t tau^gamma theta(tau) dtau          [section 3.1]
 
-whose profile has the standard deviation sigma_rel t, sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)): it scales
-with the length of the run. One step of b images, the last of t, is theta_gamma <- lerp(theta, theta_gamma, beta) with
-beta = (1 - b / t)^(gamma + 1), exact for weights that stand still during a step. Snapshots of two such averages span a
-space of profiles, and the weights of the snapshots that come nearest, in least squares, to a wanted profile give its
-average [section 3.2, appendix C]. Sections are of Karras et al. 2024, "Analyzing and Improving the Training Dynamics of
-Diffusion Models".
+Its profile has the standard deviation sigma_rel t, which grows with the length of the run, where
+
+    sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)).
+
+After a step of b images, when t images were seen, the average is updated by
+
+    theta_gamma <- lerp(theta, theta_gamma, beta),      beta = (1 - b / t)^(gamma + 1),
+
+which is exact for weights that are constant during a step. Snapshots of two such averages span a space of profiles. The
+weighted sum of snapshots whose profile is nearest to a requested one, in least squares, gives the requested average
+[section 3.2, appendix C]. The sections are those of Karras et al. 2024, "Analyzing and Improving the Training Dynamics
+of Diffusion Models".
+
+The files of a snapshot are
 
     RUN/ema/images_000001000000/{average_0,average_1}.safetensors, snapshot.json, MANIFEST.json
 """
@@ -37,7 +45,7 @@ _NAME = re.compile(r"images_(\d{12,15})")
 
 @dataclass(frozen=True, order=True)
 class Profile:
-    """A power-function average: taken at `images` seen, with exponent `gamma`."""
+    """A power-function average with the exponent `gamma`, taken when `images` images were seen."""
 
     images: int
     gamma: float
@@ -47,14 +55,17 @@ class Profile:
 
 
 def gamma_to_sigma_rel(gamma: float) -> float:
-    """Return the profile's standard deviation over its time. Raises `UsageError` for gamma < 0.  [section 3.1]"""
+    """Return sigma_rel, the profile's standard deviation divided by its time.  [section 3.1]
+
+    Raises `UsageError` for gamma < 0.
+    """
     if not 0 <= gamma < math.inf:
         raise UsageError(f"the exponent of a power-function average is at least 0; got {gamma:g}.")
     return math.sqrt((gamma + 1) / (gamma + 3)) / (gamma + 2)
 
 
 def sigma_rel_to_gamma(sigma_rel: float) -> float:
-    """Return the exponent: the largest root of (g + 2)^2 (g + 3) = (g + 1) / sigma_rel^2.  [appendix C]
+    """Return the exponent gamma, the largest root g of (g + 2)^2 (g + 3) = (g + 1) / sigma_rel^2.  [appendix C]
 
     Raises `UsageError` unless 0 < sigma_rel <= 0.2887.
     """
@@ -64,9 +75,10 @@ def sigma_rel_to_gamma(sigma_rel: float) -> float:
 
 
 def power_decay(images: int, batch: int, gamma: float) -> float:
-    """Return beta = (1 - batch / images)^(gamma + 1) of a step of `batch` images, the last of `images`.  [section 3.1]
+    """Return beta = (1 - batch / images)^(gamma + 1) for a step of `batch` images that ends at `images`.  [section 3.1]
 
-    It is 0 in the first step, where the average is the weights. Raises `UsageError` unless 1 <= batch <= images.
+    It is 0 in the first step, after which the average equals the weights. Raises `UsageError` unless
+    1 <= batch <= images.
     """
     if not 1 <= batch <= images:
         raise UsageError(f"a step has at least 1 image and at most all that were seen; got {batch} of {images}.")
@@ -81,10 +93,11 @@ def inner_product(a: Profile, b: Profile) -> float:
 
 
 def solve_weights(snapshots: Sequence[Profile], target: Profile) -> tuple[list[float], float]:
-    """Return the weight of each snapshot, and the relative distance left between their sum's profile and the target's.
+    """Return the weight of each snapshot, and the relative distance between the profile of their sum and the target's.
 
-    Least squares over the snapshots no later than the target; later ones have weight 0. A target that is a snapshot has
-    weight 1 there and distance 0. Raises `UsageError` if no snapshot is that early, or two are the same.
+    The weights solve a least-squares problem over the snapshots that are no later than the target; later ones have
+    weight 0. If the target is itself a snapshot, its weight is 1 and the distance 0. Raises `UsageError` if all
+    snapshots are later than the target, or two are the same.
     """
     if len(set(snapshots)) != len(snapshots):
         raise UsageError("two snapshots are the same average at the same time.")
@@ -93,7 +106,7 @@ def solve_weights(snapshots: Sequence[Profile], target: Profile) -> tuple[list[f
         raise UsageError(f"no snapshot was taken in the first {target.images} images: nothing to put together.")
     weights = np.zeros(len(snapshots))
     norm = inner_product(target, target)
-    # profiles of unit length: the Gram matrix has 1 on its diagonal, and its smallest eigenvalues are round-off
+    # profiles are scaled to unit length: the Gram matrix has 1 on its diagonal; its smallest eigenvalues are round-off
     size = np.array([math.sqrt(inner_product(snapshots[i], snapshots[i]) / norm) for i in use])
     gram = np.array([[inner_product(snapshots[i], snapshots[j]) for j in use] for i in use]) / norm
     gram /= np.outer(size, size)
@@ -110,9 +123,9 @@ def solve_weights(snapshots: Sequence[Profile], target: Profile) -> tuple[list[f
 
 
 class PowerAverages:
-    """Power-function averages of a network's parameters and floating-point buffers, kept in float32 and in step.
+    """Power-function averages of a network's parameters and buffers, kept in float32 and updated after every step.
 
-    `images` and `averages` are its whole state: restoring them goes on bit for bit.
+    `images` and `averages` are the whole state: after they are restored, training goes on bit for bit.
     """
 
     def __init__(self, network: nn.Module, sigma_rels: Sequence[float] = SIGMA_RELS) -> None:
@@ -124,7 +137,7 @@ class PowerAverages:
 
     @torch.no_grad()
     def update(self, network: nn.Module, batch: int) -> None:
-        """Take in the weights after a step of `batch` images."""
+        """Update the averages with the weights after a step of `batch` images."""
         self.images += batch
         current = network.state_dict()
         for gamma, average in zip(self.gammas, self.averages, strict=True):
@@ -137,18 +150,18 @@ class PowerAverages:
         return {f"power_{i}": average for i, average in enumerate(self.averages)}
 
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]], images: int) -> None:
-        """Take over the groups of `tensors` and the images seen, as a checkpoint holds them."""
+        """Take the averages from the groups of `tensors`, and the images seen, as a checkpoint holds them."""
         self.images = images
         for name, average in self.tensors().items():
             for key, value in average.items():
                 value.copy_(part_of(tensors[name][key], value))
 
     def snapshot(self, run: Path, averages: Sequence[Mapping[str, Tensor]] | None = None) -> Path:
-        """Write the averages as they are under `run`/ema, whole or not at all; return the folder.
+        """Write the averages under `run`/ema, whole or not at all; return the folder.
 
-        `averages` are the same, gathered from where they are sharded.
+        `averages` replace those of this object, whose tensors may be sharded; they are the same, gathered.
 
-        Raises `UsageError` before the first step and `ResourceError` when the disk refuses.
+        Raises `UsageError` before the first step, and `ResourceError` if they cannot be written.
         """
         if self.images < 1:
             raise UsageError("there is no average before the first step.")
@@ -199,24 +212,24 @@ def read_snapshot(folder: Path) -> dict[Profile, Path]:
 def reconstruct(
     run: Path, sigma_rel: float, images: int | None = None, expected: Mapping[str, TensorSpec] | None = None
 ) -> tuple[dict[str, Tensor], float]:
-    """Return the weights averaged with `sigma_rel` at `images` (default: the last snapshot), float32, and the relative
-    distance of their profile from the wanted one.
+    """Return the weights averaged with `sigma_rel` at `images` (default: the last snapshot), in float32.
 
-    One file is in memory at a time, summed in float64. `expected` gives shapes and dtypes to find in each; without it
-    they must agree with one another.
+    Also return the relative distance of their profile from the requested one. One file is in memory at a time, and the
+    sum is in float64. `expected` gives the shapes and dtypes that each file must have; without it, the files must agree
+    with one another.
 
     Raises:
-        UsageError: sigma_rel out of range, no snapshots, or `images` before the first or after the last.
+        UsageError: sigma_rel out of range, no snapshots, or `images` before the first or after the last of them.
         BundleError: a damaged snapshot.
     """
     gamma, found = sigma_rel_to_gamma(sigma_rel), list_snapshots(run)
     if not found:
         raise UsageError(f"{run / 'ema'} holds no snapshots: there is nothing to put together.")
     first, last = min(p.images for p in found), max(p.images for p in found)
-    wanted = last if images is None else images
-    if not first <= wanted <= last:
-        raise UsageError(f"images = {wanted} is out of range: the snapshots reach from {first} to {last}.")
-    weights, distance = solve_weights(list(found), Profile(wanted, _recorded(gamma, found)))
+    time = last if images is None else images
+    if not first <= time <= last:
+        raise UsageError(f"images = {time} is out of range: the snapshots reach from {first} to {last}.")
+    weights, distance = solve_weights(list(found), Profile(time, _recorded(gamma, found)))
     total: dict[str, Tensor] = {}
     for weight, path in zip(weights, found.values(), strict=True):
         if weight == 0:
@@ -229,5 +242,5 @@ def reconstruct(
 
 
 def _recorded(gamma: float, found: Mapping[Profile, Path]) -> float:
-    """Return the tracked exponent that `gamma` is but for round-off, else `gamma`."""
+    """Return the exponent of a snapshot that differs from `gamma` only by round-off, or `gamma` if there is none."""
     return next((p.gamma for p in found if math.isclose(p.gamma, gamma, rel_tol=1e-9)), gamma)

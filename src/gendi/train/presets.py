@@ -1,4 +1,4 @@
-"""Presets: a named configuration with what to expect of it. This module imports no torch."""
+"""Presets: named configurations and the results to expect from them. This module does not import torch."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """A configuration, the budget it was made for, what it is, and what it scored (measured; see benchmarks/)."""
+    """A configuration, its budget, a description, and the results that it reached (from benchmarks/)."""
 
     name: str
     config: RunConfig
@@ -40,15 +40,15 @@ _MNIST_LONG = RunConfig(
     conditions=_MNIST.conditions,
 )
 
-# A transformer of about the U-Net's time per image on a CPU (docs/networks.md).
+# A transformer that takes about as much time per image on a CPU as the U-Net (docs/networks.md).
 _MNIST_DIT = replace(
     _MNIST,
     preset="mnist-dit",
     network=NetworkConfig("dit", channels=(160,), blocks=6, patch=4, heads=5, time_dim=160),
 )
 
-# Colour at 32 x 32 on a few cores: twice the mnist network's width, a third level of 4 x 4 with attention, and averages
-# over many epochs, as such folders are small. No flips: icons often have a left and a right.
+# Images of 32 x 32 in colour, on a few cores: twice the width of the mnist network, a third level of 4 x 4 with
+# attention, and averages over many epochs, as such folders are small. No flips: icons often have a left and a right.
 _ICONS = RunConfig(
     preset="icons",
     network=NetworkConfig(channels=(64, 128, 128), blocks=1, patch=2, attention=(2,)),
@@ -69,8 +69,9 @@ _REPORT = RunConfig(
     sample=SampleConfig(sampler="ancestral", steps=1000, clip=True),
 )
 
-# The ablation of Ho et al. 2020, table 2, and Nichol & Dhariwal's hybrid: one network, one chain, one optimiser, four
-# objectives and a fifth. fp32: mu must be right to a fraction of beta, which bf16's eight bits are not.
+# The ablation of Ho et al. 2020, table 2, with four objectives, and the hybrid objective of Nichol & Dhariwal 2021, all
+# with one network, one chain and one optimiser. They need fp32: mu must be right to a fraction of beta, and the eight
+# bits of bf16 are too few for that.
 _ABLATION = RunConfig(
     preset="ablation",
     network=NetworkConfig(channels=(48, 96), blocks=1, patch=2),
@@ -84,19 +85,19 @@ _ABLATION = RunConfig(
 
 _ABLATIONS: dict[str, tuple[str, dict[str, str], str]] = {
     "mu": (
-        "the mean of a step predicted, on the bound, fixed variance",
+        "predicts the mean of a step; loss is the bound; fixed variance",
         {"prediction": "mu", "loss": "vlb"},
         "7.41 bits/dim, no digits yet",
     ),
-    "vlb": ("eps predicted, on the bound, fixed variance", {"loss": "vlb"}, "2.17 bits/dim, FID 21.0"),
+    "vlb": ("predicts eps; loss is the bound; fixed variance", {"loss": "vlb"}, "2.17 bits/dim, FID 21.0"),
     "vlb-learned": (
-        "eps predicted, on the bound, learned variance",
+        "predicts eps; loss is the bound; learned variance",
         {"loss": "vlb", "variance": "learned"},
         "2.05 bits/dim, FID 17.2",
     ),
-    "simple": ("eps predicted, on L_simple, fixed variance", {}, "2.36 bits/dim, FID 4.2"),
+    "simple": ("predicts eps; loss is L_simple; fixed variance", {}, "2.36 bits/dim, FID 4.2"),
     "hybrid": (
-        "eps on L_simple, learned variance on the bound",
+        "predicts eps; loss is L_simple, and the bound for the learned variance",
         {"loss": "hybrid", "variance": "learned"},
         "2.25 bits/dim, FID 4.3",
     ),
@@ -108,12 +109,12 @@ def _ablation(name: str) -> Preset:
     changed = replace(_ABLATION.objective, **objective)  # type: ignore[arg-type]
     config = replace(_ABLATION, preset=f"ablation-{name}", objective=changed)
     return Preset(
-        config.preset, config, "15m", f"the paper's ablation: {about}", f"after 40,000 images: {scored} on digits"
+        config.preset, config, "15m", f"ablation of Ho et al. 2020: {about}", f"after 40,000 images: {scored} on digits"
     )
 
 
-# The continuous-time bound itself (VDM), up to the prior's and the decoder's terms: noise down to sigma = 0.9e-3, well
-# below the 3.9e-3 of half a byte, at which Fourier features of the input show the network the nearest byte.
+# The continuous-time bound itself (VDM), up to the terms of prior and decoder. Noise goes down to sigma = 0.9e-3, well
+# below half a byte (3.9e-3); at such noise, Fourier features of the input show the network which byte is nearest.
 _MNIST_LIKELIHOOD = RunConfig(
     preset="mnist-likelihood",
     network=NetworkConfig(channels=(64, 128), blocks=1, patch=2, fourier_features=(4, 5, 6, 7, 8)),
@@ -123,8 +124,8 @@ _MNIST_LIKELIHOOD = RunConfig(
     train=TrainConfig(batch_size=64, preview_every=50_000),
 )
 
-# The same with the schedule of least variance learned beside it. Its loss is in nats, 22 / 2 times the mean squared
-# error over the 22 of log-SNR: the clip is as much larger.
+# The same with a learned schedule, which minimises the variance of the loss. This loss is in nats: 22 / 2 times the
+# mean squared error, for a range of log-SNR of 22. The clip is larger by the same factor.
 _MNIST_LEARNED_SCHEDULE = replace(
     _MNIST_LIKELIHOOD,
     preset="mnist-learned-schedule",
@@ -134,7 +135,7 @@ _MNIST_LEARNED_SCHEDULE = replace(
 )
 
 # Ho et al. 2020, appendix B: the 35.7M-parameter network of their CIFAR-10 (35,746,307), 800,000 steps of 128 images,
-# Adam at 2e-4 after 5,000 steps, an average over 10,000 steps, variance beta.
+# Adam at 2e-4 after a warm-up of 5,000 steps, an average over 10,000 steps, variance beta.
 _CIFAR10 = RunConfig(
     preset="cifar10",
     network=NetworkConfig(
@@ -181,7 +182,7 @@ _ADM = RunConfig(
     conditions=_MNIST.conditions,
 )
 
-# Vectors of some tens of numbers, of a thousand rows or a hundred thousand: minutes on a laptop.
+# Vectors of some tens of numbers, from a thousand to a hundred thousand rows: minutes on a laptop.
 _VECTORS = RunConfig(
     preset="vectors",
     network=NetworkConfig("mlp", channels=(256,), blocks=3),
@@ -190,9 +191,9 @@ _VECTORS = RunConfig(
     optim=OptimConfig(name="adamw", lr=1e-3, ema_images=50_000),
     train=TrainConfig(batch_size=128, preview_every=50_000),
 )
-# Sixteen dimensions (depth and 15 factors) and often few cells, which a wider network learns by heart: a small one with
-# much dropout, preconditioned so that it begins as a Gaussian, and second-order stochastic steps, whose spread is the
-# data's.
+# Cells have sixteen dimensions (depth and 15 factors) and are often few, so a wide network would memorise them. This
+# one is small, has much dropout, and is preconditioned so that it begins as a Gaussian. Second-order stochastic steps
+# give samples the spread of the data.
 _CELLS = replace(
     _VECTORS,
     preset="cells",
@@ -202,7 +203,7 @@ _CELLS = replace(
 
 # A table's codec starts the network at the Gaussian copula (gendi.data.tables.codec). The sampler is of second order:
 # twenty steps of ancestral-karras draw a standard normal with a standard deviation of 0.83, thirty of unipc with 1.00.
-# Dropout keeps a table of a hundred rows from being learnt by heart.
+# Dropout keeps the network from memorising a table of a hundred rows.
 _TABLE = replace(
     _VECTORS,
     preset="table",
@@ -219,7 +220,7 @@ PRESETS: dict[str, Preset] = {
             "mnist",
             _MNIST,
             "8m",
-            "the best digits per CPU minute we found; told the classes, where the data have some",
+            "the best digits per CPU minute we found; conditional on the class where the data have classes",
             "on 2 cores: FID 0.28 on digit features (floor 0.25), 19.1 on Inception (11.8), confidence 98.2%",
         ),
         Preset(
@@ -240,14 +241,14 @@ PRESETS: dict[str, Preset] = {
             "mnist-likelihood",
             _MNIST_LIKELIHOOD,
             "30m",
-            "for bits per dimension: trained on the bound, unconditional",
+            "for bits per dimension: trained on the bound, without conditions",
             "after 200,000 images: 1.12 bits/dim on the MNIST test set (variational bound)",
         ),
         Preset(
             "mnist-learned-schedule",
             _MNIST_LEARNED_SCHEDULE,
             "30m",
-            "the same, its noise schedule learned for the least variance of the loss",
+            "the same with a learned noise schedule, which minimises the variance of the loss",
             "",
         ),
         Preset("mnist-dit", _MNIST_DIT, "8m", "the same with a transformer of 4 x 4 patches in place of the U-Net", ""),
@@ -268,7 +269,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def get_preset(name: str) -> Preset:
-    """Return the preset `name`. Raises `UsageError` with the nearest name for an unknown one."""
+    """Return the preset `name`. Raises `UsageError`, which suggests the nearest name, for an unknown one."""
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
     return PRESETS[name]

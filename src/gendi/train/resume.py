@@ -1,4 +1,4 @@
-"""May this run go on? What may differ between two sittings, and what a fresh start deletes."""
+"""Checks before a run goes on: what may differ between two sittings, and what a fresh start deletes."""
 
 import dataclasses
 import platform
@@ -46,7 +46,13 @@ WRITTEN_FILES = (
 
 
 def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool) -> None:
-    """Compare config.toml with what is asked now; raise naming every field that would change the run."""
+    """Compare config.toml with the requested configuration and data.
+
+    Raises:
+        UsageError: fields differ that would change the run; the error names them all.
+        DataError: the data changed, and `allow_data_change` is false.
+        BundleError: config.toml is missing.
+    """
     path = run / "config.toml"
     if not path.exists():
         if list_checkpoints(run):
@@ -57,7 +63,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
     if not list_checkpoints(run):
         return  # nothing was trained yet
     old = read_toml(path)
-    begun = RunConfig.from_dict(old.get("config", {}))  # fields younger than the run have their defaults
+    begun = RunConfig.from_dict(old.get("config", {}))  # fields that are newer than the run have their defaults
     changed = differing(config.to_dict(), begun.to_dict())
     harmful = [line for name, line in changed.items() if name not in HARMLESS]
     if harmful:
@@ -74,7 +80,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
 
 
 def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
-    """Return {dotted field: "field: old -> new"} for every leaf that differs between two nested tables."""
+    """Return {dotted field: sentence with the old and the new value} for every leaf that differs between two tables."""
     if isinstance(new, dict) and isinstance(old, dict):
         out: dict[str, str] = {}
         for key in (*new, *(k for k in old if k not in new)):
@@ -85,12 +91,12 @@ def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a bit-for-bit repetition depends on."""
+    """Return the versions on which a bit-for-bit repetition depends."""
     return {"gendi": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def start_over(run: Path) -> None:
-    """Delete what an earlier run left in the folder: only names that gendi writes."""
+    """Delete the files and folders of an earlier run: only those with names that gendi writes."""
     for name in WRITTEN_FOLDERS:
         shutil.rmtree(run / name, ignore_errors=True)
     for name in WRITTEN_FILES:

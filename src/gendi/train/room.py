@@ -1,8 +1,8 @@
-"""How much disk a run still needs: said before its first step, and refused then rather than hours later.
+"""The disk space that a run still needs. It is shown before the first step, and the run is refused if it is not there.
 
-Counted are the checkpoints that are kept and the one that is being written beside them, the snapshots of averages, the
-previews and the bundle, from the shapes of the tensors that they will hold: an optimiser makes its own only in its
-first step. What the run's folder holds already is not counted again.
+It is the sum of the checkpoints that are kept, the one that is being written beside them, the snapshots of averages,
+the previews and the bundle. The sizes come from the shapes of tensors, because an optimiser allocates its own tensors
+only in its first step. Files that are already in the run's folder are not counted again.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ from gendi.train.previews import PREVIEWS
 from gendi.train.trainer import Trainer
 
 MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {Muon: ("momentum",), AdamW: ("exp_avg", "exp_avg_sq")}
-"""What each optimiser keeps of the size of a parameter; AdamW counts its steps beside, in one number."""
+"""The tensors that each optimiser keeps in the shape of a parameter; AdamW also keeps one number, its steps."""
 TEXTS = 16_384
-"""Bytes of the JSON beside tensors: state, configuration, manifest."""
+"""Bytes of the JSON files beside tensors: state, configuration, manifest."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """So many files or folders, of so many bytes each."""
+    """Files or folders that will be written: their name, their count, and the bytes of each."""
 
     name: str
     count: int
@@ -44,7 +44,7 @@ class Need:
 
 
 def checkpoint_bytes(trainer: Trainer) -> int:
-    """Return about how many bytes a checkpoint takes, before the first step too; a little more than it really does."""
+    """Return about how many bytes a checkpoint takes: a little too many, and known even before the first step."""
     model = trainer.network.state_dict()
     total = 2 * tensor_bytes(model) + tensor_bytes(dict(_moments(trainer))) + TEXTS
     if trainer.power is not None:
@@ -76,28 +76,29 @@ def _like(shape: torch.Size) -> Tensor:
 
 
 def count_snapshots(config: RunConfig, seen: int, end: int) -> int:
-    """Return how many snapshots of averages are written between `seen` and `end` images: one each so many, and the
-    last.
+    """Return how many snapshots of averages are written between `seen` and `end` images.
+
+    There is one for every `optim.posthoc_every` images, and one at the end.
     """
     batch, every = config.train.batch_size, config.optim.posthoc_every
     if not every or end <= seen:
         return 0
     if batch >= every:
         return (end - seen) // batch
-    return end // every - seen // every + (end % every >= batch)  # the last is one of them if it is in time for it
+    return end // every - seen // every + (end % every >= batch)  # the last step may write a regular one
 
 
 def needs(
     trainer: Trainer, budget: Budget, *, step: int, seconds: float, step_seconds: float | None, kept: int
 ) -> list[Need]:
-    """Return what a run will still write.
+    """Return the files and folders that a run will still write.
 
     Args:
-        trainer: at any step.
-        budget: how much, in all.
-        step, seconds: trained so far.
-        step_seconds: how long a step takes, None if that is not known: of a budget in time, one step is counted.
-        kept: checkpoints there are.
+        trainer: the run's trainer, at any step.
+        budget: the budget of the whole run.
+        step, seconds: the steps and seconds that were trained so far.
+        step_seconds: the seconds of a step; if they are not known (None), a budget in time counts as one step.
+        kept: the number of checkpoints that exist.
     """
     config = trainer.config
     every, batch = config.train.preview_every, config.train.batch_size
@@ -125,14 +126,14 @@ def require_room(
     seconds: float,
     step_seconds: float | None,
 ) -> None:
-    """Say what disk the run still needs; see `needs`. Raises `ResourceError` if there is less."""
+    """Say how much disk space the run still needs; see `needs`. Raises `ResourceError` if less is free."""
     kept = len(list_checkpoints(run))
     step = trainer.step_count
     found = needs(trainer, budget, step=step, seconds=seconds, step_seconds=step_seconds, kept=kept)
     total, free = sum(need.count * need.each for need in found), free_bytes(run)
     parts = ", ".join(map(str, found))
-    many = "" if budget.seconds is None or step_seconds is not None else " at least"
-    say(f"needs{many} about {format_bytes(total)} of disk: {parts}; {format_bytes(free)} are free")
+    at_least = "" if budget.seconds is None or step_seconds is not None else " at least"
+    say(f"needs{at_least} about {format_bytes(total)} of disk: {parts}; {format_bytes(free)} are free")
     if free >= total:
         return
     fewer = "keep fewer checkpoints (--keep 1), " if trainer.config.train.keep > 1 else ""

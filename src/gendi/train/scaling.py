@@ -1,16 +1,19 @@
-"""What training on several accelerators would take, by arithmetic.
+"""Estimates of the time and memory of training on several accelerators, by arithmetic.
 
-    FLOPs of a step      3 F B + M          F of a forward pass; backward is twice forward; M of Muon's products
-    seconds of a step    (3 F B + M) / (N u P)      u the share of the peak P that is reached, on each of N devices
+    FLOPs of a step      3 F B + M
+    seconds of a step    (3 F B + M) / (N u P)
     memory of a device   4 (w + g + e + o) + a rows + c
 
-In float32 w weights, g gradients and e averages are p numbers each, and o the optimiser's moments: two of AdamW for
-each weight, one of Muon. Sharded, each device holds 1/N of them, and one block's weights and gradients whole beside.
-a is what autograd keeps of a row for the backward pass, and c what it keeps whatever the rows (weights in bf16): both
-are read off a pass of the network on tensors without memory. The allocator's waste and the kernels' scratch come on
-top.
+F are the FLOPs of a forward pass of one image (a backward pass takes twice as many), B is the batch size, M are the
+FLOPs of Muon's products, and u is the share of the peak P that each of N devices reaches.
 
-Muon's products for a matrix m x n, m <= n, in five rounds: 5 (4 m^2 n + 2 m^3), shared out among the devices.
+The weights w, gradients g and averages e are p numbers each, in float32. The optimiser's moments o are two numbers per
+weight for AdamW and one for Muon. With sharding, each device holds 1/N of them, and beside them the weights and
+gradients of one whole block. For the backward pass, autograd keeps a bytes for each row, and c bytes for any number of
+rows (weights in bf16); both are read from a pass of the network on tensors without memory. The waste of the allocator
+and the scratch memory of kernels are not counted.
+
+Muon's products for a matrix m x n, m <= n, take five rounds, 5 (4 m^2 n + 2 m^3) FLOPs, which the devices share.
 """
 
 import math
@@ -31,7 +34,7 @@ from gendi.train.posthoc_ema import SIGMA_RELS
 
 
 def activation_bytes(config: RunConfig, shape: tuple[int, ...], precision: str) -> tuple[int, int]:
-    """Return the bytes that autograd keeps for the backward pass: of each sample, and whatever their number."""
+    """Return the bytes that autograd keeps for the backward pass: for each sample, and for any number of samples."""
     with FakeTensorMode():
         network = network_of(config, shape)
         one, two = (_kept(network, config, shape, rows, precision) for rows in (1, 2))
@@ -45,7 +48,7 @@ def _kept(network: nn.Module, config: RunConfig, shape: tuple[int, ...], rows: i
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage  # held, so that no other takes its place
+            kept[storage._cdata] = storage  # kept alive, so that no other storage takes its place
         return tensor
 
     half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
@@ -72,7 +75,7 @@ def optimiser_cost(config: RunConfig, shape: tuple[int, ...]) -> tuple[int, int]
 
 
 def largest_block(config: RunConfig, shape: tuple[int, ...]) -> int:
-    """Return the bytes of the weights of what FSDP gathers at once, at its largest: a block, or all outside blocks."""
+    """Return the most bytes of weights that FSDP gathers at once: the largest block, or everything outside blocks."""
     with torch.device("meta"):
         network = network_of(config, shape)
     blocks = [_bytes(block) for block in units_of(network)]
@@ -96,9 +99,10 @@ def plan(
 ) -> dict[str, Any]:
     """Return memory of a device, images/s and time of training on `images` in batches of `batch` over `devices`.
 
-    Rows go in `train.accumulate` parts, and `train.shard` shares weights, gradients, average and moments out.
+    A batch is processed in `train.accumulate` parts. With `train.shard`, the devices share weights, gradients, average
+    and moments.
 
-    Raises `UsageError` if a batch has fewer images than there are devices, or the device has not the precision.
+    Raises `UsageError` if a batch has fewer images than there are devices, or the device lacks the precision.
     """
     if batch < devices:
         raise UsageError(f"a batch of {batch} cannot be shared by {devices} devices: give a larger --batch-size.")
@@ -124,9 +128,19 @@ def plan(
     memory["total"], memory["device"] = sum(memory.values()), device.memory
     flops = 3 * cost.flops * rows + muon / devices
     rate = batch * utilisation * peak / flops
-    # sums of gradients: each number out and in once; sharded, weights are gathered before both passes of every part
+    # A sum of gradients sends and receives each number once. Sharded weights are gathered before both passes of a part.
     passes = (1 + 2) * max(1, min(rows, config.train.accumulate)) if sharded else 2
     exchange = passes * each * (devices - 1) / devices
+    assumptions = [
+        f"{utilisation:.0%} of the peak of {peak / 1e12:,.3g} TFLOP/s is reached; small networks and batches reach "
+        "less",
+        "a backward pass costs two forward ones; AdamW, averages, data and previews cost nothing",
+    ]
+    if exchange:
+        assumptions.append(f"the {exchange / 1e6:,.0f} MB that each exchanges in a step hide behind the pass")
+    assumptions.append("memory is without the allocator's waste, the kernels' scratch and the data")
+    if memory["total"] > device.memory:
+        assumptions.append("it does not fit: raise --accumulate or --gpus, or --shard")
     return {
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,
@@ -147,16 +161,5 @@ def plan(
         "seconds": images / rate,
         "days": images / rate / 86_400,
         "exchange_bytes": exchange,
-        "assumptions": [
-            f"{utilisation:.0%} of the peak of {peak / 1e12:,.3g} TFLOP/s is reached; small networks and batches reach "
-            "less",
-            "a backward pass costs two forward ones; AdamW, averages, data and previews cost nothing",
-            *([f"the {exchange / 1e6:,.0f} MB that each exchanges in a step hide behind the pass"] if exchange else []),
-            "memory is without the allocator's waste, the kernels' scratch and the data",
-            *(
-                []
-                if memory["total"] <= device.memory
-                else ["it does not fit: raise --accumulate or --gpus, or --shard"]
-            ),
-        ],
+        "assumptions": assumptions,
     }

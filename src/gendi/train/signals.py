@@ -1,7 +1,7 @@
-"""Signals become a flag that every loop polls, so that a run stops between steps and saves.
+"""Signals set a flag that every loop polls, so that a run stops between steps and saves.
 
-SIGTERM and SIGUSR1 (what schedulers send before they take a machine away) ask to save and exit 75; the first Ctrl-C
-asks to finish the step, save and exit 130; the second one stops at once.
+After SIGTERM or SIGUSR1, which schedulers send before they take a machine away, a run saves and exits with 75. After
+the first Ctrl-C it finishes the step, saves and exits with 130; the second Ctrl-C stops it at once.
 """
 
 import signal
@@ -15,7 +15,7 @@ Reason = Literal["preempted", "interrupted"]
 
 
 class StopFlag:
-    """Catch signals while the `with` block runs; only the main thread may, so elsewhere the flag never fires by itself.
+    """Catches signals while the `with` block runs. Only the main thread can, so elsewhere no signal sets the flag.
 
         with StopFlag() as stop:
             for step in steps:
@@ -40,11 +40,14 @@ class StopFlag:
         return self.reason is not None
 
     def request(self, reason: Reason) -> None:
-        """Ask to stop; the first reason stays."""
+        """Request a stop; the first reason stays."""
         self.reason = self.reason or reason
 
     def raise_if_requested(self, saved: str = "What was done so far is saved.") -> None:
-        """Raise `PreemptedError` (75) or `InterruptedRunError` (130) if asked to stop; `saved` says what is safe."""
+        """Raise `PreemptedError` (75) or `InterruptedRunError` (130) if a stop was requested.
+
+        `saved` is the sentence of the message that says what is safe.
+        """
         if self.reason == "preempted":
             raise PreemptedError(f"The system asked to stop. {saved} Run the same command again to go on.")
         if self.reason == "interrupted":

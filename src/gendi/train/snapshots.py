@@ -1,9 +1,9 @@
-"""What a run's folder holds for post-hoc EMA, and a model out of it: see `gendi.train.posthoc_ema`.
+"""The snapshots in a run's folder, and models from them: see `gendi.train.posthoc_ema`.
 
     RUN/ema/images_000001000000/    a snapshot of the tracked averages, written while training
-    RUN/ema/length_0.05/            the bundle of an average put together afterwards
+    RUN/ema/length_0.05/            the bundle of an average that was reconstructed afterwards
 
-A checkpoint vouches for the snapshots up to its time: they are written before it, and later ones go when it is taken.
+Snapshots are written before the checkpoint of their time. A run that goes on from a checkpoint deletes later ones.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
 
 NO_LONGER = ("metrics", "seconds")
-"""What is known of a run's own average and of no other."""
+"""The fields of a bundle's meta that hold only for the run's own average."""
 
 
 def drop_later(run: Path, images: int) -> int:
-    """Delete the snapshots taken after `images`, and return how many: training is about to write them again.
+    """Delete the snapshots taken after `images`, which training will write again; return how many were deleted.
 
-    A budget in seconds would not write the same ones, so none is kept that the checkpoint does not vouch for.
+    They cannot be kept: with a budget in seconds, training would not write the same ones.
     """
     names = ((path, path.name.removeprefix("images_")) for path in sorted((run / "ema").glob("images_*")))
     later = [path for path, digits in names if digits.isdigit() and int(digits) > images]
@@ -34,25 +34,25 @@ def drop_later(run: Path, images: int) -> int:
 
 
 def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None) -> Bundle:
-    """Return a run's model with the weights averaged over `sigma_rel`, the profile's deviation over its time.
+    """Return a run's model with weights averaged over the length `sigma_rel`: a profile's deviation over its time.
 
-    Its `meta["posthoc_ema"]` has the length, the relative error of the profile, and the snapshots it was fitted to.
+    Its `meta["posthoc_ema"]` has the length, the relative error of the profile, and the snapshots that were used.
 
     Args:
         run: the folder of a finished run that was trained with `optim.posthoc_every`.
-        sigma_rel: the length, above 0 and up to 0.2887; 0.05 and 0.10 were tracked and come back exactly.
-        images: the time, in images seen, of the average; the last snapshot's by default.
+        sigma_rel: the length, above 0 and up to 0.2887. The lengths 0.05 and 0.10 were tracked and are exact.
+        images: the time of the average, in images seen; by default that of the last snapshot.
 
     Raises:
         UsageError: sigma_rel or `images` out of range, no run, or no snapshots.
-        BundleError: a damaged bundle or snapshot, named.
+        BundleError: a damaged bundle or snapshot, which the error names.
     """
     run, gamma = Path(run), sigma_rel_to_gamma(sigma_rel)
     bundle = load_bundle(run)
     found = list_snapshots(run)
     if not found:
         raise UsageError(
-            f"{run} has no snapshots to put an average together from. Train with them, into another folder: "
+            f"{run} has no snapshots from which an average can be computed. Train with them, into another folder: "
             f"gendi train {bundle.meta.get('data_spec') or 'DATA'} --optim.posthoc-every 50k --out {run}-ema"
         )
     expected = {name: (tuple(value.shape), torch.float32) for name, value in bundle.state.items()}

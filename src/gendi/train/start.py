@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from gendi.data import Data
 from gendi.data.codec import Codec
 from gendi.data.vectors import training_conditions
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.transfer import Transfer, transferred
 from gendi.errors import UsageError
 from gendi.storage.safe_tensors import tensor_chunks
+from gendi.storage.toml import read_toml
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
 from gendi.train.inherit import recorded_start
@@ -38,12 +40,14 @@ class Start:
         place: the folder of the source, as it was given.
         sha256: of its averaged weights.
         sigma_data: the root mean square of its encoded training data, which its weights have to do with.
+        conditions: those of the source; of a run that goes on, its own.
         bundle: the source; None if the run goes on and has no more need of it.
     """
 
     place: str
     sha256: str
     sigma_data: float
+    conditions: tuple[ConditionConfig, ...] = ()
     bundle: Bundle | None = None
 
     def record(self) -> dict[str, str | float]:
@@ -55,7 +59,7 @@ def read_start(source: str | Path | Bundle) -> Start:
     """Return the start from a run, a bundle or a model in memory. Raises as `load_bundle` does."""
     bundle = source if isinstance(source, Bundle) else load_bundle(source)
     place = IN_MEMORY if isinstance(source, Bundle) else str(source)
-    return Start(place, digest(bundle.state), bundle.sigma_data, bundle)
+    return Start(place, digest(bundle.state), bundle.sigma_data, bundle.config.conditions, bundle)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -93,7 +97,8 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
                 f"{run} holds a run that began with new weights: it cannot start from {_place(source)} any more. {mend}"
             )
         return None
-    start = Start(str(begun["from"]), str(begun.get("sha256")), float(begun["sigma_data"]))
+    own = RunConfig.from_dict(read_toml(run / "config.toml").get("config", {})).conditions
+    start = Start(str(begun["from"]), str(begun.get("sha256")), float(begun["sigma_data"]), own)
     same = source is None or (not isinstance(source, Bundle) and str(source) == start.place)
     if source is not None and not same and read_start(source).sha256 != start.sha256:
         raise UsageError(
@@ -139,6 +144,16 @@ def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
                 f"{data.name} does not fit the codec of {start.place}, in whose space its weights work: {why} Train on "
                 "such data without --from."
             )
+
+
+def as_before(config: RunConfig, start: Start | None) -> RunConfig:
+    """Return `config`, its conditions resolved, with the numbers of the source's conditions standardised as there."""
+    before = {(spec.name, spec.kind, spec.size): spec for spec in (() if start is None else start.conditions)}
+    found = []
+    for spec in config.conditions:
+        old = before.get((spec.name, spec.kind, spec.size))
+        found.append(spec if old is None else dataclasses.replace(spec, mean=old.mean, std=old.std))
+    return dataclasses.replace(config, conditions=tuple(found))
 
 
 def _meaning(config: RunConfig) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""What a run says about itself while it works: `status.json`, `metrics.jsonl`, `timings.jsonl`.
+"""The files in which a run records its progress: `status.json`, `metrics.jsonl`, `timings.jsonl`.
 
-`metrics.jsonl` holds only what the seed decides, so that it is equal byte for byte whether or not the run was
-interrupted; how long things took goes to `timings.jsonl`. Both are one JSON object per line, with the step first.
+`metrics.jsonl` holds only numbers that the seed decides, so it is the same, byte for byte, whether or not the run was
+interrupted. Durations go to `timings.jsonl`. Both hold one JSON object per line, with the step first.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 def write_status(run: Path, status: Status, **fields: Any) -> None:
     """Replace the run's `status.json`: `status`, this process's pid and host, and `fields` (step, images, ...).
 
-    Raises `ResourceError` if the disk refuses.
+    Raises `ResourceError` if it cannot be written.
     """
     data = {"status": status, "pid": os.getpid(), "host": socket.gethostname(), **fields}
     atomic_write(run / "status.json", encode_json(plain(data)))
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
-    """Return the content of `status.json`, None if there is none. Raises `BundleError` if it is damaged."""
+    """Return the content of `status.json`; None if there is no such file. Raises `BundleError` if it is damaged."""
     path = run / "status.json"
     if not path.exists():
         return None
@@ -42,7 +42,7 @@ def read_status(run: Path) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a `.jsonl` file in order; a line half-written by a killed process is left out."""
+    """Return the objects of a `.jsonl` file in order; a line that a killed process wrote only in part is left out."""
     return [entry for _, entry in _lines(path)]
 
 
@@ -51,12 +51,12 @@ class MetricsLog:
 
     Args:
         run: the run's folder.
-        step: the step of the checkpoint that is gone on from: later lines, which will be computed again, are dropped
-            from both files, and half-written ones too. None for a fresh run: every line is dropped.
+        step: the step of the checkpoint from which the run goes on. Later lines, which will be computed again, and
+            incomplete lines are dropped from both files. None stands for a fresh run, which drops every line.
 
-    For an exact resume, log what belongs to a step, then `sync`, then save that step's checkpoint. Lines that
-    the disk refuses wait in memory for the next ones; `sync`, which a checkpoint needs, raises `ResourceError` if they
-    still cannot be written.
+    For an exact resume, log the lines of a step, then `sync`, then save that step's checkpoint. Lines that cannot be
+    written wait in memory for the next ones; `sync`, which a checkpoint needs, raises `ResourceError` if they still
+    cannot be written.
     """
 
     def __init__(self, run: Path, step: int | None = None) -> None:
@@ -70,21 +70,21 @@ class MetricsLog:
                 raise disk_error(error, run / name, 0) from error
 
     def metrics(self, step: int, **fields: Any) -> None:
-        """Append a line of what the seed decides: images, loss, lr, grad_norm, heldout, ... NaN and inf become null."""
+        """Append a line of numbers that the seed decides: images, loss, lr, ... NaN and infinity become null."""
         self._append(METRICS, {"step": step, **fields})
 
     def timings(self, step: int, **fields: Any) -> None:
-        """Append a line of what the machine decides: seconds, images_per_second, ..."""
+        """Append a line of numbers that depend on the machine: seconds, images_per_second, ..."""
         self._append(TIMINGS, {"step": step, **fields})
 
     def sync(self) -> None:
-        """Make every line so far durable. Raises `ResourceError` if the disk refuses."""
+        """Write every line so far to the disk. Raises `ResourceError` if that fails."""
         for name, file in self._files.items():
             self._flush(name)
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close both files; lines that the disk still refuses are lost, and later than any checkpoint."""
+        """Close both files. Lines that still cannot be written are lost; they are later than any checkpoint."""
         for name, file in self._files.items():
             with contextlib.suppress(ResourceError):
                 self._flush(name)
@@ -102,7 +102,7 @@ class MetricsLog:
             if lines and file.write(lines) != len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            file.truncate(end)  # the next line must not be glued to half of this one
+            file.truncate(end)  # the next line must not follow a part of this one
             raise disk_error(error, Path(file.name), len(lines)) from error
         self._waiting[name] = b""
 
@@ -116,7 +116,7 @@ class MetricsLog:
 
 
 def _truncate(path: Path, step: int | None) -> None:
-    """Keep the whole lines of at most `step`, none for None."""
+    """Keep the complete lines up to `step`; keep none if it is None."""
     if not path.exists():
         return
     kept = b"".join(line for line, entry in _lines(path) if step is not None and entry["step"] <= step)
@@ -125,7 +125,7 @@ def _truncate(path: Path, step: int | None) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Yield each whole line of a `.jsonl` file with its object."""
+    """Yield each complete line of a `.jsonl` file with its object."""
     if not path.exists():
         return
     with path.open("rb") as file:

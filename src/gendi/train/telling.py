@@ -1,11 +1,11 @@
-"""What a run says to whoever listens: nothing, unless a console is given. `gendi.train.console` has two."""
+"""The console of a run: the protocol, and one that prints nothing. `gendi.train.console` has two that print."""
 
 from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class Console(Protocol):
-    """Where the loop tells a person how it goes; `gendi.train.console` has one for terminals and one for logs."""
+    """Shows a person how training goes; `gendi.train.console` has one for terminals and one for logs."""
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -15,7 +15,7 @@ class Console(Protocol):
 
 
 class Silent:
-    """A console that says nothing."""
+    """A console that prints nothing."""
 
     def say(self, line: str) -> None:
         """Ignore the line."""

@@ -1,9 +1,9 @@
-"""Is everything in a folder whole? Every checkpoint, bundle, snapshot of averages, classifier and codec, on demand.
+"""Checks that every checkpoint, bundle, snapshot of averages, classifier and codec in a folder is whole.
 
-Each is checked by its manifest (names, sizes, SHA-256 of every byte), then by what it says of itself: the fields of its
-JSON, and the shapes and types of its tensors against the network that its configuration describes. Nothing is changed,
-no lock is taken, and a run may go on writing meanwhile: what is pruned or replaced while it is looked at is looked at
-again or left out.
+Each is checked by its manifest (names, sizes, SHA-256 of every byte), then by its content: the fields of its JSON, and
+the shapes and types of its tensors against the network that its configuration describes. Nothing is changed, and no
+lock is taken, so a run may go on writing meanwhile. A folder that is deleted or replaced while it is checked is left
+out or checked again.
 """
 
 import time
@@ -28,27 +28,27 @@ from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
 
 ATTEMPTS = 3
-"""How often a folder that is replaced while it is read is read again."""
+"""How often a folder is read at most, if it is replaced while it is read."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found of one folder, or of a run's configuration."""
+    """The result for one folder, or for a run's configuration."""
 
     kind: str
     path: Path
     bytes: int
     seconds: float
     fingerprint: str | None = None
-    """Of the data it was trained on, where it says so."""
+    """The fingerprint of the training data, if it is recorded."""
     problem: str | None = None
-    """What is wrong with it, naming the file; None if nothing is."""
+    """What is wrong, with the name of the file; None if nothing is."""
 
 
 def verify(folder: Path) -> Iterator[Checked]:
-    """Yield what is found of everything of gendi's below `folder`, or of `folder` itself, in order of the paths.
+    """Yield the result for everything that gendi wrote below `folder`, or for `folder` itself, in the order of paths.
 
-    Raises `UsageError` if there is no such folder, or nothing of gendi's in it.
+    Raises `UsageError` if there is no such folder, or if gendi wrote nothing in it.
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}. Give the folder of a run (runs/NAME) or of a bundle.")
@@ -63,7 +63,7 @@ def verify(folder: Path) -> Iterator[Checked]:
 
 
 def _find(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield (path, kind) of everything to check; temporary folders and what was set aside as damaged are passed by."""
+    """Yield (path, kind) of everything to check, except temporary folders and checkpoints set aside as damaged."""
     kind = _kind(folder)
     if kind is not None:
         yield folder, kind
@@ -78,7 +78,7 @@ def _find(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _kind(folder: Path) -> str | None:
-    """Return what `folder` is by its place or its files, damaged ones too; None if it is none of gendi's folders."""
+    """Return the kind of `folder` by its place or its files, even damaged ones; None if gendi did not write it."""
     name = folder.name.removeprefix(REPLACED)
     if (folder / "snapshot.json").exists() or (folder.parent.name == "ema" and name.startswith("images_")):
         return "snapshot"
@@ -87,13 +87,13 @@ def _kind(folder: Path) -> str | None:
     if (folder / CODEC).exists():
         return "codec"
     there = {name for name in (CONFIG, WEIGHTS, MANIFEST) if (folder / name).exists()}
-    if _says_classifier(folder / CONFIG):
+    if _is_classifier(folder / CONFIG):
         return "classifier"
-    a_run_s_own = name == "bundle" and (folder.parent / "config.toml").exists()
-    return "bundle" if a_run_s_own or MANIFEST in there or {CONFIG, WEIGHTS} <= there else None
+    of_a_run = name == "bundle" and (folder.parent / "config.toml").exists()
+    return "bundle" if of_a_run or MANIFEST in there or {CONFIG, WEIGHTS} <= there else None
 
 
-def _says_classifier(path: Path) -> bool:
+def _is_classifier(path: Path) -> bool:
     try:
         data = read_json(path)
     except BundleError:
@@ -102,7 +102,7 @@ def _says_classifier(path: Path) -> bool:
 
 
 def _check(path: Path, kind: str) -> Checked | None:
-    """Return what is found of `path`; None if it went while it was looked at, as a pruned checkpoint does."""
+    """Return the result for `path`; None if it was deleted meanwhile, as old checkpoints are."""
     start, problem, fingerprint, size = time.perf_counter(), None, None, 0
     for _ in range(ATTEMPTS):
         before = _identity(path)
@@ -128,7 +128,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-# ------------------------------------------------------------------------------- each raises, or returns a fingerprint
+# -------------------------------------------------------- each check raises an error, or returns the data's fingerprint
 
 
 def _check_checkpoint(path: Path) -> str | None:
