@@ -92,9 +92,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def metrics_table(evaluation: "Evaluation") -> str:
-    """Return the metrics with their floors; with the GENDI report's figures or with gates and controls, where there
-    are any.
-    """
+    """Return the metrics with their floors, and with gates and controls or the GENDI report's figures if there are."""
     if any(metric.gate is not None for metric in evaluation.metrics):
         return gates_table(evaluation)
     rows = evaluation.table()
