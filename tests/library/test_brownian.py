@@ -71,7 +71,7 @@ def test_the_times_of_an_even_grid_are_nodes(n: int, monkeypatch: pytest.MonkeyP
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_it_does_not_matter_what_was_asked_before(times: list[float]) -> None:
+def test_earlier_times_do_not_matter(times: list[float]) -> None:
     noise = BrownianNoise(0, [3], (2,), ENDS, "cpu")
     for t in times:
         noise.path(t)

@@ -43,7 +43,7 @@ def test_a_null_row_is_known_whatever_its_kind(shape: tuple[int, ...], dtype: to
     assert torch.equal(dropped[0], value[0]) and dropped.dtype == dtype
 
 
-def test_what_is_asked_of_all_kinds() -> None:
+def test_requests_of_all_kinds() -> None:
     cond = requested_conditions(ALL, ASKED, 2)
     assert cond["class"].tolist() == [1, 1]
     assert cond["marks"].tolist() == [[1, 0, 1]] * 2
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_named(requested: dict[str, object], match: str) ->
         requested_conditions(ALL, requested, 2)
 
 
-def test_an_unconditional_model_is_not_asked() -> None:
+def test_an_unconditional_model_refuses_conditions() -> None:
     with pytest.raises(UsageError, match="without conditions"):
         requested_conditions((), {"class": 1}, 2)
 

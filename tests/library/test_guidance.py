@@ -174,7 +174,7 @@ def test_factorised_is_its_formula() -> None:
     assert spy.rows == [15, 15]
 
 
-def test_factorised_asks_only_what_it_needs() -> None:
+def test_factorised_calls_only_the_branches_it_needs() -> None:
     spy, joint = Spy(product()), product()(X, T, **BOTH)
     assert torch.equal(Factorised(spy, {"shape": 1.0, "colour": 1.0}, nested=True)(X, T, **BOTH), joint)
     assert torch.equal(

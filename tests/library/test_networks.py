@@ -221,7 +221,7 @@ def test_a_picture_beside_is_brought_to_size() -> None:
         ({"photo": torch.zeros(1, 1, 8, 8)}, r"shape \(4, 1, 8, 8\)"),
     ],
 )
-def test_what_is_told_must_fit(cond: dict[str, Tensor], message: str) -> None:
+def test_conditions_must_fit(cond: dict[str, Tensor], message: str) -> None:
     network = build("unet", (*ROWS, SKETCH, PHOTO))
     with pytest.raises(UsageError, match=message):
         network(*inputs("unet"), **cond)

@@ -221,7 +221,7 @@ def test_a_sample_does_not_know_its_neighbours(run: Callable[..., Any], options:
 
 @pytest.mark.parametrize("name", sorted(SDE_SAMPLERS))
 @pytest.mark.parametrize("n", range(1, 13))
-def test_n_calls_asked_are_n_calls_made(name: str, n: int) -> None:
+def test_n_calls_requested_are_n_calls_made(name: str, n: int) -> None:
     info, denoiser = SDE_SAMPLERS[name], Elementwise()
     times = make_grid(denoiser.schedule, info.intervals(n), info.grid)
     options = {"calls": n} if info.calls_per_step > 1 else {}
