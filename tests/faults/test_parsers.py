@@ -23,7 +23,7 @@ from victims import TINY
 
 from gendi.cli import main
 from gendi.data import open_data
-from gendi.data.images.pixels import measure
+from gendi.data.images.pixels import read_size
 from gendi.errors import BundleError, DataError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, encode_json, read_json, verify_manifest, write_file, write_manifest
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
@@ -264,5 +264,5 @@ def test_the_fuzzer_s_own_seeds_are_read(tmp_path: Path) -> None:
     assert RunConfig.from_dict(plain(TINY)) == TINY
     for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
         (tmp_path / "any").write_bytes(encoded(kind))
-        assert measure(tmp_path / "any")[:2] == (9, 7)
+        assert read_size(tmp_path / "any")[:2] == (9, 7)
     tomllib.loads(dump_toml(TINY.to_dict()))

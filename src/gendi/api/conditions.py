@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.data.images.pixels import BadImageError, decode, measure
+from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
 
@@ -132,7 +132,7 @@ def _picture(spec: ConditionConfig, path: Path) -> NDArray[np.uint8]:
     if spec.size not in (1, 3):
         raise UsageError(f"{spec.name} has {spec.size} channels, which no picture's file has: use gendi.sample.")
     try:
-        height, width, _ = measure(path)
+        height, width, _ = read_size(path)
         return decode(path, height, width, grey=spec.size == 1)
     except (BadImageError, OSError) as error:
         raise DataError(f"{path} could not be read as a picture: {error}.") from None

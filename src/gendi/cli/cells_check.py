@@ -42,7 +42,10 @@ def main(args: Sequence[str]) -> int:
     if kind.name != "cells":
         raise UsageError(f"{command.data} is no .h5ad but a {kind.name}.")
     report = kind.check(command.data, layer=command.layer)
-    show_json(dataclasses.asdict(report) | {"usable": report.usable}) if command.json else show(_text(report))
+    if command.json:
+        show_json(dataclasses.asdict(report) | {"usable": report.usable})
+    else:
+        show(_text(report))
     if not report.usable:
         raise DataError(f"{command.data} cannot be trained on as it is: see the errors above.")
     return 0

@@ -38,7 +38,9 @@ def show_json(value: Any) -> None:
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), indent: str = "  ") -> str:
     """Return rows of cells as aligned text; columns of numbers, gaps ("-") among them, are aligned to the right."""
     body = [list(row) for row in rows]
-    lines = [list(head)] * bool(head) + [[cell(value) for value in row] for row in body]
+    lines = [[cell(value) for value in row] for row in body]
+    if head:
+        lines.insert(0, list(head))
     columns = range(max((len(line) for line in lines), default=0))
     right = {i for i in columns if body and all(i < len(row) and _is_number(row[i]) for row in body)}
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in columns]

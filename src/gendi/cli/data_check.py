@@ -81,7 +81,7 @@ def _said_of(condition: "ConditionReport") -> str:
             return f"{condition.size:,} tags"
         case "image":
             return f"{condition.size} channel(s)"
-    many = f"{condition.size:,} numbers, " * (condition.kind == "vector")
+    many = f"{condition.size:,} numbers, " if condition.kind == "vector" else ""
     if condition.low is None:
         return f"{many}none in training"
     return f"{many}{cell(condition.low)} to {cell(condition.high)}, {cell(condition.mean)} +- {cell(condition.std)}"

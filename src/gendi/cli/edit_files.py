@@ -14,7 +14,7 @@ from gendi.api.editor import Edited, Editor
 from gendi.api.guidance import Guidance
 from gendi.api.models import guides_sha256, weights_sha256
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
-from gendi.data.images.pixels import BadImageError, decode, measure
+from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.errors import DataError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import atomic_write, sha256_file
@@ -56,7 +56,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     if not path.is_file():
         raise DataError(f"There is no picture {path}.")
     try:
-        return measure(path)[:2]
+        return read_size(path)[:2]
     except BadImageError as error:
         raise DataError(f"{path} could not be read as a picture: {error}.") from None
 

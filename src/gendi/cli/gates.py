@@ -25,7 +25,8 @@ def gates_table(evaluation: "Evaluation") -> str:
         f"{len(judged) - len(failed)} of {len(judged)} gates passed" + (f"; not {', '.join(failed)}" if failed else ""),
     ]
     for control, gates in evaluation.caught().items():
-        by = f"caught by {len(gates)} of them, {', '.join(gates[:4])}{' ...' * (len(gates) > 4)}" if gates else "MISSED"
+        more = " ..." if len(gates) > 4 else ""
+        by = f"caught by {len(gates)} of them, {', '.join(gates[:4])}{more}" if gates else "MISSED"
         lines.append(f"control {control}: {by}")
     return "\n".join(lines)
 

@@ -32,7 +32,10 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Info, args, "gendi info", EXAMPLES)
     found = collect(Path(command.run))
-    show_json(found) if command.json else _show(found)
+    if command.json:
+        show_json(found)
+    else:
+        _show(found)
     return 0
 
 

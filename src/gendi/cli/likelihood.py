@@ -208,11 +208,8 @@ def _text(name: str, result: "Bound | Density") -> str:
             f"the bytes' bits\n  signal left at t = 1: {result.alpha_end:.2g}"
         )
     chain = "the limit of many steps" if result.steps is None else f"a chain of {result.steps:,} steps"
-    rows = [
-        (term, f"{value.bits:.4f}", f"{value.bits_error:.4f}")
-        for term in ("prior", "kl", "decoder", "total")
-        for value in (getattr(result, term),)
-    ]
+    terms = {"prior": result.prior, "kl": result.kl, "decoder": result.decoder, "total": result.total}
+    rows = [(term, f"{value.bits:.4f}", f"{value.bits_error:.4f}") for term, value in terms.items()]
     drawn = "every term computed" if not result.error_t else f"{result.calls - 1} terms drawn per image"
     return (
         f"{name}: {result.total.bits:.4f} ± {result.total.bits_error:.4f} bits/dim, an upper bound, of "

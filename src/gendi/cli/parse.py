@@ -8,14 +8,14 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import os
-import re
+import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from gendi.cli.refusals import refusal
 from gendi.cli.values import (
     format_count,
     format_duration,
@@ -68,9 +68,7 @@ _REGISTRY = tyro.constructors.ConstructorRegistry()
 
 @_REGISTRY.primitive_rule
 def _whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Have the configuration's whole numbers take 50k and 2M too, and those of type int | None "none", as its TOML
-    does.
-    """
+    """Let the configuration's whole numbers be written 50k and 2M too, and None as "none", as in its TOML."""
     if info.type is int:
         return spec("INT", _int)
     return spec("INT|none", _int_or_none) if info.type == int | None else None
@@ -105,29 +103,72 @@ def shows(default: str) -> Any:
 def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", default: T | None = None) -> T:
     """Read the words `args` of command `prog` as the dataclass `kind`.
 
-    Prints the help, `examples` first, and raises `SystemExit` if it is asked for.
+    Where they ask for the help, it is printed, `examples` first, and `SystemExit` is raised.
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
-    settings: dict[str, Any] = {} if default is None else {"default": default}
-    settings |= {"prog": prog, "args": list(args), "config": (tyro.conf.FlagCreatePairsOff,)}
-    words = args[: args.index("--")] if "--" in args else args
-    if "-h" in words or "--help" in words:
-        if examples:
-            print(f"examples:\n{examples}\n")
-        with _REGISTRY:
-            tyro.cli(kind, **settings)
-        raise SystemExit(0)
-    refusal = io.StringIO()
+    head = f"examples:\n{examples}\n\n" if examples else ""
+    headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
-        with _REGISTRY, contextlib.redirect_stderr(refusal), _wide_terminal():
-            command, unknown = tyro.cli(kind, return_unknown_args=True, **settings)
+        with contextlib.redirect_stdout(headed), contextlib.redirect_stderr(io.StringIO()):
+            command, unknown = _read(kind, args, prog, default)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{_first_section(refusal.getvalue())} See {prog} --help.") from None
+        raise UsageError(f"{refusal(lambda: _read(kind, args, prog, default))} See {prog} --help.") from None
     if unknown:
         raise _unknown(unknown, [f"--{name}" for name in flags(kind)], prog)
-    return typing.cast(T, command)
+    return command
+
+
+def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T | None:
+    """Return what `args` say as far as `kind` knows them, with no help and no refusal; None where they cannot be read.
+
+    For commands whose defaults depend on what is given.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return _read(kind, args, prog, default, add_help=False)[0]
+    except SystemExit:
+        return None
+
+
+def _read(
+    kind: type[T], args: Sequence[str], prog: str, default: T | None, add_help: bool = True
+) -> tuple[T, list[str]]:
+    """Return the dataclass that tyro makes of the words, and the words that it does not know."""
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    with _REGISTRY:
+        command, unknown = tyro.cli(
+            kind,
+            prog=prog,
+            args=list(args),
+            config=(tyro.conf.FlagCreatePairsOff,),
+            return_unknown_args=True,
+            add_help=add_help,
+            **given,
+        )
+    return typing.cast(T, command), unknown
+
+
+class _Headed(io.TextIOBase):
+    """A stream whose first words have others in front of them."""
+
+    def __init__(self, stream: io.TextIOBase, head: str) -> None:
+        self._stream, self._head = stream, head
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        head, self._head = self._head, ""
+        return self._stream.write(head + text) - len(head)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def flags(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -150,35 +191,3 @@ def _unknown(words: Sequence[str], known: Sequence[str], prog: str) -> UsageErro
     near = near or difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
     hint = f" Perhaps you meant {' or '.join(near)}." if near else ""
     return UsageError(f"There is no flag {flag}.{hint} See {prog} --help.")
-
-
-@contextlib.contextmanager
-def _wide_terminal() -> Iterator[None]:
-    """Have tyro break no line of what it refuses."""
-    old = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "10000"
-    try:
-        yield
-    finally:
-        if old is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = old
-
-
-def _first_section(box: str) -> str:
-    """Return what is wrong, out of the box that tyro draws: the lines before the first rule, as one line."""
-    lines: list[str] = []
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
-        inside = line.strip("│ ").strip()
-        if not inside or inside[0] in "╭╰":
-            continue
-        if set(inside) == {"─"}:
-            break
-        lines.append(inside)
-    text = " ".join(lines).replace("Error parsing ", "")
-    if missing := re.fullmatch(r"Missing from .*?: (\S+) (.*) \(required\)", text):
-        text = f"{missing[1]} is missing: {missing[2]}"
-    if not text:
-        return "The arguments could not be read."
-    return text if text[-1] in ".!?" else f"{text}."

@@ -79,7 +79,10 @@ def main(args: Sequence[str]) -> int:
         precision=command.precision,
         utilisation=share,
     )
-    show_json(found) if command.json else _show(found)
+    if command.json:
+        show_json(found)
+    else:
+        _show(found)
     return 0
 
 

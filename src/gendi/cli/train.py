@@ -20,6 +20,7 @@ from gendi.cli.parse import (
     Seed,
     Size,
     Text,
+    glance,
     named,
     parse,
     shows,
@@ -52,7 +53,6 @@ EXAMPLES = """\
   gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
   torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
-SWITCHES = ("--flip", "--dry-run", "--fresh", "--allow-data-change", "--json", "--")
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,11 @@ class Train:
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args))
+    first = glance(Train, args, "gendi train", Train(preset=""))
+    preset = DEFAULT_PRESET if first is None else first.preset or default_preset(first.data)
+    command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset))
     if command.data and (begun := _start(command)) is not None:
-        command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(args, begun))
+        command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset, begun))
     if not command.data:
         raise UsageError(
             "DATA is missing: say what to learn from, for instance mnist or a folder. See gendi train --help."
@@ -202,7 +204,10 @@ def main(args: Sequence[str]) -> int:
         budget = Budget(**limits)
         plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget, init=command.from_)
         plan |= {"run": str(run), "budget": limits}
-        show_json(plan) if command.json else _show_plan(plan, limits)
+        if command.json:
+            show_json(plan)
+        else:
+            _show_plan(plan, limits)
         return 0
     from gendi.machine.distributed import together
 
@@ -254,28 +259,10 @@ def _start(command: Train) -> RunConfig | None:
     return None if begun == preset else begun
 
 
-def _defaults(args: Sequence[str], begun: RunConfig | None = None) -> Train:
-    """Return the fields of the preset that `args` name, or of `begun`, for help and for what no flag overrides."""
-    name = default_preset(_first_place(args))
-    for word, following in zip(args, [*args[1:], ""], strict=False):
-        if word == "--":
-            break
-        if word == "--preset" and following:
-            name = following
-        elif word.startswith("--preset="):
-            name = word.partition("=")[2]
-    fields = vars(begun or get_preset(name).config) | {"preset": name}
+def _defaults(preset: str, begun: RunConfig | None = None) -> Train:
+    """Return the fields of a preset, or of `begun`, for help and for what no flag overrides."""
+    fields = vars(begun or get_preset(preset).config) | {"preset": preset}
     return Train(**fields)
-
-
-def _first_place(args: Sequence[str]) -> str:
-    """Return the first of `args` that is no flag and no flag's value: the data."""
-    before = ""
-    for word in args:
-        if not word.startswith("-") and (not before.startswith("-") or "=" in before or before in SWITCHES):
-            return word
-        before = word
-    return ""
 
 
 def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
@@ -293,9 +280,10 @@ def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
         ("speed", f"{plan['images_per_second']:,.0f} images/s at batch {plan['batch_size']}"),
         ("arithmetic", choice["reason"]),
         ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
-        *((("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"),) if plan["snapshots"] else ()),
-        ("disk", format_bytes(plan["disk_bytes"])),
     ]
+    if plan["snapshots"]:
+        rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
+    rows.append(("disk", format_bytes(plan["disk_bytes"])))
     show(table(rows, indent=""))
     from gendi.storage.toml import dump_toml
 

@@ -86,7 +86,8 @@ def from_words(name: str, cells: Sequence[str], kind: Literal["class", "value", 
     width = max(len(row) for row in rows)
     for cell, row in zip(cells, rows, strict=True):
         if cell and len(row) != (1 if kind == "value" else width):
-            raise NoConditionError(f"it has {cell!r}, which is no {kind}{f' of {width} numbers' * (kind == 'vector')}")
+            of = f" of {width} numbers" if kind == "vector" else ""
+            raise NoConditionError(f"it has {cell!r}, which is no {kind}{of}")
     numbers = np.array([row if row else [np.nan] * width for row in rows], np.float64)
     known = known_rows(numbers[:, 0] if kind == "value" else numbers)
     return ConditionConfig(name, kind, width), known

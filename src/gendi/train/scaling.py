@@ -131,6 +131,16 @@ def plan(
     # A sum of gradients sends and receives each number once. Sharded weights are gathered before both passes of a part.
     passes = (1 + 2) * max(1, min(rows, config.train.accumulate)) if sharded else 2
     exchange = passes * each * (devices - 1) / devices
+    assumptions = [
+        f"{utilisation:.0%} of the peak of {peak / 1e12:,.3g} TFLOP/s is reached; small networks and batches reach "
+        "less",
+        "a backward pass costs two forward ones; AdamW, averages, data and previews cost nothing",
+    ]
+    if exchange:
+        assumptions.append(f"the {exchange / 1e6:,.0f} MB that each exchanges in a step hide behind the pass")
+    assumptions.append("memory is without the allocator's waste, the kernels' scratch and the data")
+    if memory["total"] > device.memory:
+        assumptions.append("it does not fit: raise --accumulate or --gpus, or --shard")
     return {
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,
@@ -151,16 +161,5 @@ def plan(
         "seconds": images / rate,
         "days": images / rate / 86_400,
         "exchange_bytes": exchange,
-        "assumptions": [
-            f"{utilisation:.0%} of the peak of {peak / 1e12:,.3g} TFLOP/s is reached; small networks and batches reach "
-            "less",
-            "a backward pass costs two forward ones; AdamW, averages, data and previews cost nothing",
-            *([f"the {exchange / 1e6:,.0f} MB that each exchanges in a step hide behind the pass"] if exchange else []),
-            "memory is without the allocator's waste, the kernels' scratch and the data",
-            *(
-                []
-                if memory["total"] <= device.memory
-                else ["it does not fit: raise --accumulate or --gpus, or --shard"]
-            ),
-        ],
+        "assumptions": assumptions,
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gendi.data.columns import Column, LeftOut, Notes, by_number
 from gendi.data.images.condition_table import TABLES, read_table
-from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, measure, quiet
+from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, quiet, read_size
 from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
 from gendi.errors import DataError
 from gendi.storage.store import build, fits_in_memory, say
@@ -97,7 +97,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     bad: dict[int, str] = {}
     sizes: dict[int, tuple[int, int]] = {}
     grey = True
-    for i, found in _each(listing.files, lambda path: measure(folder / path), "looked at"):
+    for i, found in _each(listing.files, lambda path: read_size(folder / path), "looked at"):
         if isinstance(found, BadImageError):
             bad[i] = str(found)
         else:

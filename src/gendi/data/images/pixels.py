@@ -41,7 +41,7 @@ class BadImageError(Exception):
     """An image file that cannot be used; its text is the reason."""
 
 
-def measure(source: Path | bytes) -> tuple[int, int, bool]:
+def read_size(source: Path | bytes) -> tuple[int, int, bool]:
     """Return (height, width, grey) from the header alone, EXIF rotation applied.
 
     `source` is a file, or what one holds. Raises `BadImageError`.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from gendi.data.images.pixels import SUFFIXES, BadImageError, measure
+from gendi.data.images.pixels import SUFFIXES, BadImageError, read_size
 from gendi.data.images.shard_files import Shards, reaching
 from gendi.errors import DataError, UsageError
 
@@ -131,7 +131,7 @@ class _Members:
 
 def _measured(picture: bytes) -> Measured:
     try:
-        return measure(picture)
+        return read_size(picture)
     except BadImageError as error:
         return error
 

@@ -108,7 +108,8 @@ def _decoded(path: Path, encoding: str) -> tuple[str, str]:
 
 
 def _ragged(path: Path, line: int, row: list[str], head: list[str], separator: str) -> str:
-    less, cells = len(row) < len(head), f"{len(row)} cell{'s' * (len(row) != 1)}"
+    less = len(row) < len(head)
+    cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
     name = "tab" if separator == "\t" else repr(separator)
     if less:
         return (

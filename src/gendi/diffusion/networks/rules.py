@@ -14,7 +14,10 @@ def check_unet(config: NetworkConfig) -> None:
     for level in config.attention:
         if not 0 <= level < len(config.channels):
             raise UsageError(f"network.attention names level {level}; levels are 0 to {len(config.channels) - 1}.")
-    for level in {*config.attention, *([len(config.channels) - 1] if config.middle_attention else [])}:
+    levels = set(config.attention)
+    if config.middle_attention:
+        levels.add(len(config.channels) - 1)
+    for level in levels:
         _check_heads(config, level)
 
 
