@@ -71,10 +71,10 @@ def test_what_is_no_condition_is_left_out_and_said() -> None:
     adata.obs["barcode"] = [f"AC{i}" for i in range(60)]
     adata.obs["mixed"] = pd.Series([1, "a"] * 30, index=adata.obs_names, dtype=object)
     adata.obs["truths"] = pd.Series([True, "a"] * 30, index=adata.obs_names, dtype=object)
-    adata.obs["self"] = 1.0
+    adata.obs["x"] = 1.0  # a name of the samplers' own: names are data, and any will do
     loaded = open_object(adata)
-    assert loaded.left_out.keys() == {"barcode", "mixed", "truths", "self"}
-    assert "bool and str" in loaded.left_out["truths"]
+    assert "x" in loaded.conditions
+    assert loaded.left_out.keys() == {"barcode", "mixed", "truths"} and "bool and str" in loaded.left_out["truths"]
     assert "60 different texts" in loaded.left_out["barcode"] and "mixes" in loaded.left_out["mixed"]
     assert "no condition is made of" in loaded.notes[0]
 

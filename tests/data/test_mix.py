@@ -1,8 +1,6 @@
 """Several sources as one: the rows of all of them, classes by name, shards in their windows, and exact resumption."""
 
 import dataclasses
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.loop import train
-from gendi.train.telling import Silent
+from stop_at import StopAt
 
 
 def write(path: Path, images: NDArray[np.uint8], names: list[str] | None = None) -> str:
@@ -74,15 +72,6 @@ def test_shards_keep_their_blocks_beside_other_sources(sources: tuple[str, str, 
     first = len(open_data(one).train)
     assert mixed.train.blocks is not None and shards.train.blocks is not None
     assert mixed.train.blocks.tolist() == [0, *(first + shards.train.blocks[0:]).tolist()]
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("shards", [False, True])

@@ -173,7 +173,6 @@ def test_keras_names(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
         ("a", np.zeros((N, 0)), "shape .40, 0."),
         ("a", np.zeros(N, complex), "dtype complex128"),
         ("a", np.array([None] * N), "object dtype"),
-        ("t", np.zeros(N), "argument of that name"),
         ("1st", np.zeros(N), "no word"),
         ("class", np.zeros(N), "already"),
     ],
@@ -196,6 +195,11 @@ def test_numbers_that_are_no_rows_are_passed_over(tmp_path: Path, arrays: dict[s
 def test_a_name_is_made_a_word(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     data = opened(tmp_path, **arrays, **{"hair colour (RAL)": np.arange(N) % 2})
     assert data.conditions[1].name == "hair-colour-RAL"
+
+
+def test_names_that_samplers_have_are_names_like_others(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    data = opened(tmp_path, **arrays, t=np.zeros(N), noise=np.ones(N))
+    assert {"t", "noise"} < data.train.conditions.keys() and not data.left_out
 
 
 def test_pictures_follow_the_size_of_the_images(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:

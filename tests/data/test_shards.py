@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
-from gendi.train.telling import Silent
+from stop_at import StopAt
 
 
 def test_rows_are_the_pictures_of_the_tars(tmp_path: Path) -> None:
@@ -216,15 +214,6 @@ TINY = RunConfig(
         batch_size=6, checkpoint_every=0.0, preview_every=0, log_every=4, precision="fp32", layout="contiguous"
     ),
 )
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_interrupted_and_resumed_on_shards_is_exact(tmp_path: Path) -> None:

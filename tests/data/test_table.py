@@ -120,7 +120,6 @@ def test_a_table_that_is_no_text_is_refused(four: Path) -> None:
         ("a", ["", "", "", ""], "empty in every row"),
         ("a", ["inf", "1", "2", "3"], "infinite"),
         ("a", ["|", "", "", ""], "names no tag"),
-        ("noise", ["1", "1", "1", "1"], "rename it"),
         ("", ["1", "1", "1", "1"], "no word"),
     ],
 )

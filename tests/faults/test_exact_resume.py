@@ -1,9 +1,7 @@
 """Bit for bit: a run stopped anywhere equals one that never was, and a sample is its own."""
 
 import dataclasses
-import os
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
-from gendi.train.telling import Silent
+from stop_at import StopAt
 
 STEPS = 11
 
@@ -36,17 +34,6 @@ def variant(name: str) -> RunConfig:
         process = dataclasses.replace(process, schedule="learned")
         objective = dataclasses.replace(objective, precondition=False, weighting="bound", time_sampling="uniform")
     return dataclasses.replace(TINY, objective=objective, process=process)
-
-
-class StopAt(Silent):
-    """Sends this process a SIGTERM after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("name", ["plain", "loss-aware", "learned"])

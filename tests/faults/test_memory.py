@@ -3,8 +3,6 @@ but the time it takes.
 """
 
 import dataclasses
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,8 @@ from gendi.train.config import RunConfig
 from gendi.train.heldout import Heldout
 from gendi.train.loop import train
 from gendi.train.parts import Parts
-from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer
+from stop_at import StopAt
 
 Kind = Callable[[], BaseException]
 KINDS: list[Kind] = [
@@ -129,15 +127,6 @@ def test_out_of_memory_in_the_middle_of_a_step_leaves_no_trace(
     train(pictures, auto(), run, Budget(steps=7))
     assert failed == [6, 3]
     assert_same(run, by_hand)
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def progress(self, done: float, **fields: Any) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_the_parts_that_memory_held_are_kept_and_told(

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_resume import StopAt
 
 from gendi.data import open_data
 from gendi.data.images.low_resolution import low_resolution
@@ -21,6 +20,7 @@ from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.resolve import resolve
 from gendi.train.trainer import Trainer
+from stop_at import StopAt
 
 EVERYTHING = ("class", "hair", "dose", "pose", "wears", "depth", "low-res:3")
 

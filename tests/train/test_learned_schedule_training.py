@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import StopAt
 
 from gendi.api.likelihood import bits_per_dim
 from gendi.api.sample import sample
@@ -22,6 +21,7 @@ from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.trainer import Trainer
+from stop_at import StopAt
 
 STEPS = 24
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from losses import draw_times
 from scipy import stats
-from test_resume import StopAt
 from torch import Tensor
 
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
@@ -23,6 +22,7 @@ from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
+from stop_at import StopAt
 
 T = 12
 LEVEL = torch.linspace(1, 6, T, dtype=torch.float64) ** 2

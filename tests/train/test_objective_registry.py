@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import StopAt
 from torch import Tensor
 
 from gendi.cli import main
@@ -28,6 +27,7 @@ from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
+from stop_at import StopAt
 
 
 class Tempered(NoisingObjective):

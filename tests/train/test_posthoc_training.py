@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_resume import StopAt, assert_equal_runs
+from test_resume import assert_equal_runs
 from torch import Tensor
 
 import gendi
@@ -24,6 +24,7 @@ from gendi.train.room import TEXTS, count_snapshots
 from gendi.train.snapshots import drop_later
 from gendi.train.telling import Silent
 from gendi.train.trainer import Trainer
+from stop_at import StopAt
 
 STEPS, BATCH, EVERY = 24, 7, 20
 WRITTEN = [21, 42, 63, 84, 105, 126, 140, 161, 168]

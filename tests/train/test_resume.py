@@ -18,7 +18,7 @@ from gendi.train.checkpoint import list_checkpoints, load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.resume import refuse_changes
-from gendi.train.telling import Silent
+from stop_at import StopAt
 
 STEPS = 24
 
@@ -57,17 +57,6 @@ def whole(tmp_path: Path, images: str, tiny: RunConfig) -> Path:
     run = tmp_path / "whole"
     train(images, tiny, run, Budget(steps=STEPS))
     return run
-
-
-class StopAt(Silent):
-    """Sends this process a signal after a step, as a scheduler or a person would."""
-
-    def __init__(self, step: int, number: int) -> None:
-        self.step, self.number = step, number
-
-    def progress(self, done: float, **fields: object) -> None:
-        if fields["step"] == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.mark.parametrize(

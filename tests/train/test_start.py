@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_resume import StopAt
 
 import gendi
 from gendi.cli import main
@@ -26,6 +25,7 @@ from gendi.train.inherit import inherited, starting_config
 from gendi.train.loop import train
 from gendi.train.start import digest, read_start
 from gendi.train.trainer import Trainer
+from stop_at import StopAt
 
 STEPS = 9
 

@@ -20,7 +20,9 @@ from gendi.data.kinds import find_kind
 from gendi.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from gendi.api.request import Request
     from gendi.data import Data
+    from gendi.data.kinds import Kind
     from gendi.evaluate import Evaluation
     from gendi.machine.stopping import Poll
 
@@ -90,9 +92,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def metrics_table(evaluation: "Evaluation") -> str:
-    """Return the metrics with their floors; with the GENDI report's figures or with gates and controls, where there
-    are any.
-    """
+    """Return the metrics with their floors, and with gates and controls or the GENDI report's figures if there are."""
     if any(metric.gate is not None for metric in evaluation.metrics):
         return gates_table(evaluation)
     rows = evaluation.table()
@@ -106,10 +106,10 @@ def metrics_table(evaluation: "Evaluation") -> str:
 
 
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and "
-    "write it all down. Several processes draw their shares; process 0 measures."""
+    """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and write it all
+    down. Several processes draw their shares; process 0 measures.
+    """
     from gendi.api.prepared import prepare
-    from gendi.api.request import read_request
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, made_here, make_request, prepared
     from gendi.data.kinds import kind_of
@@ -134,13 +134,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
     archive = kind.evaluated_file(run)
-    images: Any = None
-    if kind.keeps_settings and own and archive.is_file():
-        try:
-            if dataclasses.replace(read_request(archive), run=command.run) == request:
-                images = kind.read_samples(archive)
-        except DataError as error:
-            say(f"note: {error} Drawing them anew.")
+    images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:
 
         def poll() -> None:
@@ -177,9 +171,24 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         return team().from_first(write), out
 
 
+def _kept(kind: "Kind", archive: Path, request: "Request") -> Any:
+    """Return the samples in a run's archive if they are those of the request, else None."""
+    from gendi.api.request import read_request
+
+    if not archive.is_file():
+        return None
+    try:
+        same = dataclasses.replace(read_request(archive), run=request.run) == request
+        return kind.read_samples(archive) if same else None
+    except DataError as error:
+        say(f"note: {error} Drawing them anew.")
+        return None
+
+
 def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
-    """Return `new` with what `old` measured of the same samples by other extractors, so that one run after "
-    "another adds up."""
+    """Return `new` with what `old` measured of the same samples by other extractors, so that one evaluation after
+    another adds up.
+    """
     if old is None or any(
         getattr(old, name) != getattr(new, name)
         for name in ("n", "seed", "fingerprint", "reference_n", "floor_n", "source", "ema")
@@ -201,7 +210,8 @@ def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
 
 
 def _check(command: Evaluate) -> None:
-    command.wanted.conditions(), command.wanted.guidance_fields()
+    command.wanted.conditions()
+    command.wanted.guidance_fields()
     if command.n == 1:
         raise UsageError(
             f"--n 1 is out of range: a set of images needs at least 2 to be measured, at most {MOST_SAMPLES}."

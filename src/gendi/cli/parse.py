@@ -68,9 +68,7 @@ _REGISTRY = tyro.constructors.ConstructorRegistry()
 
 @_REGISTRY.primitive_rule
 def _whole_number(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Have the configuration's whole numbers take 50k and 2M too, and those of type int | None "none", as its TOML
-    does.
-    """
+    """Let the configuration's whole numbers be written 50k and 2M too, and None as "none", as in its TOML."""
     if info.type is int:
         return spec("INT", _int)
     return spec("INT|none", _int_or_none) if info.type == int | None else None

@@ -120,9 +120,7 @@ def held(run: Path) -> bool:
 
 
 def _metric(run: Path) -> dict[str, Any] | None:
-    """Return the run's FID with its floor, else the first figure of its evaluation, else its last held-out loss, else
-    its last loss.
-    """
+    """Return the first that there is of: the FID with its floor, any metric, the last held-out loss, the last loss."""
     try:
         evaluation = read_json_if_there(run / "evaluation.json")
     except BundleError:

@@ -43,9 +43,7 @@ class OptimConfig:
     clip: float = 1.0
     """Largest gradient norm (0 = no clipping)."""
     ema_images: float = 12_000
-    """Horizon of the exponential moving average, in images; warmed up, so that it never exceeds a tenth of what was
-    seen.
-    """
+    """Horizon of the exponential moving average, in images; at first a tenth of those seen, where that is less."""
     posthoc_every: int = 0
     """Images between snapshots for averages of any length after training (`gendi ema`; Karras et al. 2024); 0 = none.
     """
@@ -110,9 +108,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Read what `to_dict` wrote. Raises `UsageError` naming the field on unknown keys, wrong types and bad
-        values.
-        """
+        """Read what `to_dict` wrote. Raises `UsageError` naming the field for unknown keys, wrong types, bad values."""
         config = typing.cast(Self, read_fields(cls, data, "config"))
         config.validate()
         return config

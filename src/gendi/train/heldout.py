@@ -42,9 +42,7 @@ class Heldout:
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
-        """Return the mean loss and the mean by quartile of t, from least to most noise (NaN where there is no
-        image).
-        """
+        """Return the mean loss, and that of each quartile of t, from least to most noise (NaN where it is empty)."""
         losses: list[Tensor] = []
 
         def work(rows: slice) -> None:

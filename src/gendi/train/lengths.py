@@ -12,8 +12,6 @@ WIDEST = 0.5 / math.sqrt(3)
 
 
 def check_length(sigma_rel: float, said: str) -> None:
-    """Raise `UsageError` unless sigma_rel is above 0 and at most `WIDEST`, but for round-off; `said` is how it was
-    given.
-    """
+    """Raise `UsageError`, naming it as `said`, unless sigma_rel is above 0 and, but for round-off, at most `WIDEST`."""
     if not 0 < sigma_rel <= WIDEST + 1e-12:
         raise UsageError(f"{said} is out of range: above 0, up to {WIDEST:.4f} (the plain mean).")

@@ -107,8 +107,7 @@ class Muon(Optimizer):
 
 
 def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None = None) -> list[Optimizer]:
-    """Return the optimisers of a network: AdamW, and Muon before it for the matrices inside the network if so
-    configured.
+    """Return the optimisers of a network: AdamW, and before it Muon for the inner matrices if `config` says so.
 
     Outer layers (see `gendi.diffusion.networks.roles`) and every vector stay with AdamW. The processes of `team` share
     Muon's work.
@@ -159,9 +158,7 @@ def restore_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], tens
 
 
 def learning_rate_factor(progress: float, config: OptimConfig) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1] of the budget: warm-up, plateau, linear
-    decay.
-    """
+    """Return the share of the peak learning rate at `progress` in [0, 1]: warm-up, plateau, linear decay."""
     rise = progress / config.warmup if config.warmup > 0 else 1.0
     fall = (1 - progress) / config.decay if config.decay > 0 else 1.0
     return max(0.0, min(1.0, rise, fall))

@@ -22,8 +22,9 @@ from gendi.diffusion.networks.roles import units_of
 
 
 def shard(network: nn.Module, device: torch.device, processes: int) -> None:
-    """Share the weights of `network`, equal in all processes, out among them, in place; a block at a time moves to
-    `device`.
+    """Share the weights of `network` out among the processes, which all have them, in place.
+
+    A block at a time moves to `device`.
     """
     # the denoiser reads the output and changes nothing in place
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)

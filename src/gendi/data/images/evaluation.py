@@ -5,9 +5,7 @@ same for every run on the same data); the floor puts as many real held-out image
 nothing else. A model cannot be better than the floor except by luck or by memory.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import metrics as m
 from gendi.evaluate.classes import ClassBalance, class_balance
+from gendi.evaluate.clock import Clock
 from gendi.evaluate.memorisation import memorisation
 from gendi.evaluate.result import GENDI_REPORT, ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
 from gendi.machine.distributed import team
@@ -87,7 +86,7 @@ def evaluate(
                 f"There are only {len(indices)} {name} images for {n} samples. Most metrics depend on the size of "
                 "the sets, so values and floors are not quite on one scale."
             )
-    clock = _Clock()
+    clock = Clock()
     found: list[Metric] = []
     records: list[ExtractorRecord] = []
     for each in _extractors(extractor, data, batch_size, device):
@@ -287,14 +286,3 @@ def _memorisation_metrics(
 def _subset(size: int, n: int, seed: int, purpose: str) -> Int64[np.ndarray, " m"]:
     """Return min(n, size) distinct indices, sorted (so that memory-mapped images are read in order)."""
     return np.sort(stream(seed, purpose).permutation(size)[:n]).astype(np.int64)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)

@@ -1,8 +1,6 @@
 """Evaluation of rows of any kind, such as cells or rows of a table, with floors, gates and controls."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
+from gendi.evaluate.clock import Clock
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.metrics import compute_metrics, standard_errors
@@ -83,7 +82,7 @@ def evaluate_rows(
     replicates = REPLICATES if replicates is None else replicates
     notes: list[str] = []
     n = _checked(samples, train, heldout, n, splits, replicates, seed, notes)
-    clock = _Clock()
+    clock = Clock()
     known = row_digests(train.rows) if known is None else known
     rng = stream(seed, "evaluation rows")
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, TRAIN_MOST, rng), _some(samples, n, rng)
@@ -249,14 +248,3 @@ def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, cl
             f"Controls that passed every gate: {', '.join(missed)}. With {found.n} rows, the metrics cannot tell such "
             "fakes from real rows. Hold out more rows."
         )
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
