@@ -18,17 +18,17 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec_files import write_codec
-from gendi.errors import ResourceError, UsageError, is_out_of_memory
+from gendi.errors import ResourceError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
-from gendi.storage.safe_tensors import compare_specs, specs
 from gendi.train.agreement import agreed
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, save_bundle
-from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints, load_latest
+from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.config import RunConfig
 from gendi.train.finish import bundle_of
+from gendi.train.going_on import newest_checkpoint, restore
 from gendi.train.heldout import Heldout
 from gendi.train.introduction import introduction, setting_of
 from gendi.train.keeping import Keeper, write_config, write_end
@@ -205,13 +205,7 @@ class _Loop:
         self._write_running()
 
     def _peek(self) -> Checkpoint | None:
-        checkpoint = self.team.first_before_others(lambda: load_latest(self.run))
-        steps = self.team.gathered(None if checkpoint is None else checkpoint.step)
-        if set(steps) != {steps[0]}:
-            raise UsageError(
-                f"{self.run} is not the same folder for every process: they found the steps {steps}. Put it on a disk "
-                "that all machines share."
-            )
+        checkpoint = newest_checkpoint(self.run, self.team)
         if checkpoint is None:
             return None
         for problem in checkpoint.problems:
@@ -223,16 +217,7 @@ class _Loop:
         return checkpoint
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        expected = specs(self.trainer.network)
-        power = self.trainer.power
-        for group in ("model", "ema", *(power.tensors() if power is not None else ())):
-            found = specs(checkpoint.tensors.get(group, {}))
-            compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
-        self.trainer.restore(checkpoint)
-        if self.config.train.accumulate == 0:  # what memory held before
-            self.trainer.parts.count = min(int(checkpoint.state.get("parts", 1)), self.config.train.batch_size)
-        now = setting_of(self.trainer)
-        if changed := ", ".join(k for k, v in checkpoint.state["versions"].items() if now.get(k) != v):
+        if changed := restore(self.trainer, checkpoint):
             self.log(
                 f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
             )
