@@ -197,7 +197,7 @@ def test_nan_is_no_row_and_a_table_without_variety_no_table() -> None:
     with pytest.raises(DivergedError, match="NaN"):
         codec.decode(torch.full((1, *codec.shape), torch.nan), {}, 0, 0)
     loaded = read_frame(pd.DataFrame({"x": [1, 1, 2]}))
-    with pytest.raises(DataError, match="same value in all training rows"):
+    with pytest.raises(DataError, match="same value in all rows"):
         TableCodec.fit(loaded.schema, loaded.rows[:2], {})
 
 

@@ -28,11 +28,11 @@ from gendi.errors import DataError
 
 FIT_CHUNK = 1024
 FIT_ENTRIES = 6_000_000
-"""Most scores (cells times genes) that loadings are fitted to."""
+"""Most scores (cells times genes) to which loadings are fitted."""
 MOST_GENES = 4000
 """Most genes that share factors or a log space."""
 RESIDUAL_DISPERSION = 0.01
-"""Dispersion of the residuals that highly variable genes are chosen by."""
+"""Dispersion for the residuals by which highly variable genes are chosen."""
 CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCodec, LogCodec, LatentCodec)}
 """The codecs of cells by their kind."""
 
@@ -88,13 +88,13 @@ def _fit_copula(
 
 
 def counts_of(split: Split) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield the rows of a split chunk by chunk, with their place."""
+    """Yield the rows of a split chunk by chunk, as (slice, counts)."""
     for rows in chunks(len(split), FIT_CHUNK):
         yield rows, split.batch(range(rows.start, rows.stop))
 
 
 def variable_genes(split: Split, most: int) -> NDArray[np.int64]:
-    """Return the columns of the `most` most variable genes, `MOST_GENES` at most, in their order."""
+    """Return the columns of the most variable genes, in their order: `most` of them, but at most `MOST_GENES`."""
     genes = int(split.rows.shape[1])
     most = min(most, MOST_GENES)
     if genes <= most:
