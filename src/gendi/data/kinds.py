@@ -39,7 +39,7 @@ IN_MEMORY = "an object in memory"
 
 
 class Kind(ABC):
-    """One kind of data. Only `codecs`, `open_path`, `fit`, `write` and `evaluate` have no default worth having."""
+    """One kind of data. `codecs`, `open_path`, `fit`, `write` and `evaluate` have no default; the rest has."""
 
     name: ClassVar[str]
     """A word without a hyphen. The names of its codecs are this word, or begin with it and a hyphen."""
@@ -93,9 +93,11 @@ class Kind(ABC):
             UsageError, DataError, ResourceError: as `gendi.data.open_data`.
         """
         if not isinstance(spec, str):
-            return replace(self.open_object(spec), name=self.name)
+            loaded = self.open_object(spec)
+            return replace(loaded, name=loaded.name or self.name)
         place, options = self.place(spec)
-        return replace(self.open_path(place, options), name=Path(place).stem)
+        loaded = self.open_path(place, options)
+        return replace(loaded, name=loaded.name or Path(place).stem)
 
     def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
         """Read a place, with options by name."""
