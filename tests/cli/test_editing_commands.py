@@ -110,7 +110,7 @@ def test_upscaling(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(shown[0, ::2, ::2], np.asarray(Image.open(small)))
 
 
-def test_a_model_that_is_told_the_small_picture(gendi: Gendi, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_given_the_small_picture(gendi: Gendi, tiny_data: Path, tmp_path: Path) -> None:
     from tiny import TINY
 
     run, small = tmp_path / "sr", save(tmp_path / "small.png", np.arange(16).reshape(4, 4) * 16)
@@ -119,7 +119,11 @@ def test_a_model_that_is_told_the_small_picture(gendi: Gendi, tiny_data: Path, t
     assert trained.code == 0, trained.err
     out = tmp_path / "large.png"
     done = gendi("upscale", str(run), small, "--n", "2", "--steps", "3", "--out", str(out))
-    assert done.code == 0 and settings(out)["method"] == "told", done.err
+    assert done.code == 0 and settings(out)["method"] == "conditional", done.err
+    old = gendi("upscale", str(run), small, "--n", "2", "--steps", "3", "--out", str(out), "--method", "told")
+    assert old.code == 0 and settings(out)["method"] == "conditional", old.err
+    again = gendi("upscale", "--again", str(out))
+    assert again.code == 0 and settings(tmp_path / "large-again.png")["method"] == "conditional", again.err
     other = gendi("upscale", str(run), small, "--n", "2", "--steps", "3", "--out", str(out), "--method", "mmps")
     assert other.code == 0 and settings(out)["method"] == "mmps", other.err
 
@@ -161,8 +165,8 @@ def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path
         ("upscale {run} {small} --factor 3", 2, "divide the model's 8 x 8"),
         ("upscale {run} {small} --factor 4", 2, "it must be 2 x 2"),
         ("upscale {run} {picture}", 2, "is no multiple"),
-        ("upscale {run} {small} --method told", 2, "low-res:2"),
-        ("upscale {run} {small} --method repaint", 2, "told"),
+        ("upscale {run} {small} --method conditional", 2, "low-res:2"),
+        ("upscale {run} {small} --method repaint", 2, "conditional"),
         ("vary {run} {picture} --strength 1.1", 2, "between 0 and 1"),
         ("vary {run} {picture} --strength nan", 2, "between 0 and 1"),
         ("vary {run} {picture} --class 2", 2, "the classes 0 to 1"),
@@ -171,7 +175,7 @@ def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path
         ("vary {run} {picture} --negative 0", 2, "needs --guidance"),
         ("vary {run} {picture} --condition dose=1", 2, "no condition named 'dose'"),
         ("vary {run} {picture} --condition class", 2, "NAME=VALUE"),
-        ("vary {run} {picture} --class 1 --condition class=0", 2, "asked for twice"),
+        ("vary {run} {picture} --class 1 --condition class=0", 2, "given twice"),
         ("vary {run} {picture} --class 1 --guidance 2 --bad-model nowhere", 2, "no folder nowhere"),
         ("denoise {run} {picture} --class 0,1", 2, "room for one"),
         ("mix {run} {picture} {picture} --class 0,1", 2, "room for one"),

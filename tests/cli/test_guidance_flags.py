@@ -193,7 +193,7 @@ def test_clipping_comes_after_guidance(able_run: Path) -> None:
         ("--class 1,seven", "Known: 0, 1"),
         ("--condition class", "NAME=VALUE"),
         ("--condition dose=1", "There is no condition named 'dose'"),
-        ("--class 1 --condition class=0", "asked for twice"),
+        ("--class 1 --condition class=0", "given twice"),
         ("--class 1 --per-class 2", "stands in the place of --n"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Conditions as they are requested: from words of the command line to values.
+"""Requested conditions, from the words of the command line to values.
 
 `gendi.diffusion.conditions.requested_conditions` makes tensors of the values.
 
@@ -8,8 +8,8 @@
     vector    numbers with commas                                                place=0.1,-2
     image     a picture's file                                                   image=face.png
 
-none is null: the model is told nothing. The words are kept in the samples as they are, so that --again reads them
-again.
+The word none stands for the null condition: the model is given nothing. The samples' files keep the words unchanged,
+so that --again can read them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def _spec(specs: Sequence[ConditionConfig], name: str) -> ConditionConfig:
         if spec.name == name:
             return spec
     if not specs:
-        raise UsageError(f"--{name} was asked for, but this model was trained without conditions.")
+        raise UsageError(f"--{name} was requested, but this model was trained without conditions.")
     raise unknown_name("condition", name, [spec.name for spec in specs])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.api.conditions import read_conditions
-from gendi.api.edit_settings import BATCH, METHOD_OPTIONS, METHODS, STEPS, TOLD
+from gendi.api.edit_settings import BATCH, CONDITIONAL, METHOD_OPTIONS, METHODS, OLD_NAMES, STEPS
 from gendi.api.guidance import Guidance
 from gendi.api.models import Models, null_where_silent
 from gendi.api.request import MOST_ADAPTIVE
@@ -114,15 +114,16 @@ class Editor:
     def upscaling(self, factor: int, method: str | None) -> str:
         """Return the method of upscaling, by default the model's own if it was trained for the factor.
 
-        Raises `UsageError` for a method that it cannot be.
+        Raises `UsageError` for an unknown method, and for one that the model was not trained for.
         """
         able = self.bundle.condition(f"low-res:{factor}") is not None
         if method is None:
-            return TOLD if able else "mmps"
-        if method not in (TOLD, *METHODS) or method == "repaint":
-            raise unknown_name("method", method, (TOLD, *(name for name in METHODS if name != "repaint")))
-        if method == TOLD and not able:
-            raise UsageError(f"the method told needs a model that was trained with --condition low-res:{factor}.")
+            return CONDITIONAL if able else "mmps"
+        method = OLD_NAMES.get(method, method)
+        if method not in (CONDITIONAL, *METHODS) or method == "repaint":
+            raise unknown_name("method", method, (CONDITIONAL, *(name for name in METHODS if name != "repaint")))
+        if method == CONDITIONAL and not able:
+            raise UsageError(f"the method {method} needs a model that was trained with --condition low-res:{factor}.")
         return method
 
     def upscale(self, small: Picture, method: str | None = None) -> Edited:
@@ -137,7 +138,7 @@ class Editor:
         method = self.upscaling(factor, method)
         y, shape = self._encode(small, (height, width)), self.codec.shape
         large = y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-        if method == TOLD:
+        if method == CONDITIONAL:
             ready = self._ready(method, {f"low-res:{factor}": self._decode(large)[0]})
             x = sample(ready.denoiser, shape, self.n, ready.how, cond=ready.cond, poll=self.poll)
         else:

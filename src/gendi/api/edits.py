@@ -1,4 +1,4 @@
-"""Editing pictures from Python: bytes in, bytes out; the commands of the same names do the same.
+"""Editing pictures from Python: bytes in, bytes out. The commands of the same names do the same.
 
 A picture is bytes (H, W, C), or (H, W) where it is grey. Result i of a seed is the same picture whatever n is.
 """
@@ -24,11 +24,12 @@ def inpaint(
     Args:
         method: dps, mmps, pigdm or repaint; see docs/editing.md.
         options: `condition` and `guidance` as for `gendi.sample`; `steps` (as many as the method needs by default),
-            `sampler`, `seed`, `batch_size`, `device`; of the method `std` (mmps, pigdm), `zeta` (dps), `resamplings`
-            (repaint); `poll`, called after every network call, which raises to stop.
+            `sampler`, `seed`, `batch_size`, `device`; the method's own `std` (mmps, pigdm), `zeta` (dps) or
+            `resamplings` (repaint); `poll`, called after every network call, which raises to stop.
 
     Raises:
-        UsageError: a picture or a mask of another size, an unknown method or option, a mask of one value.
+        UsageError: the picture or the mask has another size than the model's pictures, the method or an option is
+            unknown, or the mask has one value everywhere.
     """
     return _editor(model, n, options).inpaint(image, mask, method).pictures
 
@@ -37,28 +38,28 @@ def upscale(model: Model, small: Picture, n: int = 4, *, method: str | None = No
     """Return n pictures (n, H, W, C) of the model's size whose means over blocks are `small`.
 
     Args:
-        method: mmps, pigdm or dps; or told, by a model that was trained with the condition low-res:FACTOR. That is the
-            default for such a model, and mmps for any other.
+        method: mmps, pigdm or dps; or conditional, for a model that was trained with the condition low-res:FACTOR. The
+            default is conditional for such a model, and mmps for any other.
         options: as for `inpaint`.
 
     Raises:
-        UsageError: as `inpaint`, and a model's size that is no multiple of the small picture's.
+        UsageError: as for `inpaint`; or the model's size is not a multiple of the small picture's size.
     """
     return _editor(model, n, options).upscale(small, method).pictures
 
 
 def denoise(model: Model, image: Picture, n: int = 4, *, noise: float | None = None, **options: Any) -> Picture:
-    """Return what a noisy picture may have been: (n + 1, H, W, C), the mean first, then n draws.
+    """Return pictures without noise (n + 1, H, W, C) for a noisy one: first their mean, then n draws.
 
     Args:
-        noise: its standard deviation, black to white being 1; estimated if None.
+        noise: the noise's standard deviation, where black to white is 1; it is estimated if None.
         options: as for `inpaint`; 50 steps by default.
     """
     return _editor(model, n, options).denoise(image, noise).pictures
 
 
 def vary(model: Model, image: Picture, n: int = 4, *, strength: float = 0.4, **options: Any) -> Picture:
-    """Return n pictures (n, H, W, C) like one, the nearer the smaller `strength` in [0, 1] is.
+    """Return n pictures (n, H, W, C) that resemble one; a smaller `strength` in [0, 1] keeps them nearer to it.
 
     Options are those of `inpaint`; 50 steps by default.
     """
@@ -66,10 +67,10 @@ def vary(model: Model, image: Picture, n: int = 4, *, strength: float = 0.4, **o
 
 
 def interpolate(model: Model, a: Picture, b: Picture, n: int = 9, **options: Any) -> Picture:
-    """Return the way from a to b in n pictures (n, H, W, C), both ends among them.
+    """Return n pictures (n, H, W, C) that go from a to b; the first is a and the last is b.
 
-    Options are `condition`, `guidance`, `device`, `poll`, and `steps` of the probability-flow ODE each way, 50 by
-    default.
+    Options are `condition`, `guidance`, `device`, `poll`, and `steps`: the steps of the probability-flow ODE in each
+    direction, 50 by default.
     """
     return _editor(model, n, options).interpolate(a, b).pictures
 

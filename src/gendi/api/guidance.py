@@ -1,4 +1,4 @@
-"""Guidance as it is requested: with models by their folders, and conditions by name."""
+"""Guidance as a request states it: models are given by their folders, and conditions by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,25 +16,25 @@ from gendi.train.classifier_bundle import ClassifierBundle
 class Guidance(Strength):
     """Which rule, how strong, and where; `gendi.diffusion.gaussian.guidance.GuidanceRule` is the rule itself.
 
-    The rule is autoguidance with `bad`, classifier guidance with `classifier`, factorised with `scales`, and
-    classifier-free guidance with none of them.
+    The rule is autoguidance if `bad` is given, classifier guidance if `classifier` is, factorised guidance if `scales`
+    are, and otherwise classifier-free guidance.
     """
 
     negative: Mapping[str, Any] = field(default_factory=dict)
-    """Conditions to be led away from in the null ones' place, each one value for all samples."""
+    """Conditions that guidance moves away from, instead of the null conditions; one value each, for all samples."""
     bad: Bundle | str | Path | None = None
-    """A worse model to be led away from, or the folder of its run or bundle."""
+    """A worse model that guidance moves away from, or the folder of its run or bundle."""
     classifier: ClassifierBundle | str | Path | None = None
-    """A classifier of noisy pictures that leads to the class, or its folder."""
+    """A classifier of noisy pictures that guides towards the class, or its folder."""
 
     @staticmethod
     def of(guidance: "Guidance | float | None") -> "Guidance | None":
-        """Return what a scale, settings or None stand for; None guides nothing."""
+        """Return the settings for a scale; settings are returned as they are, and None (no guidance) as None."""
         return guidance if guidance is None or isinstance(guidance, Guidance) else Guidance(guidance)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self | None:
-        """Return the guidance of plain values by field, as `to_dict` returns them; None for no field."""
+        """Return the guidance for plain values by field, as `to_dict` returns them; None if there are no fields."""
         if not fields:
             return None
         given = dict(fields)
@@ -44,9 +44,9 @@ class Guidance(Strength):
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that say something, as plain values with models by their folders.
+        """Return the fields that differ from their defaults, as plain values; models are given by their folders.
 
-        Raises `UsageError` for what has no such value: a function of time, a model in memory.
+        Raises `UsageError` for what cannot be written down: a function of time, or a model in memory.
         """
         values: dict[str, Any] = {"scales": _numbers(self.scales)} if self.scales else _numbers({"scale": self.scale})
         values["nested"] = self.nested or None
@@ -58,7 +58,7 @@ class Guidance(Strength):
         return {name: value for name, value in values.items() if value is not None}
 
     def folders(self) -> dict[str, str | Path]:
-        """Return the folders of the models it names, by field. Raises `UsageError` for a model in memory."""
+        """Return the folders of the models that guide, by field. Raises `UsageError` for a model in memory."""
         found: dict[str, str | Path] = {}
         for name, model in (("bad", self.bad), ("classifier", self.classifier)):
             if isinstance(model, Bundle | ClassifierBundle):

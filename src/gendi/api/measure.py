@@ -1,4 +1,4 @@
-"""Measure samples against data from Python."""
+"""Evaluating samples against data from Python."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ def measure(
     seed: int = 0,
     **options: Any,
 ) -> Evaluation:
-    """Measure samples against data, every metric beside its floor.
+    """Evaluate samples against data, and return every metric with its floor.
 
     Args:
         samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from.
-        data: what to measure against; a model's own training data by default.
-        n, seed, options: those of the kind of data, of pictures of `gendi.data.images.evaluation.evaluate`.
+        data: the data to compare with; a model's own training data by default.
+        n, seed, options: the options of the kind of data; those for pictures are the options of
+            `gendi.data.images.evaluation.evaluate`.
     """
     size = None
     if isinstance(samples, Bundle | str | Path):
@@ -33,6 +34,6 @@ def measure(
         size = bundle.codec.size
         samples = sample(bundle, n, seed=seed)
     if data is None:
-        raise UsageError("say which data to measure against: data='mnist', or a path.")
+        raise UsageError("say which data to compare with: data='mnist', or a path.")
     opened = open_data(data, size=size)
     return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)

@@ -23,7 +23,7 @@ from gendi.train.folders import WEIGHTS, bundle_folder
 
 @dataclass(frozen=True)
 class Models:
-    """The model that draws, and those that lead it."""
+    """The model that draws, and the models that guide it."""
 
     own: Bundle
     bad: Bundle | None = None
@@ -62,7 +62,7 @@ class Models:
         precision: str | None = None,
         clip: bool | None = None,
     ) -> Denoiser:
-        """Return the model's denoiser, guided.
+        """Return the model's denoiser, with guidance if there is any.
 
         Args:
             cond: the conditions of the samples by name; only the names matter.
@@ -70,7 +70,7 @@ class Models:
             clip: whether x0_hat is bounded to the range of the data; as the model's sampling does it by default.
 
         Raises:
-            UsageError: guidance that the model cannot be given.
+            UsageError: the model cannot be guided in the requested way.
         """
         bound = 1.0 if (self.own.config.sample.clip if clip is None else clip) else None
         denoiser = _plain(self.own, device, precision, bound if guidance is None else None)
@@ -85,10 +85,10 @@ class Models:
             bad=None if self.bad is None else _plain(self.bad, device, precision, None),
             classifier=None if self.classifier is None else self.classifier.classifier(denoiser.schedule, device),
         )
-        guided: Denoiser = rule.guide(denoiser, names)
+        with_guidance: Denoiser = rule.guide(denoiser, names)
         if bound is not None and guidance.threshold is None:
-            guided = Threshold(guided, None, bound)
-        return guided
+            return Threshold(with_guidance, None, bound)
+        return with_guidance
 
     def _negative(self, guidance: Guidance) -> dict[str, Tensor | float]:
         if not guidance.negative:
@@ -141,18 +141,21 @@ def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor
     """Return the conditions whose null was trained. Raises `UsageError` if there is nothing to guide by."""
     if not specs:
         raise UsageError(
-            "this model was trained without conditions, so there is nothing for guidance to lead to. Train one with "
-            "--condition class, or guide it by a classifier (gendi train-classifier) or a worse model (--bad-model)."
+            "this model was trained without conditions, so there is nothing that guidance could move towards. Train "
+            "one with --condition class, or guide it by a classifier (gendi train-classifier) or a worse "
+            "model (--bad-model)."
         )
     if not cond and not guidance.negative:
-        raise UsageError(f"guidance needs a condition to lead to: ask for {' or '.join(spec.name for spec in specs)}.")
+        raise UsageError(
+            f"guidance needs a condition to move towards: request {' or '.join(spec.name for spec in specs)}."
+        )
     always = {spec.name for spec in specs if spec.dropout == 0}
     forgotten = [name for name in (guidance.scales or cond) if name not in always or name in guidance.negative]
     needed = guidance.scales or ({} if forgotten or guidance.negative else cond)
     for name in sorted(always & set(needed)):
         raise UsageError(
-            f"the condition {name} was told of every training picture (dropout 0), so the model does not know what it "
-            "is to do without, and guidance has nothing to lead away from. Train it with a dropout of 0.1."
+            f"the condition {name} was given with every training picture (dropout 0), so the model never learned to "
+            "draw without it, and guidance has nothing to move away from. Train the model with a dropout of 0.1."
         )
     return forgotten
 
@@ -165,7 +168,8 @@ def _bad(own: Bundle, bad: Bundle | str | Path) -> Bundle:
         there = other.condition(spec.name)
         if there is None or (there.kind, there.size, there.names) != (spec.kind, spec.size, spec.names):
             raise UsageError(
-                f"the bad model is not told {spec.name} as the model is: it must know the same conditions."
+                f"the bad model does not have the condition {spec.name} as the model has it: it must know the "
+                "same conditions."
             )
     return other
 

@@ -1,4 +1,4 @@
-"""From a request to what can be drawn: everything that can be wrong is found here, before the work starts."""
+"""Preparing a request: everything that can be wrong with it is found here, before the drawing starts."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Prepared:
     request: Request
     models: Models
     denoiser: Denoiser
-    """The model's, guided."""
+    """The model's denoiser, with guidance."""
     cond: dict[str, Tensor]
     """Conditions by name, n rows each."""
 

@@ -1,6 +1,6 @@
-"""A request: what is wanted of a model. It is made once, by the command line or from keywords, and travels.
+"""A request describes which samples to draw from a model, and how. The command line or the keywords make it once.
 
-It is also what a file of samples holds, as one line of JSON, so that `gendi sample --again FILE` can draw the same
+A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
 version 0.1.0 does not know (bounds, precision) is written only where it is not the default.
 """
@@ -41,17 +41,17 @@ class Request:
     n: int
     """How many samples."""
     how: Drawing = field(default_factory=Drawing)
-    """Sampler, calls, seed, first index, grid, options; and, which the samples do not depend on, batch size and
-    device.
+    """Sampler, calls, seed, first index, grid and options; also batch size and device, on which the samples do not
+    depend.
     """
     condition: Mapping[str, Any] = field(default_factory=dict)
-    """What is requested by name: `gendi.api.conditions.Words` of the command line, or values as `gendi.sample` takes
-    them. Of pictures nothing draws every class in turn.
+    """The requested conditions by name: `gendi.api.conditions.Words` of the command line, or values as `gendi.sample`
+    takes them. If there are none, pictures of every class are drawn in turn.
     """
     per_class: int | None = None
-    """Samples of a class before the next one's; None takes the requested classes in turn."""
+    """How many samples of one class are drawn before those of the next; None takes the requested classes in turn."""
     guidance: Guidance | None = None
-    """None guides nothing."""
+    """None means no guidance."""
     precision: str | None = None
     """fp32 or bf16; None is what the training chose."""
     clip: bool = True
@@ -59,7 +59,7 @@ class Request:
     weights: str | None = None
     """SHA-256 of the weights' file."""
     guides: Mapping[str, str] = field(default_factory=dict)
-    """The same of the models in `guidance`, by field."""
+    """SHA-256 of the weights' files of the models in `guidance`, by field."""
     version: str = __version__
 
     @classmethod
@@ -98,7 +98,7 @@ class Request:
         return {"Software": f"gendi {self.version}", SETTINGS: self.part(n, first).to_json()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values. Raises `UsageError` for what has none: values in memory, a function of time."""
+        """Return plain values. Raises `UsageError` for what has none: conditions in memory, or a function of time."""
         how, options = self.how, dict(self.how.options)
         eta = options.pop("eta", None)
         values: dict[str, Any] = {
@@ -137,7 +137,9 @@ class Request:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise DataError(f"{where}: its settings are damaged, no JSON. Give the flags yourself instead of --again.")
+            raise DataError(
+                f"{where}: its settings are damaged: they are not JSON. Give the flags yourself instead of --again."
+            )
         if missing := sorted(set(REQUIRED) - data.keys()):
             raise DataError(f"{where}: its settings have no {missing[0]!r}. It was not written by gendi sample.")
         for name, value in data.items():
@@ -173,7 +175,7 @@ class Request:
 def read_request(path: Path) -> Request:
     """Return how the samples in `path` were drawn: a grid, a picture, a folder or an .npz that gendi sample wrote.
 
-    Raises `DataError`, and `UsageError` for what an edit wrote.
+    Raises `DataError` if `path` does not say how it was made, and `UsageError` if an edit wrote it.
     """
     if not path.exists():
         raise DataError(f"There is no file {path} to draw again.")

@@ -1,4 +1,4 @@
-"""Draw samples from Python, and what the commands that draw share with it."""
+"""Drawing samples from Python; the commands that draw use the same functions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,14 +41,14 @@ def sample(
 
     Args:
         model: a bundle, or the folder of a run or bundle.
-        n: how many.
+        n: how many samples.
         steps, sampler: network calls per sample, and the sampler's name; the bundle's own by default.
         seed, first_index: samples first_index, ..., first_index + n - 1 of a seed are drawn.
         condition: the conditions to request of a conditional model, by name: one value for all samples or n of them, as
             `gendi.diffusion.conditions.requested_conditions` reads them, for instance {"class": 7}. By default the
             classes come in turn, and for cells and tables every condition left out is drawn as in training.
-        guidance: how strongly to lead to it, 1 being no guidance and 2 to 3 usual; or all the settings, whose `bad` and
-            `classifier` may be folders.
+        guidance: how strongly to guide towards the conditions: 1 is no guidance, 2 to 3 are usual; or all the settings,
+            whose `bad` and `classifier` may be folders.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
@@ -74,8 +74,9 @@ def sample(
 
 
 def draw(prepared: Prepared, poll: Poll | None = None) -> Any:
-    """Return the samples of a request, in the form that `sample` says. `poll` is called after every network call and
-    stops by raising.
+    """Return the samples of a request, in the form that `sample` describes.
+
+    `poll` is called after every network call and stops the drawing by raising.
     """
     bundle, request, cond = prepared.models.own, prepared.request, prepared.cond
     x = _shared(prepared, poll)
@@ -83,8 +84,8 @@ def draw(prepared: Prepared, poll: Poll | None = None) -> Any:
 
 
 def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
-    """Return the samples (n, *shape) in model space, of which each process draws whole batches: every batch is that of
-    one process.
+    """Return the samples (n, *shape) in model space. Each process draws whole batches, so that the batches are the
+    same as those of one process alone.
     """
     request, shape, members = prepared.request, prepared.models.own.codec.shape, team()
 
@@ -100,7 +101,7 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request) -> Any:
-    """Return samples x (n, *shape) of model space in the user's own form."""
+    """Return samples x (n, *shape) of model space in the form of the user's data."""
     codec, meta, how = bundle.codec, bundle.meta, request.how
     rows = codec.decode(x, cond, how.seed, how.first_index)
     known = {name: value.numpy() for name, value in cond.items()}

@@ -1,4 +1,4 @@
-"""What a file of an edit's results remembers: the words that made it, and what they read."""
+"""What a file with an edit's results keeps: the words that made it, and the files that were read."""
 
 import json
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ class Made:
     """How results were made."""
 
     words: tuple[str, ...]
-    """Of the command line, after the command."""
+    """Words of the command line, after the name of the command."""
     sha256: Mapping[str, str]
-    """Of each picture that was read, and of the weights in each model's folder, by path."""
+    """SHA-256 of each picture that was read, and of the weights in each model's folder, by path."""
     settings: Mapping[str, object]
-    """All that the file remembers, by name."""
+    """All settings that the file keeps, by name."""
 
 
 def read_made(path: Path, command: str) -> Made:
     """Return how `path`, a picture or a folder that `gendi COMMAND` wrote, was made.
 
     Raises:
-        DataError: no such file, or one that does not say it.
-        UsageError: another command made it, which is named.
+        DataError: the file does not exist, or does not say how it was made.
+        UsageError: another command made the file; the message names that command.
     """
     if not path.exists():
         raise DataError(f"There is no file {path} to make again.")

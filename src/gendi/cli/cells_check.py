@@ -23,7 +23,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class CellsCheck:
-    """Look at single cells before training on them: what is there, what is wrong, how to mend it."""
+    """Inspect single cells before training on them: what the file holds, what is wrong, and how to mend it."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """An .h5ad."""

@@ -1,4 +1,4 @@
-"""The flags for conditions and for guidance to them, which sample, evaluate and the edits share."""
+"""The flags for conditions and for guidance, which sample, evaluate and the edits share."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,18 +18,19 @@ GUIDANCE = (
 
 @dataclass(frozen=True)
 class ConditionFlags:
-    """What to ask for, and how strongly to lead to it."""
+    """The requested conditions, and how strongly to guide towards them."""
 
-    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not asked for)")] = None
-    """Class, by name or number, or several with commas in turn, of a model that was trained with classes. Where nothing
-    is asked for, sample and evaluate draw every class in turn.
+    class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not requested)")] = None
+    """Class to draw, by name or number; several with commas are drawn in turn. The model must have been trained with
+    classes. Without any condition, sample and evaluate draw every class in turn.
     """
     condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """What else to ask for, NAME=VALUE; may be given again."""
+    """Another requested condition, NAME=VALUE; the flag may be repeated."""
     guidance: Annotated[str | None, spec("W", str), shows("none")] = None
-    """How strongly to lead to what is asked for: 1 is no guidance, 0 ignores it, 2 to 3 are usual; or NAME=W,NAME=W."""
+    """How strongly to guide towards the conditions: 1 is no guidance, 0 ignores them, 2 to 3 are usual; or a scale for
+    each, NAME=W,NAME=W."""
     guidance_nested: bool = False
-    """With a scale each: tell every condition on top of those before it."""
+    """If each condition has a scale: add every condition on top of those before it."""
     guidance_interval: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: everywhere)")] = None
     """Guide only where sigma / alpha lies between these: faster, and more varied."""
     guidance_rescale: Annotated[Number, shows("0")] = None
@@ -37,30 +38,30 @@ class ConditionFlags:
     guidance_threshold: Annotated[Number, shows("none")] = None
     """Percentile, up to 1, of dynamic thresholding: 0.995."""
     negative: Annotated[Text, shows("none")] = None
-    """Class, or NAME=VALUE, to be led away from, in the place of no condition."""
+    """Class, or NAME=VALUE, that guidance moves away from, instead of from no condition."""
     bad_model: Annotated[Folder, shows("none")] = None
-    """Folder of a smaller or earlier run to be led away from (autoguidance)."""
+    """Folder of a smaller or earlier run that guidance moves away from (autoguidance)."""
     classifier: Annotated[Folder, shows("none")] = None
-    """Folder that gendi train-classifier wrote: it leads to the class in the model's place."""
+    """Folder that gendi train-classifier wrote: that classifier, not the model, guides towards the class."""
 
     def given(self) -> list[str]:
         """Return the flags that were given, as they are written."""
         return [flag(name) for name in ("class_", "condition", *GUIDANCE) if is_given(getattr(self, name))]
 
     def conditions(self) -> dict[str, str]:
-        """Return what was asked for, in words by name. Raises `UsageError` for something asked for twice."""
+        """Return the requested conditions, in words by name. Raises `UsageError` if one is given twice."""
         found = {} if self.class_ is None else {"class": self.class_}
         for word in self.condition:
             name, value = read_pair("--condition", word)
             if name in found:
-                raise UsageError(f"--condition {word}: {name} was asked for twice.")
+                raise UsageError(f"--condition {word}: {name} was given twice.")
             found[name] = value
         return found
 
     def guidance_fields(self) -> dict[str, Any]:
         """Return the fields of `gendi.api.guidance.Guidance` that were given, none without --guidance.
 
-        Raises `UsageError` for a scale that is none, and for what goes with --guidance alone.
+        Raises `UsageError` for a scale that is no number, and for a flag that needs --guidance where it is missing.
         """
         if self.guidance is None:
             if extra := [flag(name) for name in GUIDANCE if is_given(getattr(self, name))]:
@@ -81,7 +82,7 @@ class ConditionFlags:
 
 
 def is_given(value: object) -> bool:
-    """Return whether a flag's value is not its default of nothing."""
+    """Return whether a flag was given: its value is not the empty default."""
     return not (value is None or value is False or value == ())
 
 

@@ -31,7 +31,7 @@ def show(text: str = "") -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON object to stdout; NaN and infinity, which JSON has not, become null, and paths become strings."""
+    """Print one JSON object to stdout; NaN and infinity, which JSON lacks, become null, and paths become strings."""
     print(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False), flush=True)
 
 

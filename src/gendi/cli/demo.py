@@ -38,7 +38,7 @@ def _minutes(text: str) -> float:
 
 @dataclass(frozen=True)
 class Demo:
-    """Train on MNIST within a budget, draw 1000 digits in 20 calls each, measure them, and write a report."""
+    """Train on MNIST within a budget, draw 1000 digits in 20 calls each, evaluate them, and write a report."""
 
     minutes: Annotated[float, spec("MINUTES", _minutes, lambda value: f"{value:g}")] = 8.0
     """Minutes of training."""

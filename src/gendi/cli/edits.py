@@ -1,7 +1,7 @@
-"""What the commands that edit pictures share: their flags, and the way from them to a file.
+"""The flags that the commands for editing pictures share, and the work from flags to a file.
 
-A command says which flags it adds and which edit of `gendi.api.editor` it calls; reading and writing pictures is in
-`gendi.cli.edit_files`. No module of torch is imported before the flags are read.
+A command adds its own flags and names the edit of `gendi.api.editor` that it calls; `gendi.cli.edit_files` reads and
+writes pictures. torch is not imported before the flags are read.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gendi.api.editor import Edited, Editor
 
 REMEMBERED = ("n", "seed", "steps", "sampler", "method", "strength", "weight", "detail", "level")
-"""Flags whose defaults another version may have: --again takes what the file says of them."""
+"""Flags whose defaults may differ between versions: --again takes their values from the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,15 @@ class Edit:
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
     """Folder of a run or of a bundle."""
     image: Annotated[tyro.conf.Positional[str], named("IMAGE")]
-    """A picture; it is read as a folder of pictures is: colour or grey as the model has it."""
+    """A picture; it is read in colour or grey, as the model needs it."""
     wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("COMMAND-IMAGE.png in the run's folder")] = None
-    """Where to: NAME.png (what was given and the results, side by side), or a name without a suffix (a new folder with
-    a PNG for each result).
+    """Where to write: NAME.png (the pictures that were given and the results, side by side), or a name without a suffix
+    (a new folder with a PNG for each result).
     """
     again: Annotated[Folder, shows("none")] = None
-    """A picture or folder that this command wrote, in the place of all else but --out, --batch-size and --json: make
-    the same again, into NAME-again.
+    """A picture or folder that this command wrote: make the same again, into NAME-again. Only --out, --batch-size and
+    --json can be given with it.
     """
     json: bool = False
     """Print one JSON object."""
@@ -52,7 +52,7 @@ class Draw(Edit):
     """Flags of the edits that draw."""
 
     n: Annotated[Samples, shows("4")] = None
-    """How many results; each has noise of its own."""
+    """How many results; each is drawn with its own noise."""
     sampler: Annotated[Text, shows("the model's own, often ancestral-karras")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     steps: Annotated[Calls, shows("as many as the method needs")] = None
@@ -65,7 +65,7 @@ class Draw(Edit):
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """What can be said beside --again."""
+    """Flags that can be given with --again."""
 
     again: Annotated[str, named("PATH")]
     out: Folder = None
@@ -77,8 +77,8 @@ E = TypeVar("E", bound=Edit)
 
 
 def read_edit(kind: type[E], args: Sequence[str], name: str, examples: str) -> tuple[E, tuple[str, ...]]:
-    """Return the command that `args` stand for, and the words that say how it makes what it makes: with --again PATH
-    those that made PATH.
+    """Return the command that `args` stand for, and the words that describe its work: those of the command line, or
+    with --again PATH the words that made PATH.
 
     Raises `UsageError` for words that are wrong, `DataError` for a PATH that does not say how it was made.
     """
@@ -123,7 +123,7 @@ def in_range(flag: str, value: float, low: float, high: float, why: str = "") ->
 def options_of(command: Draw, method: str) -> dict[str, Any]:
     """Return the options of a method among a command's flags std, zeta and resamplings.
 
-    Raises `UsageError` for one of another method, and one that is not above 0.
+    Raises `UsageError` for an option of another method, and for a value that is not above 0.
     """
     own = {"mmps": ("std",), "pigdm": ("std",), "dps": ("zeta",), "repaint": ("resamplings",)}[method]
     found: dict[str, Any] = {}
@@ -151,11 +151,11 @@ def perform(
 ) -> int:
     """Open the model, run `work` on it, write the results, and say where they are.
 
-    The file remembers `words`, those of the command line, and `settings`, beside what every edit has.
+    The file keeps `words` (of the command line) and `settings`, in addition to what every edit keeps.
 
     Args:
         n: how many results.
-        options: of drawing and of the method, as `gendi.api.editor.Editor` takes them.
+        options: options of drawing and of the method, as `gendi.api.editor.Editor` takes them.
     """
     texts, guides = command.wanted.conditions(), command.wanted.guidance_fields()
     from gendi.api.conditions import as_words

@@ -39,13 +39,14 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure samples. Every figure stands beside its floor: what as many real held-out images score."""
+    """Evaluate samples. Every figure stands beside its floor: the score of as many real held-out images."""
 
     run: Annotated[tyro.conf.Positional[Folder], shows("none; then --samples")] = None
     """Folder of a run or of a bundle, to draw the samples from."""
     samples: Annotated[Folder, shows("drawn from the run")] = None
-    """Measure these instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote; an .h5ad of
-    cells, a .csv or .parquet of a table."""
+    """Evaluate these samples instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote; an
+    .h5ad of cells, a .csv or .parquet of a table.
+    """
     data: Annotated[Text, shows("what the run was trained on")] = None
     """What the samples should look like: mnist, or a path."""
     n: Annotated[Samples, shows("1000, or as many as are held out")] = None
@@ -106,8 +107,8 @@ def metrics_table(evaluation: "Evaluation") -> str:
 
 
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
-    """Draw the samples of a run, or take those it has if they were drawn the same way, measure them, and write it all
-    down. Several processes draw their shares; process 0 measures.
+    """Draw the samples of a run, or take those in its archive if they were drawn the same way; evaluate them and write
+    the results. Several processes each draw a share, and process 0 evaluates.
     """
     from gendi.api.prepared import prepare
     from gendi.api.sample import draw
@@ -186,8 +187,8 @@ def _kept(kind: "Kind", archive: Path, request: "Request") -> Any:
 
 
 def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
-    """Return `new` with what `old` measured of the same samples by other extractors, so that one evaluation after
-    another adds up.
+    """Return `new` with the metrics of `old` that other extractors computed for the same samples, so that successive
+    evaluations add up.
     """
     if old is None or any(
         getattr(old, name) != getattr(new, name)
@@ -214,7 +215,7 @@ def _check(command: Evaluate) -> None:
     command.wanted.guidance_fields()
     if command.n == 1:
         raise UsageError(
-            f"--n 1 is out of range: a set of images needs at least 2 to be measured, at most {MOST_SAMPLES}."
+            f"--n 1 is out of range: a set of images needs at least 2 to be evaluated, at most {MOST_SAMPLES}."
         )
     if (command.run is None) == (command.samples is None):
         both = "not both" if command.run is not None else "neither was given"
@@ -230,7 +231,7 @@ def _check(command: Evaluate) -> None:
 
 
 def _silent(message: str) -> None:
-    """Processes but the first say nothing."""
+    """Print nothing: only the first process prints progress."""
 
 
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":

@@ -26,7 +26,7 @@ class Inpaint(Draw):
     mask: Annotated[str, named("MASK")]
     """A picture of the same size: white is painted, black is kept."""
     method: Annotated[Text, shows("dps")] = None
-    """dps, mmps or pigdm (led by gradients), or repaint (by going back and forth)."""
+    """dps, mmps or pigdm, which follow gradients; or repaint, which goes back and forth."""
     std: Annotated[Number, shows("0.05")] = None
     """mmps, pigdm: how exactly to follow what is kept, -1 being black and 1 white."""
     zeta: Annotated[Number, shows("0.3")] = None

@@ -21,12 +21,12 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolate(Edit):
-    """Walk from one picture to another through the noise that the probability-flow ODE carries them to."""
+    """Go from one picture to another in steps, through the noise to which the probability-flow ODE carries them."""
 
     to: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """The picture to arrive at."""
     n: Annotated[Samples, shows("9")] = None
-    """How many pictures, both ends among them."""
+    """How many pictures, including both ends."""
     steps: Annotated[Calls, shows("50")] = None
     """Steps of the ODE each way, two network calls each."""
 

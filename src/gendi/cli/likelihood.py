@@ -136,10 +136,10 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
     from gendi.api.likelihood import is_own_data
 
     if not bundle.config.conditions:
-        return "the model is told nothing of them"
+        return "the model is given no conditions"
     if len(sets) == 1 and is_own_data(bundle, sets[0]):
         return "each with its own conditions"
-    return "the model is told nothing of them (the null conditions)"
+    return "the model is given no conditions (the null conditions)"
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: "Poll") -> "Bound | Density":

@@ -47,7 +47,7 @@ EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
   gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
   gendi train photos/ --size 32 --images 2M --out runs/me  any folder of images
-  gendi train shapes.npz --condition type dose             told two of the things that the data hold
+  gendi train shapes.npz --condition type dose             with two of the conditions that the data hold
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
   gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
@@ -90,11 +90,11 @@ class Train:
     layer: Annotated[Text, shows("where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
-    """What the network is told of each image or row, by name: class dose; none: nothing. gendi data check lists
-    what there is; low-res:4 is the picture itself, four times coarser.
+    """Conditions that the network is given with each image or row, by name: class dose; none is no condition. gendi
+    data check lists those of the data; low-res:4 is the picture itself, four times coarser.
     """
     condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
-    """Probability that a training image is not told a condition: one for all, or one each."""
+    """Probability that a condition is left out for a training image: one for all conditions, or one each."""
     condition_via: Annotated[tuple[Literal["embedding", "channels", "tokens"], ...], shows("what suits it")] = ()
     """How a condition enters: beside the time, as channels beside a picture, or as tokens: one for all, or one each."""
     flip: bool = False
@@ -143,8 +143,8 @@ class Train:
     def _conditions(self) -> tuple[ConditionConfig, ...]:
         if "none" in self.condition and len(self.condition) > 1:
             raise UsageError("--condition none goes with no other name: it trains without conditions.")
-        asked = tuple(ConditionConfig(name) for name in self.condition if name != "none")
-        conditions = asked if self.condition else self.conditions
+        requested = tuple(ConditionConfig(name) for name in self.condition if name != "none")
+        conditions = requested if self.condition else self.conditions
         for field_, values in (("dropout", self.condition_dropout), ("via", self.condition_via)):
             if len(values) not in {0, 1, len(conditions)}:
                 raise UsageError(
@@ -175,7 +175,7 @@ class Train:
         return Path("runs") / (name if self.preset in (usual, name) else f"{name}-{self.preset}")
 
     def spec(self) -> str:
-        """Return the data to open, with the layer where one is asked for. Raises `UsageError` if they have none."""
+        """Return the data to open, with the requested layer if any. Raises `UsageError` if such data have no layers."""
         if self.layer is None:
             return self.data
         if "layer" not in find_kind(self.data).source_options:

@@ -22,15 +22,15 @@ MINUTES = 2.0
 
 @dataclass(frozen=True)
 class TrainClassifier:
-    """Train a classifier of noisy pictures, which leads a run's samples to a class: the run need not know the classes.
+    """Train a classifier of noisy pictures, which guides a run's samples to a class. The run need not know the classes.
 
-    It is done in minutes and keeps no checkpoints.
+    The training takes minutes and keeps no checkpoints.
     """
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """Pictures with classes: mnist, fashion-mnist, a folder whose subfolders are classes, an .npz."""
     run: Annotated[Folder, shows("none: required")] = None
-    """Folder of the run or bundle whose samples it is to lead."""
+    """Folder of the run or bundle whose samples the classifier will guide."""
     max_time: Annotated[Duration, shows("2m, if no other budget is given")] = None
     """Budget in time of training: 90s, 8m."""
     images: Annotated[Count, shows("none")] = None
@@ -55,7 +55,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(TrainClassifier, args, "gendi train-classifier", EXAMPLES)
     if not command.data or command.run is None:
-        missing = "--run is missing: say whose samples it is to lead" if command.data else "DATA is missing"
+        missing = "--run is missing: name the run that it will guide" if command.data else "DATA is missing"
         raise UsageError(f"{missing}. See gendi train-classifier --help.")
     limits: dict[str, Any] = {"seconds": command.max_time, "images": command.images, "steps": command.steps}
     limits = {name: value for name, value in limits.items() if value is not None} or {"seconds": 60 * MINUTES}

@@ -1,11 +1,12 @@
 """`gendi upscale`."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gendi.api.edit_settings import METHODS, TOLD
+from gendi.api.edit_settings import CONDITIONAL, METHODS, OLD_NAMES
 from gendi.cli.console import say
 from gendi.cli.edits import Draw, drawing_options, options_of, perform, read_edit
 from gendi.cli.parse import Count, Number, Text, shows
@@ -24,14 +25,14 @@ EXAMPLES = """\
 class Upscale(Draw):
     """Make a small picture as large as the model's, with detail that the model finds likely.
 
-    A model that was trained with --condition low-res:FACTOR is told the small picture; of any other the mean of every
-    FACTOR x FACTOR pixels is held to it.
+    A model that was trained with --condition low-res:FACTOR is given the small picture as a condition. Any other model
+    draws pictures whose means over blocks of FACTOR x FACTOR pixels are held to the small picture.
     """
 
     factor: Annotated[Count, shows("the model's size over the picture's")] = None
     """How many times larger."""
-    method: Annotated[Text, shows("mmps; told, by a model that was trained for it")] = None
-    """told, or mmps, pigdm or dps (led by gradients)."""
+    method: Annotated[Text, shows("conditional if the model was trained for it, else mmps")] = None
+    """conditional, for a model trained with low-res:FACTOR; or mmps, pigdm or dps, which follow gradients."""
     std: Annotated[Number, shows("0.05")] = None
     """mmps, pigdm: how exactly to follow the small picture, -1 being black and 1 white."""
     zeta: Annotated[Number, shows("0.3")] = None
@@ -41,7 +42,9 @@ class Upscale(Draw):
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command, words = read_edit(Upscale, args, "upscale", EXAMPLES)
-    known = (TOLD, *(name for name in METHODS if name != "repaint"))
+    known = (CONDITIONAL, *(name for name in METHODS if name != "repaint"))
+    if command.method in OLD_NAMES:
+        command = dataclasses.replace(command, method=OLD_NAMES[command.method])
     if command.method is not None and command.method not in known:
         raise unknown_name("method", command.method, known)
     options = _options(command)
@@ -52,8 +55,8 @@ def main(args: Sequence[str]) -> int:
         factor, (height, width) = _factor(command, editor), editor.size
         small = read_picture(editor, command.image, (height // factor, width // factor))
         method = editor.upscaling(factor, command.method)
-        if method == TOLD and options:
-            raise UsageError("--std and --zeta are no options of --method told.")
+        if method == CONDITIONAL and options:
+            raise UsageError("--std and --zeta are no options of --method conditional.")
         say(f"{height // factor} x {width // factor} to {height} x {width}, by {method}")
         return editor.upscale(small, method)
 
@@ -63,16 +66,16 @@ def main(args: Sequence[str]) -> int:
 
 
 def _options(command: Upscale) -> dict[str, Any]:
-    """Return the options of the method that were given. Raises `UsageError` for one of another method."""
-    if command.method == TOLD:
+    """Return the options of the method that were given. Raises `UsageError` for an option of another method."""
+    if command.method == CONDITIONAL:
         if command.std is not None or command.zeta is not None:
-            raise UsageError("--std and --zeta are no options of --method told.")
+            raise UsageError("--std and --zeta are no options of --method conditional.")
         return {}
     return options_of(command, command.method or "mmps")
 
 
 def _factor(command: Upscale, editor: "Editor") -> int:
-    """Return how many times larger; as the picture's file says where no flag does."""
+    """Return how many times larger the result is; without --factor, the size of the picture's file decides."""
     from gendi.cli.edit_files import picture_size
 
     height, width = editor.size

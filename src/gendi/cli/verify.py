@@ -44,13 +44,16 @@ def main(args: Sequence[str]) -> int:
         if not command.json:
             show(_line(folder, found))
     problems = [found.problem for found in checked if found.problem is not None]
-    told = _compare_data(folder, checked) if command.data else None
-    if told is not None:
+    against = _compare_data(folder, checked) if command.data else None
+    if against is not None:
         if not command.json:
-            show(f"{'ok ' if told['matches'] else 'BAD'}  data           {told['spec']}, {told['fingerprint'][:16]}")
-        problems += [told["problem"]] if not told["matches"] else []
+            state = "ok " if against["matches"] else "BAD"
+            show(f"{state}  data           {against['spec']}, {against['fingerprint'][:16]}")
+        problems += [against["problem"]] if not against["matches"] else []
     if command.json:
-        show_json({"folder": folder, "ok": not problems, "checked": [asdict(found) for found in checked], "data": told})
+        show_json(
+            {"folder": folder, "ok": not problems, "checked": [asdict(found) for found in checked], "data": against}
+        )
     if problems:
         raise BundleError(f"{len(problems)} of the {len(checked) + command.data} checked are bad. {' '.join(problems)}")
     return 0
