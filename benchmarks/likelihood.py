@@ -22,7 +22,7 @@ from record import RESULTS, write, write_table
 import gendi
 from gendi.data import open_data
 from gendi.data.images.evaluation import evaluate
-from gendi.diffusion.gaussian.likelihood import Bound, Measured, auroc
+from gendi.diffusion.gaussian.likelihood import Bound, Estimate, auroc
 from gendi.errors import GendiError
 from gendi.train.bundle import load_bundle
 
@@ -31,7 +31,7 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["preset"], row["schedule"], row["weighting"]
 
 
-def figures(value: Measured) -> dict[str, float]:
+def figures(value: Estimate) -> dict[str, float]:
     return {"bits_per_dim": value.bits, "standard_error": value.bits_error}
 
 

@@ -1,7 +1,7 @@
-"""Errors a person can act on: one clear paragraph each, and the exit code the command line ends with.
+"""Errors that a person can act on. Each is one clear paragraph, and sets the exit code of the command line.
 
-The text of an error says what happened, where, why, and how to mend it. Anything that is not a `GendiError` is a bug
-(exit code 1) and keeps its traceback.
+The text of an error says what happened, where, why, and what to do about it. Anything that is not a `GendiError` is a
+bug (exit code 1) and keeps its traceback.
 """
 
 import difflib
@@ -10,15 +10,15 @@ from typing import ClassVar
 
 
 class GendiError(Exception):
-    """Base of every error gendi raises on purpose. `exit_code` is what the command line returns."""
+    """Base of every error that gendi raises on purpose. `exit_code` is what the command line returns."""
 
     exit_code: ClassVar[int] = 1
     relayed: bool = False
-    """Whether another of several processes raised it first and says it."""
+    """Whether the error came from another process of the run, which prints it."""
 
 
 class UsageError(GendiError, ValueError):
-    """A flag, an argument or a configuration that cannot mean anything (exit code 2)."""
+    """A flag, an argument or a configuration that makes no sense (exit code 2)."""
 
     exit_code = 2
 
@@ -36,11 +36,11 @@ class BundleError(GendiError):
 
 
 class NewerFormatError(BundleError):
-    """Written by a newer gendi: an older checkpoint in its place would throw work away, so nothing falls back."""
+    """A file was written by a newer gendi. Falling back to an older checkpoint would lose work, so nothing does."""
 
 
 class ResourceError(GendiError):
-    """Out of memory, disk or permission (exit code 5)."""
+    """There is not enough memory or disk space, or a permission is missing (exit code 5)."""
 
     exit_code = 5
 
@@ -52,19 +52,19 @@ class DivergedError(GendiError):
 
 
 class PreemptedError(GendiError):
-    """Stopped by SIGTERM or SIGUSR1 after saving: run the same command again (exit code 75)."""
+    """The run was saved and stopped by SIGTERM or SIGUSR1; the same command goes on with it (exit code 75)."""
 
     exit_code = 75
 
 
 class InterruptedRunError(GendiError):
-    """Stopped by Ctrl-C after saving (exit code 130)."""
+    """The run was saved and stopped by Ctrl-C (exit code 130)."""
 
     exit_code = 130
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a `name` that is no entry of a closed registry, with the nearest entry suggested."""
+    """Return the error for an unknown `name`, which lists the known ones and suggests the nearest."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
@@ -72,7 +72,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether `error` is a failed allocation, be it Python's, NumPy's or torch's (on any device)."""
+    """Return whether `error` is a failed allocation of Python, NumPy or torch, on any device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)

@@ -127,11 +127,11 @@ def spoil(kind: str) -> Any:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        ("log", "X hold .* numbers that are no counts, such as .* Measuring needs whole numbers"),
-        ("negative", r"layers\['counts'\] hold 1 numbers that are no counts, such as -2 in cell 3, gene 'gene4'"),
+        ("log", "X holds .* numbers that are not counts, such as .* An evaluation needs whole numbers"),
+        ("negative", r"layers\['counts'\] holds 1 numbers that are not counts, such as -2 in cell 3, gene 'gene4'"),
         ("nan", "such as nan in cell 0, gene 'gene1'"),
         ("genes", "5 of the model's 25 genes are missing in these cells, the first are gene20"),
-        ("class", "'NK cell', which is no class of the data; there are B cell, T cell"),
+        ("class", "'NK cell', which is not a class of the data; the classes are B cell, T cell"),
     ],
 )
 def test_samples_that_are_no_such_cells_are_refused(kind: str, text: str) -> None:

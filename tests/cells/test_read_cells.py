@@ -182,7 +182,7 @@ def test_one_bad_count_far_down_is_found() -> None:
     counts = adata.X.toarray()
     counts[1400, 3] = 2.5
     adata.X = counts
-    with pytest.raises(DataError, match=r"2.5 for gene 'gene3' in cell 'cell1400', which is no whole number"):
+    with pytest.raises(DataError, match=r"2.5 for gene 'gene3' in cell 'cell1400', which is not a whole number"):
         open_object(adata)
 
 

@@ -60,7 +60,7 @@ def test_links_and_pipes(run: Path) -> None:
             load_bundle(run)
     weights.unlink()
     os.mkfifo(weights)
-    in_time(lambda: load_bundle(run), r"no plain file")
+    in_time(lambda: load_bundle(run), r"not a plain file")
     weights.unlink()
     blob.rename(weights)
     (bundle / MANIFEST).unlink()

@@ -16,6 +16,7 @@ import pytest
 import torch
 from victims import FLAGS, TINY, started
 
+import gendi.train.going_on as going_on_module
 import gendi.train.keeping as keeping
 import gendi.train.loop as loop_module
 import gendi.train.previews as previews_module
@@ -46,7 +47,7 @@ def and_sigterm(function: Callable[..., Any], at: int = 1) -> Callable[..., Any]
         (loop_module.Heldout, "__call__", 5),  # the evaluation on the way: 30 images are 5 steps
         (previews_module, "preview", 5),
         (keeping, "save_checkpoint", 1),
-        (loop_module, "specs", None),  # going on, before the first step
+        (going_on_module, "specs", None),  # going on, before the first step
     ],
 )
 def test_sigterm_in_every_loop_of_training(

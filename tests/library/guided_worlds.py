@@ -44,7 +44,7 @@ BOTH = {"shape": torch.tensor([0, 1, 1, 0, 1]), "colour": torch.tensor([2, 1, 0,
 
 
 class Spy:
-    """Passes calls on and keeps them."""
+    """A denoiser that passes calls on and keeps a list of them."""
 
     def __init__(self, denoiser: Any) -> None:
         self.denoiser, self.schedule = denoiser, denoiser.schedule
@@ -60,7 +60,7 @@ class Spy:
 
 
 class SpyVariance(Spy):
-    """One that learned a variance: its share is the class told, and -1 of none."""
+    """A `Spy` that learned a variance: its share is the class that it is given, or -1 if it is given none."""
 
     def predict(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> tuple[Tensor, Tensor]:
         label = cond.get("class", torch.full((len(x_t),), -1))

@@ -16,8 +16,8 @@ def build(image_channels: int = 1, **changes: object) -> UNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         classes = changes.pop("classes", 0)
-        told = (ConditionConfig("class", size=classes),) if classes else ()
-        network = build_network(NetworkConfig(**{**vars(SMALL), **changes}), (image_channels, 8, 8), told)
+        specs = (ConditionConfig("class", size=classes),) if classes else ()
+        network = build_network(NetworkConfig(**{**vars(SMALL), **changes}), (image_channels, 8, 8), specs)
         with torch.no_grad():
             for p in network.parameters():
                 p += 0.1 * torch.randn(p.shape)

@@ -68,7 +68,7 @@ def test_the_ends_of_the_learned_range(name: str, steps: int | None, share: floa
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_each_dimension_interpolates_its_own_logs(name: str) -> None:
-    """share v: exp(v log beta + (1 - v) log beta-tilde), by the paper's beta and beta-tilde (eq. 15); v may be any."""
+    """For a share v of any size it is exp(v log beta + (1 - v) log beta-tilde), with the paper's betas (eq. 15)."""
     share, t, s = f64(0, 1, 0.3, -0.2, 1.5), scalar(0.6), scalar(0.35)
     schedule = make_schedule(name)
     denoiser = Sure(schedule, share)
@@ -158,7 +158,7 @@ def test_the_error_on_data_measures_what_the_oracle_knows(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_moments_between_their_times(name: str) -> None:
-    """Log spread is a smooth curve in log-SNR: 40 times leave 1%. Beyond them, the bound sigma^2 / alpha^2."""
+    """Log spread is a smooth curve in log-SNR, so 40 times leave 1%; beyond them the bound is sigma^2 / alpha^2."""
     c, schedule = 0.3, make_schedule(name)
     world = GaussianDenoiser(schedule, f64(0), f64(c)[:, None])
     times = schedule.time(torch.linspace(8, -6, 40, dtype=torch.float64))
@@ -187,7 +187,7 @@ def test_an_overestimate_is_cut_at_the_bound() -> None:
 
 @pytest.mark.statistical
 def test_the_analytic_variance_serves_a_mixture_best() -> None:
-    """Ten steps on two bumps a distance apart: nearest to the data's deviation of the three, over 4000 draws."""
+    """With ten steps on two distant bumps its deviation is the nearest of three to that of the data, in 4000 draws."""
     n, times = 4000, f64(1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.01)
     world = MixtureDenoiser(make_schedule("cosine"), f64(0.5, 0.5), f64(-1, 1)[:, None], torch.full((2, 1, 1), 0.04))
     data = world.sample_data(torch.arange(n) / n, gaussian(n, 1, seed=3))

@@ -1,4 +1,4 @@
-"""A Brownian path per sample: W(t) is a function of seed, sample and t, and every grid reads off the same one."""
+"""A Brownian path per sample: W(t) is a function of seed, sample and t, so every grid has the same path."""
 
 import math
 
@@ -23,7 +23,7 @@ def uniform(n: int) -> Tensor:
 
 
 def increments(times: Tensor, rows: int = 3) -> Tensor:
-    """Return W(t_k) - W(t_{k+1}) for every step, from the noise that a sampler is given."""
+    """Return W(t_k) - W(t_{k+1}) for every step, from the noise that a sampler receives."""
     noise = BrownianNoise(5, range(rows), (2, 2), times, "cpu")
     return torch.stack([noise(k).double() * (times[k] - times[k + 1]).sqrt() for k in range(len(times) - 1)])
 
@@ -36,7 +36,7 @@ def test_halving_the_step_keeps_the_path(n: int) -> None:
 
 
 def test_the_first_nodes_are_levys_construction() -> None:
-    """Halves, quarters, and a quarter of five twentieths is cut at the second. To the round-off of a float32 z."""
+    """They are halves, then quarters; a quarter of five twentieths is cut at the second; z is rounded to float32."""
     places = Places(4, "brownian", 9)
 
     def z(place: int, n: int) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ def test_the_first_nodes_are_levys_construction() -> None:
 
 @pytest.mark.parametrize("n", [20, 40, 200])
 def test_the_times_of_an_even_grid_are_nodes(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each costs one draw, W(1) too."""
+    """Each of them costs one draw, and so does W(1)."""
     draws = 0
     draw = BrownianNoise._normal
 
@@ -71,7 +71,7 @@ def test_the_times_of_an_even_grid_are_nodes(n: int, monkeypatch: pytest.MonkeyP
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_it_does_not_matter_what_was_asked_before(times: list[float]) -> None:
+def test_earlier_times_do_not_matter(times: list[float]) -> None:
     noise = BrownianNoise(0, [3], (2,), ENDS, "cpu")
     for t in times:
         noise.path(t)
@@ -81,7 +81,7 @@ def test_it_does_not_matter_what_was_asked_before(times: list[float]) -> None:
 
 @pytest.mark.parametrize("t", [0.5, 0.7, 1e-3, 1e-9])
 def test_the_path_is_continuous_across_a_leaf(t: float) -> None:
-    """Over 1e-9 of t it moves by the bridge's sqrt(1e-9 t): at most 5 of those."""
+    """Over 1e-9 of t it moves by about sqrt(1e-9 t), the bridge's deviation; 5 of these are allowed."""
     noise = BrownianNoise(1, range(20), (1,), ENDS, "cpu")
     moved = noise.path(t * (1 + 1e-9)) - noise.path(t)
     assert moved.abs().max() < 5 * math.sqrt(1e-9 * t)
@@ -114,7 +114,9 @@ def test_covariance_is_the_smaller_time() -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("smallest", [0.03, 1e-8])
 def test_noise_is_standard_normal_and_new_at_every_step(smallest: float) -> None:
-    """Levels that shrink by one ratio, as variance-exploding grids do; a correlation errs by 1 / sqrt(n), 5 allowed."""
+    """The levels shrink by one ratio, as those of variance-exploding grids do; a correlation errs by 1 / sqrt(n), of
+    which 5 are allowed.
+    """
     n, steps = 4000, 12
     times = torch.cat([torch.logspace(0, math.log10(smallest), steps, dtype=torch.float64), f64(0)])
     noise = BrownianNoise(7, range(n // 100), (100,), times, "cpu")

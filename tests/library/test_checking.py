@@ -1,4 +1,4 @@
-"""The tests run with annotations checked: this says so, and what would slip through if they did not."""
+"""Annotations are checked while the tests run; these tests would fail if they were not."""
 
 import pytest
 import torch

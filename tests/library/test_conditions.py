@@ -43,20 +43,20 @@ def test_a_null_row_is_known_whatever_its_kind(shape: tuple[int, ...], dtype: to
     assert torch.equal(dropped[0], value[0]) and dropped.dtype == dtype
 
 
-def test_what_is_asked_of_all_kinds() -> None:
-    told = requested_conditions(ALL, ASKED, 2)
-    assert told["class"].tolist() == [1, 1]
-    assert told["marks"].tolist() == [[1, 0, 1]] * 2
-    assert told["dose"].tolist() == [0.5, 0.5]
-    assert told["place"].tolist() == [[1, 2]] * 2
-    assert torch.equal(told["small"], torch.ones(2, 1, 2, 2))
+def test_requests_of_all_kinds() -> None:
+    cond = requested_conditions(ALL, ASKED, 2)
+    assert cond["class"].tolist() == [1, 1]
+    assert cond["marks"].tolist() == [[1, 0, 1]] * 2
+    assert cond["dose"].tolist() == [0.5, 0.5]
+    assert cond["place"].tolist() == [[1, 2]] * 2
+    assert torch.equal(cond["small"], torch.ones(2, 1, 2, 2))
 
 
 def test_one_for_each_sample() -> None:
-    told = requested_conditions(ALL, {"class": ["three", 0], "dose": [1.0, 2.0], "place": np.eye(2)}, 2)
-    assert told["class"].tolist() == [2, 0] and told["dose"].tolist() == [1, 2]
-    assert told["place"].tolist() == [[1, 0], [0, 1]]
-    assert told.keys() == {"class", "dose", "place"}  # what is not asked for is null
+    cond = requested_conditions(ALL, {"class": ["three", 0], "dose": [1.0, 2.0], "place": np.eye(2)}, 2)
+    assert cond["class"].tolist() == [2, 0] and cond["dose"].tolist() == [1, 2]
+    assert cond["place"].tolist() == [[1, 0], [0, 1]]
+    assert cond.keys() == {"class", "dose", "place"}  # a condition that is not requested is null
 
 
 @given(st.integers(0, 50), st.integers(1, 20))
@@ -81,7 +81,7 @@ def test_none_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "match"),
+    ("requested", "match"),
     [
         ({"class": 3}, "0 to 2"),
         ({"class": -2}, "0 to 2"),
@@ -99,12 +99,12 @@ def test_none_is_null() -> None:
         ({"small": np.zeros((2, 2, 1))}, "float64"),
     ],
 )
-def test_what_does_not_fit_is_named(asked: dict[str, object], match: str) -> None:
+def test_what_does_not_fit_is_named(requested: dict[str, object], match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        requested_conditions(ALL, asked, 2)
+        requested_conditions(ALL, requested, 2)
 
 
-def test_an_unconditional_model_is_not_asked() -> None:
+def test_an_unconditional_model_refuses_conditions() -> None:
     with pytest.raises(UsageError, match="without conditions"):
         requested_conditions((), {"class": 1}, 2)
 
@@ -122,7 +122,7 @@ NAMES = ("eta", "noise", "order", "times", "x", "t", "x_t", "denoiser", "cond", 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_condition_may_have_the_name_of_any_argument(sampler: str) -> None:
-    """A network is told them by name; the sampler, with an option of the same name, does not see them."""
+    """A network is given them by name; the sampler, with an option of the same name, does not see them."""
     specs = [ConditionConfig(name, size=2) for name in NAMES]
     network = build_network(NetworkConfig(kind="mlp", channels=(8,), blocks=1, time_dim=8), (3,), specs)
     denoiser = ClassifierFree(NetworkDenoiser(network, Cosine(), Parameterisation()), 2.0)
@@ -133,19 +133,19 @@ def test_a_condition_may_have_the_name_of_any_argument(sampler: str) -> None:
 
 
 def test_the_conditions_of_a_batch_are_bound_by_name() -> None:
-    told: dict[str, torch.Tensor] = {}
+    received: dict[str, torch.Tensor] = {}
 
     class Spy:
         schedule = Cosine()
 
         def __call__(self, x_t: torch.Tensor, t: torch.Tensor, /, **cond: torch.Tensor) -> torch.Tensor:
-            told.update(cond)
+            received.update(cond)
             return x_t
 
     x, spy, cond = torch.zeros(2, 3), Spy(), {name: torch.arange(2) for name in (*NAMES, "self")}
     assert conditioned(spy, None) is spy
     assert torch.equal(conditioned(spy, cond)(x, torch.tensor(0.5)), x)
-    assert told == cond
+    assert received == cond
 
 
 @pytest.mark.parametrize(

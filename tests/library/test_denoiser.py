@@ -26,7 +26,7 @@ SIGMA_DATA = 0.7
 
 
 class Knowing(nn.Module):
-    """A network whose output F makes the denoiser it is wrapped in exact. It reads the integer step, so it knows t."""
+    """A network whose output F makes its denoiser exact. It sees the integer step, so it knows t."""
 
     def __init__(self, exact: GaussianDenoiser, prediction: str, precondition: bool) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_edm_is_karras_table_1() -> None:
 
 @given(st.sampled_from(SCHEDULES), st.floats(1e-3, 1), st.floats(0.05, 5))
 def test_edm_input_and_target_have_unit_variance(name: str, t: float, s: float) -> None:
-    """What the coefficients were derived from (Karras et al. 2022, appendix B.6), for x_0 of variance s^2."""
+    """Karras et al. 2022, appendix B.6, derive the coefficients from this, for x_0 of variance s^2."""
     alpha, sigma = make_schedule(name)(scalar(t))
     c = coefficients("eps", True, s, alpha, sigma)
     assert (c.c_in**2 * (alpha**2 * s**2 + sigma**2)).item() == pytest.approx(1)
@@ -136,7 +136,7 @@ def test_the_network_sees_the_integer_step_or_c_noise() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_target_of_mu_is_the_mean_of_the_step(name: str) -> None:
-    """Between steps too, where s is still 1/T below t, and at the first step, where it is x_0."""
+    """This also holds between steps, where s is still 1/T below t, and at the first step, where the mean is x_0."""
     exact, denoiser = knowing(make_schedule(name, 1000), "mu", False)
     t = f64(0.7, 1, 1.5, 2, 500.25, 999, 1000) / 1000
     x_0, eps = gaussian(7, 3), gaussian(7, 3, seed=1)
@@ -150,7 +150,7 @@ def test_the_target_of_mu_is_the_mean_of_the_step(name: str) -> None:
 
 
 def test_a_network_of_two_outputs_says_its_variance() -> None:
-    """share = (F' + 1) / 2 (Nichol & Dhariwal 2021): outputs of -1 and 1 are its two ends."""
+    """The share is (F' + 1) / 2 (Nichol & Dhariwal 2021), so outputs of -1 and 1 are its two ends."""
     schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3), scalar(0.3)
 
     class Two(nn.Module):
@@ -205,7 +205,7 @@ class Shorter(nn.Module):
 
 
 def test_bf16_is_for_the_network_alone() -> None:
-    """The network's output is rounded to 8 bits; the answer is that, scaled, in float32."""
+    """The network's output is rounded to 8 bits; the denoiser's answer is this output, scaled in float32."""
     schedule, x_t, t = make_schedule("linear", 1000), gaussian(4, 3).float(), scalar(0.5)
     alpha, sigma = (c.float() for c in schedule(t))
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

@@ -26,7 +26,7 @@ COMMON: dict[str, Any] = {"num_train_timesteps": T, "clip_sample": False}
 
 
 def network(x: Tensor, step: Tensor, **cond: Tensor) -> Tensor:
-    """Return a smooth function of x and of the step that is no denoiser at all."""
+    """Return a smooth function of x and of the step, which is not a denoiser of anything."""
     return torch.sin(x + step.to(x).reshape(-1, 1) / 100) / 2
 
 

@@ -2,15 +2,16 @@
 
 Its step j of T counts from 0: j is our i = j + 1, and its tables are float32. Where it differs:
 
-- DPM-Solver++(3M) weighs the second difference by half of what the integral of the parabola through three values asks
-  for (its single-step third order has the factor 2, the multistep one has not), so it is of second order. Compared step
-  by step, with that half added.
-- Multistep solvers of order 3 do not correct their first step, which leaves them at order 2 from there; ours do. So
-  orders of 3 are compared step by step, from our states.
-- UniPC of order 3 lowers its order in the step before the last, and with bh1 the last one is 0 times infinity; the
-  comparison stops before. DEIS ends at its step 0, not at data.
-- DPM-Solver++(2S) leaves an odd call to the end, ours to the beginning: compared for an odd number, which has none.
-- Its Euler and Heun hold y = x / alpha. With churn its network is not told of the raised level, so churn is left out.
+- Its DPM-Solver++(3M) weighs the second difference by half of what the integral of the parabola through three values
+  gives (its single-step method of third order has the factor 2, the multistep one does not), so it is of second order.
+  The two are compared step by step, with the missing half added.
+- Its multistep solvers of order 3 do not correct their first step, which leaves them at order 2; ours do. So methods of
+  order 3 are compared step by step, from our states.
+- Its UniPC of order 3 lowers its order in the step before the last, and with bh1 the last step is 0 times infinity, so
+  the comparison stops before. Its DEIS ends at step 0, not at data.
+- Its DPM-Solver++(2S) makes a call that is left over at the end, and ours makes it at the beginning. They are compared
+  for an odd number of calls, which leaves none over.
+- Its Euler and Heun hold y = x / alpha. With churn its network does not see the raised level, so churn is left out.
 """
 
 from typing import Any
@@ -41,7 +42,7 @@ names = pytest.mark.parametrize("name", sorted(BETAS))
 
 
 def network(x: Tensor, step: Tensor) -> Tensor:
-    """Return a smooth function of x and of the step that is no denoiser at all."""
+    """Return a smooth function of x and of the step, which is not a denoiser of anything."""
     return torch.sin(x + step.to(x).reshape(-1, 1) / 100) / 2
 
 
@@ -61,7 +62,7 @@ def made(kind: Any, name: str, n: int, **options: Any) -> Any:
 
 
 def times_of(steps: Tensor) -> Tensor:
-    """Return the times of their steps, each once, and 0."""
+    """Return the times of the library's steps, each once, and 0."""
     return torch.cat([(steps.double().unique().flip(0) + 1) / T, f64(0)])
 
 

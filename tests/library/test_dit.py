@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def random(module: torch.nn.Module) -> torch.nn.Module:
-    """Return the module with nothing zero any more."""
+    """Return the module with random values in all its parameters, also in those that start at zero."""
     torch.manual_seed(0)
     with torch.no_grad():
         for p in module.parameters():
@@ -46,7 +46,7 @@ def test_a_block_is_adaln_zero_by_hand() -> None:
 
 @pytest.mark.parametrize("inject", ["film", "add", "concat"])
 def test_a_block_starts_as_the_identity(inject: str) -> None:
-    """... but for the term that `add` adds."""
+    """The term that `add` adds is the only difference."""
     block, x, e = Block(replace(SMALL, inject=inject), cross=True), gaussian(2, 5, 8).float(), gaussian(2, 8).float()
     tokens = gaussian(2, 3, 8).float(), None
     expected = x + block.film(e)[:, None] if inject == "add" else x
@@ -83,7 +83,9 @@ def test_cross_attention_sees_only_what_is_there() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_formula_written_out_is_the_fused_kernel(masked: bool) -> None:
-    """In bf16 on a CPU, with gradients and without: to some of the 2^-8 between neighbours near 1, as the gradients."""
+    """They agree in bf16 on a CPU, with gradients and without, to a few times 2^-8, the distance of neighbours near 1;
+    so do the gradients.
+    """
     q, k, v = (gaussian(2, 3, 5 + (i > 0), 4, seed=i) for i in range(3))
     there = torch.tensor([[True, False, True, True, True, False]]).expand(2, -1) if masked else None
     grown = [x.float().requires_grad_() for x in (q, k, v)]
@@ -105,7 +107,7 @@ def test_heads_are_dealt_in_order() -> None:
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
 def test_tokens_know_their_place(positions: str) -> None:
-    """Two patches exchanged are not answered by two answers exchanged."""
+    """If two patches change places, the answers do not just change places too."""
     network = random(build_network(replace(SMALL, positions=positions), (1, 8, 8)))
     x = gaussian(1, 1, 8, 8).float()
     swapped = x.clone()

@@ -1,6 +1,4 @@
-"""The stochastic end of DPM-Solver++(2M): its first order is ancestral sampling, and it leaves a Gaussian world as it
-is.
-"""
+"""DPM-Solver++(2M) with eta = 1: at first order it is ancestral sampling, and it draws a Gaussian world correctly."""
 
 import pytest
 import torch

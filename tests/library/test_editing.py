@@ -57,7 +57,7 @@ def test_a_variation_is_noise_and_the_flow_back(strength: float) -> None:
 
 
 def test_the_ends_of_strength() -> None:
-    """0 is the picture; 1 is what `sample` draws, but for the signal that the cosine schedule leaves, 5e-5."""
+    """0 is the picture; 1 is what `sample` draws, except for the signal that the cosine schedule leaves, 5e-5."""
     denoiser, x_0 = world(), data(3).float()
     assert torch.equal(vary(denoiser, x_0, 0.0, HOW), x_0)
     fresh = sample(denoiser, (D,), 3, steps=60, sampler="unipc", grid="log-snr", bounds=(2e-3, 2e3), seed=5)
@@ -106,7 +106,7 @@ def noise_error(n: int) -> float:
 @pytest.mark.statistical
 @pytest.mark.parametrize("std", [0.02, 0.3])
 def test_the_noise_of_a_slope_is_found(std: float) -> None:
-    """A plane has no diagonal detail at all; the last odd row and column are left out."""
+    """A plane has no diagonal detail; a last row or column of odd number is left out."""
     slope = torch.linspace(-1, 1, 65, dtype=torch.float64)[:, None] + torch.linspace(0, 2, 67, dtype=torch.float64)
     y = slope.expand(2, 3, 65, 67) + std * gaussian(2, 3, 65, 67)
     found = estimate_noise(y)
@@ -186,7 +186,7 @@ def test_mixtures_that_cannot_be() -> None:
 @pytest.mark.parametrize("t", [0.03, 0.4, 0.97])
 @pytest.mark.parametrize("chain", [None, 1000])
 def test_a_sampler_may_start_anywhere(name: str, t: float, chain: int | None) -> None:
-    """As many intervals as its calls make, from t to 0; of a chain, its own times."""
+    """It makes the intervals of its number of calls from t to 0; on a chain it visits times of the chain."""
     info, schedule = get_sampler(name), make_schedule("cosine", chain)
     times = times_from(schedule, info, t, replace(HOW, grid=None, steps=20))
     assert len(times) == info.intervals(20) + 1 and times[0] == t and times[-1] == 0
@@ -204,7 +204,7 @@ def test_a_chain_has_no_more_times_than_its_steps() -> None:
 
 
 class Pictures:
-    """A denoiser of vectors, of pictures."""
+    """A denoiser of vectors as a denoiser of pictures."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.denoiser, self.shape, self.schedule = world(), shape, world().schedule
@@ -230,7 +230,7 @@ def edits() -> dict[str, Callable[[Drawing], Tensor]]:
 @pytest.mark.parametrize("name", list(edits()))
 @pytest.mark.parametrize("sampler", ["ancestral-karras", "euler-maruyama"])
 def test_results_do_not_depend_on_the_batch(name: str, sampler: str) -> None:
-    """Every sample has streams of its own, of which the seed is the key."""
+    """Every sample has random streams of its own, keyed by the seed."""
     edit, how = edits()[name], Drawing(steps=6, sampler=sampler, seed=3)
     together = edit(how)
     torch.testing.assert_close(edit(replace(how, batch_size=2)), together, rtol=1e-4, atol=1e-4)

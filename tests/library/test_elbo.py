@@ -24,7 +24,7 @@ ENTROPY = 0.5 * math.log(2 * math.pi * math.e * C)
 
 
 class OptimalVariance(GaussianDenoiser):
-    """Adds the share for which p(x_s | x_t) is the true reverse step: posterior variance + w_0^2 Var[x_0 | x_t]."""
+    """A denoiser whose share makes p(x_s | x_t) the true reverse step: posterior variance + w_0^2 Var[x_0 | x_t]."""
 
     def __init__(self, schedule: Schedule, before: dict[float, float]) -> None:
         super().__init__(schedule, f64(M), f64(C)[:, None])
@@ -129,7 +129,7 @@ def test_the_sum_over_steps_tends_to_the_integral_at_first_order() -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("draws", [None, 8])
 def test_the_bound_of_a_chain_is_the_closed_form(draws: int | None) -> None:
-    """5 standard errors of the bound itself; drawn or whole, it is unbiased."""
+    """The bound is unbiased, drawn or whole: 5 of its own standard errors are allowed."""
     denoiser = world("linear", 40)
     x_0 = denoiser.sample_data(torch.zeros(600), gaussian(600, 1))
     bound = variational_bound(denoiser, x_0, draws=draws)
@@ -167,7 +167,7 @@ def test_the_continuous_bound_is_the_closed_form_and_tends_to_the_entropy(name: 
 
 @pytest.mark.statistical
 def test_weighted_draws_of_cells_are_unbiased() -> None:
-    """Mean of 1000 stratified draws against the plain sum, in 5 standard errors."""
+    """The mean of 1000 stratified draws is the plain sum, within 5 standard errors."""
     strata = Strata.of_chain(make_schedule("linear"), chain_times(make_schedule("linear"), 50))
     values = gaussian(49, seed=3).abs()
     rng = np.random.default_rng(0)
@@ -187,7 +187,7 @@ def test_a_samples_terms_do_not_depend_on_its_neighbours(name: str) -> None:
 
 
 def test_bytes_of_a_sharp_model_cost_their_entropy() -> None:
-    """A denoiser that knows its two-valued data needs nothing beyond what q itself gives away: near 1 bit each."""
+    """A denoiser that knows its two-valued data needs no more than their entropy, nearly 1 bit each."""
     schedule = make_schedule("linear")
 
     class Coin:
@@ -214,7 +214,7 @@ def test_chains_of_a_discrete_schedule_go_through_its_own_times(steps: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"draws": 3}, "draws = 3"),
         ({"draws": 0}, "draws = 0"),
@@ -223,8 +223,8 @@ def test_chains_of_a_discrete_schedule_go_through_its_own_times(steps: int) -> N
         ({"batch_size": 0}, "got 0"),
     ],
 )
-def test_refusals(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         variational_bound(world("linear", 10), gaussian(2, 1), **options)
 
 

@@ -168,9 +168,9 @@ def test_a_conditional_mixture_is_the_mixture_of_the_components_that_carry_the_c
         covariances = torch.stack([covariance(2, seed) for seed in (1, 2, 3)])[parts] * 0.3
         weights = exact.weights[parts] / exact.weights[parts].sum()
         alone = MixtureDenoiser(exact.schedule, weights, exact.means[parts], covariances)
-        told = {name: value.expand(3) for name, value in cond.items()}
-        torch.testing.assert_close(exact(x_t, t, **told), alone(x_t, t), rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(exact.log_density(x_t, t, **told), alone.log_density(x_t, t))
+        given = {name: value.expand(3) for name, value in cond.items()}
+        torch.testing.assert_close(exact(x_t, t, **given), alone(x_t, t), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(exact.log_density(x_t, t, **given), alone.log_density(x_t, t))
     both = {"class": torch.tensor([1, -1, 0]), "dose": f64(2.0, math.nan, 0.5)}
     rows = [
         exact(x_t[i : i + 1], t if t.ndim == 0 else t[i], **c)

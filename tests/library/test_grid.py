@@ -17,7 +17,7 @@ kinds = st.sampled_from(sorted(GRIDS))
 
 @settings(max_examples=25)
 @given(st.sampled_from(SCHEDULES), kinds, st.integers(1, 200), st.data())
-def test_n_steps_asked_are_n_steps_of_the_chain(name: str, kind: str, steps: int, data: st.DataObject) -> None:
+def test_n_steps_requested_are_n_steps_of_the_chain(name: str, kind: str, steps: int, data: st.DataObject) -> None:
     n = data.draw(st.integers(1, steps))
     times = make_grid(make_schedule(name, steps), n, kind)
     index = times * steps
@@ -30,7 +30,7 @@ def test_n_steps_asked_are_n_steps_of_the_chain(name: str, kind: str, steps: int
 
 @settings(max_examples=25)
 @given(st.sampled_from(SCHEDULES), kinds, st.integers(1, 100))
-def test_n_steps_asked_are_n_steps_of_continuous_time(name: str, kind: str, n: int) -> None:
+def test_n_steps_requested_are_n_steps_of_continuous_time(name: str, kind: str, n: int) -> None:
     times = make_grid(make_schedule(name), n, kind)
     assert times.dtype == torch.float64
     assert len(times) == n + 1

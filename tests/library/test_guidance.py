@@ -58,7 +58,7 @@ def test_any_other_scale_is_one_doubled_batch(t: Tensor) -> None:
 
 
 def test_the_scale_moves_samples_and_the_null_branch_differs() -> None:
-    """The trap of a published code: an empty mask, and guidance that does nothing."""
+    """This is the trap of a published code, in which a mask was empty and guidance did nothing."""
     exact = world()
     assert bool(((exact(X, T, **COND) - exact(X, T)).abs().amax(1) > 1e-4).all())
     drawn = [
@@ -71,7 +71,7 @@ def test_the_scale_moves_samples_and_the_null_branch_differs() -> None:
 
 
 def test_a_negative_gaussian_of_the_same_covariance_moves_the_mean() -> None:
-    """With N(m_1, C) led away from N(m_0, C) the answer is that of N(m_0 + w (m_1 - m_0), C), a true denoiser."""
+    """N(m_1, C) with N(m_0, C) as the negative condition gives the denoiser of N(m_0 + w (m_1 - m_0), C)."""
     c, means, w = covariance(2, 3), gaussian(2, 2, seed=6), 2.5
     schedule = make_schedule("linear")
     pair = ConditionalMixture(schedule, f64(0.4, 0.6), means, torch.stack([c, c]), {"class": torch.tensor([0, 1])})
@@ -91,19 +91,19 @@ def test_a_negative_condition_alone_leads_from_it_to_anything() -> None:
 
 def test_the_scale_is_a_function_of_time_or_of_log_snr() -> None:
     exact = world()
-    plain, told = exact(X, T), exact(X, T, **COND)
+    plain, conditional = exact(X, T), exact(X, T, **COND)
     spy = Spy(exact)
     out = ClassifierFree(spy, lambda t: 1 + 3 * t)(X, T, **COND)
-    close(out, plain + (1 + 3 * T)[:, None] * (told - plain))
+    close(out, plain + (1 + 3 * T)[:, None] * (conditional - plain))
     log_snr = exact.schedule.log_snr(T)
     out = ClassifierFree(spy, by_log_snr(lambda v: torch.sigmoid(v) * 4, exact.schedule))(X, T, **COND)
-    close(out, plain + 4 * torch.sigmoid(log_snr)[:, None] * (told - plain))
+    close(out, plain + 4 * torch.sigmoid(log_snr)[:, None] * (conditional - plain))
     assert spy.rows == [10, 10]
     step = ClassifierFree(spy, lambda t: torch.where(t < 0.5, 1.0, 2.0))
     out = step(X, T, **COND)
     assert spy.rows[2:] == [5 + 3]  # the null branch of the three rows with t >= 0.5 alone
-    close(out, torch.where(T[:, None] < 0.5, told, 2 * told - plain))
-    close(ClassifierFree(exact, lambda t: 2.0)(X, T, **COND), 2 * told - plain)
+    close(out, torch.where(T[:, None] < 0.5, conditional, 2 * conditional - plain))
+    close(ClassifierFree(exact, lambda t: 2.0)(X, T, **COND), 2 * conditional - plain)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -0.5])
@@ -152,8 +152,8 @@ def test_each_conditions_null_works_alone() -> None:
     mixed = {"shape": torch.tensor([0, -1, 1, -1, 1]), "colour": torch.tensor([2, 1, -1, -1, 2])}
     out = exact(X, T, **mixed)
     for row, names in enumerate((["shape", "colour"], ["colour"], ["shape"], [], ["shape", "colour"])):
-        told = {name: BOTH[name][row : row + 1] for name in names}
-        close(out[row : row + 1], exact(X[row : row + 1], T[row], **told))
+        given = {name: BOTH[name][row : row + 1] for name in names}
+        close(out[row : row + 1], exact(X[row : row + 1], T[row], **given))
     assert bool(((out - exact(X, T, **BOTH)).abs().amax(1)[1:4] > 1e-6).all())
 
 
@@ -174,7 +174,7 @@ def test_factorised_is_its_formula() -> None:
     assert spy.rows == [15, 15]
 
 
-def test_factorised_asks_only_what_it_needs() -> None:
+def test_factorised_calls_only_the_branches_it_needs() -> None:
     spy, joint = Spy(product()), product()(X, T, **BOTH)
     assert torch.equal(Factorised(spy, {"shape": 1.0, "colour": 1.0}, nested=True)(X, T, **BOTH), joint)
     assert torch.equal(
@@ -182,5 +182,5 @@ def test_factorised_asks_only_what_it_needs() -> None:
     )
     Factorised(spy, {"shape": 3.0, "colour": 3.0}, nested=True)(X, T, **BOTH)  # w_1 = w_2: joint and null alone
     assert spy.rows == [5, 5, 10]
-    kept = Factorised(spy, {"shape": 3.0})(X, T, **BOTH)  # colour has no scale: told to both
+    kept = Factorised(spy, {"shape": 3.0})(X, T, **BOTH)  # colour has no scale, so both branches have it
     close(kept, ClassifierFree(product(), 3.0, names=["shape"])(X, T, **BOTH))

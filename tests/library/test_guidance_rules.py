@@ -91,7 +91,7 @@ class Fixed:
 
 
 def test_dynamic_thresholding_by_hand() -> None:
-    """Of 1, ..., 10 the 90th percentile is 9: 10 is clipped to it and all are divided by 9; small samples stay."""
+    """The 90th percentile of 1, ..., 10 is 9: 10 is clipped to 9 and all are divided by 9; small samples stay."""
     big, small = torch.arange(1.0, 11.0, dtype=torch.float64), torch.linspace(-1, 1, 10, dtype=torch.float64)
     x_0 = torch.stack([-big, small])
     out = Threshold(Fixed(x_0), 0.9)(x_0, scalar(0.5))
@@ -118,9 +118,9 @@ def test_autoguidance_is_its_formula_and_calls_what_it_needs() -> None:
     assert good.rows == bad.rows == [5]
     assert torch.equal(Autoguidance(good, bad, 1.0)(X, T), good.denoiser(X, T)) and bad.rows == [5]
     assert torch.equal(Autoguidance(good, bad, 0.0)(X, T), bad.denoiser(X, T)) and good.rows == [5, 5]
-    told = Spy(world())
-    Autoguidance(told, told, 2.0)(X, T, **COND)
-    assert [torch.equal(cond["class"], LABELS) for _, _, cond in told.calls] == [True, True]
+    spy = Spy(world())
+    Autoguidance(spy, spy, 2.0)(X, T, **COND)
+    assert [torch.equal(cond["class"], LABELS) for _, _, cond in spy.calls] == [True, True]
 
 
 def test_a_bad_model_of_another_process_is_refused() -> None:
@@ -143,7 +143,7 @@ def test_the_exact_classifier_with_scale_one_is_the_conditional_denoiser(t: Tens
 
 
 def test_classifier_guidance_beside_a_conditional_model_and_null_rows() -> None:
-    """Told as well, w adds to the one that the class itself is worth; a null row is not guided."""
+    """If the denoiser is given the class too, w adds to the 1 that this is worth; a null row is not guided."""
     exact = world()
     close(
         ClassifierGuidance(exact, exact.log_posterior, 1.5, conditional=True)(X, T, **COND),
@@ -193,7 +193,7 @@ def test_rules_compose_under_every_kind_of_sampler() -> None:
 
 
 def test_guidance_can_be_differentiated() -> None:
-    """What another rule needs of it: the derivative of the mix is the mix of the derivatives."""
+    """Other rules need this: the derivative of the mix is the mix of the derivatives."""
     exact, w = world(), 2.0
     x = X.clone().requires_grad_()
 

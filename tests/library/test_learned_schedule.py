@@ -26,7 +26,7 @@ def shaken(seed: int, size: float = 1.0) -> MonotoneNetwork:
 
 
 def error(log_snr: Tensor) -> Tensor:
-    """A squared eps error as networks have it: small in noise, towards 1 in data."""
+    """Return a squared eps error like that of networks: small where there is much noise, near 1 close to the data."""
     return 0.02 + torch.sigmoid((log_snr - 2) / 2)
 
 

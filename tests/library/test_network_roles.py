@@ -42,7 +42,7 @@ def test_units_are_the_entries_of_the_lists_and_hold_no_other(config: NetworkCon
 
 
 class Stranger(nn.Module):
-    """A network of somebody else, who has not heard of roles."""
+    """A network by somebody else, which does not define its roles."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every network promises: any size, rows apart from one another, gradients everywhere, null rows, export."""
+"""What every network promises: any size, independent rows, gradients everywhere, null rows, and export."""
 
 from dataclasses import replace
 from typing import Any
@@ -40,7 +40,7 @@ SKETCH = ConditionConfig("sketch", "image", size=2, via="channels")
 PHOTO = ConditionConfig("photo", "image", size=1, via="tokens")
 
 
-def told(n: int, *specs: ConditionConfig, seed: int = 0) -> dict[str, Tensor]:
+def conditions(n: int, *specs: ConditionConfig, seed: int = 0) -> dict[str, Tensor]:
     """Return n rows of conditions, none of them null."""
     rows: dict[str, Tensor] = {}
     for k, spec in enumerate(specs):
@@ -94,8 +94,8 @@ def test_the_output_starts_at_zero_and_may_be_wider(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rows_are_apart(name: str) -> None:
-    """Inputs, noise levels and conditions: a row alone gives what it gives among others."""
-    network, (x, time), cond = build(name, ROWS), inputs(name), told(4, *ROWS)
+    """A row with its noise level and its conditions gives the same alone and among others."""
+    network, (x, time), cond = build(name, ROWS), inputs(name), conditions(4, *ROWS)
     whole = network(x, time, **cond)
     close(network(x[1:2], time[1:2], **{key: value[1:2] for key, value in cond.items()}), whole[1:2])
     assert (network(x, time + 0.5, **cond) - whole).abs().flatten(1).amax(1).min() > 1e-4
@@ -107,14 +107,14 @@ def still(network: nn.Module) -> list[str]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradient_reaches_every_parameter_within_three_steps(name: str) -> None:
-    """From the start as it is, zeros and all: what they hide is moved once they have moved."""
+    """Even from the initial zeros: parameters behind a zero move as soon as the zero has moved."""
     torch.manual_seed(0)
     specs = ROWS if name.startswith("mlp") else (*ROWS, SKETCH, PHOTO)
     network = build_network(NETWORKS[name], (12,) if name.startswith("mlp") else (3, 8, 8), specs)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     x, time = inputs(name, 6)
     null = torch.tensor([False] * 4 + [True] * 2)
-    cond = {key: drop(value, null) for key, value in told(6, *specs).items()}
+    cond = {key: drop(value, null) for key, value in conditions(6, *specs).items()}
     for _ in range(4):
         optimizer.zero_grad()
         (network(x, time, **cond) - x).square().mean().backward()
@@ -145,13 +145,13 @@ def test_one_batch_is_learnt_by_heart(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("spec", [*ROWS, SKETCH, PHOTO, *(replace(s, via="tokens") for s in (CLASS, DOSE))])
 def test_a_condition_alone(name: str, spec: ConditionConfig) -> None:
-    """It moves the output; null in every row is absent; a null row hides what stood there, and touches no other."""
+    """It moves the output; null in every row is like an absent condition; a null row changes no other row."""
     if name.startswith("mlp") and spec.via != "embedding":
         with pytest.raises(UsageError, match=f"{spec.name} enters via '{spec.via}'"):
             build(name, (spec,))
         return
     network, (x, time) = build(name, (spec,)), inputs(name)
-    cond = told(4, spec)
+    cond = conditions(4, spec)
     value = cond[spec.name]
     out, absent = network(x, time, **cond), network(x, time)
     assert (out - absent).abs().flatten(1).amax(1).min() > 1e-4
@@ -165,9 +165,9 @@ def test_a_condition_alone(name: str, spec: ConditionConfig) -> None:
 
 @pytest.mark.parametrize("name", ["unet", "dit", "mlp"])
 def test_conditions_are_null_one_by_one(name: str) -> None:
-    """Every subset of the conditions is an answer of its own, and absent is null among others too."""
+    """Every subset of the conditions has an answer of its own, and an absent one is like a null one among others."""
     specs = (CLASS, DOSE) if name == "mlp" else (CLASS, replace(DOSE, via="tokens"), SKETCH, PHOTO)
-    network, (x, time), cond = build(name, specs), inputs(name), told(4, *specs)
+    network, (x, time), cond = build(name, specs), inputs(name), conditions(4, *specs)
     answers = [network(x, time, **cond)]
     for spec in specs:
         rest = {key: value for key, value in cond.items() if key != spec.name}
@@ -178,19 +178,19 @@ def test_conditions_are_null_one_by_one(name: str) -> None:
 
 
 def test_a_null_row_poisons_no_gradient() -> None:
-    """NaN marks a null, and meets no weight on the way back either."""
+    """NaN marks a null row, and no weight meets it in the backward pass."""
     specs = (*ROWS, SKETCH, PHOTO)
     network, (x, time) = build("unet", specs), inputs("unet")
-    nothing = {key: null_like(value) for key, value in told(4, *specs).items()}
+    nothing = {key: null_like(value) for key, value in conditions(4, *specs).items()}
     network(x, time, **nothing).square().sum().backward()
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
 def test_a_value_is_standardised() -> None:
-    """Mean and standard deviation of the data are units: 5 +- 2 is the same to the network as 50 +- 20."""
+    """The network standardises values by the mean and deviation of the data, so 5 +- 2 is the same as 50 +- 20."""
     torch.manual_seed(0)
     small, large = (build("mlp", (replace(DOSE, mean=m, std=s),)) for m, s in ((5.0, 2.0), (50.0, 20.0)))
-    (x, time), dose = inputs("mlp"), told(4, DOSE)["dose"]
+    (x, time), dose = inputs("mlp"), conditions(4, DOSE)["dose"]
     close(small(x, time, dose=dose), large(x, time, dose=10 * dose))
 
 
@@ -221,7 +221,7 @@ def test_a_picture_beside_is_brought_to_size() -> None:
         ({"photo": torch.zeros(1, 1, 8, 8)}, r"shape \(4, 1, 8, 8\)"),
     ],
 )
-def test_what_is_told_must_fit(cond: dict[str, Tensor], message: str) -> None:
+def test_conditions_must_fit(cond: dict[str, Tensor], message: str) -> None:
     network = build("unet", (*ROWS, SKETCH, PHOTO))
     with pytest.raises(UsageError, match=message):
         network(*inputs("unet"), **cond)
@@ -248,7 +248,7 @@ def test_networks_are_for_their_shape() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bf16_is_the_same_network_roughly(name: str) -> None:
     """Within a few percent of the output's size: bf16 has eight bits, and there are some ten products in a row."""
-    network, (x, time), cond = build(name, ROWS), inputs(name), told(4, *ROWS)
+    network, (x, time), cond = build(name, ROWS), inputs(name), conditions(4, *ROWS)
     expected = network(x, time, **cond)
     with torch.autocast("cpu", torch.bfloat16):
         got = network(x, time, **cond)
@@ -259,7 +259,7 @@ def test_bf16_is_the_same_network_roughly(name: str) -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_channels_last_is_the_same_network(name: str) -> None:
-    network, (x, time), cond = build(name, (CLASS, SKETCH)), inputs(name), told(4, CLASS, SKETCH)
+    network, (x, time), cond = build(name, (CLASS, SKETCH)), inputs(name), conditions(4, CLASS, SKETCH)
     expected = network(x, time, **cond)
     network.to(memory_format=torch.channels_last)
     close(network(x.to(memory_format=torch.channels_last), time, **cond), expected)
@@ -281,8 +281,8 @@ class Positional(nn.Module):
 
 @pytest.mark.parametrize("name", ["unet", "unet-add", "dit", "dit-rotary"])
 def test_a_network_is_exported(name: str) -> None:
-    """torch.export takes it whole, conditions and all, and the exported program gives the same, null rows included."""
-    network, (x, time), cond = build(name, EVERYTHING), inputs(name, size=(9, 7)), told(4, *EVERYTHING)
+    """torch.export takes it whole, with its conditions, and the exported program gives the same, also for null rows."""
+    network, (x, time), cond = build(name, EVERYTHING), inputs(name, size=(9, 7)), conditions(4, *EVERYTHING)
     program = torch.export.export(Positional(network), (x, time, list(cond.values())))
     cond = {key: drop(value, torch.tensor([True, False, False, True])) for key, value in cond.items()}
     close(program.module()(x, time, list(cond.values())), network(x, time, **cond))

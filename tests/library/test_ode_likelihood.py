@@ -116,7 +116,7 @@ def test_dequantised_values_bound_the_code_length(kind: str) -> None:
 
 def test_refusals() -> None:
     denoiser, x_0 = world(), points(2)
-    for options, said in (
+    for options, message in (
         ({"divergence": "exat"}, "Perhaps you meant 'exact'"),
         ({"probes": 0}, "probes = 0"),
         ({"rtol": 1.0}, "rtol = 1 is out of range"),
@@ -125,7 +125,7 @@ def test_refusals() -> None:
         ({"most_calls": 20}, "more than 20 network calls at rtol"),
         ({"smallest": 0.0}, "smallest noise"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             log_density(denoiser, x_0, **options)
     with pytest.raises(UsageError, match="n must be 1"):
         log_density(denoiser, x_0[:0])

@@ -18,7 +18,7 @@ def draw(operator: Operator, batch: int, shape: tuple[int, ...]) -> tuple[Tensor
 
 
 def is_adjoint(operator: Operator, batch: int, shape: tuple[int, ...]) -> None:
-    """<A x, y> = <x, A^T y> for each sample, and A (x) has the shape that is said, in float64."""
+    """Return whether <A x, y> = <x, A^T y> for each sample, and A x has the shape of `y_shape`, in float64."""
     x, y = draw(operator, batch, shape)
     forward, back = operator(x), operator.adjoint(y)
     assert isinstance(operator, Operator)

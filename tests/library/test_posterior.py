@@ -27,7 +27,7 @@ OPERATORS: dict[str, Operator] = {
 
 
 class Pictures:
-    """A denoiser of vectors, of pictures: the same numbers in another shape."""
+    """A denoiser of vectors as a denoiser of pictures, which are the same numbers in another shape."""
 
     def __init__(self, denoiser: GaussianDenoiser, shape: tuple[int, ...] = SHAPE) -> None:
         self.denoiser, self.shape, self.schedule = denoiser, shape, denoiser.schedule
@@ -60,7 +60,7 @@ def measured(operator: Operator, std: float = 0.0) -> Tensor:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_mmps_is_exact_for_a_gaussian(name: str, schedule: str) -> None:
-    """Given y too, x_0 is Gaussian, and its denoiser is that Gaussian's: E[x_0 | x_t, y] by another road."""
+    """Given y too, x_0 is Gaussian, so the exact denoiser of this Gaussian gives E[x_0 | x_t, y] in another way."""
     operator, std = OPERATORS[name], 0.3
     y = measured(operator, std)
     mean, left = posterior(matrix(operator), y.flatten(), std)
@@ -157,7 +157,7 @@ def test_rows_have_measurements_of_their_own_and_do_not_mind_their_neighbours() 
 
 
 class Learned(Pictures):
-    """One that learned a variance too."""
+    """A denoiser that learned a variance too."""
 
     def predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
         return self(x_t, t), torch.full_like(x_t, 0.25)

@@ -20,7 +20,7 @@ def test_a_longer_draw_starts_with_the_shorter() -> None:
 
 
 def test_a_place_does_not_depend_on_what_was_drawn_before() -> None:
-    """Nor on what is left in Philox's buffers: odd numbers of 32-bit draws leave half a word and parts of a block."""
+    """Philox's buffers do not matter, in which odd numbers of 32-bit draws leave half a word and part of a block."""
     places = Places(3, "x", 5)
     drawn = {place: places(*place).random(50, np.float32) for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 2**63))}
     places(1, 0, 0).random(3, np.float32)

@@ -78,7 +78,7 @@ def test_every_row_keeps_its_own_known_values() -> None:
 
 @pytest.mark.parametrize(("n", "resamplings", "jump"), [(4, 1, 1), (5, 3, 1), (7, 4, 3), (3, 2, 9)])
 def test_walks(n: int, resamplings: int, jump: int) -> None:
-    """One place at a time down, `jump` back at most, from 0 to n; every stretch as often as asked."""
+    """A walk goes down one place at a time, back up by at most `jump`, and over every stretch `resamplings` times."""
     steps = list(walk(n, resamplings, jump))
     assert steps[0][0] == 0 and steps[-1] == (n - 1, n)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(steps))

@@ -1,5 +1,7 @@
-"""Respacing: a process of T steps sampled on K of its times is the chain whose betas are 1 - abar_i / abar_{i-1} at
-those times [Nichol & Dhariwal 2021, eq. 19]. gendi has no respaced process: a step is any pair (t, s).
+"""Respacing: a process of T steps, sampled on K of its times, is a shorter chain.  [Nichol & Dhariwal 2021, eq. 19]
+
+The betas of this chain are 1 - abar_i / abar_{i-1} at those times. gendi needs no respaced process, because a step is
+any pair (t, s).
 """
 
 import math
@@ -51,10 +53,10 @@ def test_the_posterior_is_that_of_the_respaced_betas(chosen: set[int]) -> None:
 
 
 class Watched(GaussianDenoiser):
-    """The exact denoiser of a plane, which writes down the times it is asked at."""
+    """The exact denoiser of a plane, which keeps a list of the times at which it is called."""
 
     def __call__(self, x_t: Tensor, t: Tensor, **_: object) -> Tensor:
-        self.asked = [*getattr(self, "asked", []), t.item()]
+        self.times = [*getattr(self, "times", []), t.item()]
         return super().__call__(x_t, t)
 
 
@@ -84,5 +86,5 @@ def test_sampling_on_a_grid_is_algorithm_2_of_the_respaced_chain(n: int, varianc
         assert respaced(indices)[0] == pytest.approx(linear_betas(T), rel=1e-9)
     x = gaussian(3, 2, seed=99)
     *_, last = get_sampler("ancestral").run(world, x, times, lambda k: gaussian(3, 2, seed=k), variance=variance)
-    assert world.asked == [i / T for i in reversed(indices)]  # the network sees the times it was trained at
+    assert world.times == [i / T for i in reversed(indices)]  # the network sees the times it was trained at
     torch.testing.assert_close(last.x, algorithm_2(world, x, indices, variance), rtol=1e-8, atol=1e-8)

@@ -1,4 +1,4 @@
-"""The adaptive solver: its tolerance kept, its order, and samples that do not know their neighbours."""
+"""The adaptive solver: it keeps its tolerance, it has its order, and samples do not depend on their neighbours."""
 
 import math
 from typing import Any
@@ -68,14 +68,16 @@ def test_it_keeps_its_tolerance(name: str, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_down_to_zero(name: str) -> None:
-    """The last bit errs by the fourth power of the lowest level in units of the narrowest mode: (0.002 / 0.4)^4."""
+    """The last stretch errs by the fourth power of the lowest level over the width of the narrowest mode:
+    (0.002 / 0.4)^4.
+    """
     denoiser = Mixture(name)
     got = solve(denoiser, START, f64(0.8, 0.0), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(got, answer(denoiser, START, 0.8, 0.0), rtol=0, atol=1e-8)
 
 
 def test_from_pure_noise_on_a_chain() -> None:
-    """Its last bit begins at the chain's first time, level 0.01: (0.01 / 0.4)^4 is 4e-7."""
+    """The last stretch begins at the chain's first time, at the level 0.01: (0.01 / 0.4)^4 is 4e-7."""
     denoiser = Mixture("linear", 1000)
     got = solve(denoiser, START, f64(1.0, 0.0), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(got, answer(denoiser, START, 1.0, 0.0), rtol=0, atol=2e-6)
@@ -109,7 +111,7 @@ def test_the_spread_is_no_assumption(spread: float) -> None:
 
 
 def test_a_sample_does_not_know_its_neighbours() -> None:
-    """To the bit, although alone the samples would not take equally many calls."""
+    """It is equal to the bit, although alone the samples would not take equally many calls."""
     x = torch.cat([START, gaussian(4, 1, seed=2)])
     together, calls, alone = solve(Mixture(), x, f64(0.9, 0.4, 0.0)), set(), []
     for row in x:

@@ -1,4 +1,4 @@
-"""What `sample` refuses: a denoiser that returns what it must not, an option that the sampler has not."""
+"""What `sample` refuses: a denoiser that returns another shape or NaN, and an option that the sampler does not have."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from gendi.errors import DivergedError, UsageError
 
 
 class Broken:
-    """Half of x_t, but something else from call `after` on."""
+    """A denoiser that returns half of x_t, but something else from call `after` on."""
 
     def __init__(self, wrong: Callable[[Tensor], Tensor], after: int = 1, schedule: Schedule | None = None) -> None:
         self.schedule, self.wrong, self.after, self.calls = schedule or make_schedule("cosine", 100), wrong, after, 0
@@ -58,7 +58,7 @@ def test_another_shape(sampler: str, wrong: Callable[[Tensor], Tensor]) -> None:
 
 
 class Learned(Broken):
-    """One with a variance, which is what is wrong with it."""
+    """A `Broken` denoiser whose variance is wrong."""
 
     def predict(self, x_t: Tensor, t: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
         return x_t / 2, self(x_t, t)

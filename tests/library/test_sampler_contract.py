@@ -20,7 +20,7 @@ STEPPING = [name for name in EVERY if not SAMPLERS[name].adaptive]
 LOOSE = {"steps": 400, "rtol": 0.1, "atol": 0.1}  # for the adaptive solver
 
 
-def ask(sampler: str, steps: int) -> dict[str, Any]:
+def settings(sampler: str, steps: int) -> dict[str, Any]:
     return LOOSE if SAMPLERS[sampler].adaptive else {"steps": steps}
 
 
@@ -29,14 +29,14 @@ class Elementwise:
 
     def __init__(self, schedule: Schedule | None = None, limit: int = 10**9) -> None:
         self.schedule = schedule or make_schedule("linear", 50)
-        self.limit, self.calls, self.times, self.told = limit, 0, [], []
+        self.limit, self.calls, self.times, self.conditions = limit, 0, [], []
 
     def __call__(self, x_t: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
         if len(x_t) > self.limit:
             raise MemoryError
         self.calls += 1
         self.times.append(t.max().item())
-        self.told.append(cond)
+        self.conditions.append(cond)
         return x_t / (1 + x_t * x_t)
 
 
@@ -50,7 +50,7 @@ def test_n_steps_are_n_calls_at_the_times_of_the_grid(sampler: str, steps: int |
     assert denoiser.calls == n
     assert [state.t.item() for state in states] == times[:-1]
     assert [state.s.item() for state in states] == times[1:]
-    if info.deterministic:  # what draws noise may raise the level before a call
+    if info.deterministic:  # a sampler that draws noise may raise the level before a call
         assert set(denoiser.times) == set(times[:-1])
     if info.intervals(50) == 50:
         assert denoiser.times == times[:-1]
@@ -59,7 +59,7 @@ def test_n_steps_are_n_calls_at_the_times_of_the_grid(sampler: str, steps: int |
 
 @pytest.mark.parametrize("sampler", sorted(set(STEPPING) - {"angular"}))
 def test_the_last_state_is_what_the_denoiser_said_last(sampler: str) -> None:
-    """At s = 0 they return x0_hat: sigma_0 = 0 and no noise is added."""
+    """At s = 0 samplers return x0_hat, because sigma_0 = 0 and no noise is added."""
     *_, last = trajectory(Elementwise(), (3,), range(4), steps=10, sampler=sampler)
     torch.testing.assert_close(last.x, last.x_0, rtol=1e-6, atol=1e-7)
 
@@ -69,7 +69,7 @@ def test_a_sample_does_not_know_its_neighbours(sampler: str, options: dict[str, 
     def draw(n: int, **more: int) -> Tensor:
         return sample(Elementwise(), (2, 3), n, sampler=sampler, seed=5, **options, **more)
 
-    options = options | ask(sampler, 7)
+    options = options | settings(sampler, 7)
 
     whole = draw(7)
     for size in (1, 3, 7, 100):
@@ -103,17 +103,17 @@ def test_the_start_is_noise_at_the_level_of_the_first_time() -> None:
 
 @pytest.mark.parametrize("sampler", EVERY)
 def test_running_out_of_memory_halves_the_batch_and_changes_nothing(sampler: str) -> None:
-    asked = ask(sampler, 5)
-    whole = sample(Elementwise(), (3,), 11, **asked, sampler=sampler)
-    assert torch.equal(sample(Elementwise(limit=2), (3,), 11, **asked, sampler=sampler, batch_size=8), whole)
+    chosen = settings(sampler, 5)
+    whole = sample(Elementwise(), (3,), 11, **chosen, sampler=sampler)
+    assert torch.equal(sample(Elementwise(limit=2), (3,), 11, **chosen, sampler=sampler, batch_size=8), whole)
     with pytest.raises(MemoryError):
-        sample(Elementwise(limit=0), (3,), 2, **asked, sampler=sampler)
+        sample(Elementwise(limit=0), (3,), 2, **chosen, sampler=sampler)
 
 
 def test_conditions_go_with_their_samples() -> None:
     denoiser = Elementwise()
     sample(denoiser, (3,), 5, steps=1, cond={"digit": torch.arange(5)}, batch_size=2)
-    assert [told["digit"].tolist() for told in denoiser.told] == [[0, 1], [2, 3], [4]]
+    assert [cond["digit"].tolist() for cond in denoiser.conditions] == [[0, 1], [2, 3], [4]]
 
 
 def test_poll_is_called_after_every_call_and_may_stop() -> None:

@@ -1,4 +1,4 @@
-"""Solvers that are the same written differently, and worlds in which a solver is exact."""
+"""Solvers that are the same method in another form, and worlds in which a solver is exact."""
 
 import math
 from collections.abc import Callable
@@ -58,7 +58,10 @@ def levels(schedule: Schedule, times: Tensor) -> list[tuple[float, float]]:
     ("sampler", "options"), [("ddim", {}), ("dpmpp-1s", {}), ("deis", {"order": 1}), ("dpmpp-2m", {})]
 )
 def test_ddim_by_its_other_names(name: str, sampler: str, options: dict[str, Any]) -> None:
-    """Euler's step in the level: y_s = y + (l_s - l) (y - x0_hat) / l, y = x / alpha. Of 2M, the first step alone."""
+    """DDIM is the first step of 2M, and Euler's step in the level:
+
+    y_s = y + (l_s - l) (y - x0_hat) / l with y = x / alpha.
+    """
     denoiser = mixture(make_schedule(name))
     x = gaussian(5, 2, seed=3)
     times = TIMES[:2] if sampler == "dpmpp-2m" else TIMES
@@ -181,7 +184,7 @@ def test_a_point_is_exact_in_any_number_of_steps(name: str, sampler: str) -> Non
 
 
 class Through:
-    """The same denoiser by way of what else a network may predict."""
+    """The same denoiser, by way of another prediction of a network."""
 
     def __init__(self, inner: Denoiser, there: Callable[..., Tensor], back: Callable[..., Tensor]) -> None:
         self.inner, self.schedule, self.there, self.back = inner, inner.schedule, there, back

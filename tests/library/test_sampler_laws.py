@@ -2,7 +2,7 @@
 
 For x_0 ~ N(m, c) on the line, x0_hat = m + k (x - alpha m) with k = alpha c / (alpha^2 c + sigma^2). A sampler is then
 affine in its start and in each of its noises. A batch of the unit vectors of (start, noise_0, noise_1, ...) and the
-origin reads that map off, with no statistics: the law of the result is N(origin, sum of squared responses).
+origin gives that map without statistics: the law of the result is N(origin, sum of squared responses).
 """
 
 import math

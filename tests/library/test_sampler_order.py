@@ -1,4 +1,4 @@
-"""Observed order of convergence: half the step, 2^-order of the error.
+"""Observed order of convergence: with half the step the error is 2^-order of what it was.
 
 The probability-flow ODE in y = x / alpha and level = sigma / alpha is dy / d level = (y - x0_hat) / level  [Song et al.
 2021 (DDIM), eq. 14]. For a Gaussian its solution is y - m = sqrt((c + level^2) / (c + level_0^2)) (y_0 - m); for a
@@ -58,8 +58,10 @@ def observed(
 
 
 def close(slopes: list[float], order: int, tolerance: float) -> bool:
-    """Return whether the slopes are the order claimed. At order 3 terms of order 4 are not yet small beside it, or hide
-    it altogether where the first step is all that keeps UniPC-3 from order 4.
+    """Return whether the slopes are the order claimed.
+
+    At order 3 terms of order 4 are not yet small in comparison, or even dominate where only the first step keeps
+    UniPC-3 from order 4.
     """
     below, above = (tolerance, tolerance) if order < 3 else (0.35, 1.5)
     return all(order - below < slope < order + above for slope in slopes)

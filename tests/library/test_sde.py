@@ -123,8 +123,10 @@ def test_the_start_costs_its_square() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_there_and_back_on_the_mixture(name: str) -> None:
-    """Data of the mixture come back, at second order at least. (Points 9 standard deviations from it, where the ODE's
-    paths part exponentially, do not, at any practical number of steps.)
+    """Data of the mixture come back, at second order at least.
+
+    Points 9 standard deviations away, where the ODE's paths diverge exponentially, do not come back with any practical
+    number of steps.
     """
     world = mixture(make_schedule(name))
     uniform = torch.rand(20, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -1,7 +1,7 @@
 """Euler-Maruyama, predictor-corrector and SA-Solver against recursions, closed forms, SciPy and each other.
 
-On x_0 ~ N(m, c) each is affine in its start and its noises, so a batch of unit vectors reads its law off without
-statistics (as in test_sampler_laws). Half the step, 2^-order of the error.
+On x_0 ~ N(m, c) each sampler is affine in its start and its noises, so a batch of unit vectors gives its law without
+statistics (as in test_sampler_laws). With half the step the error is 2^-order of what it was.
 """
 
 import math
@@ -163,7 +163,7 @@ def test_without_corrections_it_is_ancestral_sampling(options: dict[str, Any]) -
 
 
 def test_langevin_steps_mend_a_wrong_law() -> None:
-    """Started at the variance of the noise alone, with data wide, more correctors come nearer to the marginal."""
+    """From a start with the variance of the noise alone, on wide data, more correctors come nearer to the marginal."""
     schedule = make_schedule("linear")
     times = even(schedule, 12, (0.3, 0.1))
     world = line(schedule, 0.0, 0.0)
@@ -221,7 +221,7 @@ def test_a_sample_does_not_know_its_neighbours(run: Callable[..., Any], options:
 
 @pytest.mark.parametrize("name", sorted(SDE_SAMPLERS))
 @pytest.mark.parametrize("n", range(1, 13))
-def test_n_calls_asked_are_n_calls_made(name: str, n: int) -> None:
+def test_n_calls_requested_are_n_calls_made(name: str, n: int) -> None:
     info, denoiser = SDE_SAMPLERS[name], Elementwise()
     times = make_grid(denoiser.schedule, info.intervals(n), info.grid)
     options = {"calls": n} if info.calls_per_step > 1 else {}
@@ -269,7 +269,7 @@ def run_on(run: Callable[..., Any], **options: Any) -> None:
         (lambda: run_on(predictor_corrector, snr=-0.1), "snr = -0.1 is out of range"),
         (lambda: run_on(predictor_corrector, snr=1.0), "snr = 1"),
         (lambda: run_on(predictor_corrector, snr=math.nan), "snr = nan"),
-        (lambda: run_on(predictor_corrector, calls=4), "4 calls were asked of 2 steps, which take 2 to 3"),
+        (lambda: run_on(predictor_corrector, calls=4), "2 steps cannot make 4 calls: they make 2 to 3"),
         (lambda: run_on(predictor_corrector, calls=1), "1 calls"),
         (lambda: run_on(predictor_corrector, predictor="ancestrall"), "'ancestral'"),
         (lambda: list(euler_maruyama(Elementwise(), gaussian(1), f64(0.5, 0.5), gaussian)), "strictly decreasing"),

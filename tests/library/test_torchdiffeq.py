@@ -1,4 +1,4 @@
-"""The probability-flow ODE against the library `torchdiffeq`, which is given the equation as its paper has it:
+"""The probability-flow ODE against the library `torchdiffeq`, which solves the equation in the form of its paper,
 
     dx/dt = f x - g^2 / 2 grad log q(x),      d log q / dt = -div(dx/dt)           [Song et al. 2021, eqs. 13 and 39]
 

@@ -50,7 +50,7 @@ UNEVEN = {"inject": "concat", "blocks": (1, 3), "attention": (0, 1), "heads": (1
 
 @pytest.mark.parametrize("changes", [PAPER, ADM, UNEVEN, {"channels": (8, 16, 8), "resample": "residual"}])
 def test_the_other_shapes_of_a_u_net(changes: dict[str, object]) -> None:
-    """Any size, and no output knows its neighbours, with every way to resample, to attend and to inject."""
+    """With every way to resample, to attend and to inject, any size works and no row changes another."""
     network, (x, time) = build(3, **changes), inputs(3, 3, 9, 7)
     with torch.no_grad():
         whole = network(x, time)
@@ -118,7 +118,7 @@ def test_gradient_reaches_every_parameter(changes: dict[str, object]) -> None:
 
 
 def test_one_step_from_the_zero_start_moves_every_branch() -> None:
-    """Zero output weights hide what is behind them for one step, not for ever."""
+    """Zero output weights keep the weights behind them from moving for one step only."""
     torch.manual_seed(0)
     network = build_network(NetworkConfig(**{**vars(SMALL), "attention": (1,)}), (1, 8, 8))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -196,7 +196,7 @@ def test_sinusoids_are_vaswanis() -> None:
 
 
 def test_fourier_features_count_in_bytes() -> None:
-    """n = 8 is the same at every byte and goes once round from one to the next; n = 7 tells even from odd."""
+    """n = 8 is the same at every byte and goes once round from one to the next; n = 7 differs between even and odd."""
     bytes_ = torch.arange(256).double()
     x = (bytes_ / 127.5 - 1).reshape(1, 1, 1, 256)
     sines, cosines = fourier_features(x, (8, 7, 6))[0, :, 0].chunk(2)

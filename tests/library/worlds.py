@@ -23,13 +23,13 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
 
 
 def covariance(d: int, seed: int = 0) -> Tensor:
-    """Return a well-conditioned covariance with no symmetry to hide behind."""
+    """Return a well-conditioned covariance without a symmetry that could hide mistakes."""
     factor = gaussian(d, d, seed=seed)
     return factor @ factor.T / d + 0.1 * torch.eye(d, dtype=torch.float64)
 
 
 def linear_betas(steps: int) -> list[float]:
-    """Return the paper's betas, from its words: 1e-4 to 2e-2 at T = 1000, scaled by 1000 / T."""
+    """Return the paper's betas, as its text describes them: 1e-4 to 2e-2 at T = 1000, scaled by 1000 / T."""
     if steps == 1:
         return [0.1]
     return [min(0.999, (1e-4 + (2e-2 - 1e-4) * i / (steps - 1)) * 1000 / steps) for i in range(steps)]

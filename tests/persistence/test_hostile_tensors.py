@@ -123,7 +123,7 @@ def test_safetensors_announcing_a_huge_tensor_costs_no_memory(tmp_path: Path) ->
         (b"", b"", "not valid JSON"),
         (b"\xff\xfe", b"", "not valid JSON"),
         (b"[" * 50_000, b"", "not valid JSON"),
-        ([], b"", "no table"),
+        ([], b"", "not a table"),
         ({"w": 1}, b"", "'w'"),
         ({"w": {"dtype": "F32"}}, b"", "'w'"),
         ({"w": entry([1], 4) | {"code": "x"}}, b"\0" * 4, "'w'"),

@@ -50,7 +50,7 @@ def test_samples_that_do_not_fit_are_refused() -> None:
     for frame, words in (
         (SMALL.drop(columns="x"), "no column 'x'"),
         (SMALL.assign(c="z"), "'z' in the column 'c'"),
-        (SMALL.assign(x="much"), "column 'x' is no number"),
+        (SMALL.assign(x="much"), "column 'x' is not of the kind number"),
     ):
         with pytest.raises(DataError, match=words):
             rows_of(frame, schema)

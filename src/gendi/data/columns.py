@@ -103,7 +103,7 @@ def null_rows(spec: ConditionConfig, n: int) -> Rows:
     return np.full((n,) if spec.kind == "value" else (n, spec.size), np.nan, np.float32)
 
 
-def measured(spec: ConditionConfig, rows: Rows) -> ConditionConfig:
+def with_statistics(spec: ConditionConfig, rows: Rows) -> ConditionConfig:
     """Return a value or a vector with the mean and the standard deviation of its training rows added.
 
     Conditions of other kinds are returned as they are.

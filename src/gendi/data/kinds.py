@@ -39,8 +39,7 @@ IN_MEMORY = "an object in memory"
 
 
 class Kind(ABC):
-    """One kind of data. A subclass must define `codecs`, `open_path`, `fit`, `write` and `evaluate`; the other methods
-    have useful defaults."""
+    """One kind of data. All methods have useful defaults but `codecs`, `open_path`, `fit`, `write` and `evaluate`."""
 
     name: ClassVar[str]
     """A word without a hyphen. The names of the codecs of this kind are this word, or begin with it and a hyphen."""
@@ -94,9 +93,11 @@ class Kind(ABC):
             UsageError, DataError, ResourceError: as `gendi.data.open_data`.
         """
         if not isinstance(spec, str):
-            return replace(self.open_object(spec), name=self.name)
+            loaded = self.open_object(spec)
+            return replace(loaded, name=loaded.name or self.name)
         place, options = self.place(spec)
-        return replace(self.open_path(place, options), name=Path(place).stem)
+        loaded = self.open_path(place, options)
+        return replace(loaded, name=loaded.name or Path(place).stem)
 
     def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
         """Read a place, with options by name."""

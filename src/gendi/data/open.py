@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gendi.data.columns import measured
+from gendi.data.columns import with_statistics
 from gendi.data.dataset import Data
 from gendi.data.kinds import IN_MEMORY, find_kind
 from gendi.data.split import LARGEST_SIDE, Split, fingerprint, hold_out_rows
@@ -44,7 +44,7 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         spec=spec if named else IN_MEMORY,
         train=train,
         heldout=heldout,
-        conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
+        conditions=tuple(with_statistics(known, train.conditions[known.name]) for known in loaded.specs),
         fingerprint=loaded.fingerprint or fingerprint(train, heldout),
         codec=loaded.codec,
         skipped=loaded.skipped,

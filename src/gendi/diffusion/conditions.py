@@ -43,7 +43,7 @@ def is_null(value: Tensor) -> Bool[Tensor, " batch"]:
 
 def drop(value: Tensor, dropped: Bool[Tensor, " batch"]) -> Tensor:
     """Return a condition whose `dropped` rows are null."""
-    return torch.where(dropped.reshape(-1, *(1,) * (value.ndim - 1)), null_like(value), value)
+    return torch.where(dropped.reshape([len(value)] + [1] * (value.ndim - 1)), null_like(value), value)
 
 
 def take(cond: Conditions | None, rows: slice, device: torch.device | str = "cpu") -> dict[str, Tensor]:

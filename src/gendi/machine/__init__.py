@@ -1,1 +1,1 @@
-"""What a process runs on and beside: devices, other processes of the run, packages that are loaded late."""
+"""The surroundings of a process: its devices, the other processes of its run, and packages that are loaded late."""

@@ -1,14 +1,14 @@
-"""Several processes at one run: who is there, what they tell one another, and what happens when one is gone.
+"""Several processes that work on one run: which they are, how they share values, and what happens if one ends.
 
     torchrun --nproc-per-node 2 -m -- gendi train mnist
 
-torchrun says by the environment (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) who belongs together. Process 0 alone
-writes files. Everything random is a function of (seed, purpose, step, index), so each process draws what the whole
-batch draws and takes its own rows: the number of processes changes no draw.
+torchrun's environment variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) define which processes belong together.
+Only process 0 writes files. Everything random is a function of (seed, purpose, step, index), so each process draws the
+numbers of the whole batch and takes those of its own rows: the number of processes changes no draw.
 
-PyTorch's gloo carries tensors of the CPU, NCCL those of GPUs. A collective that fails because a process is gone becomes
-a `ResourceError` that names it: each process signs in to a store that torchrun holds, and those who are left call the
-roll.
+PyTorch's gloo carries tensors of the CPU, and NCCL those of GPUs. If a collective fails because a process has ended,
+the error becomes a `ResourceError` that names this process: each process has signed in to a store that torchrun holds,
+and the remaining ones call the roll there.
 """
 
 import contextlib
@@ -30,18 +30,18 @@ from gendi.errors import GendiError, ResourceError, UsageError
 
 T = TypeVar("T")
 ROLL_CALL = 5.0
-"""Seconds that a process has to answer when another one was not heard of."""
+"""Seconds within which a process has to answer a call of the roll."""
 TIMEOUT = 14_400.0
-"""Seconds that processes wait for one another where no configuration says how long."""
+"""Seconds that processes wait for one another unless a configuration sets another time."""
 LEAVE = 0.5
-"""Seconds in which gloo's threads let go of the last tensors, for which they need Python. A device mesh, which PyTorch
-caches, keeps them alive; one that asks for Python while it shuts down aborts the process.
+"""Seconds in which gloo's threads release the last tensors, for which they need Python. A device mesh, which PyTorch
+caches, keeps these threads alive, and a thread that needs Python while it shuts down would abort the process.
 """
 _SIGNS = ("gloo", "nccl", "connection", "peer", "timed out", "timeout", "broken pipe", "socket", "store")
 
 
 class Team:
-    """This process and those it works with. Alone, every method is what one process would do without it."""
+    """This process and those that it works with. If it is alone, the methods do what a single process would do."""
 
     rank = 0
     size = 1
@@ -52,25 +52,25 @@ class Team:
         return self.rank == 0
 
     def shares(self, n: int, unit: int = 1) -> list[slice]:
-        """Return the rows of n that each process does, by rank: contiguous, and as even as multiples of `unit` are."""
+        """Return the rows of n for each process, by rank: contiguous, and as even as multiples of `unit` can be."""
         units = -(-n // unit)
         ends = [min(n, unit * (units * rank // self.size)) for rank in range(self.size + 1)]
         return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
     def from_first(self, work: Callable[[], T]) -> T:
-        """Return what `work` gives in process 0, which alone does it. A `GendiError` of it is everyone's."""
+        """Return the result of `work`, which only process 0 does. If it raises a `GendiError`, every process does."""
         return work()
 
     def first_before_others(self, work: Callable[[], T]) -> T:
-        """Return what `work` gives here, after process 0 has done it: for work that leaves files to be found."""
+        """Return the result of `work` here, after process 0 has done it: for work that leaves files for the others."""
         return work()
 
     def join_rows(self, mine: Tensor, shares: Sequence[slice]) -> Tensor:
-        """Return all rows (n, ...), of which each process has its share, in order, on the device of `mine`."""
+        """Return all rows (n, ...) in order, on the device of `mine`, from the share that each process has."""
         return mine
 
     def gathered(self, value: Any) -> list[Any]:
-        """Return each process's plain value, in the order of ranks."""
+        """Return the plain value of each process, in the order of ranks."""
         return [value]
 
 
@@ -122,24 +122,24 @@ class _Several(Team):
         return silent
 
     def _roll(self) -> tuple[list[int], str, str]:
-        """Return the ranks that are gone, who they are, and what they said."""
+        """Return the ranks that are gone, a description of these processes, and the reasons that they left."""
         gone = self.missing()
         who = ", ".join(f"process {rank} of {self.size} ({self.store.get(f'who/{rank}').decode()})" for rank in gone)
-        said = [rank for rank in gone if self.store.check([f"failed/{rank}"])]
-        return gone, who, " ".join(f"It said: {self.store.get(f'failed/{rank}').decode()}" for rank in said)
+        explained = [rank for rank in gone if self.store.check([f"failed/{rank}"])]
+        return gone, who, " ".join(f"It said: {self.store.get(f'failed/{rank}').decode()}" for rank in explained)
 
     def explained(self, error: RuntimeError) -> Exception:
-        """Return what to raise for a collective that failed: the process that is gone is named, if one is."""
+        """Return the error to raise for a collective that failed; it names the process that is gone, if one is."""
         answers: list[tuple[list[int], str, str]] = []
 
-        def ask() -> None:
+        def call_roll() -> None:
             with contextlib.suppress(RuntimeError):  # the store is gone too
                 answers.append(self._roll())
 
-        # a store whose machine is unreachable, not down, is waited for without end
-        asking = threading.Thread(target=ask, daemon=True)
-        asking.start()
-        asking.join(2 * ROLL_CALL)
+        # in a thread, because torch waits without end for a store whose machine is up but out of reach
+        roll = threading.Thread(target=call_roll, daemon=True)
+        roll.start()
+        roll.join(2 * ROLL_CALL)
         gone, who, why = answers[0] if answers else ([0], "the process that holds the store, or its machine,", "")
         if not gone:
             return error
@@ -154,19 +154,19 @@ _here: list[Team] = []
 
 
 def team() -> Team:
-    """Return the processes that this one works with: inside `together` those of torchrun, else itself alone."""
+    """Return the processes that this one works with: inside `together` those of torchrun, otherwise itself alone."""
     return _here[-1] if _here else _alone
 
 
 @contextlib.contextmanager
 def together(timeout: float = TIMEOUT) -> Iterator[Team]:
-    """Work with the processes that torchrun started, in the `with` block; without torchrun, alone.
+    """Work with the processes that torchrun started, inside a `with` block; without torchrun, work alone.
 
     Args:
         timeout: seconds to wait for another process before the run ends.
 
     Raises:
-        ResourceError: another process is gone; named.
+        ResourceError: another process is gone; the message names it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _here:
         yield team()
@@ -217,6 +217,6 @@ def _is_of_a_collective(error: RuntimeError) -> bool:
 
 
 def _sign_off(members: _Several, error: BaseException) -> None:
-    """Leave word of why this process ends, for those who will miss it."""
+    """Leave the reason why this process ends in the store, for the processes that will miss it."""
     with contextlib.suppress(RuntimeError):
         members.store.set(f"failed/{members.rank}", " ".join(str(error).split()) or type(error).__name__)

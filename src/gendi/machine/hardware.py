@@ -1,11 +1,11 @@
-"""Accelerators by their data sheets, for plans by arithmetic, and this machine by measurement.
+"""The speed and memory of accelerators, by their data sheets, and of this machine, by measurement; for plans.
 
-Dense peaks without sparsity, in FLOP/s, and memory in bytes (decimal gigabytes as printed). The sheets: NVIDIA T4
-(2019), V100 (2020, SXM2), A10G (2021), A100 (2021, SXM 80 GB), L4 (2023), L40S (2023), H100 (2023, SXM5), H200 (2024,
-SXM), B200 (2024, an eighth of the HGX sheet), GeForce RTX 3090 (Ampere GA102 whitepaper) and 4090 (Ada whitepaper),
-both with float32 accumulation; AMD MI300X (2023). Where a sheet prints figures with sparsity, half of them stand here.
-The fp32 figures are those of the vector units: convolutions in TF32 reach more. Volta and Turing compute in fp16, which
-gendi does not train in, and have no bf16.
+The figures are dense peaks without sparsity, in FLOP/s, and memory in bytes (decimal gigabytes as printed). The sheets
+are those of NVIDIA T4 (2019), V100 (2020, SXM2), A10G (2021), A100 (2021, SXM 80 GB), L4 (2023), L40S (2023), H100
+(2023, SXM5), H200 (2024, SXM), B200 (2024, an eighth of the HGX sheet), GeForce RTX 3090 (Ampere GA102 whitepaper) and
+4090 (Ada whitepaper), both with float32 accumulation, and AMD MI300X (2023). Where a sheet prints a figure with
+sparsity, half of it stands here. The fp32 figures are those of the vector units; convolutions in TF32 reach more. Volta
+and Turing have no bf16; they compute in fp16, in which gendi does not train.
 """
 
 import os
@@ -22,7 +22,7 @@ SIDES = (1024, 2048)
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator: bf16 and fp32 peaks in FLOP/s (None: it has no bf16), memory in bytes."""
+    """One accelerator: its peaks in bf16 (None if it has no bf16) and fp32, in FLOP/s, and its memory in bytes."""
 
     name: str
     half: float | None
@@ -55,9 +55,9 @@ DEVICES = {
 
 
 def training_device(processes: int = 1) -> torch.device:
-    """Return where to train: a CUDA device, of several processes each its own; or Apple's MPS; or the CPU.
+    """Return the device to train on: CUDA if there is one, else Apple's MPS, else the CPU.
 
-    Several processes without CUDA compute on the CPU.
+    Of several processes each has a CUDA device of its own; without CUDA they all compute on the CPU.
     """
     if torch.cuda.is_available():
         if processes == 1:
@@ -70,8 +70,9 @@ def training_device(processes: int = 1) -> torch.device:
 
 
 def device_of(name: str) -> Device:
-    """Return the device called `name`; "cpu" is this machine's, measured now. Raises `UsageError` with the nearest
-    name.
+    """Return the device called `name`; "cpu" is that of this machine, measured now.
+
+    Raises `UsageError`, with the nearest name, for an unknown one.
     """
     if name == "cpu":
         return this_cpu()
@@ -81,7 +82,7 @@ def device_of(name: str) -> Device:
 
 
 def this_cpu() -> Device:
-    """Return this machine's processors, all threads that torch uses together: what products of matrices reach."""
+    """Return this machine's CPU, with the peaks that products of matrices reach on all the threads of torch."""
     half, single = measured_peak(torch.bfloat16), measured_peak(torch.float32)
     return Device(f"this CPU ({torch.get_num_threads()} threads)", half, single, float(psutil.virtual_memory().total))
 

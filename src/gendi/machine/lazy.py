@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first asked for, so that importing a package is light."""
+"""Packages whose names are loaded when they are first used, so that importing a package takes little time."""
 
 import importlib
 import sys
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of `package`, whose public names live in the modules `homes` names.
+    """Return the `__getattr__` and the `__dir__` of a package whose public names are defined elsewhere.  [PEP 562]
 
-    A home is the module that defines the name, or the package of a module of that name. A name is kept once it is
-    loaded.  [PEP 562]
+    `homes` maps each name to the module that defines it or, if the name is that of a module, to the package that holds
+    the module. A name is kept once it is loaded.
     """
 
     def __getattr__(name: str) -> Any:

@@ -1,15 +1,15 @@
-"""Registries: what a name in a configuration or on the command line stands for.
+"""Registries: they hold what a name in a configuration or on the command line stands for.
 
-A registry knows its built-in entries by the address of each, "package.module:attribute", so that listing names loads
-nothing. Others are added in two ways:
+A registry may know a built-in entry by its address, "package.module:attribute", so that listing the names loads
+nothing. Other entries are added in two ways:
 
     SAMPLERS.register("mine", SamplerInfo(...))        in Python, for this process
 
     [project.entry-points."gendi.samplers"]            in the pyproject.toml of an installed package, for every process,
     mine = "my_package.my_module:MY_SAMPLER"           the command line's too
 
-A file never names code: a configuration holds names of entries, and what they stand for comes from gendi and from
-packages that a person installed.
+A configuration holds the names of entries and never code; the entries themselves come from gendi and from packages that
+a person installed.
 """
 
 import importlib
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Entries of one sort by name: the built-in ones, those of installed packages, and those registered by hand.
+    """Entries of one sort, by name: built-in ones, those of installed packages, and those that `register` added.
 
-    Iteration and length count all of them. Packages are looked up when a name is not known otherwise, or when all
-    entries are listed, and once.
+    Iteration and length count all of them. Installed packages are searched once, when a name is not known otherwise or
+    when all entries are listed.
 
     Args:
-        what: what an entry is, for messages: "sampler".
-        group: the group of entry points that installed packages use: "gendi.samplers".
-        built_in: entries by name; a text is the address of one, which is loaded when it is first needed.
+        what: what messages call an entry, such as "sampler".
+        group: the group of entry points for installed packages, such as "gendi.samplers".
+        built_in: entries by name; a string is the address of an entry, which is loaded when it is first needed.
     """
 
     def __init__(self, what: str, group: str, built_in: Mapping[str, T | str]) -> None:
@@ -58,9 +58,9 @@ class Registry(Mapping[str, T], Generic[T]):
         return tuple(self._entries)
 
     def remove(self, name: str) -> None:
-        """Take an entry away that `register` added. Raises `UsageError` for one that comes with gendi."""
+        """Remove an entry that `register` added. Raises `UsageError` for one that comes with gendi."""
         if name in self.built_in:
-            raise UsageError(f"The {self.what} {name!r} comes with gendi and stays.")
+            raise UsageError(f"The {self.what} {name!r} comes with gendi and cannot be removed.")
         self._entries.pop(name, None)
 
     def find(self, name: str) -> T:
@@ -92,7 +92,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
     def _search(self) -> None:
-        """Add the entries of installed packages by their addresses; a name that is taken stays what it is."""
+        """Add the addresses of the entries of installed packages; a name that is taken keeps its entry."""
         if not self._searched:
             self._searched = True
             for point in entry_points(group=self.group):

@@ -1,4 +1,4 @@
-"""How long computations are stopped: by one callable, which they call between their pieces."""
+"""How long work is stopped: it calls one function between its pieces, which raises to stop it."""
 
 from collections.abc import Callable
 from typing import TypeAlias

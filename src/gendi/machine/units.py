@@ -1,8 +1,8 @@
-"""Times and sizes in words, as people read them. What flags read back is written by `gendi.cli.values`."""
+"""Times and sizes as people read them. Values that flags read back are written by `gendi.cli.values`."""
 
 
 def duration_in_words(seconds: float) -> str:
-    """Return seconds in the two units that people would say it in: 9.5 s, 8 min, 12 min 5 s, 2 h 3 min."""
+    """Return a time in the one or two units that people would use: 9.5 s, 8 min, 12 min 5 s, 2 h 3 min."""
     whole = round(seconds)
     if whole < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -13,7 +13,7 @@ def duration_in_words(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as a clock shows them: 0:09, 12:05, 2:03:00."""
+    """Return a time as a clock shows it: 0:09, 12:05, 2:03:00."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

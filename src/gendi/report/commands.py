@@ -62,7 +62,7 @@ def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[Condi
     names, dropouts = [c.name for c in conditions], [c.dropout for c in conditions]
     flags: list[str] = []
     if names != [c.name for c in usual]:
-        flags += ["--condition", *(map(shlex.quote, names) if names else ["none"])]
+        flags += ["--condition", *map(shlex.quote, names or ["none"])]
         usual = [ConditionConfig(name) for name in names]
     if dropouts != [c.dropout for c in usual]:
         flags += ["--condition-dropout", *map(str, dropouts)]

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, locks, tensors and tables of plain values, each checked when it is read."""
+"""Files that are whole or absent, locks, and files of tensors and plain values that are checked when they are read."""

@@ -1,4 +1,4 @@
-"""Space and permission: what can be known of a disk before writing to it, and what to say when it refuses."""
+"""Space and permissions: checks of a disk before it is written to, and the error for a disk that refuses."""
 
 import secrets
 import shutil
@@ -8,14 +8,14 @@ from gendi.errors import ResourceError
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free bytes of the disk that `folder`, or its nearest existing parent, is on."""
+    """Return the number of free bytes on the disk of `folder`, or of its nearest parent that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise `ResourceError` saying needed and free bytes if the disk of `folder` has fewer than `needed` free."""
+    """Raise `ResourceError`, with the needed and the free bytes, if the disk of `folder` has fewer than `needed`."""
     if (free := free_bytes(folder)) < needed:
         raise ResourceError(
             f"The disk of {folder} is too full: {needed:,} bytes are needed and {free:,} are free. Nothing was "
@@ -24,7 +24,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder` and write a file in it, to say before the work starts that it cannot. Raises `ResourceError`."""
+    """Make `folder` and write a trial file in it, before long work starts. Raises `ResourceError` if that fails."""
     probe = folder / f".tmp-{secrets.token_hex(4)}-probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,17 +35,17 @@ def check_writable(folder: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path, needed: int) -> ResourceError:
-    """Return the `ResourceError` for an `OSError` at writing `path`."""
+    """Return the `ResourceError` for an `OSError` that came up while `needed` bytes were written to `path`."""
     try:
         free = f"{free_bytes(path.parent):,}"
     except OSError:
         free = "an unknown number"
     return ResourceError(
         f"{path} cannot be written: {reason(error)}. {needed:,} bytes are needed and {free} are free on that disk. "
-        "What was there before is intact. Free some space, see to the permissions, or choose another folder with --out."
+        "What was there before is intact. Free some space, check the permissions, or choose another folder with --out."
     )
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says of `error`, to go inside a sentence."""
+    """Return the operating system's reason for `error`, in lower case, as part of a sentence."""
     return (error.strerror or str(error)).lower()

@@ -1,6 +1,6 @@
 """From plain dicts, lists, numbers and strings to a tree of dataclasses, checked field by field.
 
-What is unknown, missing or of another type is refused by the name of its field: so a file that a person edited, or a
+A field that is unknown, missing or of another type is refused by its name. So a file that a person edited, or that a
 newer version wrote, is never half understood.
 """
 
@@ -13,7 +13,10 @@ from gendi.errors import UsageError
 
 
 def read_fields(kind: Any, data: object, path: str) -> Any:
-    """Read `data` as `kind`: a dataclass, tuple, Literal, union or scalar; `path` names the field in errors."""
+    """Return `data` as `kind`, which is a dataclass, tuple, Literal, union or scalar type.
+
+    Raises `UsageError` for data that do not fit; `path` is the name of the field in its message.
+    """
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), data, path)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -26,7 +29,7 @@ def read_fields(kind: Any, data: object, path: str) -> Any:
             return None
         members = [a for a in args if a is not type(None)]
         sequence = isinstance(data, list | tuple)
-        if isinstance(data, str) and str in members:  # a name of the built-in ones, or a registered one
+        if isinstance(data, str) and str in members:  # the name of a built-in or a registered entry
             return data
         fitting = [a for a in members if (typing.get_origin(a) is tuple) is sequence]
         return read_fields((fitting or members)[0], data, path)

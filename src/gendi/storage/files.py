@@ -1,9 +1,9 @@
-"""Files that are whole or absent: atomic writes, and folders that carry a manifest and appear in one rename.
+"""Files that are whole or absent: atomic writes, and folders with a manifest that appear in one rename.
 
-A folder is written as `.tmp-NAME` beside its place. Every file is fsynced and hashed as it is written; `MANIFEST.json`,
-the size and SHA-256 of every file, comes last; the folder is fsynced, renamed into place, and its parent fsynced.
-Killed at any instant, the place holds the old folder or the new one, whole. The manifest has no version of its own: its
-text must be the canonical form of its content, so that no bit of it can flip unseen.
+A folder is first written as `.tmp-NAME` beside its final place. Every file is fsynced and hashed as it is written.
+`MANIFEST.json`, with the size and SHA-256 of every file, comes last. Then the folder is fsynced and renamed into place,
+and its parent is fsynced. Even if the process is killed, the place holds the old folder or the new one, whole. The text
+of the manifest must be the canonical form of its content, so that not even a flipped bit goes unnoticed.
 
 This module imports no torch.
 """
@@ -24,14 +24,14 @@ from gendi.errors import BundleError
 from gendi.storage.disk import disk_error, reason, require_space
 
 MANIFEST = "MANIFEST.json"
-TEMPORARY = ".tmp-"  # never read; removed at the next start of the run
-REPLACED = ".old-"  # what a replacement moves away; valid, and in force while its place is empty
+TEMPORARY = ".tmp-"  # begins the name of an unfinished write, which is never read and goes at the run's next start
+REPLACED = ".old-"  # begins the name of a folder that a new one replaces; it counts while its old place is empty
 MAX_JSON = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Digest:
-    """What a manifest knows of a file: its size in bytes and the SHA-256 of its content, in hexadecimal."""
+    """A file's entry in a manifest: its size in bytes and the SHA-256 of its content, in hexadecimal."""
 
     size: int
     sha256: str
@@ -41,9 +41,9 @@ class Digest:
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> Digest:
-    """Create `path`, write `chunks` (flat memory of bytes), fsync, and return the digest of what was handed over.
+    """Create `path`, write `chunks` (flat memory of bytes) to it, fsync it, and return the digest of the chunks.
 
-    The mode follows the umask. Raises `OSError`; the caller removes what is left of the file.
+    The mode follows the umask. Raises `OSError`; the caller must then remove the unfinished file.
     """
     sha256, size = hashlib.sha256(), 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -61,7 +61,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> Digest:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names inside `folder` durable; a file system that cannot sync folders is left alone."""
+    """Make the names inside `folder` durable, unless the file system cannot sync folders."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -75,9 +75,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) so that `path` holds its old content or the new one, whole, whatever happens.
+    """Write `data` (text as UTF-8) so that `path` holds either its old content or the new one, whatever happens.
 
-    Raises `ResourceError` naming the file and the reason (disk full, no permission); the old content is then untouched.
+    Raises `ResourceError` with the file and the reason (disk full, no permission); the old content is then untouched.
     """
     raw = data.encode() if isinstance(data, str) else data
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
@@ -101,20 +101,23 @@ def sha256_file(path: Path) -> str:
 
 
 def encode_json(data: Any, allow_nan: bool = False) -> str:
-    """Return `data` as JSON in the one form gendi writes: sorted keys, indented.
+    """Return `data` as JSON in the one form that gendi writes, with sorted keys and indentation.
 
-    NaN and infinity are no JSON: they raise `ValueError` unless allowed, for a file that only Python reads back.
+    JSON has no NaN and no infinity. They raise `ValueError` unless `allow_nan`, for files that only Python reads.
     """
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
-    """Return the content of a JSON file. Raises `BundleError` if it is missing, larger than `max_bytes` or no JSON."""
+    """Return the content of a JSON file.
+
+    Raises `BundleError` if the file is missing, larger than `max_bytes` or not JSON.
+    """
     return parse_json(_read_text(path, max_bytes), path)
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """Return the JSON value of `text`, read from `path`. Raises `BundleError` naming `path`."""
+    """Return the JSON value of `text`, which was read from `path`. Raises `BundleError` naming `path`."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -129,7 +132,7 @@ def _read_text(path: Path, max_bytes: int) -> str:
             raw = file.read(max_bytes + 1)
         if len(raw) > max_bytes:
             raise BundleError(
-                f"{path} is larger than {max_bytes} bytes, which no file of its kind is: it was not read."
+                f"{path} is larger than {max_bytes} bytes, more than a file of its kind can have: it was not read."
             )
         return raw.decode()
     except OSError as error:
@@ -142,7 +145,10 @@ def _read_text(path: Path, max_bytes: int) -> str:
 
 
 def write_manifest(folder: Path, known: dict[str, Digest] | None = None) -> None:
-    """Write `MANIFEST.json` over every file below `folder`; a digest in `known` saves reading it. Raises `OSError`."""
+    """Write the `MANIFEST.json` of every file below `folder`; files with a digest in `known` are not read again.
+
+    Raises `OSError`.
+    """
     known = known or {}
     entries = {}
     for name, path in _files(folder).items():
@@ -163,10 +169,10 @@ def verify_manifest(folder: Path) -> None:
                 f"{folder / name} is missing, though {MANIFEST} lists it: the folder was copied only in part."
             )
         for name in sorted(present.keys() - recorded.keys()):
-            raise BundleError(f"{folder / name} does not belong there: {MANIFEST} does not list it. Remove it.")
+            raise BundleError(f"{folder / name} does not belong there, as {MANIFEST} does not list it. Remove it.")
         for name, digest in recorded.items():
             if not present[name].is_file():
-                raise BundleError(f"{folder / name} is no plain file: the folder was not written by gendi.")
+                raise BundleError(f"{folder / name} is not a plain file: the folder was not written by gendi.")
             if (size := present[name].stat().st_size) != digest.size:
                 raise BundleError(
                     f"{folder / name} has {size} bytes where {MANIFEST} says {digest.size}: it is damaged."
@@ -181,7 +187,7 @@ def verify_manifest(folder: Path) -> None:
 
 
 def looks_whole(folder: Path) -> bool:
-    """Whether `folder` has a manifest and files of the right names and sizes; contents are not read."""
+    """Return whether `folder` has a manifest, and files of the names and sizes in it; contents are not read."""
     try:
         recorded, present = _read_manifest(folder), _files(folder)
         return recorded.keys() == present.keys() and all(
@@ -202,7 +208,7 @@ def _read_manifest(folder: Path) -> dict[str, Digest]:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(
-            f"{path} is missing: the folder was copied or written only in part, or is no folder of gendi's."
+            f"{path} is missing: the folder was copied or written only in part, or gendi did not write it."
         )
     text = _read_text(path, MAX_JSON)
     data = parse_json(text, path)
@@ -218,34 +224,34 @@ def _read_manifest(folder: Path) -> dict[str, Digest]:
 
 
 class FolderWriter:
-    """Writes the files of a new folder, remembering their digests for its manifest."""
+    """Writes the files of a new folder, and keeps their digests for its manifest."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.digests: dict[str, Digest] = {}
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
-        """Write the file `name` from chunks of bytes."""
+        """Write chunks of bytes to the file `name`."""
         self.digests[name] = write_file(self.path / name, chunks)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write the file `name` as UTF-8."""
+        """Write text to the file `name`, as UTF-8."""
         self.write(name, [text.encode()])
 
 
 @contextlib.contextmanager
 def replace_folder(final: Path, needed: int = 0) -> Iterator[FolderWriter]:
-    """Yield a writer for the folder that becomes `final`, with its manifest, in one rename when the block ends.
+    """Yield a writer for a new folder, which becomes `final`, with a manifest, in one rename when the block ends.
 
-    A folder already there is moved away, and deleted once the new one is durable. If the block or a write fails, what
-    was written is removed and the old folder stays.
+    A folder that is already there is moved away, and deleted once the new one is durable. If the block or a write
+    fails, the new folder is removed and the old one stays.
 
     Args:
-        final: the folder's place; its parent is made.
-        needed: bytes about to be written, checked against the free space first.
+        final: the final place of the folder; its parent is made.
+        needed: number of bytes to be written, which is first compared with the free space.
 
     Raises:
-        ResourceError: the disk is full or refuses; says the bytes needed and free.
+        ResourceError: the disk is full or refuses; the message has the needed and the free bytes.
     """
     temporary, replaced = final.parent / f"{TEMPORARY}{final.name}", final.parent / f"{REPLACED}{final.name}"
     try:
@@ -279,13 +285,13 @@ def replace_folder(final: Path, needed: int = 0) -> Iterator[FolderWriter]:
 
 
 def current_folder(final: Path) -> Path:
-    """Return `final`, or what a killed replacement had moved away from there; `final` if there is neither."""
+    """Return `final`, or the old folder in its place if a replacement was killed before the new one arrived."""
     replaced = final.parent / f"{REPLACED}{final.name}"
     return replaced if replaced.exists() and not final.exists() else final
 
 
 def restore_replaced(final: Path) -> None:
-    """Undo a replacement of `final` that was killed between its renames, or finish one killed after them."""
+    """Undo a replacement of `final` that was killed between its renames, or finish one that was killed after them."""
     replaced = final.parent / f"{REPLACED}{final.name}"
     if not replaced.exists():
         return
@@ -296,7 +302,7 @@ def restore_replaced(final: Path) -> None:
 
 
 def discard_folder(folder: Path) -> None:
-    """Delete `folder` so that, killed at any instant, it is there whole or gone. Raises `OSError`."""
+    """Delete `folder`; even if the process is killed, it is either there as a whole or gone. Raises `OSError`."""
     doomed = folder.parent / f"{TEMPORARY}{folder.name}"
     _remove(doomed)
     folder.rename(doomed)
@@ -304,7 +310,7 @@ def discard_folder(folder: Path) -> None:
 
 
 def clean_folder(folder: Path) -> list[str]:
-    """Remove what killed writes left in `folder`, bring back what killed replacements moved away; return the names."""
+    """Remove the remains of killed writes in `folder`, undo killed replacements, and return the names of both."""
     cleaned = []
     for path in sorted(folder.glob(f"{TEMPORARY}*")) + sorted(folder.glob(f"{REPLACED}*")):
         cleaned.append(path.name)

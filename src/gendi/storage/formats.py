@@ -1,4 +1,4 @@
-"""The number of a folder's format, which its JSON holds beside the version of gendi that wrote it."""
+"""The format number of a folder, which its JSON holds beside the version of gendi that wrote it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,10 @@ from gendi.machine.version import __version__
 
 
 def refuse_newer(folder: Path, data: dict[str, Any], reads: int) -> None:
-    """Raise `NewerFormatError` if `data`, out of `folder`, says a format above `reads`, naming who can read it."""
+    """Raise `NewerFormatError` if the format in `data`, the JSON of `folder`, is above `reads`.
+
+    The message names the version of gendi that can read it.
+    """
     if type(data.get("format")) is int and data["format"] > reads:
         raise NewerFormatError(
             f"{folder} was written by gendi {data.get('gendi')} in format {data['format']}; this is gendi "

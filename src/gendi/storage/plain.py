@@ -1,4 +1,4 @@
-"""Values as JSON knows them."""
+"""Values in the types of JSON."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Return `value` in what JSON knows: sequences become lists, keys and paths strings, NaN and infinity None."""
+    """Return `value` in JSON's types: sequences become lists, keys and paths strings, NaN and infinity None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

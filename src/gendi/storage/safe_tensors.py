@@ -1,10 +1,10 @@
 """Named tensors in a file: standard safetensors, written durably and read without trust.
 
-A safetensors file is the length of its header (8 bytes, little-endian), the header (JSON: dtype, shape and offsets of
-each tensor), and the tensors' bytes without a gap. Written here chunk by chunk, so that the bytes are hashed on their
-way, a full disk is an `OSError`, and the mode follows the umask. Before a file is read its header is checked against
-its size and against what the reader expects: a hostile one costs no more memory than its header, which `MAX_HEADER`
-bounds.
+A safetensors file consists of the length of its header (8 bytes, little-endian), the header (JSON: dtype, shape and
+offsets of each tensor), and the tensors' bytes without a gap. It is written chunk by chunk, so that the bytes can be
+hashed on their way, a full disk is an `OSError`, and the mode follows the umask. Before a file is read, its header is
+checked against its size and against the tensors that the reader expects. So a hostile file costs no more memory than
+its header, whose length is at most `MAX_HEADER`.
 """
 
 import json
@@ -35,15 +35,15 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-PICKLES = (b"\x80", b"PK\x03\x04")  # a pickle of protocol 2 or later; the zip that torch.save writes
+PICKLES = (b"\x80", b"PK\x03\x04")  # a pickle of protocol 2 or later, and the zip that torch.save writes
 
 TensorSpec = tuple[tuple[int, ...], torch.dtype]
-"""What a file must say of a tensor before it is read: its shape and dtype."""
+"""The shape and the dtype of a tensor, which a file's header must confirm before the tensor is read."""
 
 
 def tensor_chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a safetensors file holding `tensors`, one chunk per tensor; equal tensors give equal bytes."""
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide first: all stay aligned
+    """Yield the bytes of a safetensors file of `tensors`, one chunk per tensor; equal tensors give equal bytes."""
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide types first: all are aligned
     header, offset = {}, 0
     for name in order:
         tensor = tensors[name]
@@ -60,7 +60,7 @@ def tensor_chunks(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Return about how many bytes `tensor_chunks` yields: the tensors' own and a little for the header."""
+    """Return about how many bytes `tensor_chunks` yields: those of the tensors, and some for the header."""
     return sum(t.numel() * t.element_size() + 200 + len(name) for name, t in tensors.items()) + 8
 
 
@@ -71,10 +71,10 @@ def specs(tensors: nn.Module | Mapping[str, Tensor]) -> dict[str, TensorSpec]:
 
 
 def read_header(path: Path) -> dict[str, TensorSpec]:
-    """Return the shape and dtype of every tensor in a file, reading its header alone.
+    """Return the shape and dtype of every tensor in a file, from its header alone.
 
-    Raises `BundleError` naming the file, and the tensor where one is at fault, if it is a pickle, is truncated, or has
-    a header that is too large, is no JSON, or does not account for every byte.
+    Raises `BundleError`, with the name of the file and of the tensor at fault, if the file is a pickle or is truncated,
+    or if its header is too large, is not JSON, or does not account for every byte.
     """
     try:
         with path.open("rb") as file:
@@ -82,12 +82,12 @@ def read_header(path: Path) -> dict[str, TensorSpec]:
             length = int.from_bytes(start, "little")
             if start.startswith(PICKLES) and length > total:
                 raise BundleError(
-                    f"{path} is a pickle (a PyTorch .pt file), not safetensors. A pickle can run any code when it is "
-                    "read: it was not read. Ask its author for a safetensors file."
+                    f"{path} is a pickle (a PyTorch .pt file), not safetensors. It was not read, because a pickle can "
+                    "run any code when it is read. Ask its author for a safetensors file."
                 )
             if len(start) < 8 or length > total - 8:
                 raise BundleError(
-                    f"{path} has {total} bytes, fewer than its header announces: truncated or no safetensors."
+                    f"{path} has {total} bytes, fewer than its header announces: it is truncated or not safetensors."
                 )
             if length > MAX_HEADER:
                 raise BundleError(f"{path} has a header of {length} bytes; more than {MAX_HEADER} is not read.")
@@ -96,7 +96,7 @@ def read_header(path: Path) -> dict[str, TensorSpec]:
         raise BundleError(f"{path} cannot be read: {reason(error)}.") from None
     header = parse_json(raw.decode(errors="replace"), path)
     if not isinstance(header, dict):
-        raise BundleError(f"{path} has a header that is no table of tensors: it is damaged or no safetensors file.")
+        raise BundleError(f"{path} has a header that is not a table: it is damaged or not a safetensors file.")
     header.pop("__metadata__", None)
     found: dict[str, TensorSpec] = {}
     spans = []
@@ -117,7 +117,7 @@ def read_header(path: Path) -> dict[str, TensorSpec]:
 
 
 def _entry(path: Path, name: str, entry: object) -> tuple[torch.dtype, tuple[int, ...], tuple[int, int]]:
-    bad = f"{path}: tensor {name!r} has a malformed header entry. The file is damaged or no safetensors file."
+    bad = f"{path}: tensor {name!r} has a malformed header entry. The file is damaged or not a safetensors file."
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise BundleError(bad)
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -135,14 +135,17 @@ def _entry(path: Path, name: str, entry: object) -> tuple[torch.dtype, tuple[int
 def check_tensors(path: Path, expected: Mapping[str, TensorSpec]) -> None:
     """Check, from the header alone, that a file holds exactly the tensors in `expected`.
 
-    Raises `BundleError` naming the first tensor that is missing, unexpected, or of another shape or dtype, besides what
-    `read_header` raises.
+    Raises `BundleError` with the name of the first tensor that is missing, unexpected, or of another shape or dtype,
+    and as `read_header` does.
     """
     compare_specs(str(path), read_header(path), expected)
 
 
 def compare_specs(where: str, found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> None:
-    """Raise `BundleError` naming the first tensor of `where` that is missing, unexpected, or of other shape or type."""
+    """Raise `BundleError` with the name of the first tensor that is missing, unexpected, or of another shape or dtype.
+
+    `where` says in the message where the tensors were found.
+    """
     for name, (shape, dtype) in expected.items():
         if name not in found:
             raise BundleError(f"{where}: tensor {name!r} is missing; the network here has it.")
@@ -155,7 +158,7 @@ def compare_specs(where: str, found: Mapping[str, TensorSpec], expected: Mapping
 
 
 def read_tensors(path: Path, expected: Mapping[str, TensorSpec] | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a file, on the CPU and independent of it, after `check_tensors` if `expected` is given.
+    """Return copies of the tensors of a file, on the CPU, after `check_tensors` if `expected` is given.
 
     Raises `BundleError` as `read_header` and `check_tensors` do.
     """

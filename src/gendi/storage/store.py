@@ -1,7 +1,7 @@
-"""Where images live: in memory as bytes when they fit, else in a memory-mapped file.
+"""The place of images: in memory as bytes if they fit, and otherwise in a memory-mapped file.
 
-Arrays that come from a file are mapped privately (copy on write): the little rearranging that setting images aside
-costs touches a few pages of memory and never the file.
+Arrays that come from a file are mapped privately (copy on write). When images are set aside a few of them move, which
+changes a few pages of memory and never the file.
 """
 
 import json
@@ -26,9 +26,9 @@ MEMORY_SHARE = 0.25
 """Arrays larger than this share of the available memory are memory-mapped."""
 
 Fill = Callable[[NDArray[np.uint8]], dict[str, Any]]
-"""Writes every row of a fresh array and returns what else must be remembered, ready for JSON."""
+"""Writes every row of a new array, and returns what else must be kept, as values for JSON."""
 
-# Python names the flag from 3.13 on; without it Linux counts the whole private mapping against memory.
+# Python has a name for the flag from 3.13 on. Without the flag, Linux counts the whole private mapping as memory.
 _FALLBACK = 0x4000 if sys.platform == "linux" and platform.machine() in {"x86_64", "aarch64"} else 0
 _NORESERVE: int = getattr(mmap, "MAP_NORESERVE", _FALLBACK)
 
@@ -41,7 +41,7 @@ def say(message: str) -> None:
 def cache_dir() -> Path:
     """Return the cache folder.
 
-    `$GENDI_CACHE`, else the platform's (`$XDG_CACHE_HOME/gendi` or `~/.cache/gendi` on Linux).
+    It is `$GENDI_CACHE`, or the platform's own place (`$XDG_CACHE_HOME/gendi` or `~/.cache/gendi` on Linux).
     """
     if named := os.environ.get("GENDI_CACHE"):
         return Path(named).expanduser()
@@ -54,12 +54,12 @@ def cache_dir() -> Path:
 
 
 def fits_in_memory(nbytes: int) -> bool:
-    """Say whether an array of `nbytes` should be held in memory."""
+    """Return whether an array of `nbytes` should be held in memory."""
     return bool(nbytes <= MEMORY_SHARE * psutil.virtual_memory().available)
 
 
 def map_private(path: Path, dtype: DTypeLike, shape: tuple[int, ...], offset: int) -> NDArray[Any]:
-    """Map `shape` items of `dtype` that start at byte `offset` of a file, copy on write.
+    """Return an array of `shape` and `dtype` that starts at byte `offset` of a file, mapped copy on write.
 
     Raises:
         ValueError: the file is shorter than that.
@@ -78,8 +78,8 @@ def map_private(path: Path, dtype: DTypeLike, shape: tuple[int, ...], offset: in
 def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return a uint8 array of `shape` written by `fill`, and what `fill` returned.
 
-    In memory when it fits; else in `decoded/KEY.npy` of the cache folder, which is mapped and found again next time, so
-    `key` must name the source and everything that decides the bytes.
+    The array is in memory if it fits. Otherwise it is mapped from `decoded/KEY.npy` of the cache folder, where the next
+    call finds it again; so `key` must name the source and everything else that the bytes depend on.
 
     Raises:
         ResourceError: the disk is too full, or the cache folder cannot be written.
@@ -99,8 +99,8 @@ def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint
         if nbytes > free:
             raise ResourceError(
                 f"The decoded images need {nbytes / 1e9:.1f} GB, more than a quarter of the memory, and "
-                f"{path.parent} has {free / 1e9:.1f} GB left. Free some, point GENDI_CACHE at a larger disk, or ask "
-                "for a smaller size."
+                f"{path.parent} has {free / 1e9:.1f} GB left. Free some space, point GENDI_CACHE at a larger disk, or "
+                "choose a smaller size."
             )
         say(
             f"the images do not fit in memory: decoding {nbytes / 1e9:.1f} GB into {path} (it may be deleted "
@@ -116,7 +116,7 @@ def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint
     except OSError as error:
         raise ResourceError(
             f"The decoded images ({nbytes / 1e9:.1f} GB) do not fit in memory and could not be written to "
-            f"{path.parent}: {error}. Point GENDI_CACHE at a folder with room, or ask for a smaller size."
+            f"{path.parent}: {error}. Point GENDI_CACHE at a folder with room, or choose a smaller size."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

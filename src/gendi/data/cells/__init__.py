@@ -1,4 +1,4 @@
-"""Single cells: integer counts in, integer counts out. The extra `cells` brings anndata and scanpy."""
+"""Single cells: integer counts in, integer counts out. The extra `cells` installs anndata and scanpy."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,11 +1,15 @@
-"""Latent space: an autoencoder whose decoder is a negative binomial at the cell's depth.  [Lopez et al. 2018]
+"""Latent space: an autoencoder whose decoder gives negative binomials at the cell's depth.  [Lopez et al. 2018]
 
     y = ln(1 + 1e4 k / L),     q(f | k) = N(mean(y), diag exp(log_var(y))),
     k_g ~ NB(mean L softmax(net(f))_g, dispersion a_g)
 
-trained on the evidence bound, E_q[ln P(k | f, L)] - KL(q || N(0, I)), in some seconds. Model space is the depth's score
-and a draw of f, standardised by what the training cells have. The draws of f and of the counts are keyed by the number
-of the cell; the weights travel with the codec.
+It is trained in some seconds on the evidence bound
+
+    E_q[ln P(k | f, L)] - KL(q || N(0, I)).
+
+A vector of model space holds the depth's score and a draw of f, standardised with the mean and the standard deviation
+over the training cells. The draws of f and of the counts are keyed by the number of the cell. The weights are saved
+with the codec.
 """
 
 from collections.abc import Mapping
@@ -31,7 +35,7 @@ STEPS, BATCH, RATE = 600, 64, 4e-3
 
 
 class Autoencoder(nn.Module):
-    """Encoder from g genes and decoder to G, with k latent dimensions and one hidden layer each."""
+    """An encoder from g genes and a decoder to G genes, with k latent dimensions and one hidden layer each."""
 
     def __init__(self, seen: int, genes: int, factors: int, hidden: int) -> None:
         super().__init__()
@@ -45,7 +49,7 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def start_at(self, pooled: Marginals) -> None:
-        """Begin where every cell is the average one: its rates as biases, its dispersions."""
+        """Set the decoder so that it begins with the average cell: its rates as biases, and its dispersions."""
         rates = torch.from_numpy(pooled.rates[-1]).float()
         last = self.decoder[-1]
         assert isinstance(last, nn.Linear)
@@ -54,7 +58,7 @@ class Autoencoder(nn.Module):
         self.log_dispersion.copy_(torch.from_numpy(pooled.dispersions[-1]).float().log())
 
     def posterior(self, y: Float[Tensor, "n g"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-        """Return mean and log variance of q(f | k)."""
+        """Return mean and log variance (n, k) of q(f | k) for log-normalised counts y (n, g)."""
         mean, log_var = self.encoder(y).chunk(2, dim=1)
         return mean, log_var.clamp(-10, 5)
 
@@ -64,7 +68,7 @@ class Autoencoder(nn.Module):
         return depth[:, None] * shares
 
     def bound(self, k: Float[Tensor, "n g"], y: Float[Tensor, "n s"], noise: Float[Tensor, "n k"]) -> Tensor:
-        """Return minus the evidence bound, in nats per cell."""
+        """Return the negative evidence bound, in nats per cell, for counts k, y of them, and standard normal noise."""
         mean, log_var = self.posterior(y)
         mu = self.means(mean + (log_var / 2).exp() * noise, k.sum(1))
         likelihood = log_negative_binomial(k, mu, self.log_dispersion.exp().clamp(LEAST, MOST)).sum(1)
@@ -75,14 +79,14 @@ class Autoencoder(nn.Module):
 def log_negative_binomial(
     k: Float[Tensor, "n g"], mu: Float[Tensor, "n g"], dispersion: Float[Tensor, " g"]
 ) -> Float[Tensor, "n g"]:
-    """Return ln P(k), as `gendi.data.cells.negative_binomial.log_probability`, with a gradient."""
+    """Return ln P(k) like `gendi.data.cells.negative_binomial.log_probability`, but with a gradient."""
     r, mu = 1 / dispersion, mu.clamp(min=1e-8)
     log_share = (dispersion * mu).log() - (dispersion * mu).log1p()
     return (k + r).lgamma() - r.lgamma() - (k + 1).lgamma() - r * (dispersion * mu).log1p() + k * log_share
 
 
 class LatentCodec(CellsCodec):
-    """See the module's docstring. `modelled` (g,) are the columns that the encoder sees."""
+    """The codec of the module's docstring. `modelled` (g,) are the columns that the encoder reads."""
 
     kind: ClassVar[str] = "cells-latent"
     once: ClassVar[bool] = True
@@ -90,14 +94,14 @@ class LatentCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         modelled: NDArray[np.int64],
         network: Autoencoder,
         centre: Float[Tensor, " k"],
         scale: Float[Tensor, " k"],
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.modelled, self.network = modelled, network.eval().requires_grad_(False)
         self.centre, self.scale = centre, scale
 
@@ -106,7 +110,7 @@ class LatentCodec(CellsCodec):
         return (1 + len(self.centre),)
 
     def latents(self, counts: NDArray[Any], index: NDArray[np.int64]) -> Float[Tensor, "n k"]:
-        """Return a draw of f for each cell."""
+        """Return a draw of f, (n, k), for each cell; `index` are the numbers of the cells."""
         places = Places(0, "cell factors", 0)
         k = len(self.centre)
         e = np.stack([places(int(i), 0, 0).standard_normal(k) for i in index]) if len(index) else np.zeros((0, k))
@@ -157,7 +161,7 @@ class LatentCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -169,19 +173,19 @@ class LatentCodec(CellsCodec):
         network = Autoencoder(sizes["modelled"], header.genes, sizes["factors"], sizes["hidden"])
         weights = {name: torch.from_numpy(a) for name, a in arrays.items() if name.startswith("network.")}
         network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
-        return cls(header, told, depth, modelled, network, torch.from_numpy(arrays["centre"]), scale)
+        return cls(header, cond, depth, modelled, network, torch.from_numpy(arrays["centre"]), scale)
 
 
 def fit_latent(
     header: Header,
-    told: Mapping[str, Tensor],
+    cond: Mapping[str, Tensor],
     depth: DepthLaw,
     modelled: NDArray[np.int64],
     train: Split,
     factors: int,
     seed: int,
 ) -> LatentCodec:
-    """Train the autoencoder on the cells of `train`, the same for the same seed."""
+    """Return the codec with an autoencoder trained on the cells of `train`; the seed decides it fully."""
     rng = stream(seed, "cell autoencoder")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
@@ -198,12 +202,12 @@ def fit_latent(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 100.0)
         optimizer.step()
-    codec = LatentCodec(header, told, depth, modelled, network, torch.zeros(factors), torch.ones(factors))
+    codec = LatentCodec(header, cond, depth, modelled, network, torch.zeros(factors), torch.ones(factors))
     f = torch.cat([codec.latents(train.batch(part), part) for part in _parts(len(train))])
     codec.centre, codec.scale = f.mean(0), f.std(0, correction=0).clamp(min=1e-3)
     return codec
 
 
 def _parts(n: int) -> list[NDArray[np.int64]]:
-    """Return the numbers of n cells, some hundred at a time."""
+    """Return the numbers of n cells in parts of up to 512."""
     return [np.arange(part.start, part.stop) for part in chunks(n, 512)]

@@ -1,12 +1,12 @@
-"""Simple models of cells, which a learned one must beat; each is fitted to counts and classes, and draws counts.
+"""Simple models of cells, which a learned model must beat. Each is fitted to counts and classes, and draws counts.
 
-    resampling    training cells of the class again
-    nb            every gene by itself: negative binomial in the class, at a depth drawn from the class's
-    nb-copula     the same with correlated normal scores: the randomised transform's correlation, shrunk towards none
-                  [Ledoit & Wolf 2004], the same in all classes
+    resampling    draws training cells of the class again
+    nb            draws every gene by itself: negative binomial in the class, at the depth of a cell of the class
+    nb-copula     the same with correlated normal scores; their correlation is that of randomised scores, shrunk
+                  towards zero [Ledoit & Wolf 2004], and is the same in all classes
     pca-mixture   Gaussians in principal components (`gendi.data.cells.pca_mixture`)
 
-On little labelled data the copula is hard to beat: it is the bar.
+Where labelled data are few, the copula is hard to beat, so it is the model to compare with.
 """
 
 from dataclasses import dataclass
@@ -28,34 +28,39 @@ Labels = Int64[np.ndarray, " n"]
 
 
 class Baseline(Protocol):
-    """Counts (n, G) for classes (n,)."""
+    """A model that is fitted to counts (n, G) and classes (n,), and draws counts for classes."""
 
     @classmethod
     def fit(cls, counts: Counts, labels: Labels) -> Self: ...
     def sample(self, n: int, labels: Labels, seed: int) -> Int64[np.ndarray, "n g"]: ...
 
 
-def rows_like(own: Labels, asked: Int64[np.ndarray, " m"], rng: np.random.Generator) -> Int64[np.ndarray, " m"]:
-    """Return a random training row of each asked class. Raises `DataError` for a class without a row."""
-    out = np.empty(len(asked), np.int64)
-    for c in np.unique(asked):
+def rows_like(own: Labels, requested: Int64[np.ndarray, " m"], rng: np.random.Generator) -> Int64[np.ndarray, " m"]:
+    """Return the number of a random training row for each requested class; `own` are the classes of training rows.
+
+    Raises `DataError` for a class without a row.
+    """
+    out = np.empty(len(requested), np.int64)
+    for c in np.unique(requested):
         known = np.flatnonzero(own == c)
         if not len(known):
-            raise DataError(f"No training cell has the class {c}: a baseline can draw only what it has seen.")
-        out[asked == c] = rng.choice(known, int((asked == c).sum()))
+            raise DataError(
+                f"No training cell has the class {c}: a baseline draws only the classes of its training cells."
+            )
+        out[requested == c] = rng.choice(known, int((requested == c).sum()))
     return out
 
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """Training cells of the class again, with replacement."""
+    """Draws training cells of the class again, with replacement."""
 
     counts: NDArray[Any]
     labels: NDArray[np.int64]
 
     @classmethod
     def fit(cls, counts: Counts, labels: Labels) -> "Resampling":
-        """Keep the cells."""
+        """Return the baseline that draws from these cells."""
         return cls(counts, labels)
 
     def sample(self, n: int, labels: Labels, seed: int) -> Int64[np.ndarray, "n g"]:
@@ -66,7 +71,7 @@ class Resampling:
 
 @dataclass(frozen=True, eq=False)
 class NegativeBinomials:
-    """Every gene by itself, or with `root` (G, G) the Cholesky factor of its scores' correlation."""
+    """Draws every gene by itself; with `root`, the Cholesky factor (G, G) of a correlation, with correlated scores."""
 
     marginals: Marginals
     depths: NDArray[np.float64]
@@ -90,7 +95,7 @@ class NegativeBinomials:
 
 
 class GaussianCopula(NegativeBinomials):
-    """Negative binomials with the correlation of their normal scores."""
+    """Negative binomials whose normal scores are correlated as those of the training cells."""
 
     @classmethod
     def fit(cls, counts: Counts, labels: Labels) -> "GaussianCopula":

@@ -1,4 +1,7 @@
-"""What is in an .h5ad, what is wrong with it, and how to mend it: all at once, where training stops at the first."""
+"""A check of an .h5ad: what it holds, everything that is wrong with it, and how to correct it.
+
+Training itself stops at the first problem.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ MITOCHONDRIAL = ("MT-", "mt-")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: an `error` keeps gendi from training, a `warning` does not."""
+    """One problem: an `error` prevents training, a `warning` does not."""
 
     severity: Literal["error", "warning"]
     what: str
@@ -29,23 +32,23 @@ class Problem:
 
 @dataclass(frozen=True)
 class CellsReport:
-    """What `check_cells` found."""
+    """The findings of `check_cells`."""
 
     cells: int
     genes: int
     matrices: dict[str, Look]
-    """What each matrix looks like, by name."""
+    """The look of each matrix, by name."""
     counts: str | None
-    """The matrix that training would take."""
+    """The name of the matrix that training would use; None if there is none."""
     depth: tuple[float, float, float] | None = None
-    """Least, median and greatest sum of a cell's counts."""
+    """The smallest, the median and the largest depth of a cell, which is the sum of its counts."""
     zeros: float | None = None
-    """Share of the counts that are 0."""
+    """The share of counts that are 0."""
     silent_genes: int = 0
-    """Genes without a count."""
+    """Number of genes without a count."""
     conditions: tuple[ConditionReport, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
-    """Columns of obs that no condition can be made of, and why."""
+    """The columns of obs that cannot be conditions, and why."""
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -55,7 +58,7 @@ class CellsReport:
 
 
 def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
-    """Look at an AnnData, or at the counts in `layer`, as training would. Raises `UsageError` for a layer not there."""
+    """Check an AnnData, or the counts in its `layer`, as training would. Raises `UsageError` for a missing layer."""
     cells, genes = adata.shape
     looking = {name: look_at(matrix) for name, matrix in matrices(adata).items()}
     problems = _shape_problems(adata)

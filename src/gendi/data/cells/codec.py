@@ -1,4 +1,4 @@
-"""What the codecs of cells share: counts checked on their way in, classes and depths, what training cells were told."""
+"""What the codecs of cells share: checks of counts, classes and depths, and the conditions of training cells."""
 
 import math
 from abc import abstractmethod
@@ -19,22 +19,22 @@ from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.storage.safe_tensors import TensorSpec
 
 CHUNK = 256
-"""Cells encoded or decoded at a time."""
+"""Number of cells that are encoded or decoded at a time."""
 FURTHEST = 8.0
-"""Standard deviations of ln L beyond which no drawn depth goes."""
+"""Drawn depths stay within this many standard deviations of ln L."""
 DTYPES = {"int64": torch.int64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
 class DepthLaw:
-    """Depths L as scores (ln L - mean) / std; a depth of 0 counts as 1."""
+    """The map between depths L and scores (ln L - mean) / std; a depth of 0 counts as 1."""
 
     mean: float
     std: float
 
     @classmethod
     def fit(cls, depth: Float64[np.ndarray, " n"]) -> Self:
-        """Take mean and standard deviation of ln L; of cells of one depth the latter is 1."""
+        """Return the law with the mean and the standard deviation of ln L; the latter is 1 if all depths are equal."""
         logs = np.log(np.maximum(depth, 1.0))
         std = float(logs.std()) if len(logs) else 0.0
         return cls(float(logs.mean()) if len(logs) else 0.0, std if std > 1e-6 else 1.0)
@@ -50,25 +50,24 @@ class DepthLaw:
 
 @dataclass(frozen=True)
 class Header:
-    """What a codec of cells knows beside its model.
-
-    The number of genes G, the condition that names each cell's class (None: cells are of one kind), and what the
-    reader of the data needs to give cells back in the user's own form (plain JSON values).
-    """
+    """The facts about the data that a codec of cells holds beside its model."""
 
     genes: int
+    """The number of genes G."""
     label: str | None
+    """The condition that gives each cell's class; None if cells have no classes."""
     schema: Mapping[str, Any]
+    """What the reader of the data needs to return cells in the user's own form, in plain JSON values."""
 
 
 class CellsCodec(VectorCodec):
     """Counts (N, G) of cells <-> vectors (N, D); column 0 of a vector is the score of the cell's depth."""
 
-    def __init__(self, header: Header, told: Mapping[str, Tensor], depth: DepthLaw) -> None:
-        self.header, self.told, self.depth = header, dict(told), depth
+    def __init__(self, header: Header, cond: Mapping[str, Tensor], depth: DepthLaw) -> None:
+        self.header, self.training_conditions, self.depth = header, dict(cond), depth
 
     def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
-        """Return why other cells cannot be encoded, a sentence; see `VectorCodec.misfit`.
+        """Return a sentence that says why other cells cannot be encoded, or ""; see `VectorCodec.misfit`.
 
         Genes must be the same in the same order, and so must the classes whose marginals the codec holds.
         """
@@ -83,11 +82,11 @@ class CellsCodec(VectorCodec):
             return ""
         of = [next((spec.names for spec in specs if spec.name == self.header.label), None) for specs in (ours, theirs)]
         if of[0] is not None and of[0] != of[1]:
-            return f"Its classes of {self.header.label} are others than those whose marginals the model holds."
+            return f"Its classes of {self.header.label} differ from those whose marginals the model holds."
         return ""
 
     def counts_of(self, rows: Tensor) -> Int64[np.ndarray, "n g"]:
-        """Return rows as counts. Raises `DataError` for another number of genes, or what are no counts."""
+        """Return rows as counts. Raises `DataError` for another number of genes, or numbers that are not counts."""
         if rows.ndim != 2 or rows.shape[1] != self.header.genes:
             raise DataError(
                 f"This model was fitted to cells of {self.header.genes} genes; these rows have shape "
@@ -101,7 +100,7 @@ class CellsCodec(VectorCodec):
         return np.asarray(counts, np.int64)
 
     def labels_of(self, cond: Mapping[str, Tensor]) -> Int64[np.ndarray, " n"] | None:
-        """Return each cell's class, -1 where it is not told, or None if nothing is told or cells are of one kind."""
+        """Return each cell's class, -1 where it is not given; None if no classes are given or cells have none."""
         if self.header.label is None or self.header.label not in cond:
             return None
         value = cond[self.header.label].cpu()
@@ -119,17 +118,17 @@ class CellsCodec(VectorCodec):
         return np.asarray(x.detach().cpu().numpy(), np.float64)
 
     def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Return the depths asked for (the condition `depth`), those of `score` where none is.
+        """Return the requested depths (the condition `depth`), and the depths of `score` where none is requested.
 
-        Raises `UsageError` for one that is not positive.
+        Raises `UsageError` for a requested depth that is not positive.
         """
         drawn = self.depth.depth(score)
         if "depth" not in cond:
             return drawn
-        asked = np.asarray(cond["depth"].cpu().numpy(), np.float64)
-        if (asked <= 0).any():
-            raise UsageError(f"depth = {asked[asked <= 0][0]:g}: the depth of a cell must be positive.")
-        return np.where(np.isnan(asked), drawn, asked)
+        requested = np.asarray(cond["depth"].cpu().numpy(), np.float64)
+        if (requested <= 0).any():
+            raise UsageError(f"depth = {requested[requested <= 0][0]:g}: the depth of a cell must be positive.")
+        return np.where(np.isnan(requested), drawn, requested)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -138,17 +137,19 @@ class CellsCodec(VectorCodec):
             "label": self.header.label,
             "schema": dict(self.header.schema),
             "depth": [self.depth.mean, self.depth.std],
-            "told": {name: [str(t.dtype).removeprefix("torch."), *t.shape] for name, t in self.told.items()},
+            "told": {
+                name: [str(t.dtype).removeprefix("torch."), *t.shape] for name, t in self.training_conditions.items()
+            },
             **self.sizes(),
         }
 
     def tensors(self) -> dict[str, Tensor]:
         arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.arrays().items()}
-        return arrays | {f"told.{name}": value.contiguous() for name, value in self.told.items()}
+        return arrays | {f"told.{name}": value.contiguous() for name, value in self.training_conditions.items()}
 
     @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """Return the numbers that the shapes of `arrays` follow from."""
+        """Return the numbers that determine the shapes of `arrays`."""
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -164,21 +165,21 @@ class CellsCodec(VectorCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
     ) -> Self:
-        """Return the codec of these parts. Raises `BundleError` for values that no fit gives."""
+        """Return the codec made of these parts. Raises `BundleError` for values that no fit can give."""
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
         genes, sizes = _whole(data, "genes"), {name: _whole(data, name) for name in cls.size_names()}
-        told = data.get("told")
-        if not isinstance(told, Mapping) or not all(_is_told(entry) for entry in told.values()):
+        cond = data.get("told")
+        if not isinstance(cond, Mapping) or not all(_is_condition(entry) for entry in cond.values()):
             raise BundleError("The cells' codec: `told` must give a type and a shape for each condition.")
         specs: dict[str, TensorSpec] = {
-            f"told.{name}": (tuple(shape), DTYPES[dtype]) for name, (dtype, *shape) in told.items()
+            f"told.{name}": (tuple(shape), DTYPES[dtype]) for name, (dtype, *shape) in cond.items()
         }
         return cls.array_specs(genes, sizes) | specs
 
@@ -197,13 +198,13 @@ class CellsCodec(VectorCodec):
         if not _is_depth(depth):
             raise BundleError(f"The cells' codec: depth = {depth!r} must be a mean and a positive standard deviation.")
         known = cls.expected(data)
-        told = {name.removeprefix("told."): tensors[name] for name in known if name.startswith("told.")}
+        cond = {name.removeprefix("told."): tensors[name] for name in known if name.startswith("told.")}
         arrays = {name: tensors[name].numpy() for name in known if not name.startswith("told.")}
         if bad := sorted(name for name, array in arrays.items() if not np.isfinite(array).all()):
             raise BundleError(f"The cells' codec: {', '.join(bad)} contain NaN or infinity; the file is damaged.")
         header = Header(data["genes"], label, dict(schema))
         sizes = {name: data[name] for name in cls.size_names()}
-        return cls.from_arrays(header, told, DepthLaw(*map(float, depth)), sizes, arrays)
+        return cls.from_arrays(header, cond, DepthLaw(*map(float, depth)), sizes, arrays)
 
 
 def _whole(data: Mapping[str, Any], name: str) -> int:
@@ -213,7 +214,7 @@ def _whole(data: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _is_told(entry: Any) -> bool:
+def _is_condition(entry: Any) -> bool:
     return (
         isinstance(entry, list)
         and len(entry) in (2, 3)
@@ -238,5 +239,5 @@ def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
 
 
 def some(labels: Num[np.ndarray, " n"] | None, rows: slice) -> NDArray[Any] | None:
-    """Return labels[rows], or None of None."""
+    """Return labels[rows], or None if there are no labels."""
     return None if labels is None else labels[rows]

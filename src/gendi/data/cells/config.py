@@ -6,12 +6,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class CellsConfig:
-    """What stands between a cell's counts and the network; for data of cells alone."""
+    """The map between a cell's counts and the vectors that the network sees; only for data of cells."""
 
     model: Literal["copula", "log", "latent"] = "copula"
-    """`copula`: the normal scores of negative binomials, in linear factors; `log`: log-normalised genes; `latent`: an
-    autoencoder with a negative-binomial decoder.
-    """
+    """`copula`: linear factors of the normal scores of negative binomials; `log`: log-normalised genes; `latent`: an
+    autoencoder with a negative-binomial decoder."""
     factors: int = 15
     """Dimensions of the factors or of the latent space."""
     genes: int = 0

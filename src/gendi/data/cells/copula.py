@@ -1,13 +1,13 @@
-"""Count-exact model space: a cell's depth and the factors behind the normal scores of its counts.
+"""Copula space: a cell's depth, and the factors behind the normal scores of its counts.
 
     encode    k -> bounds of each score, Phi^-1(F(k - 1)) < z <= Phi^-1(F(k)), with F the gene's law in the cell's class
               at its depth L -> one posterior draw of the factors f given the bounds (`gendi.data.cells.factors`)
               x = ((ln L - m) / s, f)
-    decode    L = exp(m + s x_0), or the depth asked for; z = loadings f + sqrt(residual) eps; k = F^-1(Phi(z))
+    decode    L = exp(m + s x_0), or the requested depth; z = loadings f + sqrt(residual) eps; k = F^-1(Phi(z))
 
-So whatever the network draws for f, as long as z is about standard normal each gene has its own zeros, mean and
-variance at the cell's depth; the network is left with what genes have in common. Genes outside the factors (`genes` of
-the configuration) are drawn from their laws alone. Every draw is keyed by the number of the cell.
+As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
+the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
+configuration) are drawn from their laws alone. Every draw is keyed by the number of the cell.
 """
 
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ from gendi.storage.safe_tensors import TensorSpec
 Floats = NDArray[np.float64]
 
 SWEEPS = 12
-"""Gibbs sweeps between the first scores of a cell and the factors it is encoded to."""
+"""Gibbs sweeps between the first scores of a cell and its encoded factors."""
 FURTHEST = 8.0
-"""Scores beyond are taken as this: one absurd count of a cell should not decide all its factors."""
+"""Larger scores are clipped to this, so that one absurd count of a cell does not decide all its factors."""
 
 
 class CopulaCodec(CellsCodec):
-    """See the module's docstring. `modelled` (g,) are the columns whose scores have factors."""
+    """The codec of the module's docstring. `modelled` (g,) are the columns whose scores have factors."""
 
     kind: ClassVar[str] = "cells-copula"
     once: ClassVar[bool] = True
@@ -44,13 +44,13 @@ class CopulaCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         marginals: Marginals,
         factors: Factors,
         modelled: NDArray[np.int64],
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.marginals, self.factors, self.modelled = marginals, factors, modelled
 
     @property
@@ -113,7 +113,7 @@ class CopulaCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -127,7 +127,7 @@ class CopulaCodec(CellsCodec):
         }
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
-        return cls(header, told, depth, Marginals(arrays["rates"], arrays["dispersions"]), factors, modelled)
+        return cls(header, cond, depth, Marginals(arrays["rates"], arrays["dispersions"]), factors, modelled)
 
 
 def bounds(
@@ -137,7 +137,7 @@ def bounds(
     depth: Floats,
     columns: NDArray[np.int64],
 ) -> tuple[Floats, Floats]:
-    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,), `FURTHEST` from 0 at most."""
+    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,), clipped to `FURTHEST`."""
     mu, dispersion = (table[:, columns] for table in marginals.of(labels, depth))
     k = counts[:, columns]
     lower, upper = (normal_scores(k, mu, dispersion, v) for v in (0, 1))
@@ -145,7 +145,7 @@ def bounds(
 
 
 def posterior_factors(factors: Factors, lower: Floats, upper: Floats, index: NDArray[np.int64]) -> Floats:
-    """Return a posterior draw (n, k) of the factors of scores between bounds (n, g), row i keyed by index[i]."""
+    """Return a posterior draw (n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i]."""
     places = Places(0, "cell factors", 0)
     (n, g), k = lower.shape, factors.loadings.shape[1]
     weights, covariance = factors.posterior()

@@ -1,10 +1,11 @@
-"""The demo data that scanpy brings along: 700 blood cells, 765 genes, 10 labels (`obs["bulk_labels"]`).
+"""The demo data that come with scanpy: 700 blood cells, 765 genes, 10 labels (`obs["bulk_labels"]`).
 
-The packaged `pbmc68k_reduced` holds log-normalised expression in `raw`; its counts come back as
+The packaged `pbmc68k_reduced` holds log-normalised expression in `raw`, and the depths in `obs["n_counts"]`. From these
+the counts are computed exactly:
 
-    k = rint(expm1(raw.X) n_counts / 1e4),
+    k = rint(expm1(raw.X) n_counts / 1e4).
 
-exactly: the depths are in `obs["n_counts"]`. A scanpy that packages `layers["counts"]` is taken at its word.
+If a version of scanpy packages `layers["counts"]`, that layer is used.
 """
 
 import hashlib
@@ -20,11 +21,14 @@ from gendi.errors import DataError
 
 DEMO = "pbmc68k"
 SHA256 = "3d4d4e447698e0ea34d60127e2c8c4893d4d0b4ab07868aad1a0b9145e4b0d0e"
-"""Of the counts as little-endian int32, row by row."""
+"""The hash of the counts as little-endian int32, row by row."""
 
 
 def demo_anndata() -> Any:
-    """Return the demo data as an AnnData: counts in X, obs and var of scanpy's. Raises `DataError`, `UsageError`."""
+    """Return the demo data as an AnnData with counts in X, and with the obs and var of scanpy.
+
+    Raises `UsageError` if scanpy is not installed, and `DataError` if its data are not the known ones.
+    """
     packaged = require("scanpy").datasets.pbmc68k_reduced()
     counts = demo_counts(packaged)
     found = hashlib.sha256(counts.astype("<i4").tobytes()).hexdigest()

@@ -1,7 +1,7 @@
-"""Measure samples of cells, an AnnData or its file, against the cells that were held out of training.
+"""Evaluation of sampled cells, an AnnData or its file, against the cells that were held out of training.
 
-Counts are compared as log1p of counts scaled to the real cells' median depth, their zeros and depths as they are; see
-`gendi.evaluate.vectors` for what is measured and how far to trust it.
+Cells are compared by log1p of their counts, scaled to the median depth of the real cells; zeros and depths are compared
+as they are. `gendi.evaluate.vectors` describes the metrics and how far to trust them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,17 @@ def evaluate(
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
-    """Measure up to n cells against as many held-out ones.
+    """Evaluate up to n cells against as many held-out ones.
 
     Args:
-        samples: an AnnData or the path of an .h5ad, with counts in `layers["counts"]` or in X; genes are matched by
-            name, and the classes are those of the data's first class condition, by the same column of `obs`.
+        samples: an AnnData or the path of an .h5ad, with counts in `layers["counts"]` or in X. Genes are matched by
+            name. Classes come from the column of `obs` behind the first class condition of the data.
         data: the real cells, as `gendi.data.open_data` returns them.
         n, seed, ema, source, poll: see `gendi.evaluate.vectors.evaluate_rows`.
 
     Raises:
-        UsageError: anndata is not installed, or what `evaluate_rows` raises.
-        DataError: the samples have no counts, lack genes of the data, or hold negative, broken or not finite numbers.
+        UsageError: anndata is not installed, or `evaluate_rows` raises it.
+        DataError: the samples have no counts, lack genes of the data, or hold numbers that are not counts.
     """
     adata = read_h5ad(str(samples), "no") if isinstance(samples, str | Path) else samples
     spec = next((spec for spec in data.conditions if spec.kind == "class"), None)
@@ -73,30 +73,33 @@ def _genes(data: Data) -> Sequence[str] | None:
     return None if genes is None else [str(gene) for gene in genes]
 
 
-def _counts(adata: Any, genes: Sequence[str] | None, wanted: int) -> NDArray[np.int64]:
-    """Return the samples' counts (n, G), genes in the data's order."""
+def _counts(adata: Any, genes: Sequence[str] | None, number: int) -> NDArray[np.int64]:
+    """Return the counts (n, G) of samples, with the genes in the order of the data; `number` is that of their genes."""
     place = f"layers[{COUNTS!r}]" if COUNTS in adata.layers else "X"
     matrix = adata.layers.get(COUNTS, adata.X)
     if matrix is None:
-        raise DataError("The samples have neither a layer 'counts' nor an X: there is nothing to measure.")
+        raise DataError("The samples have neither a layer 'counts' nor an X: there is nothing to evaluate.")
     names = [str(gene) for gene in adata.var_names]
-    if genes is None and len(names) != wanted:
-        raise DataError(f"The samples have {len(names)} genes, the data {wanted}.")
+    if genes is None and len(names) != number:
+        raise DataError(f"The samples have {len(names)} genes, the data {number}.")
     genes = names if genes is None else genes
     found = matched(dense(matrix), names, genes)
     bad = ~np.isfinite(found) | (found < 0) | (found != np.rint(np.nan_to_num(found)))
     if bad.any():
         i, j = np.argwhere(bad)[0]
         raise DataError(
-            f"The samples' {place} hold {int(bad.sum()):,} numbers that are no counts, such as {found[i, j]:g} in cell "
-            f"{i}, gene {genes[j]!r}. Measuring needs whole numbers of 0 or more: put them into "
+            f"The samples' {place} holds {int(bad.sum()):,} numbers that are not counts, such as {found[i, j]:g} in "
+            f"cell {i}, gene {genes[j]!r}. An evaluation needs whole numbers of 0 or more: put them into "
             f"layers[{COUNTS!r}]."
         )
     return found.astype(np.int64)
 
 
 def _labels(adata: Any, spec: ConditionConfig | None, data: Data) -> NDArray[np.int64] | None:
-    """Return the samples' classes by number; None where they have no such column or a cell without a known class."""
+    """Return the numbers of the samples' classes; None if the data have no classes or the samples no such column.
+
+    Raises `DataError` for a class that the data do not have.
+    """
     if spec is None:
         return None
     schema = data.schema if isinstance(data.schema, Mapping) else {}
@@ -107,7 +110,7 @@ def _labels(adata: Any, spec: ConditionConfig | None, data: Data) -> NDArray[np.
     values = [str(value) for value in adata.obs[found]]
     if strange := sorted(set(values) - numbers.keys()):
         raise DataError(
-            f"The samples' obs[{found!r}] has {strange[0]!r}, which is no class of the data; there are "
+            f"The samples' obs[{found!r}] has {strange[0]!r}, which is not a class of the data; the classes are "
             f"{', '.join(spec.names[:10])}."
         )
     return np.array([numbers[value] for value in values], np.int64)

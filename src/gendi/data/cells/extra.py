@@ -7,7 +7,7 @@ from gendi.errors import UsageError
 
 
 def require(name: str) -> Any:
-    """Return the module `name`. Raises `UsageError` that says how to install it if it is missing."""
+    """Return the module `name`. Raises `UsageError`, which says how to install it, if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

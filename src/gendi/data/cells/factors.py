@@ -1,17 +1,17 @@
-"""Linear factors behind normal scores that are known only to lie between bounds.
+"""Linear factors behind normal scores, of which only bounds are known.
 
     z_ig = (loadings f_i)_g + sqrt(1 - |loadings_g|^2) eps_ig,      f_i ~ N(0, I),      lower_ig < z_ig <= upper_ig
 
-A count says of its score z only between which two bounds it lies. Scores drawn evenly from between them (the randomised
-transform) are right one gene at a time, but carry noise of their own in place of what a cell's other genes say, so
-their correlations are too small, and counts made of such scores are less correlated than those that went in. Here both
-f and z are drawn from their posterior, by Gibbs sampling,
+A count gives only two bounds of its score z. Scores that are drawn uniformly between the bounds (the randomised
+transform) are right for one gene at a time. But their noise ignores the cell's other genes, so their correlations are
+too small, and counts made from such scores are less correlated than the data. Here both f and z are drawn from their
+posterior, by Gibbs sampling:
 
-    z_ig | f_i   normal, cut off at the bounds,
-    f_i | z_i    normal: covariance V = (I + loadings^T Psi^-1 loadings)^-1, mean V loadings^T Psi^-1 z_i,
+    z_ig | f_i   normal, truncated at the bounds,
+    f_i | z_i    normal with covariance V = (I + loadings^T Psi^-1 loadings)^-1 and mean V loadings^T Psi^-1 z_i,
 
-and the loadings follow by stochastic approximation of EM: regression of z on f from averaged moments.
-[Delyon, Lavielle & Moulines 1999]
+where Psi is the diagonal matrix of residual variances. The loadings come from a stochastic approximation of EM: the
+regression of z on f, from averaged moments.  [Delyon, Lavielle & Moulines 1999]
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 LEAST_RESIDUAL = 0.02
-"""Least share of a score's variance that is a gene's own."""
+"""The smallest share of a score's variance that belongs to the gene alone."""
 
 Scores = Float64[np.ndarray, "n g"]
 
@@ -35,7 +35,7 @@ class Factors:
 
     @property
     def residual(self) -> Float64[np.ndarray, " g"]:
-        """The variance (G,) of each gene's own."""
+        """The residual variance (G,) of each gene, which the factors do not explain."""
         return np.asarray(1 - np.square(self.loadings).sum(1))
 
     def posterior(self) -> tuple[Float64[np.ndarray, "g k"], Float64[np.ndarray, "k k"]]:
@@ -46,7 +46,7 @@ class Factors:
 
 
 def cut_normal(mean: Scores, std: Float64[np.ndarray, " g"], lower: Scores, upper: Scores, v: Scores) -> Scores:
-    """Return the quantiles v of N(mean, std^2) cut off at the bounds, (n, G)."""
+    """Return the quantiles v (n, G) of N(mean, std^2) truncated at the bounds."""
     a, b = (lower - mean) / std, (upper - mean) / std
     side = np.where(a + b > 0, -1.0, 1.0)  # in the lower tail, where Phi has all its digits
     a, b = np.where(side > 0, a, -b), np.where(side > 0, b, -a)
@@ -57,7 +57,7 @@ def cut_normal(mean: Scores, std: Float64[np.ndarray, " g"], lower: Scores, uppe
 
 
 def first_factors(z: Scores, k: int) -> Factors:
-    """Return the loadings of the k first principal components of standard scores (n, G), 0 beyond the n-th."""
+    """Return factors from the first k principal components of standard scores (n, G); any beyond the n-th are 0."""
     _, s, rows = np.linalg.svd(z / np.sqrt(len(z)), full_matrices=False)
     noise = np.mean(s[k:] ** 2) if len(s) > k else 0.0
     loadings = np.zeros((z.shape[1], k))
@@ -66,7 +66,7 @@ def first_factors(z: Scores, k: int) -> Factors:
 
 
 def bounded(loadings: NDArray[np.float64]) -> Factors:
-    """Return the factors of loadings, scaled down where less than `LEAST_RESIDUAL` would be a gene's own."""
+    """Return factors with these loadings, scaled down where the residual variance would be below `LEAST_RESIDUAL`."""
     length = np.sqrt(np.square(loadings).sum(1, keepdims=True))
     return Factors(loadings * np.minimum(1.0, np.sqrt(1 - LEAST_RESIDUAL) / np.maximum(length, 1e-12)))
 
@@ -74,7 +74,7 @@ def bounded(loadings: NDArray[np.float64]) -> Factors:
 def fit_factors(
     lower: Scores, upper: Scores, k: int, rng: np.random.Generator, sweeps: int = 40, burn: int = 15, ridge: float = 1.0
 ) -> Factors:
-    """Fit k factors to cells whose scores lie between bounds (n, G)."""
+    """Return k factors fitted to cells whose scores lie between the bounds (n, G)."""
     n, genes = lower.shape
     std = np.ones(genes)
     z = cut_normal(np.zeros_like(lower), std, lower, upper, rng.random((n, genes)))

@@ -28,11 +28,11 @@ from gendi.errors import DataError
 
 FIT_CHUNK = 1024
 FIT_ENTRIES = 6_000_000
-"""Most scores (cells times genes) that loadings are fitted to."""
+"""Most scores (cells times genes) to which loadings are fitted."""
 MOST_GENES = 4000
 """Most genes that share factors or a log space."""
 RESIDUAL_DISPERSION = 0.01
-"""Dispersion of the residuals that highly variable genes are chosen by."""
+"""Dispersion for the residuals by which highly variable genes are chosen."""
 CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCodec, LogCodec, LatentCodec)}
 """The codecs of cells by their kind."""
 
@@ -53,16 +53,16 @@ def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: C
     depth = np.concatenate([depths(counts) for _, counts in counts_of(train)])
     if not depth.any():
         raise DataError(f"Every cell of {data.name} is empty: there is no count but 0.")
-    told = training_conditions(conditions, train.conditions)
+    cond = training_conditions(conditions, train.conditions)
     modelled = variable_genes(train, options.genes or header.genes)
     law = DepthLaw.fit(depth[depth > 0])
     match options.model:
         case "copula":
-            return _fit_copula(options.factors, seed, train, header, told, law, modelled, label)
+            return _fit_copula(options.factors, seed, train, header, cond, law, modelled, label)
         case "log":
-            return fit_log(header, told, law, modelled, (counts for _, counts in counts_of(train)))
+            return fit_log(header, cond, law, modelled, (counts for _, counts in counts_of(train)))
         case "latent":
-            return fit_latent(header, told, law, modelled, train, options.factors, seed)
+            return fit_latent(header, cond, law, modelled, train, options.factors, seed)
 
 
 def _fit_copula(
@@ -70,7 +70,7 @@ def _fit_copula(
     seed: int,
     train: Split,
     header: Header,
-    told: Any,
+    cond: Any,
     law: DepthLaw,
     modelled: NDArray[np.int64],
     label: ConditionConfig | None,
@@ -84,17 +84,17 @@ def _fit_copula(
     counts = train.batch(some)
     lower, upper = bounds(marginals, counts, None if labels is None else labels[some], depths(counts), modelled)
     k = min(factors, len(modelled))
-    return CopulaCodec(header, told, law, marginals, fit_factors(lower, upper, k, rng), modelled)
+    return CopulaCodec(header, cond, law, marginals, fit_factors(lower, upper, k, rng), modelled)
 
 
 def counts_of(split: Split) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield the rows of a split chunk by chunk, with their place."""
+    """Yield the rows of a split chunk by chunk, as (slice, counts)."""
     for rows in chunks(len(split), FIT_CHUNK):
         yield rows, split.batch(range(rows.start, rows.stop))
 
 
 def variable_genes(split: Split, most: int) -> NDArray[np.int64]:
-    """Return the columns of the `most` most variable genes, `MOST_GENES` at most, in their order."""
+    """Return the columns of the most variable genes, in their order: `most` of them, but at most `MOST_GENES`."""
     genes = int(split.rows.shape[1])
     most = min(most, MOST_GENES)
     if genes <= most:

@@ -86,7 +86,7 @@ class Cells(Kind):
         write(path, samples)
 
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
-        """Measure cells, an AnnData or an .h5ad: see `gendi.data.cells.evaluate`."""
+        """Evaluate cells, an AnnData or an .h5ad: see `gendi.data.cells.evaluate`."""
         from gendi.data.cells.evaluate import evaluate
 
         return evaluate(samples, data, **options)

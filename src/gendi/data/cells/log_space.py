@@ -1,12 +1,12 @@
-"""Log space: each gene's log-normalised expression, standardised; the plain space that diffusion of cells began with.
+"""Log space: the standardised log-normalised expression of each gene, the usual space of diffusion models of cells.
 
     encode    x = ((ln L - m) / s, (y - mean) / std),   y = ln(1 + 1e4 (k + v) / L),   v uniform in (0, 1)
     decode    k = floor(L (e^y - 1) / 1e4),   at most L
 
-The uniform v spreads each count over the interval that is its own, so y has a density, the floor gives every count back
-exactly, and zeros are as many as y that fall below ln(1 + 1e4 / L): they are neither rounded into being nor lost, as
-they are where log-normalised values are learned as they stand. v is keyed by the number of the cell, and each batch is
-encoded by itself, so large data stay as small as their counts. Genes outside the mask (`genes` of the configuration)
+The uniform v spreads each count over an interval of its own, so y has a density, and the floor returns every count
+exactly. A zero is every y below ln(1 + 1e4 / L), so rounding neither makes nor loses zeros, as it does for models of
+plain log-normalised values. The draw of v is keyed by the number of the cell, and each batch is encoded when it is
+needed, so large data take only the memory of their counts. Genes outside the mask (see `genes` in the configuration)
 are drawn from negative binomials at the cell's depth.
 """
 
@@ -29,11 +29,14 @@ from gendi.storage.safe_tensors import TensorSpec
 Floats = NDArray[np.float64]
 
 EDGE = 0.02
-"""How near v comes to 0 and 1, so that float32 keeps counts up to about 1e4 exactly."""
+"""v keeps this distance from 0 and 1, so that counts up to about 1e4 survive float32 exactly."""
 
 
 class LogCodec(CellsCodec):
-    """See the module's docstring. `modelled` (g,) are the mask's columns, `mean` and `std` (g,) those of y."""
+    """The codec of the module's docstring.
+
+    `modelled` (g,) are the columns in the mask, `mean` and `std` (g,) the statistics of y.
+    """
 
     kind: ClassVar[str] = "cells-log"
     once: ClassVar[bool] = False
@@ -41,14 +44,14 @@ class LogCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         marginals: Marginals,
         modelled: NDArray[np.int64],
         mean: Floats,
         std: Floats,
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.marginals, self.modelled, self.mean, self.std = marginals, modelled, mean, std
 
     @property
@@ -107,7 +110,7 @@ class LogCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -119,11 +122,11 @@ class LogCodec(CellsCodec):
                 "The cells' codec: modelled, std, rates or dispersions out of range; the file is damaged."
             )
         marginals = Marginals(arrays["rates"], arrays["dispersions"])
-        return cls(header, told, depth, marginals, modelled, arrays["mean"], std)
+        return cls(header, cond, depth, marginals, modelled, arrays["mean"], std)
 
 
 def spread(counts: NDArray[np.int64], depth: Floats, index: NDArray[np.int64]) -> Floats:
-    """Return y (n, g) of counts in cells of these depths, their v keyed by index."""
+    """Return y (n, g) of counts (n, g) in cells of these depths; v is keyed by `index`, the numbers of the cells."""
     places = Places(0, "cell counts", 0)
     v = (
         np.stack([places(int(i), 0, 0).random(counts.shape[1]) for i in index])
@@ -136,15 +139,15 @@ def spread(counts: NDArray[np.int64], depth: Floats, index: NDArray[np.int64]) -
 
 def fit_log(
     header: Header,
-    told: Mapping[str, Tensor],
+    cond: Mapping[str, Tensor],
     depth: DepthLaw,
     modelled: NDArray[np.int64],
     parts: Iterable[NDArray[Any]],
 ) -> LogCodec:
-    """Fit to chunks of counts (n, G), in the order of the rows, in one pass."""
+    """Return the codec fitted to chunks of counts (n, G), in the order of the rows, in one pass."""
     total, squares, seen = np.zeros(len(modelled)), np.zeros(len(modelled)), 0
 
-    def passing() -> Iterable[tuple[NDArray[Any], None]]:
+    def summed() -> Iterable[tuple[NDArray[Any], None]]:
         nonlocal total, squares, seen
         for counts in parts:
             index = np.arange(seen, seen + len(counts))
@@ -152,7 +155,7 @@ def fit_log(
             total, squares, seen = total + y.sum(0), squares + np.square(y).sum(0), seen + len(counts)
             yield counts, None
 
-    marginals = fit_marginals(passing(), 0, header.genes)
+    marginals = fit_marginals(summed(), 0, header.genes)
     mean = total / max(1, seen)
     std = np.sqrt(np.maximum(squares / max(1, seen) - mean**2, 1e-4))
-    return LogCodec(header, told, depth, marginals, modelled, mean, std)
+    return LogCodec(header, cond, depth, marginals, modelled, mean, std)

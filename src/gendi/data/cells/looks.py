@@ -1,9 +1,9 @@
-"""What a matrix of cells looks like: counts, or what has become of them; told from some of its rows.
+"""The look of a matrix of cells: whether it holds counts, or transformed counts, judged by some of its rows.
 
-counts        whole numbers, none negative
+counts        whole numbers, none of them negative
 scaled        negative numbers: z-scores of genes (scanpy.pp.scale)
 log1p         fractions below 20: logarithms of normalised counts (scanpy.pp.log1p)
-normalised    fractions of any size: counts brought to one depth (scanpy.pp.normalize_total)
+normalised    fractions of any size: counts scaled to one depth (scanpy.pp.normalize_total)
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from gendi.data.split import Rows
 
 SOME = 1000
-"""Cells that are looked at."""
+"""Number of cells that are inspected."""
 LARGEST_LOG = 20.0
-"""More than the logarithm of any count."""
+"""A number larger than the logarithm of any count."""
 CHUNK = 1024
 MOST_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a matrix looks like, and in how many words."""
+    """The look of a matrix, and the reason for it."""
 
     kind: str
     """counts, log1p, normalised, scaled, not finite, text or empty."""
@@ -37,7 +37,7 @@ class Look:
 
 
 def look_at(matrix: Any) -> Look:
-    """Return what a matrix (N, G) looks like: an array, sparse, or on a disk."""
+    """Return the look of a matrix (N, G), which is an array, sparse, or on a disk."""
     n, genes = matrix.shape
     if not n or not genes:
         return Look("empty", f"{n} cells, {genes} genes")
@@ -59,13 +59,13 @@ def look_at(matrix: Any) -> Look:
 
 
 def values(matrix: Any) -> NDArray[Any]:
-    """Return the entries of a matrix in one row, of a sparse one those that are stored."""
+    """Return the entries of a matrix in one row; of a sparse matrix, those that are stored."""
     return np.asarray(getattr(matrix, "data", None) if sp.issparse(matrix) else matrix).reshape(-1)
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """The first entry that is no count."""
+    """The first entry that is not a count."""
 
     cell: int
     gene: int
@@ -73,7 +73,7 @@ class Trouble:
 
 
 def first_trouble(rows: Rows) -> Trouble | None:
-    """Return the first entry of rows (N, G) that is negative, no whole number, not finite or beyond int32."""
+    """Return the first entry of rows (N, G) that is negative, not whole, not finite or beyond int32, or None."""
     for start, dense in blocks(rows):
         with np.errstate(invalid="ignore"):
             bad = ~((dense >= 0) & (dense <= MOST_COUNT) & (dense == np.rint(dense)))
@@ -84,6 +84,6 @@ def first_trouble(rows: Rows) -> Trouble | None:
 
 
 def blocks(rows: Rows) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield dense blocks of rows, with the number of the first."""
+    """Yield (number of the first row, dense block of rows)."""
     for start in range(0, len(rows), CHUNK):
         yield start, rows[slice(start, min(start + CHUNK, len(rows)))]

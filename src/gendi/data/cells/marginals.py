@@ -5,8 +5,8 @@
     p_gc = (S_gc + m p_g) / (L_c + m),      S, L: sums of counts and depths over the class, m: `PRIOR` mean depths
     a_gc = (sum_i ((k - mu)^2 - mu) + w a_g M) / (sum_i mu^2 + w M),      M: mean mu^2 over the class, w: `WEIGHT` cells
 
-so a rare class borrows from all cells, a class of none (or one that is not told: -1) is the cells taken together, and
-its rows are the last of each table. The sums are gathered chunk by chunk.
+A rare class therefore borrows from all cells. The last row of each table is the law of all cells together. It serves
+cells whose class is not given (-1) and classes without cells. The sums are computed chunk by chunk.
 """
 
 from collections.abc import Iterable
@@ -20,24 +20,24 @@ from numpy.typing import NDArray
 from gendi.data.cells.normalise import depths
 
 PRIOR = 0.1
-"""Cells of mean depth that a class's rates borrow from all cells."""
+"""The number of cells of mean depth that the rates of a class borrow from all cells."""
 WEIGHT = 5.0
-"""Cells that a class's dispersions borrow from all classes."""
+"""The number of cells that the dispersions of a class borrow from all classes."""
 LEAST, MOST = 1e-4, 1e3
-"""Bounds of a dispersion; the lower is as good as Poisson up to means of thousands."""
+"""Bounds of a dispersion; with the lower one, the law is as good as Poisson up to means of thousands."""
 LEAST_RATE = 1e-12
-"""The rate of a gene without a count, so that one in another cell is unlikely, not impossible."""
+"""The rate of a gene without a count, so that a count in another cell is unlikely, but not impossible."""
 
 
 @dataclass(frozen=True, eq=False)
 class Marginals:
-    """Rates p and dispersions a, (K + 1, G), the last row for cells of no class or of one never seen."""
+    """Rates p and dispersions a, each (K + 1, G); the last row is for cells without a class or of an unseen class."""
 
     rates: Float64[np.ndarray, "k g"]
     dispersions: Float64[np.ndarray, "k g"]
 
     def rows(self, labels: Int64[np.ndarray, " n"] | None, n: int) -> Int64[np.ndarray, " n"]:
-        """Return the tables' row of each of n cells."""
+        """Return the row of the tables for each of n cells."""
         last = len(self.rates) - 1
         if labels is None:
             return np.full(n, last, np.int64)
@@ -46,14 +46,14 @@ class Marginals:
     def of(
         self, labels: Int64[np.ndarray, " n"] | None, depth: Float64[np.ndarray, " n"]
     ) -> tuple[Float64[np.ndarray, "n g"], Float64[np.ndarray, "n g"]]:
-        """Return means and dispersions (n, G) for cells of these classes and depths."""
+        """Return means and dispersions, each (n, G), for cells of these classes and depths."""
         rows = self.rows(labels, len(depth))
         return self.rates[rows] * depth[:, None], self.dispersions[rows]
 
 
 @dataclass(eq=False)
 class Sums:
-    """What the fit needs of the cells seen so far, by class: sums of k, k^2, k L (K, G) and of 1, L, L^2 (K,)."""
+    """The sums over the cells of each class: of k, k^2 and k L, (K, G), and of 1, L and L^2, (K,)."""
 
     classes: int
     genes: int
@@ -67,7 +67,7 @@ class Sums:
         self.of_depths = np.zeros((3, self.classes))
 
     def add(self, counts: Num[np.ndarray, "n g"], labels: Int64[np.ndarray, " n"]) -> None:
-        """Take in a chunk of cells."""
+        """Add a chunk of cells."""
         k, depth = counts.astype(np.float64), depths(counts)
         for c in np.unique(labels):
             own = labels == c
@@ -80,7 +80,10 @@ class Sums:
 def fit_marginals(
     chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int
 ) -> Marginals:
-    """Fit to chunks of (counts (n, G), classes (n,) or None); without classes, the cells taken together."""
+    """Return the marginals fitted to chunks of (counts (n, G), classes (n,) or None).
+
+    Cells without classes count for the last row only.
+    """
     sums = Sums(classes + 1, genes)
     for counts, labels in chunks:
         known = np.full(len(counts), classes) if labels is None else np.where(labels < 0, classes, labels)

@@ -1,14 +1,15 @@
 """The negative binomial and its normal scores, with exact tails.
 
-Of a count k with mean mu and dispersion a > 0, so variance mu + a mu^2; r = 1 / a, p = 1 / (1 + a mu), q = 1 - p:
+For a count k with mean mu and dispersion a > 0, that is with variance mu + a mu^2, let r = 1 / a, p = 1 / (1 + a mu)
+and q = 1 - p. Then
 
     P(k)     = Gamma(k + r) / (Gamma(r) k!) p^r q^k
     F(k)     = P(0) + ... + P(k) = I_p(r, k + 1),      1 - F(k) = I_q(k + 1, r)      (regularised incomplete beta)
 
 The randomised probability-integral transform of a count, u = F(k - 1) + v P(k) with v uniform, is uniform, so its
-normal score z = Phi^-1(u) is standard normal; the way back is the quantile k = min{k: F(k) >= Phi(z)}, whatever v was.
-[Rueschendorf 2009] The tail that is smaller, u or 1 - u, is carried in logarithms, so that no score is infinite and no
-count is lost, however unlikely. Everything is float64; arguments broadcast.
+normal score z = Phi^-1(u) is standard normal. The inverse is the quantile k = min{k: F(k) >= Phi(z)}, whatever v was.
+[Rueschendorf 2009] The smaller of u and 1 - u is computed in logarithms, so that no score is infinite and no count is
+lost, however unlikely it is. Everything is float64; arguments broadcast.
 """
 
 from typing import Any
@@ -21,11 +22,11 @@ Array = NDArray[Any] | np.number[Any] | float
 Floats = NDArray[np.float64]
 
 TINY = 1e-280
-"""Below this, the incomplete beta function is taken from its continued fraction, in logarithms."""
+"""Smaller values of the incomplete beta function are computed from its continued fraction, in logarithms."""
 EDGE = 2.0**-26
-"""How near the uniform v comes to 0 and 1."""
+"""The uniform v keeps this distance from 0 and 1."""
 SMALL = 16
-"""Counts found by summing probabilities; larger ones by bisection."""
+"""Counts up to this one are found by summing probabilities, larger ones by bisection."""
 
 
 def _floats(*arguments: Array) -> list[Floats]:
@@ -43,7 +44,7 @@ def log_probability(k: Array, mu: Array, dispersion: Array) -> Floats:
 
 
 def log_cdf(k: Array, mu: Array, dispersion: Array) -> Floats:
-    """Return ln F(k); -inf below k = 0."""
+    """Return ln F(k), which is -inf below k = 0."""
     k, mu, dispersion = _floats(k, mu, dispersion)
     a_mu = dispersion * mu
     out = _log_betainc(1 / dispersion, np.maximum(k, 0) + 1.0, 1 / (1 + a_mu), a_mu / (1 + a_mu))
@@ -51,7 +52,7 @@ def log_cdf(k: Array, mu: Array, dispersion: Array) -> Floats:
 
 
 def log_sf(k: Array, mu: Array, dispersion: Array) -> Floats:
-    """Return ln(1 - F(k)); 0 below k = 0, -inf where mu = 0."""
+    """Return ln(1 - F(k)), which is 0 below k = 0, and -inf where mu = 0."""
     k, mu, dispersion = _floats(k, mu, dispersion)
     a_mu = dispersion * mu
     out = _log_betainc(np.maximum(k, 0) + 1.0, 1 / dispersion, a_mu / (1 + a_mu), 1 / (1 + a_mu))
@@ -59,7 +60,7 @@ def log_sf(k: Array, mu: Array, dispersion: Array) -> Floats:
 
 
 def _log_betainc(a: Array, b: Array, x: Array, rest: Array) -> Floats:
-    """Return ln I_x(a, b), rest = 1 - x."""
+    """Return ln I_x(a, b); `rest` is 1 - x."""
     a, b, x, rest = _floats(a, b, x, rest)
     value = np.asarray(betainc(a, b, x))
     with np.errstate(divide="ignore"):
@@ -121,7 +122,7 @@ def _positive_scores(k: Floats, mu: Floats, dispersion: Floats, v: Floats) -> Fl
 
 
 def quantile(z: Array, mu: Array, dispersion: Array) -> NDArray[np.int64]:
-    """Return the least count k with F(k) >= Phi(z), for finite z."""
+    """Return the smallest count k with F(k) >= Phi(z), for finite z."""
     z, mu, dispersion = _floats(z, mu, dispersion)
     out = np.zeros(z.shape, np.int64)
     open_ = _beyond(np.zeros(z.shape), z, mu, dispersion, log_p=-np.log1p(dispersion * mu) / dispersion) & (mu > 0)
@@ -134,7 +135,7 @@ def quantile(z: Array, mu: Array, dispersion: Array) -> NDArray[np.int64]:
 
 
 def _beyond(k: Floats, z: Floats, mu: Floats, dispersion: Floats, log_p: Floats | None = None) -> NDArray[np.bool_]:
-    """Return where F(k) < Phi(z), by the smaller tail; `log_p` is ln P(0) where k is 0 throughout."""
+    """Return where F(k) < Phi(z), computed from the smaller tail; `log_p` is ln P(0) if all k are 0."""
     out = np.empty(z.shape, bool)
     for side, rows in ((1, z <= 0), (-1, z > 0)):
         if log_p is not None:
@@ -148,7 +149,7 @@ def _beyond(k: Floats, z: Floats, mu: Floats, dispersion: Floats, log_p: Floats 
 
 
 def _by_summing(z: Floats, mu: Floats, dispersion: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the quantiles (those up to `SMALL`), and which are larger, of z for which F(0) < Phi(z)."""
+    """Return the quantiles of z up to `SMALL`, and which are larger, for z with F(0) < Phi(z)."""
     r, a_mu = 1 / dispersion, dispersion * mu
     u, q = ndtr(z), a_mu / (1 + a_mu)
     p = np.exp(-r * np.log1p(a_mu))
@@ -163,7 +164,7 @@ def _by_summing(z: Floats, mu: Floats, dispersion: Floats) -> tuple[NDArray[np.i
 
 
 def _by_bisection(z: Floats, mu: Floats, dispersion: Floats) -> NDArray[np.int64]:
-    """Return the quantiles of z for which F(0) < Phi(z)."""
+    """Return the quantiles of z, for z with F(0) < Phi(z)."""
     low = np.zeros(z.shape)
     high = np.ceil(mu + np.sqrt(mu + dispersion * mu**2)) + 1.0
     growing = _beyond(high, z, mu, dispersion)

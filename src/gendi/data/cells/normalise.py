@@ -1,4 +1,4 @@
-"""Counts and log-normalised expression: y = ln(1 + s k / L), for k counts of a gene in a cell of depth L."""
+"""Counts and log-normalised expression y = ln(1 + s k / L), for k counts of a gene in a cell of depth L."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int64, Num
 from numpy.typing import NDArray
 
 SCALE = 1e4
-"""Counts that every cell is brought to before the logarithm (s)."""
+"""The depth s to which every cell is scaled before the logarithm."""
 
 
 def depths(counts: Num[np.ndarray, "n g"]) -> Float64[np.ndarray, " n"]:
@@ -22,6 +22,6 @@ def log_normalise(counts: Num[np.ndarray, "n g"]) -> Float64[np.ndarray, "n g"]:
 
 
 def rounded_counts(y: NDArray[Any], depth: NDArray[Any]) -> Int64[np.ndarray, "n g"]:
-    """Return the whole counts (n, G) nearest to those that log-normalised y (n, G) means at depths (n,)."""
+    """Return the whole counts (n, G) that are nearest to log-normalised expression y (n, G) at depths (n,)."""
     expected = np.expm1(np.clip(y, 0.0, np.log1p(SCALE))) * (np.asarray(depth)[:, None] / SCALE)
     return np.asarray(np.rint(expected), np.int64)

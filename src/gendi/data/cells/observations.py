@@ -1,7 +1,7 @@
 """Conditions from the columns of `obs`, and columns from conditions.
 
-Categories are classes, in their own order; truth values and whole numbers of at most ten values too; other numbers are
-values. Samples get a column of the same form, so that real and drawn cells can be joined and written.
+Categories are classes, in their own order, and so are booleans and integers of at most ten values. Other numbers are
+values. Samples get columns of the same form, so that real and drawn cells can be joined and written.
 
 `depth`, the sum of a cell's counts, is a condition too, unless `obs` has a column of that name.
 """
@@ -22,29 +22,29 @@ from gendi.errors import DataError
 
 DEPTH = "depth"
 Column = tuple[ConditionConfig, NDArray[Any], str]
-"""What a condition is, its rows, and the column of obs."""
+"""A condition, its rows, and the name of its column of obs."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a column of obs writes its classes, so that samples write theirs alike."""
+    """The form in which a column of obs writes its classes, so that samples write theirs in the same way."""
 
     values: str = "str"
-    """The dtype of the classes: str, bool, or numpy's name of a number's."""
+    """The dtype of the classes: str, bool, or NumPy's name of a dtype of numbers."""
     category: bool = True
-    """Whether the column is a categorical."""
+    """Whether the column is categorical."""
     ordered: bool = False
 
     @classmethod
     def of(cls, column: Any) -> "Form":
-        """Return the form of a column; one of texts becomes a categorical, as scanpy makes of it."""
+        """Return the form of a column; a column of texts becomes categorical, as in scanpy."""
         if str(column.dtype) == "category":
             values = column.cat.categories.dtype
             return cls(_plain(values), True, bool(column.cat.ordered))
         return cls() if column.dtype.kind not in "biu" else cls(_plain(column.dtype), False)
 
     def column(self, names: Sequence[str], rows: NDArray[np.int64], pandas: Any) -> Any:
-        """Return classes (n,) as a column; class -1 is missing."""
+        """Return classes (n,) as a column; class -1 becomes a missing value."""
         kind = np.dtype(self.values).kind
         readers: dict[str, Callable[[str], Any]] = {"b": "True".__eq__, "f": float, "i": int, "u": int}
         read = readers.get(kind, str)
@@ -58,7 +58,7 @@ class Form:
 
 
 def _plain(dtype: Any) -> str:
-    """Return the dtype's name in numpy, `str` for all that is neither number nor truth value."""
+    """Return the NumPy name of a dtype of numbers or booleans, and `str` for any other."""
     name = str(dtype).lower().replace("boolean", "bool")
     return name if dtype.kind in "biuf" else "str"
 
@@ -66,10 +66,12 @@ def _plain(dtype: Any) -> str:
 def conditions_of(
     adata: Any, settings: Setup, depth: NDArray[np.float64]
 ) -> tuple[list[Column], LeftOut, tuple[str, ...]]:
-    """Return the conditions of cells, those that `settings` name first, and what is none and why.
+    """Return the conditions of cells, the columns that are left out with reasons, and notes on these.
+
+    The conditions that `settings` name come first.
 
     Raises:
-        DataError: a column that `settings` name is none.
+        DataError: a column that `settings` name cannot be a condition.
     """
     found: list[Column] = []
     left_out: LeftOut = {}
@@ -85,8 +87,8 @@ def conditions_of(
         except NoConditionError as error:
             if key in settings.keys:
                 raise DataError(
-                    f"obs[{key!r}] was named in setup_anndata, and no condition can be made of it: {error}. Mend the "
-                    f"column, as by adata.obs[{key!r}] = adata.obs[{key!r}].astype(str), or name another."
+                    f"obs[{key!r}] was named in setup_anndata, but it cannot be a condition: {error}. Correct the "
+                    f"column, for instance by adata.obs[{key!r}] = adata.obs[{key!r}].astype(str), or name another."
                 ) from error
             left_out[str(key)] = str(error)
     if all(spec.name != DEPTH for spec, _, _ in found):
@@ -122,13 +124,13 @@ def _column(name: str, column: Any) -> tuple[ConditionConfig, NDArray[Any]]:
 
 
 def forms(adata: Any, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
-    """Return the forms of the columns that are classes, by name, as JSON values."""
+    """Return the forms of the columns of classes, by name, as JSON values."""
     classes = [key for spec, _, key in columns if spec.kind == "class"]
     return {key: dataclasses.asdict(Form.of(adata.obs[key])) for key in classes}
 
 
 def colors(adata: Any, columns: Sequence[Column]) -> dict[str, list[str]]:
-    """Return the colours of classes, by column: those of scanpy, of the categories that cells have."""
+    """Return scanpy's colours of classes, by column, for the categories that cells have."""
     found = {}
     for spec, _, key in columns:
         given = adata.uns.get(f"{key}_colors")
@@ -143,7 +145,7 @@ def colors(adata: Any, columns: Sequence[Column]) -> dict[str, list[str]]:
 
 
 def column_of(spec: ConditionConfig, rows: NDArray[Any], form: Mapping[str, Any] | None, pandas: Any) -> Any:
-    """Return what samples were told (n,) or (n, K) as a column of obs, in the form of the training data's."""
+    """Return a condition of samples, (n,) or (n, K), as a column of obs, in the form of the training data."""
     if spec.kind == "class":
         return Form(**(form or {})).column(spec.names, rows.astype(np.int64), pandas)
     return rows.astype(np.float64) if rows.ndim == 1 else [json.dumps(row.tolist()) for row in rows]

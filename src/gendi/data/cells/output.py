@@ -1,10 +1,10 @@
-"""From decoded counts to an AnnData that goes beside the real one: the same genes, categories and colours.
+"""Decoded counts as an AnnData that has the same genes, categories and colours as the real data.
 
 layers["counts"]     integer counts, sparse
 X                    ln(1 + 1e4 k / L), L the cell's depth: scanpy's normalize_total(target_sum=1e4) and log1p
-obs                  what each cell was told, under the names of the training data, and source = "gendi"
+obs                  the conditions of each cell, under the names of the training data, and source = "gendi"
 obsm["X_gendi"]      the cell in model space
-uns["gendi"]         how it was drawn, as JSON
+uns["gendi"]         how the cells were drawn, as JSON
 """
 
 import json
@@ -38,7 +38,7 @@ def present(
     latent: NDArray[Any],
     provenance: Mapping[str, Any],
 ) -> Any:
-    """Return counts (n, G) as an AnnData; `latent` (n, D) are the cells in model space, `cond` what they were told."""
+    """Return counts (n, G) as an AnnData; `latent` (n, D) are the cells in model space, `cond` their conditions."""
     anndata, pandas = require("anndata"), require("pandas")
     assert isinstance(codec, CellsCodec)
     schema = codec.header.schema
@@ -68,7 +68,7 @@ def _log_normalised(counts: Any) -> Any:
 
 
 def write(path: Path, adata: Any) -> None:
-    """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError`."""
+    """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError` if the disk is full or fails."""
     needed = adata.layers["counts"].nnz * 16 if "counts" in adata.layers else 0
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
     try:

@@ -1,9 +1,9 @@
-"""Cells from Gaussian mixtures in the principal components of log-normalised expression: smooth, and no counts' noise.
+"""Cells from Gaussian mixtures in the principal components of log-normalised expression, without the noise of counts.
 
     y = ln(1 + s k / L),   f = V^T (y - m),   f | class ~ sum_j w_j N(mu_j, C_j),   k = round(L expm1(m + V f) / s)
 
-with the depth L drawn from the class's own. It looks right in two dimensions and has neither the zeros nor the
-variances of counts: a baseline that any two-sample test should catch.
+The depth L is drawn from the cells of the class. Samples look right in two dimensions, but have neither the zeros nor
+the variances of counts, so any two-sample test should catch this baseline.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import DataError
 
 COMPONENTS = 20
-"""Principal components kept."""
+"""Number of principal components."""
 CELLS_PER_GAUSSIAN = 50
 
 
 @dataclass(frozen=True, eq=False)
 class PCAMixture:
-    """A mixture for each class, in one basis; see the module's docstring."""
+    """One mixture for each class, in a common basis; see the module's docstring."""
 
     mean: NDArray[np.float64]
     basis: NDArray[np.float64]
@@ -52,7 +52,9 @@ class PCAMixture:
     def sample(self, n: int, labels: Int64[np.ndarray, " n"], seed: int) -> Int64[np.ndarray, "n g"]:
         """Draw counts (n, G) for classes (n,). Raises `DataError` for a class without a training cell."""
         if unseen := [int(c) for c in np.unique(labels) if int(c) not in self.mixtures]:
-            raise DataError(f"No training cell has the class {unseen[0]}: a baseline can draw only what it has seen.")
+            raise DataError(
+                f"No training cell has the class {unseen[0]}: a baseline draws only the classes of its training cells."
+            )
         out = np.empty((n, len(self.mean)), np.int64)
         for c in np.unique(labels):
             rows = np.flatnonzero(labels == c)

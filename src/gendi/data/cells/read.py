@@ -1,8 +1,8 @@
-"""From an .h5ad or an AnnData to rows of integer counts, conditions from `obs`, and what the output needs to know.
+"""Reading an .h5ad or an AnnData: rows of integer counts, conditions from `obs`, and the schema that output needs.
 
-Where the counts are: the layer that was asked for (`?layer=NAME`, with X and raw as names too), else the one that
-`setup_anndata` was told, else the first of layers["counts"], X and raw.X that looks like counts. Scaled or logarithmic
-data are refused: they cannot be turned back.
+The counts are in the requested layer (`?layer=NAME`, where X and raw are names too), otherwise in the layer named in
+`setup_anndata`, otherwise in the first of layers["counts"], X and raw.X that looks like counts. Scaled or logarithmic
+data are refused, because counts cannot be computed from them.
 """
 
 from collections import Counter
@@ -26,27 +26,29 @@ OPTIONS = ("layer", "backed")
 
 
 def open_path(place: str, options: Mapping[str, str]) -> Loaded:
-    """Open the demo data or an .h5ad, with options `layer` and `backed` (yes, no; files above 1 GB are by default).
+    """Open the demo data or an .h5ad, with the options `layer` and `backed`.
+
+    A backed file (`yes`) stays on the disk; by default, files above 1 GB do.
 
     Raises:
         UsageError: an unknown option, or anndata is missing.
-        DataError: no such file, or what `load_anndata` raises.
+        DataError: no such file, or an error of `load_anndata`.
     """
     for name in options:
         if name not in OPTIONS:
             raise unknown_name("option of cells", name, OPTIONS)
     if options.get("backed", "no") not in ("yes", "no"):
-        raise UsageError(f"backed = {options['backed']!r}: it is yes or no.")
+        raise UsageError(f"backed = {options['backed']!r} must be yes or no.")
     return load_anndata(read_h5ad(place, options.get("backed")), options.get("layer"))
 
 
 def open_object(adata: Any) -> Loaded:
-    """Take an AnnData in memory. Raises as `load_anndata`."""
+    """Open an AnnData in memory. Raises the errors of `load_anndata`."""
     return load_anndata(adata, None)
 
 
 def read_h5ad(place: str, backed: str | None = None) -> Any:
-    """Return the AnnData of a path or of the demo data's name. Raises `DataError` for what is no .h5ad."""
+    """Return the AnnData at a path, or the demo data for their name. Raises `DataError` if it is not an .h5ad."""
     anndata = require("anndata")
     path = Path(place).expanduser()
     if place == DEMO and not path.exists():
@@ -58,7 +60,7 @@ def read_h5ad(place: str, backed: str | None = None) -> Any:
         )
     try:
         return anndata.read_h5ad(path, backed="r" if backed == "yes" or (backed is None and large(path)) else None)
-    except Exception as error:  # h5py and anndata raise whatever a damaged file leads them to
+    except Exception as error:  # h5py and anndata raise errors of many types for damaged files
         raise DataError(
             f"{path} could not be read as an .h5ad: {type(error).__name__}: {str(error).splitlines()[0][:200]}. Is it "
             "whole, and was it written by anndata (adata.write_h5ad)?"
@@ -69,8 +71,9 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     """Return counts, conditions and schema of an AnnData.
 
     Raises:
-        UsageError: a layer that it has not.
-        DataError: no cells or genes, genes of the same name, no matrix of counts, entries that are none, empty cells.
+        UsageError: a missing layer.
+        DataError: no cells or genes, genes of the same name, no matrix of counts, entries that are not counts, or cells
+            without counts.
     """
     settings = read_setup(adata)
     genes = [str(name) for name in adata.var_names]
@@ -106,24 +109,24 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     )
 
 
-def find_counts(adata: Any, asked: str | None) -> tuple[str, Any]:
+def find_counts(adata: Any, requested: str | None) -> tuple[str, Any]:
     """Return the name and the matrix of the counts. Raises `UsageError` and `DataError` as `load_anndata` does."""
     there = matrices(adata)
-    if asked is not None:
-        if asked not in there:
-            raise unknown_name("layer", asked, list(there))
-        look = look_at(there[asked])
+    if requested is not None:
+        if requested not in there:
+            raise unknown_name("layer", requested, list(there))
+        look = look_at(there[requested])
         if look.kind != "counts":
-            raise DataError(f"{asked} holds no counts: it looks {look}. {_where(there)}")
-        return asked, there[asked]
+            raise DataError(f"{requested} does not hold counts: it looks {look}. {_where(there)}")
+        return requested, there[requested]
     for name in ("counts", "X", "raw"):
         if name in there and look_at(there[name]).kind == "counts":
             return name, there[name]
-    raise DataError(f"These cells have no integer counts where they are looked for. {_where(there)}")
+    raise DataError(f"These cells have no integer counts in layers['counts'], X or raw. {_where(there)}")
 
 
 def matrices(adata: Any) -> dict[str, Any]:
-    """Return the matrices of an AnnData with a column for each of its genes, by name: layers, X and raw."""
+    """Return the matrices of an AnnData that have its genes as columns, by name: layers, X and raw."""
     found = dict(adata.layers.items())
     if adata.X is not None:
         found["X"] = adata.X
@@ -134,24 +137,24 @@ def matrices(adata: Any) -> dict[str, Any]:
 
 
 def looks(adata: Any) -> dict[str, Look]:
-    """Return what every matrix of an AnnData looks like, by name."""
+    """Return the look of every matrix of an AnnData, by name."""
     return {name: look_at(matrix) for name, matrix in matrices(adata).items()}
 
 
-def matched(rows: Any, genes: Sequence[str], wanted: Sequence[str]) -> NDArray[Any]:
-    """Return counts (N, G) with their genes in the order `wanted`, matched by name.
+def matched(rows: Any, genes: Sequence[str], order: Sequence[str]) -> NDArray[Any]:
+    """Return counts (N, G) with the genes of `order`, in this order, matched by name.
 
     Raises:
         DataError: genes are missing.
     """
     place = {gene: i for i, gene in enumerate(genes)}
-    if missing := [gene for gene in wanted if gene not in place]:
+    if missing := [gene for gene in order if gene not in place]:
         raise DataError(
-            f"{len(missing)} of the model's {len(wanted)} genes are missing in these cells, the first are "
+            f"{len(missing)} of the model's {len(order)} genes are missing in these cells, the first are "
             f"{', '.join(missing[:5])}. Give cells with the same genes; their order does not matter."
         )
     whole = rows[slice(0, len(rows))] if not isinstance(rows, np.ndarray) else rows
-    return np.asarray(dense(whole)[:, [place[gene] for gene in wanted]])
+    return np.asarray(dense(whole)[:, [place[gene] for gene in order]])
 
 
 def _check_names(adata: Any, genes: list[str]) -> None:
@@ -160,7 +163,7 @@ def _check_names(adata: Any, genes: list[str]) -> None:
         raise DataError(f"These data have {cells} cells and {n} genes: there is nothing to learn from.")
     if twice := [gene for gene, times in Counter(genes).items() if times > 1]:
         raise DataError(
-            f"{len(twice)} names stand for several genes, the first is {twice[0]!r}. Give each gene a name of its own: "
+            f"{len(twice)} names belong to several genes, the first is {twice[0]!r}. Give each gene its own name: "
             "adata.var_names_make_unique()."
         )
 
@@ -170,26 +173,26 @@ def _where(there: Mapping[str, Any]) -> str:
     counts = [name for name, look in looking.items() if look.kind == "counts"]
     said = "; ".join(f"{name} looks {look}" for name, look in looking.items())
     mend = (
-        f"The counts are in {counts[0]}: ask for them with --layer {counts[0]}, in Python with "
+        f"The counts are in {counts[0]}: name them with --layer {counts[0]}, or in Python with "
         f"setup_anndata(adata, layer={counts[0]!r})."
         if counts
         else 'Put the counts that the sequencer gave into adata.layers["counts"], before normalising.'
     )
     if not counts and any(look.kind == "text" for look in looking.values()):
         mend += " Numbers that are stored as Python objects become counts by matrix.astype(numpy.int32)."
-    return f"{f'What is there: {said}' if said else 'There is no matrix at all'}. {mend}"
+    return f"{f'There are: {said}' if said else 'There is no matrix at all'}. {mend}"
 
 
 def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> DataError:
-    what = "negative" if trouble.value < 0 else "no whole number" if np.isfinite(trouble.value) else "not finite"
+    what = "negative" if trouble.value < 0 else "not a whole number" if np.isfinite(trouble.value) else "not finite"
     return DataError(
         f"{name} has {trouble.value:g} for gene {genes[trouble.gene]!r} in cell {adata.obs_names[trouble.cell]!r}, "
-        f"which is {what}: counts are whole numbers from 0 on. Name the layer that has them (--layer), or mend it."
+        f"which is {what}: counts are whole numbers from 0 on. Name the layer that has them (--layer), or correct it."
     )
 
 
 def _plain_columns(table: Any) -> dict[str, list[Any]]:
-    """Return the columns of `var` that are text, numbers or truth values, as lists."""
+    """Return the columns of `var` that hold texts, numbers or booleans, as lists."""
     found = {}
     for key in table.columns:
         column = table[key]
@@ -200,8 +203,8 @@ def _plain_columns(table: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _passed_over(adata: Any, name: str, asked: str | None) -> tuple[str, ...]:
-    """Return the note on a layer `counts` that holds none, where others were taken in its place."""
-    if asked is not None or name == "counts" or "counts" not in adata.layers:
+def _passed_over(adata: Any, name: str, requested: str | None) -> tuple[str, ...]:
+    """Return a note if a layer `counts` does not hold counts, so that another matrix is used."""
+    if requested is not None or name == "counts" or "counts" not in adata.layers:
         return ()
     return (f'layers["counts"] looks {look_at(adata.layers["counts"])}: the counts are taken from {name}',)

@@ -1,4 +1,4 @@
-"""Counts of cells as rows that stay sparse, or on the disk, until some are asked for."""
+"""Counts of cells as rows that stay sparse, or on the disk, until some are read."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class CountRows:
-    """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, of the type that the matrix has."""
+    """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, with the dtype of the matrix."""
 
     def __init__(self, matrix: Any) -> None:
         self.matrix: Any = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
@@ -18,7 +18,7 @@ class CountRows:
 
     @property
     def nbytes(self) -> int:
-        """What all rows would take as one dense array."""
+        """The bytes of all rows as one dense array."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ def dense(part: Any) -> NDArray[Any]:
 
 
 def _taken(matrix: Any, index: NDArray[np.integer[Any]]) -> Any:
-    """Return rows in any order; a file gives them in rising order, each once."""
+    """Return rows in any order; from a file they are read in rising order, each once."""
     if isinstance(matrix, np.ndarray | sp.csr_matrix):
         return matrix[index]
     order, back = np.unique(index, return_inverse=True)

@@ -12,7 +12,7 @@ KEY = "gendi_setup"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a person said about an AnnData."""
+    """What `setup_anndata` recorded about an AnnData."""
 
     layer: str | None = None
     labels_key: str | None = None
@@ -27,7 +27,7 @@ class Setup:
 
 
 def read_setup(adata: Any) -> Setup:
-    """Return what `setup_anndata` was told, or nothing in particular. Raises `DataError` if it is damaged."""
+    """Return what `setup_anndata` recorded, or empty settings. Raises `DataError` if the record is damaged."""
     text = adata.uns.get(KEY)
     if text is None:
         return Setup()

@@ -1,6 +1,5 @@
-"""`setup_anndata`: said once which layer, labels and batches count; it stays with the AnnData, in `uns["gendi_setup"]`,
-and so in the .h5ad.
-"""
+"""`setup_anndata` records once which layer, labels and batches to use. The record is in `uns["gendi_setup"]` of the
+AnnData, so it stays with the .h5ad."""
 
 import dataclasses
 import json
@@ -23,19 +22,20 @@ def setup_anndata(
     batch_key: str | None = None,
     condition_keys: Sequence[str] = (),
 ) -> None:
-    """Say which layer of an AnnData has the counts and which columns of `obs` matter.
+    """Record which layer of an AnnData has the counts, and which columns of `obs` matter.
 
-    With it `gendi.fit(adata, ...)` is told labels, batches and conditions without naming them again.
+    Then `gendi.fit(adata, ...)` uses these labels, batches and conditions without naming them again.
 
     Args:
-        layer: the matrix of integer counts: a layer's name, "X" or "raw"; found by itself if None.
-        labels_key: the column with the cells' types; the first thing the model is told.
-        batch_key: the column with batches, one condition more.
-        condition_keys: further columns.
+        adata: the AnnData.
+        layer: the matrix of integer counts: a layer's name, "X" or "raw"; None finds it by itself.
+        labels_key: the column with the types of cells, which becomes the first condition.
+        batch_key: the column with batches, which becomes a condition too.
+        condition_keys: further columns, which become conditions.
 
     Raises:
-        UsageError: a layer or a column that is not there, with the nearest name.
-        DataError: no counts in the layer, or a column that no condition can be made of.
+        UsageError: a missing layer or column; the error suggests the nearest name.
+        DataError: no counts in the layer, or a column that cannot be a condition.
     """
     found = Setup(layer, labels_key, batch_key, tuple(condition_keys))
     for key in found.keys:

@@ -138,9 +138,7 @@ def _system(place: str) -> tuple[Any, str]:
         with reaching(place):
             system, root = fsspec.core.url_to_fs(place)
     except DataError as error:
-        if isinstance(
-            error.__cause__, ImportError | ValueError
-        ):  # no such package or kind of URL
+        if isinstance(error.__cause__, ImportError | ValueError):  # no such package or kind of URL
             raise UsageError(f"{place} cannot be opened: {error.__cause__}") from error
         raise
     return system, str(root)

@@ -2,22 +2,25 @@
 
 Scores z, each standard normal over the training rows:
 
-    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`): of numbers, of
-                                       codes of categories, of booleans, of dates. A missing cell's is drawn from N(0,
-                                       1)
-    one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, p the share of rows where it is, and
-                                       in (0, 1 - p) where not. Columns that are always missing together share one
+    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`), for numbers,
+                                       codes of categories, booleans and dates. A missing cell's score is drawn from
+                                       N(0, 1)
+    one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, and in (0, 1 - p) where it is not; p
+                                       is the share of rows where it is. Columns that are always missing together
+                                       share one score
 
-A column of a single value, or of none, has no score. So values, frequencies and shares of gaps are right for whatever
-is standard normal in each score, and only the dependence is left to learn. Of that the correlations are taken away too:
+A column with a single value, or with none, has no score. Vectors whose scores are standard normal therefore have the
+right values, frequencies and shares of gaps, and only the dependence between columns is left to learn. Of that, the
+correlations are removed too:
 
-    x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, its eigenvalues no less than `LEAST`
+    x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, with eigenvalues of at least `LEAST`,
 
-so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table, with which a
-preconditioned network that gives zero, as it does before training, begins.
+so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table. A preconditioned
+network begins with it, as its output is zero before training.
 
-Codes of a category lie side by side on one score, in the order in which their rows differ most in other columns
-(`in_order`). What a row was told is what its cells say: a told column is not read off the vector but written down.
+The codes of a category lie side by side on one score, in the order of the main difference between their rows in other
+columns (`in_order`). The cells of a column that is a given condition are not decoded from the vector: they are the
+values of the condition.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,19 +43,20 @@ from gendi.storage.safe_tensors import TensorSpec
 
 Grid = NDArray[np.float64]
 Gap = tuple[tuple[int, ...], float]
-"""Columns that are missing together, and the share of rows where they are."""
+"""Columns that are missing together, and the share of rows where they are missing."""
 LEAST = 1e-4
-"""The least eigenvalue of the correlations: directions in which scores vary less are left as they are, for noise."""
+"""The smallest eigenvalue of the correlations. Smaller ones are raised to it, so that noise is not amplified."""
 
 
 class TableCodec(VectorCodec):
-    """See the module's docstring.
+    """The codec of the module's docstring.
 
     Attributes:
-        schema: what the columns are.
+        schema: the description of the columns.
         marginals: one for each column.
         gaps: the patterns of missing cells.
-        orders: for columns of categories, by column: the codes in the order in which they lie on their score.
+        orders: by column, the codes of a category in the order in which they lie on its score.
+        cond: the conditions of the training rows, by name.
         axes: C (D, D), of full rank; the identity by default.
     """
 
@@ -65,57 +69,57 @@ class TableCodec(VectorCodec):
         marginals: Sequence[Marginal],
         gaps: Sequence[Gap],
         orders: Mapping[int, Sequence[int]],
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         axes: Grid | None = None,
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
-        self.told = dict(told)
+        self.training_conditions = dict(cond)
         self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
 
     def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
-        """Return why another table cannot be encoded, a sentence; see `VectorCodec.misfit`.
+        """Return a sentence that says why another table cannot be encoded, or ""; see `VectorCodec.misfit`.
 
-        It must have the same columns in the same order, of the same kinds, and categories of the same words.
+        It must have the same columns in the same order, of the same kinds, and categories with the same words.
         """
         known, found = ({c.name: c for c in s.columns} for s in (self.schema, schema))
         if list(known) != list(found):
             odd = [*(f"without {n}" for n in known if n not in found), *(f"with {n}" for n in found if n not in known)]
-            return f"Its columns are others: {', '.join(odd[:5]) or 'the same in another order'}."
+            return f"Its columns differ: {', '.join(odd[:5]) or 'they are in another order'}."
         for name, column in known.items():
             other = found[name]
             if (column.kind, column.labels, column.levels) != (other.kind, other.labels, other.levels):
-                return f"Its column {name} is a {other.kind} of other values than the model's {column.kind}."
+                return f"Its column {name}, a {other.kind}, has other values than the model's {column.kind}."
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, told: Mapping[str, Tensor]) -> Self:
-        """Fit to training rows (N, G). Raises `DataError` if all of them are the same."""
+    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor]) -> Self:
+        """Return the codec fitted to training rows (N, G). Raises `DataError` if all of them are the same."""
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
         ranked = _ranked(rows, orders)
         marginals = []
         for column, values in zip(schema.columns, ranked.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        codec = cls(schema, marginals, _gaps(rows), orders, told)
+        codec = cls(schema, marginals, _gaps(rows), orders, cond)
         if not codec.shape[0]:
-            raise DataError("Every column of the table has the same value in all training rows: nothing is to learn.")
+            raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        return cls(schema, marginals, codec.gaps, orders, told, root_of_correlations(z))
+        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z))
 
     @property
     def shape(self) -> tuple[int]:
         return (len(self._valued) + len(self.gaps),)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Map rows (B, G) to x (B, D); a score that its value does not settle is drawn by the row's number."""
+        """Map rows (B, G) to x (B, D); where a value does not determine its score, the row's number keys the draw."""
         z = self._scores(rows.cpu().numpy().astype(np.float64), index.cpu().numpy())
         return torch.from_numpy(np.einsum("nd,de->ne", z, self._inverse).astype(np.float32)).to(rows.device)
 
     def _scores(self, rows: Grid, index: NDArray[np.int64]) -> Grid:
-        """Return the scores z (B, D) of rows (B, G) with these numbers."""
+        """Return the scores z (B, D) of rows (B, G); `index` are the numbers of the rows."""
         values, places = _ranked(rows, self.orders), Places(0, "table scores", 0)
         u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
@@ -146,22 +150,25 @@ class TableCodec(VectorCodec):
             rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
         for j, column in enumerate(self.schema.columns):
             if column.condition in cond:
-                told = cond[column.condition].cpu()
-                rows[:, j] = np.where(is_null(told).numpy(), rows[:, j], self._as_told(j, told.numpy()))
+                given = cond[column.condition].cpu()
+                rows[:, j] = np.where(is_null(given).numpy(), rows[:, j], self._cells_of(j, given.numpy()))
         return torch.from_numpy(rows)
 
-    def _as_told(self, j: int, told: NDArray[Any]) -> Grid:
-        """Return the cells of column j that were told; a number told in float32 is the observed one it rounds from."""
+    def _cells_of(self, j: int, condition: NDArray[Any]) -> Grid:
+        """Return the cells of column j for the values of its condition.
+
+        Values are float32: each becomes the observed number that rounds to it, if there is one.
+        """
         column, seen = self.schema.columns[j], self.marginals[j].x
-        if told.dtype.kind == "i":
-            return np.asarray(column.levels, np.float64)[told] if column.levels else told.astype(np.float64)
-        numbers = told.astype(np.float64)
+        if condition.dtype.kind == "i":
+            return np.asarray(column.levels, np.float64)[condition] if column.levels else condition.astype(np.float64)
+        numbers = condition.astype(np.float64)
         if not len(seen):
             return numbers
         right = np.clip(np.searchsorted(seen, numbers), 1, max(1, len(seen) - 1))
         near = np.stack([seen[right - 1], seen[np.minimum(right, len(seen) - 1)]])
         nearest = np.where(abs(near[0] - numbers) <= abs(near[1] - numbers), near[0], near[1])
-        return np.where(nearest.astype(np.float32) == told, nearest, _round(column, numbers, seen))
+        return np.where(nearest.astype(np.float32) == condition, nearest, _round(column, numbers, seen))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -170,30 +177,33 @@ class TableCodec(VectorCodec):
             "knots": [len(marginal.x) for marginal in self.marginals],
             "gaps": [{"columns": list(columns), "share": p} for columns, p in self.gaps],
             "orders": {str(j): list(order) for j, order in sorted(self.orders.items())},
-            "told": {name: "class" if rows.dtype == torch.int64 else "value" for name, rows in self.told.items()},
-            "rows": len(next(iter(self.told.values()), ())),
+            "told": {
+                name: "class" if rows.dtype == torch.int64 else "value"
+                for name, rows in self.training_conditions.items()
+            },
+            "rows": len(next(iter(self.training_conditions.values()), ())),
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        told = {f"told.{name}": rows for name, rows in self.told.items()}
+        cond = {f"told.{name}": rows for name, rows in self.training_conditions.items()}
         u, x = (np.concatenate([getattr(marginal, letter) for marginal in self.marginals]) for letter in "ux")
         return {
             "knots.u": torch.from_numpy(u),
             "knots.x": torch.from_numpy(x),
             "axes": torch.from_numpy(self.axes),
-            **told,
+            **cond,
         }
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
         _check(data)
         total, types = sum(data["knots"]), {"class": torch.int64, "value": torch.float32}
-        told: dict[str, TensorSpec] = {
+        cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
         d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
-        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **told}
+        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -205,15 +215,15 @@ class TableCodec(VectorCodec):
             if not marginal.sound:
                 raise BundleError(f"The knots of the column {column.name!r} do not rise: the table's codec is damaged.")
         gaps = [(tuple(gap["columns"]), gap["share"]) for gap in data["gaps"]]
-        told = {name: tensors[f"told.{name}"] for name in data["told"]}
+        cond = {name: tensors[f"told.{name}"] for name in data["told"]}
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, told, axes)
+        return cls(schema, marginals, gaps, orders, cond, axes)
 
 
 def root_of_correlations(z: Grid) -> Grid:
-    """Return C = R^(1/2) (D, D), symmetric, for scores z (N, D); an eigenvalue of R below `LEAST` is taken for it."""
+    """Return the symmetric C = R^(1/2) (D, D) for scores z (N, D); eigenvalues of R below `LEAST` are raised to it."""
     n = len(z)
     values, vectors = np.linalg.eigh(z.T @ z / n)
     root: Grid = (vectors * np.sqrt(np.maximum(values, LEAST))) @ vectors.T
@@ -221,9 +231,10 @@ def root_of_correlations(z: Grid) -> Grid:
 
 
 def in_order(rows: Grid, j: int) -> list[int]:
-    """Return the codes of column j, a category, along the first principal axis of its codes' means in other columns.
+    """Return the codes of column j, a category, in their order along a principal axis.
 
-    Categories that have like rows are so neighbours on the score. Codes that no row has come last.
+    It is the first principal axis of the means of other columns over the rows of each code, so categories with similar
+    rows are neighbours on the score. Codes that no row has are left out.
     """
     codes = rows[:, j]
     others = np.delete(rows, j, axis=1)
@@ -244,7 +255,7 @@ def in_order(rows: Grid, j: int) -> list[int]:
 
 
 def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
-    """Return rows with the codes of categories replaced by their places in `orders`; an unseen code lies in between."""
+    """Return rows with the codes of categories replaced by their places in `orders`; unseen codes get the middle."""
     out = rows.copy()
     for j, order in orders.items():
         place = {code: float(i) for i, code in enumerate(order)}
@@ -254,7 +265,7 @@ def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
 
 
 def _gaps(rows: Grid) -> list[Gap]:
-    """Return which columns are missing together, and in which share of the rows."""
+    """Return the columns that are missing together, and the share of rows in which they are."""
     missing = np.isnan(rows)
     found: dict[bytes, list[int]] = {}
     for j in np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0)).tolist():
@@ -263,12 +274,12 @@ def _gaps(rows: Grid) -> list[Gap]:
 
 
 def _in_codes(order: Sequence[int], places: Grid) -> Grid:
-    """Return the codes at `places` of an order."""
+    """Return the codes at the `places` of an order."""
     return np.asarray(order, np.float64)[np.clip(places, 0, len(order) - 1).astype(np.int64)]
 
 
 def _round(column: Column, values: Grid, seen: Grid) -> Grid:
-    """Return numbers that were not `seen` with as many digits behind the point as the column has."""
+    """Return the values, where those that were not `seen` are rounded to the decimals of the column."""
     decimals = column.decimals if column.kind == "number" else 0
     if decimals is None or not len(seen):
         return values
@@ -277,7 +288,7 @@ def _round(column: Column, values: Grid, seen: Grid) -> Grid:
 
 
 def _check(data: Mapping[str, Any]) -> Schema:
-    """Return the schema of a `to_dict`. Raises `BundleError` naming the field that is missing, unknown or bad."""
+    """Return the schema of a `to_dict`. Raises `BundleError`, which names the field, if one is missing or wrong."""
     names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows"}
     if wrong := sorted({str(name) for name in data} ^ names):
         raise BundleError(f"The codec of a table has fields {', '.join(sorted(names))}; check {', '.join(wrong)}.")

@@ -1,7 +1,7 @@
-"""Reading a CSV: its encoding, its separator, its head, and a list of texts for each column.
+"""Reading a CSV: its encoding, its separator, its header, and a list of texts for each column.
 
-Text is UTF-8, or UTF-16 if it says so itself by its first two bytes. Cells are separated by the first of comma,
-semicolon, tab and bar that cuts the first fifty lines into equally many parts, more than one. Both can be said:
+The encoding is UTF-8, or UTF-16 if the first two bytes say so. The separator is the first of comma, semicolon, tab and
+bar that cuts each of the first fifty lines into the same number of parts, more than one. Both can be given:
 `?encoding=cp1252&separator=;`.
 """
 
@@ -17,7 +17,7 @@ LOOKED_AT = 50
 
 @dataclass(frozen=True)
 class Texts:
-    """The columns of a CSV as they are written, and on which line each row ends."""
+    """The texts in the columns of a CSV, and the line on which each row ends."""
 
     names: tuple[str, ...]
     columns: tuple[list[str], ...]
@@ -27,7 +27,7 @@ class Texts:
 
 
 def read_csv(path: Path, separator: str = "", encoding: str = "") -> Texts:
-    """Return the texts of a CSV. Raises `DataError` naming the line, or the column, that is bad."""
+    """Return the texts of a CSV. Raises `DataError`, which names the line or the column, for a damaged table."""
     text, encoding = _decoded(path, encoding)
     if not text.strip():
         raise DataError(f"{path} is empty. A table has the names of its columns in the first line, then its rows.")
@@ -54,7 +54,7 @@ def read_csv(path: Path, separator: str = "", encoding: str = "") -> Texts:
 
 
 def sniffed(text: str) -> str:
-    """Return what separates the cells; see the module's docstring."""
+    """Return the separator of cells; see the module's docstring."""
     lines = text.splitlines(keepends=True)[: LOOKED_AT + 1]
     fitting, most = [], (0, ",")
     for separator in SEPARATORS:
@@ -69,7 +69,7 @@ def sniffed(text: str) -> str:
 
 
 def check_names(where: str, names: list[str]) -> None:
-    """Raise `DataError` naming the first column without a name, or with the name of another."""
+    """Raise `DataError` for the first column without a name, or with the name of another column."""
     for j, name in enumerate(names):
         if not name:
             index = " (with pandas: to_csv(index=False))" if j == 0 else ""

@@ -1,10 +1,10 @@
-"""Measuring a table of samples: what metrics see of its columns.
+"""Evaluation of a table of samples: the features that metrics see of its columns.
 
-    number, integer, boolean, date    the number itself, the training rows' median where it is missing
-    category                          one column for each word, 1 where the cell has it
-    gaps                              for a column that has some, one more: 1 where the cell is missing
+    number, integer, boolean, date    the number itself; where it is missing, the median of the training rows
+    category                          one feature for each word: 1 where the cell has it, 0 elsewhere
+    gaps                              for a column with gaps, one feature more: 1 where the cell is missing
 
-All are standardised by pooled real rows before distances are taken.
+All features are standardised with pooled real rows before distances are computed.
 """
 
 from collections.abc import Sequence
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """What metrics see of a table's rows; see the module's docstring."""
+    """The map from a table's rows to features; see the module's docstring."""
 
     schema: Schema
     middle: NDArray[np.float64]
-    """Of every column the median of the training rows, (G,); 0 if it is empty."""
+    """The median of every column over the training rows, (G,); 0 for an empty column."""
     gaps: tuple[int, ...]
     """Columns with missing cells among real rows."""
 
     @classmethod
     def fit(cls, schema: Schema, *real: NDArray[np.float64]) -> Self:
-        """Take medians from the first of the sets of real rows (N, G), gaps from all."""
+        """Return the map fitted to sets of real rows (N, G): medians come from the first set, gaps from all."""
         known = [column[~np.isnan(column)] for column in real[0].T]
         middle = np.array([np.median(values) if len(values) else 0.0 for values in known])
         missing = np.isnan(np.concatenate(real)).any(axis=0)
         return cls(schema, middle, tuple(np.flatnonzero(missing).tolist()))
 
     def __call__(self, rows: NDArray[np.float64], without: Sequence[int] = ()) -> NDArray[np.float64]:
-        """Return features (n, d) of rows (n, G), but for the columns `without`; all finite."""
+        """Return finite features (n, d) of rows (n, G), leaving out the columns `without`."""
         parts = []
         for j, column in enumerate(self.schema.columns):
             if j in without:
@@ -61,17 +61,17 @@ class Features:
 
     @property
     def blocks(self) -> list[slice]:
-        """Which features belong to one column, in the order of the columns."""
+        """The slice of features that belongs to each column, in the order of the columns."""
         widths = [len(c.labels) if c.kind == "category" else 1 for c in self.schema.columns]
         ends = np.cumsum([width + (j in self.gaps) for j, width in enumerate(widths)]).tolist()
         return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
-    """Measure a DataFrame of samples, its `.csv` or `.parquet` file, or rows (n, G) of numbers, against raw data.
+    """Evaluate a DataFrame of samples, its `.csv` or `.parquet` file, or rows (n, G) of numbers, against raw data.
 
-    `options` are those of `gendi.evaluate.vectors.evaluate_rows`. Raises what it raises, and `DataError` if the samples
-    lack a column, or have a word that the data lack.
+    `options` are those of `gendi.evaluate.vectors.evaluate_rows`. Raises the same errors, and `DataError` if the
+    samples lack a column, or have a word that the data lack.
     """
     from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
 
@@ -93,7 +93,7 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
 
 
 def read_samples(path: Path, schema: Schema) -> "pd.DataFrame":
-    """Read a file of samples, a CSV as the training table's was written. Raises `DataError` if it is none."""
+    """Read a file of samples; a CSV must be written like the training table. Raises `DataError` if it is no table."""
     import pandas as pd
 
     if not path.is_file():
@@ -115,7 +115,7 @@ def _has_words(column: Column) -> bool:
 def rows_of(frame: "pd.DataFrame", schema: Schema) -> NDArray[np.float64]:
     """Return the rows (n, G) of a DataFrame that has the columns of a schema, in any order.
 
-    Raises `DataError` naming a column that is missing, or a word or a type that the data lack.
+    Raises `DataError`, which names the column, for a missing column, and for a word or a type that the data lack.
     """
     return np.column_stack([_cells(frame, column) for column in schema.columns])
 
@@ -142,8 +142,8 @@ def _cells(frame: "pd.DataFrame", column: Column) -> NDArray[np.float64]:
                 out[~missing] = known.to_numpy(np.float64)
     except KeyError as error:
         raise DataError(
-            f"The samples have {error} in the column {column.name!r}, which the data have nowhere."
+            f"The samples have {error} in the column {column.name!r}, which does not occur in the data."
         ) from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"The samples' column {column.name!r} is no {column.kind}: {error}.") from None
+        raise DataError(f"The samples' column {column.name!r} is not of the kind {column.kind}: {error}.") from None
     return out

@@ -1,4 +1,4 @@
-"""A table of 20 columns of all kinds whose law is a formula, to try things on and to measure with.
+"""A table of 20 columns of all kinds with a known law, for trials and benchmarks.
 
 region ~ north .3, south .25, east .2, west .15, islands .1        kind: its odds by region
 age = 18 + 72 B, B ~ Beta(2, 3 + 2 effect of region)               born = 2025-01-01 - 365.25 age days
@@ -10,7 +10,7 @@ pulse = 62 + 9 smoker + 6 N                                        grade: thresh
 signal = cos 2 pi p, echo = sin 2 pi p, with noise .08: a ring
 score missing where region is islands, else at random .08          pressure, rhythm missing together, more when old
 outcome ~ Bernoulli(logit = -1 + .08 (pulse - 65) + 1.2 [grade = D] + .9 [kind = c] - 2 loss),
-    loss = signal echo + .1 N, which nobody sees
+    loss = signal echo + .1 N, which is not a column
 """
 
 from typing import TYPE_CHECKING
@@ -26,13 +26,13 @@ REGIONS = ("north", "south", "east", "west", "islands")
 SHARES = (0.3, 0.25, 0.2, 0.15, 0.1)
 KINDS = ("a", "b", "c", "d")
 ODDS = ((6, 2, 1, 1), (1, 6, 2, 1), (1, 1, 6, 2), (2, 1, 1, 6), (3, 3, 1, 3))
-"""Of the kinds, by region."""
+"""The odds of the kinds, by region."""
 INCOME = (0.0, -0.25, 0.1, 0.3, -0.5)
 GRADES = ("D", "C", "B", "A")
 
 
 def mixed_table(n: int = 4000, seed: int = 0) -> "pd.DataFrame":
-    """Return n rows of the table of the module's docstring, the same for the same seed."""
+    """Return n rows of the table in the module's docstring; the seed decides them fully."""
     import pandas as pd
 
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The kind of data `table`: lines of a table with columns of numbers, words and dates. See `gendi.data.kinds.Kind`."""
+"""The kind of data `table`: rows of a table with columns of numbers, words and dates. See `gendi.data.kinds.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Tables(Kind):
-    """Rows (N, G) of numbers, one for each column; in and out they are DataFrames or files of a table."""
+    """Rows (N, G) of numbers, one for each column. Users give and get DataFrames or files of a table."""
 
     name = "table"
     title = "tables"
@@ -37,7 +37,7 @@ class Tables(Kind):
         return read_table(Path(place).expanduser(), options)
 
     def open_object(self, thing: Any) -> "Loaded":
-        """Take a DataFrame."""
+        """Open a DataFrame."""
         from gendi.data.tables.read import read_frame
 
         return read_frame(thing)
@@ -80,7 +80,7 @@ class Tables(Kind):
         write_table(path, samples)
 
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
-        """Measure a DataFrame or a file against raw data; see `gendi.data.tables.evaluate`."""
+        """Evaluate a DataFrame or a file against raw data; see `gendi.data.tables.evaluate`."""
         from gendi.data.tables.evaluate import evaluate
 
         return evaluate(samples, data, **options)

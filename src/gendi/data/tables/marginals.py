@@ -1,17 +1,18 @@
-"""The distribution of one column, and the way from its values to normal scores and back.
+"""The distribution of one column, and the map from its values to normal scores and back.
 
-A marginal is the observed quantile function Q: u in (0, 1) -> value, a line through knots (u_k, x_k). Of n values,
+A marginal is the observed quantile function Q: u in (0, 1) -> value, with straight lines through knots (u_k, x_k). For
+n values, it is made as follows:
 
-    a value that occurs several times  is flat over the share of u that is its own: two knots, (a, x) and (b, x)
-    one that occurs once               is a knot at its mid-rank, (rank - 1/2) / n; straight lines lead to the next
-    all values of a discrete column    are flat, so that Q jumps from one to the next and nothing lies between
+    a value that occurs several times  gives a flat part over its share of u: two knots, (a, x) and (b, x)
+    a value that occurs once           gives a knot at its mid-rank, (rank - 1/2) / n; lines lead to the next knots
+    all values of a discrete column    give flat parts, so Q jumps from one value to the next
 
-To a normal score and back:   z = Phi^-1(u), u uniform over the flat part of the value (the randomised probability
-integral transform, for which z is standard normal however many ties there are);   value = Q(Phi(z)).
+A value becomes the normal score z = Phi^-1(u) with u uniform over the value's flat part, and a score becomes the value
+Q(Phi(z)). With this randomised probability integral transform, z is standard normal however many ties there are.
 
-So atoms, such as many zeros, have their probability, numbers between observed ones occur where the column is
-continuous, and nothing lies beyond the least and the largest value that were seen, each of which has an excess of
-probability of half a rank.  [Randomised PIT: Ferguson 1967; Rueschendorf 2009]
+So atoms, such as many zeros, keep their probability, and a continuous column gets numbers between the observed ones. No
+value lies beyond the smallest and the largest observed one, each of which has an excess probability of half a rank.
+[Randomised PIT: Ferguson 1967; Rueschendorf 2009]
 """
 
 from dataclasses import dataclass
@@ -21,38 +22,38 @@ from jaxtyping import Float64
 from scipy.special import ndtr, ndtri
 
 KNOTS_MOST = 4000
-"""Beyond so many knots a marginal is thinned: rare ties are then treated like numbers that occur once."""
+"""A marginal with more knots is thinned: rare ties are then treated like numbers that occur once."""
 DISCRETE_MOST, DISCRETE_SHARE = 20, 0.05
-"""A column of at most so many different values, or of so few for its rows, is discrete."""
+"""A column is discrete if it has at most so many different values, or a smaller number than this share of its rows."""
 INSIDE = 1e-3
-"""Share at either end of a flat part where no score is drawn, so that rounding a score to float32 leaves its value."""
+"""No score is drawn from this share at either end of a flat part, so that rounding to float32 keeps its value."""
 UNSEEN = 1e-5
-"""The least u of a value that was not seen in training."""
+"""The smallest u of a value that did not occur in training."""
 
 Values = Float64[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """Knots of a quantile function, both rising; none for a column without a value, one for a constant."""
+    """The knots (u, x) of a quantile function, rising in u and x; none for an empty column, one for a constant."""
 
     u: Float64[np.ndarray, " k"]
     x: Float64[np.ndarray, " k"]
 
     @property
     def varies(self) -> bool:
-        """Whether there are two values at least."""
+        """Whether the column has two values or more."""
         return len(self.x) > 1
 
     @property
     def sound(self) -> bool:
-        """Whether both rise, between 0 and 1 and finite."""
+        """Whether u and x are finite and rising, and u lies between 0 and 1."""
         u, x = self.u, self.x
         rising = bool((np.diff(u) >= 0).all() and (np.diff(x) >= 0).all())
         return rising and bool(np.isfinite(u).all() and np.isfinite(x).all() and (abs(u - 0.5) <= 0.5).all())
 
     def scores(self, values: Values, draws: Values) -> Values:
-        """Return normal scores of values; `draws`, uniform in [0, 1), say where in a flat part each falls."""
+        """Return the normal scores of values; `draws`, uniform in [0, 1), place each of them in its flat part."""
         first, last = np.searchsorted(self.x, values, "left"), np.searchsorted(self.x, values, "right") - 1
         seen = first <= last
         low, high = self.u[np.minimum(first, len(self.u) - 1)], self.u[last]
@@ -72,7 +73,7 @@ class Marginal:
 
 
 def fit_marginal(values: Values, discrete: bool = False) -> Marginal:
-    """Return the marginal of finite values, perhaps none; see the module's docstring."""
+    """Return the marginal of finite values, of which there may be none; see the module's docstring."""
     x, counts = np.unique(values, return_counts=True)
     if len(x) < 2:
         return Marginal(np.full(len(x), 0.5), x)

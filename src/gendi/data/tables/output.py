@@ -1,4 +1,4 @@
-"""From rows of numbers back to a table: a DataFrame, a CSV or a Parquet file like the one that was trained on."""
+"""Rows of numbers turned back into a table: a DataFrame, a CSV or a Parquet file like the training table."""
 
 import io
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ATTRIBUTE = "gendi"
-"""Where a DataFrame keeps how it was made, and how a CSV of it is written."""
+"""The key of a DataFrame's `attrs` with its provenance and schema, which say how it was made and how to write a CSV."""
 
 
 def to_frame(schema: Schema, rows: NDArray[np.float64], provenance: Mapping[str, Any]) -> "pd.DataFrame":
@@ -34,8 +34,8 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
     A CSV is written as the training table was: separator, encoding, decimals, dates, spelling of true and false.
 
     Raises:
-        UsageError: another ending.
-        ResourceError: the disk is full or refuses.
+        UsageError: the file has another ending.
+        ResourceError: the disk is full, or the file cannot be written.
     """
     if path.suffix == ".parquet":
         buffer = io.BytesIO()
@@ -55,7 +55,7 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
 
 
 def _series(column: Column, values: NDArray[np.float64]) -> "pd.Series[Any]":
-    """Return a column in its own type, missing where NaN."""
+    """Return a column in its own type; NaN becomes a missing cell."""
     import pandas as pd
 
     missing = np.isnan(values)
@@ -113,7 +113,7 @@ def _dates(column: Column, values: NDArray[np.float64], missing: NDArray[np.bool
 
 
 def _written(column: Column, series: "pd.Series[Any]", decimal: str) -> "pd.Series[Any]":
-    """Return the cells of a CSV, as the training table had them."""
+    """Return the cells of a CSV, written as in the training table."""
     if column.kind == "date" and column.format:
         texts = series.dt.strftime(column.format)
     elif column.kind == "boolean" and column.labels:

@@ -1,13 +1,13 @@
-"""Opening a table: from a CSV, a Parquet file or a DataFrame to rows of numbers, their schema and their conditions.
+"""Opening a table, a CSV, a Parquet file or a DataFrame: rows of numbers, their schema and their conditions.
 
-What a column is, its cells decide (`gendi.data.tables.texts`) or its type (`gendi.data.tables.series`), and options
-overrule:
+The kind of a column follows from its cells in a CSV (`gendi.data.tables.texts`), and from its type in a DataFrame
+(`gendi.data.tables.series`). Options overrule this:
 
     people.csv?zip=category&note=drop&born=%d/%m/%Y      a kind, drop, or the format of dates, for a column
     people.csv?separator=;&decimal=,&encoding=cp1252     how a CSV is written
 
-Every category, boolean and number is a condition too, under its name: a class if it has words, or whole numbers of at
-most `LEVELS_MOST` values, else a value.
+Every category, boolean and number is also a condition, under its name. It is a class if it has words, or integers of at
+most `LEVELS_MOST` values; otherwise it is a value.
 """
 
 import dataclasses
@@ -38,41 +38,41 @@ def read_table(path: Path, options: Mapping[str, str]) -> Loaded:
     """Open a `.csv` or a `.parquet` file.
 
     Raises:
-        DataError: the table is missing or bad; the text names column and row, and how to mend them.
-        UsageError: an option that no table has.
+        DataError: the table is missing or wrong; the error names column and row, and says how to correct them.
+        UsageError: an option that tables do not have.
     """
     need_pandas()
     if not path.is_file():
         raise DataError(f"There is no file {path} (looked in {Path.cwd()}). Check the path of the table.")
     written = {name: text for name, text in options.items() if name in WRITTEN and text not in KINDS}
-    asked = {name: text for name, text in options.items() if name not in written}
+    requested = {name: text for name, text in options.items() if name not in written}
     if path.suffix.lower() == ".parquet":
         if written:
             raise UsageError(f"{path}: {next(iter(written))} is for a CSV.")
-        return _loaded_frame(str(path), _parquet(path), asked)
+        return _loaded_frame(str(path), _parquet(path), requested)
     separator = {"tab": "\t", "\\t": "\t"}.get(written.get("separator", ""), written.get("separator", ""))
     decimal = written.get("decimal", ".")
     if len(separator) > 1 or decimal not in (".", ","):
         raise UsageError(f"{path}: separator is one character or tab, and decimal is . or ,.")
     texts = read_csv(path, separator, written.get("encoding", ""))
     _refuse_few(str(path), len(texts.lines))
-    _check_asked(str(path), asked, texts.names)
+    _check_requested(str(path), requested, texts.names)
     found = [
-        _attempt(Place(str(path), name, texts.lines), asked, lambda p, a, c=cells: from_texts(p, c, a, decimal))
+        _attempt(Place(str(path), name, texts.lines), requested, lambda p, a, c=cells: from_texts(p, c, a, decimal))
         for name, cells in zip(texts.names, texts.columns, strict=True)
     ]
     how = {"separator": texts.separator, "decimal": decimal, "encoding": texts.encoding}
-    return _loaded(str(path), texts.names, found, asked, len(texts.lines), how)
+    return _loaded(str(path), texts.names, found, requested, len(texts.lines), how)
 
 
 def read_frame(frame: "pd.DataFrame") -> Loaded:
-    """Take a DataFrame; its index is left out. Raises `DataError` naming column and row."""
+    """Open a DataFrame without its index. Raises `DataError`, which names column and row, for a wrong table."""
     need_pandas()
     return _loaded_frame("the DataFrame", frame, {})
 
 
 def need_pandas() -> None:
-    """Raise `UsageError` if what reads tables is not installed."""
+    """Raise `UsageError` if the packages that read tables are not installed."""
     try:
         import pandas  # noqa: F401
         import pyarrow  # noqa: F401
@@ -90,7 +90,7 @@ def _parquet(path: Path) -> "pd.DataFrame":
         raise DataError(f"{path} could not be read as Parquet: {str(error)[:200]}. Write it again.") from None
 
 
-def _loaded_frame(where: str, frame: "pd.DataFrame", asked: Mapping[str, str]) -> Loaded:
+def _loaded_frame(where: str, frame: "pd.DataFrame", requested: Mapping[str, str]) -> Loaded:
     names = [str(name).strip() for name in frame.columns]
     if any(not isinstance(name, str) for name in frame.columns):
         raise DataError(
@@ -101,9 +101,9 @@ def _loaded_frame(where: str, frame: "pd.DataFrame", asked: Mapping[str, str]) -
     if list(frame.columns) != names:
         raise DataError(f"{where}: the name of a column begins or ends with a space. Rename it.")
     _refuse_few(where, len(frame))
-    _check_asked(where, asked, names)
-    found = [_attempt(Place(where, name), asked, lambda p, a: from_series(p, frame[p.name], a)) for name in names]
-    return _loaded(where, names, found, asked, len(frame), {})
+    _check_requested(where, requested, names)
+    found = [_attempt(Place(where, name), requested, lambda p, a: from_series(p, frame[p.name], a)) for name in names]
+    return _loaded(where, names, found, requested, len(frame), {})
 
 
 def _refuse_few(where: str, n: int) -> None:
@@ -112,19 +112,19 @@ def _refuse_few(where: str, n: int) -> None:
         raise DataError(f"{where} {rows}: there is nothing to learn from less than two. Check that it is whole.")
 
 
-def _attempt(place: Place, asked: Mapping[str, str], read: Any) -> Found | str:
-    """Return a column, or why it is left out."""
-    if asked.get(place.name) == "drop":
+def _attempt(place: Place, requested: Mapping[str, str], read: Any) -> Found | str:
+    """Return a column, or the reason why it is left out."""
+    if requested.get(place.name) == "drop":
         return "it was dropped"
     try:
-        found: Found = read(place, asked.get(place.name, ""))
+        found: Found = read(place, requested.get(place.name, ""))
     except NotModelledError as error:
         return str(error)
     return found
 
 
-def _check_asked(where: str, asked: Mapping[str, str], names: Sequence[str]) -> None:
-    for name, text in asked.items():
+def _check_requested(where: str, requested: Mapping[str, str], names: Sequence[str]) -> None:
+    for name, text in requested.items():
         if name not in names:
             raise unknown_name(f"column of {where}, nor option,", name, [*names, *WRITTEN])
         if text not in (*KINDS, "drop") and "%" not in text:
@@ -137,7 +137,7 @@ def _loaded(
     where: str,
     names: Sequence[str],
     found: Sequence[Found | str],
-    asked: Mapping[str, str],
+    requested: Mapping[str, str],
     n: int,
     how: Mapping[str, str],
 ) -> Loaded:
@@ -164,10 +164,10 @@ def _loaded(
     columns, conditions, specs = [], {}, []
     for column, values in kept:
         try:
-            spec, told, column = condition_of(column, values, asked.get(column.name, ""))
+            spec, condition, column = condition_of(column, values, requested.get(column.name, ""))
             if spec.name in conditions:
                 raise NoConditionError(f"another column is the condition {spec.name}")
-            conditions[spec.name] = told
+            conditions[spec.name] = condition
             specs.append(spec)
         except NoConditionError as error:
             left_out[column.name] = str(error)
@@ -184,15 +184,15 @@ def _loaded(
     )
 
 
-def condition_of(column: Column, values: np.ndarray, asked: str) -> tuple[ConditionConfig, ConditionRows, Column]:
-    """Return a column as a condition: what it is, its rows, and the column that knows of it.
+def condition_of(column: Column, values: np.ndarray, requested: str) -> tuple[ConditionConfig, ConditionRows, Column]:
+    """Return the condition that a column is, its rows, and the column with the name of its condition.
 
     Raises `NoConditionError` for dates, empty columns, and names that no condition can have.
     """
     name = condition_name(column.name)
     known = np.unique(values[~np.isnan(values)])
     if column.kind == "date":
-        raise NoConditionError("a network cannot be told dates; give the year, or another number, a column of its own")
+        raise NoConditionError("dates cannot be conditions; put the year, or another number, into a column of its own")
     if not len(known):
         raise NoConditionError("it is missing in every row")
     column = dataclasses.replace(column, condition=name)
@@ -200,12 +200,16 @@ def condition_of(column: Column, values: np.ndarray, asked: str) -> tuple[Condit
     if column.kind in ("category", "boolean"):
         names = tuple(str(label) for label in column.labels or ("false", "true"))
         return ConditionConfig(name, "class", len(names), names=names), codes.astype(np.int64), column
-    if column.kind == "integer" and len(known) <= LEVELS_MOST and asked != "number":
+    if column.kind == "integer" and len(known) <= LEVELS_MOST and requested != "number":
         names = tuple(str(int(level)) for level in known)
         places = np.searchsorted(known, values)
-        told = np.where(np.isnan(values), -1, places).astype(np.int64)
+        classes = np.where(np.isnan(values), -1, places).astype(np.int64)
         levels = tuple(int(level) for level in known)
-        return ConditionConfig(name, "class", len(names), names=names), told, dataclasses.replace(column, levels=levels)
+        return (
+            ConditionConfig(name, "class", len(names), names=names),
+            classes,
+            dataclasses.replace(column, levels=levels),
+        )
     return ConditionConfig(name, "value", 1), known_rows(values), column
 
 

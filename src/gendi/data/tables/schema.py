@@ -1,12 +1,12 @@
-"""What the columns of a table are, so that a sample comes back with the same columns, order, types and formats.
+"""The description of a table's columns, with which samples get the same columns, order, types and formats.
 
 A row of a table is G numbers (float64), one for each column, NaN where the cell is missing:
 
     integer     the number itself, at most 2^53 in size
     number      the number itself
     boolean     0 or 1
-    category    the place of its word among `labels`
-    date        whole `unit`s since 1970-01-01
+    category    the index of its word among `labels`
+    date        the number of whole `unit`s since 1970-01-01
 """
 
 import dataclasses
@@ -30,27 +30,26 @@ class Column:
     name: str
     kind: ColumnKind
     dtype: str
-    """What pandas calls its type; `date` is Python's own dates, of which pandas makes objects."""
+    """The name of its pandas type; `date` stands for Python's own dates, which are objects for pandas."""
     labels: tuple[Label, ...] = ()
-    """Words of a category in the order of their codes; spellings of false and true of a boolean in a CSV."""
+    """The words of a category in the order of their codes; the spellings of false and true of a boolean in a CSV."""
     labels_dtype: str = "object"
-    """What pandas calls the type of a category's words."""
+    """The name of the pandas type of a category's words."""
     ordered: bool = False
-    """Whether the words of a category have an order of their own."""
+    """Whether the words of a category have an order."""
     decimals: int | None = None
-    """Digits behind the point that nearly all numbers have at most; what lies between observed ones is rounded to them.
-    None if they are not few.
-    """
+    """The most decimals that nearly all numbers have; numbers between observed ones are rounded to as many. None if
+    there are too many."""
     digits: int | None = None
-    """Digits behind the point that a CSV writes for every number; None if they differ."""
+    """The number of decimals of every number in the CSV; None if it differs."""
     unit: Unit = "us"
-    """Of dates: the coarsest unit in which all of them are whole."""
+    """For dates, the coarsest unit in which all of them are whole."""
     format: str = ""
-    """Of dates in a CSV: how they are written."""
+    """For dates in a CSV, their format."""
     condition: str = ""
-    """The name under which a network can be told this column, if it can."""
+    """The name of the condition that this column is; "" if it is none."""
     levels: tuple[int, ...] = ()
-    """Of an integer that is told as a class: its values in the order of the classes."""
+    """For an integer whose condition is a class, its values in the order of the classes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """Read what `to_dict` wrote. Raises `BundleError` naming the field that is bad."""
+        """Read what `to_dict` wrote. Raises `BundleError`, which names the field, for a wrong value."""
         if not isinstance(data, Mapping) or set(data) != {"separator", "decimal", "encoding", "columns"}:
             raise BundleError("The schema of a table has the fields separator, decimal, encoding and columns.")
         texts = {name: data[name] for name in ("separator", "decimal", "encoding")}

@@ -1,13 +1,13 @@
-"""A column of a DataFrame to what it is and its cells as numbers: its type decides.
+"""Reading a column of a DataFrame: its type decides its kind, and its cells become numbers.
 
     bool, boolean                                   boolean
-    integers, nullable ones too                     integer, unless they count the rows or are beyond 2^53
+    integers, also nullable ones                    integer, unless they count the rows or are beyond 2^53
     floats                                          number
     datetimes, with or without a zone; dates        date
     categorical                                     category, with its words, their order and their type
     text                                            as in a CSV, but always category (`gendi.data.tables.texts`)
 
-Objects of other or of several types are refused; durations, intervals, bytes, lists and complex numbers are left out.
+Columns of objects of several types are refused; durations, intervals, bytes, lists and complex numbers are left out.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -35,17 +35,18 @@ WORDS = ("string", "empty")
 LABELS = (str, int, float, bool, np.integer, np.floating, np.bool_)
 
 
-def from_series(place: Place, series: "pd.Series[Any]", asked: str = "") -> Found:
-    """Return what a column of a DataFrame is and its cells, NaN where missing.
+def from_series(place: Place, series: "pd.Series[Any]", requested: str = "") -> Found:
+    """Return the description of a DataFrame's column, and its cells as numbers, NaN where missing.
 
     Args:
-        place: where it stands.
+        place: the place of the column, for messages.
         series: the column.
-        asked: `category` makes words of it, `number` keeps whole numbers from being told as classes.
+        requested: the requested kind, or "". `category` makes words of the cells; `number` prevents integers from
+            becoming classes.
 
     Raises:
         DataError: objects of several types, or infinite numbers.
-        NotModelledError: what is no column of a table.
+        NotModelledError: a column that cannot be modelled.
     """
     import pandas as pd
 
@@ -53,12 +54,12 @@ def from_series(place: Place, series: "pd.Series[Any]", asked: str = "") -> Foun
     dtype, api = str(series.dtype), pd.api.types
     if isinstance(series.dtype, pd.CategoricalDtype):
         return _categorical(place.name, series)
-    if asked == "category":
+    if requested == "category":
         return _as_categories(place.name, series)
     if api.is_bool_dtype(series.dtype):
         return Column(place.name, "boolean", dtype), _floats(series, missing)
     if api.is_integer_dtype(series.dtype):
-        return whole(place.name, _whole_floats(series, missing), dtype, bool(asked))
+        return whole(place.name, _whole_floats(series, missing), dtype, bool(requested))
     if api.is_float_dtype(series.dtype):
         values = finite(place, _floats(series, missing))
         return Column(place.name, "number", dtype, decimals=decimals_of(values)), values

@@ -1,16 +1,16 @@
-"""A column of texts, as a CSV has it, to what it is and its cells as numbers.
+"""Reading a column of texts, as a CSV has it: its cells decide its kind, and become numbers.
 
-The first rule that all cells but the missing ones fit decides:
+The kind is the first of these that all cells fit, except the missing ones:
 
     boolean     true and false, in one spelling of each
-    integer     digits, a sign before them perhaps, no zero in front
-    number      what reads as a number
-    date        one of `FORMATS`, unless day and month could be taken for each other
-    category    at most ten different texts, or at most 1000 of which each occurs twice on average
+    integer     digits, perhaps with a sign, and without a leading zero
+    number      anything that can be read as a number
+    date        one of `FORMATS`, unless day and month could be confused
+    category    at most ten different texts, or at most 1000 that occur twice on average
 
-Of booleans, numbers and dates the cells of `MISSING` are missing; of texts the empty ones only, other words are words.
-If half of the cells or more are numbers, or dates, and others are not, the column is refused. What is no column of a
-table, free text and names of rows, is left out with the reason.
+Among booleans, numbers and dates, the texts of `MISSING` are missing cells; among categories, only empty cells are. If
+half of the cells or more are numbers or dates, but some are not, the column is refused. Free text and names of rows
+cannot be modelled; such a column is left out, with the reason.
 """
 
 import re
@@ -39,57 +39,57 @@ _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
 class NotModelledError(Exception):
-    """A column that is left out of the model; its text is the reason."""
+    """A column is left out of the model; the text is the reason."""
 
 
 class Place:
-    """Where a column stands, for what is said of it."""
+    """The place of a column, for messages about it."""
 
     def __init__(self, where: str, name: str, lines: Sequence[int] | None = None) -> None:
         self.where, self.name, self.lines = where, name, lines
 
     def row(self, i: int) -> str:
-        """Return which row that is, counted from 1, and which line of a file."""
+        """Return the name of row i: its number, counted from 1, and the line of the file."""
         return f"row {i + 1}" + (f" (line {self.lines[i]})" if self.lines is not None else "")
 
     def refuse(self, text: str) -> DataError:
-        """Return the error that says `text` of the column."""
+        """Return the error whose message is the column followed by `text`."""
         return DataError(f"{self.where}: the column {self.name!r} {text}")
 
 
-def from_texts(place: Place, cells: Sequence[str], asked: str = "", decimal: str = ".") -> Found:
-    """Return what a column of a CSV is and its cells, NaN where missing.
+def from_texts(place: Place, cells: Sequence[str], requested: str = "", decimal: str = ".") -> Found:
+    """Return the description of a CSV's column, and its cells as numbers, NaN where missing.
 
     Args:
-        place: where it stands.
-        cells: its texts.
-        asked: its kind, or the format of its dates, where somebody said so.
-        decimal: what stands before the decimals of numbers.
+        place: the place of the column, for messages.
+        cells: the texts of the column.
+        requested: the requested kind, or the format of dates; "" lets the cells decide.
+        decimal: the character before the decimals of numbers.
 
     Raises:
-        DataError: cells of differing kinds, or infinite numbers, or what was asked for does not fit.
+        DataError: cells of differing kinds, infinite numbers, or cells that do not fit the requested kind.
         NotModelledError: free text, names of rows, numbers beyond 2^53.
     """
     texts = np.array([cell.strip() for cell in cells], object)
     missing = np.array([text in MISSING for text in texts], bool)
-    if asked == "category":
-        return categories(place.name, texts, texts == "", asked=True)
-    if asked in ("", "boolean") and (found := _booleans(place.name, texts, missing)):
+    if requested == "category":
+        return categories(place.name, texts, texts == "", requested=True)
+    if requested in ("", "boolean") and (found := _booleans(place.name, texts, missing)):
         return found
     numbers = _numbers(texts, missing, decimal)
     fit = ~np.isnan(numbers)
-    if asked in ("integer", "number") and not (fit | missing).all():
+    if requested in ("integer", "number") and not (fit | missing).all():
         raise _odd_one(place, texts, ~(fit | missing), "a number")
-    if "%" in asked or asked == "date":
-        return _dates(place, texts, missing, (asked,) if "%" in asked else FORMATS, True)
-    if asked == "boolean":
+    if "%" in requested or requested == "date":
+        return _dates(place, texts, missing, (requested,) if "%" in requested else FORMATS, True)
+    if requested == "boolean":
         raise place.refuse(f"was said to be boolean, but has {texts[~missing][0]!r} in it: it needs true and false.")
     if missing.all():
         return Column(place.name, "number", "float64"), np.full(len(texts), np.nan)
     if (fit | missing).all():
-        if not asked and any(_PADDED.match(text) and text.strip("+-0123456789") == "" for text in texts[~missing]):
+        if not requested and any(_PADDED.match(text) and text.strip("+-0123456789") == "" for text in texts[~missing]):
             return categories(place.name, texts, texts == "")
-        return _written_numbers(place, texts, missing, numbers, asked)
+        return _written_numbers(place, texts, missing, numbers, requested)
     if 2 * fit.sum() >= (~missing).sum():
         raise _odd_one(place, texts, ~(fit | missing), "a number")
     if decimal == "." and all(re.fullmatch(r"[+-]?\d+(,\d+)?", text) for text in texts[~missing]):
@@ -102,11 +102,11 @@ def from_texts(place: Place, cells: Sequence[str], asked: str = "", decimal: str
     return categories(place.name, texts, texts == "")
 
 
-def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], asked: bool = False) -> Found:
-    """Return a column of words. Raises `NotModelledError` if nearly all differ, unless it was `asked` for."""
+def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], requested: bool = False) -> Found:
+    """Return a column of words. Raises `NotModelledError` if nearly all differ, unless a category was `requested`."""
     words = sorted(set(texts[~missing].tolist()))
     filled = int((~missing).sum())
-    if not asked and len(words) > FEW and (2 * len(words) > filled or len(words) > CATEGORIES_MOST):
+    if not requested and len(words) > FEW and (2 * len(words) > filled or len(words) > CATEGORIES_MOST):
         raise NotModelledError(
             f"it has {len(words)} different texts in {filled} rows, free text or names of rows; ?{name}=category keeps "
             "it all the same"
@@ -116,21 +116,26 @@ def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], asked
     return Column(name, "category", "object", labels=tuple(words)), values
 
 
-def whole(name: str, values: Values, dtype: str, asked: bool = False) -> Found:
-    """Return a column of whole numbers. Raises `NotModelledError` for numbers of rows, and beyond 2^53."""
+def whole(name: str, values: Values, dtype: str, requested: bool = False) -> Found:
+    """Return a column of integers. Raises `NotModelledError` for numbers of rows, and for numbers beyond 2^53."""
     known = values[~np.isnan(values)]
     if len(known) and abs(known).max() > EXACT:
         raise NotModelledError("it has whole numbers beyond 2^53, which are taken for names of rows")
     steps = np.diff(values)
-    if not asked and len(values) > FEW and (steps == steps[0]).all() and abs(steps[0]) == 1:
+    if not requested and len(values) > FEW and (steps == steps[0]).all() and abs(steps[0]) == 1:
         raise NotModelledError(f"it counts the rows; ?{name}=integer keeps it all the same")
-    if not asked and len(known) > FEW and re.search(r"(^|[^a-z])id$", name.lower()) and len(set(known)) == len(known):
+    if (
+        not requested
+        and len(known) > FEW
+        and re.search(r"(^|[^a-z])id$", name.lower())
+        and len(set(known)) == len(known)
+    ):
         raise NotModelledError(f"it is called an id, and every row has another; ?{name}=integer keeps it all the same")
     return Column(name, "integer", dtype), values
 
 
 def decimals_of(values: Values) -> int | None:
-    """Return how many digits behind the point `NEARLY_ALL` numbers have at most, None if more than twelve."""
+    """Return the most decimals that a share `NEARLY_ALL` of the numbers has; None if they are more than twelve."""
     known = values[~np.isnan(values)]
     shares = ((np.round(known, digits) == known).mean() for digits in range(DECIMALS_MOST + 1) if len(known))
     return next((digits for digits, share in enumerate(shares) if share >= NEARLY_ALL), None)
@@ -143,14 +148,14 @@ def coarsest(times: NDArray[Any]) -> Unit:
 
 
 def dated(times: NDArray[Any], unit: Unit) -> Values:
-    """Return times in whole units since 1970, NaN for none."""
+    """Return times in whole units since 1970; a missing time becomes NaN."""
     out = times.astype(f"datetime64[{unit}]").astype(np.int64).astype(np.float64)
     out[np.isnat(times)] = np.nan
     return out
 
 
 def finite(place: Place, values: Values) -> Values:
-    """Return numbers. Raises `DataError` naming the first that is infinite."""
+    """Return the values. Raises `DataError`, which names the first infinite one, unless they are finite or missing."""
     if (bad := np.isinf(values)).any():
         raise place.refuse(
             f"has an infinite number in {place.row(int(bad.argmax()))}, {int(bad.sum())} in all: leave such cells "
@@ -176,26 +181,28 @@ def _numbers(texts: NDArray[Any], missing: NDArray[np.bool_], decimal: str) -> V
 
 
 def _written_numbers(
-    place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], numbers: Values, asked: str
+    place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], numbers: Values, requested: str
 ) -> Found:
     finite(place, numbers)
     integers = all(_INTEGER.fullmatch(text) for text in texts[~missing])
-    if asked == "integer" and not integers:
+    if requested == "integer" and not integers:
         raise place.refuse("was said to be of whole numbers, and has others.")
     if integers:
-        return whole(place.name, numbers, "Int64" if missing.any() else "int64", asked != "")
+        return whole(place.name, numbers, "Int64" if missing.any() else "int64", requested != "")
     written = {_digits_behind(text) for text in texts[~missing]}
     digits = next(iter(written)) if len(written) == 1 and -1 not in written else None
     return Column(place.name, "number", "float64", decimals=decimals_of(numbers), digits=digits), numbers
 
 
 def _digits_behind(text: str) -> int:
-    """Return how many digits a number has behind its point, -1 with an exponent."""
+    """Return the number of decimals of a number; -1 if it has an exponent."""
     found = re.fullmatch(r"[+-]?[0-9]*[.,]?([0-9]*)", text)
     return -1 if found is None else len(found[1]) * ("." in text or "," in text)
 
 
-def _dates(place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], formats: Sequence[str], asked: bool) -> Found:
+def _dates(
+    place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], formats: Sequence[str], requested: bool
+) -> Found:
     import pandas as pd
 
     best: tuple[int, NDArray[np.bool_]] = (0, missing)
@@ -203,7 +210,7 @@ def _dates(place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], format
     for form in formats:
         series = pd.to_datetime(pd.Series(texts, dtype=object).mask(missing, None), format=form, errors="coerce")
         same = (series.dt.strftime(form) == texts).to_numpy(bool) & ~missing
-        if asked or form.endswith("%f"):
+        if requested or form.endswith("%f"):
             same = series.notna().to_numpy(bool)
         if (same | missing).all():
             fitting.append((form, series))
@@ -217,9 +224,9 @@ def _dates(place: Place, texts: NDArray[Any], missing: NDArray[np.bool_], format
         times = series.to_numpy("datetime64[ns]")
         unit = coarsest(times)
         return Column(place.name, "date", "datetime64[ns]", unit=unit, format=form), dated(times, unit)
-    if asked or 2 * best[0] >= (~missing).sum():
+    if requested or 2 * best[0] >= (~missing).sum():
         bad = best[1] if best[0] else ~missing
-        raise _odd_one(place, texts, bad, "a date" if not asked else f"a date written {' or '.join(formats)}")
+        raise _odd_one(place, texts, bad, "a date" if not requested else f"a date written {' or '.join(formats)}")
     return categories(place.name, texts, texts == "")
 
 

@@ -147,8 +147,8 @@ def ode_times(
 def to_noise(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
     """Return the x_t at t = `end` that the probability-flow ODE carries data `x` to; x_1 / sigma_1 is nearly N(0, I).
 
-    Heun's method, two calls a step, from the noise level `start`, where x_t is taken to be alpha_t x: the error of that
-    is O(start^2), that of the steps O(1 / steps^2). Raises `UsageError` as `ode_times` does.
+    It uses Heun's method, with two calls a step, from the noise level `start`, where x_t is set to alpha_t x. This has
+    an error of O(start^2), and the steps have one of O(1 / steps^2). Raises `UsageError` as `ode_times` does.
     """
     times = ode_times(denoiser.schedule, steps, start, end)
     (alpha, _), last = denoiser.schedule(times[0]), _radius(denoiser.schedule, times[-1])
@@ -157,10 +157,10 @@ def to_noise(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START
 
 
 def from_noise(denoiser: Denoiser, x: Batch, steps: int = 50, start: float = START, end: float = 1.0) -> Batch:
-    """Return the data that the probability-flow ODE carries x_t = `x` at t = `end` to: `to_noise` backwards.
+    """Return the data that the probability-flow ODE carries x_t = `x` at t = `end` to; the inverse of `to_noise`.
 
-    from_noise(to_noise(x)) differs from x by O(1 / steps^2) for any `start`: on data of a mixture with standard
-    deviations 0.14 to 0.9, by 5e-3 with 25 steps, 6e-4 with 50 and 7e-5 with 100. Raises `UsageError` as `ode_times`
+    from_noise(to_noise(x)) differs from x by O(1 / steps^2) for any `start`. For a mixture with standard deviations of
+    0.14 to 0.9 the difference is 5e-3 with 25 steps, 6e-4 with 50 and 7e-5 with 100. Raises `UsageError` as `ode_times`
     does.
     """
     times = ode_times(denoiser.schedule, steps, start, end)

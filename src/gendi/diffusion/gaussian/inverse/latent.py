@@ -1,15 +1,17 @@
-"""Between two pictures: through the noise that the probability-flow ODE carries them to.
+"""Pictures between two pictures, by way of the noise that the probability-flow ODE carries them to.
 
-    interpolate    x_1 of each at the end of time, N(0, sigma_1^2 I) nearly; on the sphere between them; and back
-    mix            x_t of each at a level between; the content of one with the detail of the other; and back
+    interpolate    carries both to t = 1, where they are nearly N(0, sigma_1^2 I), moves along the sphere between them,
+                   and follows the ODE back
+    mix            carries both to a time in between, takes the content of one and the detail of the other, and follows
+                   the ODE back
 
-At a level t the ODE's x_t = alpha x0_hat + sigma eps_hat has two parts: x0_hat = E[x_0 | x_t], what is settled at that
-noise (the content), and eps_hat, from which the rest will be made (the detail). The higher the level, the less is
-content. Noise is mixed along the great circle, which keeps it as long as noise is:
+At time t the ODE's x_t = alpha x0_hat + sigma eps_hat has two parts. x0_hat = E[x_0 | x_t] is what is decided at that
+noise level, the content; eps_hat decides the rest, the detail. The higher the level, the less is content. Contents are
+mixed along the straight line, and noises along the great circle, which keeps their length:
 
     slerp(a, b, w) = sin((1 - w) theta) / sin(theta) a + sin(w theta) / sin(theta) b            [Shoemake 1985]
 
-with theta the angle between a and b, and x0_hat along the straight line.
+with theta the angle between a and b.
 """
 
 import torch
@@ -21,12 +23,13 @@ from gendi.diffusion.gaussian.sde import from_noise, to_noise
 from gendi.errors import UsageError
 
 STEPS = 50
-"""Of Heun's method, one way."""
+"""Steps of Heun's method in each direction."""
 
 
 def slerp(a: Batch, b: Batch, weight: PerSample) -> Batch:
-    """Return the point at `weight` (0 is a, 1 is b) of the great circle from a to b (B, ...), row by row; on the line
-    where they point the same way, or opposite ways.  [Shoemake 1985]
+    """Return the point at `weight` (0 is a, 1 is b) of the great circle from a to b (B, ...), row by row.
+
+    Rows that point in the same direction, or in opposite ones, are mixed along the line.  [Shoemake 1985]
     """
     flat_a, flat_b = a.flatten(1).double(), b.flatten(1).double()
     cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
@@ -42,8 +45,8 @@ def interpolate(denoiser: Denoiser, a: Batch, b: Batch, weights: PerSample, *, s
     """Return pictures between a and b (B, ...): row i at weights[i] of the way; weights (B,) or () lie in [0, 1].
 
     The ends are a and b within the solver's tolerance (see `gendi.diffusion.gaussian.sde.from_noise`). Costs 4 `steps`
-    calls for the ways up and 2 for the way down, of B rows each. Raises `UsageError` for weights outside [0, 1], and as
-    `to_noise` does.
+    calls for the two ways up and 2 `steps` for the way down, of B rows each. Raises `UsageError` for weights outside
+    [0, 1], and as `to_noise` does.
     """
     _in_unit("weight", weights)
     noises = [to_noise(denoiser, x, steps) for x in (a, b)]
@@ -65,17 +68,19 @@ def mix(
 
         x_t = alpha ((1 - weight) x0_hat_a + weight x0_hat_b) + sigma slerp(eps_hat_a, eps_hat_b, detail)
 
-    at t = `level`, from where the ODE is followed to the data. weight = detail = 0 is a and 1 is b, within the solver's
-    tolerance; weight = 0 and detail = 1 is the content of a with the detail of b.
+    at t = `level`, from where the ODE is followed to the data. Both at 0 return a and both at 1 return b, within the
+    solver's tolerance; weight = 0 and detail = 1 is the content of a with the detail of b.
 
     Args:
+        denoiser: E[x_0 | x_t].
         a, b: data (B, ...).
         weight, detail: () or (B,) in [0, 1]; detail is weight by default.
-        level: time in (0, 1] at which they are mixed: near 0 pictures are laid over each other, near 1 noises are.
-        steps: of the ODE, each way.
+        level: the time in (0, 1] at which they are mixed. Near 0 the pictures are laid over each other, near 1 the
+            noises are.
+        steps: steps of the ODE, each way.
 
     Raises:
-        UsageError: a weight, a detail or a level out of range, and as `to_noise` does.
+        UsageError: a weight, a detail or a level is out of range, and as `to_noise` does.
     """
     of_b = torch.as_tensor(weight, dtype=torch.float64)
     of_b_noise = of_b if detail is None else torch.as_tensor(detail, dtype=torch.float64)
@@ -96,7 +101,7 @@ def mix(
 
 
 def on_chain(denoiser: Denoiser, t: float) -> float:
-    """Return t, or on a chain the nearest time that its network was trained at, 1 / T or later."""
+    """Return t or, on a chain, the nearest of the times 1 / T, 2 / T, ... that its network was trained at."""
     steps = denoiser.schedule.steps
     return t if steps is None else max(1, round(t * steps)) / steps
 

@@ -1,7 +1,7 @@
 """Solving y = A x_0 + s n with any sampler: inpainting, upscaling, deblurring.
 
-mmps, pigdm, dps    a posterior denoiser in the denoiser's place: see `gendi.diffusion.gaussian.inverse.posterior`
-repaint             for masks alone: see `gendi.diffusion.gaussian.inverse.repaint`
+mmps, pigdm, dps    put a posterior denoiser in the denoiser's place: `gendi.diffusion.gaussian.inverse.posterior`
+repaint             is for masks alone: `gendi.diffusion.gaussian.inverse.repaint`
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from gendi.machine.stopping import Poll
 
 METHODS = (*POSTERIORS, "repaint")
 STD = 0.05
-"""Noise that y is taken to have where it has none: what is left of the details that a network gets wrong."""
+"""The standard deviation of noise that an exact y is given, as room for the details that a network gets wrong."""
 
 
 def solve(
@@ -43,19 +43,23 @@ def solve(
     poll: Poll | None = None,
     **options: Any,
 ) -> Float[Tensor, " n *shape"]:
-    """Return a draw from q(x_0 | y) for each y (n, ...), as far as the method goes.
+    """Return a draw from q(x_0 | y) for each y (n, ...), within the accuracy of the method.
 
     Args:
+        denoiser: E[x_0 | x_t].
+        operator: A.
+        y: measurements, (n, ...).
         shape: shape of one x_0.
+        how: the settings of the sampler.
         method: a name in `gendi.diffusion.gaussian.inverse.posterior.POSTERIORS`.
-        std: standard deviation of y's noise; what is exact is better taken to have a little.
+        std: standard deviation of y's noise; give an exact y a little too.
         cond: conditions, n rows each.
         poll: called after every network call; raise from it to stop.
-        options: the method's own: iterations, spread, zeta, clip.
+        options: options of the method: iterations, spread, zeta, clip.
 
     Raises:
-        UsageError: an unknown method, and what the method, the operator and `gendi.diffusion.gaussian.samplers.sample`
-            raise.
+        UsageError: an unknown method, and the errors of the method, the operator and
+            `gendi.diffusion.gaussian.samplers.sample`.
     """
     if method not in POSTERIORS:
         raise unknown_name("method", method, POSTERIORS)
@@ -81,16 +85,18 @@ def inpaint(
     poll: Poll | None = None,
     **options: Any,
 ) -> Float[Tensor, " n *shape"]:
-    """Return x_0 (n, ...) with what is not `known` drawn anew, and what is known as it was.
+    """Return x_0 (n, ...) with its unknown values drawn anew; known values stay as they are.
 
     Args:
-        known: of a shape that broadcasts to one sample's.
+        denoiser, how, cond, poll: see `solve`.
+        x_0: data (n, ...); values that are not known do not matter.
+        known: which values are known, of a shape that broadcasts to that of one sample.
         method: one of METHODS.
-        std: as for `solve`; RePaint has no place for it.
-        options: the method's own: iterations, spread, zeta, clip; of RePaint resamplings, jump.
+        std: as for `solve`; RePaint does not use it.
+        options: options of the method: iterations, spread, zeta, clip; for RePaint resamplings, jump.
 
     Raises:
-        UsageError: as `solve`, and a mask that does not fit, or with nothing known or unknown.
+        UsageError: as `solve`; the mask does not fit, or leaves nothing known or nothing unknown.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)

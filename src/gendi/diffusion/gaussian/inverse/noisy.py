@@ -1,12 +1,15 @@
-"""Starting from a noisy picture: variations of a clean one, and the denoising of a noisy one.
+"""Sampling that starts from a noisy picture: variations of a clean picture, and the denoising of a noisy one.
 
-    vary       x_t = alpha x_0 + sigma eps, and sampling from there down                     [Meng et al. 2022 (SDEdit)]
+    vary       adds noise, x_t = alpha x_0 + sigma eps, and samples from there down          [Meng et al. 2022 (SDEdit)]
     denoise    y = x_0 + s n is x_t / alpha at the t where sigma / alpha = s, so E[x_0 | y] is the denoiser's own answer
                there, and sampling from there draws from q(x_0 | y)
 
-`estimate_noise` finds s by a robust deviation of what a smooth picture has little of: the diagonal Haar details
-d = (a - b - c + d) / 2 of 2 x 2 blocks, N(0, s^2) of noise alone. The median of |d| ignores the few blocks that hold an
-edge; over 0.6745, the median of |N(0, 1)|, it is s.                                   [Donoho & Johnstone 1994]
+`estimate_noise` finds s from the diagonal Haar details of 2 x 2 blocks, of which a smooth picture has few:
+
+    h = (a - b - c + d) / 2                                                        [Donoho & Johnstone 1994]
+
+Of noise alone they are N(0, s^2). The median of |h| ignores the few blocks that contain an edge; divided by 0.6745, the
+median of |N(0, 1)|, it is s.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +32,7 @@ from gendi.errors import UsageError
 from gendi.machine.stopping import Poll
 
 MEDIAN = 0.6744897501960817
-"""Of |N(0, 1)|: the 0.75 quantile of N(0, 1)."""
+"""The median of |N(0, 1)|, which is the 0.75 quantile of N(0, 1)."""
 BATCH = 64
 
 
@@ -43,9 +46,9 @@ def vary(
 ) -> Float[Tensor, " n *shape"]:
     """Return a variation of each of x_0 (n, ...): noise up to t = `strength`, and sampling back.  [Meng et al. 2022]
 
-    `strength` is a time: 0 returns x_0, and 1 is a fresh sample (of x_0 the little is left that the schedule leaves at
-    its end). Of a chain it is the nearest step. Raises `UsageError` outside [0, 1], and as
-    `gendi.diffusion.gaussian.samplers.sample`.
+    `strength` is a time: 0 returns x_0, and 1 is a fresh sample, with the little of x_0 that the schedule leaves at its
+    end. On a chain it is rounded to the nearest step. Raises `UsageError` for a strength outside [0, 1], and as
+    `gendi.diffusion.gaussian.samplers.sample` does.
     """
     if not 0 <= strength <= 1:
         raise UsageError(
@@ -69,9 +72,9 @@ def denoise(
     cond: Conditions | None = None,
     poll: Poll | None = None,
 ) -> Float[Tensor, " n *shape"]:
-    """Return a draw from q(x_0 | y) for each of y = x_0 + std n (n, ...), by sampling from the level std.
+    """Return a draw from q(x_0 | y) for each y = x_0 + std n (n, ...), by sampling from the level std.
 
-    On a chain it starts at the step whose level is nearest. Raises `UsageError` as `time_of_noise` and
+    On a chain it starts at the step with the nearest level. Raises `UsageError` as `time_of_noise` and
     `gendi.diffusion.gaussian.samplers.sample` do.
     """
 
@@ -90,7 +93,7 @@ def _from_time(
     cond: Conditions | None,
     poll: Poll | None,
 ) -> Float[Tensor, " n *shape"]:
-    """Return samples drawn from the time t down, each batch from its own start."""
+    """Return samples drawn from time t down, with a start for each batch."""
 
     def work(rows: slice) -> Iterator[State]:
         which = list(indices(rows, how.first_index))
@@ -104,9 +107,9 @@ def _from_time(
 def denoised_mean(
     denoiser: Denoiser, y: Batch, std: float, cond: Conditions | None = None
 ) -> Float[Tensor, " n *shape"]:
-    """Return E[x_0 | y] of y = x_0 + std n (n, ...): one call, of all estimates the one of least squared error.
+    """Return E[x_0 | y] for y = x_0 + std n (n, ...), the estimate with the least squared error, by one call.
 
-    It is on the CPU; raises `UsageError` as `time_of_noise` does.
+    The result is on the CPU. Raises `UsageError` as `time_of_noise` does.
     """
     t = torch.tensor(time_of_noise(denoiser, std), dtype=torch.float64)
     alpha, _ = denoiser.schedule(t)
@@ -125,10 +128,11 @@ def time_of_noise(denoiser: Denoiser, std: float) -> float:
 
 
 def estimate_noise(y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """Return the standard deviation of the noise in each picture, in its own units.  [Donoho & Johnstone 1994]
+    """Return the standard deviation of the noise in each picture, in the picture's units.  [Donoho & Johnstone 1994]
 
-    White noise of one deviation in all pixels is assumed. Pixels clipped to a range have less (in a picture that is
-    half black, noise on the black is cut), and the estimate is then too low. Raises `UsageError` below 2 x 2 pixels.
+    The noise is assumed to be white and equally strong in all pixels. Clipping to a range removes some of it (in a
+    picture that is half black, it cuts the noise on the black), and the estimate is then too low. Raises `UsageError`
+    for a picture smaller than 2 x 2 pixels.
     """
     height, width = y.shape[2] // 2 * 2, y.shape[3] // 2 * 2
     if not height or not width:

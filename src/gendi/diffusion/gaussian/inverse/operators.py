@@ -5,7 +5,7 @@
     Blur        G_H x G_W^T, a Gaussian along each axis           G_H^T y G_W
     Function    a user's own linear function                      by differentiation
 
-Everything runs in the dtype of what it is given. Batches come first: x is (B, *shape) and y is (B, *y_shape(shape)).
+Everything runs in the dtype of its argument. The batch comes first: x is (B, *shape) and y is (B, *y_shape(shape)).
 """
 
 import math
@@ -38,13 +38,14 @@ class Operator(Protocol):
 
 
 class Mask:
-    """Keeps what is known and sets the rest to 0.
+    """Keeps the known values and sets the rest to 0.
 
     Args:
-        known: bool, of the shape of one sample or one that broadcasts to it, such as (H, W) for pictures.
+        known: which values are known, of the shape of one sample or one that broadcasts to it, such as (H, W) for
+            pictures.
 
     Raises:
-        UsageError: nothing is known, or everything.
+        UsageError: nothing is known, or everything is.
     """
 
     def __init__(self, known: Bool[Tensor, "*shape"]) -> None:
@@ -59,7 +60,7 @@ class Mask:
         return torch.where(self.known.to(x.device), x, 0)
 
     def adjoint(self, y: Batch) -> Batch:
-        """Return the same of y."""
+        """Return y where it is known and 0 elsewhere."""
         return self(y)
 
     def y_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -78,7 +79,7 @@ class Pool:
         factor: f, 2 or more.
 
     Raises:
-        UsageError: a factor below 2; and when called, one that does not divide height and width.
+        UsageError: the factor is below 2; in a call, it does not divide height and width.
     """
 
     def __init__(self, factor: int) -> None:
@@ -92,7 +93,7 @@ class Pool:
         return x.reshape(*x.shape[:2], h, self.factor, w, self.factor).mean((3, 5))
 
     def adjoint(self, y: Float[Tensor, "b c h_f w_f"]) -> Float[Tensor, "b c h w"]:
-        """Return each value, divided by f^2, over its block."""
+        """Return a picture in which each block holds its value of y, divided by f^2."""
         return y.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3) / self.factor**2
 
     def y_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -105,13 +106,13 @@ class Pool:
 
 
 class Blur:
-    """A Gaussian blur, height and width apart; its weights are normed to 1 at the border too, so grey stays grey.
+    """A Gaussian blur along height and along width. Its weights sum to 1 at the border too, so grey stays grey.
 
     Args:
-        std: the Gaussian's standard deviation in pixels, above 0; weights beyond 4 of them are left out.
+        std: the Gaussian's standard deviation in pixels, above 0; weights beyond 4 deviations are 0.
 
     Raises:
-        UsageError: a deviation that is not above 0 or is infinite.
+        UsageError: the deviation is not above 0, or is infinite.
     """
 
     def __init__(self, std: float) -> None:
@@ -149,7 +150,7 @@ class Function:
         shape: shape of one sample.
 
     Raises:
-        UsageError: a function that is not linear: of a draw of two x's, f(2 a - b) is not 2 f(a) - f(b).
+        UsageError: the function is not linear: for two random x's, f(2 a - b) is not 2 f(a) - f(b).
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
@@ -166,14 +167,14 @@ class Function:
         return self.function(x)
 
     def adjoint(self, y: Float[Tensor, " b *y_shape"]) -> Float[Tensor, " b *shape"]:
-        """Return the x whose product with any other is that of y with the function of the other."""
+        """Return A^T y, the x with <x, z> = <y, A z> for every z."""
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.zeros((len(y), *self.shape), dtype=y.dtype, device=y.device, requires_grad=True)
             (out,) = torch.autograd.grad(self.function(x), x, y.detach().clone())
         return out
 
     def y_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of one y. Raises `UsageError` for another shape than the function was given for."""
+        """Return the shape of one y. Raises `UsageError` for another shape than the function's own."""
         if shape != self.shape:
             raise UsageError(f"the function is for samples of shape {self.shape}; these have shape {shape}.")
         return self._y_shape

@@ -1,20 +1,24 @@
 """From E[x_0 | x_t] to E[x_0 | x_t, y] for a measurement y = A x_0 + s n, n ~ N(0, I): inverse problems.
 
-Bayes' rule for the score and Tweedie's formula give E[x_0 | x_t, y] = x0_hat + sigma^2 / alpha grad log q(y | x_t). If
-x_0 given x_t is taken to be N(x0_hat, V), then y given x_t is N(A x0_hat, s^2 I + A V A^T), and, with V held fixed
+Bayes' rule for the score and Tweedie's formula give
+
+    E[x_0 | x_t, y] = x0_hat + sigma^2 / alpha grad log q(y | x_t).
+
+Suppose that x_0 given x_t is N(x0_hat, V). Then y given x_t is N(A x0_hat, s^2 I + A V A^T) and, with V held fixed
 under the gradient and J the Jacobian of x0_hat in x_t,
 
     E[x_0 | x_t, y] = x0_hat + sigma^2 / alpha J^T A^T (s^2 I + A V A^T)^-1 (y - A x0_hat).
 
-What V is makes the method:
+The methods differ in V:
 
     MMPS     V = sigma^2 / alpha J^T, the covariance itself (Tweedie's second formula)       [Rozet et al. 2024]
     PiGDM    V = r^2 I, with r^2 = sigma^2 d^2 / (alpha^2 d^2 + sigma^2)                     [Song et al. 2023 (PiGDM)]
     DPS      V = 0, and a step of fixed length in place of 1 / s^2                           [Chung et al. 2023 (DPS)]
 
-MMPS is exact for x_0 ~ N(m, C), and PiGDM for x_0 ~ N(m, d^2 I). The system is solved by conjugate gradients, which ask
-for products with A V A^T alone: in MMPS each is one backward pass. All are denoisers, for any sampler; a learned
-variance stays that of the denoiser they hold. Gradients are taken here, under `torch.inference_mode` too.
+MMPS is exact for x_0 ~ N(m, C), and PiGDM for x_0 ~ N(m, d^2 I). The system is solved by conjugate gradients, which
+need only products with A V A^T; in MMPS each product is one backward pass. All methods are denoisers, for any sampler,
+and a learned variance stays that of the denoiser they hold. They enable gradients themselves, also under
+`torch.inference_mode`.
 """
 
 import math
@@ -34,17 +38,22 @@ from gendi.diffusion.gaussian.samplers.grid import CHAIN
 from gendi.errors import UsageError
 
 Product = Callable[[Tensor], Tensor]
-"""Maps a batch to a linear map of each row."""
+"""Applies a linear map to each row of a batch."""
 
 
 def conjugate_gradients(
     product: Product, b: Tensor, iterations: int, tolerance: float = 1e-6
 ) -> Float[Tensor, " batch *shape"]:
-    """Solve M u = b for each row of b (B, ...), M symmetric and positive, by `product` u -> M u.  [Hestenes & Stiefel
-    1952]
+    """Return u with M u = b for each row of b (B, ...).  [Hestenes & Stiefel 1952]
 
-    A row is left where it is once its residual is `tolerance` of b's, or where M shows a direction that is not
-    positive, which the Jacobian of a network may.
+    A row stops once its residual is below `tolerance` times the length of b, or at a direction along which M is not
+    positive, which happens if M comes from the Jacobian of a network.
+
+    Args:
+        product: maps u to M u, where M is symmetric and positive.
+        b: right-hand sides (B, ...).
+        iterations: the greatest number of iterations.
+        tolerance: the residual at which to stop, as a share of b.
     """
     u, residual, direction = torch.zeros_like(b), b, b
     size = _dot(b, b)
@@ -68,18 +77,18 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Posterior(Guided):
-    """What the methods share: A, y and s, and the gradient.
+    """The denoiser E[x_0 | x_t, y]: what the methods share, which is A, y, s and the gradient.
 
     Args:
         denoiser: E[x_0 | x_t], differentiable in x_t.
         operator: A.
-        y: what was measured, (1, *y_shape) for all rows or one each.
+        y: the measurement, (1, *y_shape) for all rows or one per row.
         std: s, the standard deviation of y's noise, 0 or more, in the units of y.
-        clip: bounds the answer to [-clip, clip] (1 for pixels, where a mean lies); None leaves it free.
+        clip: bounds the answer to [-clip, clip] (1 for pixels, whose mean lies there); None leaves it unbounded.
 
     Raises:
-        UsageError: a deviation below 0 or not finite, y that is not finite; and when called, y of another shape than
-            A x, or a denoiser that passes no gradient on.
+        UsageError: the deviation is below 0 or not finite, or y is not finite; in a call, y has another shape than A x,
+            or the denoiser passes no gradient on.
     """
 
     def __init__(
@@ -123,7 +132,7 @@ class Posterior(Guided):
         """Return E[x_0 | x_t, y] - x0_hat from y - A x0_hat; x is x_t."""
 
     def _gain(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return sigma^2 / alpha, to multiply x with."""
+        """Return sigma^2 / alpha, shaped to multiply x."""
         alpha, sigma = self.schedule(t)
         return like(sigma**2 / alpha, x)
 
@@ -149,11 +158,12 @@ class MMPS(Posterior):
 
     Args:
         denoiser, operator, y, std, clip: see `Posterior`.
-        iterations: of conjugate gradients, at most; each costs a backward pass. As many as y has entries are exact.
-        tolerance: the residual, as a share of y - A x0_hat, at which they stop.
+        iterations: the greatest number of iterations of conjugate gradients. Each costs a backward pass, and as many as
+            y has entries give the exact solution.
+        tolerance: the residual at which they stop, as a share of y - A x0_hat.
 
     Raises:
-        UsageError: as `Posterior`, and iterations below 1.
+        UsageError: as `Posterior`; iterations are below 1.
     """
 
     def __init__(
@@ -187,10 +197,10 @@ class PiGDM(Posterior):
     Args:
         denoiser, operator, y, std, clip: see `Posterior`.
         spread: d, the standard deviation of the data, above 0.
-        iterations: of conjugate gradients, at most; they cost no backward pass.
+        iterations: the greatest number of iterations of conjugate gradients, which cost no backward pass.
 
     Raises:
-        UsageError: as `Posterior`, and a spread that is not above 0.
+        UsageError: as `Posterior`; the spread is not above 0.
     """
 
     def __init__(
@@ -218,21 +228,21 @@ class PiGDM(Posterior):
 class DPS(Posterior):
     """Diffusion posterior sampling.  [Chung et al. 2023 (DPS), algorithm 1]
 
-    The paper moves x_s, after each step of its chain, by -zeta grad |y - A x0_hat|^2 / |y - A x0_hat|. A step from t
-    to s = t - 1/T takes x0_hat with the weight w_0 of q(x_s | x_t, x_0), so the same in x0-form is
+    After each step of its chain the paper moves x_s by -zeta grad |y - A x0_hat|^2 / |y - A x0_hat|. A step from t to
+    s = t - 1/T takes x0_hat with the weight w_0 of q(x_s | x_t, x_0), so the same correction in x0-form is
 
-        x0_hat + 2 zeta / w_0 J^T A^T (y - A x0_hat) / |y - A x0_hat|,
+        x0_hat + 2 zeta / w_0 J^T A^T (y - A x0_hat) / |y - A x0_hat|.
 
-    the algorithm to the letter for `ancestral` on all T steps (in continuous time, T = 1000), and for any other sampler
-    as strong in all. It needs hundreds of steps, and knows nothing of s.
+    With `ancestral` on all T steps (in continuous time, T = 1000) this is the paper's algorithm; with another sampler
+    the total correction is as strong. The method needs hundreds of steps, and does not use s.
 
     Args:
         denoiser, operator, y, clip: see `Posterior`.
-        std: not used: the method has no place for it.
+        std: ignored, because the method does not use it.
         zeta: length of a step, above 0; the paper has 0.3 to 1 for pictures of 256 x 256 x 3.
 
     Raises:
-        UsageError: as `Posterior`, and a zeta that is not above 0.
+        UsageError: as `Posterior`; zeta is not above 0.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """RePaint: inpainting by an unconditional denoiser without gradients.  [Lugmayr et al. 2022]
 
 At every step from t to s the unknown values are drawn from p(x_s | x_t) and the known ones from q(x_s | x_0 = y). The
-two do not know of each other, which going back repairs: noise is added up to a time before, and the way down is walked
-again. With enough resamplings what is unknown fits what is known; with none it merely starts beside it.
+two draws need not fit together. So noise is added to go back up in time, and the steps down are repeated. With enough
+resamplings the unknown values fit the known ones.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,11 @@ from gendi.errors import UsageError
 
 
 def walk(n: int, resamplings: int, jump: int = 1) -> Iterator[tuple[int, int]]:
-    """Yield (i, j): go from times[i] to times[j], j = i + 1 down or j = i - jump back up, from 0 to n.
+    """Yield pairs (i, j), which mean a move from times[i] to times[j], on a walk from 0 to n.
 
-    The way is cut into stretches of `jump` intervals, counted from the data; each is walked down `resamplings` times.
-    For jump = 1 it is algorithm 1 of Lugmayr et al. (2022), but that the last step is repeated too.
+    A move goes one interval down, j = i + 1, or back up to the start of a stretch. The stretches have `jump` intervals,
+    counted from the data, and each is walked down `resamplings` times. With jump = 1 this is algorithm 1 of Lugmayr et
+    al. (2022), except that the last step is repeated too.
     """
     for stop in range((n - 1) % jump + 1, n + 1, jump):
         start = max(0, stop - jump)
@@ -45,14 +46,16 @@ def repaint(
     """Yield a `State` after each step down, on any decreasing times.  [Lugmayr et al. 2022, algorithm 1]
 
     Args:
-        noise: fresh at every call; it is called once a step, up or down, with how many came before.
-        y: the data, (1 or B, ...); what stands where nothing is known does not matter.
-        known: where it is known, of a shape that broadcasts to one sample's.
-        resamplings: how often each stretch is walked down, 1 or more; the calls are about that many times the steps.
-        jump: intervals of a stretch, 1 or more.
+        denoiser, x, times: see `gendi.diffusion.gaussian.samplers`.
+        noise: called once for each step, up or down, with the number of steps before it; returns fresh noise each time.
+        y: the data, (1 or B, ...); values that are not known do not matter.
+        known: which values are known, of a shape that broadcasts to that of one sample.
+        resamplings: how often each stretch is walked down, 1 or more; the network calls are about this many times the
+            intervals.
+        jump: number of intervals in a stretch, 1 or more.
 
     Raises:
-        UsageError: resamplings or jump below 1.
+        UsageError: resamplings or jump are below 1.
     """
     if resamplings < 1 or jump < 1:
         raise UsageError(f"resamplings and jump must be 1 or more; got {resamplings} and {jump}.")

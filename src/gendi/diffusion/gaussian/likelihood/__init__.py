@@ -7,7 +7,7 @@ log_density(denoiser, x_0, divergence="exact").total.nats
 
 from gendi.diffusion.gaussian.likelihood.elbo import variational_bound
 from gendi.diffusion.gaussian.likelihood.ode import log_density
-from gendi.diffusion.gaussian.likelihood.result import Bound, Density, Measured, auroc
+from gendi.diffusion.gaussian.likelihood.result import Bound, Density, Estimate, auroc
 from gendi.diffusion.gaussian.likelihood.strata import chain_times
 
-__all__ = ["Bound", "Density", "Measured", "auroc", "chain_times", "log_density", "variational_bound"]
+__all__ = ["Bound", "Density", "Estimate", "auroc", "chain_times", "log_density", "variational_bound"]

@@ -1,12 +1,12 @@
-"""From values on a lattice to a density: noise q within each value's bin, whose density is taken off again.
+"""From values on a lattice to a density: noise q fills each value's bin, and its density is subtracted again.
 
     log P(bin) = log integral over the bin of p(y) dy >= E_q[log p(y) - log q(y)]        [Theis et al. 2016, eq. 9]
 
 `uniform` fills the bin evenly: log q = -log(2 half_bin) per dimension, which is where the +log2 of the codec's scale
 comes from when bits per dimension are counted (7.0 for bytes in [-1, 1]). It suits a model that was trained on data
-dequantised so. A model trained on the bytes themselves knows the lattice, and its density at noise u is a normal of
-that width around each value: `normal`, a normal of standard deviation u cut at the bin's edges, matches it.
-[truncated-normal dequantisation: Zheng et al. 2023]
+with the same noise. A model trained on the bytes themselves knows the lattice, and its density at the noise level u is
+a normal of that width around each value. `normal` matches it: a normal of standard deviation u, cut off at the bin's
+edges.  [truncated-normal dequantisation: Zheng et al. 2023]
 """
 
 import math
@@ -29,9 +29,17 @@ def dequantise(
     half_bin: float | None,
     std: float,
 ) -> tuple[Float64[Tensor, " batch *shape"], Float64[Tensor, " batch"]]:
-    """Return y drawn from q(. | x_0), and log q(y) per dimension (0 for `none`), float64; row j draws from stream j.
+    """Return y drawn from q(. | x_0), and log q(y) per dimension (0 for `none`), float64.
 
-    Raises `UsageError` for an unknown kind, or values without bins.
+    Args:
+        x_0: data (B, ...).
+        rngs: one random stream per row.
+        kind: one of KINDS.
+        half_bin: half the distance between neighbouring values; None for continuous data.
+        std: the standard deviation of `normal`.
+
+    Raises:
+        UsageError: the kind is unknown, or noise is requested for data without bins.
     """
     if kind not in KINDS:
         raise unknown_name("dequantisation", kind, KINDS)

@@ -1,20 +1,23 @@
 """The variational bound on -log p(x_0), term by term, for a chain of any length or in continuous time.
 
+The bound of a chain has three terms,
+
     -log p(x_0) <= KL(q(x_1 | x_0) || p(x_1))                                        prior
                    + sum over steps t -> s > 0 of KL(q(x_s | x_t, x_0) || p(x_s | x_t))     [Ho et al. 2020, eq. 5]
                    - log p(x_0 | x_t) of the step to 0                                 decoder
 
     p(x_1) = N(0, sigma_1^2),   p(x_s | x_t) = N(posterior mean with x0_hat for x_0, variance)
 
-Each expectation over x_t is estimated with one draw of the noise per term and sample. With the posterior's own variance
-(`small`) a step costs (SNR_s - SNR_t) |x_0 - x0_hat|^2 / 2, and in the limit of many steps, for any variance between
-`small` and `large`, the sum becomes
+and each expectation over x_t is estimated with one draw of the noise per term and sample. With the posterior's own
+variance (`small`) a step costs (SNR_s - SNR_t) |x_0 - x0_hat|^2 / 2, and in the limit of many steps, for any variance
+between `small` and `large`, the sum becomes
 
     1/2 integral of SNR |x_0 - x0_hat|^2 d ln SNR                                   [Kingma et al. 2021, eqs. 14, 18]
 
-The first step. The posterior's variance is 0 there, so the decoder of a fixed variance, `large` too, takes the patched
-value of `Process.reverse_log_variance` with share 0; a learned variance says its own. In continuous time there is no
-step before to lend one, and the decoder has the variance of x_0 given x_t where the data look flat, (sigma / alpha)^2.
+The first step needs care, because the posterior's variance is 0 there. With a fixed variance, `large` included, the
+decoder takes the patched value of `Process.reverse_log_variance` with share 0; a learned variance has a value of its
+own. In continuous time the decoder has the variance of x_0 given x_t in places where the density of the data is flat,
+(sigma / alpha)^2.
 """
 
 import math
@@ -66,7 +69,7 @@ def step_kl(
 
 
 def snr_loss(denoiser: Denoiser, x_0: Batch, t: PerSample, eps: Batch) -> Float64[Tensor, " batch *shape"]:
-    """Return SNR (x_0 - x0_hat)^2 / 2 of each element at x_t: the loss per unit of ln SNR.  [Kingma et al. 2021, 18]"""
+    """Return SNR (x_0 - x0_hat)^2 / 2 of each element: the loss per unit of ln SNR.  [Kingma et al. 2021, eq. 18]"""
     process = Process(denoiser.schedule)
     guess, _ = predict(denoiser, process.sample(x_0, t, eps), t, "small")
     snr = denoiser.schedule.log_snr(t).exp()
@@ -81,8 +84,10 @@ def decoder_loss(
     half_bin: float | None = None,
     variance: str = "small",
 ) -> Float64[Tensor, " batch *shape"]:
-    """Return -log p(x_0 | x_t) of each element for the step from t to 0, float64: of the bin of half-width `half_bin`
-    around x_0, or of the density if it is None. `flat` is the variance (sigma / alpha)^2 of continuous time.
+    """Return -log p(x_0 | x_t) of each element for the step from t to 0, float64.
+
+    p is the probability of the bin of half-width `half_bin` around x_0, or the density if `half_bin` is None. The
+    variance `flat` is that of continuous time, (sigma / alpha)^2.
     """
     process = Process(denoiser.schedule)
     learned = "learned" if variance == "learned" else "small"
@@ -99,7 +104,10 @@ def decoder_loss(
 def predict(
     denoiser: Denoiser, x_t: Batch, t: PerSample, variance: str
 ) -> tuple[Float64[Tensor, " batch *shape"], float | Float64[Tensor, " batch *shape"]]:
-    """Return E[x_0 | x_t] and the share of the variance, float64. Raises `UsageError` for a variance it has not."""
+    """Return E[x_0 | x_t] and the share of the variance, float64.
+
+    Raises `UsageError` for an unknown variance, or `learned` if the denoiser learned none.
+    """
     if variance == "learned":
         if not isinstance(denoiser, LearnedVariance):
             raise UsageError("variance = 'learned', but this model learned none; choose 'small' or 'large'.")
@@ -132,17 +140,17 @@ def variational_bound(
         denoiser: E[x_0 | x_t].
         times: of the chain, 0 to 1 (see `gendi.diffusion.gaussian.likelihood.strata.chain_times`); by default the
             schedule's own chain, or the limit of many steps for a schedule in continuous time.
-        half_bin: half the distance between the values that data take (the codec's), None for continuous data.
-        variance: "small", "large" or "learned"; only the decoder of a chain can tell in the limit of many steps.
-        draws: terms to compute per sample, an even number: each of draws / 2 slices of the range of t is visited
-            twice, and the spread of the two visits is `error_t`. All of them by default.
+        half_bin: half the distance between the values that data take (the codec knows it), None for continuous data.
+        variance: "small", "large" or "learned". In the limit of many steps it matters for the decoder of a chain alone.
+        draws: number of terms to compute per sample, even; all of them by default. Each of draws / 2 slices of the
+            range of t is visited twice, and the spread of the two visits gives `error_t`.
         smallest: in continuous time, sigma / alpha of the last level (1e-3 by default).
         seed, first_index: sample i of x_0 draws from the stream keyed (seed, first_index + i).
         cond: conditions by name, n rows each, for a conditional denoiser.
         poll: called before every network call; raise from it to stop.
 
     Raises:
-        UsageError: no samples, draws that are odd or below 2, an unknown or missing variance.
+        UsageError: there are no samples, draws are odd or below 2, or the variance is unknown or was not learned.
     """
     schedule, n = denoiser.schedule, len(x_0)
     check_data(x_0, half_bin)
@@ -211,7 +219,7 @@ def variational_bound(
 def plan(
     strata: Strata, rng: np.random.Generator, visits: int | None
 ) -> tuple[Int64[Tensor, " visits"], Float64[Tensor, " visits"]]:
-    """Return the strata to visit and their weights: all, or `visits` in two independent stratified halves."""
+    """Return the strata to visit and their weights: all of them, or `visits` in two independent stratified halves."""
     if visits is None:
         return torch.arange(len(strata)), torch.ones(len(strata), dtype=torch.float64)
     halves = [strata.draw(rng, visits // 2) for _ in range(2)]
@@ -225,12 +233,12 @@ def noise(rngs: list[np.random.Generator], x: Tensor) -> Tensor:
 
 
 def on(x: Tensor, t: Tensor) -> Tensor:
-    """Return times on x's device."""
+    """Return the times t on x's device."""
     return t.to(x.device)
 
 
 def check_data(x_0: Tensor, half_bin: float | None) -> None:
-    """Raise `UsageError` unless there are samples, finite, and within [-1, 1] where they stand for bytes."""
+    """Raise `UsageError` unless there are samples, all finite, and within [-1, 1] if they stand for bytes."""
     if len(x_0) < 1:
         raise UsageError("there are no samples to compute a likelihood of; n must be 1 or more.")
     if not bool(x_0.isfinite().all()):

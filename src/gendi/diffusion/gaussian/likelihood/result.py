@@ -1,4 +1,4 @@
-"""What a likelihood computation found: named terms, each a mean with its standard error, in nats per dimension."""
+"""The result of a likelihood: named terms, each a mean with its standard error, in nats per dimension."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LN2 = math.log(2)
 
 
 @dataclass(frozen=True)
-class Measured:
+class Estimate:
     """A mean over samples and its standard error (NaN for a single sample), in nats per dimension."""
 
     nats: float
@@ -28,37 +28,37 @@ class Measured:
         return self.error / LN2
 
 
-def measured(values: Float64[Tensor, " n"]) -> Measured:
+def estimate(values: Float64[Tensor, " n"]) -> Estimate:
     """Return the mean of independent values (n,) and its standard error."""
     error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return Measured(float(values.mean()), error)
+    return Estimate(float(values.mean()), error)
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
     """An upper bound on -log p(x_0), term by term; values per sample are (n,) float64, in nats per dimension.
 
-    Of bytes (a discretised decoder) it bounds the code length of the bytes. Of continuous data (a density) it bounds
-    the negative log-density in model space, which another scaling of the data shifts.
+    For bytes, with a discretised decoder, it bounds the code length of the bytes. For continuous data it bounds the
+    negative log-density in model space, which another scaling of the data would shift.
     """
 
     prior_values: Float64[Tensor, " n"]
     kl_values: Float64[Tensor, " n"]
     decoder_values: Float64[Tensor, " n"]
     edges: Float64[Tensor, " edges"]
-    """Times, rising, between which lie the parts of `cost`."""
+    """The rising times at which the parts of `cost` begin and end."""
     cost: Float64[Tensor, " parts"]
-    """What each part of the range of t adds to the mean of `kl_values`: which t costs how much."""
+    """What each part of the range of t adds to the mean of `kl_values`."""
     error_t: float
-    """Share of the standard error that comes from drawing t and the noise; 0 if every term was computed."""
+    """The part of the standard error that comes from drawing t and the noise; 0 if every term was computed."""
     calls: int
     """Network calls per sample."""
     steps: int | None
-    """Length of the chain; None for the limit in continuous time."""
+    """Length of the chain; None in continuous time."""
     variance: str
     discretised: bool
     smallest: float
-    """sigma / alpha of the level that the decoder starts from."""
+    """sigma / alpha of the level at which the decoder starts."""
 
     @property
     def values(self) -> Float64[Tensor, " n"]:
@@ -66,57 +66,58 @@ class Bound:
         return self.prior_values + self.kl_values + self.decoder_values
 
     @property
-    def prior(self) -> Measured:
+    def prior(self) -> Estimate:
         """KL(q(x_1 | x_0) || p(x_1))."""
-        return measured(self.prior_values)
+        return estimate(self.prior_values)
 
     @property
-    def kl(self) -> Measured:
+    def kl(self) -> Estimate:
         """The sum over steps of KL(q(x_s | x_t, x_0) || p(x_s | x_t))."""
-        return measured(self.kl_values)
+        return estimate(self.kl_values)
 
     @property
-    def decoder(self) -> Measured:
+    def decoder(self) -> Estimate:
         """-log p(x_0 | x_t) at the first step."""
-        return measured(self.decoder_values)
+        return estimate(self.decoder_values)
 
     @property
-    def total(self) -> Measured:
-        """The bound."""
-        return measured(self.values)
+    def total(self) -> Estimate:
+        """The bound: the sum of its three terms."""
+        return estimate(self.values)
 
 
 @dataclass(frozen=True, eq=False)
 class Density:
     """-log p of the probability-flow ODE per sample, (n,) float64 in nats per dimension.
 
-    `values` are those of continuous data in model space, or, where `dequantisation` is not "none", bounds on the code
-    length of the bytes: the density of the dequantiser is taken off.
+    If `dequantisation` is "none", `values` are negative log-densities of continuous data in model space. Otherwise they
+    bound the code length of the bytes: the log-density of the dequantising noise is subtracted.
     """
 
     values: Float64[Tensor, " n"]
     error_probes: float
-    """Share of the standard error that comes from Hutchinson's probes; 0 for the exact divergence, NaN for one."""
+    """The part of the standard error that comes from Hutchinson's probes: 0 without probes, NaN for a single one."""
     calls: Float64[Tensor, " n"]
     """Network calls of each sample."""
     divergence: str
     dequantisation: str
     smallest: float
-    """sigma / alpha where the ODE starts."""
+    """sigma / alpha at which the ODE starts."""
     rtol: float
     atol: float
     alpha_end: float
-    """Signal left at t = 1, which the prior N(0, sigma_1^2) takes for none."""
+    """alpha at t = 1: the signal that is left there, which the prior N(0, sigma_1^2) ignores."""
 
     @property
-    def total(self) -> Measured:
+    def total(self) -> Estimate:
         """The mean of `values`."""
-        return measured(self.values)
+        return estimate(self.values)
 
 
 def auroc(inside: Float64[Tensor, " n"], outside: Float64[Tensor, " m"]) -> float:
-    """Return the probability that a value of `outside` exceeds one of `inside` (ties count half): the area under the
-    ROC curve of telling them apart; 0.5 is chance.
+    """Return the area under the ROC curve of telling two sets of values apart; 0.5 is chance.
+
+    It is the probability that a value of `outside` exceeds one of `inside`, where ties count half.
     """
     ordered = inside.sort().values
     below = torch.searchsorted(ordered, outside, right=False).double()

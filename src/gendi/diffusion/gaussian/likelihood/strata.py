@@ -6,8 +6,8 @@ continuous time SNR mse = SNR / (1 + SNR), whose integral over ln SNR this is), 
 
     p_i = 0.9 (fall of ln(1 + SNR) over stratum i) / (fall over all) + 0.1 / (number of strata).
 
-The second part bounds the weights 1 / p_i, whatever a model does where little is expected.  [a defensive mixture: Owen
-& Zhou 2000] A draw is stratified: one in each of S slices of equal probability.
+The second part bounds the weights 1 / p_i, even if a model errs where little error is expected.  [a defensive mixture:
+Owen & Zhou 2000] A draw is stratified: one stratum comes from each of S slices of equal probability.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from gendi.errors import UsageError
 
 DEFENSIVE = 0.1
 SMALLEST_NOISE = "a smallest noise of"
-"""How messages call the level at which a likelihood begins."""
+"""The name in messages of the level at which a likelihood begins."""
 SLICES = 1000
-"""Strata that the range of log-SNR is cut into in continuous time."""
+"""Number of strata that the range of log-SNR is cut into in continuous time."""
 
 
 def chain_times(
@@ -34,9 +34,9 @@ def chain_times(
 ) -> Float64[Tensor, " times"]:
     """Return the times 0 = t_0 < ... < t_n = 1 of a chain of n = `steps` steps, float64.
 
-    A discrete schedule has its own T by default, or n of them at even distances. In continuous time `uniform` is i / n
-    and `log-snr` falls evenly in log-SNR from sigma / alpha = `smallest` at t_1 to t = 1.
-    Raises `UsageError` on steps the schedule has not, another grid, or a noise that is none of its own.
+    For a discrete schedule these are all its T steps by default, or n of them at even distances. In continuous time
+    `uniform` means t_i = i / n, and `log-snr` falls evenly in log-SNR from sigma / alpha = `smallest` at t_1 to t = 1.
+    Raises `UsageError` for more steps than the schedule has, another grid, or a noise that the schedule does not reach.
     """
     most = schedule.steps
     if steps is None and most is None:
@@ -65,14 +65,14 @@ def chain_times(
 
 @dataclass(frozen=True, eq=False)
 class Strata:
-    """Strata from data to noise by the log-SNR at their edges (m + 1,), falling, and the times of these, rising."""
+    """Strata from data to noise, by the falling log-SNR at their edges (m + 1,) and the rising times of these."""
 
     log_snr: Float64[Tensor, " edges"]
     times: Float64[Tensor, " edges"]
 
     @classmethod
     def of_chain(cls, schedule: Schedule, times: Float64[Tensor, " times"]) -> "Strata":
-        """Return the n - 1 steps of a chain that end above 0; the step to 0 is the decoder's."""
+        """Return the n - 1 steps of a chain that end above 0; the step to 0 belongs to the decoder."""
         return cls(schedule.log_snr(times[1:]), times[1:])
 
     @classmethod
@@ -90,7 +90,7 @@ class Strata:
 
     @cached_property
     def probability(self) -> Float64[Tensor, " strata"]:
-        """The chance p_i of each stratum."""
+        """The probability p_i of each stratum."""
         fall = -torch.nn.functional.softplus(self.log_snr).diff()
         return (1 - DEFENSIVE) * fall / fall.sum() + DEFENSIVE / len(self)
 

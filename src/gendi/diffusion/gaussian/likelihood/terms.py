@@ -1,10 +1,10 @@
-"""What a bound on the likelihood is made of: functions of Gaussians, elementwise, in nats.
+"""The terms of a bound on the likelihood: functions of Gaussians, elementwise, in nats.
 
     KL(N(m1, e^v1) || N(m2, e^v2)) = (v2 - v1 + e^(v1 - v2) - 1 + (m1 - m2)^2 e^-v2) / 2
     p(bin of x_0)                  = Phi((x_0 + h - m) / s) - Phi((x_0 - h - m) / s)       [Ho et al. 2020, eq. 13]
 
 with h half a bin; the first and the last bin of [-1, 1] reach to infinity, so the bins sum to 1. Phi is the exact
-normal distribution function: the tanh that often stands for it errs by 1.8e-4. Arguments broadcast; results have
+normal distribution function; the tanh that often approximates it errs by 1.8e-4. Arguments broadcast, and results have
 their dtype.
 """
 
@@ -28,9 +28,9 @@ def gaussian_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 def discretised_log_likelihood(x_0: Tensor, mean: Tensor, log_std: Tensor, half_bin: float) -> Tensor:
     """Return the log probability that N(mean, e^(2 log_std)) gives to the bin around each element of x_0, in nats.
 
-    x_0 are centres of bins, -1, -1 + 2 half_bin, ..., 1, to less than half a bin (so float32 decides the edges right).
-    A difference of two nearly equal tails keeps its digits: it is taken on logarithms, on the side where they are
-    small.  [Ho et al. 2020, eq. 13]
+    x_0 are centres of bins, -1, -1 + 2 half_bin, ..., 1, to within less than half a bin, so that float32 is exact
+    enough to find the first and the last. The difference of two nearly equal tails is computed with logarithms, on the
+    side where the tails are small, so that no digits are lost.  [Ho et al. 2020, eq. 13]
     """
     precision = torch.exp(-log_std)
     below, above = (x_0 - mean - half_bin) * precision, (x_0 - mean + half_bin) * precision

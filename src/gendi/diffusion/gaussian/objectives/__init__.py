@@ -1,5 +1,5 @@
 """Objectives: how the loss of a batch is computed, and what it changes. Importing this package does not import
-    torch."""
+torch."""
 
 from typing import TYPE_CHECKING
 

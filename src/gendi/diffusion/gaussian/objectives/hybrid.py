@@ -1,6 +1,6 @@
 """The weighted squared error trains the mean, and the variational bound trains only the learned variance.
 
-    simple + vlb_weight T L_t, where L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
+simple + vlb_weight T L_t, where L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
 """
 
 from jaxtyping import Float

@@ -1,6 +1,6 @@
 """Times that are drawn more often where the losses were larger.
 
-    loss-aware    t = i / T with i drawn in proportion to sqrt(E[L_i^2])       [Nichol & Dhariwal 2021, eq. 18]
+loss-aware    t = i / T with i drawn in proportion to sqrt(E[L_i^2])       [Nichol & Dhariwal 2021, eq. 18]
 """
 
 from collections.abc import Mapping

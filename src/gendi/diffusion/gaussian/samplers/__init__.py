@@ -3,8 +3,8 @@
 A sampler is a generator `(denoiser, x, times, noise, **options) -> State, State, ...`: it starts from x at times[0],
 makes a network call or two per step, and yields the state after each. It knows nothing of conditions: the denoiser
 that it is given has them bound (`gendi.diffusion.gaussian.conditioned`), so an option and a condition may share a name.
-Its history lives in its local variables, so one denoiser serves any number of loops, and a caller who wants the film
-iterates while a caller who wants the sample takes the last.
+Its history lives in its local variables, so one denoiser serves any number of loops. A caller who wants the film
+iterates over the states; a caller who wants the sample takes the last one.
 """
 
 from gendi.diffusion.gaussian.samplers.draw import draw, initial, sample, trajectory

@@ -5,9 +5,9 @@ x_0 in the posterior's mean, its best isotropic value is                       [
 
     beta-tilde + w_0^2 spread(t),      spread(t) = E |x_0 - x0_hat(x_t)|^2 / d,
 
-which for the exact denoiser is the mean of tr Cov[x_0 | x_t] / d. spread is a number per time, measured once on data;
-taking the error itself and not the norm of the score keeps it right for a denoiser that errs [Bao et al. 2022b]. It is
-never more than sigma^2 / alpha^2, the error of x_t / alpha.                   [Bao et al. 2022, theorem 2]
+which for the exact denoiser is the mean of tr Cov[x_0 | x_t] / d. The spread is one number per time, estimated once on
+data. It is defined by the error of x0_hat and not by the norm of the score, so it is right for an imperfect denoiser
+too [Bao et al. 2022b]. It is at most sigma^2 / alpha^2, the error of x_t / alpha [Bao et al. 2022, theorem 2].
 """
 
 from dataclasses import dataclass
@@ -29,22 +29,23 @@ from gendi.errors import UsageError
 
 @runtime_checkable
 class KnownVariance(Protocol):
-    """A denoiser that knows tr Cov[x_0 | x_t], (B,), as those of `gendi.diffusion.gaussian.exact` do."""
+    """A denoiser that knows tr Cov[x_0 | x_t], (B,), as the exact ones of `gendi.diffusion.gaussian.exact` do."""
 
     def variance(self, x_t: Tensor, t: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Moments:
-    """spread(t) at some increasing times in (0, 1]; call it with any time."""
+    """The function spread(t), kept as its values at increasing times in (0, 1]; call it with any time."""
 
     schedule: Schedule
     times: Float64[Tensor, " n"]
     spread: Float64[Tensor, " n"]
 
     def __call__(self, t: Float64[Tensor, " *any"]) -> Float64[Tensor, " *any"]:
-        """Return spread(t), t's shape: its log is linear in log-SNR between the times and constant beyond them, within
-        [0, sigma^2 / alpha^2].
+        """Return spread(t), of t's shape and at most sigma^2 / alpha^2.
+
+        Its logarithm is linear in log-SNR between the times, and constant beyond them.
         """
         places, values = self._log_snr(self.times), self.spread.clamp(min=1e-300).log()
         found = np.interp(self._log_snr(t).cpu(), places.flip(0), values.flip(0))
@@ -63,10 +64,11 @@ def estimate_moments(
     batch_size: int = 250,
     cond: Conditions | None = None,
 ) -> Moments:
-    """Return spread(t) at `times`, measured on data x_0 (B, ...), each with one noise per time; n B / batch_size calls.
+    """Return spread(t) at `times`, estimated on data x_0 (B, ...) with one noise per row and time.
 
-    A denoiser that knows tr Cov[x_0 | x_t] is asked for it instead, which has less noise, or none on a Gaussian.
-    `cond` has one row for each of x_0. Raises `UsageError` unless the times increase within (0, 1].
+    This takes n B / batch_size calls. If the denoiser knows tr Cov[x_0 | x_t], its value is used in place of the error,
+    because it varies less, or on a Gaussian not at all. `cond` has one row for each row of x_0. Raises `UsageError`
+    unless the times increase within (0, 1].
     """
     times = times.double()
     if len(times) < 1 or not bool((times.diff() > 0).all()) or times[0] <= 0 or times[-1] > 1:

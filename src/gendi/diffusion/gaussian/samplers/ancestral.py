@@ -1,4 +1,4 @@
-"""Ancestral sampling: draw x_s from p(x_s | x_t), the posterior of q with x0_hat in the place of x_0."""
+"""Ancestral sampling: draw x_s from p(x_s | x_t), which is the posterior of q with x0_hat in the place of x_0."""
 
 from collections.abc import Iterator
 
@@ -23,15 +23,17 @@ def ancestral(
     variance: str = "small",
     moments: Moments | None = None,
 ) -> Iterator[State]:
-    """Algorithm 2, over any decreasing times.  [Ho et al. 2020, algorithm 2 and section 3.2]
+    """Sample by Algorithm 2, over any decreasing times.  [Ho et al. 2020, algorithm 2 and section 3.2]
+
+    The variance is one of
 
         small      the posterior's variance (beta-tilde), the best for a single point x_0
-        large      that of q(x_t | x_s) (beta), the best for x_0 ~ N(0, I)
-        learned    between them, as the denoiser says            [Nichol & Dhariwal 2021, eq. 15]
-        analytic   the best for the data, by their `moments`     [Bao et al. 2022, theorem 1]
+        large      the variance of q(x_t | x_s) (beta), the best for x_0 ~ N(0, I)
+        learned    a value between them that the denoiser predicts         [Nichol & Dhariwal 2021, eq. 15]
+        analytic   the best isotropic value for the data, by `moments`     [Bao et al. 2022, theorem 1]
 
-    No noise is added in the last step. Raises `UsageError` for another variance, `learned` of a denoiser that learned
-    none, and `analytic` without `moments`.
+    The last step, to s = 0, adds no noise. Raises `UsageError` for an unknown variance, for `learned` if the denoiser
+    learned none, and for `analytic` without `moments`.
     """
     if variance not in VARIANCES:
         raise unknown_name("variance", variance, VARIANCES)

@@ -36,17 +36,17 @@ def angle(schedule: Schedule, t: Tensor, spread: float) -> tuple[PerSample64, Pe
 
 
 def mean_of(u: Tensor, x_0: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return mu, of u's shape, from x0_hat; sin(theta) is above 0."""
+    """Return mu, of u's shape, from x0_hat; sin(theta) must be above 0."""
     return like(1 / sin**2, u) * x_0 - like(cos / sin**2, u) * u
 
 
 def angular(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, spread: float = 1.0) -> Iterator[State]:
-    """Two-step Adams-Bashforth in cos(theta): any grid, even of one step, is exact for data N(m, spread^2 I).
+    """Sample by two-step Adams-Bashforth in cos(theta), which on any grid is exact for data N(m, spread^2 I).
 
         u_s = u_t + (c_s - c_t) (mu_t + (mu_t - mu_before) (c_s - c_t) / (2 (c_t - c_before))),      c = cos(theta).
 
-    As the spread goes to 0 its first step becomes DDIM. The last step, to s = 0, is first order, and unlike that of
-    other samplers it does not return x0_hat. Raises `UsageError` for a spread that is not above 0.
+    As the spread goes to 0 the first step becomes DDIM. The last step, to s = 0, is of first order, and does not return
+    x0_hat as the last step of other samplers does. Raises `UsageError` for a spread that is not above 0.
     """
     check_spread(spread)
     before: tuple[Tensor, Tensor] | None = None

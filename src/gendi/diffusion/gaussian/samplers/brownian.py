@@ -1,18 +1,22 @@
-"""One Brownian path per sample, which any time grid reads off: halve the step and the path stays.
+"""One Brownian path per sample, the same for every time grid: with half the step the path stays what it is.
 
-W on [0, 1] is a virtual tree. W(0) = 0, W(1) is standard normal, and inside an interval (l, r) of width w whose ends
-are known, a Brownian bridge has
+The path W on [0, 1] is a virtual tree. W(0) = 0, W(1) is standard normal, and inside an interval (l, r) of width w
+whose ends are known, the Brownian bridge gives
 
     W(t) = (1 - a) W(l) + a W(r) + sqrt(w a (1 - a)) z,      a = (t - l) / w,  z ~ N(0, 1).      [Levy's construction]
 
-The nodes of the tree are the multiples of 1/2, then 1/4, 1/20, 1/40, 1/200, ..., and halves of those, so the times of a
-grid of 20, 50, 100 or 1000 even steps are nodes themselves, and few others need to be known. An interval of several
-multiples is cut at the middle one. With one z per node, drawn at its place (denominator, multiple) in the stream keyed
-(seed, "brownian", sample), W(t) is a function of seed, sample and t alone: nothing is stored but the intervals around
-the last time. Cutting stops at the leaves, which are 2^-12 of their distance from 0 wide (so that the small times of a
-variance-exploding schedule are as finely resolved as the large ones), or 2^-60. In a leaf the same formula is used
-once, for any a: W(t) keeps its law, and increments between times in different leaves are independent and exactly
-Gaussian. Two times in one leaf would know too much of each other, so a grid that fine is refused.
+The nodes of the tree are the multiples of 1/2, then 1/4, 1/20, 1/40, 1/200, ..., and halves of those. So the times of
+a grid of 20, 50, 100 or 1000 even steps are nodes themselves, and few other nodes need to be known. An interval that
+contains several multiples is cut at the middle one.
+
+Each node has one z, drawn at its place (denominator, multiple) in the stream keyed (seed, "brownian", sample). W(t) is
+therefore a function of seed, sample and t alone, and only the intervals around the last time are stored. Cutting stops
+at the leaves, whose width is 2^-12 of their distance from 0 (so that the small times of a variance-exploding schedule
+are resolved as finely as the large ones), or 2^-60.
+
+Inside a leaf the formula is used once more, for any a. W(t) keeps its law, and increments between times in different
+leaves are independent and exactly Gaussian. Two times in the same leaf would depend on each other, so a grid as fine as
+that is refused.
 """
 
 import math
@@ -29,15 +33,15 @@ from gendi.diffusion.randomness import Places
 from gendi.errors import UsageError
 
 FACTORS = (2, 2, 5, 2, 5, 2, 5, 3)
-"""Of the denominators, one after the other; then 2 for good."""
+"""The factors from one denominator to the next; after the last one the factor is always 2."""
 RELATIVE_LEAF = 2.0**-12
 SMALLEST_LEAF = 2.0**-60
 ROUNDING = 1e-14
-"""A time this near to a node, relatively, is the node: i / n may be an ulp off."""
+"""A time whose relative distance from a node is below this is the node, since i / n may be an ulp off."""
 
 
 class Interval(NamedTuple):
-    """From left / n to right / n, and the path at its ends; `depth` factors make n."""
+    """The interval from left / n to right / n, and the path at its ends; n is the product of `depth` factors."""
 
     left: int
     right: int
@@ -51,7 +55,7 @@ class Interval(NamedTuple):
         return width == 1 and (width <= RELATIVE_LEAF * self.left or width <= SMALLEST_LEAF * self.n)
 
     def refined(self) -> "Interval":
-        """Return the interval with the next denominator, so that it has nodes inside."""
+        """Return the same interval with the next denominator, so that there are nodes inside."""
         factor = FACTORS[self.depth] if self.depth < len(FACTORS) else 2
         left, right, n = (factor * k for k in self[:3])
         return self._replace(left=left, right=right, n=n, depth=self.depth + 1)
@@ -70,13 +74,13 @@ class BrownianNoise:
     """Standard normal noise for a batch, made of the increments of each sample's own Brownian path.
 
     Args:
-        seed, indices: row j reads the path of sample indices[j].
+        seed, indices: row j has the path of sample indices[j] of the seed.
         shape: shape of one sample.
-        times: (n + 1,), decreasing, in [0, 1]: step k goes from times[k] to times[k + 1].
-        device: where the noise is wanted.
+        times: (n + 1,), decreasing, in [0, 1]; step k goes from times[k] to times[k + 1].
+        device: where the noise is returned.
 
     Raises:
-        UsageError: a step below 2^-12 of its time.
+        UsageError: a step is shorter than 2^-12 of its time.
     """
 
     def __init__(
@@ -97,7 +101,8 @@ class BrownianNoise:
         self._places = [Places(seed, "brownian", i) for i in indices]
         zero = np.zeros((len(self._places), *shape))
         self._around = [Interval(0, 1, 1, 0, zero, self._normal(1, 1).astype(np.float64))]
-        """Each holds the last t, or is the left half of one that does and whose right half comes after it."""
+        """A stack of intervals, each inside the one before it. Each contains the last t, or it is the left half of an
+        interval whose right half comes next in the stack."""
         self._last: tuple[float, NDArray[np.float64]] = (0.0, zero)
 
     def __call__(self, step: int) -> Tensor:
@@ -137,6 +142,6 @@ class BrownianNoise:
                 here = here.refined()
             middle = (here.left + here.right) // 2
             w = here.bridge(middle, self._normal(here.n, middle))
-            around.append(here._replace(right=middle, w_right=w))  # where a falling t comes to after the right half
+            around.append(here._replace(right=middle, w_right=w))  # a falling t comes here after the right half
             if t * here.n > middle * (1 - ROUNDING):
                 around.append(here._replace(left=middle, w_left=w))

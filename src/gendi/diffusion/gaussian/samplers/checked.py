@@ -1,4 +1,4 @@
-"""A denoiser that is watched: what it returns has x_t's shape and is finite, or the error says which call and where."""
+"""A denoiser whose answers are checked: if one is not finite or not of x_t's shape, an error names the call."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from gendi.machine.stopping import Poll, may_stop
 
 
 class Checked:
-    """Passes calls on, counts them and looks at what comes back; one pass over it, a small part of a call's cost.
+    """A denoiser that passes calls on, counts them, and checks each answer at a small part of the cost of a call.
 
     Args:
-        denoiser: what to watch.
-        sampler: its sampler's name, for the message.
+        denoiser: the denoiser to check.
+        sampler: the name of the sampler that calls it, for messages.
         poll: called after every call; raise from it to stop.
     """
 
@@ -23,7 +23,7 @@ class Checked:
         self.schedule = denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> Tensor:
-        """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
+        """Return the denoiser's answer. Raises `UsageError` for another shape, `DivergedError` for NaN or infinity."""
         x_0 = self.denoiser(x_t, t, **cond)
         self._check("x0_hat", x_0, x_t, t)
         self._count()
@@ -49,12 +49,12 @@ class Checked:
 
 
 class CheckedVariance(Checked):
-    """The same for a denoiser that learns its variance."""
+    """A `Checked` denoiser with a learned variance."""
 
     denoiser: LearnedVariance
 
     def predict(self, x_t: Tensor, t: Tensor, /, **cond: Any) -> tuple[Tensor, Tensor]:
-        """Return what the denoiser does. Raises `UsageError` for another shape, `DivergedError` for NaN."""
+        """Return the denoiser's answer. Raises `UsageError` for another shape, `DivergedError` for NaN or infinity."""
         x_0, share = self.denoiser.predict(x_t, t, **cond)
         self._check("x0_hat", x_0, x_t, t)
         self._check("the variance's share", share, x_t, t)
@@ -63,6 +63,6 @@ class CheckedVariance(Checked):
 
 
 def checked(denoiser: Denoiser, sampler: str, poll: Poll | None = None) -> Checked:
-    """Return `denoiser` watched."""
+    """Return `denoiser` with its answers checked."""
     kind = CheckedVariance if isinstance(denoiser, LearnedVariance) else Checked
     return kind(denoiser, sampler, poll)

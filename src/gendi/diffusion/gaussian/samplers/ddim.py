@@ -1,4 +1,4 @@
-"""DDIM: move along the predicted noise, with as much fresh noise as eta says."""
+"""DDIM: move along the predicted noise, and replace the share of it that eta sets by fresh noise."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,12 @@ from gendi.errors import UsageError
 
 
 def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0) -> Iterator[State]:
-    """x_s = alpha_s x0_hat + sqrt(sigma_s^2 - var) eps_hat + sqrt(var) noise.  [Song et al. 2021 (DDIM), eqs. 12, 16]
+    """Sample by DDIM, over any decreasing times.  [Song et al. 2021 (DDIM), eqs. 12, 16]
 
-    var is eta^2 times the posterior's variance: eta = 0 is deterministic, eta = 1 is ancestral sampling with `small`
-    variance. Raises `UsageError` unless 0 <= eta <= 1.
+        x_s = alpha_s x0_hat + sqrt(sigma_s^2 - var) eps_hat + sqrt(var) noise
+
+    var is eta^2 times the posterior's variance: eta = 0 is deterministic, and eta = 1 is ancestral sampling with
+    `small` variance. Raises `UsageError` unless 0 <= eta <= 1.
     """
     if not 0 <= eta <= 1:
         raise UsageError(f"eta = {eta:g} is out of range: 0 (deterministic) to 1 (ancestral).")

@@ -11,10 +11,10 @@ from gendi.errors import UsageError
 
 
 def deis(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 3) -> Iterator[State]:
-    """AB-DEIS with eps_hat a polynomial in log rho = ln(sigma / alpha): in y = x / alpha the ODE is dy / d rho = eps.
+    """Sample by AB-DEIS, with eps_hat as a polynomial in log rho = ln(sigma / alpha).  [Zhang & Chen 2023, eqs. 14, 15]
 
-    Of the paper's variables for the polynomial (t, rho, log rho) this is the one that needs no quadrature and no
-    schedule in closed form. order = 1 is DDIM.  [Zhang & Chen 2023, eqs. 14 and 15]
+    In y = x / alpha the ODE is dy / d rho = eps. Of the paper's variables for the polynomial (t, rho, log rho) this is
+    the one that needs no quadrature and no schedule in closed form. order = 1 is DDIM.
 
     Raises `UsageError` unless order is 1, 2 or 3.
     """

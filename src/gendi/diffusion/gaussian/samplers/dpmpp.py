@@ -1,5 +1,6 @@
-"""DPM-Solver++: exponential integrators in lambda = ln(alpha / sigma) for x0-predictions, of the probability-flow ODE,
-of the reverse SDE, and of everything between them.
+"""DPM-Solver++: exponential integrators in lambda = ln(alpha / sigma) for x0-predictions.
+
+They solve the probability-flow ODE, the reverse SDE, and everything between them.
 """
 
 from collections.abc import Iterator
@@ -15,14 +16,16 @@ from gendi.errors import UsageError
 
 
 def dpmpp_2m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta: float = 0.0) -> Iterator[State]:
-    """Second-order multistep, one call a step; the first and the last step are first order.
+    """Sample by a second-order multistep method, one call a step; the first and the last step are of first order.
 
-        x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (1 - e^(-(1 + eta) h)) D + sigma_s sqrt(1 - e^(-2 eta h))
-        noise, h   = lambda_s - lambda_t,      D = x0_hat + (x0_hat - previous x0_hat) h / (2 h_previous).
+        x_s = sigma_s / sigma_t e^(-eta h) x_t + alpha_s (1 - e^(-(1 + eta) h)) D
+              + sigma_s sqrt(1 - e^(-2 eta h)) noise
+
+        h = lambda_s - lambda_t,      D = x0_hat + (x0_hat - previous x0_hat) h / (2 h_previous)
 
     eta = 0 solves the probability-flow ODE [Lu et al. 2022b, algorithm 2] and eta = 1 the reverse SDE [the same, eq.
-    18, with D in the place of x0_hat]; the noise of the latter corrects what earlier steps got wrong. At first order
-    eta = 1 is ancestral sampling with `small` variance. Raises `UsageError` unless 0 <= eta <= 1.
+    18, with D in the place of x0_hat], whose noise corrects the errors of earlier steps. At first order eta = 1 is
+    ancestral sampling with `small` variance. Raises `UsageError` unless 0 <= eta <= 1.
     """
     if not 0 <= eta <= 1:
         raise UsageError(f"eta = {eta:g} is out of range: 0 (deterministic) to 1 (the reverse SDE).")
@@ -47,22 +50,26 @@ def dpmpp_2m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta:
 
 
 def dpmpp_3m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
-    """Third-order multistep, one call a step: x0_hat is the parabola in lambda through its last three values.
+    """Sample by a third-order multistep method, one call a step.  [Lu et al. 2022b, section 4.2]
 
-    The update printed for three values weighs the second difference by half of what the parabola's integral asks for,
-    and is of second order.  [Lu et al. 2022b, section 4.2, for any number of values]
+    x0_hat is the parabola in lambda through its last three values. The paper's update for three values weighs the
+    second difference by half of what the integral of the parabola gives, and is of second order.
     """
     yield from adams(denoiser, x, times, order=3, prediction="x0")
 
 
 def dpmpp_singlestep(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, order: int = 2) -> Iterator[State]:
-    """DPM-Solver++(1S) or (2S): a step has `order` calls, at times of the grid, and forgets them when it is done.
+    """Sample by DPM-Solver++(1S) or (2S), whose steps do not use earlier ones.  [Lu et al. 2022b, algorithm 1]
 
-        x_m = sigma_m / sigma_t x_t - alpha_m (e^(-r h) - 1) x0_t,       m the time between t and s, r h = lambda_m -
-        lambda_t, x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) D,    D = x0_t + (x0_m - x0_t) / (2 r).
+    A step from t to s has `order` calls, at times of the grid. With m the time between t and s, and r h = lambda_m -
+    lambda_t for any r,
 
-    [Lu et al. 2022b, algorithm 1, for any r.] With order = 1, which is DDIM, or to s = 0, a step is its first line. An
-    odd number of intervals leaves the first as such a step. Raises `UsageError` unless order is 1 or 2.
+        x_m = sigma_m / sigma_t x_t - alpha_m (e^(-r h) - 1) x0_t
+        x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) D,         D = x0_t + (x0_m - x0_t) / (2 r)
+
+    With order = 1, which is DDIM, every step is the first line alone, and so is the step to s = 0. With order = 2 a
+    single interval that is left over becomes the first step, by the first line. Raises `UsageError` unless order is 1
+    or 2.
     """
     if order not in (1, 2):
         raise UsageError(f"order = {order} is out of range: the single-step solver has the orders 1 and 2.")
@@ -82,5 +89,5 @@ def dpmpp_singlestep(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise,
 
 
 def _first_order(x: Tensor, estimate: Tensor, t: Mark, s: Mark) -> Tensor:
-    """Return x_s for an estimate of x_0 that stays the same; the estimate itself at s = 0."""
+    """Return x_s for an estimate of x_0 that is constant over the step; at s = 0 it is the estimate."""
     return like(s.sigma / t.sigma, x) * x - like(s.alpha * torch.expm1(t.lam - s.lam), x) * estimate

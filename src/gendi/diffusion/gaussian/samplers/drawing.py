@@ -12,12 +12,14 @@ from gendi.diffusion.gaussian.samplers.grid import BOUNDS, Bounds
 
 @dataclass(frozen=True)
 class Drawing:
-    """Which sampler, how many calls, which times and which noise. Two that draw the same samples are equal, so the
-    batch size and the device are not compared.
+    """Which sampler draws, with how many calls, which times and which noise.
+
+    Two settings that draw the same samples are equal, so the batch size and the device are not compared.
     """
 
     steps: int = 20
-    """Network calls per sample; the most allowed for an adaptive sampler; in RePaint intervals of the grid."""
+    """Network calls per sample; for an adaptive sampler the greatest number allowed, in RePaint intervals of the grid.
+    """
     sampler: str = "ancestral-karras"
     seed: int = 0
     first_index: int = 0
@@ -25,16 +27,16 @@ class Drawing:
     grid: str | None = None
     """Times to visit; None is the sampler's own grid."""
     bounds: Bounds = BOUNDS
-    """sigma / alpha of the last and the first call, for grids in it."""
+    """sigma / alpha of the last call and of the first after t = 1, for grids that are even in the noise level."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The sampler's own (eta, order, churn, rtol): `get_sampler(name).options` names them."""
+    """Options of the sampler, such as eta, order, churn or rtol; `get_sampler(name).options` names them."""
     batch_size: int = field(default=250, compare=False)
     """Samples per network call; halved, down to 1, whenever memory runs out."""
     device: torch.device | str = field(default="cpu", compare=False)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the settings that keywords stand for; what is no field is an option of the sampler."""
+        """Return the settings that keywords stand for; keywords that are not fields become options of the sampler."""
         fields = {f.name for f in dataclasses.fields(cls)} - {"options"}
         options = {name: value for name, value in settings.items() if name not in fields}
         return cls(**{name: value for name, value in settings.items() if name in fields}, options=options)

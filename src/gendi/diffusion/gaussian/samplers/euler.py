@@ -10,10 +10,12 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 
 
 def euler(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
-    """x_s = x_t + (s - t) (f x_t - g^2 / 2 score), score = (alpha x0_hat - x_t) / sigma^2.  [Song et al. 2021, eq. 13]
+    """Sample by Euler's method in t.  [Song et al. 2021, eq. 13]
 
-    Euler's step in t, with f and g^2 of `Schedule.rates`. In the level sigma / alpha it would be DDIM, and for the
-    straight path of rectified flow it is DDIM in t as well. The last step, to s = 0, returns x0_hat.
+        x_s = x_t + (s - t) (f x_t - g^2 / 2 score),    score = (alpha x0_hat - x_t) / sigma^2
+
+    f and g^2 are those of `Schedule.rates`. Euler's method in the level sigma / alpha would be DDIM; for the straight
+    path of rectified flow this one is DDIM too. The last step, to s = 0, returns x0_hat.
     """
     schedule = denoiser.schedule
     for t, s in pairs(times):

@@ -10,12 +10,13 @@ from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 
 
 def euler_maruyama(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iterator[State]:
-    """One call a step; strong order 1, since the noise does not depend on x.  [Song et al. 2021 (SDE), eq. 6]
+    """Sample by the Euler-Maruyama method, one call a step.  [Song et al. 2021 (SDE), eq. 6]
 
-        x_s = x_t - (t - s) (f x_t - g^2 score) + g sqrt(t - s) noise,      dx = f x dt + g dw the forward SDE.
+        x_s = x_t - (t - s) (f x_t - g^2 score) + g sqrt(t - s) noise,      dx = f x dt + g dw the forward SDE
 
-    The step to s = 0, where the score is infinite, returns x0_hat. Steps over which ln SNR grows by more than 2 are
-    unstable (4 where there is only noise), as the first of the cosine curve always is; the steps after it forgive one.
+    The strong order is 1, since the factor of the noise does not depend on x. The step to s = 0, where the score is
+    infinite, returns x0_hat. Steps over which ln SNR grows by more than 2 are unstable (by more than 4 where there is
+    only noise). The first step of the cosine curve always is, but later steps make up for a single one.
     """
     schedule = denoiser.schedule
     for k, (t, s) in enumerate(pairs(times)):

@@ -1,13 +1,13 @@
-"""Exponential integrators of the probability-flow ODE: its linear part exactly, the rest by polynomials.
+"""Exponential integrators of the probability-flow ODE: its linear part is exact, the rest is a polynomial.
 
-With lambda = ln(alpha / sigma) and h = lambda_s - lambda_t the ODE's solution is
+With lambda = ln(alpha / sigma) and h = lambda_s - lambda_t the solution of the ODE is
 
     x_s = sigma_s / sigma_t x_t + alpha_s int_0^h e^(tau - h) x0_hat dtau               [Lu et al. 2022b, prop. 4.1]
         = alpha_s / alpha_t x_t - sigma_s int_0^h e^(h - tau) eps_hat dtau              [Lu et al. 2022a, prop. 3.1]
 
-where x0_hat, or eps_hat, is what the denoiser says along the path at lambda_t + tau. Put a polynomial through the
-values known at some lambdas ("nodes") and the integrals have closed forms. Nodes at and before t predict
-(Adams-Bashforth); the value at s, once known, corrects (Adams-Moulton). One node is DDIM, in either form.
+where x0_hat, or eps_hat, is the denoiser's answer along the path at lambda_t + tau. With a polynomial through the
+values known at some lambdas ("nodes") the integrals have closed forms. Nodes at and before t predict (Adams-Bashforth);
+the value at s, once it is known, corrects (Adams-Moulton). One node is DDIM, in either form.
 """
 
 import math
@@ -24,12 +24,12 @@ from gendi.diffusion.gaussian.samplers.state import State, pairs
 from gendi.diffusion.gaussian.schedule import Schedule
 
 Prediction = Literal["x0", "eps"]
-"""Which of the two is a polynomial in lambda."""
+"""Which of the two predictions is a polynomial in lambda."""
 Rule = Literal["bh1", "bh2"]
-"""What B(h) of Zhao et al. is: h, or 1 - e^-h."""
+"""The function B(h) of Zhao et al.: h, or 1 - e^-h."""
 
 JUMP = 1.0
-"""A step longer than this in lambda is a jump, as the first one from t = 1 is: a line through its ends says nothing."""
+"""A step longer than this in lambda, such as the first one from t = 1, is too long for a line through its ends."""
 
 
 class Mark(NamedTuple):
@@ -50,11 +50,13 @@ def steps(schedule: Schedule, times: Tensor) -> Iterator[tuple[Mark, Mark]]:
 
 
 def weights(nodes: Sequence[float], h: float, prediction: Prediction, rule: Rule | None = None) -> list[float]:
-    """Return the weight of the value at each node (tau, from t) in int_0^h e^(rate (tau - h)) value dtau, where rate
-    is 1 for "x0" and -1 for "eps".
+    """Return the weight of the value at each node in the integral over a step of length h.
 
-    They are right for every polynomial that the nodes determine. With a `rule`, two nodes of which the first is t
-    itself take the simpler B(h) / 2 for the second moment.  [Zhao et al. 2023, section 3.1]
+        int_0^h e^(rate (tau - h)) value dtau,    rate = 1 for "x0" and -1 for "eps"
+
+    The nodes are values of tau, so t is 0. The weights are exact for every polynomial that the nodes determine. With a
+    `rule` and two nodes, the first of which is t, they take the simpler B(h) / 2 for the second moment.
+    [Zhao et al. 2023, section 3.1]
     """
     rate = 1 if prediction == "x0" else -1
     if rule is not None and len(nodes) == 2:
@@ -68,7 +70,7 @@ def weights(nodes: Sequence[float], h: float, prediction: Prediction, rule: Rule
 def advance(
     x: Tensor, t: Mark, s: Mark, known: Sequence[tuple[Mark, Tensor]], prediction: Prediction, rule: Rule | None = None
 ) -> Tensor:
-    """Return x_s from x = x_t and the values `known` at some marks, at s > 0."""
+    """Return x_s, for s > 0, from x = x_t and the values `known` at some marks."""
     if prediction == "x0":
         x_s, scale = like(s.sigma / t.sigma, x) * x, s.alpha
     else:
@@ -90,11 +92,12 @@ def adams(
     correct: bool = False,
     rule: Rule | None = None,
 ) -> Iterator[State]:
-    """The multistep method through the last `order` values, one call a step; a step to s = 0 returns x0_hat.
+    """Sample by the multistep method through the last `order` values, one call a step.
 
-    `correct` does each step again once the value at its end is known, which takes no call more and gains an order. The
-    first step has one value alone; from order 3 on it is corrected even without `correct`, or else its error, of second
-    order, would be that of the whole. The value itself is never computed anew.
+    `correct` repeats each step once the value at its end is known, which takes no further call and gains an order. The
+    first step has a single value. From order 3 on it is corrected even without `correct`, because its error, of second
+    order, would otherwise be that of the whole. The value itself is never computed again. The step to s = 0 returns
+    x0_hat.
     """
     known: list[tuple[Mark, Tensor]] = []  # newest first
     start = x  # where the step before began

@@ -1,14 +1,15 @@
-"""The times a sampler visits: n steps asked are n steps done, from 1 down to exactly 0.
+"""The times that a sampler visits: exactly as many steps as were requested, from 1 down to exactly 0.
 
 Every grid is a float64 tensor of n + 1 strictly decreasing times. For a process that was trained in discrete time the
-grid is snapped to its T + 1 times, so the network never sees a time it was not trained at, and n = T is the whole
+grid is snapped to its T + 1 times, so the network never sees a time that it was not trained at, and n = T is the whole
 chain.
 
-`trailing`, `linspace` and `leading` are the spacings that papers and the library diffusers know by these names, there
-as integer steps 0 to T - 1, here one more over T. They differ in the ends: `trailing` (which is `uniform`) begins at T
-and ends a stride above 0; `linspace` has both T and 1; `leading` has 1 and begins up to a stride below T, where the
-marginal still holds signal that a start from pure noise has not  [Lin et al. 2024, table 2]. The last two are made of a
-chain's T; in continuous time they are those of a chain of 1000, or n, steps.
+`trailing`, `linspace` and `leading` are the spacings that papers and the library diffusers know by these names. There
+they are integer steps i from 0 to T - 1; here they are the times (i + 1) / T. They differ in their ends: `trailing`
+(which is `uniform`) begins at T and ends a stride above 0; `linspace` has both T and 1; `leading` has 1 and begins up
+to a stride below T, where the marginal still contains signal that a start from pure noise lacks  [Lin et al. 2024,
+table 2]. `linspace` and `leading` depend on a chain's T; in continuous time they are those of a chain of 1000 steps, or
+of n steps if that is more.
 """
 
 import math
@@ -23,21 +24,22 @@ from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import UsageError, unknown_name
 
 Bounds: TypeAlias = tuple[float, float]
-"""sigma / alpha of the last call and of the one after t = 1."""
+"""sigma / alpha of the last call and of the first call after t = 1."""
 
 CHAIN = 1000
-"""Steps of the chain whose `linspace` and `leading` grids continuous time takes."""
+"""Length of the chain whose `linspace` and `leading` grids are used in continuous time."""
 
 BOUNDS: Bounds = (0.03, 20.0)
-"""For data of unit size. Karras et al. have 0.002 and 80: with 20 calls, a third of them would go to levels beyond 10,
-where nothing is decided."""
+"""The default bounds, for data of unit size. Karras et al. have 0.002 and 80; with these, a third of 20 calls would go
+to levels above 10, where nothing is decided."""
 
 
 def _levels(schedule: Schedule, n: int, bounds: Bounds, power: float | None) -> Tensor:
-    """Return t = 1, then n - 1 times even in ln(sigma / alpha), or in its `power`-th power, between bounds, then 0.
+    """Return t = 1, then n - 1 times between the bounds, then 0.
 
-    The first call is at t = 1 even if the bounds end long before: there alone the marginal is pure noise. A start at
-    sigma / alpha = 20 would drop the mean of the data, which, summed over 784 pixels, is as strong there as the noise.
+    The times are even in ln(sigma / alpha) or, with `power`, in that power of sigma / alpha. The first call is at t = 1
+    even if the bounds end long before, because only there the marginal is pure noise. A start at sigma / alpha = 20
+    would lose the mean of the data which, summed over 784 pixels, is as strong there as the noise.
     """
     end, low = float(schedule.log_snr(torch.tensor(1.0))) / -2, math.log(bounds[0])
     inside = end > math.log(bounds[1])
@@ -54,7 +56,7 @@ def _levels(schedule: Schedule, n: int, bounds: Bounds, power: float | None) -> 
 
 
 def uniform(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
-    """Return n + 1 times evenly spaced in t, from 1 whatever the bounds."""
+    """Return n + 1 times evenly spaced in t, from 1 to 0; the bounds do not matter."""
     return torch.linspace(1, 0, n + 1, dtype=torch.float64)
 
 
@@ -76,7 +78,7 @@ def karras(schedule: Schedule, n: int, bounds: Bounds = BOUNDS, rho: float = 7.0
 def linspace(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
     """Return n times evenly spaced from 1 down to 1 / T, and 0; for n = 1 only 1 and 0."""
     chain = schedule.steps or max(CHAIN, n)
-    steps = torch.linspace(chain - 1, 0, n, dtype=torch.float64).round() + 1  # rounded as steps that count from 0
+    steps = torch.linspace(chain - 1, 0, n, dtype=torch.float64).round() + 1  # rounded while the steps count from 0
     return torch.cat([steps, torch.zeros(1)]) / chain
 
 
@@ -100,16 +102,18 @@ GRIDS: dict[str, Callable[[Schedule, int, Bounds], Tensor]] = {
 def make_grid(
     schedule: Schedule, n: int, kind: str = "uniform", bounds: Bounds = BOUNDS, rho: float | None = None
 ) -> Float64[Tensor, " n_plus_1"]:
-    """Return the n + 1 times of grid `kind`, from 1 (`leading`: from a stride below it) down to 0.
+    """Return the n + 1 times of grid `kind`, from 1 (`leading`: from up to a stride below it) down to 0.
 
     Args:
-        n: how many intervals.
-        bounds: sigma / alpha of the last call and of the one after t = 1, for `log-snr` and `karras`.
-        rho: exponent of `karras`, 7 by default; 1 is even in the level, and larger ones crowd the low levels.
+        schedule: turns noise levels into times, and knows the steps of a chain.
+        n: number of intervals.
+        kind: a name in GRIDS.
+        bounds: sigma / alpha of the last call and of the first call after t = 1, for `log-snr` and `karras`.
+        rho: exponent of `karras`, 7 by default. 1 is even in the level, and larger exponents make low levels denser.
 
     Raises:
-        UsageError: an unknown kind, n < 1, more steps than a discrete chain has, bounds that do not increase from above
-            0, a rho that is not above 0 or for another kind.
+        UsageError: the kind is unknown, n < 1 or more steps than a discrete chain has, the bounds do not increase from
+            above 0, or rho is not above 0 or belongs to another kind.
     """
     if kind not in GRIDS:
         raise unknown_name("time grid", kind, GRIDS)
@@ -120,24 +124,22 @@ def make_grid(
             f"the bounds of sigma / alpha must increase from above 0; got {bounds[0]:g} and {bounds[1]:g}."
         )
     if schedule.steps is not None and n > schedule.steps:
-        raise UsageError(f"{n} steps were asked of a chain that has {schedule.steps}: choose 1 to {schedule.steps}.")
+        raise UsageError(f"a chain of {schedule.steps} steps cannot make {n}: choose 1 to {schedule.steps}.")
     if rho is None:
         times = GRIDS[kind](schedule, n, bounds)
     elif kind == "karras" and 0 < rho < math.inf:
         times = karras(schedule, n, bounds, rho)
     else:
-        raise UsageError(f"rho = {rho:g} for the grid {kind}: it is an exponent above 0, of the grid karras alone.")
+        raise UsageError(f"rho = {rho:g} for the grid {kind}: it is an exponent above 0, for the grid karras alone.")
     return times if schedule.steps is None else snap(times, schedule.steps)
 
 
 def snap(times: Tensor, steps: int) -> Tensor:
-    """Return `times` (decreasing, ending at 0) moved to the nearest distinct multiples of 1 / steps, still ending at
-    0.
-    """
+    """Return `times` moved to the nearest distinct multiples of 1 / steps; they decrease and end at 0."""
     index = (times * steps).round().long().tolist()
     n = len(index) - 1
     previous = steps + 1
-    for k in range(n):  # leave room below for the n - k - 1 steps and the 0 that follow
+    for k in range(n):  # leave room for the n - k - 1 steps that follow and the 0
         previous = index[k] = max(min(index[k], previous - 1), n - k)
     index[n] = 0
     return torch.tensor(index, dtype=torch.float64) / steps

@@ -18,7 +18,7 @@ from gendi.errors import UsageError
 
 
 def heun_intervals(n: int) -> int:
-    """Return the intervals that n calls make: the first and the last have one call, the others two where they can."""
+    """Return how many intervals n calls can make: the first and the last take one call, the others usually two."""
     return n if n < 3 else (n + 3) // 2
 
 
@@ -34,22 +34,26 @@ def heun(
     churn_to: float = 50.0,
     churn_noise: float = 1.003,
 ) -> Iterator[State]:
-    """Algorithm 1 of Karras et al. 2022, and algorithm 2 with churn > 0: two calls an interval, one if it ends at 0.
+    """Sample by Algorithm 1 of Karras et al. 2022 or, with churn > 0, by Algorithm 2.
 
-        x_s = alpha_s x0_t + sigma_s eps_t + alpha_s (l_s - l_t) (eps_s - eps_t) / 2.
+        x_s = alpha_s x0_t + sigma_s eps_t + alpha_s (l_s - l_t) (eps_s - eps_t) / 2
 
-    Churn first raises the level of x_t by the share min(churn / intervals, sqrt(2) - 1), with noise that fits; on a
-    discrete chain to its nearest time.
+    An interval takes two calls, or one if it ends at 0. Churn first raises the level of x_t by the share
+    min(churn / intervals, sqrt(2) - 1), with noise of the matching variance; on a discrete chain it raises it to the
+    nearest time.
 
     Args:
-        calls: make so many in all, the first intervals at first order (DDIM) to save theirs; as many as there can be
-            by default. The jump from t = 1 should be among them: Heun's error there grows with the ratio of levels.
+        denoiser, x, times, noise: see `gendi.diffusion.gaussian.samplers`.
+        calls: the total number of calls, the greatest possible by default. The first intervals save calls by a step of
+            first order (DDIM). The jump from t = 1 should be among them, since Heun's error there grows with the ratio
+            of levels.
         churn: S_churn; 0 is deterministic.
         churn_from, churn_to: the levels S_tmin and S_tmax between which to churn.
         churn_noise: S_noise, the standard deviation of the noise that churn adds.
 
     Raises:
-        UsageError: calls that the intervals cannot make, a negative or infinite churn, levels that do not increase.
+        UsageError: the intervals cannot make so many calls or so few, churn is negative or infinite, or the levels do
+            not increase.
     """
     _check(churn, churn_from, churn_to, churn_noise)
     visits, schedule = list(pairs(times)), denoiser.schedule
@@ -57,7 +61,7 @@ def heun(
     calls = most if calls is None else calls
     if not len(visits) <= calls <= most:
         raise UsageError(
-            f"heun makes {len(visits)} to {most} calls on a grid of {len(visits)} intervals; {calls} were asked."
+            f"heun makes {len(visits)} to {most} calls on a grid of {len(visits)} intervals, and cannot make {calls}."
         )
     share = min(churn / len(visits), math.sqrt(2) - 1)
     raised = _raised(schedule, times[:-1].double(), share, churn_from, churn_to)
@@ -92,4 +96,4 @@ def _check(churn: float, low: float, high: float, spread: float) -> None:
     if not 0 <= low < high:
         raise UsageError(f"the levels to churn between must increase from 0 or more; got {low:g} and {high:g}.")
     if not 0 <= spread < math.inf:
-        raise UsageError(f"churn_noise = {spread:g} is out of range: 0 or more, 1 for noise that fits.")
+        raise UsageError(f"churn_noise = {spread:g} is out of range: 0 or more; 1 has the matching variance.")

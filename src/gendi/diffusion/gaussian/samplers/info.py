@@ -1,4 +1,4 @@
-"""What the registry says of a sampler."""
+"""The description of a sampler in the registry."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,23 +16,28 @@ def identity(n: int) -> int:
 
 @dataclass(frozen=True)
 class SamplerInfo:
-    """One sampler: what it runs, the grid that suits it, its order, and whether it draws noise on the way."""
+    """One sampler: its function, the grid that suits it, its order, and whether it draws noise on the way."""
 
     run: Callable[..., Iterator[State]]
+    """The sampler itself; see `gendi.diffusion.gaussian.samplers`."""
     grid: str
+    """The name of the grid that suits it."""
     order: int
+    """The order of its error in the step, on a deterministic problem."""
     deterministic: bool
+    """Whether it draws no noise after the start."""
     use: str
+    """One line on when to use it."""
     quick: bool = True
     """Whether some tens of steps are enough."""
     calls_per_step: int = 1
-    """Network calls in a step of full order; first and last steps may make fewer."""
+    """Network calls in a step of full order; the first and the last step may make fewer."""
     intervals: Callable[[int], int] = identity
-    """Maps the number of calls to that of the grid's intervals."""
+    """Maps a number of calls to the number of intervals of the grid."""
     adaptive: bool = False
-    """Whether it chooses its own steps, so that the number of calls asked is the greatest allowed."""
+    """Whether it chooses its own steps; the requested number of calls is then the greatest allowed."""
     brownian: bool = False
-    """Whether its noise is the increments of one Brownian path, whatever the grid."""
+    """Whether its noise is made of the increments of one Brownian path, the same for every grid."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -41,9 +46,9 @@ class SamplerInfo:
         return tuple(name for name, p in kinds.items() if p.kind is p.KEYWORD_ONLY and name != "calls")
 
     def read_option(self, sampler: str, name: str, text: str) -> float | int | bool | str:
-        """Return the value of option `name` that `text` stands for, of the type that `run` wants.
+        """Return the value of option `name` that `text` stands for, of the type that `run` takes.
 
-        Raises `UsageError` for an unknown option, one that no text stands for, or a text that is not of its type.
+        Raises `UsageError` for an unknown option, an option that cannot be written as text, or a text of another type.
         """
         self.check_option(sampler, name)
         kind = inspect.signature(self.run).parameters[name].annotation
@@ -60,7 +65,7 @@ class SamplerInfo:
         raise UsageError(f"the option {name} cannot be given as a word; give it from Python.")
 
     def check_option(self, sampler: str, name: str) -> None:
-        """Raise `UsageError` for an option that `run` has not, naming those it has; `sampler` is its name."""
+        """Raise `UsageError` for an option that `run` does not have, naming those it has; `sampler` is its name."""
         if name not in self.options:
             if not self.options:
                 raise UsageError(f"the sampler {sampler} has no options; got {name!r}.")
@@ -68,5 +73,5 @@ class SamplerInfo:
 
     @property
     def takes_calls(self) -> bool:
-        """Whether `run` is told the number of calls, which its grid alone does not fix."""
+        """Whether `run` takes the number of calls, because its grid alone does not determine it."""
         return "calls" in inspect.signature(self.run).parameters

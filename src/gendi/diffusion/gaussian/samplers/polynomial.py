@@ -2,9 +2,9 @@
 
     int_0^1 z e^(-z v) q(v) dv = sum_j w_j q(v_j)        for every polynomial q that the nodes v_j determine,
 
-with w_j the integral of Lagrange's polynomial of node j, which its coefficients and the moments of the powers of v
-give. z is the length of a step in the variable of the exponential, and v runs back from the step's end: 0 there, 1 at
-its start, more at the times before.
+w_j is the integral of Lagrange's polynomial of node j, which follows from its coefficients and the moments of the
+powers of v. z is the length of a step in the variable of the exponential, and v counts back from the end of the step:
+it is 0 there, 1 at the start of the step, and larger at earlier times.
 """
 
 import math
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 
 def moments(n: int, z: float) -> list[float]:
-    """Return int_0^1 z e^(-z v) v^k dv for k < n, by parts from the one before; z may have either sign."""
-    if abs(z) < 1:  # by parts, a small z would cost z^-k of the precision
+    """Return int_0^1 z e^(-z v) v^k dv for k < n, each from the one before by parts; z may have either sign."""
+    if abs(z) < 1:  # integration by parts would lose the factor z^-k of precision
         return [z * sum((-z) ** j / (math.factorial(j) * (k + j + 1)) for j in range(18)) for k in range(n)]
     values = [-math.expm1(-z)]
     for k in range(1, n):
@@ -22,7 +22,7 @@ def moments(n: int, z: float) -> list[float]:
 
 
 def weights(nodes: Sequence[float], z: float) -> list[float]:
-    """Return the weight of the value at each node; the nodes differ."""
+    """Return the weight of the value at each node; no two nodes may be equal."""
     integrals = moments(len(nodes), z)
     found = []
     for j, node in enumerate(nodes):

@@ -13,7 +13,7 @@ PREDICTORS = ("ancestral", "reverse-diffusion")
 
 
 def intervals(calls: int) -> int:
-    """Return how many steps of time `calls` network calls pay for: each interior time but perhaps one is corrected."""
+    """Return the number of steps for `calls` network calls if all interior times, or all but one, are corrected."""
     return calls // 2 + 1
 
 
@@ -27,20 +27,21 @@ def predictor_corrector(
     snr: float = 0.16,
     calls: int | None = None,
 ) -> Iterator[State]:
-    """A predictor to every time and a Langevin step at every interior one.  [Song et al. 2021 (SDE), algorithms 1-5]
+    """Sample by a predictor to every time and a Langevin step at every interior time.
 
-    Predictors from t to s, with a = alpha_t / alpha_s and v the variance of q(x_t | x_s):
+    [Song et al. 2021 (SDE), algorithms 1-5]. The predictors from t to s, with a = alpha_t / alpha_s and v the variance
+    of q(x_t | x_s), are
 
         ancestral             (x_t + v score) / a + sqrt(beta-tilde) noise        [Ho et al. 2020; their eq. 47 for VE]
         reverse-diffusion     (2 - a) x_t + v score + sqrt(v) noise                                     [their eq. 46]
 
-    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 (snr |noise| / |score|)^2, norms
-    averaged over the batch. Here |noise|^2 is its mean d, and |score|^2 its mean d / sigma^2 under q(x_s | x_0), so the
-    step is 2 (snr sigma)^2 for every sample, whatever its neighbours. The step to s = 0 returns x0_hat, uncorrected.
-    noise(2 k) drives predictor k and noise(2 k + 1) the corrector after it.
+    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 (snr |noise| / |score|)^2, with
+    norms averaged over the batch. Here |noise|^2 is replaced by its mean d, and |score|^2 by its mean d / sigma^2 under
+    q(x_s | x_0), so the step is 2 (snr sigma)^2 for every sample, whatever its neighbours. The step to s = 0 returns
+    x0_hat, uncorrected. noise(2 k) drives predictor k, and noise(2 k + 1) the corrector after it.
 
-    `calls` leaves out the correctors at the first times until that many calls are made: K steps take from K to 2 K - 1.
-    Raises `UsageError` for another number, another predictor, or unless 0 <= snr < 1.
+    K steps take 2 K - 1 calls. With fewer `calls`, at least K, the correctors at the first times are left out. Raises
+    `UsageError` for another number of calls, for an unknown predictor, and unless 0 <= snr < 1.
     """
     if predictor not in PREDICTORS:
         raise unknown_name("predictor", predictor, PREDICTORS)
@@ -49,10 +50,10 @@ def predictor_corrector(
     process, schedule, steps = Process(denoiser.schedule), denoiser.schedule, len(times) - 1
     calls = 2 * steps - 1 if calls is None else calls
     if not steps <= calls <= 2 * steps - 1:
-        raise UsageError(f"{calls} calls were asked of {steps} steps, which take {steps} to {2 * steps - 1}.")
+        raise UsageError(f"{steps} steps cannot make {calls} calls: they make {steps} to {2 * steps - 1}.")
     first = 2 * steps - 1 - calls  # the first step that is corrected
     for k, (t, s) in enumerate(pairs(times)):
-        said = x_0 = denoiser(x, t)
+        x_0 = denoiser(x, t)
         if s == 0:
             yield State(t, s, x_0, x_0)
             continue
@@ -67,4 +68,4 @@ def predictor_corrector(
             score = score_from_x0(x, denoiser(x, s), alpha, sigma)
             step = 2 * (snr * sigma) ** 2
             x = x + like(step, x) * score + like((2 * step).sqrt(), x) * noise(2 * k + 1)
-        yield State(t, s, x, said)
+        yield State(t, s, x, x_0)

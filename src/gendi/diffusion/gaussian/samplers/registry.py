@@ -1,4 +1,4 @@
-"""The registry of samplers: a name, the function, its options, and one line on when to use it."""
+"""The registry of samplers: by name, the function, its options, and one line on when to use it."""
 
 from functools import partial
 
@@ -90,7 +90,7 @@ _BUILT_IN: dict[str, SamplerInfo] = {
 
 
 SAMPLERS: Registry[SamplerInfo] = Registry("sampler", "gendi.samplers", _BUILT_IN)
-"""All samplers by name; your own come in by `register`, or by the entry points `gendi.samplers` of an installed
+"""All samplers by name. Add your own with `register`, or through the entry points `gendi.samplers` of an installed
 package."""
 
 

@@ -1,4 +1,4 @@
-"""What samplers share: the state they yield, the pairs of times they visit, the noise they are given."""
+"""What samplers share: the state that they yield, the pairs of times that they visit, and the noise they are given."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Noise: TypeAlias = Callable[[int], Tensor]
 
 @dataclass(frozen=True)
 class State:
-    """A sampler after one step from t to s: x is x_s, and x_0 what the denoiser said at t."""
+    """The state of a sampler after one step from t to s: x is x_s, and x_0 is the denoiser's answer at t."""
 
     t: Float64[Tensor, ""]
     s: Float64[Tensor, ""]
@@ -25,7 +25,7 @@ class State:
 
 
 def pairs(times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (t, s) along `times`, scalars float64. Raises `UsageError` unless they fall strictly within [0, 1]."""
+    """Yield (t, s) along `times`, as float64 scalars. Raises `UsageError` unless they fall strictly within [0, 1]."""
     if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
         raise UsageError(f"a time grid must be at least two strictly decreasing times; got {times.tolist()}.")
     if times[0] > 1 or times[-1] < 0:

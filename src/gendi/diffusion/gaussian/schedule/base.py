@@ -17,7 +17,7 @@ from torch import Tensor
 from gendi.errors import UsageError
 
 FARTHEST = 300.0
-"""Log-SNRs beyond are taken for this one, whose exponential, squared, is still a float64."""
+"""`Schedule.time` clamps log-SNRs to this magnitude: the square of its exponential is still a float64."""
 
 
 def checked_steps(steps: int | None) -> int | None:
@@ -28,7 +28,7 @@ def checked_steps(steps: int | None) -> int | None:
 
 
 def bisect(curve: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
-    """Return t in (0, 1], to 2^-44, at which a falling curve has the values `target`; 1 for values below its last."""
+    """Return t in (0, 1], to 2^-44, at which a falling curve has the values `target`; 1 for values below its end."""
     low, high = torch.zeros_like(target), torch.ones_like(target)
     for _ in range(44):
         middle = (low + high) / 2
@@ -69,17 +69,18 @@ class Schedule(ABC):
     def time(self, log_snr: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
         """Return the t at which the log signal-to-noise ratio is `log_snr`, clamped to (0, 1]; float64.
 
-        To 1e-12, and where the schedule has an inverse in closed form to 1e-12 of t.
+        The error is at most 1e-12, and 1e-12 of t if the schedule has an inverse in closed form.
         """
         return self._time(log_snr.double().clamp(-FARTHEST, FARTHEST)).clamp(max=1)
 
     def _time(self, log_snr: Tensor) -> Tensor:
-        """Return the t > 0 of a log-SNR within reach of the schedule, and anything from 1 on below it."""
+        """Return the t > 0 of a log-SNR; for one below the schedule's last, any value of 1 or more."""
         return bisect(self.log_snr, log_snr)
 
     def grid(self) -> Tensor:
-        """Return the T + 1 times 0, 1/T, ..., 1 of the discrete chain. Raises `UsageError` for a continuous
-        schedule.
+        """Return the T + 1 times 0, 1/T, ..., 1 of the discrete chain.
+
+        Raises `UsageError` for a continuous schedule.
         """
         if self.steps is None:
             raise UsageError(f"the {self.name} schedule was made in continuous time and has no discrete steps.")

@@ -3,9 +3,9 @@
     m(t)      = a t + sum_k c_k sigmoid(s_k (t - m_k)),    a, c_k, s_k > 0
     lambda(t) = lambda_max - (lambda_max - lambda_min) (m(t) - m(0)) / (m(1) - m(0))   [Kingma et al. 2021, appendix H]
 
-so lambda = ln(alpha^2 / sigma^2) falls, and is lambda_max and lambda_min exactly at the ends. In continuous time the
-bound is the mean over uniform t of l = |lambda'(t)| e / 2, where e is the squared eps error at lambda(t): the curve
-between the ends changes its value not at all, only the variance of the estimate [section 5.1], so the network minimises
+so lambda = ln(alpha^2 / sigma^2) falls, and is exactly lambda_max and lambda_min at the ends. In continuous time the
+bound is the mean over uniform t of l = |lambda'(t)| e / 2, where e is the squared eps error at lambda(t). The curve
+between the ends does not change this mean, only the variance of its estimate [section 5.1], so the network minimises
 
     V = E[l^2] = 1/4 of the integral of S(lambda(t)) lambda'(t)^2 dt,    S(lambda) = E[e^2 | lambda].
 
@@ -16,9 +16,10 @@ integration by parts of the term in which the evaluation points move gives
             = 1/4 integral of S (lambda' delta lambda' - lambda'' delta lambda) dt
             = E[l^2 (delta ln|lambda'| - (lambda'' / lambda'^2) delta lambda)].
 
-So the losses of a step are enough, as numbers: nothing goes back through the denoiser, and the gradient is unbiased.
-(The bracket is -delta ln p at a fixed lambda, p = 1 / |lambda'| being the density of lambda. Leaving its second half
-out would be wrong: that ends at p ~ S.) At the minimum S lambda'^2 is constant: p is proportional to sqrt(S).
+So the losses of a step are enough, as numbers: nothing is differentiated through the denoiser, and the gradient is
+unbiased. The bracket is -delta ln p at a fixed lambda, where p = 1 / |lambda'| is the density of lambda. Its second
+half matters: without it the minimum would be at p ~ S. At the true minimum S lambda'^2 is constant, so p is
+proportional to sqrt(S).
 """
 
 import torch
@@ -32,17 +33,17 @@ from gendi.errors import UsageError
 
 HIDDEN = 64
 ENTRIES = 1001
-"""Log-SNRs in the table of a learned schedule."""
+"""Entries in the table of a learned schedule."""
 STEEPNESS = (8.0, 32.0)
-"""The sigmoids begin with these slopes in turn, their middles evenly spread over [0, 1]."""
+"""The slopes that the sigmoids start with, in turn; their middles start evenly spread over [0, 1]."""
 SHARE = 0.5
-"""How much of the way from m(0) to m(1) the sigmoids take together at the beginning, beside the straight line."""
+"""The share of the way from m(0) to m(1) that the sigmoids together take at the start; the line takes the rest."""
 
 
 class MonotoneNetwork(nn.Module):
-    """lambda(t), falling from `log_snr_max` at t = 0 to `log_snr_min` at t = 1; float64, no randomness in its start.
+    """The network lambda(t), which falls from `log_snr_max` at t = 0 to `log_snr_min` at t = 1.
 
-    Raises `UsageError` unless log_snr_min < log_snr_max.
+    It is float64, and its initial weights are not random. Raises `UsageError` unless log_snr_min < log_snr_max.
     """
 
     def __init__(self, log_snr_min: float, log_snr_max: float, hidden: int = HIDDEN) -> None:
@@ -78,9 +79,9 @@ class MonotoneNetwork(nn.Module):
 
 
 class Learned(VariancePreserving):
-    """The variance-preserving schedule of a `MonotoneNetwork`, in continuous time; at t = 0 itself, data.
+    """The variance-preserving schedule of a `MonotoneNetwork`, in continuous time; at t = 0 itself there is no noise.
 
-    Coefficients carry no gradient: the network learns by `variance_surrogate` alone.
+    The coefficients carry no gradient: the network learns by `variance_surrogate` alone.
     """
 
     name = "learned"
@@ -102,7 +103,7 @@ class Learned(VariancePreserving):
 
     @torch.no_grad()
     def tabulated(self, entries: int = ENTRIES) -> Tabulated:
-        """Return the schedule through lambda at evenly spaced times, with a last stretch down to data: for sampling."""
+        """Return a table of lambda at evenly spaced times as a schedule for sampling, which also reaches the data."""
         times = torch.linspace(0, 1, entries, dtype=torch.float64, device=self.network.line.device)
         return Tabulated(self.network(times)[0])
 
@@ -110,7 +111,10 @@ class Learned(VariancePreserving):
 def variance_surrogate(
     network: MonotoneNetwork, t: Float[Tensor, " batch"], losses: Float[Tensor, " batch"]
 ) -> Float64[Tensor, ""]:
-    """Return a number whose gradient is that of E[l^2], from losses l (B,) at uniform times t (B,), as constants."""
+    """Return a number whose gradient is that of E[l^2], from losses l (B,) at uniform times t (B,).
+
+    The losses are constants: no gradient goes through them.
+    """
     value, first, second = network(t)
     turn = (second / first.square()).detach()
     surrogate: Tensor = (losses.detach().double().square() * (first.abs().log() - turn * value)).mean()

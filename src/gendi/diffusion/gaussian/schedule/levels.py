@@ -11,7 +11,7 @@ from gendi.errors import UsageError
 def noise_time(schedule: Schedule, noise: float, what: str = "a noise level of") -> Float64[Tensor, ""]:
     """Return the time at which sigma / alpha is `noise`.
 
-    Raises `UsageError`, which calls the level `what`, unless it lies above 0 and within the schedule.
+    Raises `UsageError` unless the level lies above 0 and within the schedule; `what` is its name in the message.
     """
     largest = float((-0.5 * schedule.log_snr(torch.ones((), dtype=torch.float64))).exp())
     if not 0 < noise <= largest:

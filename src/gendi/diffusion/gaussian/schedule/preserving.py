@@ -1,7 +1,7 @@
-"""Variance-preserving schedules: alpha^2 + sigma^2 = 1, so log abar = 2 log alpha says it all.
+"""Variance-preserving schedules: alpha^2 + sigma^2 = 1, so log abar = 2 log alpha determines both.
 
-A schedule with `steps=T` passes exactly through the products of the paper's betas at t = i / T, and interpolates log
-abar linearly between them; `steps=None` is the continuous limit, beta(t) = -d log abar / dt.
+A schedule with `steps=T` passes exactly through the products of the paper's 1 - beta_i at t = i / T, and interpolates
+log abar linearly between them; `steps=None` is the continuous limit, beta(t) = -d log abar / dt.
 
 Everything is float64, and 1 - abar is written -expm1(log abar): a float32 product errs by 1.7e-4 in 1 - abar at step 1.
 """
@@ -19,7 +19,7 @@ MAX_BETA = 0.999  # Nichol & Dhariwal 2021, section 3.2: keeps the last step of 
 
 
 class VariancePreserving(Schedule):
-    """alpha^2 + sigma^2 = 1, given by log abar = 2 log alpha; a discrete chain is a table of it."""
+    """A schedule with alpha^2 + sigma^2 = 1, given by log abar = 2 log alpha; a discrete chain keeps a table of it."""
 
     table: Tensor | None = None
 
@@ -59,7 +59,7 @@ class VariancePreserving(Schedule):
         return slopes[(self._position(t, self.steps).ceil().long() - 1).clamp(min=0)]
 
     def time_of(self, log_abar: Tensor) -> Tensor:
-        """Return the t > 0 at which log abar is a value below 0 within reach, and anything from 1 on below that."""
+        """Return the t > 0 at which log abar is a value below 0; for one below the last, any value of 1 or more."""
         if self.table is None or self.steps is None:
             return self._time_of(log_abar)
         falling = -self.table.to(log_abar.device)
@@ -76,12 +76,12 @@ class VariancePreserving(Schedule):
 
     @staticmethod
     def _position(t: Tensor, steps: int) -> Tensor:
-        """Return t T; i / T * T may fall an ulp short of i: a time that is a step to 1e-13 is that step."""
+        """Return t T. As i / T * T may fall an ulp short of i, a time that is within 1e-13 of a step is that step."""
         position = t * steps
         return torch.where((position - position.round()).abs() < 1e-13 * steps, position.round(), position)
 
     def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """f = -beta / 2, g^2 = beta.  [Song et al. 2021, eq. 11]"""
+        """Return f = -beta / 2 and g^2 = beta.  [Song et al. 2021, eq. 11]"""
         beta = self.beta(t)
         return -beta / 2, beta
 
@@ -112,10 +112,12 @@ class Linear(VariancePreserving):
 
 
 class Cosine(VariancePreserving):
-    """abar(t) = f(t) / f(0), f(t) = cos^2((t + s) / (1 + s) pi / 2), s = 0.008.  [Nichol & Dhariwal 2021, eq. 17]
+    """The cosine schedule.  [Nichol & Dhariwal 2021, eq. 17]
 
-    A chain takes its betas from that curve and caps the last one. The continuous curve has no last beta to cap: it
-    ends a hair before f = 0, at the abar = 2.4e-9 of the capped chain of 1000 steps.
+        abar(t) = f(t) / f(0),    f(t) = cos^2((t + s) / (1 + s) pi / 2),    s = 0.008
+
+    A chain takes its betas from that curve and caps the last one. The continuous curve has no last beta to cap, so it
+    ends just before f = 0, at the abar = 2.4e-9 that the capped chain of 1000 steps has.
     """
 
     name = "cosine"
@@ -133,8 +135,9 @@ class Cosine(VariancePreserving):
         return math.pi * self.end / (1 + self.offset) * self._angle(t * self.end).tan()
 
     def _time_of(self, log_abar: Tensor) -> Tensor:
-        """By e = tan^2(angle) - tan^2(angle at 0) = (1 / abar - 1) / f(0), and the tangent of the angles' difference:
-        small times keep their digits.
+        """Return the time of a log abar from the tangent of the difference of angles, so that small times are exact.
+
+        It uses e = tan^2(angle) - tan^2(angle at 0) = (1 / abar - 1) / f(0).
         """
         start = self._angle(torch.zeros_like(log_abar)).tan()
         e = torch.expm1(-log_abar) * (1 + start**2)
@@ -143,7 +146,7 @@ class Cosine(VariancePreserving):
         return turn * (1 + self.offset) / (math.pi / 2) / self.end
 
     def _curve(self, t: Tensor) -> Tensor:
-        """Return log(f(t) / f(0)), and log 1e-40 where f is 0 but for round-off."""
+        """Return log(f(t) / f(0)), with f bounded below by 1e-40; at t = 1 only round-off would keep it from 0."""
         start = math.cos(self.offset / (1 + self.offset) * math.pi / 2)
         return 2 * (self._angle(t).cos().clamp(min=1e-20) / start).log()
 
@@ -169,7 +172,10 @@ class Sigmoid(VariancePreserving):
         return fall / abar
 
     def _time_of(self, log_abar: Tensor) -> Tensor:
-        """By logit(value) - logit(first) = ln(1 + (value - first) / (first (1 - value))), for small times' digits."""
+        """Return the time of a log abar from a difference of logits, in a form in which small times are exact.
+
+        logit(value) - logit(first) = ln(1 + (value - first) / (first (1 - value)))
+        """
         first, last = (1 / (1 + math.exp(-v / self.tau)) for v in (self.start, self.end))
         gone = -torch.expm1(log_abar) / (1 - self.floor) * (last - first)  # value - first
         left = (log_abar.exp() - self.floor) / (1 - self.floor) * (last - first)  # last - value

@@ -1,4 +1,4 @@
-"""The registry of schedules: a name, and what makes the schedule from T. It imports neither torch nor NumPy."""
+"""The registry of schedules: by name, the function that makes a schedule of T. It imports neither torch nor NumPy."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,8 +22,8 @@ SCHEDULES: "Registry[Callable[[int | None], Schedule]]" = Registry(
         "rectified-flow": f"{_HERE}.paths:RectifiedFlow",
     },
 )
-"""What makes a schedule of T steps, or continuous where T is None, by name; your own come in by `register`, or by the
-entry points `gendi.schedules` of an installed package."""
+"""The functions that make a schedule, by name. Their argument is T, or None for continuous time. Add your own with
+`register`, or through the entry points `gendi.schedules` of an installed package."""
 
 
 def make_schedule(name: str, steps: int | None = None) -> "Schedule":

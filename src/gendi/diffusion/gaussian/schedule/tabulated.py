@@ -1,9 +1,9 @@
-"""A variance-preserving schedule given by a table of log-SNR: what a learned schedule is saved as.
+"""A variance-preserving schedule given by a table of log-SNR, the form in which a learned schedule is saved.
 
 Entry i = 1..K of the table is log(alpha^2 / sigma^2) at t = i / K, with alpha^2 = sigmoid(log SNR). Between entries it
 is the monotone cubic of Fritsch & Butland (1984), whose slope at an entry is the harmonic mean of the two beside it: it
-never overshoots, and beta(t) is continuous. Below the first entry log abar goes straight to 0, as in the first step of
-a chain: the data at t = 0 are free of noise whatever the table.
+never overshoots, and beta(t) is continuous. Below the first entry log abar is a straight line to 0, as in the first
+step of a chain, so the data at t = 0 are free of noise whatever the table.
 """
 
 import torch
@@ -16,13 +16,14 @@ from gendi.errors import UsageError
 
 
 class Tabulated(VariancePreserving):
-    """The curve through a falling table of log-SNR; with `steps`, the chain that has its betas.
+    """The curve through a falling table of log-SNR or, with `steps`, the chain that has its betas.
 
     Args:
         table: (K,), K >= 2, the log-SNR at t = 1/K, 2/K, ..., 1; kept as `levels`, float64.
         steps: T of a chain, or None for continuous time.
 
-    Raises `UsageError` unless the table is finite and strictly falling, with at least two entries.
+    Raises:
+        UsageError: the table is not finite, does not fall strictly, or has fewer than two entries.
     """
 
     name = "tabulated"
@@ -62,8 +63,9 @@ class Tabulated(VariancePreserving):
 
 
 def _slopes(falls: Tensor) -> Tensor:
-    """Return the slope at every entry, per interval: harmonic means, and one-sided parabolas of falling slope at the
-    ends.
+    """Return the slope at every entry, per interval of the table, none of which is above 0.
+
+    Inside they are harmonic means, and at the ends the slopes of one-sided parabolas.
     """
     if len(falls) == 1:
         return falls.repeat(2)
