@@ -78,8 +78,7 @@ class Codec(ABC):
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        """Return the shapes and types that `tensors` has for this `to_dict`. Raises `BundleError` naming a bad
-        field."""
+        """Return the shapes and types that `tensors` has for a `to_dict`. Raises `BundleError` naming a bad field."""
         return {}
 
     @classmethod

@@ -235,8 +235,7 @@ class Kind(ABC):
         return 0
 
     def usage(self, codec: "Codec", own: SampleConfig) -> str:
-        """Return the Python code that the card of a bundle shows for drawing samples; `own` are the model's
-        settings."""
+        """Return the Python code for drawing samples on the card of a bundle; `own` are the model's settings."""
         return (
             'import gendi\nsamples = gendi.sample("path/to/this/folder", n=500)  # as the training data'
             f"{f': {self.objects}' if self.objects else ''}"

@@ -60,8 +60,7 @@ class Bundle:
     sigma_data: float = 1.0
     """Root mean square of the encoded training data."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Facts about the model as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch,
-    ..."""
+    """Facts about the model as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, ..."""
     log_snr: Tensor | None = None
     """The table (1001,), float64, of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None for
     other schedules."""

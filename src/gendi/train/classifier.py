@@ -118,8 +118,7 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: NoisyClassifier, data: Data, seed: int = 0, device: str = "cpu") -> dict[float, float]:
-    """Return, by sigma / alpha, the share of held-out pictures that are classified correctly, with one noise for
-    each."""
+    """Return the share of held-out pictures that are classified correctly, by sigma / alpha, with one noise each."""
     rows = range(min(MOST_HELD_OUT, len(data.heldout)))
     codec = pictures_only(data.codec, "a classifier of noisy pictures")
     x_0 = codec.encode(torch.from_numpy(data.heldout.batch(rows))).to(device)

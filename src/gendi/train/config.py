@@ -135,8 +135,7 @@ class RunConfig:
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
     def _validate_conditions(self) -> None:
-        """Raise `UsageError` if conditions share a name, or the number of names differs from the size of a
-        condition."""
+        """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""
         names = [condition.name for condition in self.conditions]
         for condition in self.conditions:
             name = condition.name

@@ -15,8 +15,7 @@ from gendi.train.config import RunConfig
 
 
 def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained network for samples of `shape`, with the number of outputs that the denoiser of the run
-    needs."""
+    """Return an untrained network for samples of `shape`, with as many outputs as the run's denoiser needs."""
     return build_network(config.network, shape, config.conditions, outputs_of(config, shape))
 
 

@@ -21,8 +21,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Float[Tensor, " k m n"]:
-    """Return approximations of the nearest semi-orthogonal matrices: (K, m, n) -> (K, m, n), by Newton-Schulz in
-    bf16."""
+    """Return the nearest semi-orthogonal matrices, approximately: (K, m, n) -> (K, m, n), by Newton-Schulz in bf16."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.bfloat16()

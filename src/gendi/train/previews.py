@@ -31,8 +31,7 @@ def preview(denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed
 
 
 def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
-    """Return the conditions of the 36 previews: the classes in turn, and for other conditions those of held-out
-    rows."""
+    """Return the conditions of the 36 previews: the classes in turn, and other conditions from held-out rows."""
     rows = np.arange(PREVIEWS) % len(data.heldout)
     cond = stored(specs, data.heldout, rows)
     x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), cond, torch.from_numpy(rows))

@@ -47,8 +47,7 @@ from gendi.train.start import Start, adopt
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a step. `applied` is False if loss or gradient were not finite; the weights were then not
-    changed."""
+    """The result of a step. `applied` is False if the weights stayed, since loss or gradient were not finite."""
 
     loss: float
     grad_norm: float
@@ -187,8 +186,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _only_this(self, part: slice, step: int) -> Iterator[None]:
-        """Key the dropout by the part of the batch, and average gradients over the processes only after the last
-        part."""
+        """Key the dropout by the part of the batch, and average gradients over processes only after the last part."""
         dropout = self.config.network.dropout > 0
         with contextlib.ExitStack() as held:
             if self.averaged is not None and part.stop < self.parts.share.stop:

@@ -126,8 +126,7 @@ def evaluate(
 
 
 def load_samples(path: Path) -> np.ndarray:
-    """Read samples from a .npz file (array `samples`) or a .npy file. Raises `DataError` saying what is wrong with
-    it."""
+    """Read samples from an .npz (array `samples`) or a .npy file. Raises `DataError` saying what is wrong with it."""
     from gendi.data.images.arrays import load_npy, load_npz
 
     if not path.is_file():

@@ -27,8 +27,7 @@ from gendi.storage.store import fits_in_memory
 
 
 def with_extras(arrays: Members, loaded: Loaded, keys: Sequence[str]) -> Loaded:
-    """Return `loaded` with the conditions among the arrays `keys` added, and a note on arrays that are not
-    conditions."""
+    """Return `loaded` with the conditions among the arrays `keys`, and a note on arrays that are no conditions."""
     conditions, specs, left_out = dict(loaded.conditions), list(loaded.specs), dict(loaded.left_out)
     test = None if loaded.test is None else dict(loaded.test.conditions)
     belonging = {name for key in keys for name in (arrays.test_of(key), *names_of(key))}

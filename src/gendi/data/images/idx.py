@@ -85,8 +85,7 @@ def idx_shape(path: Path) -> tuple[int, ...]:
 
 
 def _header(file: io.BufferedIOBase, name: str, most: int | None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Return dtype, shape and length of the header. Raises `DataError` if the file would be longer than `most`
-    bytes."""
+    """Return dtype, shape and length of the header. Raises `DataError` if the file needs more than `most` bytes."""
     magic = file.read(4)
     if len(magic) < 4:
         raise DataError(f"{name} is no idx file: it has only {len(magic)} byte(s). {_MEND}")

@@ -23,8 +23,7 @@ _IMAGE_NAMES = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")
 
 
 class Sample(NamedTuple):
-    """Where a picture is: the part of its shard (the row group, or 0 in a tar), the byte or row, and its size in
-    bytes."""
+    """Where a picture is: the part of its shard (a row group; 0 in a tar), the byte or row, and its size in bytes."""
 
     part: int
     place: int

@@ -98,8 +98,7 @@ class PictureTokens(nn.Module):
 
 
 class PicturePlanes(nn.Module):
-    """Maps a picture (B, C, H', W') to planes (B, C, H, W) of the size of x, by bilinear interpolation if it
-    differs."""
+    """Maps a picture (B, C, H', W') to planes (B, C, H, W) of the size of x, by bilinear interpolation."""
 
     def __init__(self, spec: ConditionConfig) -> None:
         super().__init__()
@@ -174,8 +173,7 @@ def _module(spec: ConditionConfig, dim: int) -> nn.Module:
 
 
 def check(spec: ConditionConfig, value: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise `UsageError` if a condition has another shape, or is not of whole numbers or floats as its kind
-    requires."""
+    """Raise `UsageError` if a condition has another shape, or other numbers than its kind requires."""
     if value.shape != shape or value.is_floating_point() == (spec.kind == "class"):
         kind = "whole numbers" if spec.kind == "class" else "floats"
         raise UsageError(f"{spec.name} must be {kind} of shape {shape}; got {value.dtype} of {tuple(value.shape)}.")

@@ -39,8 +39,7 @@ from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features,
 
 
 class SelfAttention(nn.Module):
-    """Attention among tokens: (B, N, D) -> (B, N, D). If there is a `turn` (2, N, d / 2), it rotates queries and
-    keys."""
+    """Attention among tokens: (B, N, D) -> (B, N, D). A `turn` (2, N, d / 2) rotates queries and keys."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

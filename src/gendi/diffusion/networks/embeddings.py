@@ -67,8 +67,7 @@ def pad_to_multiple(x: Float[Tensor, " b c h w"], unit: int) -> Float[Tensor, " 
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim). There are `features` sinusoids, or dim / 2 if it is
-    0."""
+    """Sinusoids -> linear -> SiLU -> linear: (B,) -> (B, dim). There are `features` sinusoids, dim / 2 if it is 0."""
 
     def __init__(self, dim: int, time_input: str, features: int = 0) -> None:
         super().__init__()

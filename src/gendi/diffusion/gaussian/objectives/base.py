@@ -121,8 +121,7 @@ class Objective(ABC):
         return losses if weights is None else losses * weights.to(losses)
 
     def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
-        """Update the state from the losses (B,) of a whole batch, without gradient, after a step of learning rate
-        `lr`."""
+        """Learn from the losses (B,) of a whole batch, without gradient, after a step of learning rate `lr`."""
 
     def sampling_schedule(self) -> Schedule:
         """Return the schedule under which samples are drawn at present."""

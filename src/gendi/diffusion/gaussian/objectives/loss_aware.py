@@ -49,9 +49,7 @@ class LossHistory:
         return torch.from_numpy(index + 1).double() / len(edges)
 
     def weights(self, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
-        """Return the weights 1 / (T p_i) at times (B,), with which the mean over draws estimates the mean over all
-        steps.
-        """
+        """Return 1 / (T p_i) at times (B,), the weights with which a mean over draws estimates that over all steps."""
         p = torch.from_numpy(self.probabilities())[self._index(t)]
         return (1 / (len(self.counts) * p)).to(t.device)
 

@@ -62,7 +62,6 @@ def uniform(at: Levels, options: ObjectiveConfig) -> Float64[Tensor, " batch"]:
 
 
 def bound(at: Levels, options: ObjectiveConfig) -> Float64[Tensor, " batch"]:
-    """Return the weight of the bound in continuous time, where g^2 = sigma^2 |d log SNR / dt| is the schedule's
-    rate."""
+    """Return the weight of the bound in continuous time; g^2 = sigma^2 |d log SNR / dt| is the schedule's rate."""
     g2 = at.schedule.rates(at.t)[1]
     return at.snr * g2 / at.sigma**2 / 2
