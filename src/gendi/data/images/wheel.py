@@ -99,9 +99,8 @@ class _ArraysOnly(pickle.Unpickler):
     """An unpickler that knows three names; nothing else is imported or called."""
 
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[
-            0
-        ],  # its module differs between versions of NumPy
+        # The module of this function differs between versions of NumPy.
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): _dtype,
     }
