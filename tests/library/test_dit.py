@@ -36,7 +36,7 @@ def attention_by_hand(x: torch.Tensor, block: torch.nn.Module, heads: int) -> to
 
 def test_a_block_is_adaln_zero_by_hand() -> None:
     """x + g1 attention(n(x) (1 + s1) + b1), then x + g2 mlp(n(x) (1 + s2) + b2).  [Peebles & Xie 2023, figure 3]"""
-    block, x, e = random(Block(SMALL, told=False)), gaussian(3, 5, 8).float(), gaussian(3, 8, seed=1).float()
+    block, x, e = random(Block(SMALL, cross=False)), gaussian(3, 5, 8).float(), gaussian(3, 8, seed=1).float()
     b1, s1, g1, b2, s2, g2 = (e @ block.film.weight.T + block.film.bias)[:, None].split(8, dim=-1)
     h = x + g1 * attention_by_hand(F.layer_norm(x, (8,)) * (1 + s1) + b1, block.attention, 2)
     hidden = F.gelu((F.layer_norm(h, (8,)) * (1 + s2) + b2) @ block.up.weight.T + block.up.bias)
@@ -47,7 +47,7 @@ def test_a_block_is_adaln_zero_by_hand() -> None:
 @pytest.mark.parametrize("inject", ["film", "add", "concat"])
 def test_a_block_starts_as_the_identity(inject: str) -> None:
     """The term that `add` adds is the only difference."""
-    block, x, e = Block(replace(SMALL, inject=inject), told=True), gaussian(2, 5, 8).float(), gaussian(2, 8).float()
+    block, x, e = Block(replace(SMALL, inject=inject), cross=True), gaussian(2, 5, 8).float(), gaussian(2, 8).float()
     tokens = gaussian(2, 3, 8).float(), None
     expected = x + block.film(e)[:, None] if inject == "add" else x
     torch.testing.assert_close(block(x, e, None, tokens), expected)

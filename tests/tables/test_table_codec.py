@@ -1,4 +1,4 @@
-"""The codec of tables: round trips, normal scores, gaps in a Gaussian world, what was told, and bad parts."""
+"""The codec of tables: round trips, normal scores, gaps in a Gaussian world, fixed conditions, and bad parts."""
 
 import json
 from typing import Any
@@ -24,9 +24,9 @@ from gendi.storage.safe_tensors import specs
 from gendi.train.config import RunConfig
 
 
-def codec_of(frame: pd.DataFrame, *told: str) -> tuple[TableCodec, torch.Tensor, dict[str, torch.Tensor]]:
+def codec_of(frame: pd.DataFrame, *names: str) -> tuple[TableCodec, torch.Tensor, dict[str, torch.Tensor]]:
     loaded = read_frame(frame)
-    cond = training_conditions([s for s in loaded.specs if s.name in told], loaded.conditions)
+    cond = training_conditions([s for s in loaded.specs if s.name in names], loaded.conditions)
     return TableCodec.fit(loaded.schema, loaded.rows, cond), torch.from_numpy(loaded.rows), cond
 
 
@@ -136,15 +136,15 @@ def test_like_categories_are_neighbours_on_the_score() -> None:
 
 def test_what_was_told_is_written_down_and_null_is_not() -> None:
     frame = mixed_table(300)
-    codec, rows, told = codec_of(frame, "region", "children", "income", "smoker", "signal")
+    codec, rows, known = codec_of(frame, "region", "children", "income", "smoker", "signal")
     z = torch.randn(6, codec.shape[0], generator=torch.Generator().manual_seed(0))
     free = codec.decode(z, {}, 0, 0)
-    cond = {name: value[:6].clone() for name, value in told.items()}
+    cond = {name: value[:6].clone() for name, value in known.items()}
     for value in cond.values():
         value[5] = torch.nan if value.is_floating_point() else -1
     out = codec.decode(z, cond, 0, 0)
     names = [column.name for column in codec.schema.columns]
-    for name in told:
+    for name in known:
         assert torch.equal(out[:5, names.index(name)], rows[:5, names.index(name)]), name
     assert torch.equal(out[5].nan_to_num(), free[5].nan_to_num())
     asked = codec.decode(z, {"income": torch.full((6,), 12345.678)}, 0, 0)
@@ -235,6 +235,6 @@ def test_fit_takes_training_rows_and_what_is_told_of_them() -> None:
     config = RunConfig(conditions=(ConditionConfig("kind", "class", 4, names=("a", "b", "c", "d")),))
     codec = TABLES.fit(data, config.conditions, 0, None)
     assert isinstance(codec, TableCodec)
-    np.testing.assert_array_equal(codec.told["kind"], data.train.conditions["kind"])
+    np.testing.assert_array_equal(codec.training_conditions["kind"], data.train.conditions["kind"])
     drawn = codec.draw_conditions(config.conditions, None, 50, 0)
     assert set(drawn["kind"].tolist()) <= set(data.train.conditions["kind"].tolist())

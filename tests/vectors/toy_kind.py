@@ -34,15 +34,15 @@ class ToyCodec(VectorCodec):
     once = True
     width: ClassVar[int] = 2
 
-    def __init__(self, mean: Tensor, std: Tensor, weights: Tensor, told: Mapping[str, Tensor]) -> None:
-        self.mean, self.std, self.weights, self.told = mean, std, weights, told
+    def __init__(self, mean: Tensor, std: Tensor, weights: Tensor, cond: Mapping[str, Tensor]) -> None:
+        self.mean, self.std, self.weights, self.training_conditions = mean, std, weights, cond
 
     @classmethod
-    def fit(cls, rows: NDArray[np.float64], told: Mapping[str, Tensor], seed: int) -> "ToyCodec":
+    def fit(cls, rows: NDArray[np.float64], cond: Mapping[str, Tensor], seed: int) -> "ToyCodec":
         """Take mean and deviation from the rows, and draw a rotation, of which two columns are kept."""
         q, _ = np.linalg.qr(stream(seed, "toy weights").normal(size=(cls.width, cls.width)))
         mean, std = torch.tensor(rows.mean(0)), torch.tensor(rows.std(0))
-        return cls(mean, std, torch.from_numpy(np.ascontiguousarray(q[:, :2])), told)
+        return cls(mean, std, torch.from_numpy(np.ascontiguousarray(q[:, :2])), cond)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,11 +58,11 @@ class ToyCodec(VectorCodec):
         return (x.double().flatten(1) @ self.weights) * self.std + self.mean + 1e-6 * noise[:, None]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "rows": len(next(iter(self.told.values()), ()))}
+        return {"kind": self.kind, "rows": len(next(iter(self.training_conditions.values()), ()))}
 
     def tensors(self) -> dict[str, Tensor]:
-        told = {f"told:{name}": value for name, value in self.told.items()}
-        return {"mean": self.mean, "std": self.std, "weights": self.weights, **told}
+        cond = {f"told:{name}": value for name, value in self.training_conditions.items()}
+        return {"mean": self.mean, "std": self.std, "weights": self.weights, **cond}
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
@@ -74,8 +74,8 @@ class ToyCodec(VectorCodec):
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "ToyCodec":
-        told = {name[5:]: value for name, value in tensors.items() if name.startswith("told:")}
-        return cls(tensors["mean"], tensors["std"], tensors["weights"], told)
+        cond = {name[5:]: value for name, value in tensors.items() if name.startswith("told:")}
+        return cls(tensors["mean"], tensors["std"], tensors["weights"], cond)
 
 
 class GridCodec(ToyCodec):

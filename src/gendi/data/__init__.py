@@ -1,10 +1,10 @@
-"""Raw data on their way in, and the codecs between them and model space.
+"""Reading raw data, and the codecs between raw data and model space.
 
     data = gendi.data.open_data("mnist")         # or a folder, an .npy, an .npz
     data.train.batch([0, 1, 2])                  # uint8 array (3, 28, 28, 1)
 
-Importing this package is light; what needs torch is loaded when it is first named. Nothing here knows a kind of data:
-kinds (`gendi.data.kinds`) are announced from above, or offered by installed packages."""
+Importing this package is quick: what needs torch is loaded when it is first named. No module here knows a particular
+kind of data: kinds (`gendi.data.kinds`) are announced by `gendi` itself, or offered by installed packages."""
 
 from typing import TYPE_CHECKING
 

@@ -7,9 +7,9 @@ from gendi.errors import UsageError
 
 
 def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Any:
-    """Open a data set as training would, and report on every row, as its kind of data does.
+    """Open a data set as training would, and return the report of its kind of data on all rows.
 
-    Of pictures, that is a `gendi.data.images.check.DataReport`; arguments and errors are those of `open_data`.
+    For pictures, that is a `gendi.data.images.check.DataReport`. Arguments and errors are those of `open_data`.
     """
     kind = find_kind(spec)
     if not kind.pictures:

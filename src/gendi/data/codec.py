@@ -1,11 +1,11 @@
-"""The only place where raw data meet model space: one contract for the codecs of all kinds of data.
+"""Codecs translate between raw data and model space: the contract that the codecs of all kinds of data keep.
 
     rows (N, ...), in the user's units  <-encode, decode->  x (N, *shape), what a network learns
 
-A codec is saved with the model, so that a sample always comes back in the user's own units: as plain values
-(`to_dict`) and, where it was fitted to data or has weights, as tensors (`tensors`). It may depend on the conditions of
-a row, and on its way out it may draw, as a count is drawn from a distribution. What it draws is keyed by the number of
-the row, so that a sample does not depend on its neighbours.
+A codec is saved with the model, so that samples always come back in the user's own units. It is saved as plain values
+(`to_dict`) and, if it was fitted to data or has weights, as tensors (`tensors`). Encoding and decoding may depend on
+the conditions of a row, and decoding may draw at random, for instance a count from a distribution. Such draws are keyed
+by the number of the row, so that a sample does not depend on its neighbours.
 """
 
 from abc import ABC, abstractmethod
@@ -21,19 +21,19 @@ from gendi.storage.safe_tensors import TensorSpec
 
 
 class Codec(ABC):
-    """Rows of one kind of data <-> tensors of one shape in model space."""
+    """Translates between rows of one kind of data and tensors of one shape in model space."""
 
     kind: ClassVar[str]
-    """Its name in a bundle: the name of the kind of data, or that name, a hyphen and a word."""
+    """The name of the codec in a bundle: the name of the kind of data, or that name, a hyphen and a word."""
     once: ClassVar[bool] = False
     """Whether training rows are encoded once and for all; otherwise each batch is encoded anew."""
     value_range: ClassVar[tuple[float, float] | None] = None
-    """The least and the greatest value in model space, where data have such bounds."""
+    """The least and the greatest value in model space; None if the data have no such bounds."""
     half_bin: ClassVar[float | None] = None
-    """Half the distance between neighbouring levels in model space; None where model space is continuous."""
+    """Half the distance between neighbouring levels in model space; None if model space is continuous."""
     log2_scale: ClassVar[float | None] = None
-    """Log2 of |d row / d x|: added to bits per dimension in model space, it gives those of dequantised rows. None where
-    it has no meaning."""
+    """Log2 of |d row / d x|. Bits per dimension in model space plus this number are the bits per dimension of
+    dequantised rows. None if it has no meaning."""
 
     @property
     @abstractmethod
@@ -52,59 +52,66 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Map rows (B, ...) to float32 (B, *shape); `cond` are their conditions by name, `index` (B,) their numbers."""
+        """Map rows (B, ...) to float32 (B, *shape).
+
+        Args:
+            rows: in the user's units.
+            cond: the conditions of the rows by name.
+            index: (B,), the numbers of the rows.
+        """
 
     @abstractmethod
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
-        """Map x (B, *shape) to rows (B, ...); what is drawn for row i is keyed by (seed, first + i).
+        """Map x (B, *shape), with conditions by name, to rows (B, ...). Draws for row i are keyed by (seed, first + i).
 
         Raises:
-            DivergedError: NaN, which no row can stand for.
+            DivergedError: x contains NaN, which has no meaning as a row.
         """
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, "kind" among them; with `tensors` all that `from_parts` needs."""
+        """Return plain JSON values, "kind" among them. Together with `tensors` they are all that `from_parts` needs."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is too large for JSON, weights for instance, by name; nothing by default."""
+        """Return tensors by name that are too large for JSON, such as weights; none by default."""
         return {}
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        """Return the shapes and types of `tensors` for a `to_dict`. Raises `BundleError` naming a field that is bad."""
+        """Return the shapes and types that `tensors` has for a `to_dict`. Raises `BundleError` naming a bad field."""
         return {}
 
     @classmethod
     @abstractmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` naming a field that is bad."""
+        """Return the codec that `to_dict` and `tensors` describe. Raises `BundleError` naming a bad field."""
 
     def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
-        """Return why other raw data cannot be encoded by this codec, a sentence; empty if they can.
+        """Return a sentence that says why this codec cannot encode other raw data; empty if it can.
 
         Args:
-            schema: of the other data.
+            schema: the schema of the other data.
             ours: the conditions of the other data.
             theirs: the conditions of the data that the codec was fitted to.
         """
         return ""
 
-    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
-        """Return this codec for other training rows, whose conditions by name are `told`."""
+    def for_rows(self, cond: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions by name are `cond`."""
         return self
 
     def draw_conditions(
-        self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
+        self, specs: Sequence[ConditionConfig], requested: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return the conditions of n samples from the requested ones, as `gendi.diffusion.conditions` reads them.
+        """Return the conditions of n samples, read from the `requested` values as `gendi.diffusion.conditions` says.
 
-        If none is requested, classes come in turn from sample `first` on; what is not requested is null.
+        If no values are requested, the samples take the classes in turn, from sample number `first` on. Other
+        conditions that are not requested are null.
 
         Raises:
             UsageError: a condition that the model does not know, or a value that does not fit it.
         """
-        return requested_conditions(specs, asked, n, first)
+        return requested_conditions(specs, requested, n, first)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self) or self.to_dict() != other.to_dict():

@@ -1,4 +1,4 @@
-"""Codecs on disk: from the values and tensors of a codec, in a bundle or in a run's folder, back to the codec."""
+"""Writing codecs to a bundle or to the folder of a run, and reading them back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ CODEC, TENSORS = "codec.json", "codec.safetensors"
 
 
 def codec_from_dict(data: object, tensors: Mapping[str, Tensor] | None = None) -> Codec:
-    """Return the codec that `to_dict` and `tensors` described. Raises `BundleError` on anything else."""
+    """Return the codec that `to_dict` and `tensors` describe. Raises `BundleError` if they describe none."""
     known = _codec_class(data)
     assert isinstance(data, Mapping)
     if missing := sorted(known.expected(data).keys() - (tensors or {}).keys()):
@@ -24,31 +24,29 @@ def codec_from_dict(data: object, tensors: Mapping[str, Tensor] | None = None) -
 
 
 def codec_tensor_specs(data: object) -> dict[str, TensorSpec]:
-    """Return the shapes and types of the tensors of the codec that `to_dict` described. Raises `BundleError`."""
+    """Return the shapes and types of the tensors of the codec that `to_dict` describes. Raises `BundleError`."""
     known = _codec_class(data)
     assert isinstance(data, Mapping)
     return known.expected(data)
 
 
 def read_codec_parts(data: object, tensors: Path) -> Codec:
-    """Return the codec that `to_dict` described, its tensors in the file `tensors` if it has any.
+    """Return the codec that `to_dict` describes; if it has tensors, they are read from the file `tensors`.
 
-    Raises `BundleError` naming the field, or the file and the tensor, that is bad.
+    Raises `BundleError` naming the bad field, or the file and the bad tensor.
     """
     wanted = codec_tensor_specs(data)
     return codec_from_dict(data, read_tensors(tensors, wanted) if wanted else {})
 
 
 def write_codec_tensors(writer: FolderWriter, codec: Codec) -> None:
-    """Write the tensors of a codec into a folder that is being written; no file if it has none. Raises
-    `ResourceError`.
-    """
+    """Write the tensors of a codec, if it has any, into a folder that is being written. Raises `ResourceError`."""
     if tensors := codec.tensors():
         writer.write(TENSORS, tensor_chunks(tensors))
 
 
 def write_codec(folder: Path, codec: Codec) -> None:
-    """Write a codec into a folder of its own, whole or not at all. Raises `ResourceError`."""
+    """Write a codec into a folder of its own; a failure leaves no partial folder. Raises `ResourceError`."""
     text = encode_json(codec.to_dict())
     with replace_folder(folder, tensor_bytes(codec.tensors()) + 2 * len(text) + 4096) as writer:
         writer.write_text(CODEC, text)
@@ -56,7 +54,7 @@ def write_codec(folder: Path, codec: Codec) -> None:
 
 
 def read_codec(folder: Path) -> Codec:
-    """Read what `write_codec` wrote. Raises `BundleError` naming the file, and the field or tensor, that is bad."""
+    """Read what `write_codec` wrote. Raises `BundleError` naming the file, and the bad field or tensor."""
     verify_manifest(folder)
     try:
         return read_codec_parts(read_json(folder / CODEC), folder / TENSORS)
@@ -65,7 +63,7 @@ def read_codec(folder: Path) -> Codec:
 
 
 def _codec_class(data: object) -> type[Codec]:
-    """Return the class of a described codec."""
+    """Return the class of the codec that `to_dict` describes. Raises `BundleError`."""
     if not isinstance(data, Mapping):
         raise BundleError(f"A codec is a table of fields, not {type(data).__name__}.")
     kind = data.get("kind")

@@ -1,5 +1,5 @@
-"""From an array or a column of words to a condition: what kind it is, and its rows as `gendi.diffusion.conditions`
-wants them.
+"""Conditions from arrays and from columns of words: the kind of a condition, and its rows as
+`gendi.diffusion.conditions` expects them.
 
     (N,)    whole numbers             class; -1 is missing
     (N,)    text                      class, by the words in order; an empty text is missing
@@ -7,8 +7,9 @@ wants them.
     (N, K)  bytes or booleans, 0 / 1  tags
     (N, K)  other numbers             vector; a row with a NaN in it is missing
 
-Rows are int64 for classes, bytes or float32 for tags, float32 for numbers. What fits none of these is no condition, and
-`NoConditionError` says why: data hold more than what a network can be told, and that must not keep it from training.
+Rows are int64 for classes, bytes or float32 for tags, and float32 for numbers. An array that fits none of these cannot
+be a condition, and `NoConditionError` says why. Data often hold arrays that cannot be conditions, so readers note the
+reason and go on.
 """
 
 import dataclasses
@@ -23,18 +24,18 @@ from gendi.diffusion.config import ConditionConfig
 
 CLASSES_MOST = 1_000_000
 FEW = 10
-"""Up to so many classes, nobody asks how many rows have each."""
+"""Up to this many classes are accepted without a check of how many rows have each."""
 
 Rows = NDArray[Any]
 Column = tuple[ConditionConfig, Rows]
-"""What a condition is, and its N rows."""
+"""A condition and its N rows."""
 LeftOut = dict[str, str]
-"""What is no condition, and why, by name."""
+"""By name, the reasons why columns or arrays are not conditions."""
 Notes = tuple[str, ...]
 
 
 class NoConditionError(Exception):
-    """Something that no network can be told; its text is the reason."""
+    """A column or an array that cannot be a condition; the text is the reason."""
 
 
 def condition_name(text: str) -> str:
@@ -48,7 +49,7 @@ def condition_name(text: str) -> str:
 
 
 def from_array(name: str, array: Rows, names: Sequence[str] = ()) -> Column:
-    """Return the condition that an array of N rows is; `names` are those of its classes, tags or numbers.
+    """Return an array of N rows as a condition; `names` are the names of its classes, tags or numbers.
 
     Raises `NoConditionError`.
     """
@@ -70,8 +71,8 @@ def from_array(name: str, array: Rows, names: Sequence[str] = ()) -> Column:
 
 
 def from_words(name: str, cells: Sequence[str], kind: Literal["class", "value", "tags", "vector"]) -> Column:
-    """Return the condition that a column of N texts is; an empty one is missing. Tags are separated by `|`, numbers of
-    a vector by spaces.
+    """Return a column of N texts as a condition. An empty text is a missing value; tags are separated by `|`, and the
+    numbers of a vector by spaces.
 
     Raises `NoConditionError`.
     """
@@ -94,7 +95,7 @@ def from_words(name: str, cells: Sequence[str], kind: Literal["class", "value", 
 
 
 def null_rows(spec: ConditionConfig, n: int) -> Rows:
-    """Return n rows that are null. Raises `NoConditionError` for pictures, whose bytes have no null."""
+    """Return n null rows. Raises `NoConditionError` for pictures, whose bytes cannot be null."""
     if spec.kind == "class":
         return np.full(n, -1, np.int64)
     if spec.kind == "image":
@@ -102,8 +103,11 @@ def null_rows(spec: ConditionConfig, n: int) -> Rows:
     return np.full((n,) if spec.kind == "value" else (n, spec.size), np.nan, np.float32)
 
 
-def measured(spec: ConditionConfig, rows: Rows) -> ConditionConfig:
-    """Return a value or a vector with the mean and the standard deviation of its training rows; others as they are."""
+def with_statistics(spec: ConditionConfig, rows: Rows) -> ConditionConfig:
+    """Return a value or a vector with the mean and the standard deviation of its training rows added.
+
+    Conditions of other kinds are returned as they are.
+    """
     if spec.kind not in ("value", "vector"):
         return spec
     known = rows[np.isfinite(rows)].astype(np.float64)
@@ -114,7 +118,7 @@ def measured(spec: ConditionConfig, rows: Rows) -> ConditionConfig:
 
 
 def known_rows(numbers: Rows) -> Rows:
-    """Return numbers (N,) or (N, K) as float32; a row with a NaN becomes NaN throughout. Raises `NoConditionError`."""
+    """Return numbers (N,) or (N, K) as float32; in a row with a NaN, all become NaN. Raises `NoConditionError`."""
     with np.errstate(over="ignore"):
         rows = numbers.astype(np.float32)
     if np.isinf(rows).any():
@@ -128,13 +132,13 @@ def known_rows(numbers: Rows) -> Rows:
 
 
 def by_number(names: Sequence[str]) -> list[str]:
-    """Return names in order: as numbers if all of them are whole ones, else as text."""
+    """Return names in order: by value if all of them are whole numbers, else as text."""
     numbers = all(name.isascii() and name.isdigit() for name in names)
     return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
 
 
 def left_out_note(where: str, left_out: LeftOut) -> Notes:
-    """Return the note on what is no condition, if anything is not."""
+    """Return a note with the reasons in `left_out`; no note if there are none."""
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
     return (f"{where}: no condition is made of {reasons}",) if reasons else ()
 

@@ -18,7 +18,7 @@ class ConditionReport:
     size: int
     """Classes, tags, numbers or channels."""
     missing: int
-    """Rows of which it is not known."""
+    """Rows whose value is missing."""
     counts: dict[str, int]
     """Rows by class or tag; empty for numbers and pictures."""
     low: float | None = None

@@ -1,4 +1,4 @@
-"""`Data`: rows ready to train on and to measure against."""
+"""`Data`: rows that are ready for training and for evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from gendi.diffusion.config import ConditionConfig
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Rows ready to train on and to measure against.
+    """Rows that are ready for training and for evaluation.
 
-    `heldout` is the data's own test set, or 5% of the images (at least 1, at most 1000), of cells and tables 20%, drawn
-    by a stream that depends on nothing else, so that every run holds out the same ones. `conditions` says what is known
-    of each row and can be told to a network, `left_out` what cannot and why. `fingerprint` is the SHA-256 of both parts
-    (`gendi.data.split.fingerprint`).
+    `heldout` is the data's own test set. Data without one hold out 5% of the images (at least 1, at most 1000), or 20%
+    of the rows of cells and tables; the random stream depends on nothing else, so every run holds out the same rows.
+    `conditions` are what a network can be given about each row, and `left_out` names what it cannot be given, with the
+    reasons. `fingerprint` is the SHA-256 of both parts (`gendi.data.split.fingerprint`).
 
-    The codec of pictures is known at once; that of other kinds is fitted by `gendi.data.prepare.prepare`, and is None
-    before. `kind` is the name of the kind of data (`gendi.data.kinds`), `schema` what its reader knows of the rows.
-    `encoded`: the rows are in model space already.
+    The codec of pictures is known at once. The codec of other kinds is None until `gendi.data.prepare.prepare` has
+    fitted it. `kind` is the name of the kind of data (`gendi.data.kinds`), and `schema` is what its reader knows of the
+    rows. `encoded` says whether the rows are in model space already.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Data:
 
     @property
     def fitted(self) -> Codec:
-        """The codec of data that have one. Raises `ValueError` before it is fitted."""
+        """The codec of the data. Raises `ValueError` if it is not fitted yet."""
         if self.codec is None:
             raise ValueError(f"the codec of {self.name} is not fitted yet: see gendi.data.prepare")
         return self.codec

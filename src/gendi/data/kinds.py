@@ -1,13 +1,13 @@
-"""Kinds of data: what each brings, behind one contract, and where it is found.
+"""Kinds of data: the contract that each of them keeps, and the registry that finds them by name.
 
-A kind is an object of a class with the methods of `Kind`. It is known by its name: registered in this process,
+A kind is an instance of a subclass of `Kind`. It is either registered in this process,
 `KINDS.register("spectra", Spectra())`, or offered by an installed package in the group of entry points `gendi.kinds`:
 
     [project.entry-points."gendi.kinds"]
     spectra = "my_package.spectra:SPECTRA"
 
-It is loaded when it is first needed. A module of a kind should import NumPy and torch inside its methods alone, as this
-one does, so that the command line stays quick.
+A kind is loaded when it is first needed. Its module should import NumPy and torch only inside its methods, as this
+module does, so that the command line stays quick.
 """
 
 import warnings
@@ -35,51 +35,51 @@ if TYPE_CHECKING:
     Texts = Callable[[int, int], Mapping[str, str]]
 
 IN_MEMORY = "an object in memory"
-"""The spec of data that came as an object, not by a name or a path."""
+"""The spec of data that are given as an object instead of a name or a path."""
 
 
 class Kind(ABC):
-    """One kind of data. `codecs`, `open_path`, `fit`, `write` and `evaluate` have no default; the rest has."""
+    """One kind of data. All methods have useful defaults but `codecs`, `open_path`, `fit`, `write` and `evaluate`."""
 
     name: ClassVar[str]
-    """A word without a hyphen. The names of its codecs are this word, or begin with it and a hyphen."""
+    """A word without a hyphen. The names of the codecs of this kind are this word, or begin with it and a hyphen."""
     title: ClassVar[str]
-    """Its data in the plural, for people: pictures, cells, tables."""
+    """What messages call data of this kind, in the plural: pictures, cells, tables."""
     preset: ClassVar[str]
-    """The preset for such data where nobody names one."""
+    """The preset for such data if the user names none."""
     suffixes: ClassVar[tuple[str, ...]]
     """Endings of the files that samples are written to; the first is the usual one."""
     prefixes: ClassVar[tuple[str, ...]] = ()
-    """What may stand before the colon of a spec of such data; by default the name of the kind."""
+    """The prefixes, before the colon, of specs of such data; by default the name of the kind."""
     endings: ClassVar[tuple[str, ...]] = ()
     """Endings of files that hold such data."""
     objects: ClassVar[str] = ""
-    """What objects in memory can be such data, for messages: "a DataFrame"; empty if none can."""
+    """What messages call the objects in memory that can be such data, "a DataFrame"; empty if there are none."""
     source_options: ClassVar[tuple[str, ...]] = ()
-    """Options that a spec may give after its question mark, as far as the command line has flags for them."""
+    """The options after the question mark of a spec for which the command line has flags."""
     noun: ClassVar[str] = "rows"
-    """What its rows are called."""
+    """What messages call the rows."""
     pictures: ClassVar[bool] = False
-    """Whether rows are pictures, bytes (H, W, C): they can be brought to a size, shown and edited."""
+    """Whether rows are pictures, bytes (H, W, C), which can be resized, shown and edited."""
     previews: ClassVar[bool] = False
-    """Whether `preview` can show samples in the middle of training."""
+    """Whether `preview` can show samples during training."""
     options: ClassVar[type | None] = None
-    """The dataclass of the options of `fit`, a table of the run's configuration under the name of the kind."""
+    """The dataclass of the options of `fit`. The run's configuration has them as a table with the name of the kind."""
     derived_names: ClassVar[tuple[str, ...]] = ()
-    """Conditions that are computed from the rows, as a person would write them: `low-res:F`."""
+    """The names of conditions that are computed from the rows, as users write them: `low-res:F`."""
     without_conditions: ClassVar[str] = ""
-    """How to give such data conditions where they have none: the end of a sentence."""
+    """The end of a sentence that says how to add conditions to data without any."""
     evaluation_options: ClassVar[tuple[str, ...]] = ()
-    """Further options of `evaluate`."""
+    """The names of further options of `evaluate`."""
     evaluates_together: ClassVar[bool] = False
-    """Whether several processes call `evaluate` together and share its work; if not, the first one alone does."""
+    """Whether several processes call `evaluate` together and share its work; if not, only the first one calls it."""
     keeps_settings: ClassVar[bool] = False
     """Whether the files that `write` writes say how samples were drawn."""
 
     # --- recognising and opening
 
     def claims(self, spec: object) -> bool:
-        """Return whether a text without a prefix, or an object, names such data; by default, by its ending."""
+        """Return whether a text without a prefix, or an object, names such data; by default, the ending decides."""
         return isinstance(spec, str) and ending_of(spec) in self.endings
 
     def place(self, spec: str) -> tuple[str, dict[str, str]]:
@@ -87,7 +87,7 @@ class Kind(ABC):
         return split_spec(spec, self.prefixes or (self.name,))
 
     def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
-        """Read the data that `spec` names. Pictures are brought to `size`; of files, at most `max_bad` are skipped.
+        """Read the data that `spec` names. Pictures are resized to `size`; at most `max_bad` bad files are skipped.
 
         Raises:
             UsageError, DataError, ResourceError: as `gendi.data.open_data`.
@@ -104,26 +104,26 @@ class Kind(ABC):
         raise NotImplementedError(f"{type(self).__name__} has neither open nor open_path")
 
     def open_object(self, thing: Any) -> "Loaded":
-        """Take an object in memory that it claims."""
+        """Read the data in an object in memory that this kind claims."""
         raise UsageError(f"{self.title} are read from files, and this is a {type(thing).__name__}.")
 
     def check(self, spec: str, **options: Any) -> Any:
-        """Look at data from every side, as training would, and return a report. Raises `UsageError` if it cannot."""
+        """Open data as training would and return a report on them. Raises `UsageError` if the kind has no check."""
         raise UsageError(f"There is no check of {self.title}: {spec} is looked at when it is trained on.")
 
     # --- the codec, and what happens to rows on their way to it
 
     @abstractmethod
     def codecs(self) -> "Mapping[str, type[Codec]]":
-        """Return its codecs by their `kind`."""
+        """Return the codec classes of this kind by their `kind`."""
 
     def fit(self, data: "Data", conditions: Sequence[ConditionConfig], seed: int, options: Any) -> "Codec":
         """Fit a codec to the training rows of raw data.
 
         Args:
             data: as `gendi.data.open_data` returned them.
-            conditions: what the network is told of each row.
-            seed: of everything that is drawn.
+            conditions: the conditions that the network is given for each row.
+            seed: the key of all random draws.
             options: an instance of the dataclass `options`, or None if the kind has none.
 
         Raises:
@@ -142,21 +142,25 @@ class Kind(ABC):
         part: slice,
         **options: Any,
     ) -> "tuple[Tensor, dict[str, Tensor]]":
-        """Return raw rows (B, ...) and their conditions, raw too, as training step `step` sees them; unchanged here.
+        """Return raw rows (B, ...) and raw conditions as training step `step` sees them; by default unchanged.
 
         Args:
-            seed: of the run; draws are keyed by it and the step, so that going on is exact.
-            batch_size: rows of the whole batch, of which these are those at `part`.
+            rows: raw rows (B, ...).
+            cond: their raw conditions by name.
+            seed: the seed of the run. Draws are keyed by the seed and the step, so that a resumed run repeats them.
+            step: the training step.
+            batch_size: the number of rows of the whole batch.
+            part: the places of `rows` in the whole batch.
             options: `flip` and `crop` of the run's configuration.
         """
         return rows, dict(cond)
 
     def derived_condition(self, name: str, codec: "Codec | None") -> ConditionConfig | None:
-        """Return what the condition `name` is if it is computed from the rows, else None. Raises `UsageError`."""
+        """Return the condition `name` if it is one that is computed from the rows, else None. Raises `UsageError`."""
         return None
 
     def derived(self, specs: Sequence[ConditionConfig], x_0: "Tensor") -> "dict[str, Tensor]":
-        """Return the conditions among `specs` that are computed from encoded rows x_0, by name."""
+        """Return by name the conditions among `specs` that are computed from encoded rows x_0."""
         return {}
 
     # --- samples
@@ -173,19 +177,24 @@ class Kind(ABC):
         """Return decoded rows (n, ...) in the user's own form, by default as they are.
 
         Args:
-            cond, specs: the conditions they were drawn under, and what these are.
+            codec: the codec that decoded the rows.
+            rows: decoded rows (n, ...).
+            cond: the conditions of the samples by name.
+            specs: what these conditions are.
             latent: the samples in model space, (n, *shape).
-            provenance: how they were drawn.
+            provenance: how the samples were drawn.
         """
         return rows
 
     @abstractmethod
     def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
-        """Write what `present` returned, whole or not at all.
+        """Write what `present` returned; a failure leaves no partial file.
 
         Args:
-            texts: for a kind that `keeps_settings`: maps n and a number to the texts to keep in a file of the n
-                samples from that number on, by name.
+            path: where to write.
+            samples: what `present` returned.
+            texts: given for a kind that `keeps_settings`. Called with n and the number of the first sample of a file,
+                it returns the texts by name to keep in this file of n samples.
             first: the number of the first sample.
 
         Raises:
@@ -194,7 +203,7 @@ class Kind(ABC):
         """
 
     def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
-        """Raise `UsageError` if n samples cannot go to `path`; called before the work starts."""
+        """Raise `UsageError` if n samples cannot be written to `path`; called before the work starts."""
         if path.suffix not in self.suffixes:
             known = " or ".join(f"NAME{suffix}" for suffix in self.suffixes)
             raise UsageError(f"--out {path}: these samples are written as {known}.")
@@ -202,31 +211,31 @@ class Kind(ABC):
             raise UsageError(f"--out {path} is a folder. Choose another name.")
 
     def read_samples(self, path: Path) -> Any:
-        """Return samples in a file as `evaluate` takes them; by default `evaluate` takes the path."""
+        """Return the samples in a file in the form that `evaluate` takes; by default, that is the path."""
         return path
 
     def evaluated_file(self, run: Path) -> Path:
-        """Return where a run keeps the samples that were measured."""
+        """Return the file in which a run keeps the samples that were evaluated."""
         return run / f"evaluated{self.suffixes[0]}"
 
     @abstractmethod
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
-        """Measure samples, as `present` or `read_samples` returned them, against raw data.
+        """Evaluate samples, as `present` or `read_samples` returned them, against raw data.
 
-        Options are `n`, `seed`, `ema`, `source` and `poll` of `gendi.evaluate.vectors.evaluate_rows`, and those that
-        `evaluation_options` names.
+        The options are `n`, `seed`, `ema`, `source` and `poll`, as `gendi.evaluate.vectors.evaluate_rows` describes
+        them, and those that `evaluation_options` names.
         """
 
     def preview(self, rows: "NDArray[Any]") -> bytes:
-        """Return a picture, a PNG, of decoded rows."""
+        """Return a PNG file that shows decoded rows."""
         raise NotImplementedError(f"{type(self).__name__} has no preview")
 
     def preview_bytes(self, codec: "Codec", n: int) -> int:
-        """Return about how many bytes a preview of n rows takes; 0 without previews."""
+        """Return about how many bytes a preview of n rows takes; 0 if the kind has no previews."""
         return 0
 
     def usage(self, codec: "Codec", own: SampleConfig) -> str:
-        """Return the lines of Python on the card of a bundle that draw from it; `own` are the model's settings."""
+        """Return the Python code for drawing samples on the card of a bundle; `own` are the model's settings."""
         return (
             'import gendi\nsamples = gendi.sample("path/to/this/folder", n=500)  # as the training data'
             f"{f': {self.objects}' if self.objects else ''}"
@@ -236,14 +245,18 @@ class Kind(ABC):
 # ------------------------------------------------------------------------------------------------------ where kinds are
 
 KINDS: Registry[Kind] = Registry("kind of data", "gendi.kinds", {})
-"""The kinds by name. Those that come with gendi are announced from above (`gendi/__init__.py`); your own come in by
+"""The kinds by name. The kinds that come with gendi are announced in `gendi/__init__.py`. Your own are added by
 `register`, or by the entry points `gendi.kinds` of an installed package."""
 _REST: list[str] = []
 
 
 def announce(name: str, address: str, *, rest: bool = False) -> None:
-    """Make a kind that comes with gendi known by its name and the address of its `Kind`, which is loaded when it is
-    first needed. With `rest`, data that no kind claims are of this one.
+    """Add a kind that comes with gendi to `KINDS`.
+
+    Args:
+        name: the name of the kind.
+        address: where its `Kind` is; it is loaded when it is first needed.
+        rest: whether data that no kind claims are of this kind.
     """
     KINDS.announce(name, address)
     if rest:
@@ -251,19 +264,21 @@ def announce(name: str, address: str, *, rest: bool = False) -> None:
 
 
 def kind_of(name: str) -> Kind:
-    """Return a kind by its name, or by the `kind` of one of its codecs. Raises `UsageError` for an unknown one."""
+    """Return a kind by its name, or by the `kind` of one of its codecs. Raises `UsageError` if there is none."""
     return KINDS.find(name.partition("-")[0])
 
 
 def claimed_by(spec: object) -> Kind | None:
-    """Return the kind whose prefix a spec has or which claims it; None if that is nobody, or who takes the rest.
+    """Return the kind whose prefix a spec has, or which claims the spec.
 
-    Installed packages are looked through only for what no other kind knows.
+    The result is None if there is no such kind, or if it is the one that also takes data that no kind claims. Kinds of
+    installed packages are loaded only for a spec that no other kind knows.
     """
     if isinstance(spec, str) and not spec:
         return None
     known = KINDS.at_hand()
-    kinds, rest = ([KINDS[name] for name in known if (name in _REST) is last] for last in (False, True))
+    kinds = [KINDS[name] for name in known if name not in _REST]
+    rest = [KINDS[name] for name in known if name in _REST]
     for kind in (*kinds, *rest):
         if _has_prefix(kind, spec):
             return None if kind in rest else kind
@@ -277,7 +292,7 @@ def claimed_by(spec: object) -> Kind | None:
 
 
 def find_kind(spec: object) -> Kind:
-    """Return the kind of data that a text or an object names. Raises `UsageError` for an object that nobody claims."""
+    """Return the kind of data that a text or an object names. Raises `UsageError` for an object that no kind claims."""
     found = claimed_by(spec)
     if found is not None:
         return found
@@ -301,6 +316,6 @@ def _loaded(name: str) -> Kind | None:
     """Return a kind that a package offers; None, with a warning, if the package cannot be imported."""
     try:
         return KINDS[name]
-    except Exception as error:  # a stranger's package may fail in any way, and this data set may be none of its
+    except Exception as error:  # the package may fail in any way, and the data may be of another kind
         warnings.warn(f"The kind of data {name!r} of an installed package cannot be loaded: {error}", stacklevel=3)
         return None

@@ -1,8 +1,8 @@
-"""`open_data`: from a name, a path or an object to training rows, held-out rows and what is known of them."""
+"""`open_data`: training rows, held-out rows and their conditions, from a name, a path or an object."""
 
 from typing import Any
 
-from gendi.data.columns import measured
+from gendi.data.columns import with_statistics
 from gendi.data.dataset import Data
 from gendi.data.kinds import IN_MEMORY, find_kind
 from gendi.data.split import LARGEST_SIDE, Split, fingerprint, hold_out_rows
@@ -14,18 +14,19 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
     """Open a data set.
 
     Args:
-        spec: `mnist`, `fashion-mnist`, a folder of idx files, a `.npy`, an `.npz`, or a folder of images (subfolders
-            are classes, a table tells more). A name wins over a folder of the same name; write `./mnist` for it. A
-            folder of shards (.tar, .parquet), or `shards:` and a folder, a file or a URL (`gendi.data.images.shards`),
-            or `hf:OWNER/NAME` (`gendi.data.images.hub`), or several of these, `mix:ONE,TWO` (`gendi.data.images.mix`).
-            Or what another kind of data claims (`gendi.data.kinds`): cells, a table, as a path or an object.
-        size: (height, width), or one number for both, to bring all images to; the images' own by default.
+        spec: `mnist` or `fashion-mnist`; a folder of idx files; a `.npy` or `.npz` file; a folder of images, where
+            subfolders are classes and a table may add other conditions; a folder of shards (.tar, .parquet), or
+            `shards:` and a folder, a file or a URL (`gendi.data.images.shards`); `hf:OWNER/NAME`
+            (`gendi.data.images.hub`); several of these, as `mix:ONE,TWO` (`gendi.data.images.mix`); or a path or an
+            object of another kind of data (`gendi.data.kinds`), such as cells or a table. A known name takes precedence
+            over a folder of the same name; write `./mnist` for the folder.
+        size: (height, width), or one number for both, to which all images are resized; by default their own size.
         max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
 
     Raises:
-        DataError: the data are missing, unreachable or bad; the text says where, why and how to mend it.
-        UsageError: a size or a limit that cannot be.
-        ResourceError: neither the memory nor the disk holds the images.
+        DataError: the data are missing, unreachable or bad; the text says where, why and how to repair it.
+        UsageError: a size or a limit that is out of range.
+        ResourceError: neither the memory nor the disk can hold the images.
     """
     target = _target(size)
     if max_bad is not None and max_bad < 0:
@@ -43,7 +44,7 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         spec=spec if named else IN_MEMORY,
         train=train,
         heldout=heldout,
-        conditions=tuple(measured(known, train.conditions[known.name]) for known in loaded.specs),
+        conditions=tuple(with_statistics(known, train.conditions[known.name]) for known in loaded.specs),
         fingerprint=loaded.fingerprint or fingerprint(train, heldout),
         codec=loaded.codec,
         skipped=loaded.skipped,

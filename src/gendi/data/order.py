@@ -1,4 +1,4 @@
-"""The order in which training goes through the rows: each epoch has its own, keyed by the seed and the epoch."""
+"""The order in which training goes through the rows. Each epoch has its own order, keyed by the seed and the epoch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,17 +6,21 @@ from numpy.typing import NDArray
 from gendi.diffusion.randomness import stream
 
 WINDOW = 16
-"""Blocks of rows (shards) whose rows training mixes, and how many of them are open at a time."""
+"""The number of blocks of rows (shards) that are open at a time, and whose rows training mixes."""
 
 
 def batch_indices(n: int, batch: int, seed: int, step: int, blocks: NDArray[np.int64] | None = None) -> np.ndarray:
-    """Return the data indices (batch,) of training step `step` (0-based): epochs of keyed orders, laid end to end.
+    """Return the data indices (batch,) of training step `step` (0-based).
+
+    Each epoch has an order of its own, and batches are taken from the orders of all epochs laid end to end.
 
     Args:
-        n: rows.
-        blocks: None, and an epoch is a permutation of all rows; or the boundaries (K + 1,) of blocks of rows, shards.
-            Then an epoch permutes the blocks, takes `WINDOW` of them at a time, and permutes the rows of those
-            together.
+        n: the number of rows.
+        batch: the number of rows of a batch.
+        seed: the seed of the run.
+        step: the training step.
+        blocks: the boundaries (K + 1,) of blocks of rows (shards). An epoch then permutes the blocks, takes `WINDOW` of
+            them at a time, and permutes the rows of these blocks together. If None, an epoch permutes all rows.
     """
     first = step * batch
     epochs = range(first // n, (first + batch - 1) // n + 1)
@@ -27,7 +31,7 @@ def batch_indices(n: int, batch: int, seed: int, step: int, blocks: NDArray[np.i
 
 
 def _of_windows(blocks: NDArray[np.int64], seed: int, epoch: int, start: int, stop: int) -> np.ndarray:
-    """Return the rows at the places from `start` to `stop` of an epoch's order; only windows with these are drawn."""
+    """Return the rows at the places from `start` to `stop` of an epoch's order. Other windows are not computed."""
     order = stream(seed, "block order", epoch).permutation(len(blocks) - 1)
     windows = [order[k : k + WINDOW] for k in range(0, len(order), WINDOW)]
     ends = np.cumsum([int((blocks[window + 1] - blocks[window]).sum()) for window in windows])

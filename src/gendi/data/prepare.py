@@ -1,7 +1,7 @@
-"""Between opening data and training on them: fitting the codec of data that came without one, and encoding their rows.
+"""What happens between opening data and training on them: fitting a codec, and encoding the rows.
 
-Pictures need nothing of this. The codec of a run is kept in its folder, so that going on does not fit it again: it
-decides what model space is.
+Pictures have a codec from the start and need neither. The codec of a run is kept in its folder, because it decides what
+model space is: a resumed run must not fit another one.
 """
 
 import dataclasses
@@ -33,18 +33,18 @@ def prepare(
     options: Any = None,
     folder: Path | None = None,
 ) -> Data:
-    """Return data with a fitted codec, and rows in model space where the codec encodes them once.
+    """Return data with a fitted codec; if the codec encodes rows only once, the rows are in model space.
 
     Args:
         data: as `open_data` returned them. Data that have a codec, as pictures do, are returned as they are.
-        conditions: what the network is told, filled in from the data.
-        seed: of the fit.
-        options: those of the kind of data (`gendi.data.kinds.Kind.options`); its defaults if None.
-        folder: where the codec is kept; taken from there if it is there.
+        conditions: the conditions that the network is given, filled in from the data.
+        seed: the seed of the fit.
+        options: the options of the kind of data (`gendi.data.kinds.Kind.options`); its defaults if None.
+        folder: where the codec is kept. A codec that is there already is read instead of being fitted.
 
     Raises:
         DataError: rows that no codec can be fitted to.
-        BundleError: a damaged codec in `folder`.
+        BundleError: the codec in `folder` is damaged.
     """
     if data.codec is not None:
         return data
@@ -64,7 +64,7 @@ def prepare(
 
 
 def encoded(codec: Codec, conditions: Sequence[ConditionConfig], split: Split, first: int = 0) -> Split:
-    """Return a split whose rows (N, *shape) are in model space; `first` numbers its first row."""
+    """Return a split whose rows (N, *shape) are in model space; `first` is the number of the first row."""
     rows = np.empty((len(split), *codec.shape), np.float32)
     for start in range(0, len(split), CHUNK):
         indices: NDArray[np.int64] = np.arange(start, min(start + CHUNK, len(split)))

@@ -1,6 +1,6 @@
 """The conditions of some rows: those that the data hold, and those that are computed from the rows themselves.
 
-What is computed costs no memory: it is made from the encoded rows of a batch, as they are after augmentation.
+Computed conditions take no memory in the data set: they are made from the encoded rows of a batch, after augmentation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from gendi.diffusion.config import ConditionConfig
 
 
 def raw(specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]]) -> dict[str, Tensor]:
-    """Return the rows of the conditions that the data hold, by name, as the data have them."""
+    """Return by name the conditions that the data hold for `rows`, in the raw form that the data have."""
     held = {spec.name: split.conditions[spec.name] for spec in specs if spec.name in split.conditions}
     return {name: torch.from_numpy(np.ascontiguousarray(array[rows])) for name, array in held.items()}
 
@@ -28,7 +28,7 @@ def raw(specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer
 def as_seen(
     specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor], device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Return raw conditions as a network sees them (`gendi.diffusion.conditions`), on `device`."""
+    """Return raw conditions in the form that a network takes (`gendi.diffusion.conditions`), on `device`."""
     held = [spec for spec in specs if spec.name in cond]
     return {spec.name: to_tensor(spec, cond[spec.name].numpy()).to(device) for spec in held}
 
@@ -36,10 +36,10 @@ def as_seen(
 def stored(
     specs: Sequence[ConditionConfig], split: Split, rows: NDArray[np.integer[Any]], device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Return the rows of the conditions that the data hold, by name, as a network sees them, on `device`."""
+    """Return by name the conditions that the data hold for `rows`, in the form that a network takes, on `device`."""
     return as_seen(specs, raw(specs, split, rows), device)
 
 
 def derived(data: Data, specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:
-    """Return the conditions that are computed from the encoded rows x_0, by name."""
+    """Return by name the conditions that are computed from the encoded rows x_0."""
     return kind_of(data.kind).derived(specs, x_0)

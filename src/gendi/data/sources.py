@@ -1,4 +1,4 @@
-"""How a text names data: `PREFIX:PLACE?NAME=VALUE&NAME=VALUE`. This module imports nothing but Python."""
+"""How a text names data: `PREFIX:PLACE?NAME=VALUE&NAME=VALUE`. This module imports only the standard library."""
 
 from pathlib import PurePath
 
@@ -6,18 +6,18 @@ from gendi.errors import UsageError
 
 
 def prefix_of(spec: str) -> str:
-    """Return what stands before the first colon of a spec; empty without a colon."""
+    """Return the text before the first colon of a spec; empty if there is no colon."""
     head, colon, _ = spec.partition("?")[0].partition(":")
     return head if colon else ""
 
 
 def ending_of(spec: str) -> str:
-    """Return the ending of the place that a spec names, in small letters: `.csv`; empty without one."""
+    """Return the ending of the place that a spec names, in small letters, such as `.csv`; empty if it has none."""
     return PurePath(spec.partition("?")[0]).suffix.lower()
 
 
 def split_spec(spec: str, prefixes: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """Return the place that a spec names, without one of `prefixes`, and its options by name.
+    """Return the place that a spec names, with one of `prefixes` removed, and the options by name.
 
     Raises `UsageError` if an option is not written NAME=VALUE.
     """
@@ -28,7 +28,7 @@ def split_spec(spec: str, prefixes: tuple[str, ...]) -> tuple[str, dict[str, str
 
 
 def options_of(spec: str, text: str) -> dict[str, str]:
-    """Return the options of `text`, what stands behind the question mark of `spec`.
+    """Return the options by name in `text`, the part of `spec` after its question mark.
 
     Raises `UsageError` if one is not written NAME=VALUE.
     """

@@ -1,7 +1,7 @@
-"""The parts of a data set: its rows, what is known of each, and the deterministic share held out of training.
+"""The parts of a data set: its rows, their conditions, and the rows that are held out of training.
 
-A row is whatever the data are made of: a picture (H, W, C) of bytes, a cell's counts (G,), the cells of a line of a
-table (D,).
+A row is one example of the data: a picture (H, W, C) of bytes, the counts (G,) of a cell, or a line (D,) of a table.
+Which rows are held out is deterministic.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
 
 LARGEST_SIDE = 65_536
-"""Pixels that a side of an image can have."""
+"""The most pixels that a side of an image can have."""
 HELDOUT_ROWS_SHARE = 0.2
 HELDOUT_ROWS_MOST = 5000
 FINGERPRINT_BYTES = 2**30
@@ -37,7 +37,7 @@ class Skipped:
 
 @runtime_checkable
 class Rows(Protocol):
-    """N rows, in memory or on a disk: an array, or what gives some of its rows as one."""
+    """N rows in memory or on a disk: an array, or an object that returns some of its rows as an array."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -51,17 +51,18 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows, pictures (N, H, W, C) of bytes for instance, and what is known of each, by name.
+    """Rows, for instance pictures (N, H, W, C) of bytes, and their conditions by name.
 
-    A condition has N rows, as its kind says (see `gendi.diffusion.conditions`); class labels are the condition `class`.
+    Each condition has N rows, in the form of its kind (see `gendi.diffusion.conditions`). Class labels are the
+    condition `class`.
     """
 
     rows: Rows
-    """Of pictures an array of bytes, in memory or memory-mapped."""
+    """For pictures, an array of bytes in memory or memory-mapped."""
     conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: NDArray[np.int64] | None = None
-    """Of rows in shards, (K + 1,): block k has the rows from blocks[k] to blocks[k + 1], which training takes close
-    together (`gendi.data.order.batch_indices`). None: rows are as good in any order."""
+    """The boundaries (K + 1,) of blocks of rows in shards: block k has the rows from blocks[k] to blocks[k + 1], which
+    training takes close together (`gendi.data.order.batch_indices`). None if any order of the rows is as good."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -78,12 +79,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What a reader found.
+    """What a reader of data returns.
 
-    The rows, what is known of each and what that is (`specs`, one for each of `conditions`), a test set of their own if
-    they have one, what is no condition and why (`left_out`), and what was remarkable; `schema` is what a codec must
-    know to give rows back in the user's own form. Data may have a codec from the start, and a name, blocks of rows
-    (see `Split`) and a fingerprint of their own.
+    `specs` describes each of `conditions`. `test` is the data's own test set, if they have one. `left_out` names what
+    cannot be a condition, with the reasons; `skipped` are files that were passed over, and `notes` are remarks for the
+    user. `schema` is what a codec must know to return rows in the user's own form. Data may also have a codec from the
+    start, a name, blocks of rows (see `Split`) and a fingerprint of their own.
     """
 
     rows: Rows
@@ -111,7 +112,7 @@ class Loaded:
 
 
 def class_spec(names: Sequence[str]) -> ConditionConfig:
-    """Return what the condition `class` is, for classes of these names."""
+    """Return the condition `class` for classes with these names."""
     return ConditionConfig("class", "class", len(names), names=tuple(names))
 
 
@@ -122,24 +123,24 @@ def class_names(specs: Sequence[ConditionConfig]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class RowView:
-    """Some of the rows of what gives rows, which stay where they are."""
+    """Some of the rows of `rows`, without a copy of them."""
 
     rows: Rows
     index: NDArray[np.int64]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, ...)."""
+        """The shape (N, ...)."""
         return (len(self.index), *self.rows.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the rows."""
+        """The dtype of the rows."""
         return self.rows.dtype
 
     @property
     def nbytes(self) -> int:
-        """What all of them would take as one array."""
+        """The bytes that all rows would take as one array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -152,10 +153,10 @@ class RowView:
 def hold_out_rows(
     whole: Split, specs: Sequence[ConditionConfig], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
-    """Split rows into (training, held-out, notes): 20% of each class of the first condition with classes.
+    """Split rows into (training, held-out, notes): 20% of each class of the first condition with classes are held out.
 
-    At most 5000 rows in all are held out, and of a class of one row none. Nothing is copied. A single row serves as
-    both.
+    At most 5000 rows in all are held out, and a class of one row stays in training. Nothing is copied. If there is only
+    one row, it is in both parts.
     """
     n = len(whole)
     if n == 1:
@@ -168,7 +169,7 @@ def hold_out_rows(
         mine = rng.permutation(np.flatnonzero(labels == label))
         chosen.append(mine[: round(share * len(mine))])
     found = np.concatenate(chosen)
-    if not len(found):  # classes so small that a fifth of each is nothing
+    if not len(found):  # a fifth of each class rounds to no row
         found = rng.permutation(n)[:1]
     rest = np.setdiff1d(np.arange(n), found)
     return part_of(whole, rest), part_of(whole, np.sort(found)), ()
@@ -182,8 +183,8 @@ def part_of(split: Split, index: NDArray[np.int64]) -> Split:
 def fingerprint(*splits: Split) -> str:
     """Return the SHA-256 (hex) over shapes, dtypes and bytes of images and conditions.
 
-    Of images beyond 1 GiB, 4096 evenly spaced ones are hashed, the first and the last among them; conditions are
-    always hashed whole.
+    If the images take more than 1 GiB, only 4096 evenly spaced ones are hashed, the first and the last among them.
+    Conditions are always hashed whole.
     """
     digest = hashlib.sha256()
     for split in splits:

@@ -1,9 +1,9 @@
-"""What the codecs of data that are not pictures share: cells and tables, whose rows become vectors in model space.
+"""The base class of codecs for data such as cells and tables, whose rows become vectors in model space.
 
     rows (N, G), in the user's units  <-encode, decode->  x (N, D), what a network learns
 
-Unlike a picture's, such a codec is fitted to the training rows and remembers their conditions, so that the conditions
-of samples can be drawn as in training.
+Unlike the codec of pictures, such a codec is fitted to the training rows. It remembers their conditions, so that the
+conditions of samples can be drawn as they occur in training.
 """
 
 import copy
@@ -20,56 +20,55 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
 
 HELD_OUT = 1 << 40
-"""Added to the numbers of held-out rows, so that nothing is drawn for them as for a training row."""
+"""Added to the numbers of held-out rows, so that random draws for them differ from those for training rows."""
 
 
 class VectorCodec(Codec):
-    """Rows (N, G) <-> vectors (N, D), for rows of one kind."""
+    """Translates between rows (N, G) of one kind and vectors (N, D) in model space."""
 
     half_bin: ClassVar[None] = None
-    """Vectors in model space are continuous: no bins."""
-    told: Mapping[str, Tensor]
+    """None, because vectors in model space are continuous."""
+    training_conditions: Mapping[str, Tensor]
     """The conditions of the training rows by name, for `draw_conditions`."""
 
-    def for_rows(self, told: Mapping[str, Tensor]) -> Self:
-        """Return this codec for other training rows, whose conditions `told` are (see `training_conditions`)."""
+    def for_rows(self, cond: Mapping[str, Tensor]) -> Self:
+        """Return this codec for other training rows, whose conditions are `cond` (see `training_conditions`)."""
         codec = copy.copy(self)
-        codec.told = dict(told)
+        codec.training_conditions = dict(cond)
         return codec
 
     def draw_conditions(
-        self, specs: Sequence[ConditionConfig], asked: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
+        self, specs: Sequence[ConditionConfig], requested: Mapping[str, Any] | None, n: int, seed: int, first: int = 0
     ) -> dict[str, Tensor]:
-        """Return the conditions of n samples: those `asked` for, read as `requested_conditions` does, and the rest as
-        in training.
+        """Return the conditions of n samples: the `requested` ones as requested, and the others as in training.
 
-        Conditions that nobody asked for come together from one training row each, drawn for sample i by the key
-        (seed, first + i) among the rows of the classes that were asked for, or among all if there is no such row. What
-        was asked to be null stays null.
+        Requested values are read by `requested_conditions`; a condition that is requested to be null is null. For each
+        sample, all other conditions are taken from one training row. This row is drawn among the rows of the requested
+        classes, or among all rows if there is no such row; the draw for sample i is keyed by (seed, first + i).
 
         Raises:
             UsageError: a condition that the model does not know, or a value that does not fit it.
         """
-        given = requested_conditions(specs, asked, n) if asked else {}
-        rest = [spec.name for spec in specs if spec.name not in (asked or {})]
-        if not rest or not len(next(iter(self.told.values()), ())):
+        given = requested_conditions(specs, requested, n) if requested else {}
+        rest = [spec.name for spec in specs if spec.name not in (requested or {})]
+        if not rest or not len(next(iter(self.training_conditions.values()), ())):
             return given
         classes = [spec.name for spec in specs if spec.kind == "class" and spec.name in given]
-        wanted = torch.stack([given[name] for name in classes], 1) if classes else torch.full((n, 1), -1)
+        labels = torch.stack([given[name] for name in classes], 1) if classes else torch.full((n, 1), -1)
         rows = torch.empty(n, dtype=torch.int64)
         u = torch.tensor([stream(seed, "conditions", index=first + i).random() for i in range(n)], dtype=torch.float64)
-        for asked_for in torch.unique(wanted, dim=0):
-            mine = (wanted == asked_for).all(1)
-            candidates = self._rows_of({name: int(k) for name, k in zip(classes, asked_for, strict=False) if k >= 0})
+        for combination in torch.unique(labels, dim=0):
+            mine = (labels == combination).all(1)
+            candidates = self._rows_of({name: int(k) for name, k in zip(classes, combination, strict=False) if k >= 0})
             rows[mine] = candidates[(u[mine] * len(candidates)).long()]
-        return given | {name: self.told[name][rows] for name in rest}
+        return given | {name: self.training_conditions[name][rows] for name in rest}
 
     def _rows_of(self, classes: Mapping[str, int]) -> Tensor:
-        """Return the numbers of the training rows of these classes; of all rows if there is none."""
-        n = len(next(iter(self.told.values())))
+        """Return the numbers of the training rows of these classes, or of all training rows if there are none."""
+        n = len(next(iter(self.training_conditions.values())))
         found = torch.ones(n, dtype=torch.bool)
         for name, k in classes.items():
-            found &= self.told[name] == k
+            found &= self.training_conditions[name] == k
         return found.nonzero()[:, 0] if bool(found.any()) else torch.arange(n)
 
 
@@ -82,7 +81,7 @@ def class_condition(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor]
 
 
 def training_conditions(specs: Sequence[ConditionConfig], conditions: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return what is told of training rows as tensors, by name: `told` of a codec, but for pictures."""
+    """Return the conditions of training rows by name as tensors, without pictures: `training_conditions` of a codec."""
     kept = [spec for spec in specs if spec.kind != "image"]
     return {
         spec.name: torch.from_numpy(

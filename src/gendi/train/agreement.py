@@ -9,7 +9,9 @@ from gendi.train.signals import Reason
 
 
 def agreed(team: Team, reason: Reason | None, seconds: float, save: bool) -> tuple[Reason | None, float, bool]:
-    """Return why to stop at this step, if any process has a reason, and the clock of process 0 and its wish to save.
+    """Return why to stop at this step (None if no process has a reason), the time trained, and whether to save.
+
+    The time, and whether to save, are those of process 0.
 
     Args:
         team: the processes.

@@ -1,12 +1,12 @@
-"""A trained model on disk: a folder a stranger can use.
+"""A bundle is a trained model on disk: a folder with everything that is needed to use it.
 
-    bundle/config.json          configuration (with what the network is told), codec, and what is known of the model
+    bundle/config.json          the configuration with its conditions, the codec, and facts about the model
     bundle/model.safetensors    the EMA weights, and the table of a learned schedule
-    bundle/codec.safetensors    what the codec was fitted to, if it was
+    bundle/codec.safetensors    the tensors of a codec that was fitted to data
     bundle/README.md            the model card
-    bundle/MANIFEST.json        size and SHA-256 of each
+    bundle/MANIFEST.json        size and SHA-256 of each file
 
-Everything in it is data: names of closed registries, numbers, tensors. Reading one runs nothing from it, and checks
+A bundle holds only data: names of registry entries, numbers and tensors. Reading it runs no code from it, and checks
 every byte, every field and every shape before the network is allocated.
 """
 
@@ -36,9 +36,9 @@ from gendi.train.folders import CONFIG, WEIGHTS, bundle_folder
 from gendi.train.model import denoiser_of, network_of
 
 FORMAT = 1
-"""Version of a bundle's files; a reader refuses a higher one."""
+"""The version of the files of a bundle; a reader refuses a higher one."""
 TABLE = "schedule.log_snr"
-"""The tensor that holds a learned schedule, beside the weights."""
+"""The name of the tensor, beside the weights, that holds a learned schedule."""
 CARD = "README.md"
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
@@ -46,7 +46,7 @@ META: dict[str, type] = {
     "seconds": float,
     "metrics": dict,
 }
-"""What is known of a model under fixed names, and its types; `meta` may hold more."""
+"""The names and types of facts about a model; `meta` may hold other names too."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,26 @@ class Bundle:
     sigma_data: float = 1.0
     """Root mean square of the encoded training data."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """What else is known, as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, torch, ..."""
+    """Facts about the model as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, ..."""
     log_snr: Tensor | None = None
-    """(1001,), float64: the table of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None of
-    any other."""
+    """The table (1001,), float64, of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None for
+    other schedules."""
 
     def condition(self, name: str) -> ConditionConfig | None:
-        """Return what the network is told under `name`, or None if it is told nothing of that name."""
+        """Return the condition `name` of the network, or None if it has none of that name."""
         return next((spec for spec in self.config.conditions if spec.name == name), None)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes of the condition `class`, in the order of their numbers; empty without."""
+        """The names of the classes of the condition `class`, in the order of their numbers; empty if there are none."""
         spec = self.condition("class")
         return () if spec is None else spec.names
 
     def schedule(self) -> Schedule:
-        """Return the forward process's schedule. Raises `BundleError` if it is learned and its table missing or bad."""
+        """Return the schedule of the forward process.
+
+        Raises `BundleError` if it is a learned schedule whose table is missing or bad.
+        """
         process = self.config.process
         if process.schedule != "learned":
             return make_schedule(process.schedule, process.steps)
@@ -95,14 +98,15 @@ class Bundle:
         compare_specs("The weights in memory", specs(self.state), _expected(self.config, self.codec))
         with torch.random.fork_rng(
             devices=[]
-        ):  # what the layers draw is overwritten, and is no business of the caller's
+        ):  # initial weights are overwritten, and must not change the caller's random state
             network = network_of(self.config, self.codec.shape)
         network.load_state_dict(self.state)
         return network.to(device).eval().requires_grad_(False)
 
     def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
-        """Return E[x_0 | x_t] for samplers, with a variance where the model learned one; `clip` bounds it to [-clip,
-        clip] (1 for pixels, None leaves it free).
+        """Return the denoiser E[x_0 | x_t] for samplers, with a variance if the model learned one.
+
+        `clip` bounds its output to [-clip, clip] (1 for pixels); None leaves it unbounded.
         """
         precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
         network, schedule = self.network(device), self.schedule()
@@ -116,9 +120,10 @@ def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> Path:
-    """Write `bundle` to `folder` (a run's `bundle` folder, or anywhere), whole or not at all; return `folder`.
+    """Write `bundle` to `folder` (the `bundle` folder of a run, or any other), and return `folder`.
 
-    A bundle already there is replaced. Raises `ResourceError` if the disk is full or refuses; the old one then stays.
+    A bundle that is there already is replaced at once. Raises `ResourceError` if the disk is full or refuses; the old
+    bundle then stays.
     """
     meta = {"gendi": __version__, "torch": str(torch.__version__), **bundle.meta}
     text = encode_json(
@@ -146,9 +151,9 @@ def load_bundle(path: str | Path) -> Bundle:
     """Read the bundle of a run's folder, or the bundle in the folder `path`.
 
     Raises:
-        UsageError: there is no such folder, or it is no run and no bundle.
-        BundleError: a file (named) is missing, damaged or edited; the format is newer (the version is named); a field
-            or tensor (named) is missing, unknown, or of the wrong type, range, shape or dtype; weights are a pickle.
+        UsageError: there is no such folder, or it is neither a run nor a bundle.
+        BundleError: a file is missing, damaged or edited; the format is newer; a field or tensor is missing, unknown,
+            or of the wrong type, range, shape or dtype; or the weights are a pickle. The text names it.
     """
     folder = bundle_folder(Path(path))
     verify_manifest(folder)
@@ -175,7 +180,7 @@ def load_bundle(path: str | Path) -> Bundle:
 
 
 def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
-    """Return the bundle that `config.json` describes, its codec's tensors in the file `fitted`, without weights."""
+    """Return the bundle that `config.json` describes, without weights; the tensors of its codec are in `fitted`."""
     names = {"format", "gendi", "config", "codec", "sigma_data", "meta"}
     if wrong := sorted(data.keys() ^ names):
         raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
@@ -197,7 +202,7 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
 
 
 def _is(value: object, kind: type) -> bool:
-    """Return whether a value of `meta` can be shown and used as what it is called; None always can."""
+    """Return whether a value of `meta` has the type that its name promises; None always has."""
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return value is None or (number and -1e300 < typing.cast(float, value) < 1e300)
@@ -205,11 +210,11 @@ def _is(value: object, kind: type) -> bool:
 
 
 def model_card(bundle: Bundle) -> str:
-    """Return the bundle's README: what it is, what it was trained on, how good it is, and five lines that load it."""
+    """Return the README of a bundle: what it is, what it was trained on, its metrics, and code that loads it."""
     config, codec, meta = bundle.config, bundle.codec, bundle.meta
     about: dict[str, object] = {
         kind_of(codec.kind).noun.capitalize(): codec.description,
-        "Told": "; ".join(map(_told, config.conditions)) or "nothing: unconditional",
+        "Conditions": "; ".join(map(_condition, config.conditions)) or "none: unconditional",
         "Preset": config.preset,
         "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
         "Schedule": config.process.schedule,
@@ -244,12 +249,12 @@ every file, so that a changed one is refused.
 """
 
 
-def _told(spec: ConditionConfig) -> str:
+def _condition(spec: ConditionConfig) -> str:
     return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
 
 
 def _average(meta: Mapping[str, Any]) -> str:
-    """Return what the weights are an average of: see `gendi.train.snapshots`."""
+    """Return which average the weights are; see `gendi.train.snapshots`."""
     if not isinstance(length := meta.get("posthoc_ema"), Mapping):
         return "exponential moving average"
     width, images = length.get("sigma_rel"), length.get("images")

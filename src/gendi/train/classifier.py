@@ -2,8 +2,8 @@
 
     minimise E[-log p(y | x_t, t)],    x_t ~ q(x_t | x_0) of a run's schedule, t uniform
 
-One short loop: AdamW, the rate falling to zero along a cosine with the budget, every draw keyed by (seed, step). It is
-done in minutes, so it keeps no checkpoints: stopped, it writes nothing.
+This is one short loop with AdamW. The learning rate falls to zero along a cosine over the budget, and all draws are
+keyed by (seed, step). Training takes only minutes, so it keeps no checkpoints; if it is stopped, nothing is written.
 """
 
 import math
@@ -29,7 +29,7 @@ from gendi.train.pace import Pace
 from gendi.train.telling import Console
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""sigma / alpha at which the accuracy is measured."""
+"""The values of sigma / alpha at which the accuracy is computed."""
 MOST_HELD_OUT = 1000
 WEIGHT_DECAY = 0.01
 
@@ -50,16 +50,21 @@ def train_classifier(
     """Return a classifier of the bundle's x_t, trained on labelled data until the budget is spent.
 
     Args:
-        bundle: whose process and whose pictures it is for.
-        widths: of the network's levels, finest first; multiples of 8.
-        lr: the first learning rate.
-        console: is told the progress.
-        poll: called before every step; stops by raising.
+        bundle: the model whose process and pictures the classifier is for.
+        data: labelled pictures.
+        budget: how long to train.
+        widths: the widths of the network's levels, finest first; multiples of 8.
+        lr: the learning rate at the start.
+        batch_size: pictures per step.
+        seed: the key of all draws.
+        device: where to train.
+        console: shows the progress.
+        poll: called before every step; raise from it to stop.
 
     Raises:
-        UsageError: data without labels, of other pictures or of other classes than the model's; widths, a rate or a
-            batch size that cannot be.
-        DivergedError: a loss that is no number.
+        UsageError: the data have no labels, or other pictures or classes than the model; or the widths, the learning
+            rate or the batch size are out of range.
+        DivergedError: the loss is not finite.
     """
     codec = pictures_only(data.codec, "a classifier of noisy pictures")
     classes = _check(bundle, data, widths, lr, batch_size)
@@ -94,8 +99,8 @@ def train_classifier(
         step, before, clock = step + 1, clock, time.perf_counter()
         pace.took(clock - before)
         if console is not None:
-            told = pace.fields(seconds=clock - start, steps=step)
-            console.progress(progress, step=step, images=step * batch_size, loss=loss.item(), **told)
+            fields = pace.fields(seconds=clock - start, steps=step)
+            console.progress(progress, step=step, images=step * batch_size, loss=loss.item(), **fields)
     classifier.eval()
     meta: dict[str, Any] = {
         "data": data.name,
@@ -113,7 +118,7 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: NoisyClassifier, data: Data, seed: int = 0, device: str = "cpu") -> dict[float, float]:
-    """Return the share of held-out pictures whose class it names, by sigma / alpha, each with one draw of noise."""
+    """Return the share of held-out pictures that are classified correctly, by sigma / alpha, with one noise each."""
     rows = range(min(MOST_HELD_OUT, len(data.heldout)))
     codec = pictures_only(data.codec, "a classifier of noisy pictures")
     x_0 = codec.encode(torch.from_numpy(data.heldout.batch(rows))).to(device)
@@ -129,7 +134,7 @@ def accuracy(classifier: NoisyClassifier, data: Data, seed: int = 0, device: str
 
 
 def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_size: int) -> int:
-    """Return the number of classes."""
+    """Check the arguments of `train_classifier` and return the number of classes."""
     if data.train.labels is None:
         raise UsageError(f"{data.name} has no classes to name: sort the images in subfolders, one for each class.")
     if data.codec != bundle.codec:

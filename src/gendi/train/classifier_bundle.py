@@ -1,8 +1,8 @@
-"""A noise-aware classifier on disk, as safe as a bundle: names, numbers, tensors, and a manifest over them.
+"""A noise-aware classifier on disk. Like a bundle, it holds only names, numbers, tensors, and a manifest of its files.
 
-classifier/config.json          the condition it names, its network, the codec of its pictures, how good it is
+classifier/config.json          its classes, its network, the codec of its pictures, and its accuracy
 classifier/model.safetensors    the weights
-classifier/MANIFEST.json        size and SHA-256 of each
+classifier/MANIFEST.json        size and SHA-256 of each file
 """
 
 import math
@@ -35,24 +35,24 @@ class ClassifierBundle:
 
     classes: int
     class_names: tuple[str, ...]
-    """In the order of their numbers; empty where they have none."""
+    """The names of the classes in the order of their numbers; empty if they have no names."""
     codec: Codec
     widths: tuple[int, ...]
-    """Of `ClassifierNetwork`."""
+    """The widths of the levels of `ClassifierNetwork`."""
     sigma_data: float
     state: dict[str, Tensor]
     """The network's weights by name."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """What else is known, as plain JSON values: data, steps, seconds, accuracy by noise level."""
+    """Facts about the classifier as plain JSON values: data, steps, seconds, accuracy by noise level."""
 
     @property
     def condition(self) -> ConditionConfig:
-        """What can be asked for by it."""
+        """The condition that guidance by this classifier can use."""
         return ConditionConfig("class", "class", self.classes, names=self.class_names)
 
     def classifier(self, schedule: Schedule, device: str | torch.device = "cpu") -> NoisyClassifier:
-        """Return it for the x_t of a schedule, in evaluation mode."""
-        with torch.random.fork_rng(devices=[]):  # what the layers draw is overwritten
+        """Return the classifier for the x_t of a schedule, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):  # initial weights are overwritten
             network = _network(self)
         network.load_state_dict(self.state)
         network = network.to(device).eval().requires_grad_(False)
@@ -64,7 +64,7 @@ def _network(bundle: ClassifierBundle) -> ClassifierNetwork:
 
 
 def save_classifier(folder: Path, bundle: ClassifierBundle) -> Path:
-    """Write `bundle` to `folder`, whole or not at all, in the place of one that is there; return `folder`.
+    """Write `bundle` to `folder` and return `folder`. A classifier that is there already is replaced at once.
 
     Raises `UsageError` if the folder holds anything else, `ResourceError` if the disk is full or refuses.
     """
@@ -100,7 +100,7 @@ def check_place(folder: Path) -> None:
 
 
 def classifier_folder(path: Path) -> Path:
-    """Return the folder in which the classifier `path` lies now. Raises `UsageError` if there is none."""
+    """Return the folder that holds the classifier `path`. Raises `UsageError` if there is none."""
     folder = current_folder(path)
     where = folder / CONFIG
     if not where.is_file():
@@ -116,7 +116,8 @@ def load_classifier(path: str | Path) -> ClassifierBundle:
 
     Raises:
         UsageError: there is no such folder, or it holds no classifier.
-        BundleError: a file (named) is missing, damaged or edited; a field or tensor is missing, unknown, or wrong.
+        BundleError: a file, which is named, is missing, damaged or edited; a field or tensor is missing, unknown or
+            wrong.
     """
     folder = classifier_folder(Path(path))
     verify_manifest(folder)
@@ -154,5 +155,5 @@ def _read_config(data: dict[str, Any], where: Path) -> ClassifierBundle:
 
 
 def width_fits(width: object) -> bool:
-    """Return whether a level of the network can be so wide."""
+    """Return whether a level of the network can have this width."""
     return type(width) is int and 1 <= width <= MOST_WIDTH and width % GROUPS == 0

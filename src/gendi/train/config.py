@@ -1,9 +1,9 @@
-"""What a run is: one tree of plain dataclasses, validated before anything is allocated.
+"""The configuration of a run: a tree of plain dataclasses that is validated before anything is allocated.
 
-This module imports neither torch nor NumPy, so the command line can parse and print it in a tenth of a second. A
-configuration names entries of closed registries and holds plain numbers; it travels as TOML in the run folder and as
-JSON in a bundle, and `RunConfig.from_dict` refuses unknown keys, wrong types and values out of range, naming the field.
-Each layer owns the options of its own; a run's configuration is composed of them.
+This module imports neither torch nor NumPy, so that the command line can parse and print a configuration in a tenth of
+a second. A configuration holds names of registry entries and plain numbers. It is stored as TOML in the folder of a run
+and as JSON in a bundle. `RunConfig.from_dict` refuses unknown keys, wrong types and values out of range, and names the
+field. Each layer defines its own options; the configuration of a run is composed of them.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class OptimConfig:
     clip: float = 1.0
     """Largest gradient norm (0 = no clipping)."""
     ema_images: float = 12_000
-    """Horizon of the exponential moving average, in images; at first a tenth of those seen, where that is less."""
+    """Horizon of the exponential moving average, in images; at first a tenth of the images seen, if that is less."""
     posthoc_every: int = 0
     """Images between snapshots for averages of any length after training (`gendi ema`; Karras et al. 2024); 0 = none.
     """
@@ -51,20 +51,20 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How much to train, and what to write down on the way."""
+    """How to go through the data, and what to write during training."""
 
     batch_size: int = 128
-    """Images per optimiser step, in all, however many processes share them."""
+    """Images per optimiser step, over all processes together."""
     accumulate: int = 1
-    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step;
-    0 = one, and twice as many whenever memory runs out.
+    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step.
+    0 = start with one part, and double the parts whenever memory runs out.
     """
     seed: int = 0
-    """Seed of every draw of the run."""
+    """Seed of all random draws of the run."""
     flip: bool = False
-    """Mirror half of the images, left to right, each time anew."""
+    """Mirror half of the images, left to right; which half changes from epoch to epoch."""
     crop: float = 1.0
-    """Cut images out of copies up to so many times as large, each time anew (1 = whole images)."""
+    """Cut images out of copies of themselves that are up to this many times as large, anew each time (1 = no cuts)."""
     checkpoint_every: float = 120.0
     """Seconds between checkpoints (0: after every step)."""
     preview_every: int = 25_000
@@ -72,15 +72,15 @@ class TrainConfig:
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
     keep: int = 2
-    """Checkpoints kept."""
+    """Checkpoints to keep."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network; `auto` measures."""
+    """Arithmetic of the network; `auto` takes the fastest."""
     layout: Literal["auto", "contiguous", "channels-last"] = "auto"
-    """Memory layout of images; `auto` measures."""
+    """Memory layout of images; `auto` takes the fastest."""
     shard: bool = False
-    """Share weights, gradients, averages and moments out among the processes (FSDP2): for networks that do not fit."""
+    """Divide weights, gradients, averages and moments among the processes (FSDP2), if a network does not fit on one."""
     timeout: float = 600.0
-    """Seconds that several processes wait for one another before the run ends."""
+    """Seconds that processes wait for one another before the run ends."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     conditions: tuple[ConditionConfig, ...] = ()
-    """What the network is told; empty for an unconditional model."""
+    """The conditions that the network is given; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
 
     def options_of(self, kind: str) -> Any:
-        """Return the options of a kind of data that this configuration holds, None if it has none for it."""
+        """Return the options of this configuration for a kind of data, or None if it has none."""
         return self.cells if kind == "cells" else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class RunConfig:
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
     def _validate_conditions(self) -> None:
-        """Refuse conditions that share a name, or whose names are not as many as they say."""
+        """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""
         names = [condition.name for condition in self.conditions]
         for condition in self.conditions:
             name = condition.name

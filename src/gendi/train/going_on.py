@@ -1,4 +1,4 @@
-"""Going on from the newest checkpoint of a run."""
+"""Resuming a run from its newest checkpoint."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from gendi.train.trainer import Trainer
 
 
 def newest_checkpoint(run: Path, team: Team) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a run, which every process reads; None if there is none.
+    """Return the newest complete checkpoint of a run, which every process reads; None if there is none.
 
     Raises:
-        BundleError: there are checkpoints, and none can be used.
+        BundleError: there are checkpoints, but none can be used.
         UsageError: the processes do not see the same folder.
     """
     checkpoint = team.first_before_others(lambda: load_latest(run))
@@ -28,7 +28,7 @@ def newest_checkpoint(run: Path, team: Team) -> Checkpoint | None:
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> str:
-    """Give a trainer what the checkpoint holds; return what differs from the sitting that wrote it, or nothing.
+    """Restore a trainer from a checkpoint; return the names of versions that have changed since, or an empty text.
 
     Raises `BundleError` naming the tensor if the checkpoint is of another network.
     """
@@ -38,7 +38,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> str:
         compare_specs(f"{checkpoint.path / group}.safetensors", found, expected)
     trainer.restore(checkpoint)
     train = trainer.config.train
-    if train.accumulate == 0:  # what memory held before
+    if train.accumulate == 0:  # start with the parts that fitted in memory before
         trainer.parts.count = min(int(checkpoint.state.get("parts", 1)), train.batch_size)
     now = setting_of(trainer)
     return ", ".join(name for name, value in checkpoint.state["versions"].items() if now.get(name) != value)

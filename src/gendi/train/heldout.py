@@ -1,4 +1,4 @@
-"""Is it learning? The loss on held-out rows at fixed times and noises."""
+"""The loss on held-out rows, which shows whether a run is learning. Times and noises are fixed."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ HELDOUT_IMAGES = 256
 
 
 class Heldout:
-    """Fixed held-out rows, times and noises; the times are stratified over the training distribution and sorted."""
+    """Fixed held-out rows, times and noises. The times are stratified over the training distribution and sorted."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Heldout:
         split = data.heldout
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
-        told = stored(conditions, split, indices)
+        cond = stored(conditions, split, indices)
         rows = torch.from_numpy(split.batch(indices))
-        self.x_0 = data.encode(rows, told, torch.from_numpy(indices) + HELD_OUT).to(device)
+        self.x_0 = data.encode(rows, cond, torch.from_numpy(indices) + HELD_OUT).to(device)
         self.objective, self.draw = objective, objective.draw_heldout(n, seed)
-        self.cond = take(told, slice(None), device) | derived(data, conditions, self.x_0)
+        self.cond = take(cond, slice(None), device) | derived(data, conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
-        """Return the mean loss, and that of each quartile of t, from least to most noise (NaN where it is empty)."""
+        """Return the mean loss, and the mean of each quartile of t from least to most noise (NaN if it is empty)."""
         losses: list[Tensor] = []
 
         def work(rows: slice) -> None:

@@ -1,4 +1,7 @@
-"""What a run that starts from another's weights takes from its configuration. This module imports no torch."""
+"""What a run that starts from the weights of another one takes from the configuration of that one.
+
+This module does not import torch.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,9 @@ from gendi.train.folders import CONFIG, bundle_folder
 
 
 def recorded_start(run: Path) -> dict[str, Any] | None:
-    """Return what config.toml of a run's folder says of the weights it began with; None if it began anew, or is none.
+    """Return what config.toml in the folder of a run says of the weights with which the run began.
+
+    None if it began with new weights, or if there is no run.
 
     Raises `BundleError` if the file is damaged.
     """
@@ -23,10 +28,10 @@ def recorded_start(run: Path) -> dict[str, Any] | None:
 
 
 def source_config(source: str | Path) -> RunConfig:
-    """Return the configuration of the run or bundle at `source`, without its weights.
+    """Return the configuration of the run or bundle at `source`, without reading its weights.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: there is neither a run nor a bundle.
         BundleError: its configuration is damaged.
     """
     where = bundle_folder(Path(source)) / CONFIG
@@ -40,10 +45,11 @@ def source_config(source: str | Path) -> RunConfig:
 
 
 def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
-    """Return `config`, a preset's, with what decides the meaning of weights taken from `source`.
+    """Return the configuration `config` of a preset, with all that decides the meaning of weights taken from `source`.
 
-    That is the network, the process, what the network predicts and the loss, the codec's options, and the conditions:
-    those of the source come first, each filled in anew from the data, and the preset's others behind them.
+    That is the network, the process, the prediction, the loss, the options of the codec, and the conditions. The
+    conditions of the source come first, and are filled in anew from the data; other conditions of the preset follow
+    them.
     """
     names = {spec.name for spec in source.conditions}
     own = (_unresolved(spec) for spec in source.conditions)
@@ -60,18 +66,18 @@ def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
 
 
 def _unresolved(spec: ConditionConfig) -> ConditionConfig:
-    """Return a condition with all that is left to the data."""
+    """Return a condition whose details are to be filled in from the data."""
     return ConditionConfig(spec.name, dropout=spec.dropout, via=spec.via, required=spec.required)
 
 
 def starting_config(config: RunConfig, source: str | Path | RunConfig | None, run: Path, fresh: bool) -> RunConfig:
-    """Return a preset's configuration as a run begins with it, or goes on with it, that may start from weights.
+    """Return the configuration of a run that begins or is resumed with a preset, and that may start from weights.
 
     Args:
-        config: the preset's.
-        source: the run or bundle to start from, or its configuration; None for none.
-        run: the run's folder. If a run in it began from weights and goes on, its own configuration is the source, and
-            the source's is not read again.
+        config: the configuration of the preset.
+        source: the run or bundle to start from, or its configuration; None if the weights are new.
+        run: the folder of the run. If the run in it began from weights and is resumed, its own configuration is used in
+            the place of the source, which is not read again.
         fresh: whether the folder is started over.
     """
     if not fresh and recorded_start(run) is not None:

@@ -1,9 +1,9 @@
-"""What a run keeps on disk while it trains: its configuration, its log, its metrics, and its checkpoints.
+"""The files that a run writes while it trains: its configuration, log, metrics and checkpoints.
 
-Where the disk is quick, a step waits for its checkpoint: that takes less than a thread that competes with the steps.
-Once a save has taken more than `QUICK` of the seconds between two, they are written by a thread of their own while
-training goes on, one at a time, from a copy of the tensors as they were; it hashes, writes and syncs outside Python's
-global lock. Nothing of the protocol changes: a save counts when its folder has its name (`gendi.train.checkpoint`).
+If the disk is quick, training waits for each checkpoint, since that takes less time than a thread that competes with
+the steps. When a save has taken more than the share `QUICK` of the time between two, later checkpoints are written by a
+thread while training continues. The thread writes one at a time, from a copy of the tensors; it hashes, writes and
+syncs outside Python's global lock. In both cases a save counts once its folder has its name (`gendi.train.checkpoint`).
 """
 
 import contextlib
@@ -33,22 +33,22 @@ from gendi.train.telling import Console
 
 FAILED_SAVES_ALLOWED = 2
 LAST_WORDS = 2.0
-"""Seconds that a save under way still has when a person stops the run at once."""
+"""How many seconds a save in progress still has if a person stops the run at once."""
 NICENESS = 10
 QUICK = 0.01
-"""Share of the time between checkpoints that a save may take for steps to wait for it."""
+"""If a save takes at most this share of the time between checkpoints, training waits for it."""
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
 
 class Keeper:
-    """Writes the files of a run; of several processes, the first one's does, and the others' say and write nothing.
+    """Writes the files of a run. If there are several processes, only the first one writes and shows anything.
 
     Args:
-        run: the run's folder.
-        every: seconds between checkpoints; 0 saves after every step, which always waits for it.
-        keep: checkpoints to keep.
-        console: told what the log is told.
+        run: the folder of the run.
+        every: seconds between checkpoints. 0 saves after every step; training then always waits for the save.
+        keep: how many checkpoints to keep.
+        console: shows the lines of the log.
         first: whether this process writes.
     """
 
@@ -64,13 +64,13 @@ class Keeper:
         self._thread: threading.Thread | None = None
 
     def log(self, line: str) -> None:
-        """Say a line to the person and to train.log."""
+        """Show a line to the user, and add it to train.log."""
         if self.first:
             self.console.say(line)
         self.note("train.log", line)
 
     def note(self, name: str, line: str) -> None:
-        """Add a line to a file of the run that nothing is computed from: a full disk may cost it, but not the run."""
+        """Add a line to a file of the run that is only for people. If the disk is full, the line is lost."""
         if not self.first:
             return
         with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
@@ -78,30 +78,37 @@ class Keeper:
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:
-        """Keep metrics from `step` on, None for a fresh run, and see a save under way through, in the `with` block."""
+        """Write metrics inside the `with` block, and wait for a save in progress at its end.
+
+        Metrics of an earlier sitting are kept up to `step`; None is for a fresh run.
+        """
         with MetricsLog(self.run, step) as self.metrics:
             try:
                 yield
-            except KeyboardInterrupt:  # the second Ctrl-C: the checkpoint before is whole, whatever becomes of this one
+            except KeyboardInterrupt:  # the second Ctrl-C; the previous checkpoint stays whole in any case
                 self._join(LAST_WORDS)
                 raise
             finally:
                 self._join()
 
     def save(self, step: int, tensors: Tensors, state: Mapping[str, Any], *, wait: bool) -> None:
-        """Save the checkpoint of `step`, after any that is under way.
+        """Save the checkpoint of `step`, once a save in progress is done.
 
         Args:
-            step, tensors, state: see `save_checkpoint`.
-            wait: until it is written. Otherwise return once `tensors` may change, and if the disk refuses the save,
-                it is tried again at the next one, three times in all.
+            step: see `save_checkpoint`.
+            tensors: see `save_checkpoint`.
+            state: see `save_checkpoint`.
+            wait: whether to wait until it is written. If not, this returns once `tensors` may change. If the disk then
+                refuses a save, it is tried again at the next one, three times in all.
 
         Raises:
-            ResourceError: the disk refused it; without `wait` for the third time, told at the latest by the next save.
+            ResourceError: the disk refused a save with `wait`, or three saves without `wait`. The error of a save
+                without
+                `wait` is raised by the next save at the latest.
         """
         self._join()
         if wait and isinstance(self._error, ResourceError):
-            self._error = None  # the disk is asked once more
+            self._error = None  # the disk gets another try
         self._raise()
         if self.saved == step:
             return
@@ -123,11 +130,11 @@ class Keeper:
 
     @property
     def saving(self) -> bool:
-        """Whether a save is under way."""
+        """Whether a save is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
     def _beside(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        if sys.platform == "linux":  # where a thread has a priority of its own, steps have the processors first
+        if sys.platform == "linux":  # a thread of Linux has its own priority: training comes first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         self._write(step, tensors, state, wait=False)
 
@@ -159,8 +166,9 @@ class Keeper:
 
 
 def _copied(tensors: Tensors) -> Tensors | None:
-    """Return `tensors` copied to memory that nobody changes, in the order of files, so that the thread has nothing to
-    compute but sums; None if there is not twice the room for that.
+    """Return a copy of `tensors` that training does not change, or None if there is not enough memory for two copies.
+
+    The copy is in the order of the files, so that the thread only has to hash and to write.
     """
     if 2 * sum(map(tensor_bytes, tensors.values())) > psutil.virtual_memory().available:
         return None
@@ -178,7 +186,10 @@ def write_config(
     budget: Budget,
     start: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write config.toml: what is trained, on what, for how long, and from which weights. Raises `ResourceError`."""
+    """Write config.toml: the configuration, the data, the budget, and where the weights come from.
+
+    Raises `ResourceError`.
+    """
     source: dict[str, Any] = {"spec": data.spec, "fingerprint": data.fingerprint, "name": data.name}
     if size is not None:
         source["size"] = [size] if isinstance(size, int) else list(size)
@@ -187,7 +198,7 @@ def write_config(
 
 
 def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:
-    """Write why the run ended into status.json, keeping what it said of steps; never hide `error` behind another."""
+    """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen."""
     status: Status = "diverged" if isinstance(error, DivergedError) else reason or "failed"
     try:
         old = json.loads((run / "status.json").read_text())

@@ -1,9 +1,9 @@
-"""The training loop: from a data set and a configuration to a run folder with a bundle in it.
+"""The training loop, which trains on a data set and writes a run folder with a bundle in it.
 
     open data, lock the folder -> go on from the newest checkpoint, or start -> probe -> step, log, preview, save ->
     bundle
 
-The same call goes on where the last one stopped. Everything the loop decides is said in `train.log`.
+Calling `train` again resumes the run where it stopped. Every decision of the loop is written to `train.log`.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ from gendi.train.watch import Watch
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the run is and how far it came."""
+    """The folder of the run, and how far training has come."""
 
     run: Path
     step: int
@@ -76,25 +76,31 @@ def train(
     """Train on the data `spec` until the budget is spent; write everything into the folder `run`.
 
     Args:
-        spec, size, max_bad: see `gendi.data.open_data`.
-        config: what to train.
-        run: the run's folder, made if missing; if it holds a run, that one goes on.
-        budget: how much, in all, earlier sittings included.
-        fresh: start over; the old run's files are deleted once the data are open and the folder is locked.
-        allow_data_change: go on although the data are not those of the checkpoint.
-        console: told what happens.
-        init: a run, a bundle or a model whose weights to start from; see `gendi.train.start`. A run that goes on has
-            its own, and reads nothing of it.
+        spec: see `gendi.data.open_data`.
+        config: the configuration of the run.
+        run: the folder of the run, which is made if it is missing. If it holds a run, this run is resumed.
+        budget: how much to train in all, including earlier sittings.
+        size: see `gendi.data.open_data`.
+        max_bad: see `gendi.data.open_data`.
+        fresh: start over. The files of the old run are deleted once the data are open and the folder is locked.
+        allow_data_change: resume even if the data differ from those of the checkpoint.
+        console: shows what happens.
+        init: a run, a bundle or a model whose weights the run starts from; see `gendi.train.start`. A run that is
+            resumed has its own weights and does not read it.
 
     Raises:
-        UsageError, DataError, BundleError, ResourceError: as their parts say; a changed configuration lists its fields.
+        UsageError: the configuration does not fit the data, or differs from that of the run; the text names the fields.
+        DataError: the data are missing or bad, or differ from those of the run.
+        BundleError: a checkpoint, or the model in `init`, is damaged.
+        ResourceError: the memory or the disk is too small.
         DivergedError: three steps in a row had no finite loss or gradient.
-        PreemptedError, InterruptedRunError: a signal asked to stop; everything is saved.
+        PreemptedError: a signal of the system stopped the run; everything is saved.
+        InterruptedRunError: a person stopped the run; everything is saved.
     """
     config.validate()
     with together(config.train.timeout) as team:
         console = console if console is not None and team.first else Silent()
-        # before anything is written: bad data, and conditions that they have not, leave no folder behind
+        # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
@@ -112,17 +118,17 @@ def train(
                 job = Job(data, config, run, budget, size, fresh, allow_data_change, start)
                 return _Loop(job, console, stop, team).run_all()
             except BaseException as error:
-                told = out_of_memory(config, data, team) if is_out_of_memory(error) else error
+                shown = out_of_memory(config, data, team) if is_out_of_memory(error) else error
                 if team.first:
-                    write_end(run, stop.reason, told)
-                if told is error:
+                    write_end(run, stop.reason, shown)
+                if shown is error:
                     raise
-                raise told from error
+                raise shown from error
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained, on what, where, and for how long; see `train` for each."""
+    """The data, the configuration, the folder, the budget and the options of a call of `train`, which explains them."""
 
     data: Data
     config: RunConfig
@@ -155,7 +161,7 @@ class _Loop:
     # --- the run ---------------------------------------------------------------------------------------------------
 
     def run_all(self) -> TrainResult:
-        """Set up, go on or start, train, finish."""
+        """Set up, start or resume, train, and finish the run."""
         for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
             self.log(note)
         header = self._peek()
@@ -261,7 +267,7 @@ class _Loop:
                 last_save = time.monotonic()
 
     def _passed(self, every: int) -> bool:
-        """Whether the last step came to or past a multiple of so many images."""
+        """Return whether the last step reached or passed a multiple of `every` images."""
         seen = self.trainer.images_seen
         return seen // every > (seen - self.config.train.batch_size) // every
 
@@ -275,13 +281,13 @@ class _Loop:
     def _write_running(self) -> None:
         step, images = self.trainer.step_count, self.trainer.images_seen
         done = self._progress(images, step)
-        with contextlib.suppress(ResourceError):  # a full disk is told of where it matters, at the next checkpoint
+        with contextlib.suppress(ResourceError):  # a full disk is reported at the next checkpoint
             write_status(self.run, "running", step=step, images=images, seconds=self.seconds, progress=done)
 
     def _snapshot(self, averages: list[dict[str, Tensor]]) -> None:
-        """Write the power-function averages, before any checkpoint of the step, which vouches for them.
+        """Write the power-function averages. This comes before a checkpoint of the step, which implies that they exist.
 
-        A disk that refuses costs this snapshot alone: averages are put together from the others, less exactly.
+        If the disk refuses, only this snapshot is lost; later averages are then computed from the others, less exactly.
         """
         assert self.trainer.power is not None
         try:
@@ -290,7 +296,7 @@ class _Loop:
             self.log(f"warning: {error} The snapshot at {self.trainer.images_seen:,} images is left out.")
 
     def _save(self, wait: bool = True) -> None:
-        """Save a checkpoint; one that is not waited for and fails for want of disk is tried again later."""
+        """Save a checkpoint. Without `wait`, a save that fails because the disk is full is tried again later."""
         trainer = self.trainer
         state = {
             "seconds": self.seconds,

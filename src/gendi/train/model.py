@@ -1,4 +1,4 @@
-"""From a run's configuration to its network, its denoiser and its objective."""
+"""Builds the network, the denoiser and the objective of a run from its configuration."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from gendi.train.config import RunConfig
 
 
 def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained network for a run whose samples have `shape`, with as many outputs as its denoiser reads."""
+    """Return an untrained network for samples of `shape`, with as many outputs as the run's denoiser needs."""
     return build_network(config.network, shape, config.conditions, outputs_of(config, shape))
 
 
 def outputs_of(config: RunConfig, shape: tuple[int, ...]) -> int:
-    """Return how many channels, or numbers, the network of a run gives for samples of `shape`."""
+    """Return how many channels, or numbers, the network of a run outputs for samples of `shape`."""
     return shape[0] * config.objective.parameterisation.outputs
 
 
 def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
-    """Return what the network of a run costs on samples of `shape`; see `cost_of`."""
+    """Return the cost of the network of a run on samples of `shape`; see `cost_of`."""
     return cost_of(config.network, shape, config.conditions, outputs_of(config, shape))
 
 
@@ -38,5 +38,5 @@ def denoiser_of(
 
 
 def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:
-    """Return the objective of a run, on `device`; `half_bin` is its codec's."""
+    """Return the objective of a run on `device`; `half_bin` is that of its codec."""
     return make_objective(Setting(config.objective, config.process, half_bin, device))

@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate as a function of the share of the budget that is spent."""
+"""Optimisers, and the learning rate as a function of the share of the budget that is spent."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from gendi.train.checkpoint import match_layout
 from gendi.train.config import OptimConfig
 from gendi.train.sharding import by_whole_matrices
 
-# the quintic that pushes singular values into [0.7, 1.2]  [Jordan et al. 2024]
+# The coefficients of a quintic polynomial that brings singular values into [0.7, 1.2].  [Jordan et al. 2024]
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Float[Tensor, " k m n"]:
-    """Return the nearest semi-orthogonal matrices, roughly: (K, m, n) -> (K, m, n), by Newton-Schulz in bf16."""
+    """Return the nearest semi-orthogonal matrices, approximately: (K, m, n) -> (K, m, n), by Newton-Schulz in bf16."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.bfloat16()
@@ -35,7 +35,10 @@ def orthogonalise(matrices: Float[Tensor, " k m n"], iterations: int = 5) -> Flo
 
 
 def divided(shapes: Sequence[Sequence[int]], processes: int) -> list[int]:
-    """Return which process orthogonalises each of the matrices: the dearest first, to whoever has least to do."""
+    """Return for each matrix the process that orthogonalises it.
+
+    The matrices are assigned from the most costly to the least, each to the process that has the least work so far.
+    """
     cost = [m * n * min(m, n) for m, n in shapes]
     load, doers = [0] * processes, [0] * len(cost)
     for k in sorted(range(len(cost)), key=lambda k: -cost[k]):
@@ -45,11 +48,12 @@ def divided(shapes: Sequence[Sequence[int]], processes: int) -> list[int]:
 
 
 class Muon(Optimizer):
-    """Momentum, orthogonalised, for matrices and convolution kernels (flattened to out x rest).  [Jordan et al. 2024]
+    """Orthogonalised momentum, for matrices and convolution kernels (flattened to out x rest).  [Jordan et al. 2024]
 
-    The update is scaled to the root mean square of an AdamW update, so both take the same learning rate.  [Liu et al.
-    2025, section 2.2] Matrices of equal shape are orthogonalised in one batch, and the processes of a team, whose
-    gradients are equal, do a part of the matrices each and tell the others in bf16, in which they are computed.
+    The update is scaled to the root mean square of an AdamW update, so that both can have the same learning rate  [Liu
+    et al. 2025, section 2.2]. Matrices of equal shape are orthogonalised in one batch. The processes of a team have
+    equal gradients; each of them computes a share of the matrices and sends the results to the others in bf16, the
+    precision in which they are computed.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Muon(Optimizer):
                 p.add_(update.reshape(p.shape) * (0.2 * max(update.shape) ** 0.5), alpha=-group["lr"])
 
     def _orthogonal(self, matrices: Sequence[Tensor]) -> list[Tensor]:
-        """Return the matrices orthogonalised, each by the process that it falls to."""
+        """Return the matrices orthogonalised; each is computed by the process that `divided` assigns to it."""
         if matrices and isinstance(matrices[0], DTensor):
             return by_whole_matrices(orthogonalise, matrices)
         doers = divided([m.shape for m in matrices], self.team.size)
@@ -96,7 +100,7 @@ class Muon(Optimizer):
         return [found[k] for k in range(len(matrices))]
 
     def _momentum(self, p: nn.Parameter, momentum: float) -> Tensor:
-        """Return Nesterov's look-ahead of the momentum buffer, which is updated."""
+        """Update the momentum buffer and return Nesterov's look-ahead of it."""
         assert p.grad is not None
         state = self.state[p]
         if "momentum" not in state:
@@ -107,10 +111,10 @@ class Muon(Optimizer):
 
 
 def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None = None) -> list[Optimizer]:
-    """Return the optimisers of a network: AdamW, and before it Muon for the inner matrices if `config` says so.
+    """Return the optimisers of a network: AdamW, or Muon for the inner matrices and AdamW for the rest.
 
-    Outer layers (see `gendi.diffusion.networks.roles`) and every vector stay with AdamW. The processes of `team` share
-    Muon's work.
+    The rest are the outer layers (see `gendi.diffusion.networks.roles`) and all vectors. The processes of `team` share
+    the work of Muon.
     """
     inner = inner_matrices(network) if config.name == "muon" else []
     chosen = set(map(id, inner))
@@ -122,7 +126,7 @@ def make_optimizers(network: nn.Module, config: OptimConfig, team: Team | None =
 
 
 def update_weights(optimizers: Sequence[Optimizer], lr: float | None) -> None:
-    """Take a step of learning rate `lr`, or none at all, and clear the gradients."""
+    """Take a step of learning rate `lr`, or no step if it is None, and clear the gradients."""
     for optimizer in optimizers:
         if lr is not None:
             for group in optimizer.param_groups:
@@ -132,7 +136,7 @@ def update_weights(optimizers: Sequence[Optimizer], lr: float | None) -> None:
 
 
 def optimizer_tensors(network: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
-    """Return what the optimisers remember, as tensors named `parameter:key`."""
+    """Return the state of the optimisers, as tensors named `parameter:key`."""
     names = {id(p): name for name, p in network.named_parameters()}
     return {
         f"{names[id(p)]}:{key}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -143,7 +147,7 @@ def optimizer_tensors(network: nn.Module, optimizers: Sequence[Optimizer]) -> di
 
 
 def restore_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Take what `optimizer_tensors` gave; moments get the layout of their parameters."""
+    """Restore what `optimizer_tensors` returned; moments get the memory layout of their parameters."""
     states: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         parameter, key = name.rsplit(":", 1)
@@ -158,7 +162,7 @@ def restore_optimizers(network: nn.Module, optimizers: Sequence[Optimizer], tens
 
 
 def learning_rate_factor(progress: float, config: OptimConfig) -> float:
-    """Return the share of the peak learning rate at `progress` in [0, 1]: warm-up, plateau, linear decay."""
+    """Return the learning rate at `progress` in [0, 1] over its peak: linear warm-up, plateau, linear decay."""
     rise = progress / config.warmup if config.warmup > 0 else 1.0
     fall = (1 - progress) / config.decay if config.decay > 0 else 1.0
     return max(0.0, min(1.0, rise, fall))

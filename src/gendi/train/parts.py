@@ -1,4 +1,4 @@
-"""How a process goes through its rows of a batch: all at once, or in parts where memory does not hold them."""
+"""How a process computes its rows of a batch: all at once, or in parts if they do not fit in memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,11 +12,12 @@ from gendi.train.config import RunConfig
 
 
 class Parts:
-    """The rows of a batch that fall to this process, and in how many parts it goes through them.
+    """The rows of a batch that this process computes, and the number of parts in which it does so.
 
     Args:
-        share: its rows of the batch.
-        count: the parts; 0 is one, and twice as many whenever memory runs out, down to single rows.
+        share: the rows of the batch that this process computes.
+        count: the number of parts. 0 starts with one part, and doubles the number whenever memory runs out, down to
+            single rows.
     """
 
     def __init__(self, share: slice, count: int) -> None:
@@ -24,13 +25,13 @@ class Parts:
 
     @property
     def rows(self) -> int:
-        """How many rows of a batch fall to this process."""
+        """The number of rows of a batch that this process computes."""
         return int(self.share.stop - self.share.start)
 
     def through(self, work: Callable[[slice], Tensor], undo: Callable[[], None]) -> Tensor:
-        """Return what `work` gives for each part, one after the other, joined: (rows, ...).
+        """Call `work` on one part after the other, and return the results joined: (rows, ...).
 
-        Where the parts grow, a batch that memory does not hold is gone through again from its beginning, after `undo`.
+        If the number of parts may grow and memory runs out, `undo` is called and the batch starts again in more parts.
         """
         while True:
             try:
@@ -38,19 +39,19 @@ class Parts:
             except (RuntimeError, MemoryError) as error:
                 if not self.grows or self.count >= self.rows or not is_out_of_memory(error):
                     raise
-            undo()  # here, where the error no longer holds on to the activations
+            undo()  # outside the `except` block, because the error would keep the activations in memory
             self.count = min(2 * self.count, self.rows)
 
 
 def parts(share: slice, count: int) -> Iterator[slice]:
-    """Yield `count` slices that cover `share` in order, as even as can be; fewer where it has fewer rows."""
+    """Yield `count` slices of nearly equal length that cover `share` in order; fewer slices if it has fewer rows."""
     rows, count = share.stop - share.start, min(count, share.stop - share.start)
     for i in range(count):
         yield slice(share.start + rows * i // count, share.start + rows * (i + 1) // count)
 
 
 def refuse_shares(config: RunConfig, team: Team) -> None:
-    """Raise `UsageError` for a batch that the processes of `team` cannot share."""
+    """Raise `UsageError` if the processes of `team` cannot share a batch."""
     if config.train.batch_size < team.size:
         raise UsageError(
             f"train.batch_size = {config.train.batch_size} cannot be shared by {team.size} processes: each "
@@ -65,7 +66,7 @@ def refuse_shares(config: RunConfig, team: Team) -> None:
 
 
 def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
-    """Return the error that says which batch memory did not hold, and what helps."""
+    """Return the error that says which batch did not fit in memory, and what helps."""
     batch, count = config.train.batch_size, config.train.accumulate
     several = f" over {team.size} processes" if team.size > 1 else ""
     smaller = f"make it smaller (--batch-size {max(1, batch // 2)}), or train on smaller images (--size)."

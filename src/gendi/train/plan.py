@@ -1,4 +1,4 @@
-"""A dry run: what training would take, measured on one step, with nothing written."""
+"""A dry run: what training would need, estimated from one step, without writing anything."""
 
 import dataclasses
 import time
@@ -24,11 +24,12 @@ def dry_run(
     budget: Budget | None = None,
     init: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Open the data, build the network, do one step, and return what would be used: nothing is written.
+    """Open the data, build the network, do one step, and return what training would need. Nothing is written.
 
-    Returns parameters, FLOPs of a forward pass per image, seconds per step, checkpoint and disk bytes, the choice
-    of precision, the resolved configuration, and, with `optim.posthoc_every`, the snapshots within `budget` and the
-    bytes of each (without a budget, of the last one alone). `init` is what to start from: see `gendi.train.start`.
+    The result has the parameters, the FLOPs of a forward pass per image, the seconds per step, the bytes of checkpoints
+    and on the disk, the precision, and the resolved configuration. With `optim.posthoc_every`, it also has the number
+    of snapshots within `budget` and the bytes of each (without a budget, only of the last one). `init` is a source of
+    weights to start from; see `gendi.train.start`.
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)

@@ -1,4 +1,4 @@
-"""Is it learning? On the way of a run: held-out losses, and grids of samples from the same seeds each time."""
+"""Previews during a run: held-out losses, and pictures of samples that use the same seeds each time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,33 +24,33 @@ PREVIEWS, PREVIEW_STEPS = 36, 12
 
 
 def preview(denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device) -> bytes:
-    """Return a picture of 36 samples under the conditions `cond`, in 12 calls and from the same noises every time."""
+    """Return a picture of 36 samples under the conditions `cond`, drawn in 12 calls from the same noises every time."""
     steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
     x = sample(denoiser, data.fitted.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
     return kind_of(data.kind).preview(data.fitted.decode(x.cpu(), take(cond, slice(None)), seed, 0).numpy())
 
 
 def preview_conditions(data: Data, specs: Sequence[ConditionConfig]) -> dict[str, Tensor]:
-    """Return what the 36 previews are told: classes in turn, and of anything else what held-out samples have."""
+    """Return the conditions of the 36 previews: the classes in turn, and other conditions from held-out rows."""
     rows = np.arange(PREVIEWS) % len(data.heldout)
-    told = stored(specs, data.heldout, rows)
-    x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), told, torch.from_numpy(rows))
-    return told | derived(data, specs, x_0) | requested_conditions(specs, None, PREVIEWS)
+    cond = stored(specs, data.heldout, rows)
+    x_0 = data.encode(torch.from_numpy(data.heldout.batch(rows)), cond, torch.from_numpy(rows))
+    return cond | derived(data, specs, x_0) | requested_conditions(specs, None, PREVIEWS)
 
 
 def write_preview(path: Path, picture: bytes) -> None:
-    """Write a preview, a PNG."""
+    """Write a preview, which is a PNG file."""
     path.parent.mkdir(exist_ok=True)
     atomic_write(path, picture)
 
 
 class Previews:
-    """What is written of a run on its way: the held-out loss of the averaged weights, and samples that can be shown.
+    """Writes the held-out loss of the averaged weights, and a picture of samples if the kind of data has previews.
 
     Args:
-        trainer: of the run.
+        trainer: the trainer of the run.
         heldout: the held-out rows.
-        keeper: writes the lines.
+        keeper: writes the files of the run.
     """
 
     def __init__(self, trainer: Trainer, heldout: Heldout, keeper: Keeper) -> None:
@@ -58,10 +58,10 @@ class Previews:
         self.cond = preview_conditions(trainer.data, trainer.config.conditions)
 
     def __call__(self, weights: dict[str, Tensor]) -> None:
-        """Write what the averaged weights, whole, are worth at the trainer's step."""
+        """Write the held-out loss and the preview of the averaged weights, whole, at the trainer's step."""
         trainer, data, step = self.trainer, self.trainer.data, self.trainer.step_count
         denoiser = trainer.ema_denoiser(weights=weights)
-        # a stop waits for the preview, which is short: so an interrupted run writes what an uninterrupted one does
+        # A request to stop waits for the preview, which is short, so that an interrupted run writes the same files.
         mean, quartiles = self.heldout(denoiser)
         self.keeper.metrics.metrics(step, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         if kind_of(data.kind).previews:

@@ -1,4 +1,4 @@
-"""Precision and memory layout, chosen by timing a few real steps of the real network on the real device."""
+"""Chooses precision and memory layout by timing a few steps of the network on the device."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channel
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and one line that says why."""
+    """The precision and the layout that were chosen, and one line that says why."""
 
     precision: str
     layout: str
@@ -34,15 +34,15 @@ def choose(
     layout: str = "auto",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """Return the fastest (precision, layout) among those that are not fixed; a step is forward and backward.
+    """Return the fastest precision and layout; each of them can be fixed or `auto`.
 
-    The candidates are timed in turn, twice each after a first unmeasured step, and the better time counts. A candidate
-    that the device refuses is left out.
+    Each candidate does a first step that is not timed. Then the candidates are timed in turn, twice each, and the
+    better time counts. A step is a forward and a backward pass. A candidate that the device cannot run is left out.
     """
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
     layouts = (list(LAYOUTS) if len(shape) == 3 else ["contiguous"]) if layout == "auto" else [layout]
     if len(precisions) == len(layouts) == 1:
-        return Choice(precisions[0], layouts[0], f"{precisions[0]}, {layouts[0]}: as asked")
+        return Choice(precisions[0], layouts[0], f"{precisions[0]}, {layouts[0]}: as requested")
     batch = min(PROBE_BATCH, batch_size)
     x = torch.linspace(-1, 1, batch * math.prod(shape), device=device).reshape(batch, *shape)
     times: dict[tuple[str, str], float] = {}
@@ -62,7 +62,7 @@ def choose(
 
 
 def place(network: N, device: torch.device, layout: str) -> N:
-    """Move a network to `device` in a memory layout, in place; return it."""
+    """Move a network to `device` in a memory layout, in place, and return it."""
     network.to(device)
     network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's stubs lack the 4-D only form
     return network

@@ -1,4 +1,4 @@
-"""What a run takes from its data: the conditions that it leaves to them, and the scale of their rows in model space."""
+"""What a run takes from its data: details of the conditions, and the scale of the rows in model space."""
 
 import dataclasses
 import math
@@ -20,35 +20,35 @@ RMS_IMAGES = 4096
 
 
 def resolve(config: RunConfig, data: Data) -> RunConfig:
-    """Return `config` with the conditions that it leaves to the data filled in, and checked against them.
+    """Return `config` with its conditions checked against the data, and filled in from the data where they are open.
 
     Raises:
-        UsageError: the data have not what a condition needs.
-        DataError: they have classes that the condition has not.
+        UsageError: the data lack a condition, or have it in another form.
+        DataError: the data have classes that the condition does not have.
     """
     known = {spec.name: spec for spec in data.conditions}
     found = []
-    for asked in config.conditions:
-        there = known.get(asked.name) or _derived(asked.name, data)
-        if there is None and asked.required:
-            raise _no_such_condition(asked.name, data)
+    for requested in config.conditions:
+        there = known.get(requested.name) or _derived(requested.name, data)
+        if there is None and requested.required:
+            raise _no_such_condition(requested.name, data)
         if there is not None:
-            found.append(_filled(asked, there, data))
+            found.append(_filled(requested, there, data))
     config = dataclasses.replace(config, conditions=tuple(found))
     config.validate()
     return config
 
 
 def prepared(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
-    """Return data with a codec, fitted as a resolved configuration says; see `gendi.data.prepare.prepare`."""
+    """Return data with a codec that is fitted as a resolved configuration says; see `gendi.data.prepare.prepare`."""
     options = config.options_of(data.kind)
     return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
 
 
 def _derived(name: str, data: Data) -> ConditionConfig | None:
-    """Return what the condition `name` is if it is computed from the rows, else None.
+    """Return the condition `name` if it is one that is computed from the rows, else None.
 
-    Raises `UsageError` if it cannot be, or is one that another kind of data has.
+    Raises `UsageError` if it cannot be computed, or is a condition of another kind of data.
     """
     own = kind_of(data.kind)
     found = own.derived_condition(name, data.codec)
@@ -66,28 +66,29 @@ def _no_such_condition(name: str, data: Data) -> UsageError:
         names = [*(spec.name for spec in data.conditions), *kind.derived_names]
         return unknown_name(f"condition of {data.name}", name, names)
     return UsageError(
-        f"the condition {name!r} is asked for, but {data.name} has no conditions {kind.without_conditions}."
+        f"the condition {name!r} is requested, but {data.name} has no conditions {kind.without_conditions}."
     )
 
 
-def _filled(asked: ConditionConfig, there: ConditionConfig, data: Data) -> ConditionConfig:
-    if asked.size < 0:
-        via = there.via if asked.via == "embedding" else asked.via
-        return dataclasses.replace(there, dropout=asked.dropout, via=via, required=asked.required)
-    if (asked.kind, there.kind) == ("class", "class") and there.size > asked.size:
-        worst, most = int(data.train.conditions[asked.name].max()), asked.size - 1
-        raise DataError(f"{data.name} has the {asked.name} {worst}; its size = {asked.size} admits 0 to {most}.")
-    if asked.kind != there.kind or (there.size != asked.size and asked.kind != "class"):
+def _filled(requested: ConditionConfig, there: ConditionConfig, data: Data) -> ConditionConfig:
+    name, kind, size = requested.name, requested.kind, requested.size
+    if size < 0:
+        via = there.via if requested.via == "embedding" else requested.via
+        return dataclasses.replace(there, dropout=requested.dropout, via=via, required=requested.required)
+    if (kind, there.kind) == ("class", "class") and there.size > size:
+        worst, most = int(data.train.conditions[name].max()), size - 1
+        raise DataError(f"{data.name} has the {name} {worst}; its size = {size} admits 0 to {most}.")
+    if kind != there.kind or (there.size != size and kind != "class"):
         raise UsageError(
-            f"the condition {asked.name} is asked for as {asked.kind} of size {asked.size}; {data.name} has it as "
-            f"{there.kind} of size {there.size}."
+            f"the condition {name} is requested as {kind} of size {size}; {data.name} has it as {there.kind} of size "
+            f"{there.size}."
         )
-    same = asked.size == there.size and not asked.names
-    return dataclasses.replace(asked, names=there.names) if same else asked
+    same = size == there.size and not requested.names
+    return dataclasses.replace(requested, names=there.names) if same else requested
 
 
 def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float:
-    """Return the root mean square of the training rows in model space, from at most 4096 of them evenly spaced."""
+    """Return the root mean square of the training rows in model space, from at most 4096 evenly spaced rows."""
     rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_IMAGES).round().astype(np.int64))
     total = 0.0
     for part in np.array_split(rows, max(1, len(rows) // 256)):

@@ -1,4 +1,4 @@
-"""Checks before a run goes on: what may differ between two sittings, and what a fresh start deletes."""
+"""The checks before a run is resumed: what may differ between two sittings, and what a fresh start deletes."""
 
 import dataclasses
 import platform
@@ -96,7 +96,7 @@ def versions() -> dict[str, str]:
 
 
 def start_over(run: Path) -> None:
-    """Delete the files and folders of an earlier run: only those with names that gendi writes."""
+    """Delete the files and folders of an earlier run, but only those whose names gendi uses."""
     for name in WRITTEN_FOLDERS:
         shutil.rmtree(run / name, ignore_errors=True)
     for name in WRITTEN_FILES:

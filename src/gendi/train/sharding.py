@@ -1,11 +1,12 @@
-"""Networks that do not fit one device: weights, gradients, averages and moments shared out among the processes.
+"""Networks that do not fit on one device: weights, gradients, averages and moments are divided among the processes.
 
-PyTorch's FSDP2 keeps the rows of every tensor (its first dimension) with one process each, gathers a block's weights
-when the block works, and shares the gradients out again as they are summed. What is computed is what several processes
-compute without it, but for round-off. Files hold whole tensors, so any number of processes goes on from them.
+PyTorch's FSDP2 divides the rows of every tensor (its first dimension) among the processes. It gathers the weights of a
+block when the block runs, and divides the gradients again as they are summed. Up to round-off, the results are those of
+several processes without sharding. Files hold whole tensors, so that any number of processes can resume from them.
 
-Sharded tensors are `DTensor`s, which carry the whole's shape; plain tensors pass through every function here as they
-are. [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
+Sharded tensors are `DTensor`s, which have the shape of the whole; plain tensors pass unchanged through every function
+of
+this module.  [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
 """
 
 import warnings
@@ -22,11 +23,11 @@ from gendi.diffusion.networks.roles import units_of
 
 
 def shard(network: nn.Module, device: torch.device, processes: int) -> None:
-    """Share the weights of `network` out among the processes, which all have them, in place.
+    """Divide the weights of `network`, which every process has whole, among the processes, in place.
 
-    A block at a time moves to `device`.
+    The blocks move to `device` one at a time.
     """
-    # the denoiser reads the output and changes nothing in place
+    # The warning does not apply, since the denoiser does not change the output in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
     mesh = init_device_mesh(device.type, (processes,))
     for block in units_of(network):
@@ -35,16 +36,16 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:
-    """Return what `like` holds of a tensor that every process has whole; `whole` itself where `like` is not sharded."""
+    """Return the shard of a whole tensor that corresponds to `like`; `whole` itself if `like` is not sharded."""
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def gathered(named: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Return whole tensors, on the CPU where they were sharded. All processes call it; without `keep` one has none.
+    """Return whole tensors; sharded ones are gathered on the CPU. All processes must call this.
 
-    One tensor after another is whole on a device, never all of them.
+    A process without `keep` takes part but gets no tensors. Only one tensor at a time is whole on a device.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in named.items():
@@ -57,9 +58,10 @@ def gathered(named: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
 
 
 def by_whole_matrices(work: Callable[[Tensor], Tensor], matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Return what `work` makes of stacks (K, m, n) of sharded matrices, which it treats one by one, sharded again.
+    """Return the results of `work` on sharded matrices, sharded again.
 
-    The K whole ones of a shape are shared out among the processes.
+    `work` takes stacks (K, m, n) of whole matrices and treats each of them alone. The whole matrices of one shape are
+    divided among the processes.
     """
     same: dict[torch.Size, list[int]] = {}
     for k, matrix in enumerate(matrices):
@@ -76,5 +78,5 @@ def by_whole_matrices(work: Callable[[Tensor], Tensor], matrices: Sequence[Tenso
 
 
 def number(value: Tensor) -> float:
-    """Return a scalar tensor's value, which is that of the whole."""
+    """Return the value of a scalar tensor, of the whole if it is sharded."""
     return float(value.full_tensor() if isinstance(value, DTensor) else value)

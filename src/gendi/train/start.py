@@ -1,8 +1,8 @@
-"""Starting from the weights of another run: what is taken along, and what refuses to fit.
+"""Starting a run from the weights of another run: what is taken from the source, and which checks it must pass.
 
 The averaged weights of the source become the weights, and the average, of the new run. Rows of classes are matched by
-name; new classes and new conditions start anew (`gendi.diffusion.networks.transfer`). Where data are encoded by a codec
-that was fitted, the source's codec comes along if the data fit it. From then on nothing of the source is read again:
+name; new classes and new conditions start anew (`gendi.diffusion.networks.transfer`). If the codec of the source was
+fitted to data, it is used for the new data, which must fit it. After the start the source is not read again:
 config.toml says where the run began and with which weights, and checkpoints hold the rest.
 """
 
@@ -29,19 +29,19 @@ from gendi.train.resume import differing
 
 IN_MEMORY = "a model in memory"
 FREE = ("dropout",)
-"""Options of a network that do not change what its weights mean."""
+"""The options of a network that do not change the meaning of its weights."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins.
+    """The source of the weights with which a run begins.
 
     Args:
-        place: the folder of the source, as it was given.
-        sha256: of its averaged weights.
-        sigma_data: the root mean square of its encoded training data, which its weights have to do with.
-        conditions: those of the source; of a run that goes on, its own.
-        bundle: the source; None if the run goes on and has no more need of it.
+        place: the folder of the source, as the user gave it.
+        sha256: the SHA-256 of the averaged weights of the source.
+        sigma_data: the root mean square of the encoded training data of the source, on which its weights depend.
+        conditions: the conditions of the source; for a run that is resumed, its own.
+        bundle: the source; None if the run is resumed, since it does not need the source any more.
     """
 
     place: str
@@ -51,19 +51,19 @@ class Start:
     bundle: Bundle | None = None
 
     def record(self) -> dict[str, str | float]:
-        """Return what config.toml says of it."""
+        """Return the fields of config.toml that describe the start."""
         return {"from": self.place, "sha256": self.sha256, "sigma_data": self.sigma_data}
 
 
 def read_start(source: str | Path | Bundle) -> Start:
-    """Return the start from a run, a bundle or a model in memory. Raises as `load_bundle` does."""
+    """Return the start from a run, a bundle or a model in memory. Raises the errors of `load_bundle`."""
     bundle = source if isinstance(source, Bundle) else load_bundle(source)
     place = IN_MEMORY if isinstance(source, Bundle) else str(source)
     return Start(place, digest(bundle.state), bundle.sigma_data, bundle.config.conditions, bundle)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights, as a file of them has it."""
+    """Return the SHA-256 that a file of these weights would have."""
     found = hashlib.sha256()
     for chunk in tensor_chunks(state):
         found.update(chunk)
@@ -71,20 +71,20 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fresh: bool = False) -> Start | None:
-    """Return where a run begins, or began.
+    """Return where the weights of a run come from; None if they are new.
 
     Args:
-        run: its folder.
-        source: what to start from now; None for nothing.
-        going_on: whether the folder holds a run that goes on from a checkpoint.
+        run: the folder of the run.
+        source: the source that is given now; None if none is given.
+        going_on: whether the folder holds a run that is resumed from a checkpoint.
         fresh: whether the folder is started over.
 
     Raises:
-        UsageError: a run that goes on began elsewhere; or there is no such source.
+        UsageError: a run that is resumed began from another source; or there is no such source.
         BundleError: the source is damaged.
     """
     begun = None if fresh else recorded_start(run)
-    if not going_on:  # stopped before its first checkpoint, a run begins once more where it began
+    if not going_on:  # a run that stopped before its first checkpoint begins again from the same source
         source = begun["from"] if source is None and begun is not None else source
         return None if source is None else read_start(source)
     mend = (
@@ -113,7 +113,7 @@ def _place(source: str | Path | Bundle) -> str:
 
 
 def check_kind(start: Start | None, data: Data) -> None:
-    """Raise `UsageError` if the data are of another kind than those that the weights of `start` are for."""
+    """Raise `UsageError` if the weights of `start` are for another kind of data."""
     if start is None or start.bundle is None:
         return
     kind = start.bundle.codec.kind.partition("-")[0]
@@ -124,9 +124,9 @@ def check_kind(start: Start | None, data: Data) -> None:
 
 
 def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
-    """Raise `UsageError` if data or configuration are not such that the weights of `start` can be meant for them.
+    """Raise `UsageError` if the weights of `start` do not suit the data or the configuration.
 
-    `config` has its conditions resolved.
+    The conditions of `config` must be resolved.
     """
     if start is None or start.bundle is None:
         return
@@ -147,7 +147,10 @@ def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
 
 
 def as_before(config: RunConfig, start: Start | None) -> RunConfig:
-    """Return `config`, its conditions resolved, with the numbers of the source's conditions standardised as there."""
+    """Return `config`, whose conditions must be resolved, with the means and standard deviations of the source.
+
+    Numbers among the conditions are thus standardised as in the training of the source.
+    """
     before = {(spec.name, spec.kind, spec.size): spec for spec in (() if start is None else start.conditions)}
     found = []
     for spec in config.conditions:
@@ -157,13 +160,13 @@ def as_before(config: RunConfig, start: Start | None) -> RunConfig:
 
 
 def _meaning(config: RunConfig) -> dict[str, object]:
-    """Return the options that decide what weights mean."""
+    """Return the options that decide the meaning of weights."""
     network = {name: value for name, value in dataclasses.asdict(config.network).items() if name not in FREE}
     return {"network": network, "objective": dataclasses.asdict(config.objective.parameterisation)}
 
 
 def codec_of(start: Start, config: RunConfig, data: Data) -> Codec | None:
-    """Return the codec that comes along, with the conditions of the new training rows; None if the data have one."""
+    """Return the codec of the source for the new training rows; None if the data have a codec of their own."""
     bundle = start.bundle
     if data.codec is not None or bundle is None:
         return None
@@ -171,7 +174,7 @@ def codec_of(start: Start, config: RunConfig, data: Data) -> Codec | None:
 
 
 def adopt(network: nn.Module, start: Start, config: RunConfig) -> Transfer:
-    """Give an untrained network the weights of `start`; return what became of each tensor.
+    """Load the weights of `start` into an untrained network, and return the result of the transfer.
 
     Raises `UsageError` naming the tensors whose shapes differ.
     """

@@ -1,7 +1,7 @@
 """One training run in memory: network, objective, optimisers, averages, and one step.
 
-A step is a function of (configuration, data, step index) and of the tensors that a checkpoint holds. Nothing else is
-remembered, so going on from a checkpoint is exact.
+A step depends only on the configuration, the data, the index of the step, and the tensors that a checkpoint holds. So a
+run that is resumed from a checkpoint continues exactly.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ from gendi.train.start import Start, adopt
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step did. `applied` is False when loss or gradient were not finite and the weights were left alone."""
+    """The result of a step. `applied` is False if the weights stayed, since loss or gradient were not finite."""
 
     loss: float
     grad_norm: float
@@ -56,16 +56,17 @@ class StepResult:
 
 
 class Trainer:
-    """Everything a step needs.
+    """Everything that a step needs.
 
     Args:
-        config: what to train.
-        data: what to learn from.
-        choice: precision and layout; measured by default.
-        start: where the weights come from; new ones by default.
+        config: the configuration of the run.
+        data: the data to learn from.
+        choice: precision and memory layout; by default they are chosen by timing a few steps.
+        start: where the weights come from; by default they are new.
 
     Raises:
-        UsageError, DataError: the data have not what the configuration's conditions need.
+        UsageError: the data lack a condition of the configuration.
+        DataError: the data do not fit a condition of the configuration.
     """
 
     def __init__(self, config: RunConfig, data: Data, choice: Choice | None = None, start: Start | None = None) -> None:
@@ -81,7 +82,7 @@ class Trainer:
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(config, data.fitted.shape)
         self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
-        """Conditions and classes whose weights start anew although the others were taken from `start`."""
+        """The conditions and classes whose weights start anew, while the other weights come from `start`."""
         self.shares = self.team.shares(config.train.batch_size)
         self.parts = Parts(self.shares[self.team.rank], config.train.accumulate)
         self.sharded = config.train.shard and self.team.size > 1
@@ -108,14 +109,14 @@ class Trainer:
 
     @property
     def images_seen(self) -> int:
-        """Images trained on so far, repeats counted."""
+        """The number of images trained on so far, where an image counts each time it is seen."""
         return self.step_count * self.config.train.batch_size
 
     def _choose(self, network: torch.nn.Module) -> Choice:
         train = self.config.train
         precision, layout = train.precision, "contiguous" if self.sharded else train.layout
         if self.sharded and precision == "auto" and self.device.type != "cpu":
-            precision = "bf16"  # the whole network may not fit there to be timed
+            precision = "bf16"  # the whole network may not fit on the device, so it cannot be timed
         return choose(network, self.data.fitted.shape, self.shares[0].stop, self.device, precision, layout)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
@@ -125,7 +126,7 @@ class Trainer:
     # --- a step ----------------------------------------------------------------------------------------------------
 
     def step(self, progress: float) -> StepResult:
-        """Do the next step at `progress` in [0, 1] of the budget."""
+        """Do the next step, with `progress` in [0, 1] as the share of the budget that is spent."""
         config, objective, step, size = self.config, self.objective, self.step_count, self.config.train.batch_size
         self.network.train()
         draw = objective.draw(size, config.train.seed, step)
@@ -144,7 +145,7 @@ class Trainer:
         applied = math.isfinite(loss) and math.isfinite(norm)
         update_weights(self.optimizers, lr if applied else None)
         self.step_count += 1
-        if self.power is not None:  # weights that a step left alone are weights at that time all the same
+        if self.power is not None:  # the average also counts a step that did not change the weights
             self.power.update(self.network, size)
         if applied:
             self.ema.update(self.network, self.images_seen, size)
@@ -152,9 +153,9 @@ class Trainer:
         return StepResult(loss, norm, lr, applied)
 
     def batch(self, step: int, part: slice = slice(None)) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the rows x_0 (B, ...) of a step in model space and what is told of them, some of it null.
+        """Return the rows x_0 (B, ...) of a step in model space, and their conditions, some of which are set to null.
 
-        `part` says which rows of the step's batch, all by default.
+        `part` selects rows of the batch of the step; by default all of them.
         """
         config = self.config
         size, seed = config.train.batch_size, config.train.seed
@@ -176,7 +177,7 @@ class Trainer:
     def _augmented(
         self, rows: Tensor, cond: dict[str, Tensor], step: int, part: slice
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return raw rows and raw conditions as this step sees them; rows in model space stay as they are."""
+        """Return raw rows and raw conditions as this step sees them; rows in model space are returned unchanged."""
         train, kind = self.config.train, kind_of(self.data.kind)
         if self.data.encoded:
             return rows, cond
@@ -185,7 +186,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _only_this(self, part: slice, step: int) -> Iterator[None]:
-        """Key the dropout of a part of the batch, and have the processes average gradients after their last parts."""
+        """Key the dropout by the part of the batch, and average gradients over processes only after the last part."""
         dropout = self.config.network.dropout > 0
         with contextlib.ExitStack() as held:
             if self.averaged is not None and part.stop < self.parts.share.stop:
@@ -196,28 +197,28 @@ class Trainer:
             yield
 
     def _mean(self, losses: Tensor) -> Tensor:
-        """Return what a part's losses (b,) add to the mean over the batch.
+        """Return the contribution of a part's losses (b,) to the mean over the batch.
 
-        Processes are averaged over when the last part of each is done: so each sums over its rows and divides by the
-        rows of an average process.
+        Gradients are averaged over the processes when each has done its last part. So each process sums over its rows
+        and divides by the rows that a process has on average.
         """
         size = self.config.train.batch_size
         return losses.mean() if len(losses) == size else losses.sum() * (self.team.size / size)
 
     def _forget_gradients(self) -> None:
-        """Clear what a batch that memory did not hold has left: nothing but the gradient has been touched."""
+        """Clear the gradient after a batch that did not fit in memory; nothing else has been changed."""
         self.network.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    # --- what it has learned ---------------------------------------------------------------------------------------
+    # --- the averages --- ---------------------------------------------------------------------------------------
 
     def average(self) -> dict[str, Tensor]:
-        """Return the averaged weights, whole; sharded ones in the first process alone, once all of them call this."""
+        """Return the averaged weights, whole. All processes must call this; if sharded, only the first gets them."""
         return self._whole({"ema": self.ema.weights})["ema"]
 
     def power_averages(self) -> list[dict[str, Tensor]]:
-        """Return the power-function averages, whole in the same way."""
+        """Return the power-function averages, whole, in the same way as `average`."""
         return list(self._whole(self.power.tensors()).values()) if self.power is not None else []
 
     def _whole(self, groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
@@ -226,7 +227,7 @@ class Trainer:
         return {group: gathered(named, keep=self.team.first) for group, named in groups.items()}
 
     def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> NetworkDenoiser:
-        """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` are `average()`."""
+        """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` is `average()`."""
         with torch.random.fork_rng(devices=[]):
             network = network_of(self.config, self.data.fitted.shape)
         network.load_state_dict(self.average() if weights is None else weights)
@@ -238,7 +239,7 @@ class Trainer:
     # --- checkpoints -----------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return what a checkpoint holds, by parameter name. Sharded tensors are gathered: see `average`."""
+        """Return the tensors of a checkpoint by parameter name. Sharded tensors are gathered, as `average` does it."""
         tensors = {
             "model": dict(self.network.state_dict()),
             "ema": dict(self.ema.weights),
@@ -249,7 +250,7 @@ class Trainer:
         return self._whole(tensors | self.objective.tensors())
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take weights, averages, and what optimisers and objective remember from a checkpoint, exactly."""
+        """Restore the weights, the averages, and the states of the optimisers and the objective from a checkpoint."""
         model, average = checkpoint.tensors["model"], checkpoint.tensors["ema"]
         self.network.load_state_dict({k: part_of(model[k], v) for k, v in self.network.state_dict().items()})
         self.ema.weights = {k: match_layout(average[k], v) for k, v in self.ema.weights.items()}

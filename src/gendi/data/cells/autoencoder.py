@@ -94,14 +94,14 @@ class LatentCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         modelled: NDArray[np.int64],
         network: Autoencoder,
         centre: Float[Tensor, " k"],
         scale: Float[Tensor, " k"],
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.modelled, self.network = modelled, network.eval().requires_grad_(False)
         self.centre, self.scale = centre, scale
 
@@ -161,7 +161,7 @@ class LatentCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -173,12 +173,12 @@ class LatentCodec(CellsCodec):
         network = Autoencoder(sizes["modelled"], header.genes, sizes["factors"], sizes["hidden"])
         weights = {name: torch.from_numpy(a) for name, a in arrays.items() if name.startswith("network.")}
         network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
-        return cls(header, told, depth, modelled, network, torch.from_numpy(arrays["centre"]), scale)
+        return cls(header, cond, depth, modelled, network, torch.from_numpy(arrays["centre"]), scale)
 
 
 def fit_latent(
     header: Header,
-    told: Mapping[str, Tensor],
+    cond: Mapping[str, Tensor],
     depth: DepthLaw,
     modelled: NDArray[np.int64],
     train: Split,
@@ -202,7 +202,7 @@ def fit_latent(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 100.0)
         optimizer.step()
-    codec = LatentCodec(header, told, depth, modelled, network, torch.zeros(factors), torch.ones(factors))
+    codec = LatentCodec(header, cond, depth, modelled, network, torch.zeros(factors), torch.ones(factors))
     f = torch.cat([codec.latents(train.batch(part), part) for part in _parts(len(train))])
     codec.centre, codec.scale = f.mean(0), f.std(0, correction=0).clamp(min=1e-3)
     return codec

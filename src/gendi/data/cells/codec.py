@@ -63,8 +63,8 @@ class Header:
 class CellsCodec(VectorCodec):
     """Counts (N, G) of cells <-> vectors (N, D); column 0 of a vector is the score of the cell's depth."""
 
-    def __init__(self, header: Header, told: Mapping[str, Tensor], depth: DepthLaw) -> None:
-        self.header, self.told, self.depth = header, dict(told), depth
+    def __init__(self, header: Header, cond: Mapping[str, Tensor], depth: DepthLaw) -> None:
+        self.header, self.training_conditions, self.depth = header, dict(cond), depth
 
     def misfit(self, schema: Any, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig]) -> str:
         """Return a sentence that says why other cells cannot be encoded, or ""; see `VectorCodec.misfit`.
@@ -137,13 +137,15 @@ class CellsCodec(VectorCodec):
             "label": self.header.label,
             "schema": dict(self.header.schema),
             "depth": [self.depth.mean, self.depth.std],
-            "told": {name: [str(t.dtype).removeprefix("torch."), *t.shape] for name, t in self.told.items()},
+            "told": {
+                name: [str(t.dtype).removeprefix("torch."), *t.shape] for name, t in self.training_conditions.items()
+            },
             **self.sizes(),
         }
 
     def tensors(self) -> dict[str, Tensor]:
         arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.arrays().items()}
-        return arrays | {f"told.{name}": value.contiguous() for name, value in self.told.items()}
+        return arrays | {f"told.{name}": value.contiguous() for name, value in self.training_conditions.items()}
 
     @abstractmethod
     def sizes(self) -> dict[str, int]:
@@ -163,7 +165,7 @@ class CellsCodec(VectorCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -173,11 +175,11 @@ class CellsCodec(VectorCodec):
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
         genes, sizes = _whole(data, "genes"), {name: _whole(data, name) for name in cls.size_names()}
-        told = data.get("told")
-        if not isinstance(told, Mapping) or not all(_is_told(entry) for entry in told.values()):
+        cond = data.get("told")
+        if not isinstance(cond, Mapping) or not all(_is_condition(entry) for entry in cond.values()):
             raise BundleError("The cells' codec: `told` must give a type and a shape for each condition.")
         specs: dict[str, TensorSpec] = {
-            f"told.{name}": (tuple(shape), DTYPES[dtype]) for name, (dtype, *shape) in told.items()
+            f"told.{name}": (tuple(shape), DTYPES[dtype]) for name, (dtype, *shape) in cond.items()
         }
         return cls.array_specs(genes, sizes) | specs
 
@@ -196,13 +198,13 @@ class CellsCodec(VectorCodec):
         if not _is_depth(depth):
             raise BundleError(f"The cells' codec: depth = {depth!r} must be a mean and a positive standard deviation.")
         known = cls.expected(data)
-        told = {name.removeprefix("told."): tensors[name] for name in known if name.startswith("told.")}
+        cond = {name.removeprefix("told."): tensors[name] for name in known if name.startswith("told.")}
         arrays = {name: tensors[name].numpy() for name in known if not name.startswith("told.")}
         if bad := sorted(name for name, array in arrays.items() if not np.isfinite(array).all()):
             raise BundleError(f"The cells' codec: {', '.join(bad)} contain NaN or infinity; the file is damaged.")
         header = Header(data["genes"], label, dict(schema))
         sizes = {name: data[name] for name in cls.size_names()}
-        return cls.from_arrays(header, told, DepthLaw(*map(float, depth)), sizes, arrays)
+        return cls.from_arrays(header, cond, DepthLaw(*map(float, depth)), sizes, arrays)
 
 
 def _whole(data: Mapping[str, Any], name: str) -> int:
@@ -212,7 +214,7 @@ def _whole(data: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _is_told(entry: Any) -> bool:
+def _is_condition(entry: Any) -> bool:
     return (
         isinstance(entry, list)
         and len(entry) in (2, 3)

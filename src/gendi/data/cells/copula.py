@@ -44,13 +44,13 @@ class CopulaCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         marginals: Marginals,
         factors: Factors,
         modelled: NDArray[np.int64],
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.marginals, self.factors, self.modelled = marginals, factors, modelled
 
     @property
@@ -113,7 +113,7 @@ class CopulaCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -127,7 +127,7 @@ class CopulaCodec(CellsCodec):
         }
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
-        return cls(header, told, depth, Marginals(arrays["rates"], arrays["dispersions"]), factors, modelled)
+        return cls(header, cond, depth, Marginals(arrays["rates"], arrays["dispersions"]), factors, modelled)
 
 
 def bounds(

@@ -53,16 +53,16 @@ def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: C
     depth = np.concatenate([depths(counts) for _, counts in counts_of(train)])
     if not depth.any():
         raise DataError(f"Every cell of {data.name} is empty: there is no count but 0.")
-    told = training_conditions(conditions, train.conditions)
+    cond = training_conditions(conditions, train.conditions)
     modelled = variable_genes(train, options.genes or header.genes)
     law = DepthLaw.fit(depth[depth > 0])
     match options.model:
         case "copula":
-            return _fit_copula(options.factors, seed, train, header, told, law, modelled, label)
+            return _fit_copula(options.factors, seed, train, header, cond, law, modelled, label)
         case "log":
-            return fit_log(header, told, law, modelled, (counts for _, counts in counts_of(train)))
+            return fit_log(header, cond, law, modelled, (counts for _, counts in counts_of(train)))
         case "latent":
-            return fit_latent(header, told, law, modelled, train, options.factors, seed)
+            return fit_latent(header, cond, law, modelled, train, options.factors, seed)
 
 
 def _fit_copula(
@@ -70,7 +70,7 @@ def _fit_copula(
     seed: int,
     train: Split,
     header: Header,
-    told: Any,
+    cond: Any,
     law: DepthLaw,
     modelled: NDArray[np.int64],
     label: ConditionConfig | None,
@@ -84,7 +84,7 @@ def _fit_copula(
     counts = train.batch(some)
     lower, upper = bounds(marginals, counts, None if labels is None else labels[some], depths(counts), modelled)
     k = min(factors, len(modelled))
-    return CopulaCodec(header, told, law, marginals, fit_factors(lower, upper, k, rng), modelled)
+    return CopulaCodec(header, cond, law, marginals, fit_factors(lower, upper, k, rng), modelled)
 
 
 def counts_of(split: Split) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -44,14 +44,14 @@ class LogCodec(CellsCodec):
     def __init__(
         self,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         marginals: Marginals,
         modelled: NDArray[np.int64],
         mean: Floats,
         std: Floats,
     ) -> None:
-        super().__init__(header, told, depth)
+        super().__init__(header, cond, depth)
         self.marginals, self.modelled, self.mean, self.std = marginals, modelled, mean, std
 
     @property
@@ -110,7 +110,7 @@ class LogCodec(CellsCodec):
     def from_arrays(
         cls,
         header: Header,
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         depth: DepthLaw,
         sizes: Mapping[str, int],
         arrays: Mapping[str, NDArray[Any]],
@@ -122,7 +122,7 @@ class LogCodec(CellsCodec):
                 "The cells' codec: modelled, std, rates or dispersions out of range; the file is damaged."
             )
         marginals = Marginals(arrays["rates"], arrays["dispersions"])
-        return cls(header, told, depth, marginals, modelled, arrays["mean"], std)
+        return cls(header, cond, depth, marginals, modelled, arrays["mean"], std)
 
 
 def spread(counts: NDArray[np.int64], depth: Floats, index: NDArray[np.int64]) -> Floats:
@@ -139,7 +139,7 @@ def spread(counts: NDArray[np.int64], depth: Floats, index: NDArray[np.int64]) -
 
 def fit_log(
     header: Header,
-    told: Mapping[str, Tensor],
+    cond: Mapping[str, Tensor],
     depth: DepthLaw,
     modelled: NDArray[np.int64],
     parts: Iterable[NDArray[Any]],
@@ -158,4 +158,4 @@ def fit_log(
     marginals = fit_marginals(summed(), 0, header.genes)
     mean = total / max(1, seen)
     std = np.sqrt(np.maximum(squares / max(1, seen) - mean**2, 1e-4))
-    return LogCodec(header, told, depth, marginals, modelled, mean, std)
+    return LogCodec(header, cond, depth, marginals, modelled, mean, std)

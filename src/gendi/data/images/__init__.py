@@ -1,1 +1,1 @@
-"""Pictures: reading them, their codec, showing, checking, writing and measuring them."""
+"""Pictures: reading, checking, showing, writing and evaluating them, and their codec."""

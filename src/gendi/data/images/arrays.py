@@ -1,4 +1,4 @@
-"""Images, and what is known of them, in .npy and .npz files."""
+"""Reading images and their conditions from .npy and .npz files."""
 
 import zipfile
 from pathlib import Path
@@ -22,11 +22,11 @@ def load_npy(path: Path) -> Loaded:
 
 
 def load_npz(path: Path) -> Loaded:
-    """Read the images of an .npz file, and the labels, conditions and test set if there.
+    """Read the images of an .npz file, and its labels, conditions and test set if it has them.
 
-    Images are the array named samples, images, x, x_train or arr_0, labels the one named labels, y, y_train or arr_1,
-    and a test set is named x_test and y_test, or like the training set's with `_test`. Every other array with a row
-    for each image is a condition (see `gendi.data.images.extras`).
+    The images are the array named samples, images, x, x_train or arr_0; the labels are the array named labels, y,
+    y_train or arr_1. The arrays of a test set are named x_test and y_test, or have the names of the training arrays
+    with `_test` added. Every other array with one row for each image is a condition (see `gendi.data.images.extras`).
 
     Raises:
         DataError: naming the file and what is wrong with it.

@@ -1,11 +1,12 @@
-"""Each picture a little different every time it is seen: mirrored, and cut out of a larger copy of itself.
+"""Augmentation: each time training sees a picture, it may be mirrored, and a random part of it may be enlarged.
 
     flip    with probability 1/2 the columns are in reverse order
     crop    c >= 1: a window of 1/z of height and width, z uniform in [1, c], at a place uniform within the picture,
-            brought back to the full size (bicubic, rounded to bytes)
+            is enlarged to the full size (bicubic, rounded to bytes)
 
-Draws are keyed by (seed, step) and the place in the batch, so that going on from a checkpoint is exact. Pictures among
-the conditions go the same way as the picture that they are about. All of this is done to bytes, before encoding.
+Draws are keyed by (seed, step) and the place in the batch, so that a run resumed from a checkpoint repeats them
+exactly. Pictures among the conditions are changed in the same way as the picture that they describe. Augmentation works
+on bytes, before encoding.
 """
 
 from collections.abc import Mapping
@@ -36,8 +37,14 @@ def augment(
     """Return pictures (B, H, W, C) of bytes and their raw conditions as training step `step` sees them.
 
     Args:
-        flip, crop: see above.
-        batch_size: pictures of the whole batch, of which these are those at `part`.
+        rows: pictures (B, H, W, C) of bytes.
+        cond: their raw conditions by name.
+        flip: see above.
+        crop: see above.
+        seed: the seed of the run.
+        step: the training step.
+        batch_size: the number of pictures of the whole batch.
+        part: the places of `rows` in the whole batch.
     """
     if not flip and crop == 1:
         return rows, dict(cond)
@@ -47,7 +54,7 @@ def augment(
 
 
 def windows(n: int, *, flip: bool, crop: float, seed: int, step: int) -> Float32[Tensor, "n 2 3"]:
-    """Return the affine map of each picture: from places in the result to places in the picture, both in [-1, 1]."""
+    """Return for each picture the affine map from places in the result to places in the picture, both in [-1, 1]."""
     u = stream(seed, "augmentation", step).random((n, 4))
     scale = 1 / (1 + (crop - 1) * u[:, 0])
     mirror = np.where((u[:, 1] < 0.5) & flip, -1.0, 1.0)
@@ -58,7 +65,7 @@ def windows(n: int, *, flip: bool, crop: float, seed: int, step: int) -> Float32
 
 
 def cut(pixels: Pictures, boxes: Float32[Tensor, "b 2 3"]) -> Pictures:
-    """Return the part of each picture that its map says, at the picture's size; a mere mirror image is exact."""
+    """Return the part of each picture that its map selects, at the size of the picture; mirror images are exact."""
     if bool((boxes[:, 0, 0].abs() == 1).all()):
         mirrored = (boxes[:, 0, 0] < 0).to(pixels.device)[:, None, None, None]
         return torch.where(mirrored, pixels.flip(2), pixels)

@@ -1,4 +1,4 @@
-"""Look at pictures from every side before spending hours on them."""
+"""`gendi data check` for pictures: a report on all of them before hours of training."""
 
 import hashlib
 import math
@@ -17,7 +17,7 @@ from gendi.data.split import Split
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `gendi data check` says."""
+    """What `gendi data check` reports about pictures."""
 
     name: str
     spec: str
@@ -29,7 +29,7 @@ class DataReport:
     width: int
     channels: int
     conditions: tuple[ConditionReport, ...]
-    """What is known of the images, and can be told to a network."""
+    """The conditions that a network can be given."""
     low: int
     """Least byte of the training images."""
     high: int
@@ -37,9 +37,9 @@ class DataReport:
     mean: float
     """Mean byte of the training images."""
     duplicates: int
-    """Training images whose every byte equals that of an earlier one."""
+    """Training images that equal an earlier one byte for byte."""
     heldout_in_train: int
-    """Held-out images that are, byte for byte, training images too."""
+    """Held-out images that equal a training image byte for byte."""
     fingerprint: str
     skipped: tuple[tuple[str, str], ...]
     """Files that were passed over: (path, reason)."""

@@ -1,4 +1,4 @@
-"""Pixels and model space: x = y / 127.5 - 1 for bytes y in 0..255, and back y = round(127.5 (x + 1)), clamped."""
+"""The codec of pictures: x = y / 127.5 - 1 for bytes y in 0..255, and back y = round(127.5 (x + 1)), clamped."""
 
 import dataclasses
 import math
@@ -16,9 +16,9 @@ from gendi.errors import BundleError, DataError, DivergedError, UsageError
 
 @dataclass(frozen=True)
 class ImageCodec(Codec):
-    """Bytes (N, H, W, C) in 0..255 <-> floats (N, C, H, W) in [-1, 1], for images of one size.
+    """Translates between bytes (N, H, W, C) in 0..255 and floats (N, C, H, W) in [-1, 1], for images of one size.
 
-    Nothing of it depends on conditions or on the numbers of the images, so `encode` and `decode` need them not.
+    The result depends neither on conditions nor on the numbers of the images; `encode` and `decode` ignore them.
     """
 
     channels: int
@@ -28,9 +28,9 @@ class ImageCodec(Codec):
     kind: ClassVar[str] = "image"
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     half_bin: ClassVar[float] = 1 / 255
-    """Half the distance between neighbouring bytes in model space, 2/255 (the discretised decoder's bins)."""
+    """Half of 2/255, the distance between neighbouring bytes in model space (the bins of the discretised decoder)."""
     log2_scale: ClassVar[float] = math.log2(127.5)
-    """Log2 of |dy/dx|: to be added to bits per dimension in model space, for those of dequantised bytes."""
+    """Log2 of |dy/dx|. Bits per dimension in model space plus this number are those of dequantised bytes."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,7 +59,7 @@ class ImageCodec(Codec):
 
         Raises:
             DataError: another shape, or not floating point.
-            DivergedError: NaN, which no byte can stand for.
+            DivergedError: x contains NaN, which no byte can represent.
         """
         if not x.dtype.is_floating_point:
             raise DataError(f"The pixel codec decodes floats, not {x.dtype}.")
@@ -120,7 +120,7 @@ def _bytes_of(levels: Tensor) -> Tensor:
 
 
 def pictures_only(codec: Codec | None, what: str) -> ImageCodec:
-    """Return the codec of a model of pictures. Raises `UsageError`, that `what` is for pictures, for others."""
+    """Return the codec if it is one of pictures; else raise `UsageError` saying that `what` is for pictures."""
     if isinstance(codec, ImageCodec):
         return codec
     kind = "" if codec is None else f"{codec.kind.partition('-')[0]} "

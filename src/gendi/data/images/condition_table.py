@@ -1,11 +1,11 @@
-"""The table beside a folder of images: `conditions.csv`, or `metadata.csv` as other tools write it.
+"""The table of conditions beside a folder of images: `conditions.csv`, or `metadata.csv` as other tools write it.
 
     file_name,hair,age,wears                 one row per image, by its path below the folder
     a/0001.png,brown,31.5,glasses|hat        text: class; numbers: value; words separated by |: tags
     a/0002.png,,28,                          an empty cell is missing
 
-A column called class or label is a class whatever it holds; NAME:KIND as the head of a column names the kind (class,
-value, tags, or vector: numbers separated by spaces).
+A column called class or label is always a class. The head NAME:KIND gives the kind of a column: class, value, tags, or
+vector (numbers separated by spaces).
 """
 
 import csv
@@ -24,12 +24,12 @@ ALWAYS_CLASSES = ("class", "label")
 
 
 def read_table(path: Path, files: Sequence[Path], skipped: Sequence[Path]) -> tuple[list[Column], LeftOut, Notes]:
-    """Return what a table says of `files`, what is no condition and why, and notes.
+    """Return the conditions of `files` in a table, the reasons why other columns are not conditions, and notes.
 
-    Rows may name the `skipped` files too: images that could not be read.
+    The table may also have rows for the `skipped` files, images that could not be read.
 
     Raises:
-        DataError: the table is no CSV with a column file_name, names an image twice, or names none that is there.
+        DataError: the table is no CSV with a column file_name, names an image twice, or names none of `files`.
     """
     head, rows = _read(path)
     names = [file.as_posix() for file in files]
@@ -53,12 +53,12 @@ def read_table(path: Path, files: Sequence[Path], skipped: Sequence[Path]) -> tu
     if absent:
         notes += (f"{path.name}: {len(absent)} row(s) name no image, such as {absent[0]!r}",)
     if missing := sum(name not in rows for name in names):
-        notes += (f"{path.name}: {missing} of {len(names)} images have no row, and nothing is told of them",)
+        notes += (f"{path.name}: {missing} of {len(names)} images have no row, so their conditions are missing",)
     return list(columns.values()), left_out, notes
 
 
 def _read(path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the heads of the columns but file_name, and the stripped cells of each file_name."""
+    """Return the heads of all columns except file_name, and the stripped cells of each row by its file_name."""
     found: dict[str, list[str]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -97,7 +97,7 @@ def _column(title: str, cells: list[str]) -> Column:
 
 
 def kind_of_cells(name: str, cells: Sequence[str]) -> Kind:
-    """Return the kind of a column whose head names none."""
+    """Return the kind of a column whose head does not give it."""
     if name in ALWAYS_CLASSES:
         return "class"
     if any("|" in cell for cell in cells):

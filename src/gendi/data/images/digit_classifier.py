@@ -1,7 +1,8 @@
-"""gendi's own digit classifier: the judge behind `digits`, confidence and class balance.
+"""gendi's own digit classifier, which the extractor `digits` and the metrics of confidence and class balance use.
 
-Five 3x3 convolutions with batch normalisation, two halvings, a mean over positions (the 96 features), a linear layer.
-`benchmarks/train_digit_classifier.py` trains it in a minute or two on a CPU and writes the weights that ship here.
+The network has five 3x3 convolutions with batch normalisation, two of which halve the size, a mean over positions (the
+96 features), and a linear layer. `benchmarks/train_digit_classifier.py` trains it in a minute or two on a CPU and
+writes the weights that come with gendi.
 """
 
 import hashlib
@@ -49,7 +50,7 @@ class DigitClassifier(nn.Module):
 
 
 class DigitFeatures(nn.Module):
-    """`DigitClassifier.features` as a module of its own, for `ModuleExtractor`."""
+    """`DigitClassifier.features` as a module, for `ModuleExtractor`."""
 
     def __init__(self, classifier: DigitClassifier) -> None:
         super().__init__()

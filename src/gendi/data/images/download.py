@@ -1,4 +1,4 @@
-"""Fetch small public files over HTTP without ever hanging: every wait has an end, every answer a largest size."""
+"""Fetching small public files over HTTP. Every wait has a time limit, and every answer a size limit."""
 
 import http.client
 import queue
@@ -18,15 +18,15 @@ FILE_SECONDS = 600.0
 
 
 class SourceError(Exception):
-    """One source of a data set did not work out; its text goes into the list of what was tried."""
+    """A source of a data set failed; the text goes into the list of sources that were tried."""
 
 
 def fetch(url: str, most: int, *, stall: float = STALL_SECONDS, seconds: float = FILE_SECONDS) -> bytes:
     """Return the body of `url`, at most `most` bytes long.
 
     Raises:
-        SourceError: unreachable, an HTTP error, `stall` seconds without a byte, not done within `seconds`, or too
-        large.
+        SourceError: the server is unreachable or answers with an error, sends nothing for `stall` seconds, is not done
+            within `seconds`, or sends too much.
     """
     end = time.monotonic() + seconds
     data = bytearray()
@@ -54,14 +54,14 @@ def fetch(url: str, most: int, *, stall: float = STALL_SECONDS, seconds: float =
 def answering(
     mirrors: Sequence[str], file: str, most: int, check: Callable[[bytes], object], failed: Callable[[str, str], None]
 ) -> Iterator[str]:
-    """Yield the mirrors that hand over `file` in time and in a form that `check` accepts, quickest first.
+    """Yield the mirrors that send `file` in time and in a form that `check` accepts, the quickest first.
 
-    All are asked at once, from daemon threads, because a name server that hangs cannot be told to stop; the whole takes
-    no longer than `PROBE_SECONDS`. `failed(mirror, reason)` is told of each of the others.
+    All mirrors are tried at once. Daemon threads do this, because a look-up of a name that hangs cannot be cancelled.
+    The whole takes no longer than `PROBE_SECONDS`. `failed(mirror, reason)` is called for each of the other mirrors.
     """
     answers: queue.Queue[tuple[str, str | None]] = queue.Queue()
 
-    def ask(mirror: str) -> None:
+    def probe(mirror: str) -> None:
         try:
             check(fetch(mirror + file, most, stall=PROBE_SECONDS, seconds=PROBE_SECONDS))
         except (SourceError, DataError) as error:
@@ -71,7 +71,7 @@ def answering(
 
     waiting = list(mirrors)
     for mirror in mirrors:
-        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
+        threading.Thread(target=probe, args=(mirror,), daemon=True).start()
     end = time.monotonic() + PROBE_SECONDS
     while waiting:
         try:

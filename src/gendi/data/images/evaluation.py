@@ -1,8 +1,9 @@
-"""Measure a set of samples against a data set: distances, coverage, classes, memorisation, each beside its floor.
+"""Evaluates samples of pictures against a data set: distances, coverage, classes and memorisation.
 
-The reference is a random subset of the training images of the same size as the samples (keyed by the seed, so the
-same for every run on the same data); the floor puts as many real held-out images in the samples' place and changes
-nothing else. A model cannot be better than the floor except by luck or by memory.
+The reference is a random subset of the training images, as large as the set of samples. It is keyed by the seed, so
+that all runs on the same data have the same reference. Each metric is shown beside its floor, which is the same metric
+for as many real held-out images in the place of the samples. A model can be better than the floor only by luck or by
+memory.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,22 +47,23 @@ def evaluate(
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
-    """Measure the first `n` samples against `n` training images, with held-out images as the floor.
+    """Evaluate the first `n` samples against `n` training images, with held-out images as the floor.
 
-    Several processes share the features and the sums of the Fréchet distance; the first measures the rest.
+    Several processes share the features and the sums of the Fréchet distance; the first process computes the rest.
 
     Args:
         samples: uint8 (N, H, W), or (N, H, W, C) with the height, width and channels of `data`.
-        data: what they should look like; see `gendi.data.open_data`.
+        data: the data that the samples should look like; see `gendi.data.open_data`.
         extractor: one or several of `digits`, `inception`, `pixels`, or extractors of your own; `auto` is `digits` for
             MNIST and `pixels` otherwise.
-        n: samples to use; fewer are used, with a note, where there are fewer.
-        seed: of the subsets of training and held-out images.
+        n: how many samples to use; if there are fewer, all are used, with a note.
+        seed: the seed of the subsets of training and held-out images.
         batch_size: images per call of a feature network (default: the extractor's).
         device: where feature networks run.
-        ema: whether the samples come from averaged weights, for the record.
-        mirrored: whether a mirror image of a training image is a copy too, as it is for a model trained with flips.
-        source: anything else worth recording about the samples, JSON-safe.
+        ema: whether the samples come from averaged weights; this is only recorded.
+        mirrored: whether mirror images of training images count as copies too, as they do for models trained with
+            flips.
+        source: anything else to record about the samples, as values that JSON can hold.
         poll: called between batches; raise from it to stop.
 
     Raises:
@@ -75,7 +77,7 @@ def evaluate(
         raise UsageError(f"seed = {seed} is out of range: it must be 0 or more.")
     notes: list[str] = []
     if len(images) < n:
-        notes.append(f"There are {len(images)} samples, fewer than the {n} asked for; n = {len(images)}.")
+        notes.append(f"There are {len(images)} samples, fewer than the {n} requested; n = {len(images)}.")
     images = images[:n]
     n = len(images)
     reference = _subset(len(data.train), n, seed, "evaluation reference")
@@ -124,7 +126,7 @@ def evaluate(
 
 
 def load_samples(path: Path) -> np.ndarray:
-    """Read samples from a .npz (array `samples`) or a .npy. Raises `DataError` saying what is wrong with the file."""
+    """Read samples from an .npz (array `samples`) or a .npy file. Raises `DataError` saying what is wrong with it."""
     from gendi.data.images.arrays import load_npy, load_npz
 
     if not path.is_file():
@@ -139,7 +141,7 @@ def load_samples(path: Path) -> np.ndarray:
 def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n height width channels"]:
     """Return samples as (N, H, W, C).
 
-    Raises `DataError` where dtype or shape differ from the data's, `UsageError` on fewer than two.
+    Raises `DataError` if their dtype or shape differ from those of the data, `UsageError` if there are fewer than two.
     """
     shape = data.train.rows.shape[1:]
     wanted = f"{shape[0]}x{shape[1]} with {shape[2]} channel(s)"
@@ -284,5 +286,5 @@ def _memorisation_metrics(
 
 
 def _subset(size: int, n: int, seed: int, purpose: str) -> Int64[np.ndarray, " m"]:
-    """Return min(n, size) distinct indices, sorted (so that memory-mapped images are read in order)."""
+    """Return min(n, size) distinct indices, sorted so that memory-mapped images are read in order."""
     return np.sort(stream(seed, purpose).permutation(size)[:n]).astype(np.int64)

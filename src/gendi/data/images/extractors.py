@@ -1,10 +1,10 @@
 """Feature extractors: images `(n, H, W)` or `(n, H, W, C)` uint8 -> features `(n, d)` float32.
 
-An extractor is a name, a hash that fixes what it computes, a few words on how it resizes, and a call. Metrics
-computed under different hashes are on different scales, so the hash travels with every figure.
+An extractor has a name, a hash of what it computes, and a few words on how it resizes images, and it can be called on
+images. Metrics computed with different hashes are on different scales, so the hash is recorded with every number.
 
 `inception` is the pool3 layer of the TensorFlow graph that the Fréchet Inception Distance was defined on (Heusel et al.
-2017), as TorchScript. A TorchScript file is code, so a file is loaded only if its SHA-256 is one of the pinned ones.
+2017), as TorchScript. A TorchScript file is code, so a file is loaded only if its SHA-256 is one of the known ones.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from gendi.machine.stopping import Poll, may_stop
 
 @runtime_checkable
 class Extractor(Protocol):
-    """What every metric needs of a feature network. `poll` is called between batches and may raise."""
+    """What metrics need from a feature network. `poll` is called between batches and may raise to stop."""
 
     name: str
     sha256: str
@@ -39,7 +39,7 @@ class Extractor(Protocol):
 
 
 class PixelExtractor:
-    """The image itself: all its bytes over 255, flattened."""
+    """The features are the image itself: all its bytes divided by 255, flattened."""
 
     name = "pixels"
     sha256 = hashlib.sha256(b"gendi pixels: uint8 / 255, flattened").hexdigest()
@@ -51,11 +51,11 @@ class PixelExtractor:
 
 
 class ModuleExtractor:
-    """Any torch module as an extractor; its identity is the SHA-256 over its state dict.
+    """Any torch module as an extractor; by default its hash is the SHA-256 over its state dict.
 
-    `transform` maps a float32 tensor `(b, C, H, W)` of values 0..255 to what the module takes (default: value / 255).
-    The module's output is flattened to `(b, d)`. The module is put in eval mode on `device` and runs in float32
-    without gradients.
+    `transform` maps a float32 tensor `(b, C, H, W)` of values 0..255 to the module's input (default: value / 255). The
+    module's output is flattened to `(b, d)`. The module is put in eval mode on `device` and runs in float32 without
+    gradients.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ModuleExtractor:
         self._transform = transform or _unit_range
 
     def __call__(self, images: Images, *, poll: Poll | None = None) -> Float32[np.ndarray, "n d"]:
-        """Return `(n, d)` features, `batch_size` images at a time; fewer where the device's memory demands it."""
+        """Return `(n, d)` features, computed for `batch_size` images at a time, or fewer if memory is short."""
         if not len(images):
             raise UsageError(f"Extractor {self.name!r} was given no images.")
         out: list[np.ndarray] = []
@@ -102,11 +102,10 @@ class ModuleExtractor:
 
 
 def inception_extractor(weights: str | None = None, *, device: str = "cpu", batch_size: int = 50) -> ModuleExtractor:
-    """Return the Inception extractor (2048 features); see `gendi.data.images.inception.find_weights` for where it
-    looks.
+    """Return the Inception extractor (2048 features), with weights from `gendi.data.images.inception.find_weights`.
 
-    Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing), grey ones repeated over three
-    channels, and mapped from 0..255 to (x - 128) / 128.
+    Images are stretched to 299 x 299 (bilinear, half-pixel centres, no antialiasing) and mapped from 0..255 to
+    (x - 128) / 128. Grey images are repeated over three channels.
     """
     module, sha256 = load_inception(weights)
     return ModuleExtractor(
@@ -121,7 +120,7 @@ def inception_extractor(weights: str | None = None, *, device: str = "cpu", batc
 
 
 def digits_extractor(*, device: str = "cpu", batch_size: int = 256) -> ModuleExtractor:
-    """Return the penultimate features of gendi's own digit classifier; for grey images of 28 x 28."""
+    """Return the extractor of gendi's own digit classifier (its penultimate layer), for grey images of 28 x 28."""
     return ModuleExtractor(
         DigitFeatures(load_classifier()), name="digits", sha256=WEIGHTS_SHA256, device=device, batch_size=batch_size
     )
@@ -159,5 +158,5 @@ def _inception_input(x: Tensor) -> Tensor:
     if x.shape[1] not in (1, 3):
         raise UsageError(f"The Inception network sees grey or RGB images; these have {x.shape[1]} channels.")
     x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False, antialias=False)
-    # Channels-last is worth a third of the time on a CPU.
+    # On a CPU, channels-last saves a third of the time.
     return ((x - 128) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -1,11 +1,11 @@
-"""The other arrays of an .npz file: each with a row for every image is a condition by its name.
+"""Conditions from the other arrays of an .npz file: each array with one row for every image is a condition.
 
-Of the arrays
+The names of the arrays have these meanings:
 
-    hair, hair_train    with a row per image: class, value, tags or vector, as `gendi.data.columns` says
+    hair, hair_train    one row per image: class, value, tags or vector, as `gendi.data.columns` says
     depth               bytes (N, H, W) or (N, H, W, C): a picture, fitted to the size of the images
-    hair_test           the test set's rows; without them they are null
-    hair_names          texts: the names of its classes, tags or numbers
+    hair_test           the rows of the test set; if they are missing, the condition is null there
+    hair_names          texts: the names of the classes, tags or numbers of `hair`
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from gendi.storage.store import fits_in_memory
 
 
 def with_extras(arrays: Members, loaded: Loaded, keys: Sequence[str]) -> Loaded:
-    """Return `loaded` with the conditions among the arrays `keys`, and a note on those that are none."""
+    """Return `loaded` with the conditions among the arrays `keys`, and a note on arrays that are no conditions."""
     conditions, specs, left_out = dict(loaded.conditions), list(loaded.specs), dict(loaded.left_out)
     test = None if loaded.test is None else dict(loaded.test.conditions)
     belonging = {name for key in keys for name in (arrays.test_of(key), *names_of(key))}
@@ -71,7 +71,7 @@ def _shape(arrays: Members, key: str) -> tuple[int, ...]:
 def _extra(
     arrays: Members, key: str, shape: tuple[int, ...], loaded: Loaded
 ) -> tuple[ConditionConfig, NDArray[Any], NDArray[Any] | None]:
-    """Return a condition, its training rows and its test rows, if there is a test set."""
+    """Return a condition, its training rows, and its test rows (None without a test set)."""
     n, test = len(loaded.rows), loaded.test
     if shape[0] != n:
         raise NoConditionError(f"it has {shape[0]} rows for {n} images")
@@ -94,7 +94,7 @@ def _extra(
 
 
 def _picture(arrays: Members, name: str, pictures: NDArray[Any], loaded: Loaded) -> Column:
-    """Return the condition that bytes (N, H, W) or (N, H, W, C) are, at the size of the images."""
+    """Return bytes (N, H, W) or (N, H, W, C) as a condition, fitted to the size of the images."""
     try:
         images = as_images(pictures, name)
     except DataError:

@@ -1,4 +1,5 @@
-"""Features of reference images kept on disk, so that evaluating a second run pays for its own samples alone."""
+"""A cache on disk of the features of reference images, so that later evaluations compute only those of their
+samples."""
 
 import contextlib
 import hashlib
@@ -27,10 +28,11 @@ def reference_features(
     *,
     poll: Poll | None = None,
 ) -> Float32[np.ndarray, "n d"]:
-    """Return the features of `images[indices]`, from the cache where it has them; several processes share the others.
+    """Return the features of `images[indices]` from the cache; several processes share the work for missing ones.
 
-    The key is the data's fingerprint, the indices, the extractor's name and hash, and how it resizes. A damaged cache
-    file (the zip's checksum tells) is computed anew; a cache folder that cannot be written costs nothing but the time.
+    The key is made of the data's fingerprint, the indices, the extractor's name and hash, and how it resizes. If a
+    cache file is damaged, which the checksum of the zip shows, its features are computed again. A cache folder that
+    cannot be written is no error.
     """
     key = hashlib.sha256()
     for part in (fingerprint, extractor.name, extractor.sha256, extractor.resize):

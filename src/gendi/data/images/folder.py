@@ -1,4 +1,4 @@
-"""A folder of images: sorted by name, subfolders are classes, a table may tell more; a few bad files are skipped."""
+"""Reading a folder of images: subfolders are classes, a table may add conditions, and a few bad files are skipped."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ _SAY_EVERY = 5.0
 
 @dataclass(frozen=True)
 class _Listing:
-    """Image files by their path below the folder, and what else was there."""
+    """The image files by their paths below the folder, and what else was found."""
 
     files: tuple[Path, ...]
     others: int
@@ -38,14 +38,15 @@ class _Listing:
 def load_folder(folder: Path, size: tuple[int, int] | None = None, max_bad: int | None = None) -> Loaded:
     """Read every image below `folder`.
 
-    The size is `size` (height, width) or the most common one (of equals, the smallest); images of another size are
-    fitted by `gendi.data.images.pixels`. They are grey if all of them are, by content; else RGB. Classes are the
-    first-level subfolders in order (by number if all their names are numbers), unless images lie beside them; a table
-    beside the images (`gendi.data.images.condition_table`) tells more of them.
+    All images are brought to `size` (height, width), or else to the most common size (the smallest of several); images
+    of another size are fitted by `gendi.data.images.pixels`. They are read as grey if the content of all of them is
+    grey, else as RGB. The classes are the first-level subfolders in order (by value if all their names are numbers),
+    unless there are images beside the subfolders. A table beside the images (`gendi.data.images.condition_table`) may
+    add conditions.
 
     Args:
-        folder: where to look, subfolders and links to folders included; names that begin with a dot are passed over.
-        size: height and width to bring all images to.
+        folder: where to look, including subfolders and links to folders. Names that begin with a dot are passed over.
+        size: height and width to which all images are brought.
         max_bad: how many unreadable images are skipped; by default 1% of them, at least one.
 
     Raises:
@@ -152,18 +153,18 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
 def _conditions(
     folder: Path, listing: _Listing, files: list[Path], skipped: list[Path]
 ) -> tuple[list[Column], LeftOut, Notes]:
-    """Return what subfolders and the table say of `files`; a class in the table stands for that of the subfolders."""
+    """Return the conditions of `files` from subfolders and the table; a class in the table replaces the subfolders'."""
     columns, notes = _classes(files)
     if listing.table is None:
         return columns, {}, notes
-    told, left_out, more = read_table(folder / listing.table, files, skipped)
-    if columns and any(spec.name == "class" for spec, _ in told):
+    columns_of_table, left_out, more = read_table(folder / listing.table, files, skipped)
+    if columns and any(spec.name == "class" for spec, _ in columns_of_table):
         columns, more = [], (*more, f"the class is the one of {listing.table}, not that of the subfolders")
-    return columns + told, left_out, notes + more
+    return columns + columns_of_table, left_out, notes + more
 
 
 def _each(paths: Iterable[Path], work: Callable[[Path], Any], verb: str) -> Iterable[tuple[int, Any]]:
-    """Yield (i, work(path) or its `BadImageError`) in order; Pillow decodes without holding Python's lock."""
+    """Yield (i, work(path) or its `BadImageError`) in order. Threads do the work, as Pillow releases Python's lock."""
 
     def caught(path: Path) -> Any:
         try:
@@ -172,12 +173,12 @@ def _each(paths: Iterable[Path], work: Callable[[Path], Any], verb: str) -> Iter
             return error
 
     todo = list(paths)
-    told = time.monotonic()
+    said = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(todo), _AHEAD):
             yield from enumerate(pool.map(caught, todo[start : start + _AHEAD]), start)
-            if time.monotonic() - told > _SAY_EVERY:
-                told = time.monotonic()
+            if time.monotonic() - said > _SAY_EVERY:
+                said = time.monotonic()
                 say(f"{verb} {min(start + _AHEAD, len(todo)):,} of {len(todo):,} images")
 
 
@@ -194,7 +195,7 @@ def _refuse_too_many(folder: Path, listing: _Listing, bad: dict[int, str], limit
 
 
 def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
-    """Return the condition `class` if there is one, and notes, from first-level subfolders."""
+    """Return the condition `class` of the first-level subfolders, if they are classes, and notes."""
     tops = [path.parts[0] if len(path.parts) > 1 else None for path in files]
     names = by_number(sorted({top for top in tops if top is not None}))
     if not names:
@@ -221,7 +222,7 @@ def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[
 
 
 def _key(folder: Path, listing: _Listing, size: tuple[int, int], grey: bool) -> str:
-    """Name the decoded images by everything that decides their bytes."""
+    """Return a name for the decoded images, made from everything that decides their bytes."""
     described: list[Any] = [_RULES, str(folder.resolve()), size, grey]
     for path in listing.files:
         try:

@@ -1,4 +1,4 @@
-"""Which pictures are held out of training: the same ones in every run."""
+"""Chooses the pictures that are held out of training; they are the same in every run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def hold_out(
     """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
 
     One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
-    images from the end fill the holes, so nothing large is copied. A single image serves as both.
+    images from the end fill the gaps, so nothing large is copied. If there is only one image, it is in both parts.
     """
     n = len(images)
     if n == 1:
@@ -36,9 +36,9 @@ def hold_out(
 
 
 def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:
-    """Split rows in shards into (training, numbers of the held-out rows, notes), as many as `hold_out` does.
+    """Split rows in shards into (training, numbers of the held-out rows, notes), with the shares of `hold_out`.
 
-    Nothing is read: training is a view of the rows that are left, and its blocks are those of the whole.
+    Nothing is read. The training part is a view of the remaining rows, and keeps the blocks of the whole.
     """
     n = len(whole)
     if n == 1:
@@ -52,7 +52,7 @@ def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDAr
 def _drawn(
     n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return which of n > 1 images to hold out, in order, and notes."""
+    """Return the numbers, in order, of the images to hold out of n > 1, and notes."""
     k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
     order = rng.permutation(n)
     notes: tuple[str, ...] = ()

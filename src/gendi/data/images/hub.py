@@ -1,9 +1,9 @@
-"""Data sets of the Hugging Face hub by name, as the parquet files that the hub makes of each of them.
+"""Finds data sets of the Hugging Face hub by name. They are read from the parquet files that the hub makes of them.
 
     hf:ylecun/mnist        hf:OWNER/NAME?config=plain&split=train
 
-They lie on the branch refs/convert/parquet of the data set, in a folder for each configuration and in it one for each
-split, and are read as shards over the network (`gendi.data.images.shards`).
+The files are on the branch refs/convert/parquet of the data set, in CONFIGURATION/SPLIT/. They are read as shards over
+the network (`gendi.data.images.shards`).
 """
 
 import re
@@ -21,7 +21,7 @@ ELSEWHERE = "Where there is a network, fetch the parquet files; here, give the f
 
 
 class OnHub(NamedTuple):
-    """Where the shards of a data set are, what it is called, and what a person should know."""
+    """Where the shards of a data set are, what it is called, and notes for the user."""
 
     place: str
     name: str
@@ -29,12 +29,12 @@ class OnHub(NamedTuple):
 
 
 def find_on_hub(spec: str) -> OnHub:
-    """Return where the shards of `hf:OWNER/NAME?config=...&split=...` are; the split is `train` if none is said.
+    """Return where the shards of `hf:OWNER/NAME?config=...&split=...` are; the split is `train` by default.
 
     Raises:
-        UsageError: a name that is none, an unknown option, configuration or split, several configurations and none
-            chosen; huggingface_hub is not installed.
-        DataError: no such data set, no parquet of it, or no network.
+        UsageError: the name is malformed; an option, configuration or split is unknown; there are several
+            configurations and none is chosen; or huggingface_hub is not installed.
+        DataError: there is no such data set, no parquet of it, or no network.
     """
     name, question, text = spec.removeprefix(HUB).partition("?")
     options = options_of(spec, text) if question else {}
@@ -67,7 +67,7 @@ def _hub() -> Any:
 
 
 def _folders(system: Any, what: str, path: str) -> list[str]:
-    """Return the names of the folders at `path`. Raises `DataError` about `what`."""
+    """Return the names of the folders at `path`. Raises `DataError` with `what` as the name of the data set."""
     try:
         with reaching(what):
             found = [PurePosixPath(e["name"]).name for e in system.ls(path, detail=True) if e["type"] == "directory"]
@@ -80,10 +80,10 @@ def _folders(system: Any, what: str, path: str) -> list[str]:
     return sorted(found)
 
 
-def _choose(kind: str, asked: str | None, known: list[str], what: str, option: str) -> str:
-    if asked is None and len(known) > 1:
+def _choose(kind: str, requested: str | None, known: list[str], what: str, option: str) -> str:
+    if requested is None and len(known) > 1:
         raise UsageError(f"{what} has several {kind}s: {', '.join(known)}. Choose one: {what}?{option}={known[0]}.")
-    chosen = known[0] if asked is None else asked
+    chosen = known[0] if requested is None else requested
     if chosen not in known:
         raise unknown_name(f"{kind} of {what}", chosen, known)
     return chosen

@@ -1,4 +1,8 @@
-"""The idx format of MNIST: two zero bytes, a type byte, the number of dimensions, big-endian dimensions, the values."""
+"""The idx file format of MNIST.
+
+A file consists of two zero bytes, a byte for the type, a byte for the number of dimensions, the dimensions as
+big-endian 32-bit numbers, and the values.
+"""
 
 import gzip
 import io
@@ -17,7 +21,7 @@ from gendi.storage.store import fits_in_memory, map_private
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in TYPES.items()}
-_DEFLATE_MOST = 1100  # deflate shrinks by at most about 1032; what claims more is lying
+_DEFLATE_MOST = 1100  # deflate shrinks data by a factor of at most about 1032
 _CHUNK = 1 << 20
 _MEND = "It may be half copied or damaged: fetch it again."
 
@@ -45,11 +49,11 @@ def write_idx(path: Path, array: NDArray[Any]) -> None:
 def read_idx(path: Path) -> NDArray[Any]:
     """Read an idx file, gzipped or not, into a writable array in native byte order.
 
-    The header is checked against the file's size before anything is allocated. A plain file of bytes that does not fit
-    in memory is mapped, copy on write.
+    The header is checked against the file's size before memory is allocated. A plain file of bytes that does not fit in
+    memory is memory-mapped, copy on write.
 
     Raises:
-        DataError: no such file, not idx, truncated, or longer than its header says.
+        DataError: the file is missing, is no idx file, is truncated, or is longer than its header says.
     """
     try:
         size = path.stat().st_size
@@ -81,7 +85,7 @@ def idx_shape(path: Path) -> tuple[int, ...]:
 
 
 def _header(file: io.BufferedIOBase, name: str, most: int | None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Return dtype, shape and length of the header; refuse what cannot be `most` bytes long."""
+    """Return dtype, shape and length of the header. Raises `DataError` if the file needs more than `most` bytes."""
     magic = file.read(4)
     if len(magic) < 4:
         raise DataError(f"{name} is no idx file: it has only {len(magic)} byte(s). {_MEND}")
@@ -122,7 +126,7 @@ def _read(file: io.BufferedIOBase, name: str, most: int) -> NDArray[Any]:
 
 
 def decode_idx(data: bytes, name: str) -> NDArray[Any]:
-    """Read an uncompressed idx file from memory; `name` is what errors call it.
+    """Read an uncompressed idx file from memory; `name` is its name in error messages.
 
     Raises `DataError` as `read_idx` does.
     """

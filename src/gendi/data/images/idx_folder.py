@@ -1,4 +1,4 @@
-"""A folder of idx files, gzipped or not: one pair of images and labels, or a training pair and a test pair."""
+"""Reading a folder of idx files, gzipped or not: a pair of images and labels, or a training pair and a test pair."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _TEST = re.compile(r"t10k|test", re.IGNORECASE)
 
 
 def idx_files(folder: Path) -> list[Path]:
-    """Return the files of `folder` that are idx by their name; of a plain and a zipped one, the plain one."""
+    """Return the files of `folder` with the name of an idx file. A plain file comes before its gzipped version."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if _NAME.search(path.name) and not path.name.startswith(".") and path.is_file():
@@ -26,12 +26,12 @@ def idx_files(folder: Path) -> list[Path]:
 def load_idx_folder(folder: Path) -> Loaded:
     """Read the idx files of a folder.
 
-    Images are the files of three or four dimensions. Labels belong to the images of the same name with `labels` for
-    `images`, or are the only file of one dimension beside the only images. Files named t10k or test are the held-out
-    set.
+    Files of three or four dimensions are images. Their labels are in the file of the same name with `labels` instead of
+    `images`; a single file of images may also have a single file of one dimension with any name. Files named t10k or
+    test are the held-out set.
 
     Raises:
-        DataError: no images, several that could be meant, or a file that is damaged or does not match.
+        DataError: there are no images, or it is unclear which are meant, or a file is damaged or does not match.
     """
     shapes = {path: idx_shape(path) for path in idx_files(folder)}
     listed = ", ".join(f"{path.name} {shape}" for path, shape in shapes.items())
@@ -58,7 +58,7 @@ def _labels_of(image: Path, images: list[Path], labels: list[Path]) -> Path | No
 
 
 def _stem(name: str) -> str:
-    """Return what comes before idx in a file name: `train-labels` of `train-labels.idx1-ubyte.gz`."""
+    """Return the part of a file name before idx: `train-labels` for `train-labels.idx1-ubyte.gz`."""
     return re.split(r"[-._]idx|\.idx", name)[0]
 
 

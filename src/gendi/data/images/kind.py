@@ -1,4 +1,4 @@
-"""The kind of data `image`: pictures, which all data are that no other kind claims. See `gendi.data.kinds.Kind`."""
+"""The kind of data `image`: pictures. Data that no other kind claims are pictures. See `gendi.data.kinds.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +71,7 @@ class Images(Kind):
         part: slice,
         **options: Any,
     ) -> "tuple[Tensor, dict[str, Tensor]]":
-        """Mirror and cut; options are `flip` and `crop`, see `gendi.data.images.augment`."""
+        """Mirror pictures and cut parts out of them; `flip` and `crop` are options of `gendi.data.images.augment`."""
         from gendi.data.images.augment import augment
 
         return augment(rows, cond, seed=seed, step=step, batch_size=batch_size, part=part, **options)
@@ -106,7 +106,7 @@ class Images(Kind):
         return run / "samples.npz"
 
     def evaluate(self, samples: Any, data: "Data", **options: Any) -> "Evaluation":
-        """Measure bytes (N, H, W, C): see `gendi.data.images.evaluation.evaluate`."""
+        """Evaluate bytes (N, H, W, C): see `gendi.data.images.evaluation.evaluate`."""
         from gendi.data.images.evaluation import evaluate
 
         return evaluate(samples, data, **options)

@@ -1,4 +1,4 @@
-"""Class labels: whole numbers from 0, and the names they go by."""
+"""Class labels, which are whole numbers from 0, and the names of the classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from gendi.errors import DataError
 
 
 def as_labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
-    """Return labels (N,) as int64; one-hot rows are not read.
+    """Return labels (N,) as int64. One-hot rows are not supported.
 
     Raises:
-        DataError: another number than `n`, not whole, negative, or a million and more.
+        DataError: there are not `n` labels, or one is not whole, is negative, or is a million or more.
     """
     if array.shape not in {(n,), (n, 1)}:
         raise DataError(f"{where} has shape {array.shape}; with {n} images the labels must have shape ({n},).")
@@ -32,9 +32,10 @@ def as_labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
 
 
 def numbered(where: str, train: Split, test: Split | None, notes: tuple[str, ...], names: Sequence[str] = ()) -> Loaded:
-    """Put a training part and a test part together; classes go by `names`, or by their numbers, and gaps are noted.
+    """Return a training part and a test part with the condition `class`; a note names labels without a training image.
 
-    Labels that only the training part has are -1, null, in the test part.
+    The classes have `names`, or else their numbers as names. If only the training part has labels, those of the test
+    part are null (-1).
 
     Raises:
         DataError: the parts' images differ in size or channels, or there are more classes than names.

@@ -1,8 +1,7 @@
-"""A condition that is computed from the pictures themselves.
+"""The condition low-res:F, which is computed from the pictures themselves.
 
-low-res:F    the mean over F x F blocks, rounded to bytes, each block as large as it was: a picture F times coarser
-             at the size of the fine one, to be laid beside it; where F does not divide a side, the last blocks are
-             smaller
+It is the picture with each block of F x F pixels replaced by its mean, rounded to a byte: F times coarser, but of the
+same size, so that a network can take both side by side. If F does not divide a side, the last blocks are smaller.
 """
 
 import re
@@ -21,10 +20,10 @@ LOW_RES = re.compile(r"low-res:([0-9]+)")
 
 
 def derived_condition(name: str, codec: Codec | None) -> ConditionConfig | None:
-    """Return what the condition low-res:F is for images of `codec`; None for a name of any other form.
+    """Return the condition low-res:F for images of `codec`, or None if `name` has another form.
 
     Raises:
-        UsageError: F is not between 2 and the shorter side of the images, or the data (codec None) are no pictures.
+        UsageError: F is not between 2 and the shorter side of the images, or the data are no pictures.
     """
     if not name.startswith("low-res"):
         return None
@@ -41,7 +40,7 @@ def derived_condition(name: str, codec: Codec | None) -> ConditionConfig | None:
 
 
 def low_resolution(x: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h w"]:
-    """Return pictures in [-1, 1] averaged over blocks of factor x factor pixels, at their own size; see above."""
+    """Return pictures in [-1, 1] averaged over blocks of factor x factor pixels, at the same size; see above."""
     height, width = x.shape[2:]
     small = F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
     small = small.add(1).mul(127.5).round_().div_(127.5).sub_(1)
@@ -49,6 +48,6 @@ def low_resolution(x: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b
 
 
 def derived(specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:
-    """Return the conditions that are computed from the encoded images x_0, by name."""
+    """Return by name the conditions that are computed from the encoded images x_0."""
     found = {spec.name: LOW_RES.fullmatch(spec.name) for spec in specs}
     return {name: low_resolution(x_0, int(match[1])) for name, match in found.items() if match}

@@ -1,8 +1,8 @@
-"""Several sources of pictures as one: `mix:photos/,more/,shards:s3://bucket/images`.
+"""Several sources of pictures as one data set: `mix:photos/,more/,shards:s3://bucket/images`.
 
-The rows of the sources stand one after another and are drawn like those of one, so each source counts by its size. All
-must come to pictures of one form (give --size where they differ); classes are matched by their names, and what not all
-sources know of their pictures is left out. Each source holds out its own share.
+The rows of the sources stand one after another and are drawn like the rows of one source, so a larger source is seen
+more often. All sources must have pictures of the same height, width and channels; --size brings them to one size.
+Classes are matched by their names. Conditions that some source lacks are left out. Each source holds out its own share.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ class JoinedRows:
 
     @property
     def nbytes(self) -> int:
-        """What all rows take, or would take as one array."""
+        """The bytes that all rows take, or would take as one array."""
         return sum(int(part.nbytes) for part in self.parts)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
-        """Return the rows at `index`, whatever an array takes."""
+        """Return the rows at `index`, which can be whatever an array accepts."""
         picked = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index)
         if picked.dtype == np.bool_:
             picked = np.flatnonzero(picked)
@@ -53,9 +53,9 @@ class JoinedRows:
 
 
 def joined(splits: Sequence[Split], conditions: Mapping[str, NDArray[Any]]) -> Split:
-    """Return the rows of `splits` one after another, of which `conditions` are known.
+    """Return the rows of `splits` one after another, with these `conditions`.
 
-    Where one of them has blocks (shards), the blocks of all stand one after another, and a source without any is one.
+    If any of the sources has blocks (shards), so has the result; a source without blocks then becomes one block.
     """
     blocks = None
     if any(split.blocks is not None for split in splits):
@@ -68,11 +68,11 @@ def joined(splits: Sequence[Split], conditions: Mapping[str, NDArray[Any]]) -> S
 def common_conditions(
     names: Sequence[str], specs: Sequence[Sequence[ConditionConfig]]
 ) -> tuple[tuple[ConditionConfig, ...], dict[str, str], list[NDArray[np.int64]]]:
-    """Return what all sources know, what is left out and why, and the number of each source's classes among all.
+    """Return the conditions that all sources have, what is left out and why, and each source's numbers of the classes.
 
     Args:
-        names: of the sources.
-        specs: what each knows of its pictures.
+        names: the names of the sources.
+        specs: the conditions of each source.
     """
     classes = sorted({name for each in specs for name in class_names(each)})
     numbers = [np.array([classes.index(name) for name in class_names(each)], np.int64) for each in specs]
@@ -97,12 +97,12 @@ def _form(spec: ConditionConfig) -> tuple[object, ...]:
 def gathered_conditions(
     kept: Sequence[ConditionConfig], numbers: Sequence[NDArray[np.int64]], splits: Sequence[Split]
 ) -> dict[str, NDArray[Any]]:
-    """Return what is known of the rows of all splits, the classes by their number among all; unknown ones stay -1."""
+    """Return the conditions of the rows of all splits. Classes get their numbers among all sources; null stays -1."""
     found = {}
     for spec in kept:
         rows = [split.conditions[spec.name] for split in splits]
         if spec.name == "class":
-            rows = [np.where(told < 0, -1, number[told]) for told, number in zip(rows, numbers, strict=True)]
+            rows = [np.where(labels < 0, -1, number[labels]) for labels, number in zip(rows, numbers, strict=True)]
         found[spec.name] = np.concatenate(rows)
     return found
 
@@ -119,7 +119,7 @@ def check_one_form(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> N
 
 
 def mixed_fingerprint(fingerprints: Sequence[str]) -> str:
-    """Return the fingerprint of sources in this order."""
+    """Return the fingerprint of several sources in this order."""
     return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 

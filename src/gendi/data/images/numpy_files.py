@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files. Nothing is ever unpickled; a .npy that does not fit in memory is mapped."""
+"""Reading arrays from .npy and .npz files, without pickle. A .npy that does not fit in memory is memory-mapped."""
 
 import hashlib
 import io
@@ -16,20 +16,17 @@ from gendi.errors import DataError, ResourceError
 from gendi.storage.store import fits_in_memory, map_private
 
 BROKEN = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError)
-"""What reading a damaged file raises."""
+"""The exceptions that reading a damaged file can raise."""
 
 
 def file_key(path: Path) -> str:
-    """Return a name for what a file becomes when decoded.
-
-    It changes with the path, the size and the time of the file.
-    """
+    """Return a name for the decoded content of a file. It changes with the path, the size and the time of the file."""
     stat = path.stat()
     return hashlib.sha256(f"1|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:32]
 
 
 def names_of(key: str) -> tuple[str, str]:
-    """Return what the array with the names of the classes, tags or numbers in array `key` can be called."""
+    """Return the possible names of the array that has the names of the classes, tags or numbers in array `key`."""
     return f"{key}_names", f"{key.removesuffix('_train')}_names"
 
 
@@ -42,7 +39,7 @@ class Members:
         self.names = tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
 
     def test_of(self, key: str | None, other: str = "") -> str | None:
-        """Return the name of the test set's part of array `key`, or `other`_test, if there is one."""
+        """Return the name of the test set's part of array `key`, or else `other`_test, or None if there is neither."""
         named = [f"{name.removesuffix('_train')}_test" for name in (key, other) if name]
         return next((name for name in named if name in self.names and name != key), None)
 
@@ -56,9 +53,9 @@ class Members:
         return _read_member(self.path, self.archive, key, text=text)
 
     def words(self, *keys: str) -> tuple[str, ...]:
-        """Return the texts (K,) of the first of the arrays that is there, none if none is.
+        """Return the texts (K,) of the first of these arrays that is there; no texts if none is there.
 
-        Raises `DataError` if it holds something else.
+        Raises `DataError` if the array does not hold texts (K,).
         """
         key = next((key for key in keys if key in self.names), None)
         if key is None:
@@ -120,14 +117,14 @@ def _read_member(path: Path, archive: zipfile.ZipFile, key: str, *, text: bool) 
 def _npy_header(
     file: io.BufferedIOBase, where: str, *, text: bool = False
 ) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
-    """Return dtype, shape and whether the order is Fortran's. Raises `DataError` on object and structured dtypes."""
+    """Return dtype, shape, and whether the order is Fortran's. Raises `DataError` on object and structured dtypes."""
     version = np.lib.format.read_magic(file)
     if version not in {(1, 0), (2, 0)}:
         raise DataError(f"{where} has .npy version {version}: images are wanted as plain numbers.")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(file)
-    except (tokenize.TokenError, SyntaxError, TypeError, RecursionError) as error:  # NumPy lets its parser's pass
+    except (tokenize.TokenError, SyntaxError, TypeError, RecursionError) as error:  # errors of NumPy's parser
         raise ValueError(f"malformed header: {error}") from None
     if dtype.hasobject:
         raise DataError(

@@ -1,4 +1,4 @@
-"""From a name or a path to pictures: which reader it is for, what is held out of training, their codec."""
+"""Opens pictures: chooses the reader for a name or a path, holds pictures out of training, and makes the codec."""
 
 import dataclasses
 import difflib
@@ -30,13 +30,13 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 
 LARGE = 128 * 128
-"""Pixels of an image beyond which a smaller size is suggested."""
+"""For images of more pixels than this, a note suggests a smaller size."""
 
 
 def open_images(spec: str, size: tuple[int, int] | None, max_bad: int | None) -> Loaded:
-    """Return the training pictures that `spec` names, those held out as their test set, and their codec.
+    """Return the pictures that `spec` names, with the held-out ones as the test set, and their codec.
 
-    Args and errors are those of `gendi.data.open_data`.
+    Arguments and errors are those of `gendi.data.open_data`.
     """
     if spec.startswith(MIX):
         return _open_mix(spec, size, max_bad)
@@ -100,7 +100,7 @@ def _open_mix(spec: str, size: tuple[int, int] | None, max_bad: int | None) -> L
 
 
 def _parts(loaded: Loaded) -> tuple[Split, Split]:
-    """Return the training pictures and those held out."""
+    """Return the training pictures and the held-out pictures."""
     assert loaded.test is not None
     return Split(loaded.rows, loaded.conditions, loaded.blocks), loaded.test
 
@@ -112,7 +112,7 @@ def _place_of_shards(spec: str) -> str | None:
     try:
         folder = Path(spec).expanduser()
         return str(folder) if spec and spec not in KNOWN and folder.is_dir() and holds_shards(folder) else None
-    except (OSError, RuntimeError):  # whoever reads it next says what is wrong
+    except (OSError, RuntimeError):  # the reader that is chosen below reports the error
         return None
 
 
@@ -137,7 +137,7 @@ def _open_shards(spec: str, place: str, size: tuple[int, int] | None, max_bad: i
 
 
 def _resized(split: Split, target: tuple[int, int], key: str) -> Split:
-    """Return images, and the pictures among the conditions, fitted to `target`, height and width."""
+    """Return images, and the pictures among their conditions, fitted to `target` (height, width)."""
     conditions = {
         name: resize(rows, *target, f"{key}-{name}") if rows.ndim == 4 else rows
         for name, rows in split.conditions.items()

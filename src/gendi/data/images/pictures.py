@@ -1,4 +1,4 @@
-"""Images as pictures: grids and PNG bytes. Everything takes uint8 arrays (N, H, W, C) with 1 or 3 (or 4) channels."""
+"""Showing images: grids and PNG files. All functions take uint8 arrays (N, H, W, C) with 1, 3 or 4 channels."""
 
 import io
 import math
@@ -21,7 +21,14 @@ def enlargement(side: int) -> int:
 
 
 def grid_side(count: int, side: int, longest: int, gap: int = 2) -> int:
-    """Return the pixels of a grid's side of `count` pictures whose own side is `side`, and `longest` the longer one."""
+    """Return the length in pixels of a side of a grid.
+
+    Args:
+        count: how many pictures lie along the side.
+        side: the pixels of each of them along the side.
+        longest: the pixels of the longer side of a picture, which decides the enlargement.
+        gap: pixels between the pictures.
+    """
     return count * (side * enlargement(longest) + gap) + gap
 
 
@@ -29,7 +36,7 @@ def grid_bytes(shape: Sequence[int], n: int) -> int:
     """Return about how many bytes the PNG of a square grid of n pictures of shape (C, H, W) takes."""
     channels, *sides = shape
     height, width = (grid_side(math.isqrt(n), side, max(sides)) for side in sides)
-    return height * (width * channels + 1) + 4096  # as many bytes as it has, and PNG's own
+    return height * (width * channels + 1) + 4096  # the pixels without compression, and the PNG's own bytes
 
 
 def grid_image(
@@ -51,13 +58,16 @@ def laid_out(
     mode: str | None = None,
     paper: tuple[int, ...] | None = None,
 ) -> Image.Image:
-    """Return pictures of one size in rows of `columns`.
+    """Return a sheet with pictures of one size in rows of `columns`.
 
     Args:
-        gap, margin: pixels between the pictures, and around all of them.
-        mode: Pillow's mode of the sheet; that of the pictures by default.
-        paper: the colour behind, one number for each channel; all zero by default, which is transparent where there is
-            an alpha.
+        tiles: the pictures.
+        columns: how many pictures a row has.
+        gap: pixels between the pictures.
+        margin: pixels around all of them.
+        mode: Pillow's mode of the sheet; by default the mode of the pictures.
+        paper: the colour behind the pictures, one number for each channel. By default all are zero, which is black, or
+            transparent if there is an alpha channel.
     """
     width, height = tiles[0].size
     rows = math.ceil(len(tiles) / columns)

@@ -1,14 +1,15 @@
-"""From an image file to bytes, by rules that do not depend on who is looking.
+"""Decodes image files to bytes, by these rules:
 
-- Formats: PNG, JPEG, GIF, BMP, TIFF, WebP, PPM and, where Pillow has it, AVIF; told by content, not by name.
-- An animation or a file of several pages: the first frame.
+- Formats: PNG, JPEG, GIF, BMP, TIFF, WebP, PPM and, if Pillow supports it, AVIF; recognised by content, not by name.
+- Only the first frame of an animation, or the first page of a file, is read.
 - EXIF rotation is applied.
 - Transparency (alpha or a transparent colour) is composited over white.
 - Palette, CMYK, YCbCr, LAB and HSV become RGB; bilevel becomes grey.
-- 16-bit grey is scaled, 65535 to 255, not clipped (Pillow does the same for 16-bit colour); 32-bit integer grey must
-  lie within 16 bits. Floating-point pixels are refused.
-- More than 178,956,970 pixels are refused by the header alone, before anything is decoded.
-- Another size is fitted: the largest centred part of the wanted proportions, resampled (bicubic, antialiased).
+- 16-bit grey is scaled, 65535 to 255, not clipped (Pillow does the same for 16-bit colour); the values of 32-bit
+  integer grey must fit in 16 bits. Floating-point pixels are refused.
+- An image of more than 178,956,970 pixels is refused by its header, before anything is decoded.
+- An image of another size is fitted: its largest centred part with the right proportions is resampled (bicubic,
+  antialiased).
 """
 
 import contextlib
@@ -29,7 +30,7 @@ MAX_PIXELS = 178_956_970
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .gif .bmp .tif .tiff .webp .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
 )
-"""Names that are taken for images."""
+"""The endings of names that are taken for images."""
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
 _WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _ORIENTATION = 0x0112
@@ -42,13 +43,13 @@ class BadImageError(Exception):
 
 
 def read_size(source: Path | bytes) -> tuple[int, int, bool]:
-    """Return (height, width, grey) from the header alone, EXIF rotation applied.
+    """Return (height, width, grey) from the header alone, with EXIF rotation applied.
 
-    `source` is a file, or what one holds. Raises `BadImageError`.
+    `source` is a file or the content of one. Raises `BadImageError`.
     """
     with _opened(source) as image:
         width, height = image.size
-        # Pillow turns a TIFF by itself, and would decode a PNG that names no EXIF only to look for it.
+        # Pillow rotates a TIFF by itself. A PNG without EXIF in its header would be decoded only to look for EXIF.
         if image.format != "TIFF" and (image.format != "PNG" or _EXIF & image.info.keys()):
             turned = image.getexif().get(_ORIENTATION, 1)
             if turned in {5, 6, 7, 8}:
@@ -59,7 +60,7 @@ def read_size(source: Path | bytes) -> tuple[int, int, bool]:
 def decode(source: Path | bytes, height: int, width: int, *, grey: bool) -> NDArray[np.uint8]:
     """Return the image as bytes (height, width, 1 or 3), converted and fitted by this module's rules.
 
-    `source` is a file, or what one holds. Raises `BadImageError`.
+    `source` is a file or the content of one. Raises `BadImageError`.
     """
     with _opened(source) as image:
         flat = _flatten(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
@@ -87,13 +88,13 @@ def resize(images: NDArray[np.uint8], height: int, width: int, key: str) -> NDAr
 
 
 def enlarged(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Say whether fitting an image of `size` to `target`, both (height, width), makes it larger."""
+    """Return whether fitting an image of `size` to `target`, both (height, width), enlarges it."""
     return max(target[0] / size[0], target[1] / size[1]) > 1
 
 
 @contextlib.contextmanager
 def _opened(source: Path | bytes) -> Iterator[Image.Image]:
-    """Open an image by its header; whatever goes wrong inside the block becomes a `BadImageError`."""
+    """Open an image without decoding it. Any exception inside the `with` block becomes a `BadImageError`."""
     if isinstance(source, Path) and source.is_symlink() and not source.exists():
         raise BadImageError("broken link")
     try:
@@ -101,7 +102,7 @@ def _opened(source: Path | bytes) -> Iterator[Image.Image]:
             raise BadImageError("empty file (0 bytes)")
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
-        # Given a name, Pillow 12 and 13 map uncompressed files, and scramble a TIFF that is turned by 90 degrees.
+        # If given a name, Pillow 12 and 13 map uncompressed files, and scramble a TIFF that is rotated by 90 degrees.
         with _stream(source) as file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -147,6 +148,6 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Pillow's warnings (odd EXIF, a large image) from being shown; what matters is raised."""
+    """Hide Pillow's warnings (odd EXIF, a large image). Real problems are raised as errors."""
     with warnings.catch_warnings(action="ignore"):
         yield

@@ -1,10 +1,11 @@
-"""From an array of unknown layout and range to images (N, H, W, C) of bytes, or a clear refusal.
+"""Turns an array of unknown layout and range into images (N, H, W, C) of bytes, or refuses it clearly.
 
-Layouts: (N, H, W); (N, H, W, C) when the last axis is 1, 3 or 4; else (N, C, H, W) when the second is.
+Layouts: (N, H, W); (N, H, W, C) if the last axis is 1, 3 or 4; else (N, C, H, W) if the second axis is.
 
-Ranges: bytes as they are; booleans are black and white; other integers within 0..255 as they are, 16-bit ones beyond
-it are scaled by 1/257; floats in [0, 1], in [-1, 1] (reaching below -0.5) or in [0, 255] (whole numbers, or reaching
-128) are scaled and rounded. Anything else is refused, because a guess would train on the wrong pictures.
+Ranges: bytes are taken as they are; booleans are black and white; other integers within 0..255 are taken as they are,
+and 16-bit integers beyond that are scaled by 1/257; floats in [0, 1], in [-1, 1] (reaching below -0.5) or in [0, 255]
+(whole numbers, or reaching 128) are scaled and rounded. Any other range is refused, because a wrong guess would train
+on wrong pictures.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from gendi.errors import DataError
 from gendi.storage.store import build
 
 CHANNELS = (1, 3, 4)
-_TOLERANCE = 1e-4  # of float ranges: resizing and arithmetic overshoot a little
+_TOLERANCE = 1e-4  # floats may exceed their range by this much, since resizing and arithmetic overshoot a little
 _CHUNK_BYTES = 1 << 26
 
 
@@ -40,10 +41,10 @@ def as_images(array: NDArray[Any], where: str) -> NDArray[Any]:
 def to_bytes(images: NDArray[Any], where: str, key: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Return images (N, H, W, C) as bytes, and notes on how they were read.
 
-    Bytes come back as the same array. `key` names the result in the cache should it not fit in memory.
+    Bytes are returned as the same array. `key` names the result in the cache if it does not fit in memory.
 
     Raises:
-        DataError: a dtype, a range, NaN or infinity that has no reading as pixels.
+        DataError: the dtype or the range cannot be read as pixels, or there are NaN or infinite values.
     """
     if images.dtype == np.uint8:
         dark = images[:1000].max() == 1

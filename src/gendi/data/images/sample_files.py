@@ -1,10 +1,10 @@
-"""Pictures that were drawn, on disk: one PNG grid, a folder of PNGs, or an .npz; each holds texts that say how.
+"""Files of samples of pictures: a PNG grid, a folder of PNGs, or an .npz. Each has texts that say how they were drawn.
 
     samples.png     a grid of up to 10,000 images with 1 to 4 channels; it can be read back exactly
     samples/        00000.png, 00001.png, ...: one file per sample, numbered by its index in the seed's stream
     samples.npz     uint8 "samples" (N, H, W), or (N, H, W, C) for more than one channel; "settings", text
 
-What the texts mean is not known here: they are a mapping, a PNG's text chunks. This module imports no torch.
+This module does not interpret the texts; in a PNG they are text chunks. It does not import torch.
 """
 
 import json
@@ -28,17 +28,24 @@ GRID_MOST = 10_000
 GAP = 2
 """Pixels between the images of a grid, and around it."""
 SETTINGS = "gendi"
-"""Key of the text that says how samples were drawn; in an .npz it is the array "settings"."""
+"""The key of the text that says how samples were drawn; in an .npz the text is the array "settings"."""
 _LAYOUT, _MAX_TEXT = "gendi-grid", 1 << 20
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Texts: TypeAlias = Callable[[int, int], Mapping[str, str]]
-"""Maps n and a number to the texts of a file that holds the n samples from that number on."""
+"""A function that is called with n and the number of the first sample, and returns the texts of the file by key."""
 
 
 def write_samples(path: Path, images: Images, texts: Texts | None = None, first: int = 0) -> None:
-    """Write `images`, the samples from number `first` on: .png is a grid, .npz an archive, a name without suffix a new
-    folder. A file already there is replaced, whole or not at all.
+    """Write samples as a grid (.png), an archive (.npz), or a new folder (a name without a suffix).
+
+    A file of that name is replaced at once, so that a failure leaves the old file.
+
+    Args:
+        path: where to write.
+        images: the samples (N, H, W, C).
+        texts: returns the texts to write; none by default.
+        first: the number of the first sample.
 
     Raises:
         UsageError: another suffix, a folder that holds something, or images that a PNG cannot hold.
@@ -64,7 +71,7 @@ def write_samples(path: Path, images: Images, texts: Texts | None = None, first:
                 for i, image in enumerate(images, first):
                     (temporary / f"{i:05d}.png").write_bytes(png_bytes(to_image(image), dict(texts(1, i))))
                 if path.is_dir():
-                    path.rmdir()  # empty: check_destination saw to it
+                    path.rmdir()  # check_destination has made sure that it is empty
             temporary.replace(path)
         except BaseException:
             _remove(temporary)
@@ -78,7 +85,10 @@ def _no_texts(n: int, first: int) -> dict[str, str]:
 
 
 def check_destination(path: Path, n: int, channels: int) -> None:
-    """Raise `UsageError` if `n` images of `channels` channels cannot go to `path`; called before the work starts."""
+    """Raise `UsageError` if `n` images of `channels` channels cannot be written to `path`.
+
+    It is called before the work starts.
+    """
     if path.suffix not in (".png", ".npz", ""):
         raise UsageError(
             f"--out {path}: samples are written as a grid (NAME.png), an archive (NAME.npz) or a folder (a name "
@@ -97,7 +107,7 @@ def check_destination(path: Path, n: int, channels: int) -> None:
 
 
 def read_samples(path: Path) -> Images:
-    """Return the samples of a grid, a folder of pictures, an .npz or a .npy, whoever wrote the last three.
+    """Return the samples in a grid that gendi wrote, or in any folder of pictures, .npz or .npy.
 
     Raises `DataError` saying what is wrong.
     """
@@ -115,7 +125,7 @@ def read_samples(path: Path) -> Images:
 
 
 def read_texts(path: Path) -> dict[str, Any]:
-    """Return the texts in a picture or an .npz of samples, by key. Raises `DataError` if it is none."""
+    """Return the texts in a picture or an .npz of samples, by key. Raises `DataError` if it cannot be read."""
     if path.suffix == ".npz":
         text = _npz_text(path)
         return {} if text is None else {SETTINGS: text}
@@ -123,7 +133,7 @@ def read_texts(path: Path) -> dict[str, Any]:
 
 
 def _grid(images: Images, texts: Mapping[str, str]) -> bytes:
-    """Return the PNG of a near-square grid, with the numbers that it is cut apart by."""
+    """Return the PNG of a nearly square grid, with the numbers that are needed to cut it into samples again."""
     n, height, width, _ = images.shape
     columns, scale = math.ceil(math.sqrt(n)), max(1, min(4, 64 // max(height, width)))
     layout = {"n": n, "height": height, "width": width, "columns": columns, "scale": scale, "gap": GAP}
@@ -161,7 +171,7 @@ def _read_grid(path: Path) -> Images:
 
 
 def png_text(path: Path) -> dict[str, Any]:
-    """Return the texts in a picture's file. Raises `DataError` if it is none."""
+    """Return the texts in a picture's file. Raises `DataError` if it is no picture."""
     try:
         with Image.open(path) as picture:
             return {str(key): value for key, value in picture.info.items()}
@@ -170,7 +180,7 @@ def png_text(path: Path) -> dict[str, Any]:
 
 
 def _read_own_npz(path: Path) -> Images:
-    """Return the samples of an archive of gendi's, whose axes need no guessing."""
+    """Return the samples of an .npz that gendi wrote, whose layout is known."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["samples"]

@@ -1,8 +1,8 @@
-"""Where shards lie: `.tar` or `.parquet` files in a folder or, by fsspec, in an object store.
+"""Finds shards: `.tar` or `.parquet` files in a folder or, through fsspec, in an object store.
 
     shards/    shards:s3://bucket/images    shards:memory://images    shards:FILE.parquet
 
-A shard's stamp is its size and its tag (ETag) or time of change; it is what tells that a shard is still the one that
+The stamp of a shard is its size and its tag (ETag) or time of change. It shows whether a shard is still the one that
 was indexed.
 """
 
@@ -21,14 +21,14 @@ _TAGS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "c
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """The shards at a place, in order of their names, all of them of one kind."""
+    """The shards at a place, all of one kind, in the order of their names."""
 
     place: str
     system: Any
     """An fsspec filesystem."""
     paths: tuple[str, ...]
     stamps: tuple[dict[str, str], ...]
-    """Of each shard, its size and its tag or time by the name that the store has for it; what the store tells."""
+    """The stamp of each shard: its size and its tag or time, as far as the store gives them, by the store's names."""
 
     @property
     def suffix(self) -> str:
@@ -41,12 +41,12 @@ class Shards:
         return tuple(PurePosixPath(path).name for path in self.paths)
 
     def check(self, shard: int) -> None:
-        """Ask whether a shard is as it was when it was listed. Raises `DataError` naming it if it is not, or gone."""
+        """Check that a shard has not changed since it was listed. Raises `DataError` naming a shard that has."""
         path = self.paths[shard]
         with reaching(path):
             self.system.invalidate_cache(str(PurePosixPath(path).parent))
             now = _stamp(self.system.info(path))
-        for name, before in self.stamps[shard].items():  # a store may tell less when it lists than when it is asked
+        for name, before in self.stamps[shard].items():  # fields that only one of the two answers has are not compared
             if now.get(name, before) != before:
                 raise DataError(
                     f"{path} changed since it was indexed: its {name} was {before}, and is {now[name]}. Do not write "
@@ -54,7 +54,7 @@ class Shards:
                 )
 
     def read(self, shards: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        """Return parts of shards, read at one go. Raises `DataError` naming a shard that cannot be read."""
+        """Return parts of shards, read together. Raises `DataError` naming a shard that cannot be read."""
         paths = [self.paths[shard] for shard in shards]
         stops = [start + size for start, size in zip(starts, sizes, strict=True)]
         with reaching(self.place):
@@ -64,7 +64,9 @@ class Shards:
                 if isinstance(part, Exception):
                     raise part
             if len(part) > size:
-                raise DataError(f"{path} was sent whole where a part was asked for: its server must know HTTP ranges.")
+                raise DataError(
+                    f"{path} was sent whole although only a part was requested: its server must support HTTP ranges."
+                )
             if len(part) != size:
                 raise DataError(f"{path} ended early: {len(part)} of {size} bytes were read. Fetch it again.")
         return parts
@@ -75,7 +77,7 @@ def list_shards(place: str) -> Shards:
 
     Raises:
         UsageError: fsspec, or what it needs for this kind of URL, is not installed.
-        DataError: the place cannot be reached, or holds no shards or both kinds.
+        DataError: the place cannot be reached, or holds no shards or shards of both kinds.
     """
     system, root = _system(place)
     with reaching(place):
@@ -100,7 +102,7 @@ def list_shards(place: str) -> Shards:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Say whether a folder is one of shards, or of Arrow files: it holds some, no picture and no subfolder."""
+    """Return whether a folder is one of shards, or of Arrow files: it has such files, no picture and no subfolder."""
     from gendi.data.images.pixels import SUFFIXES as PICTURES
 
     seen = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -111,7 +113,7 @@ def holds_shards(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def reaching(what: str) -> Iterator[None]:
-    """Turn whatever a filesystem raises inside the block into a `DataError` about `what`."""
+    """Turn any exception of a filesystem inside the `with` block into a `DataError` about `what`."""
     try:
         yield
     except (GendiError, MemoryError):
@@ -136,7 +138,7 @@ def _system(place: str) -> tuple[Any, str]:
         with reaching(place):
             system, root = fsspec.core.url_to_fs(place)
     except DataError as error:
-        if isinstance(error.__cause__, ImportError | ValueError):  # a package is missing, or nobody knows such a URL
+        if isinstance(error.__cause__, ImportError | ValueError):  # no such package or kind of URL
             raise UsageError(f"{place} cannot be opened: {error.__cause__}") from error
         raise
     return system, str(root)
@@ -149,9 +151,9 @@ def _is_shard(name: str) -> bool:
 
 def _stamp(entry: Any) -> dict[str, str]:
     tag = next((name for name in _TAGS if entry.get(name) is not None), "size")
-    told = {name: entry.get(name) for name in ("size", tag)}
+    known = {name: entry.get(name) for name in ("size", tag)}
     return {
         name: str(value.timestamp() if isinstance(value, datetime.datetime) else value)
-        for name, value in told.items()
+        for name, value in known.items()
         if value is not None
     }

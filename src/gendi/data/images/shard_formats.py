@@ -1,9 +1,10 @@
-"""What is in a shard, found by one pass over it: the samples of a tar (WebDataset) or of a parquet file.
+"""Finds the samples in a shard by one pass over it. A shard is a tar file (WebDataset) or a parquet file.
 
     a/0001.jpg  a/0001.cls  a/0001.json        one sample, by the path up to the first dot of the name: the key
     image: {bytes, path} or bytes, label, ...  one sample, a row; images as Hugging Face's `datasets` writes them
 
-Of a tar, a sample is the place and the size of its picture, of a parquet file the row group and the row.
+A sample in a tar file is found again by the place and the size of its picture, and one in a parquet file by its row
+group and row.
 """
 
 import json
@@ -22,41 +23,41 @@ _IMAGE_NAMES = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")
 
 
 class Sample(NamedTuple):
-    """Where a picture is: in which part of its shard (row group; 0 of a tar), at which byte or row, and its bytes."""
+    """Where a picture is: the part of its shard (a row group; 0 in a tar), the byte or row, and its size in bytes."""
 
     part: int
     place: int
     size: int
 
 
-Measured = tuple[int, int, bool] | BadImageError
-"""(height, width, grey) of a picture, or why it is none."""
+Header = tuple[int, int, bool] | BadImageError
+"""(height, width, grey) of a picture, or the reason why it is none."""
 
 
 @dataclass
 class Contents:
-    """The samples of a shard, what is told of each, and what was passed over."""
+    """The samples of a shard, the values of their conditions, and what was passed over."""
 
     samples: list[Sample] = field(default_factory=list)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    values: list[dict[str, Any]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     grey: bool = True
     bad: list[tuple[str, str]] = field(default_factory=list)
     parts: int = 1
     columns: tuple[str, ...] = ()
-    """Of parquet: the name and type of each column."""
+    """In parquet, the name and type of each column."""
     class_names: dict[str, list[str]] = field(default_factory=dict)
     others: int = 0
-    """Members that are neither a picture nor what is told of one."""
+    """The number of members that are neither a picture nor describe one."""
 
-    def add(self, name: str, sample: Sample, measured: Measured, told: dict[str, Any]) -> None:
-        """Add a sample, or note that its picture is none."""
-        if isinstance(measured, BadImageError):
-            self.bad.append((name, str(measured)))
+    def add(self, name: str, sample: Sample, header: Header, values: dict[str, Any]) -> None:
+        """Add a sample, or a note that its picture cannot be read."""
+        if isinstance(header, BadImageError):
+            self.bad.append((name, str(header)))
             return
-        height, width, grey = measured
+        height, width, grey = header
         self.samples.append(sample)
-        self.told.append(told)
+        self.values.append(values)
         self.sizes.append((height, width))
         self.grey = self.grey and grey
 
@@ -82,7 +83,7 @@ def _scan_tar(path: str, file: Any) -> Contents:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                tar.members.clear()  # type: ignore[attr-defined]  # else tarfile keeps all of them
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
                 here.add(member, tar, found)
             file.seek(tar.offset)
             ended = file.read(_BLOCK) == bytes(_BLOCK)
@@ -90,19 +91,19 @@ def _scan_tar(path: str, file: Any) -> Contents:
         raise DataError(f"{path} is no tar file, or is truncated: {error}. Fetch or write it again.") from error
     if not ended:
         raise DataError(f"{path} is truncated or damaged at byte {tar.offset:,}. Fetch or write it again.")
-    for key, (name, sample, measured) in here.pictures.items():
-        found.add(name, sample, measured, here.told.get(key, {}))
-    found.others += len(here.told.keys() - here.pictures.keys())
+    for key, (name, sample, header) in here.pictures.items():
+        found.add(name, sample, header, here.values.get(key, {}))
+    found.others += len(here.values.keys() - here.pictures.keys())
     return found
 
 
 class _Members:
-    """The members of a tar, put together to samples."""
+    """Puts the members of a tar together into samples."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.pictures: dict[str, tuple[str, Sample, Measured]] = {}
-        self.told: dict[str, dict[str, Any]] = {}
+        self.pictures: dict[str, tuple[str, Sample, Header]] = {}
+        self.values: dict[str, dict[str, Any]] = {}
         self.seen: set[str] = set()
 
     def add(self, member: tarfile.TarInfo, tar: tarfile.TarFile, found: Contents) -> None:
@@ -124,19 +125,19 @@ class _Members:
         stream = tar.extractfile(member)
         content = b"" if stream is None else stream.read()
         if picture:
-            self.pictures[key] = member.name, Sample(0, member.offset_data, member.size), _measured(content)
+            self.pictures[key] = member.name, Sample(0, member.offset_data, member.size), _header_of(content)
         else:
-            self.told.setdefault(key, {}).update(_told(f"{member.name} of {self.path}", ending, content))
+            self.values.setdefault(key, {}).update(_values(f"{member.name} of {self.path}", ending, content))
 
 
-def _measured(picture: bytes) -> Measured:
+def _header_of(picture: bytes) -> Header:
     try:
         return read_size(picture)
     except BadImageError as error:
         return error
 
 
-def _told(where: str, ending: str, content: bytes) -> dict[str, Any]:
+def _values(where: str, ending: str, content: bytes) -> dict[str, Any]:
     try:
         text = content.decode("utf-8")
         data = {"class": text.strip()} if ending == "cls" else json.loads(text)
@@ -167,11 +168,11 @@ def _scan_groups(path: str, parquet: Any) -> Contents:
     )
     for group in range(parquet.num_row_groups):
         table = parquet.read_row_group(group)
-        told = table.drop_columns([image]).to_pylist() if table.num_columns > 1 else [{}] * table.num_rows
+        values = table.drop_columns([image]).to_pylist() if table.num_columns > 1 else [{}] * table.num_rows
         for row, picture in enumerate(_image_bytes(table.column(image))):
             content = picture.as_py() or b""
             found.add(
-                f"row {row} of row group {group}", Sample(group, row, len(content)), _measured(content), told[row]
+                f"row {row} of row group {group}", Sample(group, row, len(content)), _header_of(content), values[row]
             )
     return found
 
@@ -209,7 +210,7 @@ def _image_bytes(column: Any) -> Any:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Return the names of the classes of columns, where Hugging Face's `datasets` wrote them down."""
+    """Return the names of the classes of each column for which Hugging Face's `datasets` has stored them."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         known = {name: kind["names"] for name, kind in features.items() if kind.get("_type") == "ClassLabel"}
@@ -219,9 +220,9 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def cell_of(value: Any) -> tuple[str, str | None]:
-    """Return a value of JSON or parquet as a cell of a table, and its kind where that does not show in the text.
+    """Return a value of JSON or parquet as a cell of a table, and its kind if the text alone does not show it.
 
-    Raises `ValueError` for what has no such form.
+    Raises `ValueError` for a value that cannot be such a cell.
     """
     match value:
         case None:

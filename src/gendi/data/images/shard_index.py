@@ -1,7 +1,7 @@
-"""The index of shards: where every picture is, and what is told of it; what makes shards rows that can be asked for.
+"""The index of shards: where every picture is, and its conditions. With it, pictures can be read by their numbers.
 
-One pass over the shards finds it. It is kept in the cache folder, under a name that the shards' names, sizes and times
-or tags decide, and takes 24 bytes a picture and 4 to 8 for each condition.
+One pass over the shards builds the index. It is kept in the cache folder, under a name made from the names, sizes and
+times or tags of the shards. It takes 24 bytes for each picture, and 4 to 8 more for each condition.
 """
 
 import dataclasses
@@ -29,19 +29,19 @@ from gendi.storage.files import atomic_write, encode_json
 from gendi.storage.store import cache_dir, say
 
 LONGEST_TEXT = 200
-"""Characters of a text beyond which a column is no condition: captions, which would fill the memory."""
+"""A column with a text of more characters is not a condition, because captions would fill the memory."""
 _RULES = "1"  # changes when the same shards would get another index
 _SAY_EVERY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Where N pictures are, and what is known of them."""
+    """Where N pictures are, and their conditions."""
 
     samples: NDArray[np.int64]
     """(N, 3): block, byte in the tar or row in the row group, size in bytes; in order of the blocks."""
     blocks: NDArray[np.int64]
-    """(K, 2): shard and row group (0 of a tar) of each block."""
+    """(K, 2): shard and row group (0 in a tar) of each block."""
     conditions: dict[str, NDArray[Any]]
     specs: tuple[ConditionConfig, ...]
     sizes: dict[tuple[int, int], int]
@@ -49,7 +49,7 @@ class Index:
     grey: bool
     left_out: LeftOut
     bad: tuple[tuple[int, str, str], ...]
-    """(shard, name, reason) of what is no picture."""
+    """(shard, name, reason) of each picture that cannot be read."""
     others: int
 
     @property
@@ -62,7 +62,7 @@ def index_of(shards: Shards) -> Index:
     """Return the index of shards, from the cache if it is there.
 
     Raises:
-        DataError: a damaged shard, shards of different columns, or no picture at all.
+        DataError: a shard is damaged, the shards have different columns, or they hold no picture.
     """
     path = cache_dir() / "shards" / f"{key_of(shards)}.npz"
     if path.is_file():
@@ -80,13 +80,13 @@ def index_of(shards: Shards) -> Index:
 
 
 def key_of(shards: Shards) -> str:
-    """Name the index by everything that decides it."""
+    """Return a name for the index, made from everything that decides it."""
     described = [_RULES, shards.place, shards.paths, shards.stamps]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
 
 
 class _Cells:
-    """What is told of the samples so far, column by column: texts, each kept once."""
+    """The values of the conditions of the samples so far, column by column. Equal texts are kept only once."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -95,9 +95,9 @@ class _Cells:
         self.left_out: LeftOut = {}
         self._known: dict[str, str] = {}
 
-    def add(self, told: dict[str, Any], whole: set[str]) -> None:
-        """Add a row; columns in `whole` are whole numbers of classes."""
-        for name, value in told.items():
+    def add(self, row: dict[str, Any], whole: set[str]) -> None:
+        """Add a row; the columns in `whole` hold the numbers of classes."""
+        for name, value in row.items():
             if name in self.left_out:
                 continue
             try:
@@ -120,7 +120,7 @@ class _Cells:
         return self._known.setdefault(cell, cell)
 
     def conditions(self, names: dict[str, list[str]]) -> list[Column]:
-        """Return the conditions that the columns are; a column `label` of classes is called class."""
+        """Return the columns as conditions; a column `label` of classes becomes the condition `class`."""
         found: dict[str, Column] = {}
         for title, column in self.columns.items():
             column.extend([-1 if title in names else ""] * (self.rows - len(column)))
@@ -146,7 +146,7 @@ def _build(shards: Shards) -> Index:
     grey, others = True, 0
     names: dict[str, list[str]] = {}
     columns: tuple[str, ...] = ()
-    told = time.monotonic()
+    said = time.monotonic()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for shard, found in enumerate(pool.map(lambda shard: scan(shards, shard), range(len(shards.paths)))):
             if shard and found.columns != columns:
@@ -155,13 +155,13 @@ def _build(shards: Shards) -> Index:
             where = np.array(found.samples, np.int64).reshape(-1, 3)
             samples.append(where + np.array([len(blocks), 0, 0]))
             blocks += [(shard, part) for part in range(found.parts)]
-            for row in found.told:
+            for row in found.values:
                 cells.add(row, set(names))
             sizes.update(found.sizes)
             bad += [(shard, name, reason) for name, reason in found.bad]
             grey, others = grey and found.grey, others + found.others
-            if time.monotonic() - told > _SAY_EVERY:
-                told = time.monotonic()
+            if time.monotonic() - said > _SAY_EVERY:
+                said = time.monotonic()
                 say(f"indexed {shard + 1:,} of {len(shards.paths):,} shards, {cells.rows:,} pictures")
     if not cells.rows:
         reason = f" For instance {bad[0][1]} of {shards.paths[bad[0][0]]}: {bad[0][2]}." if bad else ""

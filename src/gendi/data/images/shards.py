@@ -1,10 +1,13 @@
-"""Pictures in shards: data larger than memory, as rows that can be asked for by number.
+"""Pictures in shards: data larger than memory, whose rows can be read by their numbers.
 
-index    where each picture is (gendi.data.images.shard_index): shards become rows like any others, so that a run goes
-         on at the exact sample, and each process takes its own part, as with data in memory
-order    an epoch permutes the blocks (tar files, row groups of parquet), takes `WINDOW` of them at a time and
-         permutes the pictures of those together (gendi.data.order.batch_indices)
-memory   the pictures of a batch, and of parquet `WINDOW` row groups; the index, some 30 bytes a picture
+An index says where each picture is (`gendi.data.images.shard_index`). With it, shards are used like data in memory: a
+resumed run continues at the exact sample, and each process takes its own part.
+
+An epoch permutes the blocks (tar files, or row groups of parquet), takes `WINDOW` of them at a time, and permutes the
+pictures of these together (`gendi.data.order.batch_indices`).
+
+Memory holds the pictures of a batch, `WINDOW` row groups if the shards are parquet, and the index, which takes some 30
+bytes for each picture.
 """
 
 import hashlib
@@ -33,10 +36,10 @@ _AT_ONCE = 256
 
 
 class ShardRows:
-    """N pictures in shards as `gendi.data.split.Rows`, decoded and fitted to (H, W, C) when they are asked for.
+    """N pictures in shards as `gendi.data.split.Rows`. They are decoded and fitted to (H, W, C) when they are read.
 
-    At most `window` blocks are open: a tar file that is known to be as it was indexed, the encoded pictures of a row
-    group.
+    At most `window` blocks are open at a time. An open tar file has been checked against its index; an open row group
+    has its encoded pictures in memory.
     """
 
     def __init__(self, shards: Shards, index: Index, shape: tuple[int, int, int], window: int = WINDOW) -> None:
@@ -48,16 +51,16 @@ class ShardRows:
 
     @property
     def nbytes(self) -> int:
-        """What all pictures would take as one array."""
+        """The bytes that all pictures would take as one array."""
         return math.prod(self.shape)
 
     def __len__(self) -> int:
         return len(self.index.samples)
 
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
-        """Return the pictures at `index`, whatever an array takes.
+        """Return the pictures at `index`, which can be whatever an array accepts.
 
-        Raises `DataError` naming the shard for one that is gone, has changed or is damaged.
+        Raises `DataError` naming a shard that is gone, has changed or is damaged.
         """
         picked = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index)
         if picked.dtype == np.bool_:
@@ -76,13 +79,13 @@ class ShardRows:
         return out.reshape(*picked.shape, *self.shape[1:])
 
     def encoded(self, rows: NDArray[np.int64]) -> list[bytes]:
-        """Return the files of the pictures `rows`, which are in order."""
+        """Return the encoded files of the pictures with the numbers `rows`, in ascending order."""
         return self._read(rows)[1]
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of names of shards, index, conditions, and 64 evenly spaced pictures' files.
+        """Return the SHA-256 (hex) of the shards' names, the index, the conditions, and 64 evenly spaced pictures.
 
-        Neither the place of the shards nor their times are part of it.
+        It does not depend on the place of the shards or on their times.
         """
         digest = hashlib.sha256(repr((self.shards.names, self.shape)).encode())
         index = self.index
@@ -95,7 +98,7 @@ class ShardRows:
         return digest.hexdigest()
 
     def _read(self, rows: NDArray[np.int64]) -> tuple[list[int], list[bytes]]:
-        """Return numbers (in order) and files of pictures."""
+        """Return the numbers, in order, and the encoded files of pictures."""
         samples = self.index.samples[rows]
         if self.shards.suffix == ".tar":
             for block in np.unique(samples[:, 0]).tolist():
@@ -105,7 +108,7 @@ class ShardRows:
         return rows.tolist(), [self._opened(block)[row].as_py() for block, row, _ in samples.tolist()]
 
     def _opened(self, block: int) -> Any:
-        """Return a block's pictures (None of a tar), having closed the one that was used longest ago."""
+        """Open a block and return its pictures (None for a tar); close the block that was used longest ago."""
         if block in self.open:
             self.open.move_to_end(block)
             return self.open[block]
@@ -135,12 +138,12 @@ def load_shards(place: str, size: tuple[int, int] | None = None, max_bad: int | 
 
     Args:
         place: a folder, a file or an fsspec URL.
-        size: (height, width) to bring all pictures to; may be left out if all have one size.
-        max_bad: how many members that are no picture are skipped; by default 1%, at least one.
+        size: (height, width) to which all pictures are brought; needed only if they differ in size.
+        max_bad: how many pictures that cannot be read are skipped; by default 1%, at least one.
 
     Raises:
-        DataError: no shards, damaged ones, or too much that is no picture.
-        UsageError: pictures of several sizes and no `size`; a package is not installed.
+        DataError: there are no shards, one is damaged, or too many pictures cannot be read.
+        UsageError: the pictures have several sizes and there is no `size`; or a package is not installed.
     """
     shards = list_shards(place)
     index = index_of(shards)
@@ -165,7 +168,7 @@ def load_shards(place: str, size: tuple[int, int] | None = None, max_bad: int | 
 
 
 def held_in_memory(rows: ShardRows, whole: Split, chosen: NDArray[np.int64]) -> Split:
-    """Return the chosen pictures, decoded once (and kept in the cache folder where they do not fit in memory)."""
+    """Return the chosen pictures, decoded once. If they do not fit in memory, they are kept in the cache folder."""
 
     def fill(out: NDArray[np.uint8]) -> dict[str, Any]:
         for start in range(0, len(chosen), _AT_ONCE):
@@ -174,7 +177,7 @@ def held_in_memory(rows: ShardRows, whole: Split, chosen: NDArray[np.int64]) -> 
 
     key = hashlib.sha256(repr((key_of(rows.shards), rows.shape, chosen.tolist())).encode()).hexdigest()[:32]
     pictures = build((len(chosen), *rows.shape[1:]), key, fill)[0]
-    return Split(pictures, {name: told[chosen] for name, told in whole.conditions.items()})
+    return Split(pictures, {name: values[chosen] for name, values in whole.conditions.items()})
 
 
 def _refuse_too_many(shards: Shards, index: Index, max_bad: int | None) -> None:

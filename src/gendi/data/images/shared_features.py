@@ -1,6 +1,6 @@
-"""What several processes measure together: each computes the features of its rows, and its partial sums.
+"""Features that several processes compute together: each computes the features and the partial sums of its share.
 
-Alone, a process does all of it, and every function is what it would be without the others.
+A process that is alone computes everything.
 """
 
 import functools
@@ -20,8 +20,10 @@ from gendi.machine.stopping import Poll
 def features_of(
     extractor: Extractor, n: int, rows: Callable[[slice], Images], poll: Poll | None = None
 ) -> Float32[np.ndarray, "n d"]:
-    """Return the features (n, d) of n images in every process; `rows` gives those of a slice, and is asked for this
-    process's share alone. With fewer images than processes, each computes all.
+    """Return the features (n, d) of n images in every process.
+
+    `rows` returns the images of a slice; it is called only for the share of this process. If there are fewer images
+    than processes, each process computes all.
     """
     members = team()
     if n < members.size:
@@ -32,7 +34,7 @@ def features_of(
 
 
 def statistics(features: Features) -> FeatureStatistics:
-    """Return count, mean and covariance of `features`, merged from those of each process's share."""
+    """Return count, mean and covariance of `features`, merged from the shares of all processes."""
     members = team()
     if len(features) < 2 * members.size:
         return FeatureStatistics.from_features(features)
@@ -42,7 +44,7 @@ def statistics(features: Features) -> FeatureStatistics:
 
 
 def frechet(x: Features, y: Features) -> float:
-    """`frechet_from_features` of features that every process has."""
+    """Return `frechet_from_features` of features that every process has."""
     if team().size == 1 or len(x) + len(y) <= 2 * x.shape[1]:
         return team().from_first(lambda: frechet_from_features(x, y))
     a, b = statistics(x), statistics(y)

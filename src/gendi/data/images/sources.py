@@ -1,9 +1,9 @@
-"""How a text names pictures. This module imports nothing but Python.
+"""How a text names pictures. This module imports only the standard library.
 
 mnist                a known data set, by its name; a folder of the same name is ./mnist
 photos/, x.npz       a folder of images, of idx files or of shards, or an array in a file
-shards:PLACE         shards, whatever PLACE ends with
-hf:OWNER/NAME        a data set of a hub
+shards:PLACE         shards, whatever the ending of PLACE is
+hf:OWNER/NAME        a data set of the Hugging Face hub
 mix:ONE,TWO          several sources as one
 """
 
@@ -21,5 +21,5 @@ def names_pictures(spec: str) -> bool:
     try:
         path = Path(spec).expanduser()
         return path.is_dir() or path.suffix.lower() in ARRAYS
-    except (OSError, RuntimeError):  # whoever reads it says what is wrong
+    except (OSError, RuntimeError):  # the reader reports the error later
         return True

@@ -1,4 +1,4 @@
-"""Bytes of images as the tensors that feature networks see."""
+"""Turns the bytes of images into the tensors that feature networks take."""
 
 import numpy as np
 import torch

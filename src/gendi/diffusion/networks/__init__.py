@@ -1,5 +1,5 @@
-"""Networks: each maps (x (B, ...), time value (B,), conditions by name) to a tensor of x's shape, or to as many
-channels as it was built with."""
+"""Networks. Each maps x (B, ...), time values (B,) and conditions by name to a tensor of the shape of x, or with the
+number of channels that it was built for."""
 
 from typing import TYPE_CHECKING
 

@@ -1,11 +1,11 @@
-"""Attention among tokens, and of tokens to what a network is told; positions of tokens on a grid.
+"""Attention among tokens, cross-attention to the tokens of conditions, and positions of tokens on a grid.
 
     softmax(q k^T / sqrt(d)) v,  head by head, d the channels of a head        [Vaswani et al. 2017, eq. 1]
 
-Every tensor is 4-D at the call of scaled dot-product attention, (B, heads, tokens, d), and every shape is known from
-the input's: so it runs by the fused kernels, and `torch.export` takes it. One of them is left alone: in bf16 on a CPU
-the fused kernel takes three to ten times as long on the way back as the formula (measured with torch 2.13), so
-training writes out the formula there, as long as its N x M weights are few.
+All tensors are 4-D at the call of scaled dot-product attention, (B, heads, tokens, d), and all shapes follow from the
+shape of the input. So fused kernels can be used, and `torch.export` works. There is one exception: in bf16 on a CPU,
+the backward pass of the fused kernel takes three to ten times as long as that of the formula (measured with torch
+2.13). Training there computes the formula step by step, if its N x M weights are few enough.
 """
 
 import math
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from gendi.diffusion.networks.embeddings import zero
 
 Tokens = tuple[Tensor, Tensor | None]
-"""Tokens (B, M, dim), and which of them are there, (B, M) bool; None for all."""
+"""Tokens (B, M, dim), and a mask (B, M) that is true where there is a token; None if all are there."""
 WRITTEN_OUT = 2**26
-"""Most weights of a batch, B heads N M, for which the formula is written out: 128 MB of bf16."""
+"""The most weights of a batch, B heads N M, for which the formula is computed step by step: 128 MB of bf16."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, there: Bool[Tensor, "b m"] | None = None) -> Float[Tensor, "b n c"]:
@@ -43,12 +43,12 @@ def _by_formula(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def heads_of(x: Float[Tensor, "b n c"], heads: int) -> Float[Tensor, "b heads n d"]:
-    """Return x with its channels dealt to heads."""
+    """Return x with its channels divided among heads."""
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class CrossAttention(nn.Module):
-    """What each token of x hears from other tokens: (B, N, C), (B, M, dim) -> (B, N, C); it starts at zero."""
+    """Attention of the tokens of x to other tokens: (B, N, C), (B, M, dim) -> (B, N, C). The output starts at zero."""
 
     def __init__(self, channels: int, dim: int, heads: int) -> None:
         super().__init__()
@@ -58,16 +58,18 @@ class CrossAttention(nn.Module):
         self.out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
-        told, there = tokens
-        k, v = self.kv(self.token_norm(told)).chunk(2, dim=-1)
+        values, there = tokens
+        k, v = self.kv(self.token_norm(values)).chunk(2, dim=-1)
         q, k, v = (heads_of(part, self.heads) for part in (self.q(self.norm(x)), k, v))
         out: Tensor = self.out(attend(q, k, v, there))
         return out
 
 
 def grid_sinusoids(height: int, width: int, dim: int, device: torch.device) -> Float[Tensor, "n dim"]:
-    """Return positions (H W, dim) on a grid, row by row: sines and cosines of the row, then of the column, at
-    frequencies from 1 down to about 1/10000. `dim` is a multiple of 4.  [Peebles & Xie 2023, section 3.2]
+    """Return embeddings (H W, dim) of the positions on a grid, row by row.
+
+    They are sines and cosines of the row, then of the column, at frequencies from 1 down to about 1/10000. `dim` is a
+    multiple of 4.  [Peebles & Xie 2023, section 3.2]
     """
     frequencies = _frequencies(dim // 4, 10_000.0, device)
     angles = [torch.arange(size, device=device)[:, None] * frequencies for size in (height, width)]
@@ -77,10 +79,11 @@ def grid_sinusoids(height: int, width: int, dim: int, device: torch.device) -> F
 
 
 def rotations(height: int, width: int, d: int, device: torch.device) -> Float[Tensor, "2 n half"]:
-    """Return cos and sin (2, H W, d / 2) of the angles by which a grid of queries or keys of d channels is turned.
+    """Return cos and sin (2, H W, d / 2) of the angles by which a grid of queries or keys of d channels is rotated.
 
-    Half the pairs turn with the row, half with the column, at frequencies from 1 down to about 1/100, since a grid has
-    fewer places than a text. `d` is a multiple of 4.  [Su et al. 2021; two axes: Heo et al. 2024, section 3.2]
+    Half of the pairs of channels rotate with the row and half with the column. The frequencies go from 1 down to about
+    1/100, because a grid has fewer places than a text. `d` is a multiple of 4.  [Su et al. 2021; two axes: Heo et al.
+    2024, section 3.2]
     """
     frequencies = _frequencies(d // 4, 100.0, device)
     rows, columns = (torch.arange(size, device=device)[:, None] * frequencies for size in (height, width))
@@ -90,8 +93,9 @@ def rotations(height: int, width: int, d: int, device: torch.device) -> Float[Te
 
 
 def rotate(x: Float[Tensor, "b heads n d"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "b heads n d"]:
-    """Return x with each pair of channels (i, i + d / 2) turned by its token's angle, so that a product of two such
-    depends on how far apart the tokens are, and not on where.
+    """Return x with each pair of channels (i, i + d / 2) rotated by the angle of its token.
+
+    The product of a rotated query and a rotated key depends only on the distance of their tokens.
     """
     cos, sin = turn.to(x.dtype)
     a, b = x.chunk(2, dim=-1)

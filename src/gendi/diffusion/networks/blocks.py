@@ -1,10 +1,11 @@
-"""What U-Nets are built of: residual blocks that the noise level enters, and attention over the pixels.
+"""The parts of U-Nets: residual blocks with an embedding of the noise level, and attention over the pixels.
 
-An embedding e (B, time_dim) of time and conditions enters a block behind its first convolution, h -> h', by `inject`:
+An embedding e (B, time_dim) of time and conditions enters a block after its first convolution, h -> h', as `inject`
+says:
 
     film      norm(h) (1 + scale) + shift,   (scale, shift) = W e + b        AdaGN  [Dhariwal & Nichol 2021, section 3]
     add       norm(h + W e + b)                                              [Ho et al. 2020, appendix B]
-    concat    norm(h) with a quarter as many planes beside it, W e + b each the same in every pixel
+    concat    norm(h), concatenated with a quarter as many planes W e + b, which are constant over the pixels
 """
 
 import torch
@@ -17,10 +18,10 @@ from gendi.diffusion.networks.embeddings import zero
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, conv, embedding and norm, SiLU, dropout, conv, plus a skip; the last convolution starts at zero.
+    """A residual block: norm, SiLU, conv, embedding and norm, SiLU, dropout, conv, plus a skip connection.
 
-    `scale` 2 or 1/2 doubles or halves height and width, before the first convolution and in the skip, by repeating or
-    averaging pixels.  [Dhariwal & Nichol 2021, section 3]
+    The last convolution starts at zero. A `scale` of 2 or 1/2 doubles or halves height and width by repeating or
+    averaging pixels, before the first convolution and in the skip.  [Dhariwal & Nichol 2021, section 3]
     """
 
     def __init__(self, c_in: int, c_out: int, config: NetworkConfig, scale: float = 1.0) -> None:
@@ -42,7 +43,7 @@ class ResidualBlock(nn.Module):
         return out
 
     def _injected(self, h: Tensor, e: Tensor) -> Tensor:
-        """Return the norm of h (B, C, H, W) with e (B, C', 1, 1) in it."""
+        """Return h (B, C, H, W), normalised and combined with e (B, C', 1, 1) as `inject` says."""
         if self.inject == "film":
             scale, shift = e.chunk(2, dim=1)
             return torch.addcmul(shift, self.norm2(h), 1 + scale)
@@ -51,7 +52,7 @@ class ResidualBlock(nn.Module):
 
 
 def resize(x: Tensor, scale: float) -> Tensor:
-    """Return x (B, C, H, W) with height and width doubled (2), halved (0.5) or as they are (1)."""
+    """Return x (B, C, H, W) with height and width doubled (2), halved (0.5) or unchanged (1)."""
     if scale == 2:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
     return F.avg_pool2d(x, 2) if scale == 0.5 else x
@@ -75,7 +76,7 @@ class Attention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block; behind it, where the level has it, self-attention and then attention to the tokens."""
+    """A residual block, followed by self-attention and by attention to the tokens if the level has them."""
 
     def __init__(
         self, block: ResidualBlock, attention: Attention | None = None, cross: CrossAttention | None = None
@@ -93,8 +94,9 @@ class Stage(nn.Module):
 
 
 class Down(nn.Conv2d):
-    """Height and width halved by a convolution of stride 2 that keeps the width. `corner` pads below and on the right
-    alone, as the paper's code does, where otherwise there is a pixel on every side.
+    """Halves height and width by a convolution of stride 2 that keeps the number of channels.
+
+    With `corner`, a pixel is padded only below and on the right, as the paper's code does; otherwise on every side.
     """
 
     def __init__(self, channels: int, corner: bool) -> None:
@@ -106,7 +108,7 @@ class Down(nn.Conv2d):
 
 
 class Up(nn.Conv2d):
-    """Height and width doubled: pixels repeated, and a convolution that may bring another width."""
+    """Doubles height and width by repeating pixels; a convolution follows, which may change the number of channels."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(c_in, c_out, 3, padding=1)

@@ -1,4 +1,4 @@
-"""From a configuration to an untrained network."""
+"""Builds an untrained network from a configuration."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,14 @@ def build_network(
     conditions: Sequence[ConditionConfig] = (),
     out_channels: int | None = None,
 ) -> nn.Module:
-    """Return an untrained network that is told `conditions`, for samples of shape (C, H, W), or (D,) for an MLP.
+    """Return an untrained network that takes `conditions`, for samples of shape (C, H, W), or (D,) for an MLP.
 
     It has `out_channels` outputs, by default C or D.
 
     Raises:
-        UsageError: a network for samples of another shape; a way to enter that the network has not; or a condition of
-            size -1, which only training can resolve: the data say how many classes there are.
+        UsageError: the network is for samples of another shape; a condition enters in a way that the network does not
+            have; or a condition has size -1, which stands for the number of classes of the data, known only in
+            training.
     """
     for condition in conditions:
         if condition.size < 0:

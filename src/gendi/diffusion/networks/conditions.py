@@ -1,18 +1,20 @@
-"""How what a network is told about each sample enters it.
+"""How the conditions of each sample enter a network.
 
     via embedding     a vector (B, dim), added to the embedding of the noise level
-    via tokens        tokens (B, M, dim) for cross-attention: one per condition, of a picture one per patch
-    via channels      planes (B, C, H, W) of a picture, beside x at the stem
+    via tokens        tokens (B, M, dim) for cross-attention: one for each condition, or one for each patch of a picture
+    via channels      planes (B, C, H, W) of a picture, concatenated with x at the stem
+
+The vector of a condition, or of a patch of a picture, is computed from the values of its kind:
 
     class             a row of a table
-    tags              the sum of the rows of those that apply
+    tags              the sum of the rows of the tags that apply
     value             u = (value - mean) / std, and sin, cos of 2^n pi u, n = -3 ... 3 -> linear, SiLU, linear
     vector            (vector - mean) / std -> linear, SiLU, linear
     image             patches of 4 x 4 pixels -> linear, plus the sinusoids of their place
 
-A row that is null (see `gendi.diffusion.conditions`) is replaced, behind all of that, by one learned row of the
-condition's own: no NaN ever meets a weight, and a row that is null says nothing of what stood beside it. A condition
-that is absent is null in every row. Tokens of a picture that is null are one null token, and the rest are masked.
+For a null row (see `gendi.diffusion.conditions`), the result is replaced by a learned row of the condition. No NaN is
+multiplied by a weight, and the result for a null row does not depend on the other rows. A condition that is absent is
+null in every row. A null picture has one null token, and its other tokens are masked.
 """
 
 import math
@@ -36,7 +38,7 @@ TOKEN_PATCH = 4
 
 
 class RowEmbedding(nn.Module):
-    """A condition that is one row of numbers per sample -> (B, dim)."""
+    """Maps a condition with one row of numbers for each sample to (B, dim)."""
 
     body: nn.Module
 
@@ -74,7 +76,7 @@ def features_of(u: Float[Tensor, "b 1"]) -> Float[Tensor, "b features"]:
 
 
 class PictureTokens(nn.Module):
-    """A picture (B, C, H, W) -> a token for each of its patches, (B, M, dim)."""
+    """Maps a picture (B, C, H, W) to tokens (B, M, dim), one for each of its patches."""
 
     def __init__(self, spec: ConditionConfig, dim: int) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class PictureTokens(nn.Module):
 
 
 class PicturePlanes(nn.Module):
-    """A picture (B, C, H', W') -> planes (B, C, H, W) of x's size, by bilinear interpolation where it has another."""
+    """Maps a picture (B, C, H', W') to planes (B, C, H, W) of the size of x, by bilinear interpolation."""
 
     def __init__(self, spec: ConditionConfig) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ class PicturePlanes(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """All conditions of a network, each by the way it enters; one module each, in the order of `specs`."""
+    """All conditions of a network, grouped by the way in which they enter; one module each, in the order of `specs`."""
 
     def __init__(self, specs: Sequence[ConditionConfig], dim: int) -> None:
         super().__init__()
@@ -123,12 +125,12 @@ class ConditionEmbedding(nn.Module):
 
     @property
     def planes(self) -> int:
-        """Channels that `beside` gives."""
+        """The number of channels that `beside` adds."""
         return sum(spec.size for spec in self.specs if spec.via == "channels")
 
     @property
     def has_tokens(self) -> bool:
-        """Whether `tokens` gives any."""
+        """Whether any condition enters by tokens."""
         return any(spec.via == "tokens" for spec in self.specs)
 
     def _via(self, via: str) -> list[tuple[ConditionConfig, nn.Module]]:
@@ -145,7 +147,7 @@ class ConditionEmbedding(nn.Module):
         return out
 
     def tokens(self, cond: Mapping[str, Tensor], batch: int) -> Tokens | None:
-        """Return the tokens (B, M, dim) and which of them are there, or None if no condition enters by them."""
+        """Return the tokens (B, M, dim) and the mask of those that are there; None if no condition enters by tokens."""
         parts, there, pictures = [], [], False
         for spec, module in self._via("tokens"):
             if spec.kind == "image":
@@ -159,7 +161,7 @@ class ConditionEmbedding(nn.Module):
         return (torch.cat(parts, 1), torch.cat(there, 1) if pictures else None) if parts else None
 
     def beside(self, cond: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Return x (B, C, H, W) with the planes of the conditions that enter as channels behind its own."""
+        """Return x (B, C, H, W), followed by the planes of the conditions that enter as channels."""
         planes = [module(cond.get(spec.name), x) for spec, module in self._via("channels")]
         return torch.cat([x, *planes], 1) if planes else x
 
@@ -171,7 +173,7 @@ def _module(spec: ConditionConfig, dim: int) -> nn.Module:
 
 
 def check(spec: ConditionConfig, value: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise `UsageError` if a condition has another shape, or whole numbers where there should be others."""
+    """Raise `UsageError` if a condition has another shape, or other numbers than its kind requires."""
     if value.shape != shape or value.is_floating_point() == (spec.kind == "class"):
         kind = "whole numbers" if spec.kind == "class" else "floats"
         raise UsageError(f"{spec.name} must be {kind} of shape {shape}; got {value.dtype} of {tuple(value.shape)}.")

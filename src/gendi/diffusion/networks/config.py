@@ -1,4 +1,4 @@
-"""What a network is made of. This module imports no torch."""
+"""The configuration of a network. This module does not import torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,24 +16,25 @@ class NetworkConfig:
     kind: NetworkKind | str = "unet"
     """`unet` and `dit` are for images, `mlp` for vectors."""
     channels: tuple[int, ...] = (64, 128)
-    """Width of each level, finest first; each level after the first halves height and width. A DiT and an MLP have one
-    width.
+    """Width of each level, finest first; each level after the first halves height and width. A DiT or an MLP has only
+    one width.
     """
     blocks: int | tuple[int, ...] = 2
-    """Residual blocks per level on the way down (one more on the way up): one number, or one for each level. Of a DiT
-    and an MLP the number of blocks.
+    """Residual blocks per level on the way down (one more on the way up): one number, or one for each level. In a DiT
+    or an MLP, the number of blocks.
     """
     patch: int = 1
-    """Patchify at the stem: patch x patch pixels become channels, so every level is that much cheaper; a DiT's token.
+    """Patchify at the stem: patch x patch pixels become the channels of one, which makes every level cheaper. In a DiT,
+    the size of a token.
     """
     attention: tuple[int, ...] = ()
     """Levels (0 = finest) of the U-Net that get self-attention."""
     middle_attention: bool = False
-    """One self-attention between the two blocks in the middle; otherwise they have what the coarsest level has."""
+    """Self-attention between the two blocks in the middle, once; otherwise they are built like the coarsest level."""
     heads: int | tuple[int, ...] = 4
     """Attention heads: one number, or one for each level."""
     head_dim: int = 0
-    """Channels per attention head, instead of `heads` (0 = by `heads`)."""
+    """Channels per attention head, in the place of `heads` (0 = as `heads` says)."""
     resample: Resample = "conv-narrow"
     """Between levels of the U-Net: `conv` is a convolution that keeps the width (Ho et al. 2020), `conv-narrow` brings
     the finer level's width on the way up, which is cheaper, `residual` is a residual block (Dhariwal & Nichol 2021).
@@ -43,29 +44,27 @@ class NetworkConfig:
     term of a sum (Ho et al. 2020), or channels beside the features (in the DiT a token beside the tokens).
     """
     positions: Positions = "sinusoidal"
-    """How a DiT's tokens know their place: sinusoids added to them, or queries and keys turned by it."""
+    """How the positions of a DiT's tokens enter: by sinusoids added to the tokens, or by rotated queries and keys."""
     expand: int = 4
-    """Hidden width of a block over its width, in the DiT and the MLP."""
+    """Hidden width of a block, as a multiple of its width, in the DiT and the MLP."""
     dropout: float = 0.0
     """Dropout probability inside each residual block."""
     time_dim: int = 256
     """Width of the embedding of time and conditions."""
     time_features: int = 0
-    """Sinusoids of the noise level below that embedding (0 = half its width)."""
+    """Sinusoids of the noise level that this embedding is computed from (0 = half its width)."""
     groups: int = 8
     """Groups of GroupNorm (the paper's network: 32)."""
     time_input: Literal["log-snr", "step"] = "log-snr"
-    """What the sinusoids see: a quarter of the log signal-to-noise ratio's half (EDM's c_noise), or the paper's integer
-    step.
-    """
+    """What the sinusoids are computed from: EDM's c_noise = ln(sigma / alpha) / 4, or the integer step of the paper."""
     fourier_features: tuple[int, ...] = ()
-    """Exponents n of the inputs sin(2^(n-7) pi y), cos(2^(n-7) pi y) beside x, y in bytes: n = 8 shows the distance to
-    the nearest byte.
+    """Exponents n of further inputs sin(2^(n-7) pi y) and cos(2^(n-7) pi y), where y is x in bytes. n = 8 shows the
+    distance to the nearest byte.
     """
 
     @property
     def depth(self) -> tuple[int, ...]:
-        """Residual blocks of each level."""
+        """The number of residual blocks of each level."""
         return (self.blocks,) * len(self.channels) if isinstance(self.blocks, int) else self.blocks
 
     def heads_at(self, level: int) -> int:

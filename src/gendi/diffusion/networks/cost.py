@@ -1,4 +1,4 @@
-"""What a network costs, without computing anything: parameters and floating-point operations."""
+"""The cost of a network, found without running it: parameters and floating-point operations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,10 @@ def cost_of(
     conditions: Sequence[ConditionConfig] = (),
     out_channels: int | None = None,
 ) -> Cost:
-    """Return the cost of a network on samples of `shape` that are given all `conditions` (pictures of their own size).
+    """Return the cost of a network on samples of `shape` with all `conditions` (pictures have their own size).
 
-    The arguments are those of `build_network`.
-
-    It is counted on tensors without memory, where attention is the two products it consists of: the fused kernel of a
-    CPU would not be counted.
+    The arguments are those of `build_network`. The operations are counted on tensors without memory. There, attention
+    is computed as two products; the operations of a fused CPU kernel would not be counted.
     """
     with torch.device("meta"):
         network = build_network(config, shape, conditions, out_channels).eval()
@@ -42,7 +40,7 @@ def cost_of(
 
 
 def condition_row(spec: ConditionConfig, shape: tuple[int, ...]) -> Tensor:
-    """Return one row of a condition, zeros, for samples of `shape`."""
+    """Return a row of zeros of a condition, for samples of `shape`."""
     match spec.kind:
         case "class":
             return torch.zeros(1, dtype=torch.int64)

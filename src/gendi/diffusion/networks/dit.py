@@ -1,17 +1,17 @@
 """The diffusion transformer: patches are tokens, and the noise level scales, shifts and gates each block.
 
     x (B, C, H, W)
-      -> beside it sinusoids of x finer than a byte, and pictures it is told    (B, C', H, W)
+      -> concatenated with sinusoids of x (see `fourier_features`) and pictures (B, C', H, W)
       -> pad to a multiple of p, patchify, linear, plus positions               (B, N, D),  N = ceil(H/p) ceil(W/p)
-      -> blocks of attention, attention to tokens it is told, and a hidden layer
+      -> blocks of attention, attention to the tokens of conditions, and a hidden layer
       -> norm, linear -> unpatchify -> crop                                     (B, C_out, H, W)
 
-The embedding e (B, time_dim) of time and conditions enters by `inject`:
+The embedding e (B, time_dim) of time and conditions enters as `inject` says:
 
-    film      x + gate f(norm(x) (1 + scale) + shift) for each branch f, all from W e + b, which starts at zero, so that
-              every block starts as the identity (AdaLN-zero)
+    film      x + gate f(norm(x) (1 + scale) + shift) for each branch f; gate, scale and shift are parts of W e + b,
+              which starts at zero, so that every block starts as the identity (AdaLN-zero)
     add       x + W e + b at the start of each block
-    concat    W e + b is one token more, beside the patches (in-context)
+    concat    W e + b is one more token beside the patches (in-context)
 
 [Peebles & Xie 2023, section 3.2; rotary positions: Su et al. 2021, Heo et al. 2024]
 """
@@ -39,7 +39,7 @@ from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features,
 
 
 class SelfAttention(nn.Module):
-    """Attention among tokens: (B, N, D) -> (B, N, D). `turn` (2, N, d / 2) turns queries and keys, if there is one."""
+    """Attention among tokens: (B, N, D) -> (B, N, D). A `turn` (2, N, d / 2) rotates queries and keys."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -55,15 +55,19 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a hidden layer, each on a norm and beside a skip; see the module's docstring for the embedding."""
+    """Attention and a hidden layer, each after a norm and with a skip connection.
 
-    def __init__(self, config: NetworkConfig, told: bool) -> None:
+    The module's docstring says how the embedding enters. `cross` says whether the block attends to tokens of
+    conditions.
+    """
+
+    def __init__(self, config: NetworkConfig, cross: bool) -> None:
         super().__init__()
         width, hidden, self.inject = config.channels[0], config.expand * config.channels[0], config.inject
         film = config.inject == "film"
         self.norm1, self.norm2 = (nn.LayerNorm(width, elementwise_affine=not film) for _ in range(2))
         self.attention = SelfAttention(width, config.heads_at(0))
-        self.cross = CrossAttention(width, config.time_dim, config.heads_at(0)) if told else None
+        self.cross = CrossAttention(width, config.time_dim, config.heads_at(0)) if cross else None
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.dropout = nn.Dropout(config.dropout)
         if film:
@@ -77,15 +81,15 @@ class Block(nn.Module):
         if self.inject == "film":
             shift1, scale1, gate1, shift2, scale2, gate2 = self.film(embedding)[:, None].chunk(6, dim=-1)
             x = x + gate1 * self.attention(modulate(self.norm1(x), scale1, shift1), turn)
-            x = self._hear(x, tokens)
+            x = self._cross(x, tokens)
             x = x + gate2 * self._hidden(modulate(self.norm2(x), scale2, shift2))
         else:
             x = x + self.film(embedding)[:, None] if self.inject == "add" else x
-            x = self._hear(x + self.attention(self.norm1(x), turn), tokens)
+            x = self._cross(x + self.attention(self.norm1(x), turn), tokens)
             x = x + self._hidden(self.norm2(x))
         return x
 
-    def _hear(self, x: Tensor, tokens: Tokens | None) -> Tensor:
+    def _cross(self, x: Tensor, tokens: Tokens | None) -> Tensor:
         return x if self.cross is None or tokens is None else x + self.cross(x, tokens)
 
     def _hidden(self, x: Tensor) -> Tensor:
@@ -94,7 +98,10 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """norm, scale and shift by the embedding where blocks have them, linear: (B, N, D) -> (B, N, outputs)."""
+    """A norm, a scale and a shift by the embedding (only if the blocks have them), and a linear layer.
+
+    It maps (B, N, D) to (B, N, outputs).
+    """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
         super().__init__()
@@ -113,12 +120,12 @@ class Head(nn.Module):
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return x (1 + scale) + shift for tokens (B, N, D), with one scale and one shift (B, 1, D) for all of a sample."""
+    """Return x (1 + scale) + shift for tokens (B, N, D); scale and shift (B, 1, D) are the same for all tokens."""
     return torch.addcmul(shift, x, 1 + scale)
 
 
 class DiT(nn.Module):
-    """See the module's docstring. `image_channels` is C, `out_channels` C_out; the rest is in the configuration."""
+    """The diffusion transformer that the module's docstring describes; `image_channels` is C, `out_channels` C_out."""
 
     def __init__(
         self, config: NetworkConfig, image_channels: int, conditions: Sequence[ConditionConfig], out_channels: int
@@ -135,7 +142,7 @@ class DiT(nn.Module):
         self.head = Head(config, out_channels * config.patch**2)
 
     def outer_layers(self) -> tuple[nn.Module, ...]:
-        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        """Return the first and the last layer, and the embeddings; see `roles.py`."""
         return self.stem, self.head, self.time, self.conditions
 
     def units(self) -> list[nn.Module]:
@@ -163,7 +170,7 @@ class DiT(nn.Module):
         return F.pixel_shuffle(out, self.config.patch)[..., :height, :width]
 
     def _placed(self, h: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
-        """Return the tokens (B, N, D) with their positions, or the angles (2, N, d / 2) that say them."""
+        """Return the tokens (B, N, D) with their positions added, and the angles (2, N, d / 2) if positions rotate."""
         if self.config.positions == "sinusoidal":
             return h + grid_sinusoids(rows, columns, h.shape[-1], h.device).to(h), None
         turn = rotations(rows, columns, h.shape[-1] // self.config.heads_at(0), h.device)

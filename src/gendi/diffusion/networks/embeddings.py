@@ -9,26 +9,26 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-# c_noise = ln(sigma / alpha) / 4 runs from about -2 to 2; the paper's step from 1 to 1000
+# c_noise = ln(sigma / alpha) / 4 goes from about -2 to 2, and the paper's step from 1 to 1000.
 TIME_SCALE = {"log-snr": 250.0, "step": 1.0}
 
 M = TypeVar("M", bound=nn.Module)
 
 
 def zero(layer: M) -> M:
-    """Return the layer with its weights at zero: whatever it ends starts as nothing."""
+    """Return the layer with its weights set to zero, so that its output starts at zero."""
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
 
 
 class Sinusoids(nn.Module):
-    """Sinusoidal features of a scalar, (B,) -> (B, dim) float32: cos and sin of `scale` * value at geometric
-    frequencies.
+    """Sinusoidal features of a scalar, (B,) -> (B, dim) float32: cos and sin of `scale` * value at several frequencies.
 
-    With the defaults these are the frequencies 1 to 1/10000 that the DDPM paper takes from the Transformer, meant for
-    values of order 1000. `scale` brings other inputs there: fed unscaled, a number in [0, 1] hardly moves any sinusoid.
-    [Vaswani et al. 2017, section 3.5]
+    By default the frequencies form a geometric sequence from 1 to 1/10000. The DDPM paper takes them from the
+    Transformer; they are meant for values of order 1000. `scale` brings other inputs to this order, since the sinusoids
+    of
+    an unscaled number in [0, 1] would hardly vary.  [Vaswani et al. 2017, section 3.5]
     """
 
     frequencies: Tensor
@@ -48,13 +48,13 @@ class Sinusoids(nn.Module):
 
 
 def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> Float[Tensor, " b c_out h w"]:
-    """Return sin and cos of 2^(n-7) pi y for N exponents n, where y = 127.5 (x + 1) counts bytes: (B, 2 N C, H, W) in
-    x's dtype, for an input x (B, C, H, W).
+    """Return sin and cos of 2^(n-7) pi y for N exponents n, where y = 127.5 (x + 1) is x (B, C, H, W) in bytes.
 
-    n = 8 has the period of a byte, so it shows how far x is from the nearest value that data can take, in every part of
-    the range; at 2^n pi x, as the source has it, that phase would drift by a period from black to white. They are
-    computed in x's own precision, so a network that runs in bf16 still sees changes of x below 2^-8.
-    [Kingma et al. 2021, appendix C]
+    The result (B, 2 N C, H, W) has the dtype of x. For n = 8 the period is one byte, so the features show how far x is
+    from the nearest value that data can take, over the whole range. With 2^n pi x, as in the source, the phase would
+    drift by one period from black to white. The features are computed in the precision of x, so that a network that
+    runs in bf16
+    still sees changes of x below 2^-8.  [Kingma et al. 2021, appendix C]
     """
     angles = torch.cat([2.0 ** (n - 7) * math.pi * 127.5 * (x + 1) for n in exponents], dim=1)
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -4,14 +4,14 @@
 
     a block:  x + linear(dropout(SiLU(inject(norm(linear(norm(x)))))),   hidden width `expand` times w
 
-The embedding e (B, time_dim) of time and conditions enters each block at its hidden layer h, by `inject`:
+The embedding e (B, time_dim) of time and conditions enters each block at its hidden layer h, as `inject` says:
 
     film      norm(h) (1 + scale) + shift,  (scale, shift) = W e + b      [Perez et al. 2018]
     add       norm(h + W e + b)
-    concat    norm(h) with a quarter as many features beside it, W e + b
+    concat    norm(h), concatenated with a quarter as many features W e + b
 
-The last layer of every block and of the network starts at zero. Where D is larger than w, the network should predict x0
-or v: noise in D dimensions does not pass through a narrower layer.
+The last layer of every block and of the network starts at zero. If D is larger than w, the network should predict x0 or
+v, because noise in D dimensions does not pass through a narrower layer.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class MLP(nn.Module):
-    """See the module's docstring. `features` is D, `out_features` D_out; the rest is in the configuration."""
+    """The network that the module's docstring describes; `features` is D and `out_features` is D_out."""
 
     def __init__(
         self, config: NetworkConfig, features: int, conditions: Sequence[ConditionConfig], out_features: int
@@ -69,7 +69,7 @@ class MLP(nn.Module):
         self.head = zero(nn.Linear(width, out_features))
 
     def outer_layers(self) -> tuple[nn.Module, ...]:
-        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        """Return the first and the last layer, and the embeddings; see `roles.py`."""
         return self.stem, self.head, self.time, self.conditions
 
     def units(self) -> list[nn.Module]:

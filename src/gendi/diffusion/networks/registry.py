@@ -1,8 +1,10 @@
-"""The registry of networks. This module imports no torch.
+"""The registry of networks. This module does not import torch.
+
+Your own network is added in Python, or by the entry points `gendi.networks` of an installed package:
 
     NETWORKS.register("mine", NetworkInfo(Mine, dimensions=3))
 
-or the entry points `gendi.networks` of an installed package; `network.kind` may then be "mine".
+`network.kind` may then be "mine".
 """
 
 import importlib
@@ -24,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is known of a network before it is built.
+    """A network in the registry: how to build it, and what its options must satisfy.
 
     Args:
-        make: the class, or what builds a network from (configuration, channels of a sample, conditions, channels of
-            the output); or the address "package.module:attribute" of either.
-        dimensions: of a sample: 3 for (C, H, W), 1 for (D,).
-        title: its name for people.
+        make: a class or a function that builds a network from (configuration, channels of a sample, conditions,
+            channels of the output); or its address "package.module:attribute".
+        dimensions: the number of axes of a sample: 3 for (C, H, W), 1 for (D,).
+        title: what messages call the network.
         check: raises `UsageError` for options that disagree.
-        check_way_in: raises `UsageError` for a condition, by (configuration, name, kind, via), that cannot enter.
+        check_way_in: raises `UsageError` if a condition, given as (configuration, name, kind, via), cannot enter so.
     """
 
     make: "str | Make"
@@ -63,7 +65,7 @@ NETWORKS: Registry[NetworkInfo] = Registry(
         "mlp": NetworkInfo(f"{_HERE}.mlp:MLP", 1, "MLP", rules.check_mlp, rules.mlp_way_in),
     },
 )
-"""What `network.kind` may name."""
+"""The networks by the names that `network.kind` may have."""
 
 
 def validate(config: NetworkConfig) -> None:

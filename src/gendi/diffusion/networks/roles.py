@@ -1,12 +1,12 @@
-"""What a network says of its own parts, for optimisers and for sharding over several processes.
+"""The roles of a network's parts, which optimisers and sharding over several processes need.
 
-    outer_layers()    the layers that meet the data (the first and the last) and all embeddings: AdamW keeps these,
-                      and Muon takes the matrices inside
-    units()           the blocks that work one after another: FSDP gathers the weights of one of them at a time
+    outer_layers()    the first and the last layer, and all embeddings: AdamW optimises them, and Muon optimises the
+                      matrices of all other layers
+    units()           the blocks that run one after another: FSDP gathers the weights of one of them at a time
 
-A network that does not say has defaults: its outer layers are all embedding tables, and the first and the last module
-that hold a matrix of their own, in the order in which they were registered; its units are the entries of its
-`ModuleList`s, lists of lists taken apart.
+A network without these methods has defaults. Its outer layers are all embedding tables, and the first and the last
+module with a matrix of its own, in the order of registration. Its units are the entries of its `ModuleList`s; nested
+lists are flattened.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,19 +17,19 @@ from torch import nn
 
 @runtime_checkable
 class Parted(Protocol):
-    """A network that knows its outer layers and its units."""
+    """A network that says which parts are its outer layers and its units."""
 
     def outer_layers(self) -> Iterable[nn.Module]:
-        """Return the layers that meet the data, and the embeddings."""
+        """Return the first and the last layer, and the embeddings."""
         ...
 
     def units(self) -> Iterable[nn.Module]:
-        """Return the blocks that work one after another, none inside another."""
+        """Return the blocks that run one after another; none lies inside another."""
         ...
 
 
 def inner_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of two dimensions or more that are not of outer layers, in the order of the network."""
+    """Return the parameters of two or more dimensions outside the outer layers, in the order of the network."""
     if isinstance(network, Parted):
         outer = {id(p) for layer in network.outer_layers() for p in layer.parameters()}
     else:
@@ -44,7 +44,7 @@ def units_of(network: nn.Module) -> list[nn.Module]:
 
 
 def listed(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the entries of the `ModuleList`s directly in a module, lists of lists taken apart."""
+    """Yield the entries of the `ModuleList`s directly in a module; nested lists are flattened."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from listed(child)
@@ -53,7 +53,7 @@ def listed(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _outermost(network: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the embedding tables, and the matrices of the first and the last module that has one of its own."""
+    """Yield the embedding tables, and the matrices of the first and the last module with a matrix of its own."""
     own = [(module, [p for p in module.parameters(recurse=False) if p.ndim >= 2]) for module in network.modules()]
     for module, matrices in own:
         if isinstance(module, nn.Embedding):

@@ -1,4 +1,4 @@
-"""What the options of a network must agree on, by the kind of network. This module imports no torch."""
+"""The rules that the options of each kind of network must satisfy. This module does not import torch."""
 
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
@@ -51,7 +51,7 @@ def unet_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
 def mlp_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
     """Raise `UsageError` if the condition `name` cannot enter an MLP by `via`."""
     if via != "embedding":
-        raise UsageError(f"{name} enters via {via!r}: an mlp is told via 'embedding' alone.")
+        raise UsageError(f"{name} enters via {via!r}: an mlp takes conditions via 'embedding' only.")
 
 
 def token_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:

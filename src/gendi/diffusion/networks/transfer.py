@@ -1,12 +1,12 @@
-"""Weights of one network for another that differs in its conditions alone.
+"""Starting a network from the weights of another one that may differ in its conditions, but in nothing else.
 
-    the same name and shape          the other's tensor
-    rows of a class, a tag           the other's row of the class or tag of that name
-    planes of a picture              the other's columns of the first layer for the condition of that name
-    what only new conditions need    as it was initialised
+    tensors of the same name and shape    the other network's tensor
+    rows of a class or a tag              the other network's row of the class or tag of that name
+    planes of a picture                   the other network's columns of the first layer for the condition of that name
+    tensors of new conditions             as they were initialised
 
-Conditions are matched by name; one of another kind, way in or width counts as new. Any other difference is a problem,
-and is named.
+Conditions are matched by name. A condition that has another kind, way in or width counts as new. Any other difference
+is reported as a problem.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,21 +19,21 @@ from gendi.diffusion.networks.attention import CrossAttention
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 
 FIRST = "stem.weight"
-"""The first layer, in front of which conditions may lay planes beside x."""
+"""The first layer, whose input may have planes of conditions beside x."""
 MOST_NAMED = 5
-"""Tensors that a message names."""
+"""The most tensors that a message names."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of each tensor."""
+    """The result of a transfer."""
 
     state: dict[str, Tensor]
     """The tensors of the network, by name."""
     new: tuple[str, ...]
-    """What starts anew: conditions, and classes as `condition: name`."""
+    """The conditions that start anew, and the classes, as `condition: name`, that do."""
     problems: tuple[str, ...]
-    """A line for each tensor that cannot be taken."""
+    """A line for each tensor that cannot be used."""
 
     def problem(self) -> str:
         """Return the problems as one text, shortened if they are many."""
@@ -44,13 +44,13 @@ class Transfer:
 def transferred(
     network: nn.Module, state: Mapping[str, Tensor], theirs: Sequence[ConditionConfig], unit: int = 1
 ) -> Transfer:
-    """Return the tensors for `network`, an untrained one, from the `state` of another.
+    """Return the tensors for an untrained network from the tensors of another.
 
     Args:
-        network: whose tensors are wanted; it is left as it is.
+        network: the untrained network, which is not changed.
         state: the tensors of the other network, by name.
         theirs: the conditions of the other network, in its order.
-        unit: columns of the first layer for each channel: those of a patch.
+        unit: columns of the first layer for each channel, which is the number of pixels of a patch.
     """
     found, new, used = dict(network.state_dict()), list[str](), set[str]()
     problems: list[str] = []
@@ -85,7 +85,7 @@ def transferred(
 
 
 def _of_conditions(name: str) -> bool:
-    """Whether a tensor belongs to a condition that is left out."""
+    """Return whether a tensor belongs to a condition, which may be left out."""
     return name.startswith("conditions.") or ".cross." in name
 
 
@@ -96,7 +96,7 @@ def _conditions(
     theirs: Sequence[ConditionConfig],
     found: Mapping[str, Tensor],
 ) -> Iterator[tuple[str, Tensor, str, list[str]]]:
-    """Yield (name, tensor, the name it came from, what is new) of each tensor of the conditions."""
+    """Yield (name, tensor, its name in the other network, what is new) for each tensor of the conditions."""
     places = {spec.name: i for i, spec in enumerate(theirs)}
     for i, spec in enumerate(module.specs):
         place = places.get(spec.name)
@@ -118,7 +118,7 @@ def _conditions(
 
 
 def _by_name(mine: Tensor, taken: Tensor, spec: ConditionConfig, other: ConditionConfig) -> tuple[Tensor, list[str]]:
-    """Return the rows of classes, or the columns of tags, with those of the other network that have the same name."""
+    """Return the rows of classes or columns of tags, taken from the other network where the names are the same."""
     across = 0 if spec.kind == "class" else 1
     if mine.shape[1 - across] != taken.shape[1 - across]:
         return mine, [spec.name]
@@ -131,16 +131,17 @@ def _by_name(mine: Tensor, taken: Tensor, spec: ConditionConfig, other: Conditio
 
 
 def labels(spec: ConditionConfig) -> tuple[str, ...]:
-    """Return the names of classes or tags, their numbers where they have none."""
+    """Return the names of classes or tags, or their numbers if they have no names."""
     return spec.names or tuple(map(str, range(spec.size)))
 
 
 def _first_layer(
     mine: Tensor, taken: Tensor, ours: Sequence[ConditionConfig], theirs: Sequence[ConditionConfig], unit: int
 ) -> Tensor | None:
-    """Return the first layer, its columns those of x, and behind them `unit` for each plane of a condition.
+    """Return the first layer with the other network's columns for x, and for the planes of conditions of the same name.
 
-    None if x has another number of columns, or the layer another width.
+    The columns of x come first; each plane of a condition has `unit` columns after them. The result is None if the
+    number of columns of x or the width of the layer differs.
     """
     blocks = [[(spec.name, unit * spec.size) for spec in specs if spec.via == "channels"] for specs in (ours, theirs)]
     base, other = (w.shape[1] - sum(n for _, n in block) for w, block in zip((mine, taken), blocks, strict=True))

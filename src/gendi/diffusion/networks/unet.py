@@ -1,12 +1,12 @@
-"""The U-Net of DDPM grown up: residual blocks with GroupNorm and SiLU, attention where it is asked for, any image size.
+"""The U-Net of DDPM, extended: residual blocks with GroupNorm and SiLU, attention at chosen levels, any image size.
 
     x (B, C, H, W)
-      -> beside it sinusoids of x finer than a byte, and pictures it is told    (B, C', H, W)
+      -> concatenated with sinusoids of x (see `fourier_features`) and pictures (B, C', H, W)
       -> pad to a multiple of patch * 2^(levels - 1), patchify                  (B, C' p^2, H/p, W/p)
       -> stem 3x3                                                               (B, c_0, H/p, W/p)
       -> per level: residual blocks, then a step down to half the size          (B, c_l, H/p/2^l, W/p/2^l)
       -> two residual blocks in the middle
-      -> per level: one residual block more, on the concatenated skips, then a step up
+      -> per level: one more residual block, on the concatenated skips, then a step up
       -> norm, SiLU, 3x3 -> unpatchify -> crop                                  (B, C_out, H, W)
 
 [Ho et al. 2020, appendix B; scale-and-shift conditioning, residual steps, heads by width: Dhariwal & Nichol 2021,
@@ -30,7 +30,7 @@ from gendi.diffusion.networks.roles import listed
 
 
 class UNet(nn.Module):
-    """See the module's docstring. `image_channels` is C, `out_channels` C_out; the rest is in the configuration."""
+    """The U-Net that the module's docstring describes; `image_channels` is C, `out_channels` C_out."""
 
     def __init__(
         self, config: NetworkConfig, image_channels: int, conditions: Sequence[ConditionConfig], out_channels: int
@@ -93,7 +93,7 @@ class UNet(nn.Module):
         return Up(c, narrow if self.config.resample == "conv-narrow" else c)
 
     def outer_layers(self) -> tuple[nn.Module, ...]:
-        """Return the layers that meet the data, and the embeddings; see `roles.py`."""
+        """Return the first and the last layer, and the embeddings; see `roles.py`."""
         return self.stem, self.head, self.time, self.conditions
 
     def units(self) -> list[nn.Module]:

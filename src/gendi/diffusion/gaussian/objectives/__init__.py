@@ -1,4 +1,5 @@
-"""Objectives: how a batch becomes a loss, and what is remembered of it. Importing this package loads no torch."""
+"""Objectives: how the loss of a batch is computed, and what it changes. Importing this package does not import
+torch."""
 
 from typing import TYPE_CHECKING
 

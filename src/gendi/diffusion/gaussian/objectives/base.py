@@ -1,15 +1,15 @@
-"""The contract of an objective: the only thing that knows how a batch becomes a loss.
+"""The contract of objectives. Only an objective knows how the loss of a batch is computed.
 
-A step of training goes through an objective in this order:
+A training step calls an objective in this order:
 
-    draw   = objective.draw(size, seed, step)                       what the step draws, for the whole batch
+    draw   = objective.draw(size, seed, step)                       the random draws for the whole batch
     losses = objective.losses(denoiser, x_0, cond, draw, rows)      the batch is corrupted and compared: (B,)
-    objective.weighed(losses, draw, rows).mean().backward()         weighed back, where some draws are likelier
-    objective.remember(draw, losses, lr)                            what it must know at the next step
+    objective.weighed(losses, draw, rows).mean().backward()         weights correct for draws that are more likely
+    objective.remember(draw, losses, lr)                            the objective learns from the losses
 
-Several processes, and several parts of a batch, share one draw and take their rows of it. Whatever `remember` changes
-is state: `tensors` gives it to a checkpoint and `restore` takes it back, so that going on is exact. Held-out losses go
-the same way, with `draw_heldout` in the place of `draw`.
+Several processes, and several parts of a batch, share one draw, and each uses its rows of it. `remember` may change the
+state of an objective. `tensors` returns this state for a checkpoint and `restore` reads it back, so that a resumed run
+continues exactly. Held-out losses are computed in the same way, with `draw_heldout` in the place of `draw`.
 """
 
 from abc import ABC, abstractmethod
@@ -37,8 +37,8 @@ class Setting:
     Args:
         options: the options of the objective.
         process: the forward process whose reversal is learned.
-        half_bin: half the distance between neighbouring values of x_0 (the codec's), for the decoder's term of the
-            bound; None takes x_0 as continuous.
+        half_bin: half the distance between neighbouring values of x_0 (from the codec), for the decoder's term of the
+            bound; None if x_0 is continuous.
         device: where batches are.
     """
 
@@ -49,11 +49,15 @@ class Setting:
 
 
 class Draw:
-    """What one step draws for its whole batch of B rows.
+    """The random draws of one step for its whole batch of B rows.
+
+    The noise is keyed by `seed`, `purpose` and `step`.
 
     Args:
         t: times (B,), float64.
-        seed, purpose, step: what the noise is keyed by, beside the shape of the batch.
+        seed: the seed of the run.
+        purpose: the name of the random stream.
+        step: the training step.
     """
 
     def __init__(self, t: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0) -> None:
@@ -69,20 +73,21 @@ class Draw:
 
 
 class Objective(ABC):
-    """A way to train a denoiser. See the module's docstring for what happens when."""
+    """A way to train a denoiser. The module's docstring says in which order its methods are called."""
 
     schedule: Schedule
     """The schedule under which the denoiser is trained."""
 
     @abstractmethod
     def draw(self, size: int, seed: int, step: int) -> Draw:
-        """Return what training step `step` draws for a batch of `size` rows, a function of these three and of what is
-        remembered.
+        """Return the draws of training step `step` for a batch of `size` rows.
+
+        They depend only on the arguments and on the state of the objective.
         """
 
     @abstractmethod
     def draw_heldout(self, size: int, seed: int) -> Draw:
-        """Return what `size` held-out rows draw: always the same, whatever is remembered, with times in order."""
+        """Return the draws for `size` held-out rows, with times in order. They do not depend on the state."""
 
     @abstractmethod
     def losses(
@@ -96,15 +101,18 @@ class Objective(ABC):
         """Return the loss of each row, (b,) float32, with a gradient.
 
         Args:
-            denoiser: the network that is trained, with what its output means.
+            denoiser: the network that is trained, with the meaning of its output.
             x_0: clean data (b, ...) in model space, which are `rows` of the batch.
-            cond: conditions by name, a row for each row of x_0.
+            cond: conditions by name, with one row for each row of x_0.
             draw: what `draw` or `draw_heldout` returned for the whole batch.
             rows: which rows of the batch these are.
         """
 
     def weights(self, draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"] | None:
-        """Return the weights (b,) with which the mean over the draws estimates the mean over all levels; None for 1."""
+        """Return the weights (b,) with which the mean over draws estimates the mean over all noise levels.
+
+        None if all are 1.
+        """
         return None
 
     def weighed(self, losses: Float[Tensor, " rows"], draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"]:
@@ -116,7 +124,7 @@ class Objective(ABC):
         """Learn from the losses (B,) of a whole batch, without gradient, after a step of learning rate `lr`."""
 
     def sampling_schedule(self) -> Schedule:
-        """Return the schedule to sample under at present."""
+        """Return the schedule under which samples are drawn at present."""
         return self.schedule
 
     def learned_table(self) -> Float64[Tensor, " entries"] | None:
@@ -124,11 +132,11 @@ class Objective(ABC):
         return None
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return what a checkpoint must hold, as groups of named tensors; a group becomes a file."""
+        """Return the state for a checkpoint, as groups of named tensors; each group becomes a file."""
         return {}
 
     def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:  # noqa: B027
-        """Take back what `tensors` gave; `groups` may hold others' too.
+        """Restore the state that `tensors` returned; `groups` may hold other groups too.
 
         Raises `BundleError` naming a tensor that is missing or of another shape.
         """

@@ -2,10 +2,13 @@
 
     L_t = KL(q(x_s | x_t, x_0) || p(x_s | x_t)),  s = t - 1/T > 0;      L_1 = -log p(x_0 | x_1)  [Ho et al. 2020, eq. 5]
 
-in nats per dimension. Both Gaussians have means w_t x_t + w_0 (x_0 or x0_hat): only the difference w_0 (x_0 - x0_hat) =
--w_0 c_out (F - F*) matters, so no large terms cancel. Their variances are beta-tilde and that of the model: `small`,
-`large`, or learned. With t uniform on the T steps, the mean of T L_t is the bound but for the prior's term, which has
-no gradient.
+in nats per dimension. The means of the Gaussians are w_t x_t + w_0 x_0 and w_t x_t + w_0 x0_hat. Only their difference
+
+    w_0 (x_0 - x0_hat) = -w_0 c_out (F - F*)
+
+is computed, so no large terms cancel. The variances are beta-tilde and the variance of the model, which is `small`,
+`large` or learned. If t is uniform on the T steps, the mean of T L_t is the bound without the term of the prior, which
+has no gradient.
 """
 
 import math
@@ -32,12 +35,13 @@ def bound_term(
     """Return T L_t of each sample, (B,) nats per dimension.
 
     Args:
+        denoiser: the denoiser that is trained.
         x_0: clean data (B, ...).
         t: times (B,), each a step i / T of the schedule's chain.
-        error: F - F* of the network's output, x_0's shape.
+        error: F - F* of the network's output, of x_0's shape.
         c: the coefficients at t.
-        share: the learned variance's output, x_0's shape; None for a fixed variance.
-        half_bin: half a bin of the decoder of discretised data; None for a density.
+        share: the network's output for the learned variance, of x_0's shape; None if the variance is fixed.
+        half_bin: half a bin of the decoder of discretised data; None if data have a density.
         large: whether a fixed variance is beta; otherwise it is beta-tilde.
     """
     steps = denoiser.schedule.steps
@@ -56,13 +60,13 @@ def bound_term(
 
 
 def _log_variance(process: Process, t: Tensor, s: Tensor, share: Batch | None, x_0: Batch, large: bool) -> Batch:
-    """Return the log variance of p(x_s | x_t), of x_0's shape; a `large` decoder takes `small`'s patch."""
+    """Return the log variance of p(x_s | x_t), of x_0's shape. At the first step, `large` uses the value of `small`."""
     if share is None:
         share = like((s > 0).to(x_0.dtype) * large, x_0).expand_as(x_0)
     return process.reverse_log_variance(t, s, share)
 
 
 def _log_likelihood(x_0: Batch, mean: Batch, log_std: Batch, half_bin: float | None) -> Batch:
-    if half_bin is not None:  # in float64: the tails' logs are differences of squares
+    if half_bin is not None:  # float64, because the logarithms of the tails are differences of squares
         return discretised_log_likelihood(x_0.double(), mean.double(), log_std.double(), half_bin)
     return -0.5 * (((x_0 - mean) / log_std.exp()) ** 2 + math.log(2 * math.pi)) - log_std

@@ -1,6 +1,6 @@
-"""The weighted squared error for the mean, and the bound for the learned variance alone.
+"""The weighted squared error trains the mean, and the variational bound trains only the learned variance.
 
-simple + vlb_weight T L_t, in which L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
+simple + vlb_weight T L_t, where L_t has no gradient for the mean     [Nichol & Dhariwal 2021, eq. 16]
 """
 
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from gendi.diffusion.gaussian.objectives.noising import Answer, NoisingObjective
 
 
 class Hybrid(NoisingObjective):
-    """See the module's docstring."""
+    """The objective that the module's docstring describes."""
 
     def of(self, answer: Answer) -> Float[Tensor, " batch"]:
         error = answer.error.detach()

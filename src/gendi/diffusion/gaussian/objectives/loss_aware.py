@@ -1,4 +1,4 @@
-"""Times drawn by how large the losses were.
+"""Times that are drawn more often where the losses were larger.
 
 loss-aware    t = i / T with i drawn in proportion to sqrt(E[L_i^2])       [Nichol & Dhariwal 2021, eq. 18]
 """
@@ -21,10 +21,11 @@ UNIFORM_SHARE = 1e-3
 
 
 class LossHistory:
-    """The last losses of each of T steps, and how often each step should be drawn because of them.
+    """The last losses of each of T steps, and the probabilities of the steps that follow from them.
 
-    With p_i proportional to sqrt(E[L_i^2]) the estimate L_i / (T p_i) of the mean loss has the least variance. Until
-    ten losses of every step are known, p is uniform; a thousandth of p always is. This is state: a checkpoint holds it.
+    If p_i is proportional to sqrt(E[L_i^2]), the estimate L_i / (T p_i) of the mean loss has the least variance. Until
+    ten losses of every step are known, p is uniform; after that, a thousandth of p stays uniform. The losses are state
+    that a checkpoint holds.
     """
 
     def __init__(self, steps: int) -> None:
@@ -32,7 +33,7 @@ class LossHistory:
         self.counts = np.zeros(steps, dtype=np.int64)
 
     def probabilities(self) -> np.ndarray:
-        """Return p (T,), float64, of the steps 1..T."""
+        """Return the probabilities p (T,) of the steps 1..T, float64."""
         steps = len(self.counts)
         if self.counts.min() < REMEMBERED:
             return np.full(steps, 1 / steps)
@@ -48,26 +49,26 @@ class LossHistory:
         return torch.from_numpy(index + 1).double() / len(edges)
 
     def weights(self, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
-        """Return 1 / (T p_i) at times (B,): with it, a mean over the draws estimates the mean over all steps."""
+        """Return 1 / (T p_i) at times (B,), the weights with which a mean over draws estimates that over all steps."""
         p = torch.from_numpy(self.probabilities())[self._index(t)]
         return (1 / (len(self.counts) * p)).to(t.device)
 
     def update(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> None:
-        """Remember the losses (B,) of times (B,), in their order; those that are not finite are left out."""
+        """Add the losses (B,) at times (B,), in their order; losses that are not finite are left out."""
         for i, loss in zip(self._index(t).tolist(), losses.double().tolist(), strict=True):
             if np.isfinite(loss):
-                self.losses[i, self.counts[i] % REMEMBERED] = loss  # the oldest makes room
+                self.losses[i, self.counts[i] % REMEMBERED] = loss  # replaces the oldest
                 self.counts[i] += 1
 
     def _index(self, t: Tensor) -> Tensor:
         return (t.cpu() * len(self.counts)).round().long() - 1
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
+        """Return the tensors that a checkpoint holds."""
         return {"losses": torch.from_numpy(self.losses.copy()), "counts": torch.from_numpy(self.counts.copy())}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
+        """Restore what `tensors` returned. Raises `BundleError` naming a tensor that is missing or of another shape."""
         for name, mine in (("losses", self.losses), ("counts", self.counts)):
             if name not in tensors or tuple(tensors[name].shape) != mine.shape:
                 raise BundleError(f"The checkpoint's history of losses needs {name!r} of shape {mine.shape}.")
@@ -75,7 +76,7 @@ class LossHistory:
 
 
 class LossAware(TimeSampling):
-    """Steps of the chain drawn by a `LossHistory`; held-out rows, whose times must not move, are drawn uniformly."""
+    """Draws steps of the chain by a `LossHistory`. For held-out rows, whose times must not change, they are uniform."""
 
     group = "losses"
 

@@ -1,9 +1,9 @@
-"""What all objectives of Gaussian noise share: noise is added, the network answers, its output is compared.
+"""The base class of objectives with Gaussian noise: noise is added to the data, and the network's output is compared.
 
     x_t = alpha x_0 + sigma eps,    error = F - F*
 
-F is the network's output and F* the output that would be right (`gendi.diffusion.gaussian.denoiser`). What is made of
-the error is each objective's own.
+F is the network's output, and F* is the output that would be right (`gendi.diffusion.gaussian.denoiser`). Each
+objective says how it turns this error into a loss.
 """
 
 from abc import abstractmethod
@@ -28,7 +28,7 @@ from gendi.diffusion.randomness import stream
 
 @dataclass(frozen=True)
 class Answer:
-    """What a network made of some noisy rows."""
+    """A network's answer to some noisy rows."""
 
     denoiser: NetworkDenoiser
     x_0: Batch
@@ -44,12 +44,13 @@ class Answer:
     error: Batch
     """F - F* of x_0's shape."""
     share: Batch | None
-    """The output of a learned variance, of x_0's shape; None where the variance is fixed."""
+    """The network's output for a learned variance, of x_0's shape; None if the variance is fixed."""
 
 
 class NoisingObjective(Objective):
-    """An objective of Gaussian noise: its subclasses say what an error costs. Times may be learned from losses, and so
-    may the schedule.
+    """An objective with Gaussian noise, whose subclasses turn the error into a loss.
+
+    The distribution of times, and the schedule, may be learned from the losses.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -65,7 +66,7 @@ class NoisingObjective(Objective):
 
     @property
     def _memories(self) -> list[TimeSampling | ScheduleLearner]:
-        """What remembers losses."""
+        """The parts that learn from losses."""
         return [self.times] if self.learner is None else [self.times, self.learner]
 
     @abstractmethod

@@ -1,10 +1,9 @@
-"""The registry of objectives, and the rules that belong to each. It imports neither torch nor NumPy.
+"""The registry of objectives, and the rules that belong to each. This module imports neither torch nor NumPy.
 
-A new way to train is one file with a subclass of `Objective` and one line here; from outside it is
+A new objective in gendi is one file with a subclass of `Objective`, and one line here. Your own is added in Python, or
+by the entry points `gendi.objectives` of an installed package:
 
     OBJECTIVES.register("mine", ObjectiveInfo(Mine, "what it is"))
-
-or the entry points `gendi.objectives` of an installed package.
 """
 
 import importlib
@@ -26,15 +25,15 @@ _HERE = "gendi.diffusion.gaussian.objectives"
 
 @dataclass(frozen=True)
 class ObjectiveInfo:
-    """What is known of an objective before it is made.
+    """An objective in the registry: how to make it, and what its options must satisfy.
 
     Args:
-        make: the class, or what makes the objective from its `Setting`; or the address "package.module:attribute" of
-            either.
-        about: one line on what it is.
-        chain: whether it is a sum over the steps of a chain: then it needs `process.steps`, and times that are steps.
+        make: a class or a function that makes the objective from a `Setting`; or its address
+            "package.module:attribute".
+        about: one line that says what the objective is.
+        chain: whether it is a sum over the steps of a chain. If so, it needs `process.steps`, and times that are steps.
         variance: the settings of `objective.variance` that it can train.
-        because: why it trains these alone, for the message that refuses another one.
+        because: why it can train only these, for the message that refuses another setting.
         check: raises `UsageError` for any other options that cannot work.
     """
 
@@ -71,7 +70,7 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
         ),
     },
 )
-"""What `objective.loss` may name."""
+"""The objectives by the names that `objective.loss` may have."""
 
 WEIGHTINGS: "Registry[Weighting]" = Registry(
     "weighting",
@@ -84,7 +83,7 @@ WEIGHTINGS: "Registry[Weighting]" = Registry(
         "bound": f"{_HERE}.weightings:bound",
     },
 )
-"""What `objective.weighting` may name."""
+"""The weightings by the names that `objective.weighting` may have."""
 
 TIME_SAMPLINGS: "Registry[type[TimeSampling]]" = Registry(
     "time sampling",
@@ -97,7 +96,7 @@ TIME_SAMPLINGS: "Registry[type[TimeSampling]]" = Registry(
         "loss-aware": f"{_HERE}.loss_aware:LossAware",
     },
 )
-"""What `objective.time_sampling` may name."""
+"""The distributions of times by the names that `objective.time_sampling` may have."""
 
 
 def make_objective(setting: "Setting") -> "Objective":
@@ -133,7 +132,7 @@ def validate(options: ObjectiveConfig, process: ProcessConfig) -> None:
 
 
 def _validate_chain(options: ObjectiveConfig, process: ProcessConfig, info: ObjectiveInfo) -> None:
-    """Refuse what speaks of the steps of a chain where there is none."""
+    """Raise `UsageError` if an option needs the steps of a chain and there is no chain."""
     needs = {
         "objective.prediction = 'mu'": options.prediction == "mu",
         f"objective.loss = {options.loss!r}": info.chain,
@@ -144,7 +143,7 @@ def _validate_chain(options: ObjectiveConfig, process: ProcessConfig, info: Obje
 
 
 def _validate_variance(options: ObjectiveConfig, info: ObjectiveInfo) -> None:
-    """Refuse a combination in which a part of the network would not be trained."""
+    """Raise `UsageError` if a part of the network would not be trained."""
     if options.variance in info.variance:
         return
     others = sorted(name for name in OBJECTIVES.built_in if options.variance in OBJECTIVES[name].variance)
@@ -162,7 +161,7 @@ def _validate_variance(options: ObjectiveConfig, info: ObjectiveInfo) -> None:
 
 
 def _validate_continuous(options: ObjectiveConfig, process: ProcessConfig) -> None:
-    """Refuse a learned schedule, or the weights of the bound, where the loss is no continuous-time bound."""
+    """Raise `UsageError` for a learned schedule, or weights of the bound, if the loss is no continuous-time bound."""
     learned, bound = process.schedule == LEARNED, options.weighting == "bound"
     who = "process.schedule = 'learned'" if learned else "objective.weighting = 'bound'"
     if (learned or bound) and process.steps is not None:

@@ -1,4 +1,4 @@
-"""The learned schedule as a part of an objective: it is trained on the losses of each step, beside the network."""
+"""The learned schedule as a part of an objective. It is trained beside the network, on the losses of each step."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -13,7 +13,7 @@ from gendi.errors import BundleError
 
 
 class ScheduleLearner:
-    """A learned schedule with its optimiser. This is state: a checkpoint holds it."""
+    """A learned schedule with its optimiser. A checkpoint holds the state of both."""
 
     group: ClassVar[str] = "schedule"
 
@@ -23,8 +23,9 @@ class ScheduleLearner:
         self.optimizer = AdamW(self.network.parameters(), weight_decay=0.0)
 
     def remember(self, t: Float[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:
-        """Take a step of size `lr` against the variance of losses (B,) at uniform times (B,)."""
-        # AdamW does not mind the scale of a gradient, but its epsilon does: losses enter relative to their mean square
+        """Take a step of size `lr` that reduces the variance of losses (B,) at uniform times (B,)."""
+        # AdamW's steps do not depend on the scale of the gradient, except through its epsilon. So the losses are
+        # divided by their root mean square.
         scale = losses.detach().double().square().mean().sqrt().clamp(min=1e-30)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
@@ -32,8 +33,9 @@ class ScheduleLearner:
         self.optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds: the parameters, and AdamW's moments and count of each (zero before it has
-        any).
+        """Return the tensors that a checkpoint holds: the parameters, and AdamW's moments and count for each of them.
+
+        Moments and counts are zero before the first step.
         """
         found = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         for name, p in self.network.named_parameters():
@@ -44,7 +46,7 @@ class ScheduleLearner:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
+        """Restore what `tensors` returned. Raises `BundleError` naming a tensor that is missing or of another shape."""
         for name, mine in self.tensors().items():
             if name not in tensors or tensors[name].shape != mine.shape:
                 raise BundleError(f"The checkpoint's learned schedule needs {name!r} of shape {tuple(mine.shape)}.")

@@ -1,4 +1,4 @@
-"""Which noise levels a training step sees.
+"""The distributions of the times, that is of the noise levels, of a training step.
 
     discrete     t = i / T with i uniform on 1..T, independent                          [Ho et al. 2020, algorithm 1]
     uniform      uniform in t
@@ -6,11 +6,11 @@
     log-snr      ln(alpha^2 / sigma^2) uniform between two ends
     loss-aware   see `loss_aware.py`
 
-The continuous ones are stratified: one draw in each of B equal slices of probability, in random order, so a batch
-covers the noise levels evenly.  [low-discrepancy times: Kingma et al. 2021, appendix I.1]
+Continuous times are stratified: there is one draw in each of B equal slices of probability, in random order, so that a
+batch covers the noise levels evenly.  [low-discrepancy times: Kingma et al. 2021, appendix I.1]
 
 In continuous time the bound is 1/2 of the integral of the squared eps error over the log signal-to-noise ratio [Kingma
-et al. 2021, eq. 18]: `log-snr` with unit weight on the eps error estimates it, whatever the schedule.
+et al. 2021, eq. 18]. `log-snr` with unit weight on the eps error estimates it for any schedule.
 """
 
 from abc import ABC, abstractmethod
@@ -27,40 +27,43 @@ from gendi.diffusion.gaussian.schedule import Schedule
 
 
 class TimeSampling(ABC):
-    """A law of the times of a batch. One that remembers names the `group` of its tensors in a checkpoint."""
+    """A distribution of the times of a batch. If it has state, `group` names its tensors in a checkpoint."""
 
     group: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
     def of(cls, options: ObjectiveConfig, schedule: Schedule) -> Self:
-        """Return the sampling with the options of an objective, which were validated, under `schedule`."""
+        """Return the distribution for the validated options of an objective, under `schedule`."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
         """Return the times (batch,), float64, of a training step."""
 
     def draw_heldout(self, rng: np.random.Generator, batch: int) -> Float64[Tensor, " batch"]:
-        """Return times (batch,), float64, that do not depend on what is remembered."""
+        """Return times (batch,), float64, that do not depend on the state."""
         return self.draw(rng, batch)
 
     def weights(self, t: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"] | None:
-        """Return the weights (B,) with which a mean over the draws estimates the mean over all levels; None for 1."""
+        """Return the weights (B,) with which the mean over draws estimates the mean over all noise levels.
+
+        None if all are 1.
+        """
         return None
 
     def remember(self, t: Float64[Tensor, " batch"], losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
-        """Learn from the losses (B,) at times (B,) of a step of learning rate `lr`."""
+        """Update the state from the losses (B,) at times (B,), after a step of learning rate `lr`."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds."""
+        """Return the tensors that a checkpoint holds."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """Take what `tensors` gave. Raises `BundleError` naming a tensor that is missing or of another shape."""
+        """Restore what `tensors` returned. Raises `BundleError` naming a tensor that is missing or of another shape."""
 
 
 class Discrete(TimeSampling):
-    """Steps of a chain of `steps`, uniform and independent."""
+    """The steps of a chain of `steps`, uniform and independent."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

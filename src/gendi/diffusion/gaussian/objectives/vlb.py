@@ -1,4 +1,5 @@
-"""The variational bound: one of its T terms for each row, T L_t (see `bound.py`).  [Ho et al. 2020, eq. 5]"""
+"""The variational bound. The loss of each row is one of its T terms, T L_t (see `bound.py`).  [Ho et al. 2020, eq.
+5]"""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +9,7 @@ from gendi.diffusion.gaussian.objectives.noising import Answer, NoisingObjective
 
 
 class VariationalBound(NoisingObjective):
-    """See the module's docstring."""
+    """The objective that the module's docstring describes."""
 
     def of(self, answer: Answer) -> Float[Tensor, " batch"]:
         return bound_term(
