@@ -43,7 +43,7 @@ def test_a_preset_travels_as_json(name: str) -> None:
         ({"conditions": [{"name": "a", "via": "tokens"}]}, "a enters via 'tokens': give network.attention"),
         (
             {"network": {"kind": "mlp", "channels": [64]}, "conditions": [{"name": "a", "via": "tokens"}]},
-            "an mlp is told",
+            "an mlp takes conditions",
         ),
         ({"network": {"kind": "mlp", "channels": [64], "patch": 2}}, "an mlp takes vectors"),
         ({"network": {"blocks": True}}, "blocks"),
