@@ -222,7 +222,11 @@ def test_a_codec_of_three_axes_with_weights_goes_all_the_way(path: Path, config:
         gendi.load(run)
 
 
-def test_it_is_measured_by_the_command(path: Path, config: RunConfig, tmp_path: Path) -> None:
+def test_it_is_measured_by_the_command(
+    path: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gendi.evaluate.vectors.rows.SPLITS", 3)
+    monkeypatch.setattr("gendi.evaluate.vectors.two_sample.TREES", 12)
     run = tmp_path / "run"
     train(f"toy:{path}", config, run, Budget(steps=6))
     assert main(["evaluate", str(run), "--n", "30", "--json"]) == 0

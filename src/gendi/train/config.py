@@ -122,7 +122,7 @@ class RunConfig:
             if not (low <= value <= high) or (isinstance(value, float) and not math.isfinite(value)):
                 raise UsageError(f"{name} = {value!r} is out of range: it must lie between {low:g} and {high:g}.")
         validate_network(network)
-        if self.process.schedule not in (*SCHEDULES, LEARNED):
+        if self.process.schedule != LEARNED and self.process.schedule not in SCHEDULES:
             known = ", ".join(map(repr, (*SCHEDULES, LEARNED)))
             raise UsageError(f"process.schedule = {self.process.schedule!r} is unknown. Known: {known}.")
         self._validate_conditions()
