@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -52,3 +54,28 @@ def test_an_entry_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match="There is no colour named 'tow'. Perhaps you meant 'two'."):
         make().find("tow")
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    points = importlib.metadata.EntryPoints([importlib.metadata.EntryPoint(name, address, "gendi.colours")])
+    monkeypatch.setattr("gendi.machine.registry.entry_points", lambda group: points.select(group=group))
+
+
+def test_a_module_behind_an_entry_point_may_register_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = make()
+    (tmp_path / "green_module.py").write_text(
+        "from green_registry import REGISTRY\nGREEN = 5\nREGISTRY.register('green', GREEN)\n"
+    )
+    shared = ModuleType("green_registry")
+    shared.REGISTRY = registry  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "green_registry", shared)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    offer(monkeypatch, "green", "green_module:GREEN")
+    assert registry.find("green") == 5
+
+
+@pytest.mark.parametrize("address", ["no_such_module:x", "math:no_such_number"])
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    offer(monkeypatch, "broken", address)
+    with pytest.raises(UsageError, match=f"'broken' of an installed package cannot be loaded from {address}"):
+        make().find("broken")

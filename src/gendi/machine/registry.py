@@ -42,9 +42,13 @@ class Registry(Mapping[str, T], Generic[T]):
         self._searched = False
 
     def register(self, name: str, entry: T) -> None:
-        """Add an entry for this process. Raises `UsageError` if the name is taken."""
+        """Add an entry for this process. Raises `UsageError` if the name is taken.
+
+        A module that an entry point names may register the same entry when it is imported.
+        """
         self._search()
-        if name in self._entries:
+        offered = isinstance(self._entries.get(name), str) and name not in self.built_in
+        if name in self._entries and not offered:
             raise UsageError(f"There is a {self.what} named {name!r} already. Choose another name for yours.")
         self._entries[name] = entry
 
@@ -74,9 +78,20 @@ class Registry(Mapping[str, T], Generic[T]):
             self._search()
         entry = self._entries[name]
         if isinstance(entry, str):
-            module, _, attribute = entry.partition(":")
-            entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
+            entry = self._entries[name] = self._loaded(name, entry)
         return cast(T, entry)
+
+    def _loaded(self, name: str, address: str) -> object:
+        module, _, attribute = address.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            if name in self.built_in:
+                raise
+            raise UsageError(
+                f"The {self.what} {name!r} of an installed package cannot be loaded from {address}: {error}. Mend the "
+                "package, or take it off."
+            ) from error
 
     def __contains__(self, name: object) -> bool:
         if name not in self._entries:
