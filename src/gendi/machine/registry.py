@@ -22,6 +22,12 @@ from gendi.errors import UsageError, unknown_name
 T = TypeVar("T")
 
 
+def at_address(address: str) -> Any:
+    """Return what stands at an address "package.module:attribute", which is imported if it was not before."""
+    module, _, attribute = address.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """Entries of one sort, by name: built-in ones, those of installed packages, and those that `register` added.
 
@@ -82,9 +88,8 @@ class Registry(Mapping[str, T], Generic[T]):
         return cast(T, entry)
 
     def _loaded(self, name: str, address: str) -> object:
-        module, _, attribute = address.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return at_address(address)
         except Exception as error:
             if name in self.built_in:
                 raise

@@ -7,7 +7,6 @@ Your own network is added in Python, or by the entry points `gendi.networks` of 
 `network.kind` may then be "mine".
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -16,7 +15,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks import rules
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
-from gendi.machine.registry import Registry
+from gendi.machine.registry import Registry, at_address
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,8 +48,7 @@ class NetworkInfo:
         """Return an untrained network."""
         make = self.make
         if isinstance(make, str):
-            module, _, attribute = make.partition(":")
-            make = cast("Make", getattr(importlib.import_module(module), attribute))
+            make = cast("Make", at_address(make))
         return make(config, channels, conditions, out_channels)
 
 

@@ -6,14 +6,13 @@ by the entry points `gendi.objectives` of an installed package:
     OBJECTIVES.register("mine", ObjectiveInfo(Mine, "what it is"))
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig
 from gendi.errors import UsageError
-from gendi.machine.registry import Registry
+from gendi.machine.registry import Registry, at_address
 
 if TYPE_CHECKING:
     from gendi.diffusion.gaussian.objectives.base import Objective, Setting
@@ -48,8 +47,7 @@ class ObjectiveInfo:
         """Return the objective for `setting`."""
         make = self.make
         if isinstance(make, str):
-            module, _, attribute = make.partition(":")
-            make = cast("Callable[[Setting], Objective]", getattr(importlib.import_module(module), attribute))
+            make = cast("Callable[[Setting], Objective]", at_address(make))
         return make(setting)
 
 
