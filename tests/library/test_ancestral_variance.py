@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, covariance, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.config import Parameterisation
+from gendi.diffusion.gaussian.denoiser import make_denoiser
 from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.samplers import get_sampler
@@ -268,3 +270,18 @@ def test_variances_that_cannot_be_had(variance: str, message: str) -> None:
 def test_moments_at_times_that_cannot_be(times: Tensor) -> None:
     with pytest.raises(UsageError, match="increasing times above 0 and up to 1"):
         estimate_moments(WORLD, gaussian(2, 1), times)
+
+
+def test_moments_of_a_network_are_its_error_on_data() -> None:
+    """A network's denoiser knows no variance by itself, whatever attributes it has: the error on data is measured."""
+
+    class Zero(torch.nn.Module):
+        def forward(self, x: Tensor, time: Tensor) -> Tensor:
+            return torch.zeros_like(x)
+
+    denoiser = make_denoiser(Zero(), make_schedule("cosine"), Parameterisation("x0"))
+    x_0 = gaussian(6, 2).float()
+    found = estimate_moments(denoiser, x_0, f64(0.3, 0.6))
+    most = torch.exp(-denoiser.schedule.log_snr(f64(0.3, 0.6)))
+    torch.testing.assert_close(found.spread, x_0.double().square().mean().expand(2), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found(f64(0.3, 0.6)), found.spread.minimum(most), rtol=1e-6, atol=0)

@@ -67,8 +67,9 @@ class Moments:
             return like(deviation, z) * z
         basis, deviation = self.basis.to(z), deviation.to(z)
         rest = deviation[-1]
-        inside: Tensor = (z.flatten(1) @ basis) * (deviation[:-1] - rest) @ basis.T
-        return rest * z + inside.reshape(z.shape)
+        inside: Tensor = (z.flatten(1) @ basis) * (deviation[:-1] - rest)
+        out: Tensor = rest * z + (inside @ basis.T).reshape(z.shape)
+        return out
 
     def _log_snr(self, t: Tensor) -> Tensor:
         return self.schedule.log_snr(t).clamp(-100, 100)
@@ -82,7 +83,8 @@ def principal_directions(x_0: Batch, rank: int) -> Float[Tensor, "d r"]:
     rows = x_0.flatten(1).double()
     if not 1 <= rank < rows.shape[1] or len(rows) <= rank:
         raise UsageError(f"rank = {rank} is out of range for {len(rows)} rows of {rows.shape[1]} numbers.")
-    return torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][:rank].T.contiguous()
+    directions: Tensor = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][:rank]
+    return directions.T.contiguous()
 
 
 def estimate_moments(

@@ -17,6 +17,7 @@ The other way to lower the temperature is to scale the fresh noise of a stochast
 depends on the number of calls, and is there under its own name, `noise_scale`.
 """
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -41,8 +42,7 @@ class Tempered:
     """
 
     def __init__(self, denoiser: Denoiser, temperature: float, scale: float = 1.0) -> None:
-        if not 0 < temperature < float("inf"):
-            raise UsageError(f"temperature = {temperature:g} is out of range: a number above 0; 1 is the model's own.")
+        check_heat(temperature, 1.0)
         self.denoiser, self.schedule = denoiser, denoiser.schedule
         self.temperature, self.scale = temperature, scale
 
@@ -79,8 +79,15 @@ def tempered(denoiser: Denoiser, temperature: float) -> Denoiser:
 
 def scaled(noise: Noise, scale: float) -> Noise:
     """Return fresh noise times `scale`, or `noise` itself at 1. Raises `UsageError` unless 0 <= scale < infinity."""
-    if not 0 <= scale < float("inf"):
-        raise UsageError(
-            f"noise_scale = {scale:g} is out of range: 0 (no fresh noise) or more; 1 is the sampler's own."
-        )
+    check_heat(1.0, scale)
     return noise if scale == 1 else lambda step: scale * noise(step)
+
+
+def check_heat(temperature: float, noise_scale: float) -> None:
+    """Raise `UsageError` unless the temperature is above 0, the noise scale at least 0, and both are finite."""
+    if not 0 < temperature < math.inf:
+        raise UsageError(f"temperature = {temperature:g} is out of range: a number above 0; 1 is the model's own.")
+    if not 0 <= noise_scale < math.inf:
+        raise UsageError(
+            f"noise_scale = {noise_scale:g} is out of range: 0 (no fresh noise) or more; 1 is the sampler's own."
+        )
