@@ -1,8 +1,9 @@
 """The tests on the page of equations prove what the page says: each of them fails when its function is wrong.
 
 For every row of docs/equations.md the named function is replaced, once by one that raises, and once by each of its
-wrong formulas (wrong_formulas.py): another factor, another index, another sign. The row's test must fail every time, and pass
-when nothing is replaced. All of this happens in forks of one process, which this test starts (see tests/mutation.py).
+wrong formulas (wrong_formulas.py): another factor, another index, another sign. The row's test must fail every time,
+and pass when nothing is replaced. All of this happens in forks of one process, which this test starts (see
+tests/mutation.py).
 """
 
 import importlib
