@@ -278,7 +278,7 @@ def test_a_name_that_is_taken_stays_what_it_is() -> None:
 def test_the_smallest_scale_of_the_data_is_kept_and_ends_the_grid(
     path: Path, config: RunConfig, tmp_path: Path
 ) -> None:
-    """Two standardised columns of correlation r vary by sqrt(1 - r) in their narrow direction; the end is a fifth of it.
+    """Two standardised columns of correlation r vary by sqrt(1 - r) in their narrow direction, and the end is a fifth.
 
     The codec standardises and rotates, which keeps widths, and jitters by 1e-6, which r = 0.998 does not notice.
     """
