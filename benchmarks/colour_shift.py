@@ -6,16 +6,16 @@
     python benchmarks/colour_shift.py real DATA --size 32
     python benchmarks/colour_shift.py table
 
-benchmarks/colour.py says where the pictures are from. 1000 samples of each of several seeds are drawn, of classes in
+benchmarks/colour.py says where the pictures are from. 500 samples of each of several seeds are drawn, of classes in
 the proportions of the training pictures: if they come in turn, real pictures themselves fail the gates of saturation
 and of whites (`real` measures that, and how often tints of 4 bytes are caught).
 """
 
 import argparse
-import dataclasses
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
 from gendi.train.bundle import load_bundle
 
-NAME, N = "colour-shift", 1000
+NAME, N = "colour-shift", 500
 SHOWN = {
     "mean-red": "mean, red",
     "mean-green": "green",
@@ -69,14 +69,15 @@ def measure(args: argparse.Namespace) -> None:
     """Draw and evaluate samples of a run; replaces the figures of the same name, sampler and calls."""
     bundle = load_bundle(args.run)
     data = open_data(args.data or bundle.meta["data_spec"], size=bundle.codec.size)
+    if args.clip is not None:
+        config = bundle.config
+        bundle = replace(bundle, config=replace(config, sample=replace(config.sample, clip=args.clip)))
     evaluations, seconds = [], []
     for seed in args.seeds:
         settings = {"steps": args.steps, "sampler": args.sampler, "seed": seed}
         if args.bounds:
             settings["bounds"] = tuple(args.bounds)
-        request = Request.of(bundle, N, settings, condition=in_proportion(data, N, seed))
-        if args.clip is not None:
-            request = dataclasses.replace(request, clip=args.clip)
+        request = Request.of(bundle, N, settings, condition=in_proportion(data, N, seed), precision=args.precision)
         start = time.perf_counter()
         samples = draw(prepare(request, Models.read(bundle, None)))
         seconds.append(time.perf_counter() - start)
@@ -97,6 +98,7 @@ def measure(args: argparse.Namespace) -> None:
         "calls": request.how.steps,
         "bounds": args.bounds,
         "clip": request.clip,
+        "precision": args.precision or bundle.meta.get("precision"),
         "seeds": list(args.seeds),
         "seconds": seconds,
         "evaluations": evaluations,
@@ -116,16 +118,16 @@ def real(args: argparse.Namespace) -> None:
     rows = np.concatenate([part.batch(np.arange(len(part))) for part in (data.train, data.heldout)])
     labels = data.train.labels
     fails: dict[str, int] = {}
-    for _ in range(args.deals):
+    for deal in range(args.deals):
         order = rng.permutation(len(rows))
         samples, rest = rows[order[:N]], order[N:]
-        pool = dataclasses.replace(
+        pool = replace(
             data,
             train=Split(rows[rest[100:]]),
             heldout=Split(rows[rest[:100]]),
         )
         sets = {"real": samples}
-        for channel, colour in enumerate(("red", "green", "blue")):
+        for channel, colour in enumerate(("red", "green", "blue") if deal < args.tinted else ()):
             for levels in (4, -4):
                 moved = samples.astype(np.int64)
                 moved[..., channel] += levels
@@ -134,7 +136,7 @@ def real(args: argparse.Namespace) -> None:
             failed = any(not m.passed for m in colour_metrics(each, pool))
             fails[name] = fails.get(name, 0) + failed
     whole = load()
-    whole["real"] = {"deals": args.deals, "n": N, "failed": fails}
+    whole["real"] = {"deals": args.deals, "tinted": args.tinted, "n": N, "failed": fails}
     if labels is not None:
         classes = [np.flatnonzero(labels == c) for c in range(len(data.class_names))]
         turn = np.concatenate([rng.choice(each, N // len(classes)) for each in classes])
@@ -214,13 +216,15 @@ def main() -> None:
     measuring.add_argument("--sampler")
     measuring.add_argument("--steps", type=int, default=20)
     measuring.add_argument("--bounds", type=float, nargs=2)
+    measuring.add_argument("--precision", help="of sampling; by default that of the training")
     measuring.add_argument("--clip", action=argparse.BooleanOptionalAction)
     measuring.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     measuring.add_argument("--keep", help="also write the samples to KEEP-SEED.npy")
     reality = commands.add_parser("real")
     reality.add_argument("data")
     reality.add_argument("--size", type=int, default=32)
-    reality.add_argument("--deals", type=int, default=100)
+    reality.add_argument("--deals", type=int, default=200)
+    reality.add_argument("--tinted", type=int, default=20, help="deals that are also measured with tints")
     commands.add_parser("table")
     args = parser.parse_args()
     if args.command == "table":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from gendi.cli.colours import colours_table
+from gendi.cli.colours import classes_in_turn, colours_table
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.gates import gates_table
@@ -140,6 +140,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
+    if kind.pictures and bundle.class_names:
+        notes += classes_in_turn(request.condition, data)
     archive = kind.evaluated_file(run)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:
