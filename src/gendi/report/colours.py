@@ -13,6 +13,7 @@ MEANINGS = {
         "How much pictures differ in their mean colour; if it is too small, all look alike.",
         ".1f",
     ),
+    "grey-balance": Meaning("Grey balance", "The tint of nearly grey pixels, where a faint cast shows first.", ".2f"),
     "saturation": Meaning(
         "Saturation", "Mean difference between the largest and the smallest colour of a pixel.", ".1f"
     ),
@@ -40,16 +41,16 @@ def colour_table(evaluation: Evaluation) -> Html:
 
 def colours_in_words(evaluation: Evaluation) -> list[Html]:
     """Return the notes on that table: the gates that failed, and what a gate is."""
-    gated = [metric for metric in evaluation.metrics if metric.gate is not None]
-    if not gated:
+    judged = [metric for metric in evaluation.metrics if metric.passed is not None]
+    if not judged:
         return []
-    failed = [_title(metric) for metric in gated if not metric.passed]
+    failed = [_title(metric) for metric in judged if not metric.passed]
     return [
         fill(
             "{k} of {m} gates of colour passed{failed}. A gate is the range in which the value of as many real images "
             "would lie; they fail one gate or another in one evaluation of a hundred.",
-            k=len(gated) - len(failed),
-            m=len(gated),
+            k=len(judged) - len(failed),
+            m=len(judged),
             failed=f" (not: {', '.join(failed)})" if failed else "",
         )
     ]
