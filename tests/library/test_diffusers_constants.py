@@ -115,10 +115,11 @@ def test_their_sums_in_float64_are_ours(
 def test_dpm_solver_2m() -> None:
     """The constant is that of a chain that ends at step 1, which was the default when it was published.
 
-    The scheduler itself gives 0.330155 too: the constant is cut, not rounded.
+    Their table of float32 has 1 - abar of step 1 to 6e-4 of itself: the installed scheduler gives 0.330145, and in
+    float64 it is 0.330155.
     """
     last = run("dpmpp-2m", chain(), [*LINSPACE, 1])[-1]
-    assert last.x.abs().mean().item() == pytest.approx(0.33015, abs=5e-5)
+    assert last.x.abs().mean().item() == pytest.approx(0.3301, abs=1e-4)
 
 
 def marks(schedule: Schedule) -> tuple[list[float], list[float], list[float]]:

@@ -188,8 +188,8 @@ def _rounding(x: Features, y: Features) -> float:
     Three scalar products of d terms, of vectors no longer than the farthest from either set's mean.
     """
     middle = np.concatenate([x, y]).mean(axis=0)
-    reach = max(float(np.square(z - middle).sum(axis=1).max()) for z in (x, y))
     reach = float(max(np.square(z - middle).sum(axis=1).max() for z in (x, y)))
+    return 16 * (x.shape[1] + 2) * float(np.finfo(np.float64).eps) * reach
 
 
 def _root(cov: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:

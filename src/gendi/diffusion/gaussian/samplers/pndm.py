@@ -1,10 +1,10 @@
 """PNDM: pseudo numerical methods, which put a weighted mean of eps_hat into the step of DDIM.
 
-With the transfer phi(x, e, t, s) = alpha_s (x - sigma_t e) / alpha_t + sigma_s e  [Liu et al. 2022, eq. 11], which is
-exact where eps_hat is constant, and e a mean of eps_hat that a classical method in t would take:
+With the transfer phi(x, e, t, s) = alpha_s (x - sigma_t e) / alpha_t + sigma_s e  [Liu et al. 2022, section 3], which
+is exact where eps_hat is constant, and e a mean of eps_hat that a classical method in t would take:
 
-    pseudo Runge-Kutta         e = (e_1 + 2 e_2 + 2 e_3 + e_4) / 6, four calls, e_2 and e_3 half way in t        [eq. 13]
-    pseudo linear multistep    e = (55 e_t - 59 e_1 + 37 e_2 - 9 e_3) / 24, one call, from three values before   [eq. 12]
+    pseudo Runge-Kutta          e = (e_1 + 2 e_2 + 2 e_3 + e_4) / 6: four calls, e_2 and e_3 half way in t
+    pseudo linear multistep     e = (55 e_t - 59 e_1 + 37 e_2 - 9 e_3) / 24: one call, and three values before
 
 The weights are those of a grid even in t; the transfer is no Taylor polynomial, so both are of second order.
 """
@@ -36,7 +36,7 @@ def pndm(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, calls: i
 
     K intervals take K + 9 calls, as in diffusers' PNDMScheduler. With K + 1 `calls` only the first step has a second
     call, and e is the mean over both its ends (its `skip_prk_steps`); with K it has none and is DDIM's. On a chain the
-    time half way is the nearest of the chain, and the weights are Simpson's for that place. The step to s = 0 returns
+    time half way is one of the chain's, and the weights are Simpson's for that place. The step to s = 0 returns
     x0_hat.
 
     Raises `UsageError` for another number of calls.
@@ -85,7 +85,8 @@ def _runge_kutta(denoiser: Denoiser, x: Tensor, first: Tensor, t: Tensor, s: Ten
     schedule = denoiser.schedule
     m = (t + s) / 2
     if schedule.steps is not None:
-        m = (m * schedule.steps).floor() / schedule.steps
+        first_index, end = ((v * schedule.steps).round() for v in (t, s))
+        m = (first_index - ((first_index - end) / 2).floor().clamp(min=1)) / schedule.steps
     second = _eps(denoiser, transfer(schedule, x, first, t, m), m)
     third = _eps(denoiser, transfer(schedule, x, second, t, m), m)
     fourth = _eps(denoiser, transfer(schedule, x, third, t, s), s)
