@@ -11,7 +11,7 @@ no path to share: for them the variance of a Gaussian's samples is carried throu
 order), which is exact because each step is affine in x and in its noise.
 
 A second measurement goes from t = 1 on grids even in t, where the first steps span as much log-SNR however many there
-are: there alpha at the second time, squared, is what the first step of any sampler errs by. Both write a table of
+are: there alpha at the second time, squared, is what a first step with a single call errs by. Both write a table of
 docs/samplers.md.
 """
 
@@ -152,7 +152,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         row = measured.get(name)
         figure = "to a tolerance" if row is None else f"{row['slopes'][-1]:.2f} ({row['kind']})"
         if row is not None and info.order == 0:
-            figure = f"{row['errors'][-1]:.1%} of the variance remains (weak)"
+            figure = "a bias remains (weak)"
         noise = "none" if info.deterministic else "one path" if info.brownian else "fresh"
         calls = "adaptive" if info.adaptive else str(info.calls_per_step)
         lines.append(f"| `{name}` | {calls} | {noise} | {info.order} | {figure} | {info.use} |")

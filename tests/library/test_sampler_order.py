@@ -28,7 +28,7 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
     ("unipc", {"order": 2}, 3),
     ("unipc", {"order": 3, "rule": "bh1"}, 3),
     ("lms", {"order": 1}, 1),
-    ("lms", {"order": 3}, 2),
+    ("lms", {"order": 2}, 2),
     ("deis", {"order": 1}, 1),
     ("deis", {"order": 2}, 2),
 ]
@@ -39,12 +39,12 @@ START = np.array([-1.5, -0.2, 0.1, 0.4, 2.0])
 
 
 def grid(schedule: Schedule, n: int) -> Tensor:
-    """Return n + 1 times even in log-SNR between two interior times.
+    """Return n + 1 times even in log-SNR from sigma / alpha = 2 to 0.15.
 
-    They begin where the denoiser bends. From t = 0.8 the first step of UniPC, LMS and others, whose order is lower than
-    that of the rest, would be hidden until hundreds of steps: UniPC of order 3 would seem to be of order 3.8.
+    They begin where the denoiser bends. From far above, the first step of UniPC, LMS and others, whose order is lower
+    than that of the rest, would be hidden until hundreds of steps: UniPC of order 3 would seem to be of order 3.8.
     """
-    ends = schedule.log_snr(f64(0.4, 0.05)).tolist()
+    ends = (-2 * f64(2.0, 0.15).log()).tolist()
     return schedule.time(torch.linspace(*ends, n + 1, dtype=torch.float64))
 
 

@@ -189,7 +189,7 @@ def _rounding(x: Features, y: Features) -> float:
     """
     middle = np.concatenate([x, y]).mean(axis=0)
     reach = float(max(np.square(z - middle).sum(axis=1).max() for z in (x, y)))
-    return 16 * (x.shape[1] + 2) * float(np.finfo(np.float64).eps) * reach
+    return 16 * (int(x.shape[1]) + 2) * float(np.finfo(np.float64).eps) * reach
 
 
 def _root(cov: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:
