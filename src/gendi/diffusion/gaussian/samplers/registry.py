@@ -105,7 +105,7 @@ _BUILT_IN: dict[str, SamplerInfo] = {
     "dpmpp-2m-sde-log-snr": SamplerInfo(
         partial(dpmpp_2m, eta=1.0),
         "log-snr",
-        1,
+        2,
         False,
         "the default: right to 2% on a Gaussian at 20 steps, and its noise corrects a model's errors",
     ),
