@@ -260,7 +260,8 @@ class Evaluations:
     def _account(self, seconds: float) -> None:
         """Write how long evaluations have taken; with a budget that is not in seconds, say once if it is too long."""
         share = self.spent / max(seconds + (self.took or 0.0), 1e-9)
-        self.keeper.metrics.timings(self.trainer.step_count, evaluation_seconds=self.took, evaluation_share=share)
+        fields = {"evaluation_seconds": self.took, "evaluation_share": share}
+        self.keeper.metrics.timings(self.trainer.step_count, seconds=seconds, **fields)
         if not self.clocked and share > SHARE and self.count > 1 and not self._warned:
             self._warned = True
             self.keeper.log(
