@@ -278,7 +278,7 @@ def test_a_strangers_kind_is_evaluated_while_it_trains(
     """It says nothing of how to measure its rows: the default measures the numbers in them."""
     monkeypatch.setattr("gendi.train.evaluating.SHARE", 1.0)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, evaluate_every=640))
-    train(f"toy:{path}", config, tmp_path / "run", Budget(steps=40))
+    train(f"toy:{path}", config, tmp_path / "run", Budget(steps=80))
     found = [line["evaluation"] for line in read_lines(tmp_path / "run/metrics.jsonl") if "evaluation" in line]
     assert len(found) == 2 and found[0]["metrics"].keys() == {"energy", "train-likeness"}
     assert abs(found[0]["metrics"]["energy"]["floor"]) < 0.05

@@ -51,6 +51,8 @@ SAMPLES, CALLS, SAMPLER = 256, 12, "deis"
 """`deis` is deterministic and draws a Gaussian right with 12 calls, so that a change of the distance is one of the
 model."""
 SHARE = 0.05
+ENOUGH = 4
+"""Evaluations after which their share of the time is judged: the first one also sets up the gauge."""
 
 
 class _Abandoned(Exception):
@@ -262,7 +264,7 @@ class Evaluations:
         share = self.spent / max(seconds + (self.took or 0.0), 1e-9)
         fields = {"evaluation_seconds": self.took, "evaluation_share": share}
         self.keeper.metrics.timings(self.trainer.step_count, seconds=seconds, **fields)
-        if not self.clocked and share > SHARE and self.count > 1 and not self._warned:
+        if not self.clocked and share > SHARE and self.count >= ENOUGH and not self._warned:
             self._warned = True
             self.keeper.log(
                 f"note: evaluations have taken {share:.0%} of the time. --evaluate-every {2 * self.every} would halve "
