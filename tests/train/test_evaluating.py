@@ -16,6 +16,7 @@ from test_distributed import ended, start
 from test_resume import assert_equal_runs
 
 from gendi.data.images.kind import Images
+from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 from gendi.errors import PreemptedError, UsageError
 from gendi.evaluate.gauge import Quantity
 from gendi.storage.files import read_json
@@ -240,9 +241,19 @@ def test_a_run_killed_before_its_first_checkpoint_leaves_no_best_model(
 
 @pytest.mark.slow
 def test_two_processes_evaluate_at_one_step(tmp_path: Path, images: str, tiny: RunConfig) -> None:
-    """Thirteen passes of 256 rows, as many as a batch has, are a little less than 5% of a hundred steps."""
+    """Nine passes of 256 rows, as many as a batch has, are three steps: less than 5% of a hundred."""
     config = with_train(tiny, batch_size=256, evaluate_every=25_600, checkpoint_every=60.0, preview_every=0)
     run = tmp_path / "run"
     codes, said = ended(start(2, images, json.dumps(config.to_dict()), run, 103, "", ""))
     assert codes == [0, 0], said
     assert list(found(run)) == [100, 103] and load_bundle(run / "bundle-best").meta["step"] in (100, 103)
+
+
+@pytest.mark.statistical
+def test_the_sampler_of_evaluations_draws_a_gaussian_right() -> None:
+    """With the exact denoiser, so that the distance measures the model. 20,000 samples: an entry of their covariance
+    has a standard error of at most 1%; the bound is 2% and three of these."""
+    cov = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
+    denoiser = GaussianDenoiser(make_schedule("cosine", None), torch.zeros(2, dtype=torch.float64), cov)
+    x = sample(denoiser, (2,), 20_000, steps=evaluating.CALLS, sampler=evaluating.SAMPLER, batch_size=20_000)
+    assert (torch.cov(x.double().T) - cov).abs().max() < 0.05
