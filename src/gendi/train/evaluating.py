@@ -33,6 +33,7 @@ from torch import Tensor
 
 from gendi.data.kinds import kind_of
 from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.gaussian.samplers.grid import bounds_for
 from gendi.errors import BundleError, DataError, DivergedError, ResourceError, UsageError
 from gendi.evaluate.gauge import Gauge, Quantity
 from gendi.storage.files import current_folder, discard_folder, read_json
@@ -221,7 +222,7 @@ class Evaluations:
         denoiser.schedule = trainer.objective.sampling_schedule()
         cond = self._conditions
         how: dict[str, Any] = {"steps": self._calls, "sampler": SAMPLER, "seed": seed}
-        how |= {"device": trainer.device, "batch_size": SAMPLES}
+        how |= {"bounds": bounds_for(trainer.smallest_scale), "device": trainer.device, "batch_size": SAMPLES}
         x = sample(denoiser, data.fitted.shape, SAMPLES, cond=cond, poll=self._poll, **how)
         rows = data.fitted.decode(x.cpu(), {name: value.cpu() for name, value in cond.items()}, seed, 0)
         return mean, gauge(rows.numpy(), self._poll)
