@@ -5,7 +5,7 @@
 Two questions are kept apart. With the exact denoiser: which law does a sampler draw in few calls? For Gaussians on the
 line no sample is drawn: every sampler is affine in its start and its noises there, so its standard deviation is
 computed from its responses to unit vectors (`gaussian`, the ratio to the right one, by the width of the data in model
-space; Monte Carlo with 200,000 samples for the few samplers that are not affine). For a ring of eight narrow Gaussians
+space; Monte Carlo with 50,000 samples for the few samplers that are not affine). For a ring of eight narrow Gaussians
 the energy distance to the truth is estimated (`ring`).
 
 With a wrong denoiser: does fresh noise correct its errors? The exact denoiser of the ring gets an error of a known
@@ -43,7 +43,7 @@ CALLS = (5, 10, 20, 50)
 WIDTHS = (0.03, 0.05, 0.1, 0.3, 1.0, 2.0)
 TEMPERATURES = (0.7, 0.8, 0.9)
 SCHEDULE = make_schedule("linear", None)
-N = 3000
+N = 2000
 NOT_AFFINE = {"angular"}
 """Samplers whose steps are not affine in x even where the denoiser is."""
 
@@ -86,7 +86,7 @@ def gaussian(name: str, calls: int, width: float, bounds: tuple[float, float]) -
     info = get_sampler(name)
     world = GaussianDenoiser(SCHEDULE, torch.zeros(1), torch.tensor([[width**2]], dtype=torch.float64))
     if name in NOT_AFFINE or info.brownian:
-        x = sample(world, (1,), n=200_000, steps=calls, sampler=name, bounds=bounds, batch_size=200_000)
+        x = sample(world, (1,), n=50_000, steps=calls, sampler=name, bounds=bounds, batch_size=50_000)
         return float(x.double().std()) / width
     times = calls_to_times(SCHEDULE, info, calls, None, bounds)
     start = torch.zeros(2 * calls + 4, 1, dtype=torch.float64)
@@ -135,7 +135,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samplers", nargs="*", default=[name for name, info in SAMPLERS.items() if not info.adaptive])
     args = parser.parse_args()
     torch.set_num_threads(1)
