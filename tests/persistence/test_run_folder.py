@@ -144,14 +144,15 @@ def test_modes_follow_the_umask(tmp_path: Path, umask: int) -> None:
 
 def test_stale_temporary_folders_are_cleaned(tmp_path: Path) -> None:
     folder = save(tmp_path, 1).parent
-    for name in (".tmp-step_00000002", "../.tmp-bundle", "../previews/.tmp-x"):
+    for name in (".tmp-step_00000002", "../.tmp-bundle", "../previews/.tmp-0123abcd-x", "../mine/.tmp-x"):
         (folder / name).mkdir(parents=True)
         (folder / name / "half").write_text("half")
     (tmp_path / ".tmp-12345678-status.json").write_text("{")
     (tmp_path / "mine.tmp").write_text("stays")
     cleaned = clean_stale(tmp_path)
-    assert sorted(cleaned) == [".tmp-12345678-status.json", ".tmp-bundle", ".tmp-step_00000002", ".tmp-x"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "mine.tmp", "previews"]
+    assert sorted(cleaned) == [".tmp-0123abcd-x", ".tmp-12345678-status.json", ".tmp-bundle", ".tmp-step_00000002"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "mine", "mine.tmp", "previews"]
+    assert (tmp_path / "mine" / ".tmp-x" / "half").exists()
 
 
 def test_no_write_permission_is_said_before_step_0(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import tyro
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.gates import gates_table
+from gendi.cli.outputs import Output
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
@@ -116,6 +117,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
+    from gendi.storage.record import RunRecord
     from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
@@ -135,6 +137,13 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
     archive = kind.evaluated_file(run)
+    spec = command.data or bundle.meta.get("data_spec")
+    output = None
+    if command.out is not None or own:
+        output = Output(command.out, run / "evaluation.json", run if own else None, [spec])
+        output.check()
+    if own:
+        RunRecord(run).check(archive)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:
 
@@ -151,6 +160,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {request.n:,} samples in {archive}")
 
         def keep() -> None:
+            RunRecord(run).claim(archive)
             kind.write(archive, images, request.texts)
             update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
@@ -159,12 +169,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         source = {**request.to_dict(), "run": str(run)}
         measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
         evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
-        out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
+        out = None if output is None else output.path
 
         def write() -> "Evaluation":
             whole = join(_previous(out), evaluation) if out is not None and command.out is None else evaluation
-            if out is not None:
-                atomic_write(out, _text(whole))
+            if output is not None:
+                atomic_write(output.claim(), _text(whole))
             if own:
                 update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
             return whole
@@ -242,17 +252,19 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     assert command.samples is not None
     path = Path(command.samples)
     kind = find_kind(command.data)
+    output = None if command.out is None else Output(command.out, Path(), None, [command.data], [command.samples])
+    if output is not None:
+        output.check()
     images: Any = team().first_before_others(lambda: kind.read_samples(path))
     data = _open(command.data, images.shape[1:3] if kind.pictures else None)
     with StopFlag() as stop:
         evaluation = _measure(
             command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
         )
-    if command.out is None:
+    if output is None:
         return evaluation, None
-    out = Path(command.out)
-    team().from_first(lambda: atomic_write(out, _text(evaluation)))
-    return evaluation, out
+    team().from_first(lambda: atomic_write(output.claim(), _text(evaluation)))
+    return evaluation, output.path
 
 
 def _measure(

@@ -14,6 +14,7 @@ from gendi.cli.values import format_duration
 from gendi.errors import BundleError, UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.files import atomic_write, encode_json, read_json
+from gendi.storage.record import RunRecord
 from gendi.storage.toml import read_toml
 
 
@@ -45,6 +46,7 @@ def update_timings(run: Path, **fields: Any) -> None:
         old = read_json(path) if path.is_file() else {}
     except BundleError:
         old = {}
+    RunRecord(run).claim(path)
     atomic_write(path, encode_json({**(old if isinstance(old, dict) else {}), **fields}))
 
 

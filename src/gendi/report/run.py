@@ -17,7 +17,8 @@ from gendi.data.images.sample_files import read_samples
 from gendi.data.kinds import Kind, find_kind, kind_of
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.storage.files import current_folder, read_json
+from gendi.storage.files import read_json
+from gendi.storage.folders import current_folder
 from gendi.storage.toml import read_toml
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig

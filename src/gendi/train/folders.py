@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gendi.errors import UsageError
-from gendi.storage.files import current_folder
+from gendi.storage.folders import current_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import DivergedError, GendiError, ResourceError
+from gendi.errors import DivergedError, GendiError, ResourceError, UsageError
+from gendi.storage.record import RunRecord
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import save_checkpoint
+from gendi.train.checkpoint import checkpoint_folder, save_checkpoint
 from gendi.train.config import RunConfig
+from gendi.train.identity import Identity
 from gendi.train.signals import Reason
 from gendi.train.status import MetricsLog, Status, write_status
 from gendi.train.telling import Console
@@ -56,6 +58,8 @@ class Keeper:
 
     def __init__(self, run: Path, every: float, keep: int, console: Console, first: bool = True) -> None:
         self.run, self.every, self.keep, self.console, self.first = run, every, keep, console, first
+        self.record = RunRecord(run)
+        """What gendi wrote into the folder; each file is claimed before it is written."""
         self.saved: int | None = None
         """The step of the last checkpoint that was written in this sitting."""
         self._took = 0.0
@@ -70,11 +74,13 @@ class Keeper:
         self.note("train.log", line)
 
     def note(self, name: str, line: str) -> None:
-        """Add a line to a file of the run that is only for people. If the disk is full, the line is lost."""
+        """Add a line to a file of the run that is only for people. If the disk or the file refuses it, it is lost."""
         if not self.first:
             return
-        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(OSError, ResourceError, UsageError):
+            self.record.claim(self.run / name)
+            with (self.run / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:
@@ -140,6 +146,7 @@ class Keeper:
 
     def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any], wait: bool) -> None:
         try:
+            self.record.claim(checkpoint_folder(self.run, step))
             save_checkpoint(self.run, step, tensors, state, self.keep)
             self.saved, self._failed = step, 0
         except ResourceError as error:
@@ -185,8 +192,9 @@ def write_config(
     size: int | tuple[int, int] | None,
     budget: Budget,
     start: Mapping[str, Any] | None = None,
+    identity: Identity | None = None,
 ) -> None:
-    """Write config.toml: the configuration, the data, the budget, and where the weights come from.
+    """Write config.toml: the configuration, the data, the budget, the id, and where the weights come from.
 
     Raises `ResourceError`.
     """
@@ -194,6 +202,8 @@ def write_config(
     if size is not None:
         source["size"] = [size] if isinstance(size, int) else list(size)
     tables = {"config": config.to_dict(), "data": source, "budget": budget.to_dict()}
+    if identity is not None:
+        tables["run"] = identity.record()
     write_toml(run / "config.toml", tables if start is None else {**tables, "start": dict(start)})
 
 

@@ -1,8 +1,7 @@
-"""The checks before a run is resumed: what may differ between two sittings, and what a fresh start deletes."""
+"""The checks before a run is resumed: what may differ between two sittings."""
 
 import dataclasses
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,6 @@ HARMLESS = frozenset(
         "train.log_every",
     }
     | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
-)
-
-WRITTEN_FOLDERS = ("codec", "checkpoints", "previews", "bundle", "ema", "pictures", "samples")
-WRITTEN_FILES = (
-    "config.toml",
-    "status.json",
-    "metrics.jsonl",
-    "timings.jsonl",
-    "train.log",
-    "bad_steps.jsonl",
-    "samples.npz",
-    "samples.png",
-    "evaluation.json",
-    "timings.json",
-    "report.html",
 )
 
 
@@ -93,11 +77,3 @@ def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the versions on which a bit-for-bit repetition depends."""
     return {"gendi": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def start_over(run: Path) -> None:
-    """Delete the files and folders of an earlier run, but only those whose names gendi uses."""
-    for name in WRITTEN_FOLDERS:
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in WRITTEN_FILES:
-        (run / name).unlink(missing_ok=True)

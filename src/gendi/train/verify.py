@@ -24,6 +24,7 @@ from gendi.train.checkpoint import DAMAGED, read_state
 from gendi.train.classifier_bundle import KIND, load_classifier
 from gendi.train.config import RunConfig
 from gendi.train.folders import CONFIG, WEIGHTS
+from gendi.train.identity import misfit
 from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
 
@@ -132,7 +133,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _check_checkpoint(path: Path) -> str | None:
-    _, groups, state = read_state(path)
+    step, groups, state = read_state(path)
+    if path.parent.name == "checkpoints" and (problem := misfit(path.parent.parent, step, path, state)):
+        raise BundleError(problem)
     files = {name: path / f"{name}.safetensors" for name in groups}
     found = {name: read_header(file) for name, file in files.items()}
     shape = state.get("shape")
