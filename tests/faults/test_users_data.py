@@ -209,7 +209,7 @@ def test_edits_figures_and_evaluations_overwrite_nothing_of_the_user_s(here: Pat
     np.savez("theirs.npz", samples=np.zeros((4, 6, 6), np.uint8))
     before = content(here)
     for out in ("photo.png", "pictures/mine1.png", "pictures/new.png", "photo.png/"):
-        assert gendi("vary", "run", "--image", "photo.png", "--out", out) == 2
+        assert gendi("vary", "run", "photo.png", "--out", out) == 2
         assert gendi("likelihood", "run", "--n", 2, "--out", out) == 2
     for out in ("figures.json", "theirs.npz", "pictures/figures.json"):
         assert gendi("evaluate", "--samples", "theirs.npz", "--data", "pictures", "--out", out) == 2

@@ -244,10 +244,11 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
         show_json(dataclasses.asdict(result))
         return
     if result.already_finished:
-        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.")
+        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.", needed=False)
         say("A larger budget goes on with it; --fresh starts over; --out begins another run.")
     else:
-        show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
+        text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
+        show(text, needed=False)
     name = program()
     say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
 

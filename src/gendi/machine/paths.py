@@ -10,9 +10,17 @@ def home(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{path} cannot be found: {str(error).rstrip('.').lower()}. Write the whole path.") from None
+        raise UsageError(
+            f"{path} cannot be found: {str(error).rstrip('.').lower()}. Write the whole path; GENDI_CACHE is the "
+            "folder for downloads."
+        ) from None
 
 
 def resolved(path: Path) -> Path:
     """Return a path without links, `..` and `~`. Raises `OSError` if a name is too long, `UsageError` as `home`."""
     return home(path).resolve()
+
+
+def home_folder() -> Path:
+    """Return the home folder of the user. Raises `UsageError` if there is none."""
+    return home("~")

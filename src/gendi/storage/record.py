@@ -10,7 +10,6 @@ can have written them (`adopted`). This module imports neither torch nor NumPy.
 import base64
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +76,15 @@ class RunRecord:
         return self._name(path) in self.names()
 
     def check(self, path: Path) -> None:
-        """Raise `UsageError` if `path` holds something that gendi did not write."""
-        if not os.path.lexists(path) or self.holds(path) or bears_mark(path):
+        """Raise `UsageError` if `path` holds something that gendi did not write.
+
+        Raises `OSError` if its name is too long for the disk.
+        """
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # who writes there says what is wrong
+            return
+        if self.holds(path) or bears_mark(path):
             return
         if path.is_dir():
             with contextlib.suppress(OSError):
@@ -156,7 +162,7 @@ def is_run(folder: Path) -> bool:
         status = json.loads((folder / "status.json").read_bytes())
         if isinstance(status, dict) and {"status", "pid", "host"} <= status.keys():
             return True
-    return any(True for _ in _numbered(folder, "checkpoints"))
+    return any(True for top in _NUMBERED for _ in _numbered(folder, top))
 
 
 def require_own_folder(folder: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gendi.data import Data
 from gendi.errors import DivergedError, GendiError, ResourceError, UsageError
+from gendi.machine.streams import lost
 from gendi.storage.record import RunRecord
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
@@ -62,6 +63,7 @@ class Keeper:
         """What gendi wrote into the folder; each file is claimed before it is written."""
         self.saved: int | None = None
         """The step of the last checkpoint that was written in this sitting."""
+        self._lost = False
         self._took = 0.0
         self._failed = 0
         self._error: BaseException | None = None
@@ -72,6 +74,15 @@ class Keeper:
         if self.first:
             self.console.say(line)
         self.note("train.log", line)
+        self.note_lost()
+
+    def note_lost(self) -> None:
+        """Write into train.log, once, that lines for the user are lost because standard error is closed or full."""
+        if not self._lost and (why := lost()) is not None:
+            self._lost = True
+            self.note(
+                "train.log", f"warning: standard error takes no more lines ({why}): the run goes on without them."
+            )
 
     def note(self, name: str, line: str) -> None:
         """Add a line to a file of the run that is only for people. If the disk or the file refuses it, it is lost."""

@@ -279,6 +279,7 @@ class _Loop:
         step, images = self.trainer.step_count, self.trainer.images_seen
         if self.watch.log(step, images, result):
             rate = images / max(self.seconds, 1e-9)
+            self.keeper.note_lost()
             self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=rate)
             self._write_running()
 

@@ -9,7 +9,6 @@ uns["gendi"]         how the cells were drawn, as JSON
 
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from gendi.data.cells.observations import column_of
 from gendi.data.codec import Codec
 from gendi.diffusion.config import ConditionConfig
 from gendi.storage.disk import disk_error, require_space
-from gendi.storage.files import TEMPORARY, sync_folder
+from gendi.storage.files import sync_folder, temporary_name
 
 SOURCE, KEY, LATENT = "gendi", "gendi", "X_gendi"
 
@@ -70,7 +69,7 @@ def _log_normalised(counts: Any) -> Any:
 def write(path: Path, adata: Any) -> None:
     """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError` if the disk is full or fails."""
     needed = adata.layers["counts"].nnz * 16 if "counts" in adata.layers else 0
-    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_space(path.parent, needed)

@@ -19,7 +19,8 @@ from gendi.data.images.condition_table import TABLES, read_table
 from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, quiet, read_size
 from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
 from gendi.errors import DataError
-from gendi.storage.store import build, fits_in_memory, say
+from gendi.storage.file_rows import FileRows
+from gendi.storage.store import build, say
 
 _RULES = "1"  # changes when the same files would become other bytes
 _AHEAD = 64
@@ -129,11 +130,14 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     bad |= {int(i): reason for i, reason in info["bad"].items()}
     _refuse_too_many(folder, listing, bad, limit)
     good = [i for i in rows if i not in bad]
-    images = images[: len(good)]
-    if images.shape[-1] == 3 and not info["colour"]:
-        images = images[..., :1]
-        if fits_in_memory(images.nbytes):
-            images = np.ascontiguousarray(images)
+    if isinstance(images, FileRows):
+        images = images.first(len(good))
+        if images.shape[-1] == 3 and not info["colour"]:
+            images = images.viewed(channels=1)
+    else:
+        images = images[: len(good)]
+        if images.shape[-1] == 3 and not info["colour"]:
+            images = np.ascontiguousarray(images[..., :1])
     files = [listing.files[i] for i in good]
     columns, left_out, notes = _conditions(folder, listing, files, [listing.files[i] for i in bad])
     skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
