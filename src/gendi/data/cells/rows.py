@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from gendi.errors import DataError
+
 
 class CountRows:
     """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, with the dtype of the matrix."""
@@ -25,6 +27,18 @@ class CountRows:
         return self.shape[0]
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        """Return some rows. Raises `DataError` if they cannot be read from their file any more."""
+        if isinstance(self.matrix, np.ndarray | sp.csr_matrix):
+            return self._rows(index)
+        try:
+            return self._rows(index)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"The counts could not be read from their file any more: {' '.join(str(error).split())}. It changed or "
+                "was cut off while it was read: restore it, and do not write to data in use."
+            ) from error
+
+    def _rows(self, index: Any) -> NDArray[Any]:
         if isinstance(index, int | np.integer):
             row: NDArray[Any] = dense(self.matrix[index : index + 1])[0]
             return row
