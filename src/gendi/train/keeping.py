@@ -35,6 +35,7 @@ from gendi.train.status import MetricsLog, Status, write_status
 from gendi.train.telling import Console
 
 FAILED_SAVES_ALLOWED = 2
+LOG = "train.log"
 LAST_WORDS = 2.0
 """How many seconds a save in progress still has if a person stops the run at once."""
 NICENESS = 10
@@ -73,23 +74,22 @@ class Keeper:
         """Show a line to the user, and add it to train.log."""
         if self.first:
             self.console.say(line)
-        self.note("train.log", line)
+        self.note(LOG, line)
         self.note_lost()
 
     def note_lost(self) -> None:
         """Write into train.log, once, that lines for the user are lost because standard error is closed or full."""
         if not self._lost and (why := lost()) is not None:
             self._lost = True
-            self.note(
-                "train.log", f"warning: standard error takes no more lines ({why}): the run goes on without them."
-            )
+            self.note(LOG, f"warning: standard error takes no more lines ({why}): the run goes on without them.")
 
     def note(self, name: str, line: str) -> None:
         """Add a line to a file of the run that is only for people. If the disk or the file refuses it, it is lost."""
         if not self.first:
             return
         with contextlib.suppress(OSError, ResourceError, UsageError):
-            self.record.claim(self.run / name)
+            if name != LOG:  # the log is claimed when the run begins
+                self.record.claim(self.run / name)
             with (self.run / name).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 

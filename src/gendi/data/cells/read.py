@@ -79,7 +79,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     genes = [str(name) for name in adata.var_names]
     _check_names(adata, genes)
     name, matrix = find_counts(adata, layer or settings.layer)
-    rows = CountRows(matrix)
+    rows = CountRows(matrix, Path(adata.filename) if getattr(adata, "isbacked", False) else None)
     if (trouble := first_trouble(rows)) is not None:
         raise _no_count(adata, name, trouble, genes)
     depth = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(rows)])
