@@ -33,7 +33,7 @@ KEPT = "kept-"
 _SEALED = re.compile(r"[a-z_\d]+\.safetensors|(config|state|snapshot|codec)\.json|README\.md|MANIFEST\.json")
 _ATOMIC = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 _WHOLE = re.compile(
-    r"\.(tmp|old)-(bundle|codec|classifier|step_\d{8,15}|images_\d{12,15}|length_[\d.e-]+(_images_\d+)?)"
+    r"\.(tmp|old)-(bundle|bundle-best|codec|classifier|step_\d{8,15}|images_\d{12,15}|length_[\d.e-]+(_images_\d+)?)"
 )
 
 logger = logging.getLogger(__name__)

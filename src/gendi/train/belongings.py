@@ -6,13 +6,14 @@ from gendi.data.places import refuse_among_data
 from gendi.errors import UsageError
 from gendi.storage.disk import disk_error
 from gendi.storage.record import RunRecord, require_own_folder
+from gendi.train.folders import BEST, BUNDLE
 from gendi.train.identity import refuse_strangers
 
 WRITTEN = ("config.toml", "status.json", "metrics.jsonl", "timings.jsonl", "train.log")
 """The files that every run writes."""
 RESULTS = (
     *WRITTEN,
-    *("codec", "checkpoints", "previews", "bundle", "ema", "pictures", "samples"),
+    *("codec", "checkpoints", "previews", BUNDLE, BEST, "ema", "pictures", "samples"),
     *("bad_steps.jsonl", "samples.npz", "samples.png", "evaluation.json", "timings.json", "report.html"),
 )
 """The files and folders of a run that a fresh start deletes, as far as gendi wrote them."""
@@ -43,7 +44,7 @@ def take_over(run: Path, fresh: bool, fits_codec: bool) -> list[str]:
         if not fresh:
             raise
     record, remarks = RunRecord(run), []
-    files = (*WRITTEN, "bundle", *(("codec",) if fits_codec else ()))
+    files = (*WRITTEN, BUNDLE, *(("codec",) if fits_codec else ()))
     for name in files:
         record.check(run / name)
     record.begin()
@@ -54,6 +55,6 @@ def take_over(run: Path, fresh: bool, fits_codec: bool) -> list[str]:
             raise disk_error(error, run, 0) from error
         remarks = [f"note: {folder} holds files that gendi did not write: they stay." for folder in left]
     for name in files:
-        if name != "bundle":  # it is claimed when it is written
+        if name != BUNDLE:  # it is claimed when it is written
             record.claim(run / name)
     return remarks

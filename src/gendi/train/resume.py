@@ -22,6 +22,8 @@ HARMLESS = frozenset(
         "train.timeout",
         "train.checkpoint_every",
         "train.preview_every",
+        "train.evaluate_every",
+        "train.stop_when_level",
         "train.keep",
         "train.log_every",
     }
