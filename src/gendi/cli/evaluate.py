@@ -12,7 +12,7 @@ import tyro
 
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
-from gendi.cli.gates import gates_table
+from gendi.cli.gates import between, gates_table
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
@@ -98,8 +98,12 @@ def metrics_table(evaluation: "Evaluation") -> str:
         return gates_table(evaluation)
     rows = evaluation.table()
     known = any(row.report is not None for row in rows)
-    head = ("metric", "value", "floor", "better") + (("GENDI report",) if known else ())
-    cells = [(row.name, row.value, row.floor, row.better) + ((row.report,) if known else ()) for row in rows]
+    head = ("metric", "value", "95% interval", "floor", "its interval", "better", *(("GENDI report",) if known else ()))
+    cells = [
+        (row.name, row.value, between(row.interval), row.floor, between(row.floor_interval), row.better)
+        + ((row.report,) if known else ())
+        for row in rows
+    ]
     return (
         f"{evaluation.n:,} samples against {evaluation.reference_n:,} training images of {evaluation.data}; the floor "
         f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(cells, head)}"

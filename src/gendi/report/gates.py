@@ -1,7 +1,7 @@
 """The metrics of cells and tables in words and numbers: value and interval, floor, gate, verdict, worst control."""
 
 from gendi.evaluate.result import Evaluation, Metric
-from gendi.report.metrics import Meaning, written
+from gendi.report.metrics import Meaning, with_interval, written
 from gendi.report.page import Html, fill
 
 MEANINGS = {
@@ -99,10 +99,6 @@ def gates_in_words(evaluation: Evaluation) -> list[Html]:
 def _row(metric: Metric) -> Html:
     meaning = _meaning(metric)
     aim = AIMS.get(metric.better, f"→ {written(metric.ideal, 'g')} is best")
-    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
-    if metric.interval is not None:
-        low, high = (written(end, meaning.form, meaning.factor) for end in metric.interval)
-        value = fill('{v}<br><span class="aim">{low} to {high}</span>', v=value, low=low, high=high)
     worst = metric.worst_control
     control = Html("—")
     if worst is not None:
@@ -115,8 +111,8 @@ def _row(metric: Metric) -> Html:
         title=meaning.title,
         aim=aim,
         text=meaning.text,
-        value=value,
-        floor=written(metric.floor, meaning.form, meaning.factor),
+        value=with_interval(metric.value, metric.interval, meaning),
+        floor=with_interval(metric.floor, metric.floor_interval, meaning),
         gate=_gate(metric, meaning),
         control=control,
         verdict="—" if metric.passed is None else "pass" if metric.passed else "FAIL",
