@@ -69,7 +69,7 @@ def verdict(metric: "Metric") -> str | None:
 
 
 def between(interval: "Interval | None") -> str | None:
-    """Return an interval in words: "0.8 to 1.2"."""
+    """Return an interval in words: "0.8 to 1.2"; None where there is none."""
     return None if interval is None else f"{cell(interval[0])} to {cell(interval[1])}"
 
 

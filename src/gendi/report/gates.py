@@ -113,13 +113,19 @@ def _row(metric: Metric) -> Html:
         text=meaning.text,
         value=with_interval(metric.value, metric.interval, meaning),
         floor=with_interval(metric.floor, metric.floor_interval, meaning),
-        gate=_gate(metric, meaning),
+        gate=gate_in_words(metric, meaning),
         control=control,
-        verdict="—" if metric.passed is None else "pass" if metric.passed else "FAIL",
+        verdict=verdict(metric),
     )
 
 
-def _gate(metric: Metric, meaning: Meaning) -> str:
+def verdict(metric: Metric) -> str:
+    """Return "pass" or "FAIL"; a dash where there is no gate or no value."""
+    return "—" if metric.passed is None else "pass" if metric.passed else "FAIL"
+
+
+def gate_in_words(metric: Metric, meaning: Meaning) -> str:
+    """Return the range of values that pass; a dash where there is no gate."""
     if metric.gate is None:
         return "—"
     low, high = (written(end, meaning.form, meaning.factor) for end in metric.gate)
