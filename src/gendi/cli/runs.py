@@ -10,6 +10,7 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
+from gendi.cli.standings import in_words, standings
 from gendi.cli.values import format_duration
 from gendi.errors import BundleError, UsageError
 from gendi.machine.units import format_bytes
@@ -72,14 +73,20 @@ def main(args: Sequence[str]) -> int:
     places = [folder] if (folder / "config.toml").is_file() else sorted(p.parent for p in folder.glob("*/config.toml"))
     found = [describe(place) for place in places]
     if command.json:
-        show_json({"folder": str(folder), "runs": found})
+        show_json({"folder": str(folder), "runs": found, "standings": _standings(places, found)})
         return 0
     if not found:
         show(f"There is no run in {folder}.")
         return 0
     head = ("run", "status", "age", "step", "images", "done", "metric", "disk")
     show(table([_row(entry) for entry in found], head, indent=""))
+    for standing in _standings(places, found):
+        show(in_words(standing))
     return 0
+
+
+def _standings(places: Sequence[Path], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return standings(places, [None if entry["metric"] is None else entry["metric"]["name"] for entry in found])
 
 
 def describe(run: Path) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _metric(run: Path) -> dict[str, Any] | None:
     metrics = evaluation.get("metrics") if isinstance(evaluation, dict) else None
     if isinstance(metrics, dict) and metrics:
         name = next((name for name in metrics if name.startswith("fid-")), next(iter(metrics)))
-        return {"name": name, "value": metrics[name].get("value"), "floor": metrics[name].get("floor")}
+        return {"name": name, **{key: metrics[name].get(key) for key in ("value", "interval", "floor")}}
     from gendi.train.status import read_lines
 
     lines = read_lines(run / "metrics.jsonl")
@@ -147,6 +154,14 @@ def _row(entry: dict[str, Any]) -> tuple[object, ...]:
         entry["step"],
         entry["images"],
         None if done is None else f"{done:.0%}",
-        None if metric is None or metric["value"] is None else f"{metric['name']} {metric['value']:.4g}",
+        None if metric is None or metric["value"] is None else f"{metric['name']} {_number(metric)}",
         format_bytes(entry["bytes"]),
     )
+
+
+def _number(metric: dict[str, Any]) -> str:
+    """Return a metric's value, with half of its interval's width if it has one: "0.27 ± 0.09"."""
+    match metric.get("interval"):
+        case [float() | int() as low, float() | int() as high]:
+            return f"{metric['value']:.4g} ± {(high - low) / 2:.2g}"
+    return f"{metric['value']:.4g}"

@@ -41,8 +41,8 @@ def frechet_at_infinity(x: Features, reference: Features, seed: int = 0, poll: P
         return Estimate(None)
     pairs = []
     firsts, seconds = (halves(n, SPLITS, seed, f"infinity, {which}") for which in ("samples", "reference"))
-    for ours, theirs in zip(firsts, seconds, strict=True):
-        pairs.append([_extrapolated(x, reference, a, b, poll) for a, b in zip(ours, theirs, strict=True)])
+    for first, second in zip(firsts, seconds, strict=True):
+        pairs.append([_extrapolated(x, reference, a, b, poll) for a, b in zip(first, second, strict=True)])
     rng = stream(seed, "infinity, parts")  # rows of a file may be sorted
     ours, theirs = (rng.permutation(n).astype(np.int64) for _ in range(2))
     value = _extrapolated(x, reference, ours, theirs, poll)

@@ -25,6 +25,12 @@ MEANINGS = {
         "artefacts and missing variety all add to it.",
         ".2f",
     ),
+    "fid-infinity": Meaning(
+        "Fréchet distance at infinity",
+        "The Fréchet distance extrapolated to infinitely many samples, so that it does not depend on their number; "
+        "chance can bring it below 0.",
+        ".2f",
+    ),
     "kid": Meaning(
         "Kernel distance (KID) × 1000",
         "The same question without the assumption of Gaussians. It is unbiased, so chance can bring it below 0.",

@@ -52,6 +52,7 @@ def evaluate(
     device: str = "cpu",
     ema: bool | None = None,
     mirrored: bool = False,
+    fid_infinity: bool = False,
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
@@ -71,6 +72,8 @@ def evaluate(
         ema: whether the samples come from averaged weights; this is only recorded.
         mirrored: whether mirror images of training images count as copies too, as they do for models trained with
             flips.
+        fid_infinity: whether to extrapolate the Fréchet distance to infinitely many samples too (see
+            `gendi.evaluate.infinity`).
         source: anything else to record about the samples, as values that JSON can hold.
         poll: called between batches; raise from it to stop.
 
@@ -102,7 +105,7 @@ def evaluate(
     records: list[ExtractorRecord] = []
     for each in _extractors(extractor, data, batch_size, device):
         with clock(each.name):
-            record, measured, said = feature_metrics(each, images, data, reference, deals, seed, poll)
+            record, measured, said = feature_metrics(each, images, data, reference, deals, seed, fid_infinity, poll)
         records.append(record)
         found += measured
         notes += said

@@ -18,6 +18,7 @@ from gendi.data.images.shared_features import features_of, frechet
 from gendi.errors import UsageError
 from gendi.evaluate import metrics as m
 from gendi.evaluate.feature_intervals import crowding, frechet_distances, frechet_error, kernel_error, neighbour_errors
+from gendi.evaluate.infinity import frechet_at_infinity, rows_needed
 from gendi.evaluate.intervals import measured, measured_distance, of_deals, of_dependent_share, of_mean, of_share
 from gendi.evaluate.result import GENDI_REPORT, Better, Estimate, ExtractorRecord, Metric
 from gendi.machine.distributed import team
@@ -45,12 +46,14 @@ def feature_metrics(
     reference: Int64[np.ndarray, " n"],
     deals: Sequence[Int64[np.ndarray, " m"]],
     seed: int,
+    infinity: bool,
     poll: Poll | None,
 ) -> tuple[ExtractorRecord, list[Metric], list[str]]:
     """Return the metrics of images (n, H, W, C) against training images, and notes.
 
     `reference` holds indices of training images; `deals` are disjoint sets of indices of held-out images, of which the
-    first is used, or up to eight.
+    first is used, or up to eight. With `infinity` the Fréchet distance is extrapolated too, and its floor is that of
+    the first of them.
     """
     fake = features_of(extractor, len(images), lambda part: images[part], poll)
     key, name = data.fingerprint, extractor.name
@@ -86,6 +89,8 @@ def feature_metrics(
         )
         for metric, better in BETTER.items()
     ]
+    if infinity:
+        found.insert(1, team().from_first(lambda: _at_infinity(real, fake, unseen[0], name, seed, notes, poll)))
     return record, found, list(dict.fromkeys(notes))
 
 
@@ -112,6 +117,24 @@ def _estimates(
         out["density"] = measured(found[0], of_mean(crowding(real, features, DENSITY_K)).error, least=0.0)
         out["coverage"] = of_dependent_share(found[1], errors.coverage, len(real))
     return out
+
+
+def _at_infinity(
+    real: np.ndarray,
+    fake: np.ndarray,
+    unseen: np.ndarray,
+    name: str,
+    seed: int,
+    notes: list[str],
+    poll: Poll | None,
+) -> Metric:
+    value, floor = (frechet_at_infinity(features, real, seed, poll) for features in (fake, unseen))
+    if value.value is None or floor.value is None:
+        notes.append(
+            f"{name}: features of {real.shape[1]} dimensions need {rows_needed(real.shape[1]):,} images on each side "
+            "for an extrapolation to infinitely many."
+        )
+    return Metric.of(f"fid-infinity-{name}", value, floor, "lower", extractor=name)
 
 
 def _of_deals(real: np.ndarray, deals: Sequence[np.ndarray], poll: Poll | None) -> dict[str, Estimate]:
