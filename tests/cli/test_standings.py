@@ -20,13 +20,10 @@ def test_runs_within_their_errors_are_ties_with_the_best(gendi: Gendi, tiny_run:
     for name, (value, n) in values.items():
         shutil.copytree(tiny_run, tmp_path / name)
         _write(tmp_path / name, value, 0.05, n)
-    (tmp_path / "other-n" / "evaluation.json").rename(tmp_path / "kept.json")
     (found,) = json.loads(gendi("runs", str(tmp_path), "--json").out)["standings"]
     assert (Path(found["best"]).name, found["value"], found["name"]) == ("best", 0.3, "fid-digits")
-    assert ([Path(run).name for run in found["ties"]], [Path(run).name for run in found["worse"]]) == (
-        ["tie"],
-        ["worse"],
-    )
+    ties, worse = ([Path(run).name for run in found[which]] for which in ("ties", "worse"))
+    assert (ties, worse) == (["tie"], ["worse"])
     shown = gendi("runs", str(tmp_path)).out
     assert f"fid-digits: {tmp_path}/best is best (0.3); a tie with it: {tmp_path}/tie" in shown
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 def standings(runs: Sequence[Path], names: Sequence[str | None]) -> list[dict[str, Any]]:
     """Return for each metric among `names`, one for each run, the best run, its ties, and those that are worse.
 
-    Only evaluations on the scale of the best one are compared (`gendi.evaluate.compare`), and a metric with fewer than
-    two of them is left out. The value of the best run is `value`.
+    Runs are compared where their evaluations are on one scale (`gendi.evaluate.compare`): each scale on which there are
+    two or more has a standing of its own. The value of the best run is `value`.
     """
     known = {run: found for run in runs if (found := _evaluation(run / "evaluation.json")) is not None}
     out = []
     for name in dict.fromkeys(name for name in names if name is not None):
-        measured = {
-            run: e for run, e in known.items() if any(m.name == name and m.value is not None for m in e.metrics)
-        }
-        if entry := _standing(name, measured):
-            out.append(entry)
+        values = {run: {m.name: m.value for m in found.metrics}.get(name) for run, found in known.items()}
+        left = {run: found for run, found in known.items() if values[run] is not None}
+        while left:
+            entry, left = _standing(name, left)
+            out += [entry] if entry["ties"] or entry["worse"] else []
     return out
 
 
@@ -37,26 +37,27 @@ def in_words(standing: dict[str, Any]) -> str:
     return line
 
 
-def _standing(name: str, measured: "dict[Path, Evaluation]") -> dict[str, Any] | None:
+def _standing(name: str, measured: "dict[Path, Evaluation]") -> "tuple[dict[str, Any], dict[Path, Evaluation]]":
+    """Return the standing of the best run and of all on its scale, and the evaluations on other scales."""
     from gendi.evaluate import compare
 
     def loss(run: Path) -> float:
         metric = measured[run][name]
         return metric.loss(metric.value or 0.0)
 
-    places = sorted(measured, key=loss)
-    if not places:
-        return None
-    best, ties, worse = places[0], [], []
-    for run in places[1:]:
+    best, *others = sorted(measured, key=loss)
+    ties: list[str] = []
+    worse: list[str] = []
+    elsewhere = {}
+    for run in others:
         try:
             (found,) = (d for d in compare(measured[best], measured[run]) if d.name == name)
         except UsageError:  # another n, another reference, other features
+            elsewhere[run] = measured[run]
             continue
         (ties if found.tie else worse).append(str(run))
-    if not ties and not worse:
-        return None
-    return {"name": name, "value": measured[best][name].value, "best": str(best), "ties": ties, "worse": worse}
+    standing = {"name": name, "value": measured[best][name].value, "best": str(best), "ties": ties, "worse": worse}
+    return standing, elsewhere
 
 
 def _evaluation(path: Path) -> "Evaluation | None":
