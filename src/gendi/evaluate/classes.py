@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from gendi.errors import UsageError
-from gendi.evaluate.compare import Z95
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.intervals import SPLITS, around, halves, halves_error, measured, of_mean
 from gendi.evaluate.result import Estimate
 

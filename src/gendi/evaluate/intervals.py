@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.compare import Z95
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.result import Estimate, Interval
 
 SPLITS = 50
