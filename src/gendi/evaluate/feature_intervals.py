@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from gendi.evaluate.intervals import SPLITS, halves, halves_error
-from gendi.evaluate.metrics import Features, kth_neighbour, squared_distances
+from gendi.evaluate.metrics import Features, open_balls, squared_distances
 from gendi.machine.stopping import Poll, may_stop
 
 WIDE, SPLITS_WIDE = 256, 20
@@ -22,6 +22,9 @@ splits do."""
 SPLITS_OF_NEIGHBOURS = 20
 MOST = 5000
 """Most rows of which distances to neighbours are held in memory: 300 MB."""
+ROUNDING = 1e-5
+"""Relative difference below which two squared distances, held in float32, are equal: balls of coverage are open, balls
+of recall closed."""
 NEIGHBOURS = 64
 """Neighbours kept of each row. The chance that fewer than 6 of them lie in a half is 1e-12."""
 
@@ -123,8 +126,8 @@ def neighbour_errors(
         may_stop(poll)
         for r, f in zip(reals, fakes, strict=True):
             between = distance[np.ix_(r, f)]
-            coverages.append((between.min(axis=1) < _radius(own, r, density_k)).mean())
-            recalls.append((between < _radius(others, f, k)[None, :]).any(axis=1).mean())
+            coverages.append((between.min(axis=1) < (1 - ROUNDING) * _radius(own, r, density_k)).mean())
+            recalls.append((between <= (1 + ROUNDING) * _radius(others, f, k)[None, :]).any(axis=1).mean())
     errors = [halves_error(np.array(v, np.float64).reshape(-1, 2), quadratic=False) for v in (recalls, coverages)]
     return NeighbourErrors(*(None if error is None else scale * error for error in errors))
 
@@ -160,7 +163,7 @@ def _radius(nearest: _Nearest, rows: np.ndarray, k: int) -> np.ndarray:
 
 def crowding(real: Features, fake: Features, k: int) -> Float64[np.ndarray, " _"]:
     """Return for each fake row the number of real balls that hold it, divided by k: density is the mean of these."""
-    radius, crowd = kth_neighbour(real, k), np.zeros(len(fake))
-    for rows, squared in squared_distances(real, fake):
-        crowd += (squared < radius[rows, None]).sum(axis=0)
+    crowd = np.zeros(len(fake))
+    for _, inside in open_balls(real, fake, k):
+        crowd += inside.sum(axis=0)
     return np.asarray(crowd / k)

@@ -7,11 +7,13 @@ from gendi.storage.files import current_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""
+BUNDLE, BEST = "bundle", "bundle-best"
+"""The folders of a run with its last model, and with the best of those that were evaluated while it trained."""
 
 
 def bundle_folder(path: Path) -> Path:
     """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
-    inside = current_folder(path / "bundle")
+    inside = current_folder(path / BUNDLE)
     if inside.is_dir():
         return inside
     path = current_folder(path)
