@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import Gendi
 from gendi.cli import evaluate, how_many
 from gendi.data import open_data
+
+Gendi = Callable[..., Any]
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from conftest import Gendi
 from gendi.evaluate import Evaluation, Metric
+
+Gendi = Callable[..., Any]
 
 
 def _write(run: Path, value: float, error: float | None, n: int = 100) -> None:
