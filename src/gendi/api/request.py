@@ -21,6 +21,7 @@ from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.errors import DataError, UsageError
 from gendi.machine.version import __version__
+from gendi.storage.plain import in_utf8
 from gendi.train.bundle import Bundle
 
 MOST_ADAPTIVE = 1000
@@ -127,7 +128,7 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return in_utf8(json.dumps(self.to_dict(), ensure_ascii=False)).decode()
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> Self:

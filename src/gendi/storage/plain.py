@@ -1,4 +1,4 @@
-"""Values in the types of JSON."""
+"""Values in the types of JSON, and texts in the bytes of UTF-8."""
 
 import math
 from collections.abc import Mapping
@@ -15,3 +15,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold `text`. It cannot hold the names of files whose bytes are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def in_utf8(text: str) -> bytes:
+    r"""Return `text` in UTF-8; what that cannot hold is escaped as \udcff, which JSON reads back unchanged."""
+    return text.encode("utf-8", "backslashreplace")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gendi.data import Data
 from gendi.errors import DivergedError, GendiError, ResourceError
+from gendi.storage.plain import in_utf8
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
@@ -73,8 +74,8 @@ class Keeper:
         """Add a line to a file of the run that is only for people. If the disk is full, the line is lost."""
         if not self.first:
             return
-        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(OSError), (self.run / name).open("ab") as file:
+            file.write(in_utf8(line) + b"\n")
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:

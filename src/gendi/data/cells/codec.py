@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gendi.data.cells.observations import DEPTH, OTHER_DEPTH
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
@@ -120,12 +121,14 @@ class CellsCodec(VectorCodec):
     def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Return the requested depths (the condition `depth`), and the depths of `score` where none is requested.
 
+        A condition `depth` that is no sum of counts requests none.
+
         Raises `UsageError` for a requested depth that is not positive.
         """
         drawn = self.depth.depth(score)
-        if "depth" not in cond:
+        if DEPTH not in cond or self.header.schema.get(OTHER_DEPTH):
             return drawn
-        requested = np.asarray(cond["depth"].cpu().numpy(), np.float64)
+        requested = np.asarray(cond[DEPTH].cpu().numpy(), np.float64)
         if (requested <= 0).any():
             raise UsageError(f"depth = {requested[requested <= 0][0]:g}: the depth of a cell must be positive.")
         return np.where(np.isnan(requested), drawn, requested)
