@@ -14,7 +14,8 @@ from gendi.data.images.evaluation import evaluate, load_samples
 from gendi.data.images.extractors import ModuleExtractor
 from gendi.data.split import Split
 from gendi.errors import DataError, PreemptedError, UsageError
-from gendi.evaluate.result import Evaluation, Metric, compare
+from gendi.evaluate.compare import compare
+from gendi.evaluate.result import Evaluation, Metric
 
 
 def preempt() -> None:

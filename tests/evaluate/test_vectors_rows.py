@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import t as student
 
 from gendi.errors import DataError, PreemptedError, UsageError
-from gendi.evaluate.result import Evaluation, Metric, compare
+from gendi.evaluate.compare import compare
+from gendi.evaluate.result import Evaluation, Metric
 from gendi.evaluate.vectors import (
     LogCounts,
     RowSet,
@@ -115,7 +116,7 @@ def test_evaluations_written_without_gates_are_read(evaluation: Evaluation) -> N
 
 def test_closest_means_closest_when_two_are_compared(evaluation: Evaluation) -> None:
     def with_slope(value: float) -> Evaluation:
-        slope = dataclasses.replace(evaluation["fold-change-slope"], value=value)
+        slope = dataclasses.replace(evaluation["fold-change-slope"], value=value, standard_error=0.02)
         return dataclasses.replace(evaluation, metrics=(slope,))
 
     assert compare(with_slope(0.9), with_slope(1.3))[0].winner == "a"

@@ -28,6 +28,14 @@ def test_transitions_compose_to_the_marginal(name: str, steps: int) -> None:
     )
 
 
+def test_a_sample_of_the_marginal_is_the_papers_equation_4() -> None:
+    """x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, with abar the product of the paper's betas."""
+    abar = f64(*abar_of(linear_betas(1000)))[[1, 2, 40, 500, 1000]][:, None]
+    x_0, eps = gaussian(5, 3), gaussian(5, 3, seed=1)
+    x_t = Process(make_schedule("linear", 1000)).sample(x_0, f64(1, 2, 40, 500, 1000) / 1000, eps)
+    torch.testing.assert_close(x_t, abar.sqrt() * x_0 + (1 - abar).sqrt() * eps, rtol=1e-10, atol=1e-12)
+
+
 def test_one_step_of_the_chain_has_the_papers_beta() -> None:
     process = Process(make_schedule("linear", 1000))
     grid = process.schedule.grid()
@@ -96,12 +104,17 @@ def test_posterior_of_one_step_is_the_papers_equation_7() -> None:
     process = Process(make_schedule("linear", 1000))
     grid = process.schedule.grid()
     w_t, w_0, variance = process.posterior_weights(grid[2:], grid[1:-1])
+    x_t, x_0 = gaussian(999, 2), gaussian(999, 2, seed=1)
+    mean, spread = process.posterior(x_t, x_0, grid[2:], grid[1:-1])
     for i in (2, 3, 10, 500, 1000):
         beta, now, before = betas[i - 1], 1 - abar[i], 1 - abar[i - 1]
         # 1 - abar_i by hand loses 1e-12 of itself at i = 2, where it is 2e-4
         assert w_t[i - 2].item() == pytest.approx(math.sqrt(1 - beta) * before / now, rel=1e-11)
         assert w_0[i - 2].item() == pytest.approx(math.sqrt(abar[i - 1]) * beta / now, rel=1e-11)
         assert variance[i - 2].item() == pytest.approx(before / now * beta, rel=1e-11)
+        by_hand = (math.sqrt(abar[i - 1]) * beta * x_0 + math.sqrt(1 - beta) * before * x_t)[i - 2] / now
+        torch.testing.assert_close(mean[i - 2], by_hand, rtol=1e-10, atol=1e-12)
+        assert spread[i - 2].item() == pytest.approx(before / now * beta, rel=1e-11)
     assert round(math.log(variance[0].item()), 2) == -9.82
 
 

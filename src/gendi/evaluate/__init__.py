@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gendi.evaluate.compare import Difference as Difference
+    from gendi.evaluate.compare import compare as compare
     from gendi.evaluate.metrics import FeatureStatistics as FeatureStatistics
     from gendi.evaluate.metrics import density_coverage as density_coverage
     from gendi.evaluate.metrics import frechet_distance as frechet_distance
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
     from gendi.evaluate.metrics import precision_recall as precision_recall
     from gendi.evaluate.result import Evaluation as Evaluation
     from gendi.evaluate.result import Metric as Metric
-    from gendi.evaluate.result import compare as compare
 
 _HOMES = {
+    "Difference": "gendi.evaluate.compare",
     "Evaluation": "gendi.evaluate.result",
     "FeatureStatistics": "gendi.evaluate.metrics",
     "Metric": "gendi.evaluate.result",
-    "compare": "gendi.evaluate.result",
+    "compare": "gendi.evaluate.compare",
     "density_coverage": "gendi.evaluate.metrics",
     "frechet_distance": "gendi.evaluate.metrics",
     "frechet_from_features": "gendi.evaluate.metrics",
@@ -28,6 +30,7 @@ _HOMES = {
     "precision_recall": "gendi.evaluate.metrics",
 }
 __all__ = [
+    "Difference",
     "Evaluation",
     "FeatureStatistics",
     "Metric",

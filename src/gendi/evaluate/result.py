@@ -11,6 +11,8 @@ from gendi.storage.plain import plain
 VERSION = 1
 Better = Literal["lower", "higher", "closest"]
 """Which values of a metric are better; `closest` means closest to its `ideal`."""
+Interval = tuple[float, float]
+"""The lower and the upper end of a 95% confidence interval."""
 Gate = tuple[float | None, float | None]
 """The lowest and the highest value that passes; None is an open end."""
 GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
@@ -32,10 +34,11 @@ class Metric:
     """The figure of the GENDI report for MNIST, if it has one."""
     extractor: str | None = None
     standard_error: float | None = None
+    """Standard deviation of `value` over other samples of the same model."""
     ideal: float | None = None
     """The value to come close to, where neither lower nor higher is better."""
-    interval: tuple[float, float] | None = None
-    """95% confidence interval of `value`."""
+    interval: Interval | None = None
+    """95% confidence interval of `value`: where it would lie, on average, for other samples of the same model."""
     controls: Mapping[str, float] = field(default_factory=dict)
     """The same metric for fakes that must be caught, by their names."""
     score: float | None = None
@@ -43,6 +46,10 @@ class Metric:
     gate: Gate | None = None
     """The range in which real rows in the samples' place would lie; in one evaluation of a hundred, one of the metrics
     would not."""
+    floor_error: float | None = None
+    """Standard error of `floor`."""
+    floor_interval: Interval | None = None
+    """95% confidence interval of `floor`."""
 
     @property
     def passed(self) -> bool | None:
@@ -198,7 +205,7 @@ class Evaluation:
 
     def table(self) -> list["Row"]:
         """Return one row per metric, in the order of `metrics`."""
-        return [Row(m.name, m.value, m.floor, m.better, m.report) for m in self.metrics]
+        return [Row(m.name, m.value, m.floor, m.better, m.report, m.interval, m.floor_interval) for m in self.metrics]
 
 
 class Row(NamedTuple):
@@ -209,68 +216,18 @@ class Row(NamedTuple):
     floor: float | None
     better: Better
     report: float | None
+    interval: Interval | None = None
+    floor_interval: Interval | None = None
 
 
-class Difference(NamedTuple):
-    """A metric of two evaluations on one scale; `winner` is None for a tie, and where one of them has no value."""
-
-    name: str
-    a: float | None
-    b: float | None
-    winner: Literal["a", "b"] | None
-
-
-def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
-    """Return the metrics of two evaluations side by side.
-
-    Raises `UsageError` unless everything that fixes the scale is the same: data, n, reference, extractors and their
-    hashes, and EMA if both evaluations know it. The error lists what differs.
-    """
-    differing = [
-        f"{name} ({x} against {y})"
-        for name, x, y in [
-            ("data fingerprint", a.fingerprint[:12], b.fingerprint[:12]),
-            ("n", a.n, b.n),
-            ("reference split", a.reference_split, b.reference_split),
-            ("reference n", a.reference_n, b.reference_n),
-            ("seed of the reference", a.seed, b.seed),
-        ]
-        if x != y
-    ]
-    ours, theirs = ({r.name: r for r in e.extractors} for e in (a, b))
-    if ours.keys() != theirs.keys():
-        differing.append(f"extractors ({', '.join(ours)} against {', '.join(theirs)})")
-    for name in ours.keys() & theirs.keys():
-        if ours[name] != theirs[name]:
-            differing.append(f"extractor {name} ({ours[name].sha256[:12]} against {theirs[name].sha256[:12]})")
-    if a.ema is not None and b.ema is not None and a.ema != b.ema:
-        differing.append(f"EMA ({a.ema} against {b.ema})")
-    if differing:
-        raise UsageError(
-            f"These evaluations are not on the same scale; they differ in {'; '.join(differing)}. Evaluate both with "
-            "the same settings."
-        )
-    others = {m.name: m for m in b.metrics}
-    return [
-        Difference(m.name, m.value, others[m.name].value, _winner(m, others[m.name]))
-        for m in a.metrics
-        if m.name in others
-    ]
-
-
-def _winner(a: Metric, b: Metric) -> Literal["a", "b"] | None:
-    if a.value is None or b.value is None or a.value == b.value:
-        return None
-    if a.loss(a.value) == a.loss(b.value):
-        return None
-    return "a" if a.loss(a.value) < a.loss(b.value) else "b"
+_LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval"}
+"""Fields that older evaluations lack."""
 
 
 def _metric(name: str, entry: Any) -> Metric:
-    later = {"ideal", "interval", "controls", "score", "gate"}  # older evaluations lack these
     names = [f.name for f in dataclasses.fields(Metric) if f.name != "name"]
-    found = {key: entry[key] for key in names if key in entry or key not in later}
-    for key in ("interval", "gate"):
+    found = {key: entry[key] for key in names if key in entry or key not in _LATER}
+    for key in ("interval", "gate", "floor_interval"):
         if found.get(key) is not None:
             low, high = found[key]
             found[key] = (low, high)
