@@ -76,8 +76,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8, by `in_utf8`) so that `path` holds either its old content or the new one, whatever happens.
+    """Write `data` so that `path` holds either its old content or the new one, whatever happens.
 
+    Text is written by `in_utf8`.
     Raises `ResourceError` with the file and the reason (disk full, no permission); the old content is then untouched.
     """
     raw = in_utf8(data) if isinstance(data, str) else data
