@@ -141,8 +141,6 @@ def test_toml_of_version_0_1_0_is_read_as_it_was(tmp_path: Path) -> None:
 LETTERS = st.characters(codec="utf-8", exclude_characters="\0")
 FOLDERS = st.text(LETTERS, min_size=1, max_size=12).filter(lambda name: not name.startswith(".") and "/" not in name)
 CELLS = st.text(LETTERS, min_size=1, max_size=12)
-    st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12
-)
 
 
 def several(texts: "st.SearchStrategy[str]", known: Sequence[str]) -> "st.SearchStrategy[list[str]]":

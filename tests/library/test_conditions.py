@@ -117,21 +117,7 @@ def test_rows_of_data_become_tensors() -> None:
     assert take(None, slice(1, 3)) == {}
 
 
-NAMES = (
-    "self",
-    "eta",
-    "noise",
-    "order",
-    "times",
-    "x",
-    "t",
-    "x_t",
-    "denoiser",
-    "cond",
-    "steps",
-    "variance",
-    "time_value",
-)
+NAMES = ("self", "eta", "noise", "order", "times", "x", "t", "x_t", "denoiser", "cond", "steps", "time_value")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

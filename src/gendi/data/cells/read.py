@@ -90,7 +90,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
             "them out: sc.pp.filter_cells(adata, min_counts=1)."
         )
     columns, left_out, notes = conditions_of(adata, settings, depth)
-    schema = {
+    schema: dict[str, Any] = {
         "genes": genes,
         "var": _plain_columns(adata.var),
         "layer": name,
