@@ -28,6 +28,8 @@ MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"  # begins the name of an unfinished write, which is never read and goes at the run's next start
 REPLACED = ".old-"  # begins the name of a folder that a new one replaces; it counts while its old place is empty
 MAX_JSON = 16 * 2**20
+DEEPEST = 64
+"""How many tables and lists may lie in one another in a file; gendi itself needs about ten."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,34 @@ def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """Return the JSON value of `text`, which was read from `path`. Raises `BundleError` naming `path`."""
+    """Return the JSON value of `text`, which was read from `path`.
+
+    Raises `BundleError` naming `path`, also for a value that is nested too deep.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        check_depth(found, path)
+        return found
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path} is not valid JSON ({error}): it is damaged, or was written by something else."
         ) from None
+
+
+def check_depth(value: object, path: Path) -> None:
+    """Raise `BundleError` if tables and lists in the content of the file `path` are nested deeper than `DEEPEST`."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [item for each in level for item in _inside(each)]
+        if not level:
+            return
+    raise BundleError(f"{path} has tables or lists more than {DEEPEST} deep in one another: gendi did not write it so.")
+
+
+def _inside(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _read_text(path: Path, max_bytes: int) -> str:

@@ -17,12 +17,13 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import tomli_w
 
-from gendi.errors import UsageError
-from gendi.storage.files import atomic_write
+from gendi.errors import BundleError
+from gendi.storage.files import atomic_write, check_depth
 from gendi.storage.plain import is_unicode
 
 NONE = "none"
 TEXT, PERCENT = "text", "percent"
+MAX_TOML = 64 * 2**20
 PLAIN = " /:.,;=?&+-_~()[]{}@!$'*#"
 """The characters of a path that stand as they are, besides letters and digits, where the others are percent-encoded."""
 
@@ -33,14 +34,20 @@ def write_toml(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file. Raises `UsageError` naming the file, and the line where the text is no TOML."""
+    """Return the tables of a TOML file, which a person may have edited.
+
+    Raises `BundleError` naming the file, and the line where the text is no TOML.
+    """
     try:
-        raw = path.read_bytes()
-        data: dict[str, Any] = _decode(tomllib.loads(raw.decode()))
+        if path.stat().st_size > MAX_TOML:
+            raise BundleError(f"{path} is larger than {MAX_TOML} bytes: gendi did not write it, and it was not read.")
+        found = tomllib.loads(path.read_bytes().decode())
+        check_depth(found, path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+        raise BundleError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+        raise BundleError(f"{path} is not valid TOML: {error}.") from None
+    data: dict[str, Any] = _decode(found)
     return data
 
 

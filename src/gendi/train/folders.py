@@ -1,19 +1,37 @@
-"""Where a bundle is. This module imports no torch."""
+"""Where a bundle is, and the folders of a run. This module imports no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from gendi.errors import UsageError
+from gendi.errors import BundleError, UsageError
 from gendi.storage.files import current_folder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""
 
 
+FOLDERS = ("checkpoints", "previews", "bundle", "codec", "ema", "pictures")
+"""Folders that a run, or a report on it, writes in the run's folder."""
+
+
+def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:
+    """Raise `BundleError` if a file or a broken link stands where a run has one of its folders."""
+    for name in names:
+        path = run / name
+        if not path.is_dir() and (path.exists() or path.is_symlink()):
+            what = "a link that leads nowhere" if path.is_symlink() else "a file"
+            raise BundleError(f"{path} is {what}, and a folder of the run belongs there. Move it away.")
+
+
 def bundle_folder(path: Path) -> Path:
-    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither."""
+    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither, and
+    `BundleError` if a file stands in its place.
+    """
     inside = current_folder(path / "bundle")
     if inside.is_dir():
         return inside
+    if path.is_dir():
+        check_folders(path, ("bundle",))
     path = current_folder(path)
     if not path.is_dir():
         raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
