@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gendi.errors import BundleError, UsageError
+from gendi.errors import BundleError, UsageError, diverged
 from gendi.storage.files import current_folder
+from gendi.train.status import read_status
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""
@@ -23,9 +24,17 @@ def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:
             raise BundleError(f"{path} is {what}, and a folder of the run belongs there. Move it away.")
 
 
+def is_diverged(run: Path) -> bool:
+    """Return whether a run says of itself that its training diverged."""
+    try:
+        return (read_status(run) or {}).get("status") == "diverged"
+    except BundleError:
+        return False
+
+
 def bundle_folder(path: Path) -> Path:
-    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither, and
-    `BundleError` if a file stands in its place.
+    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither,
+    `BundleError` if a file stands in its place, and `DivergedError` if the training ended without one.
     """
     inside = current_folder(path / "bundle")
     if inside.is_dir():
@@ -37,6 +46,8 @@ def bundle_folder(path: Path) -> Path:
         raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
     if (path / CONFIG).exists() or (path / WEIGHTS).exists():
         return path
+    if is_diverged(path):
+        raise diverged(f"{path} is a run without a bundle: its loss was not finite.")
     if (path / "checkpoints").is_dir():
         raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
     raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")

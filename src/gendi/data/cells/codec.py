@@ -16,7 +16,7 @@ from gendi.data.cells.observations import DEPTH, OTHER_DEPTH
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
-from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.errors import BundleError, DataError, UsageError, diverged
 from gendi.storage.safe_tensors import TensorSpec
 
 CHUNK = 256
@@ -112,10 +112,7 @@ class CellsCodec(VectorCodec):
         if x.ndim != 2 or x.shape[1] != self.shape[0]:
             raise DataError(f"Vectors of this model are (n, {self.shape[0]}); these have shape {tuple(x.shape)}.")
         if not bool(torch.isfinite(x).all()):
-            raise DivergedError(
-                "The cells to decode contain NaN or infinity: the model that made them diverged, or its weights are "
-                "damaged. Train with a smaller learning rate, or sample from an earlier checkpoint."
-            )
+            raise diverged("The cells to decode contain NaN or infinity.")
         return np.asarray(x.detach().cpu().numpy(), np.float64)
 
     def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
