@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from gendi.cli.colours import classes_in_turn, colours_table
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.gates import gates_table
@@ -93,16 +94,21 @@ def main(args: Sequence[str]) -> int:
 
 
 def metrics_table(evaluation: "Evaluation") -> str:
-    """Return the metrics with their floors, and with gates and controls or the GENDI report's figures if there are."""
-    if any(metric.gate is not None for metric in evaluation.metrics):
+    """Return the metrics with their floors, and with gates and controls or the GENDI report's figures if there are.
+
+    The colours of pictures have a table of their own.
+    """
+    gated = {metric.name for metric in evaluation.metrics if metric.gate is not None}
+    if gated and not evaluation.extractors:
         return gates_table(evaluation)
-    rows = evaluation.table()
+    rows = [row for row in evaluation.table() if row.name not in gated]
     known = any(row.report is not None for row in rows)
     head = ("metric", "value", "floor", "better") + (("GENDI report",) if known else ())
     cells = [(row.name, row.value, row.floor, row.better) + ((row.report,) if known else ()) for row in rows]
     return (
         f"{evaluation.n:,} samples against {evaluation.reference_n:,} training images of {evaluation.data}; the floor "
         f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(cells, head)}"
+        + (f"\n{colours_table(evaluation)}" if gated else "")
     )
 
 
@@ -134,6 +140,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
+    if kind.pictures and bundle.class_names:
+        notes += classes_in_turn(request.condition, data)
     archive = kind.evaluated_file(run)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:

@@ -99,10 +99,6 @@ def gates_in_words(evaluation: Evaluation) -> list[Html]:
 def _row(metric: Metric) -> Html:
     meaning = _meaning(metric)
     aim = AIMS.get(metric.better, f"→ {written(metric.ideal, 'g')} is best")
-    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
-    if metric.interval is not None:
-        low, high = (written(end, meaning.form, meaning.factor) for end in metric.interval)
-        value = fill('{v}<br><span class="aim">{low} to {high}</span>', v=value, low=low, high=high)
     worst = metric.worst_control
     control = Html("—")
     if worst is not None:
@@ -115,15 +111,30 @@ def _row(metric: Metric) -> Html:
         title=meaning.title,
         aim=aim,
         text=meaning.text,
-        value=value,
+        value=with_interval(metric, meaning),
         floor=written(metric.floor, meaning.form, meaning.factor),
-        gate=_gate(metric, meaning),
+        gate=gate_in_words(metric, meaning),
         control=control,
-        verdict="—" if metric.passed is None else "pass" if metric.passed else "FAIL",
+        verdict=verdict(metric),
     )
 
 
-def _gate(metric: Metric, meaning: Meaning) -> str:
+def with_interval(metric: Metric, meaning: Meaning) -> Html:
+    """Return a metric's value, and below it its interval if it has one."""
+    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
+    if metric.interval is None:
+        return value
+    low, high = (written(end, meaning.form, meaning.factor) for end in metric.interval)
+    return fill('{v}<br><span class="aim">{low} to {high}</span>', v=value, low=low, high=high)
+
+
+def verdict(metric: Metric) -> str:
+    """Return "pass" or "FAIL"; a dash where there is no gate or no value."""
+    return "—" if metric.passed is None else "pass" if metric.passed else "FAIL"
+
+
+def gate_in_words(metric: Metric, meaning: Meaning) -> str:
+    """Return the range of values that pass; a dash where there is no gate."""
     if metric.gate is None:
         return "—"
     low, high = (written(end, meaning.form, meaning.factor) for end in metric.gate)

@@ -153,7 +153,7 @@ def _gates(run: Run) -> Html | None:
         more = " …" if len(failed) > 4 else ""
         note = f"Failed: {', '.join(failed[:4])}{more}"
     else:
-        note = "Real rows would pass them too, except by chance."
+        note = f"Real {run.noun} would pass them too, except by chance."
     return _card("Gates passed", _unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
 
 

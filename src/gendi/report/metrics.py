@@ -93,11 +93,15 @@ def best_fid(evaluation: Evaluation) -> Metric | None:
 
 
 def metric_table(evaluation: Evaluation) -> Html:
-    """Return the table of metrics, grouped by features: value, floor, and the GENDI report's figure for MNIST."""
+    """Return the table of metrics, grouped by features: value, floor, and the GENDI report's figure for MNIST.
+
+    Metrics with gates are not in it; `gendi.report.colours` has them.
+    """
     about_mnist = evaluation.data == "mnist"
     groups: dict[str, list[Metric]] = {}
     order = {name: i for i, name in enumerate(MEANINGS)}
-    for metric in sorted(evaluation.metrics, key=lambda m: order.get(split_name(m)[0], len(order))):
+    shown = [metric for metric in evaluation.metrics if metric.gate is None]
+    for metric in sorted(shown, key=lambda m: order.get(split_name(m)[0], len(order))):
         groups.setdefault(split_name(metric)[1], []).append(metric)
     body: list[Html] = []
     for features in sorted(groups, key=lambda name: (name != "inception", name == "", name)):

@@ -10,6 +10,7 @@ from gendi.evaluate.nearest import nearest_images
 from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
+from gendi.report.colours import colour_table, colours_in_words
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.metrics import honesty, metric_table
@@ -71,8 +72,10 @@ def metrics_section(run: Run) -> Html:
             run, "evaluation", "This run is not evaluated yet: run `gendi evaluate` on it, then `gendi report` again."
         )
         return section("metrics", "How good is it?", text, [absent(why)])
-    notes = [fill('<p class="note">{note}</p>', note=note) for note in honesty(run.evaluation)]
-    return section("metrics", "How good is it?", text, [metric_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
+    said = [*colours_in_words(run.evaluation), *honesty(run.evaluation)]
+    notes = [fill('<p class="note">{note}</p>', note=note) for note in said]
+    tables = [metric_table(run.evaluation), colour_table(run.evaluation)]
+    return section("metrics", "How good is it?", text, [*tables, fill("<div>{n}</div>", n=notes)])
 
 
 def training_section(run: Run, gallery: Gallery) -> Html:

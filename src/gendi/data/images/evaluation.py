@@ -1,9 +1,10 @@
-"""Evaluates samples of pictures against a data set: distances, coverage, classes and memorisation.
+"""Evaluates samples of pictures against a data set: distances, coverage, colours, classes and memorisation.
 
 The reference is a random subset of the training images, as large as the set of samples. It is keyed by the seed, so
 that all runs on the same data have the same reference. Each metric is shown beside its floor, which is the same metric
 for as many real held-out images in the place of the samples. A model can be better than the floor only by luck or by
-memory.
+memory. Colours are compared with training and held-out images together and have gates as well
+(`gendi.data.images.colour`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from gendi.data.dataset import Data
+from gendi.data.images.colour import colour_metrics
 from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
 from gendi.data.images.extractors import Extractor, get_extractor
 from gendi.data.images.feature_cache import reference_features
@@ -102,6 +104,8 @@ def evaluate(
         with clock("classes"):
             classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, poll))
         found += measured
+    with clock("colours"):
+        found += team().from_first(lambda: colour_metrics(images, data, seed=seed, poll=poll))
     with clock("memorisation"):
         copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, poll))
     found += measured

@@ -24,16 +24,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.metrics import ABOUT, About, Roles, Values, compute_metrics
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
 from gendi.machine.stopping import Poll, may_stop
 
-ALPHA, Z95 = 0.01, 1.96
+Z95 = 1.96
 
 
 def real_deals(
@@ -86,12 +86,9 @@ def gate(values: Sequence[float], about: About, gates: int, share: float) -> Gat
 
     `values` are the metric's values over the deals, and `share` is 2 n / N, the share of the pool that a deal compares.
     """
-    k, mean, s = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
-    if about.paired:
-        s /= float(np.sqrt(1 - share))
+    spread = 1 / float(np.sqrt(1 - share)) if about.paired else 1.0
     sides = 2 if about.better == "closest" else 1
-    width = float(student.ppf(1 - ALPHA / (gates * sides), k - 1)) * s * float(np.sqrt(1 + 1 / k))
-    low, high = min(mean - width, *values), max(mean + width, *values)
+    low, high = prediction_interval(values, ALPHA / (gates * sides), spread)
     return (None if about.better == "lower" else low, None if about.better == "higher" else high)
 
 
