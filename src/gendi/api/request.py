@@ -85,7 +85,7 @@ class Request:
         given = {name: value for name, value in settings.items() if value is not None}
         usual = {} if "steps" in given else {"steps": own_calls(bundle)}
         how = Drawing.of({**usual, "sampler": bundle.config.sample.sampler} | given)
-        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, own.clip)
+        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, bundle.config.sample.clip)
 
     @property
     def indices(self) -> range:
@@ -213,8 +213,8 @@ def own_calls(bundle: Bundle) -> int:
     steps = bundle.config.sample.steps
     if steps > MOST_OWN:
         raise UsageError(
-            f"The model asks for {steps:,} calls of its network per sample; more than {MOST_OWN:,} are made only if you "
-            "ask for them. Say how many: --steps 50, or steps=50 in Python."
+            f"The model asks for {steps:,} calls of its network per sample; more than {MOST_OWN:,} are made only where "
+            "they are asked for. Say how many: --steps 50, or steps=50 in Python."
         )
     return steps
 

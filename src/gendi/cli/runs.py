@@ -17,6 +17,7 @@ from gendi.errors import BundleError, UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.edited import read_table_if_there
 from gendi.storage.files import atomic_write, encode_json
+from gendi.storage.plain import plain
 from gendi.train.stored import stored_tables
 
 MAX_EVALUATION = 2**28
@@ -61,7 +62,7 @@ def update_timings(run: Path, **fields: Any) -> None:
         old = read_table_if_there(path) or {}
     except BundleError:
         old = {}
-    atomic_write(path, encode_json({**old, **fields}))
+    atomic_write(path, encode_json(plain({**old, **fields})))
 
 
 EXAMPLES = """\
