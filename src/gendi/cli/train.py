@@ -90,7 +90,7 @@ class Train:
     layer: Annotated[Text, shows("where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
-    """Conditions that the network is given with each image or row, by name: class dose; none alone is no condition. gendi
+    """Conditions that the network is given with each image or row, by name: class dose; none is no condition. gendi
     data check lists those of the data; low-res:4 is the picture itself, four times coarser.
     """
     condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
