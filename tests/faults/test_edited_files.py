@@ -13,7 +13,7 @@ from names_world import PICTURES
 from gendi.cli import main
 from gendi.errors import BundleError
 from gendi.storage.edited import read_table
-from gendi.storage.files import DEEPEST
+from gendi.storage.plain import DEEPEST
 from gendi.storage.toml import read_toml
 from gendi.train.status import METRICS, read_lines, read_status
 

@@ -22,14 +22,12 @@ from typing import Any
 
 from gendi.errors import BundleError
 from gendi.storage.disk import disk_error, reason, require_space
-from gendi.storage.plain import in_utf8
+from gendi.storage.plain import check_depth, in_utf8
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"  # begins the name of an unfinished write, which is never read and goes at the run's next start
 REPLACED = ".old-"  # begins the name of a folder that a new one replaces; it counts while its old place is empty
 MAX_JSON = 16 * 2**20
-DEEPEST = 64
-"""How many tables and lists may lie in one another in a file; gendi itself needs about ten."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +132,6 @@ def parse_json(text: str, path: Path) -> Any:
         raise BundleError(
             f"{path} is not valid JSON ({error}): it is damaged, or was written by something else."
         ) from None
-
-
-def check_depth(value: object, path: Path) -> None:
-    """Raise `BundleError` if tables and lists in the content of the file `path` are nested deeper than `DEEPEST`."""
-    level = [value]
-    for _ in range(DEEPEST + 1):
-        level = [item for each in level for item in _inside(each)]
-        if not level:
-            return
-    raise BundleError(f"{path} has tables or lists more than {DEEPEST} deep in one another: gendi did not write it so.")
-
-
-def _inside(value: object) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _read_text(path: Path, max_bytes: int) -> str:

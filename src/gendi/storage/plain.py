@@ -1,9 +1,14 @@
 """Values in the types of JSON, and texts in the bytes of UTF-8."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from gendi.errors import BundleError
+
+DEEPEST = 64
+"""How many tables and lists may lie in one another in a file; gendi itself needs about ten."""
 
 
 def plain(value: Any) -> Any:
@@ -29,3 +34,19 @@ def is_unicode(text: str) -> bool:
 def in_utf8(text: str) -> bytes:
     r"""Return `text` in UTF-8; what that cannot hold is escaped as \udcff, which JSON reads back unchanged."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def check_depth(value: object, path: Path) -> None:
+    """Raise `BundleError` if tables and lists in the content of the file `path` are nested deeper than `DEEPEST`."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [item for each in level for item in _inside(each)]
+        if not level:
+            return
+    raise BundleError(f"{path} has tables or lists more than {DEEPEST} deep in one another: gendi did not write it so.")
+
+
+def _inside(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -18,8 +18,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import tomli_w
 
 from gendi.errors import BundleError
-from gendi.storage.files import atomic_write, check_depth
-from gendi.storage.plain import is_unicode
+from gendi.storage.files import atomic_write
+from gendi.storage.plain import check_depth, is_unicode
 
 NONE = "none"
 TEXT, PERCENT = "text", "percent"
