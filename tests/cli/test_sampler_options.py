@@ -66,3 +66,17 @@ def test_words_become_what_the_sampler_wants() -> None:
     assert get_sampler("unipc").read_option("unipc", "rule", "bh1") == "bh1"
     with pytest.raises(UsageError, match="no number"):
         info.read_option("sa-solver", "tau", "x")
+
+
+def test_a_temperature_is_named_in_the_samples_and_repeated(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
+    start = ["sample", str(tiny_run), "--n", "2", "--steps", "4", "--sampler", "dpmpp-2m-sde"]
+    for name, flags in {"plain": [], "cold": ["--temperature", "0.5"], "calm": ["--noise-scale", "0"]}.items():
+        assert gendi(*start, *flags, "--out", str(tmp_path / f"{name}.npz")).code == 0
+    plain, cold, calm = (drawn(tmp_path / f"{name}.npz") for name in ("plain", "cold", "calm"))
+    assert not np.array_equal(plain, cold) and not np.array_equal(plain, calm) and not np.array_equal(cold, calm)
+    with np.load(tmp_path / "cold.npz") as file:
+        assert '"temperature": 0.5' in str(file["settings"])
+    assert gendi("sample", "--again", str(tmp_path / "cold.npz")).code == 0
+    np.testing.assert_array_equal(cold, drawn(tmp_path / "cold-again.npz"))
+    refused = gendi(*start, "--temperature", "0", "--out", str(tmp_path / "x.npz"))
+    assert refused.code == 2 and "temperature" in refused.err, refused.err

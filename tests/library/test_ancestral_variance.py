@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from worlds import PRESERVING, SCHEDULES, covariance, f64, gaussian, scalar
 
+from gendi.diffusion.gaussian.config import Parameterisation
+from gendi.diffusion.gaussian.denoiser import make_denoiser
 from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.samplers import get_sampler
@@ -112,6 +114,56 @@ def test_the_analytic_variance_is_exact_on_a_gaussian(name: str, times: Tensor) 
         alpha, sigma = (v.item() for v in world.schedule(s))
         assert mean == pytest.approx(alpha * m, rel=1e-10)
         assert variance == pytest.approx(alpha**2 * c + sigma**2, rel=1e-10)
+
+
+def test_moments_in_a_basis_are_exact_on_a_correlated_gaussian() -> None:
+    """Cov[x_0 | x_t] has the eigenvectors of C, with sigma^2 c / (alpha^2 c + sigma^2) for the eigenvalue c.
+
+    So with all but one of them as the basis every step draws from the true q(x_s | x_t), where the best isotropic
+    variance does not. The covariance after each step comes from the responses to unit vectors, without statistics.
+    """
+    covariances, times = covariance(3), f64(1, 0.6, 0.3, 0.05)
+    world = GaussianDenoiser(make_schedule("cosine"), f64(0, 0, 0), covariances)
+    values, vectors = torch.linalg.eigh(covariances)
+    alpha, sigma = world.schedule(times[:-1].flip(0))
+    spread = sigma[:, None] ** 2 * values / (alpha[:, None] ** 2 * values + sigma[:, None] ** 2)
+    directions = Moments(world.schedule, times[:-1].flip(0), spread[:, [1, 2, 0]], vectors[:, 1:])
+    ball = Moments(world.schedule, times[:-1].flip(0), spread.mean(1))
+
+    def covariance_at_the_end(moments: Moments) -> Tensor:
+        units = torch.eye(3 * len(times), dtype=torch.float64)
+        start = torch.sqrt(alpha[-1] ** 2 * values + sigma[-1] ** 2) * vectors  # columns: the exact start
+        rows = torch.cat([start @ units[:3], torch.zeros(3, 0)], 1)
+
+        def noise(k: int) -> Tensor:
+            return units[3 * k + 3 : 3 * k + 6].T.contiguous()
+
+        *_, last = get_sampler("ancestral").run(
+            world, rows.T.contiguous(), times, noise, variance="analytic", moments=moments
+        )
+        return last.x.T @ last.x
+
+    alpha_s, sigma_s = world.schedule(times[-1])
+    truth = alpha_s**2 * covariances + sigma_s**2 * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(covariance_at_the_end(directions), truth, rtol=1e-8, atol=1e-8)
+    assert float((covariance_at_the_end(ball) - truth).norm() / truth.norm()) > 0.01
+
+
+@pytest.mark.statistical
+def test_the_error_in_a_basis_adds_up_to_the_whole_error() -> None:
+    """The spreads of r directions and of the d - r others are the mean error in other words, and the first are larger.
+
+    For a Gaussian each of them is sigma^2 c / (alpha^2 c + sigma^2); 4000 rows give it to 5 sqrt(2 / 4000) = 11%.
+    """
+    world = GaussianDenoiser(make_schedule("cosine"), f64(0, 0, 0), torch.diag(f64(4.0, 1.0, 0.09)))
+    x_0, times = gaussian(4000, 3) * f64(2.0, 1.0, 0.3), f64(0.2, 0.5)
+    found = estimate_moments(Plain(world), x_0, times, rank=1)
+    whole = estimate_moments(Plain(world), x_0, times)
+    torch.testing.assert_close((found.spread[:, 0] + 2 * found.spread[:, 1]) / 3, whole.spread, rtol=1e-9, atol=1e-12)
+    alpha, sigma = world.schedule(times)
+    assert found.spread[:, 0] == pytest.approx(4 * sigma**2 / (4 * alpha**2 + sigma**2), rel=0.11)
+    with pytest.raises(UsageError, match="rank = 3"):
+        estimate_moments(Plain(world), x_0, times, rank=3)
 
 
 def test_the_last_step_to_the_data_adds_no_noise() -> None:
@@ -218,3 +270,18 @@ def test_variances_that_cannot_be_had(variance: str, message: str) -> None:
 def test_moments_at_times_that_cannot_be(times: Tensor) -> None:
     with pytest.raises(UsageError, match="increasing times above 0 and up to 1"):
         estimate_moments(WORLD, gaussian(2, 1), times)
+
+
+def test_moments_of_a_network_are_its_error_on_data() -> None:
+    """A network's denoiser knows no variance by itself, whatever attributes it has: the error on data is measured."""
+
+    class Zero(torch.nn.Module):
+        def forward(self, x: Tensor, time: Tensor) -> Tensor:
+            return torch.zeros_like(x)
+
+    denoiser = make_denoiser(Zero(), make_schedule("cosine"), Parameterisation("x0"))
+    x_0 = gaussian(6, 2).float()
+    found = estimate_moments(denoiser, x_0, f64(0.3, 0.6))
+    most = torch.exp(-denoiser.schedule.log_snr(f64(0.3, 0.6)))
+    torch.testing.assert_close(found.spread, x_0.double().square().mean().expand(2), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found(f64(0.3, 0.6)), found.spread.minimum(most), rtol=1e-6, atol=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +13,22 @@ import torch
 import toy_kind
 
 import gendi
+from gendi.api.request import Request
 from gendi.cli import main
 from gendi.data import KINDS, Data, open_data
 from gendi.data.codec_files import codec_from_dict, read_codec
 from gendi.data.kinds import claimed_by, default_preset, find_kind
 from gendi.data.split import RowView, Split, hold_out_rows
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
 from gendi.train.budget import Budget
+from gendi.train.bundle import load_bundle
 from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
-from gendi.train.resolve import prepared, resolve
+from gendi.train.resolve import prepared, resolve, smallest_scale
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +273,31 @@ def test_a_name_that_is_taken_stays_what_it_is() -> None:
     with pytest.raises(UsageError, match="already"):
         KINDS.register("cells", toy_kind.TOYS)
     assert [KINDS[name].name for name in KINDS.built_in] == ["cells", "table", "image"]
+
+
+def test_the_smallest_scale_of_the_data_is_kept_and_ends_the_grid(
+    path: Path, config: RunConfig, tmp_path: Path
+) -> None:
+    """Two standardised columns of correlation r vary by sqrt(1 - r) in their narrow direction, and the end is a fifth.
+
+    The codec standardises and rotates, which keeps widths, and jitters by 1e-6, which r = 0.998 does not notice.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.multivariate_normal([0, 0], [[1, 0.998], [0.998, 1]], size=400)
+    rows[:, 1] *= 7  # units do not matter
+    np.savetxt(path, np.column_stack([rows, rng.integers(0, 2, 400)]))
+    config, data = opened(path, dataclasses.replace(config, conditions=()))
+    train(f"toy:{path}", config, tmp_path / "run", Budget(images=64))
+    bundle = load_bundle(tmp_path / "run")
+    width = math.sqrt(1 - np.corrcoef(data.train.batch(range(len(data.train))).T)[0, 1])
+    assert bundle.meta["smallest_scale"] == pytest.approx(width, rel=0.01)
+    assert bundle.bounds == (pytest.approx(width / 5, rel=0.01), BOUNDS[1])
+    assert Request.of(bundle, 4, {}).how.bounds == bundle.bounds
+
+
+def test_fewer_rows_than_numbers_have_no_smallest_scale(path: Path, config: RunConfig) -> None:
+    config, data = opened(path, config)
+    data = prepared(config, data)
+    assert smallest_scale(data, config.conditions) == pytest.approx(1.0, abs=0.5)
+    few = Split(data.train.batch([0, 1]), {name: rows[:2] for name, rows in data.train.conditions.items()})
+    assert smallest_scale(dataclasses.replace(data, train=few), config.conditions) is None

@@ -11,6 +11,7 @@ from gendi.api.models import Models
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.samplers import GRIDS, get_sampler
+from gendi.diffusion.gaussian.samplers.temperature import check_heat
 from gendi.errors import ResourceError, UsageError, unknown_name
 
 
@@ -57,6 +58,7 @@ def _check(request: Request, models: Models) -> None:
         info.check_option(how.sampler, option)
     if how.grid is not None and how.grid not in GRIDS:
         raise unknown_name("time grid", how.grid, GRIDS)
+    check_heat(how.temperature, how.noise_scale)
     if how.steps < 1:
         raise UsageError(f"sampling needs at least 1 step; got {how.steps}.")
     if chain is not None and how.steps > chain and not info.adaptive:

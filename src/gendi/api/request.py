@@ -2,7 +2,7 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, precision) is written only where it is not the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision) is written only where it is not the default.
 """
 
 import dataclasses
@@ -31,8 +31,10 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "precision"),
+    *("bounds", "temperature", "noise_scale", "precision"),
 )
+HEAT = ("temperature", "noise_scale")
+"""Settings that are written only where they are not 1."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,10 @@ class Request:
             settings: fields of `Drawing` and options of the sampler; steps and sampler may be None.
         """
         given = {name: value for name, value in settings.items() if value is not None}
+        own = bundle.config.sample
         usual = {} if "steps" in given else {"steps": own_calls(bundle)}
-        how = Drawing.of({**usual, "sampler": bundle.config.sample.sampler} | given)
-        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, bundle.config.sample.clip)
+        how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
+        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, own.clip)
 
     @property
     def indices(self) -> range:
@@ -124,6 +127,7 @@ class Request:
         }
         if how.bounds != BOUNDS:
             values["bounds"] = list(how.bounds)
+        values |= {name: heat for name in HEAT if (heat := getattr(how, name)) != 1}
         if self.precision is not None:
             values["precision"] = self.precision
         return values
@@ -162,6 +166,7 @@ class Request:
             grid=data.get("grid"),
             bounds=tuple(data.get("bounds", BOUNDS)),
             options=data.get("options", {}) | ({} if eta is None else {"eta": eta}),
+            **{name: data[name] for name in HEAT if name in data},
         )
         rest = {name: data[name] for name in ("per_class", "precision", "clip", "weights", "guides") if name in data}
         return cls(
@@ -203,7 +208,7 @@ def enough_calls(sampler: str, bundle: Bundle) -> int:
     own, info = bundle.config.sample.sampler, get_sampler(sampler)
     if info.adaptive:
         return own_calls(bundle) if sampler == own else MOST_ADAPTIVE
-    usual = 20 if info.grid == "karras" else 50 if info.quick else 1000
+    usual = 20 if info.grid in ("karras", "log-snr") else 50 if info.quick else 1000
     wanted, chain = own_calls(bundle) if sampler == own else usual, bundle.config.process.steps
     return wanted if chain is None else min(wanted, chain)
 
@@ -244,6 +249,8 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, dict) and all(_fits_guidance(field, inside) for field, inside in value.items())
         case "bounds":
             return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        case "temperature" | "noise_scale":
+            return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
         case "weights" | "grid" | "precision":
             return value is None or isinstance(value, str)
     return isinstance(value, str)

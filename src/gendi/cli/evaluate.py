@@ -56,7 +56,7 @@ class Evaluate:
     """Feature networks to measure with: digits, inception, pixels."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often ancestral-karras")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the samples, and of the subset of real images they are compared with."""

@@ -50,10 +50,11 @@ class DrawingFlags(Protocol):
 def make_request(bundle: Bundle, run: str, n: int, flags: DrawingFlags) -> Request:
     """Return the request that flags stand for. Raises `UsageError` for an unknown sampler."""
     sampler = flags.sampler or bundle.config.sample.sampler
+    steps = flags.steps or enough_calls(sampler, bundle)
     return Request(
         run,
         n,
-        Drawing(steps=flags.steps or enough_calls(sampler, bundle), sampler=sampler, seed=flags.seed or 0),
+        Drawing(steps=steps, sampler=sampler, seed=flags.seed or 0, bounds=bundle.bounds),
         condition=as_words(flags.wanted.conditions()),
         guidance=Guidance.from_dict(flags.wanted.guidance_fields()),
         clip=bundle.config.sample.clip,

@@ -42,12 +42,16 @@ class Sample:
     """How many."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often ancestral-karras")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     eta: Annotated[Number, shows("the sampler's own")] = None
     """Noise that ddim or dpmpp-2m adds on the way: 0 adds none, 1 as much as the reverse process does."""
     grid: Annotated[Text, shows("the sampler's own")] = None
     """Times to visit: uniform, quadratic, log-snr, karras, leading, trailing or linspace."""
+    temperature: Annotated[Number, shows("1: the model's own law")] = None
+    """Below 1: samples nearer to the typical, and less varied. Any sampler takes it."""
+    noise_scale: Annotated[Number, shows("1")] = None
+    """Multiplies the fresh noise of a sampler that draws some."""
     options: tuple[str, ...] = ()
     """The sampler's options, NAME=VALUE; `gendi samplers --json` names them."""
     seed: Annotated[Seed, shows("0")] = None
@@ -122,7 +126,7 @@ def _check(command: Sample) -> None:
         if command.run is None:
             raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
         return
-    fixed = ("n", "steps", "sampler", "eta", "grid", "options", "seed", "per_class")
+    fixed = ("n", "steps", "sampler", "eta", "grid", "temperature", "noise_scale", "options", "seed", "per_class")
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
     if given:
         raise UsageError(
@@ -141,7 +145,8 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
         n = command.per_class * len(words_of(classes, bundle.class_names))
     request = make_request(bundle, run, n, command)
     options = read_options(command.options, command.eta, request.how.sampler)
-    how = dataclasses.replace(request.how, grid=command.grid, options=options)
+    heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
+    how = dataclasses.replace(request.how, grid=command.grid, options=options, **heat)
     return dataclasses.replace(request, how=how, per_class=command.per_class)
 
 

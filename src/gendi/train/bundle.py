@@ -24,6 +24,7 @@ from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensor
 from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.samplers.grid import Bounds, bounds_for
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
@@ -43,7 +44,7 @@ CARD = "README.md"
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
     **dict.fromkeys(("step", "images", "seed"), int),
-    "seconds": float,
+    **dict.fromkeys(("seconds", "smallest_scale"), float),
     "metrics": dict,
 }
 """The names and types of facts about a model; `meta` may hold other names too."""
@@ -74,6 +75,11 @@ class Bundle:
         """The names of the classes of the condition `class`, in the order of their numbers; empty if there are none."""
         spec = self.condition("class")
         return () if spec is None else spec.names
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of the grids that are even in the noise level, chosen by the smallest scale of the data."""
+        return bounds_for(self.meta.get("smallest_scale"))
 
     def schedule(self) -> Schedule:
         """Return the schedule of the forward process.

@@ -35,6 +35,8 @@ def bundle_of(
         "seed": trainer.config.train.seed,
         **versions(),
     }
+    if trainer.smallest_scale is not None:
+        meta["smallest_scale"] = trainer.smallest_scale
     if trainer.start is not None:
         meta["start"] = trainer.start.record()
     table = trainer.objective.learned_table()

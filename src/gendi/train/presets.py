@@ -201,8 +201,8 @@ _CELLS = replace(
     sample=SampleConfig(sampler="dpmpp-2m-sde", steps=30),
 )
 
-# A table's codec starts the network at the Gaussian copula (gendi.data.tables.codec). The sampler is of second order:
-# twenty steps of ancestral-karras draw a standard normal with a standard deviation of 0.83, thirty of unipc with 1.00.
+# A table's codec starts the network at the Gaussian copula (gendi.data.tables.codec). The sampler is of high order:
+# thirty steps of unipc draw a standard normal with a standard deviation of 1.00.
 # Dropout keeps the network from memorising a table of a hundred rows.
 _TABLE = replace(
     _VECTORS,

@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gendi.data import Data
 from gendi.data.kinds import KINDS, kind_of
@@ -16,7 +17,11 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
 
-RMS_IMAGES = 4096
+RMS_ROWS = 4096
+MOST_DIMENSIONS = 2048
+"""The most numbers in a row whose covariance is looked through for narrow directions."""
+NO_WIDTH = 1e-5
+"""The standard deviation below which a direction counts as constant."""
 
 
 def resolve(config: RunConfig, data: Data) -> RunConfig:
@@ -89,10 +94,32 @@ def _filled(requested: ConditionConfig, there: ConditionConfig, data: Data) -> C
 
 def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float:
     """Return the root mean square of the training rows in model space, from at most 4096 evenly spaced rows."""
-    rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_IMAGES).round().astype(np.int64))
-    total = 0.0
+    total, count = 0.0, 0
+    for x_0 in _encoded(data, specs):
+        total += float(x_0.double().square().mean()) * len(x_0)
+        count += len(x_0)
+    return max(1e-3, math.sqrt(total / count))
+
+
+def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float | None:
+    """Return the standard deviation of the narrowest direction of the training rows in model space.
+
+    It is the root of the smallest eigenvalue of the covariance of at most 4096 evenly spaced rows; constant directions
+    do not count. None for data with levels, such as pictures, whose narrow directions nobody sees; for rows of more
+    than 2048 numbers; and for fewer rows than numbers, whose covariance says nothing of the narrow directions.
+    """
+    codec = data.fitted
+    dimensions = math.prod(codec.shape)
+    if codec.half_bin is not None or dimensions > MOST_DIMENSIONS or len(data.train) <= dimensions:
+        return None
+    rows = torch.cat([x_0.double().flatten(1) for x_0 in _encoded(data, specs)])
+    widths = torch.linalg.eigvalsh(rows.T.cov()).clamp(min=0).sqrt().reshape(-1)
+    return next((width for width in widths.tolist() if width > NO_WIDTH), None)
+
+
+def _encoded(data: Data, specs: Sequence[ConditionConfig]) -> Iterator[Tensor]:
+    """Yield training rows in model space, at most 4096 evenly spaced ones, some hundreds at a time."""
+    rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_ROWS).round().astype(np.int64))
     for part in np.array_split(rows, max(1, len(rows) // 256)):
         cond = stored(specs, data.train, part)
-        x_0 = data.encode(torch.from_numpy(data.train.batch(part)), cond, torch.from_numpy(part))
-        total += float(x_0.double().square().mean()) * len(part)
-    return max(1e-3, math.sqrt(total / len(rows)))
+        yield data.encode(torch.from_numpy(data.train.batch(part)), cond, torch.from_numpy(part))

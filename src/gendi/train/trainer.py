@@ -40,7 +40,7 @@ from gendi.train.optim import (
 from gendi.train.parts import Parts, refuse_shares
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import Choice, choose, place
-from gendi.train.resolve import prepared, resolve, root_mean_square
+from gendi.train.resolve import prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.sharding import gathered, number, part_of, shard
 from gendi.train.start import Start, adopt
 
@@ -78,6 +78,7 @@ class Trainer:
         self.config, self.data = config, data
         self.start = start
         self.sigma_data = root_mean_square(data, config.conditions) if start is None else start.sigma_data
+        self.smallest_scale = smallest_scale(data, config.conditions)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(config, data.fitted.shape)

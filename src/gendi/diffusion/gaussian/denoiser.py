@@ -128,7 +128,7 @@ class NetworkDenoiser(nn.Module):
             or the parameterisation has another variance than this class.
     """
 
-    variance: ClassVar[str] = "fixed"
+    variance_kind: ClassVar[str] = "fixed"
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class NetworkDenoiser(nn.Module):
             raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
         if parameterisation.prediction == "mu" and schedule.steps is None:
             raise UsageError("a network that predicts the mean of a step needs a schedule with steps.")
-        if parameterisation.variance != self.variance:
+        if parameterisation.variance != self.variance_kind:
             found = parameterisation.variance
             raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
         self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
@@ -200,7 +200,7 @@ class NetworkDenoiser(nn.Module):
 class LearnedVarianceDenoiser(NetworkDenoiser):
     """The denoiser of a network with two outputs along dimension 1: the prediction F, then F' for the variance."""
 
-    variance = "learned"
+    variance_kind = "learned"
 
     def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
         prediction, second = out.chunk(2, dim=1)

@@ -30,7 +30,7 @@ def ancestral(
         small      the posterior's variance (beta-tilde), the best for a single point x_0
         large      the variance of q(x_t | x_s) (beta), the best for x_0 ~ N(0, I)
         learned    a value between them that the denoiser predicts         [Nichol & Dhariwal 2021, eq. 15]
-        analytic   the best isotropic value for the data, by `moments`     [Bao et al. 2022, theorem 1]
+        analytic   the best for the data, by `moments`, which may know directions    [Bao et al. 2022, theorem 1]
 
     The last step, to s = 0, adds no noise. Raises `UsageError` for an unknown variance, for `learned` if the denoiser
     learned none, and for `analytic` without `moments`.
@@ -50,11 +50,10 @@ def ancestral(
         x, posterior_variance = process.posterior(x, x_0, t, s)
         if s > 0:
             if share is not None:
-                deviation = torch.exp(process.reverse_log_variance(t, s, share) / 2)
+                x = x + torch.exp(process.reverse_log_variance(t, s, share) / 2) * noise(k)
             elif moments is not None and variance == "analytic":
-                deviation = like(optimal_variance(process, t, s, moments(t)).sqrt(), x)
+                x = x + moments.spread_out(noise(k), optimal_variance(process, t, s, moments(t)).sqrt())
             else:
                 spread = posterior_variance if variance == "small" else process.transition(t, s)[1]
-                deviation = like(torch.sqrt(spread), x)
-            x = x + deviation * noise(k)
+                x = x + like(torch.sqrt(spread), x) * noise(k)
         yield State(t, s, x, x_0)

@@ -24,6 +24,7 @@ from gendi.diffusion.gaussian.samplers.grid import BOUNDS, Bounds, make_grid
 from gendi.diffusion.gaussian.samplers.info import SamplerInfo
 from gendi.diffusion.gaussian.samplers.registry import get_sampler
 from gendi.diffusion.gaussian.samplers.state import Noise, State
+from gendi.diffusion.gaussian.samplers.temperature import scaled, tempered
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
@@ -143,8 +144,8 @@ def trajectory(
         noise = BrownianNoise(how.seed, indices, shape, times, how.device)
     if run is None and info.takes_calls:
         options["calls"] = how.steps
-    watched = checked(conditioned(denoiser, cond), how.sampler, poll)
-    yield from (run or info.run)(watched, x, times, noise, **options)
+    watched = checked(tempered(conditioned(denoiser, cond), how.temperature), how.sampler, poll)
+    yield from (run or info.run)(watched, x, times, scaled(noise, how.noise_scale), **options)
 
 
 @torch.inference_mode()

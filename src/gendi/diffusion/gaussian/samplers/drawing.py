@@ -20,7 +20,7 @@ class Drawing:
     steps: int = 20
     """Network calls per sample; for an adaptive sampler the greatest number allowed, in RePaint intervals of the grid.
     """
-    sampler: str = "ancestral-karras"
+    sampler: str = "dpmpp-2m-sde-log-snr"
     seed: int = 0
     first_index: int = 0
     """Index of the first sample in the seed's streams."""
@@ -28,6 +28,11 @@ class Drawing:
     """Times to visit; None is the sampler's own grid."""
     bounds: Bounds = BOUNDS
     """sigma / alpha of the last call and of the first after t = 1, for grids that are even in the noise level."""
+    temperature: float = 1.0
+    """Temperature of the samples: below 1 they are less varied and nearer to the modes, at 1 they have the model's own
+    law; see `gendi.diffusion.gaussian.samplers.temperature`."""
+    noise_scale: float = 1.0
+    """What the fresh noise of a sampler that draws some is multiplied by."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the sampler, such as eta, order, churn or rtol; `get_sampler(name).options` names them."""
     batch_size: int = field(default=250, compare=False)

@@ -30,8 +30,20 @@ CHAIN = 1000
 """Length of the chain whose `linspace` and `leading` grids are used in continuous time."""
 
 BOUNDS: Bounds = (0.03, 20.0)
-"""The default bounds, for data of unit size. Karras et al. have 0.002 and 80; with these, a third of 20 calls would go
-to levels above 10, where nothing is decided."""
+"""The default bounds, for data of unit size without narrow directions. Karras et al. have 0.002 and 80; with these, a
+third of 20 calls would go to levels above 10, where nothing is decided."""
+
+
+def bounds_for(smallest: float | None) -> Bounds:
+    """Return the bounds for data whose narrowest direction in model space has the standard deviation `smallest`.
+
+    The last step of a grid, from the level e = sigma / alpha to 0, returns E[x_0 | x], which is c / sqrt(c^2 + e^2) of
+    a direction of standard deviation c, however many calls came before. With e = c / 5 that is 98%. The level is at
+    least Karras et al.'s 0.002 and at most that of `BOUNDS`, which is also the answer where nothing is known (None).
+    """
+    if smallest is None:
+        return BOUNDS
+    return min(BOUNDS[0], max(smallest / 5, 0.002)), BOUNDS[1]
 
 
 def _levels(schedule: Schedule, n: int, bounds: Bounds, power: float | None) -> Tensor:

@@ -34,7 +34,7 @@ _ODE: dict[str, SamplerInfo] = {
         "karras",
         2,
         False,
-        "EDM's with churn, whose noise corrects a model's errors; 40 calls and more",
+        "EDM's with churn; 40 calls and more, for at 20 it widens N(0, 1) to 1.14",
         calls_per_step=2,
         intervals=heun_intervals,
     ),
@@ -79,11 +79,18 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         quick=False,
     ),
     "ancestral-karras": SamplerInfo(
-        ancestral, "karras", 1, False, "the default: 20 steps where they count; its noise corrects a model's errors"
+        ancestral, "karras", 1, False, "Algorithm 2 in few steps: a hidden temperature, N(0, 1) shrinks to 0.84 at 20"
     ),
     **_ODE,
     "dpmpp-2m-sde": SamplerInfo(
         partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
+    ),
+    "dpmpp-2m-sde-log-snr": SamplerInfo(
+        partial(dpmpp_2m, eta=1.0),
+        "log-snr",
+        1,
+        False,
+        "the default: right to 2% on a Gaussian at 20 steps, and its noise corrects a model's errors",
     ),
     **SDE_SAMPLERS,
 }
