@@ -2,13 +2,17 @@
 
     python benchmarks/sampler_order.py
 
-Between two interior times of the linear schedule, on grids even in log-SNR, in float64. The end of a deterministic
+Between two interior times of the linear schedule, on grids even in log-SNR, in float64. They begin where the denoiser
+bends (t = 0.4), so that the first step of a multistep method, whose order is lower, shows. The end of a deterministic
 sampler is compared with that of SciPy's DOP853 at a tolerance of 1e-12, and the slope is that of log error against log
 steps over the finest halving. A sampler that draws noise on one Brownian path is compared with itself on 16 times as
 many steps of the same path (strong order: root mean square over 400 paths, slope over the whole range). The rest have
-no path to share: for them the mean and the standard deviation of a Gaussian's samples are carried through their own
-affine recursion (weak order), which is exact because each step is affine in x and in its noise. Also writes the table
-of docs/samplers.md.
+no path to share: for them the variance of a Gaussian's samples is carried through their own affine recursion (weak
+order), which is exact because each step is affine in x and in its noise.
+
+A second measurement goes from t = 1 on grids even in t, where the first steps span as much log-SNR however many there
+are: there alpha at the second time, squared, is what a first step with a single call errs by. Both write a table of
+docs/samplers.md.
 """
 
 import math
@@ -28,7 +32,8 @@ from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 
 WEIGHTS, MEANS, SPREAD = torch.tensor([0.3, 0.7]), torch.tensor([[-1.0], [1.0]]), 0.4
 START = torch.tensor([[-1.5], [-0.2], [0.1], [0.4], [2.0]], dtype=torch.float64)
-ENDS = (0.8, 0.05)
+ENDS = (0.4, 0.05)
+FROM_NOISE = ("linear", "cosine", "sigmoid")
 
 
 def grid(schedule: Schedule, n: int) -> Tensor:
@@ -75,23 +80,33 @@ def strong(info: SamplerInfo, world: MixtureDenoiser, sizes: tuple[int, ...], pa
 
 
 def weak(info: SamplerInfo, world: GaussianDenoiser, sizes: tuple[int, ...]) -> list[float]:
-    """Return the error of the standard deviation at the end, for x at the start from the exact marginal."""
+    """Return the relative error of the variance at the end, for x at the start from the exact marginal.
+
+    Row 0 starts at the mean without noise, row 1 a standard deviation above, and row 2 + k has noise k alone.
+    """
     schedule, errors = world.schedule, []
-    ends = torch.tensor(ENDS, dtype=torch.float64)
-    alpha, sigma = schedule(ends)
-    deviations = ((alpha * SPREAD) ** 2 + sigma**2).sqrt().tolist()
-
-    def response(n: int, x: float, hot: int | None) -> float:
-        def noise(k: int) -> Tensor:
-            return torch.full((1, 1), 1.0 if k == hot else 0.0, dtype=torch.float64)
-
-        return float(end(info, world, torch.full((1, 1), x, dtype=torch.float64), grid(schedule, n), noise))
-
+    alpha, sigma = schedule(torch.tensor(ENDS, dtype=torch.float64))
+    first, last = ((alpha * SPREAD) ** 2 + sigma**2).tolist()
     for n in sizes:
-        zero = response(n, 0.0, None)
-        gains = [response(n, 0.0, k) - zero for k in range(2 * n + 1)]
-        variance = ((response(n, 1.0, None) - zero) * deviations[0]) ** 2 + sum(g**2 for g in gains)
-        errors.append(abs(math.sqrt(variance) - deviations[1]))
+        unit = torch.eye(2 * n + 3, dtype=torch.float64)
+        x = end(
+            info, world, math.sqrt(first) * unit[:, 1, None], grid(schedule, n), lambda k, u=unit: u[:, 2 + k, None]
+        )
+        errors.append(abs(float((x[1:] - x[0]).square().sum()) / last - 1))
+    return errors
+
+
+def from_noise(info: SamplerInfo, name: str, sizes: tuple[int, ...]) -> list[float]:
+    """Return the errors on a Gaussian of two variances from t = 1 to 0.05, on grids even in t."""
+    schedule, mean = make_schedule(name), torch.tensor([0.7, -0.3], dtype=torch.float64)
+    c = torch.tensor([0.5, 0.05], dtype=torch.float64)
+    world, start, errors = GaussianDenoiser(schedule, mean, torch.diag(c)), START.expand(-1, 2), []
+    for n in sizes:
+        times = torch.linspace(1, 0.05, n + 1, dtype=torch.float64)
+        (a_0, a_1), (s_0, s_1) = (v.tolist() for v in schedule(times[[0, -1]]))
+        growth = ((c + (s_1 / a_1) ** 2) / (c + (s_0 / a_0) ** 2)).sqrt()
+        answer = a_1 * (mean + growth * (start / a_0 - mean))
+        errors.append(float((end(info, world, start, times, None) - answer).abs().max()))
     return errors
 
 
@@ -111,7 +126,7 @@ def main() -> None:
             sizes = (16, 32, 64, 128)  # the path is resolved to 2^-12 of t
             kind, errors = "strong", strong(info, mixture, sizes)
         else:
-            sizes = (16, 32, 64)
+            sizes = (32, 64, 128, 256)
             kind, errors = "weak", weak(info, gaussian, sizes)
         found = slopes(errors)
         if info.brownian:  # an average over paths still moves a little: its slope over the whole range
@@ -119,8 +134,15 @@ def main() -> None:
         rows.append({"sampler": name, "kind": kind, "claimed": info.order, "sizes": sizes, "errors": errors})
         rows[-1]["slopes"] = found
         print(f"{name:22} {kind:7} claimed {info.order}  measured {' '.join(f'{s:.2f}' for s in found)}", flush=True)
-    write("sampler-order", {"rows": rows})
+    noise = []
+    for name, info in SAMPLERS.items():
+        if info.deterministic and not info.adaptive:
+            errors_of = {schedule: from_noise(info, schedule, (128, 256, 512)) for schedule in FROM_NOISE}
+            noise.append({"sampler": name, "errors": errors_of, "slopes": {k: slopes(v) for k, v in errors_of.items()}})
+            print(f"{name:22} from t = 1 ", {k: round(slopes(v)[-1], 2) for k, v in errors_of.items()}, flush=True)
+    write("sampler-order", {"rows": rows, "from_noise": noise})
     write_table("samplers.md", "measured order", table(rows))
+    write_table("samplers.md", "order from pure noise", from_noise_table(noise))
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -129,9 +151,18 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for name, info in SAMPLERS.items():
         row = measured.get(name)
         figure = "to a tolerance" if row is None else f"{row['slopes'][-1]:.2f} ({row['kind']})"
+        if row is not None and info.order == 0:
+            figure = "a bias remains (weak)"
         noise = "none" if info.deterministic else "one path" if info.brownian else "fresh"
         calls = "adaptive" if info.adaptive else str(info.calls_per_step)
         lines.append(f"| `{name}` | {calls} | {noise} | {info.order} | {figure} | {info.use} |")
+    return lines
+
+
+def from_noise_table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| sampler | " + " | ".join(FROM_NOISE) + " |", "|---" * (len(FROM_NOISE) + 1) + "|"]
+    for row in rows:
+        lines.append(f"| `{row['sampler']}` | " + " | ".join(f"{row['slopes'][k][-1]:.2f}" for k in FROM_NOISE) + " |")
     return lines
 
 

@@ -22,9 +22,11 @@ import functools
 import gc
 import importlib
 import json
+import math
 import os
 import resource
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -47,7 +49,7 @@ class Mutation:
         function: the qualified name of the outermost function that is changed; "" changes nothing (a control).
         source: the whole source of the module with the mistake in it.
         tests: node ids, from the root of the project, in the order in which they run; parameters may be left out.
-        seconds: processor time after which the mutation counts as noticed, because it made a test endless.
+        seconds: processor time of one test after which the mutation counts as noticed, because the test does not end.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Mutation:
     function: str
     source: str
     tests: tuple[str, ...]
-    seconds: int = 120
+    seconds: int = 60
 
 
 def write_plan(path: Path, mutations: Sequence[Mutation]) -> None:
@@ -128,16 +130,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     outcomes = Path(options.outcomes)
     done = read_outcomes(outcomes)
     session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one folder for all forks
-    for name, work, seconds in tries(session) if options.lines_of is None else traces(session):
+    for name, work in tries(session) if options.lines_of is None else traces(session):
         if name not in done:
-            entry = {"name": name, **in_a_fork(work, seconds)}
+            entry = {"name": name, **in_a_fork(work)}
             with outcomes.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
     return True
 
 
-def tries(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str, Any]], int]]:
-    """Yield the name of each mutation, what to do in a fork, and the processor time for it."""
+def tries(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield the name of each mutation, and what to do in a fork."""
     plan = json.loads(Path(session.config.option.mutations).read_text(encoding="utf-8"))
     mutations = [Mutation(**{**entry, "tests": tuple(entry["tests"])}) for entry in plan]
     for module in {mutation.module for mutation in mutations}:
@@ -147,15 +149,15 @@ def tries(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str,
 
     def attempt(mutation: Mutation) -> dict[str, Any]:
         exchange(mutation, live)
-        by = first_failure([item for name in mutation.tests for item in items[name]])
+        by = first_failure([item for name in mutation.tests for item in items[name]], mutation.seconds)
         return {"outcome": KILLED if by else SURVIVED, "by": by}
 
     for mutation in mutations:
-        yield mutation.name, functools.partial(attempt, mutation), mutation.seconds
+        yield mutation.name, functools.partial(attempt, mutation)
 
 
-def traces(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str, Any]], int]]:
-    """Yield the name of each test, what traces it, and the processor time for it."""
+def traces(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield the name of each test, and what traces it."""
     folder = str(Path(session.config.option.lines_of).resolve()) + os.sep
 
     def attempt(item: pytest.Item) -> dict[str, Any]:
@@ -172,13 +174,13 @@ def traces(session: pytest.Session) -> Iterator[tuple[str, Callable[[], dict[str
             return line
 
         sys.settrace(call)
-        failure = first_failure([item])
+        failure = first_failure([item], 600)
         sys.settrace(None)
         found = {name.removeprefix(folder): sorted(numbers) for name, numbers in lines.items()}
         return {"outcome": KILLED if failure else SURVIVED, "lines": found}
 
     for item in session.items:
-        yield item.nodeid, functools.partial(attempt, item), 600
+        yield item.nodeid, functools.partial(attempt, item)
 
 
 def items_by_id(session: pytest.Session) -> dict[str, list[pytest.Item]]:
@@ -200,7 +202,7 @@ def live_functions() -> dict[tuple[str, str], list[types.FunctionType]]:
     return found
 
 
-def in_a_fork(work: Callable[[], dict[str, Any]], seconds: int) -> dict[str, Any]:
+def in_a_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what `work` returns in a child process, and the processor time that it took there."""
     receive, send = os.pipe()
     child = os.fork()
@@ -208,7 +210,8 @@ def in_a_fork(work: Callable[[], dict[str, Any]], seconds: int) -> dict[str, Any
         try:
             os.close(receive)
             silence()
-            limit(seconds)
+            with contextlib.suppress(ValueError):  # an index too large may ask for any amount of memory
+                resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
             outcome = work()
         except BaseException as error:
             outcome = {"outcome": INVALID, "by": repr(error)}
@@ -227,13 +230,6 @@ def silence() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-
-
-def limit(seconds: int) -> None:
-    """Bound this process's processor time, and its memory, which an index too large may ask for."""
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    with contextlib.suppress(ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
 
 
 def exchange(mutation: Mutation, live: dict[tuple[str, str], list[types.FunctionType]]) -> None:
@@ -259,9 +255,14 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from codes(constant)
 
 
-def first_failure(tests: Sequence[pytest.Item]) -> str | None:
-    """Run tests until one fails, and return its id; None if all pass."""
+def first_failure(tests: Sequence[pytest.Item], seconds: int) -> str | None:
+    """Run tests until one fails, and return its id; None if all pass.
+
+    A test that takes more than `seconds` of processor time ends this process.
+    """
     for test, following in zip(tests, [*tests[1:], None]):
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + seconds, most))
         test.config.hook.pytest_runtest_protocol(item=test, nextitem=following)
         if failed:
             return test.nodeid

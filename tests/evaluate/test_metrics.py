@@ -160,8 +160,38 @@ def brute_radius(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def brute_inside(centres: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
+    """Return whether ball i holds point j: the closed balls of Kynkäänniemi et al. 2019, eq. 1."""
     radius = brute_radius(centres, k)
     return np.array([[np.linalg.norm(p - c) <= r for p in points] for c, r in zip(centres, radius, strict=True)])
+
+
+def squared_in_integers(x: list[list[int]], y: list[list[int]]) -> list[list[int]]:
+    return [[sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) for q in y] for p in x]
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1000.7])
+@pytest.mark.parametrize("d", [2, 60])
+def test_ties_of_integer_features_follow_the_definitions(offset: float, d: int) -> None:
+    """The definitions in Python's whole numbers, which are exact: closed balls for precision and recall, open ones for
+    density and coverage. An offset that no binary fraction holds must not break a tie.
+    """
+    own = np.random.default_rng(d)
+    real, fake = (own.poisson(3.0, (40, d)) for _ in range(2))
+    fake[:5] = real[:5]
+    between = np.array(squared_in_integers(real.tolist(), fake.tolist()))
+
+    def radius(x: np.ndarray, k: int) -> np.ndarray:
+        own_distances = squared_in_integers(x.tolist(), x.tolist())
+        return np.array([sorted(row[:i] + row[i + 1 :])[k - 1] for i, row in enumerate(own_distances)])
+
+    closed_real, closed_fake = between <= radius(real, 3)[:, None], between <= radius(fake, 3)[None, :]
+    inside = between < radius(real, 5)[:, None]
+    assert (between == radius(real, 5)[:, None]).any()  # there are ties
+    found = precision_recall(real + offset, fake + offset)
+    assert found == (closed_real.any(axis=0).mean(), closed_fake.any(axis=1).mean())
+    density, coverage = density_coverage(real + offset, fake + offset)
+    assert density == pytest.approx(inside.sum() / (5 * 40))
+    assert coverage == inside.any(axis=1).mean()
 
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 23])

@@ -62,6 +62,15 @@ def test_positions_are_sinusoids_of_row_and_column() -> None:
             torch.testing.assert_close(out[r, c], torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
+def test_rotations_turn_by_row_and_column() -> None:
+    """Row r, column c: angles r / 100^(k / K), then c / 100^(k / K), K = d / 4."""
+    cos, sin = rotations(2, 3, 12, CPU).reshape(2, 2, 3, 6)
+    for r in range(2):
+        for c in range(3):
+            expected = torch.tensor([n / 100 ** (k / 3) for n in (r, c) for k in range(3)])
+            torch.testing.assert_close((cos[r, c], sin[r, c]), (expected.cos(), expected.sin()), rtol=1e-5, atol=1e-6)
+
+
 def test_rotary_products_know_the_displacement_alone() -> None:
     """q at (r, c) times k at (r', c') is that of any other two tokens as far apart, and differs for other distances."""
     q, k = (gaussian(1, 1, 1, 8, seed=s).float().expand(1, 1, 20, 8) for s in (0, 1))

@@ -101,7 +101,7 @@ def test_a_mistake_reaches_every_name_of_a_function_and_only_in_the_fork() -> No
                 function(torch.ones(()), torch.ones(2))
         return {"outcome": KILLED}
 
-    assert in_a_fork(work, 60)["outcome"] == KILLED
+    assert in_a_fork(work)["outcome"] == KILLED
     assert ddim.like is process.like
     located("diffusion.gaussian.process.like")
 

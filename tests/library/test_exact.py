@@ -195,3 +195,20 @@ def test_a_conditional_mixture_refuses_what_no_component_carries() -> None:
         exact(x_t, scalar(0.5), doze=f64(0.5, 0.5))
     with pytest.raises(UsageError, match=r"shape \(2,\) for 3 components"):
         ConditionalMixture(exact.schedule, exact.weights, exact.means, torch.ones(3, 2, 2), {"class": torch.arange(2)})
+
+
+def test_data_on_a_line_stay_on_it_though_round_off_makes_a_variance_negative() -> None:
+    """Of a covariance u u^T, eigh returns eigenvalues near -1e-17, whose square roots are no numbers."""
+    for seed in range(20):
+        u = gaussian(4, seed=seed)
+        line = GaussianDenoiser(make_schedule("cosine"), torch.zeros(4, dtype=torch.float64), torch.outer(u, u))
+        data = line.sample_data(torch.zeros(5), gaussian(5, 4, seed=1))
+        along = (data @ u)[:, None] / u.square().sum() * u
+        torch.testing.assert_close(data, along, rtol=0, atol=1e-6)
+
+
+def test_exact_denoisers_answer_in_the_dtype_they_are_asked_in() -> None:
+    x_t, t = gaussian(3, 2), scalar(0.4)
+    for exact in (mixture(), conditional()):
+        assert exact(x_t.float(), t).dtype == torch.float32
+        torch.testing.assert_close(exact(x_t.float(), t).double(), exact(x_t, t), rtol=1e-5, atol=1e-6)

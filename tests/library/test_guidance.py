@@ -174,6 +174,12 @@ def test_factorised_is_its_formula() -> None:
     assert spy.rows == [15, 15]
 
 
+def test_factorised_scales_may_be_negative_functions_of_time() -> None:
+    exact = product()
+    of_time = Factorised(exact, {"shape": 2.0, "colour": lambda t: -0.5 * torch.ones_like(t)})
+    close(of_time(X, T, **BOTH), Factorised(exact, {"shape": 2.0, "colour": -0.5})(X, T, **BOTH))
+
+
 def test_factorised_calls_only_the_branches_it_needs() -> None:
     spy, joint = Spy(product()), product()(X, T, **BOTH)
     assert torch.equal(Factorised(spy, {"shape": 1.0, "colour": 1.0}, nested=True)(X, T, **BOTH), joint)

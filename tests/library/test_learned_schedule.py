@@ -39,6 +39,36 @@ def test_it_falls_everywhere_and_meets_its_ends(seed: int) -> None:
     assert network(scalar(0.0))[0].item() == HIGH and network(scalar(1.0))[0].item() == LOW
 
 
+def test_it_is_the_papers_formula() -> None:
+    """lambda = high - (high - low) (m(t) - m(0)) / (m(1) - m(0)), m = a t + sum_k c_k sigmoid(s_k (t - m_k))."""
+    network, t = shaken(3), torch.linspace(0, 1, 7, dtype=torch.float64)
+
+    def positive(p: Tensor) -> Tensor:
+        return (1 + p.exp()).log()
+
+    def m(at: Tensor) -> Tensor:
+        z = positive(network.slopes) * (at[:, None] - network.middles)
+        return positive(network.line) * at + (positive(network.heights) / (1 + (-z).exp())).sum(1)
+
+    start, end = m(f64(0)), m(f64(1))
+    expected = HIGH - (HIGH - LOW) * (m(t) - start) / (end - start)
+    torch.testing.assert_close(network(t)[0], expected, rtol=1e-11, atol=1e-11)
+
+
+def test_it_starts_half_as_a_line_and_half_as_sigmoids_spread_over_time() -> None:
+    network = MonotoneNetwork(LOW, HIGH, hidden=6)
+    line, slopes, heights = (torch.nn.functional.softplus(p) for p in (network.line, network.slopes, network.heights))
+    torch.testing.assert_close(line.item(), 0.5)
+    torch.testing.assert_close(slopes.detach(), f64(8, 32, 8, 32, 8, 32), rtol=1e-12, atol=0)
+    torch.testing.assert_close(heights.detach(), f64(*[0.5 / 6] * 6), rtol=1e-12, atol=0)
+    torch.testing.assert_close(network.middles.detach(), f64(1, 3, 5, 7, 9, 11) / 12, rtol=1e-12, atol=0)
+
+
+def test_its_optimiser_starts_without_moments() -> None:
+    tensors = ScheduleLearner(LOW, HIGH).tensors()
+    assert all(value.abs().max() == 0 for name, value in tensors.items() if ":" in name)
+
+
 def test_its_derivatives_are_autograds() -> None:
     network, t = shaken(0), torch.linspace(0.01, 0.99, 50, dtype=torch.float64, requires_grad=True)
     value, first, second = network(t)

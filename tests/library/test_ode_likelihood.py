@@ -82,6 +82,44 @@ def test_hutchinson_is_unbiased(kind: str) -> None:
     assert math.isnan(log_density(denoiser, x_0, divergence=kind, rtol=1e-3).error_probes)
 
 
+class Wide:
+    """The exact denoiser of N(0, diag(c)), elementwise."""
+
+    def __init__(self, c: Tensor, schedule: Schedule) -> None:
+        self.c, self.schedule = c, schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, **_: Any) -> Tensor:
+        alpha, sigma = (v.reshape(-1, 1) for v in self.schedule(t))
+        return alpha * self.c / (alpha**2 * self.c + sigma**2) * x_t
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rademacher"])
+def test_a_probe_errs_by_the_divergence_that_it_sees(kind: str) -> None:
+    """On N(0, diag(c)) df/dz is diag(a_i), and the integral A_i of a_i over the path is how much direction i grows.
+
+    So a probe e gives sum A_i e_i^2 / d for sum A_i / d, and nothing else: with c^2 for c^2 e^T e / d it would err by
+    the integral of c^2, which is 4.6 here, times e^T e / d - 1. The probes are those of the sample's stream.
+    """
+    schedule, d, probes = make_schedule("cosine"), 8, 3
+    c = torch.linspace(0.02, 3.0, d, dtype=torch.float64)
+    options: dict[str, Any] = {"smallest": 0.01, "rtol": 1e-7, "atol": 1e-7}
+    world, x_0 = Wide(c, schedule), 0.5 * gaussian(1, d)
+    found = log_density(world, x_0, divergence=kind, probes=probes, **options)
+    exact = log_density(world, x_0, divergence="exact", **options)
+    u_1 = float((-schedule.log_snr(scalar(1.0)) / 2).exp())
+
+    def width(u: float) -> Tensor:
+        return ((c + u**2) / (1 + u**2)).sqrt()
+
+    rng = stream(0, "density", index=0)
+    drawn = rng.standard_normal((probes, d)) if kind == "gaussian" else 2.0 * rng.integers(0, 2, (probes, d)) - 1
+    e = torch.from_numpy(drawn)
+    growth = (width(u_1) / width(0.01)).log()
+    expected = float((growth * (e.square() - 1)).sum(1).mean()) / d
+    assert float(exact.values - found.values) == pytest.approx(expected, abs=1e-5)
+    assert (abs(expected) > 0.01) == (kind == "gaussian")
+
+
 def test_uniform_dequantisation_adds_log2_of_the_scale() -> None:
     """Change of variables from bytes to [-1, 1]: density per byte = density in model space / 127.5."""
     x_0 = f64(0.1, -0.2)[None]

@@ -156,6 +156,16 @@ def test_rows_have_measurements_of_their_own_and_do_not_mind_their_neighbours() 
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-10, atol=1e-10)
 
 
+def test_a_bounded_answer_is_the_unbounded_one_within_its_bounds() -> None:
+    operator, x_t = Pool(2), 2 * gaussian(3, *SHAPE, seed=10)
+    for kind in (MMPS, PiGDM, DPS):
+        free, bounded = (
+            kind(world(), operator, measured(operator), 0.1, clip=clip)(x_t, scalar(0.5)) for clip in (None, 0.4)
+        )
+        assert free.abs().max() > 0.5
+        torch.testing.assert_close(bounded, free.clamp(-0.4, 0.4))
+
+
 class Learned(Pictures):
     """A denoiser that learned a variance too."""
 

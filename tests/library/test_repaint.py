@@ -53,6 +53,27 @@ def test_the_law_tends_to_the_posterior_as_resamplings_grow() -> None:
     assert in_variance == sorted(in_variance, reverse=True), in_variance
 
 
+@pytest.mark.parametrize(("resamplings", "jump"), [(1, 1), (3, 1), (2, 2)])
+def test_every_move_is_the_papers(resamplings: int, jump: int) -> None:
+    """Down by the posterior, with what is known drawn from its marginal; up by q(x_t | x_s)  [Lugmayr et al. 2022]."""
+    denoiser, times = world(), make_grid(make_schedule("cosine"), 4)
+    moves = list(walk(4, resamplings, jump))
+    noises, x = gaussian(len(moves), 3, 2, seed=1), gaussian(3, 2, seed=2)
+    run = repaint(denoiser, x, times, lambda k: noises[k], y=Y[None], known=KNOWN, resamplings=resamplings, jump=jump)
+    for k, (i, j) in enumerate(moves):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule(times[i]), denoiser.schedule(times[j])
+        if j < i:  # up, to more noise
+            factor = alpha_s / alpha_t
+            x = factor * x + (sigma_s**2 - factor**2 * sigma_t**2).sqrt() * noises[k]
+            continue
+        factor, x_0 = alpha_t / alpha_s, denoiser(x, times[i])
+        beta = sigma_t**2 - factor**2 * sigma_s**2
+        mean = (factor * sigma_s**2 * x + alpha_s * beta * x_0) / sigma_t**2
+        unknown = mean + (beta * sigma_s**2 / sigma_t**2).sqrt() * noises[k]
+        x = torch.where(KNOWN, alpha_s * Y + sigma_s * noises[k], unknown)
+        torch.testing.assert_close(next(run).x, x, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("resamplings", [1, 4])
 def test_what_is_independent_of_the_known_is_ancestral_sampling(resamplings: int) -> None:
     """With one resampling and the same noise, to the digit; with more it keeps the law's mean."""

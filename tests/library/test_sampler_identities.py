@@ -144,6 +144,28 @@ def test_heun_is_algorithm_2(name: str, churn: float) -> None:
         torch.testing.assert_close(got[k], alpha_s * y, rtol=1e-8, atol=1e-8)
 
 
+def test_churn_near_pure_noise_is_cut_at_the_last_level_with_matching_noise() -> None:
+    """The level is raised to that of t = 1 and no further: from 0.9 of it by 1.11 for the 1.4 asked, from it by 1."""
+    schedule = make_schedule("variance-exploding")
+    times = torch.cat([f64(1), schedule.time(-2 * f64(18.0, 4.0).log()), f64(0)])
+    seen: list[tuple[float, Tensor]] = []
+
+    class Watched(GaussianDenoiser):
+        def __call__(self, x_t: Tensor, t: Tensor, **_: Any) -> Tensor:
+            seen.append((t.item(), x_t))
+            return super().__call__(x_t, t)
+
+    x, noises = gaussian(5, 1, seed=3), [gaussian(5, 1, seed=k) for k in range(3)]
+    options = {"churn": 40.0, "churn_to": 50.0, "churn_noise": 1.0, "calls": 3}
+    got = run("heun", Watched(schedule, f64(0.0), f64(1.0)[:, None]), x, times, noises.__getitem__, **options)
+    (first, x_first), (second, x_second), (third, x_third) = seen
+    assert (first, second) == (1.0, pytest.approx(1.0))
+    torch.testing.assert_close(x_first, x)
+    torch.testing.assert_close(x_second, got[0] + math.sqrt(20.0**2 - 18.0**2) * noises[1], rtol=1e-5, atol=1e-5)
+    assert third == pytest.approx(schedule.time(-2 * f64(4 * math.sqrt(2)).log()).item())
+    torch.testing.assert_close(x_third, got[1] + 4 * noises[2], rtol=1e-5, atol=1e-5)
+
+
 def test_churn_on_a_chain_keeps_to_its_times() -> None:
     times: list[float] = []
 

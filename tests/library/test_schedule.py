@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from worlds import PRESERVING, SCHEDULES, abar_of, f64, linear_betas, scalar
 
 from gendi.diffusion.gaussian.schedule import Cosine, Linear, VarianceExploding, make_schedule
+from gendi.diffusion.gaussian.schedule.levels import noise_time
+from gendi.diffusion.gaussian.schedule.preserving import Sigmoid
 from gendi.errors import UsageError
 
 names = st.sampled_from(SCHEDULES)
@@ -142,3 +144,37 @@ def test_a_chain_has_steps(name: str) -> None:
         make_schedule(name, 0)
     with pytest.raises(UsageError, match="continuous"):
         make_schedule(name).grid()
+
+
+@pytest.mark.parametrize("tau", [0.7, 1.4])
+def test_a_sigmoid_of_another_temperature_is_chens(tau: float) -> None:
+    """gamma(t) = (s(3 / tau) - s((-3 + 6 t) / tau)) / (s(3 / tau) - s(-3 / tau))  [Chen 2023, algorithm 1]."""
+
+    class Other(Sigmoid):
+        pass
+
+    Other.tau = tau
+
+    def s(x: float) -> float:
+        return 1 / (1 + math.exp(-x / tau))
+
+    schedule, times = Other(), (0.1, 0.5, 0.9)
+    expected = f64(*((s(3) - s(-3 + 6 * t)) / (s(3) - s(-3)) for t in times))
+    torch.testing.assert_close(schedule(f64(*times))[0] ** 2, expected, rtol=1e-7, atol=0)
+    torch.testing.assert_close(schedule.time(schedule.log_snr(f64(*times))), f64(*times), rtol=1e-12, atol=0)
+    # beta = -gamma' / gamma, and s' = s (1 - s) / tau
+    slopes = f64(*(6 / tau * (v := s(-3 + 6 * t)) * (1 - v) / (s(3) - s(-3)) for t in times))
+    torch.testing.assert_close(schedule.rates(f64(*times))[1], slopes / expected, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("steps", [None, 50])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_noise_level_is_sigma_over_alpha_up_to_the_last(name: str, steps: int | None) -> None:
+    schedule = make_schedule(name, steps)
+    alpha, sigma = schedule(f64(0.3, 1))
+    inside, last = (sigma / alpha).tolist()
+    assert noise_time(schedule, inside).item() == pytest.approx(0.3, abs=1e-12)
+    assert noise_time(schedule, last * (1 - 1e-9)).item() == pytest.approx(1, abs=1e-8)
+    for level in (last * 1.001, 0.0, -1.0):
+        with pytest.raises(UsageError, match="out of range"):
+            noise_time(schedule, level)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 from scipy.interpolate import PchipInterpolator
+from torch import Tensor
 from worlds import f64, scalar
 
 from gendi.diffusion.gaussian.process import Process
@@ -95,6 +96,16 @@ def test_the_steps_of_a_chain_own_their_end() -> None:
     torch.testing.assert_close(chain.rates(chain.grid())[1], expected, rtol=1e-12, atol=0)
 
 
+def test_a_time_i_over_T_belongs_to_step_i_though_its_product_with_T_may_be_more() -> None:
+    """i / T * T exceeds i by an ulp for 1000 of these times, and rounding up would give them to step i + 1."""
+    for steps in range(1, 200):
+        chain = Linear(steps)
+        betas = torch.linspace(1e-4, 2e-2, steps, dtype=torch.float64) * (1000 / steps)
+        expected = -steps * torch.log1p(-betas.clamp(max=0.999))
+        times = f64(*(i / steps for i in range(1, steps + 1)))
+        torch.testing.assert_close(chain.rates(times)[1], expected, rtol=1e-9, atol=0)
+
+
 def test_sub_vp_and_rectified_flow_have_their_marginals() -> None:
     t = f64(0, 1e-6, 0.1, 0.6, 1)
     log_abar = -(0.1 * t + 9.95 * t**2)
@@ -117,12 +128,18 @@ def test_sub_vp_transitions_by_subtraction(steps: int | None) -> None:
         assert variance.item() == pytest.approx((sigma_t**2 - factor**2 * sigma_s**2).item(), rel=1e-9)
 
 
-def test_a_table_is_scipys_monotone_cubic() -> None:
-    knots = np.arange(1, 9) / 8
-    curve = PchipInterpolator(knots, LEVELS.numpy())
-    t = torch.linspace(1 / 8, 1, 101, dtype=torch.float64)
+@pytest.mark.parametrize(
+    "levels",
+    [LEVELS, f64(2, -1), f64(4, 1, -3), f64(9, 3, 2.9), f64(2, 1.9, -5), f64(9, 3, 2.9, 2.8, -5, -5.1)],
+    ids=lambda levels: str(len(levels)),
+)
+def test_a_table_is_scipys_monotone_cubic(levels: Tensor) -> None:
+    """Some of these tables are short, and the parabolas at the ends of some would rise."""
+    knots = np.arange(1, len(levels) + 1) / len(levels)
+    curve = PchipInterpolator(knots, levels.numpy())
+    t = torch.linspace(1 / len(levels), 1, 101, dtype=torch.float64)
     expected = torch.from_numpy(curve(t.numpy()))
-    torch.testing.assert_close(Tabulated(LEVELS).log_snr(t), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(Tabulated(levels).log_snr(t), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_table_meets_the_schedule_contract() -> None:

@@ -105,6 +105,12 @@ def test_beyond_the_ends(schedule: Schedule) -> None:
     assert high == 1
 
 
+def test_a_table_ends_at_1_and_its_data_are_above_0() -> None:
+    low, high = Tabulated(f64(6.0, 3.0, -7.0)).time(f64(math.inf, -math.inf)).tolist()
+    assert 0 < low < 1e-12
+    assert high == 1
+
+
 @given(st.floats(1e-3, 1), st.one_of(st.none(), st.just(7)))
 def test_a_table_between_its_entries(t: float, steps: int | None) -> None:
     """In continuous time by bisection; its chain is piecewise linear as any."""

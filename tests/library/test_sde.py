@@ -79,6 +79,24 @@ def test_simulated_paths_have_the_marginals(name: str, simulate: Callable[..., o
             assert abs(x.var().item() - sigma**2) < sigma**2 * (5 * math.sqrt(2 / n) + 2e-3)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_two_steps_of_each_simulation_by_hand(name: str) -> None:
+    """q(x_t | x_s) from the marginals, and Euler-Maruyama with the rates at the middle of the step."""
+    schedule, times, start, noise = make_schedule(name), f64(0.1, 0.4, 0.6), gaussian(5, 2), gaussian(2, 5, 2, seed=1)
+    chain, euler = start, start
+    of_chain = list(simulate_chain(schedule, start, times, noise.__getitem__))
+    of_euler = list(simulate_sde(schedule, start, times, noise.__getitem__))
+    for k, (s, t) in enumerate(pairwise(times)):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = schedule(s), schedule(t)
+        factor = alpha_t / alpha_s
+        chain = factor * chain + (sigma_t**2 - factor**2 * sigma_s**2).sqrt() * noise[k]
+        f, g2 = schedule.rates((s + t) / 2)
+        euler = euler + f * euler * (t - s) + (g2 * (t - s)).sqrt() * noise[k]
+        for (at, x), expected in ((of_chain[k], chain), (of_euler[k], euler)):
+            assert at == t
+            torch.testing.assert_close(x, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_the_long_chain_tends_to_the_sde_at_rate_one_over_T() -> None:
     """log abar at t = 1/2: the error falls by 10 when T grows by 10."""
     exact = Linear().log_abar(scalar(0.5)).item()
@@ -111,6 +129,21 @@ def test_to_noise_is_the_closed_map_of_a_gaussian(name: str) -> None:
         errors = [(run(world, begin, n, start=1e-4) - end).abs().max().item() / size for n in (40, 80)]
         assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)  # second order
         assert errors[1] < 0.02
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_ode_begins_at_alpha_x_at_any_level_and_comes_back_from_there(name: str) -> None:
+    """From t_0, x_1 - alpha_1 m = sqrt(S_1 / S_0) alpha_0 (x - m) along each eigenvector, S = alpha^2 C + sigma^2."""
+    schedule, mean, c, level = make_schedule(name), f64(0.3, -0.5, 0.1), covariance(3), 0.8
+    world, x = GaussianDenoiser(schedule, mean, c), gaussian(6, 3)
+    values, vectors = torch.linalg.eigh(c)
+    (alpha_0, sigma_0), (alpha, sigma) = (schedule(t) for t in (schedule.time(scalar(-2 * math.log(level))), scalar(1)))
+    stretch = ((alpha**2 * values + sigma**2) / (alpha_0**2 * values + sigma_0**2)).sqrt()
+    exact = alpha * mean + alpha_0 * ((x - mean) @ vectors * stretch @ vectors.T)
+    for run, begin, end, size in ((to_noise, x, exact, sigma.item()), (from_noise, exact, x, 1.0)):
+        errors = [(run(world, begin, n, start=level) - end).abs().max().item() / size for n in (40, 80)]
+        assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)  # second order
+        assert errors[1] < 0.01
 
 
 def test_the_start_costs_its_square() -> None:

@@ -118,7 +118,11 @@ def test_a_step_to_the_data_returns_what_the_denoiser_says() -> None:
 @pytest.mark.parametrize("predictor", ["ancestral", "reverse-diffusion"])
 @pytest.mark.parametrize("calls", [11, 9, 6])
 def test_predictor_and_corrector_follow_their_recursions(name: str, predictor: str, calls: int) -> None:
-    """a, v of q(x_t | x_s); then x + step score + sqrt(2 step) noise at s, for the last calls - 6 interior times."""
+    """a, v of q(x_t | x_s); then x + step score + sqrt(2 step) noise at s, for the last calls - 6 interior times.
+
+    The step is 2 alpha_i (snr |z| / |score|)^2 [Song et al. 2021, algorithms 3 and 5], alpha_i = 1 - beta_i of the step
+    of this grid that comes next; 1 for the exploding chain [algorithm 4].
+    """
     schedule, snr = make_schedule(name, 100), 0.3
     times = f64(1, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1)
     mean, variance = marginal(schedule, times[0])
@@ -135,7 +139,9 @@ def test_predictor_and_corrector_follow_their_recursions(name: str, predictor: s
         mean, variance = gain * mean + of_score / spread * centre, gain**2 * variance + fresh
         if 5 - (calls - 6) <= k < 5:
             centre, spread = marginal(schedule, s)
-            step = 2 * snr**2 * b_s**2
+            after = schedule(times[k + 2])[0].item()
+            alpha_i = 1.0 if name == "variance-exploding" else (a_s / after) ** 2
+            step = 2 * alpha_i * snr**2 * b_s**2
             gain = 1 - step / spread
             mean, variance = gain * mean + step / spread * centre, gain**2 * variance + 2 * step
         expected += [mean, variance]

@@ -35,14 +35,17 @@ posterior_weights: Wrong = [
 WRONG: dict[tuple[str, str], Wrong] = {
     (ANCESTRAL, "mean_and_variance_follow_the_recursion"): [
         *swapped_posterior,
-        ("deviation = like(torch.sqrt(spread), x)", "deviation = like(spread, x)"),
+        ("like(torch.sqrt(spread), x) * noise(k)", "like(spread, x) * noise(k)"),
     ],
     (ANCESTRAL, "small_variance_is_exact_for_a_point"): [("variance == 'small'", "variance != 'small'")],
     (ANCESTRAL, "large_variance_is_exact_for_standard_normal_data"): [
         ("process.transition(t, s)[1]", "process.transition(t, s)[0]"),
         ("variance == 'small'", "variance != 'small'"),
     ],
-    (ANCESTRAL, "ancestral_steps"): [*swapped_posterior, ("noise(k)", "noise(k + 1)")],
+    (ANCESTRAL, "ancestral_steps"): [
+        *swapped_posterior,
+        ("like(torch.sqrt(spread), x) * noise(k)", "like(torch.sqrt(spread), x) * noise(k + 1)"),
+    ],
     (TRANSITION, "one_step_of_the_chain_has_the_papers_beta"): swapped_transition,
     (TRANSITION, "transitions_compose_to_the_marginal"): swapped_transition,
     (TRANSITION, "simulated_chain_has_the_closed_form_marginals"): swapped_transition,

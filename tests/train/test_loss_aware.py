@@ -65,6 +65,15 @@ def test_one_step_several_times_in_a_batch_and_a_loss_that_is_not_finite() -> No
     assert history.losses.sum() == 7
 
 
+@pytest.mark.parametrize("steps", [7, 100, 1000])
+def test_every_step_has_its_own_losses_though_its_time_times_T_may_fall_short(steps: int) -> None:
+    """0.29 * 100 is 28.999999999999996, and that is step 29."""
+    history = LossHistory(steps)
+    history.update(torch.arange(1, steps + 1).double() / steps, torch.arange(1, steps + 1).double())
+    assert history.counts.tolist() == [1] * steps
+    assert history.losses[:, 0].tolist() == list(range(1, steps + 1))
+
+
 def test_losses_of_zero_are_drawn_evenly() -> None:
     np.testing.assert_array_equal(warm(np.zeros((T, 10))).probabilities(), np.full(T, 1 / T))
 

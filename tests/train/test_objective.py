@@ -13,6 +13,7 @@ from gendi.data.order import batch_indices
 from gendi.diffusion.gaussian.config import ObjectiveConfig, Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.objectives import WEIGHTINGS
+from gendi.diffusion.gaussian.objectives.weightings import Levels
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
 
@@ -199,3 +200,13 @@ def test_epochs_and_seeds_have_their_own_order() -> None:
 
 def test_the_default_objective_can_be_changed_field_by_field() -> None:
     assert dataclasses.replace(ObjectiveConfig(), weighting="edm").weighting == "edm"
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow"])
+def test_the_weighting_of_the_bound_is_half_the_fall_of_the_signal_to_noise_ratio(name: str) -> None:
+    """1/2 |d SNR / dt| [Kingma et al. 2021, eq. 17], by central differences, which err by O(h^2)."""
+    schedule, t, h = make_schedule(name), torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64), 1e-6
+    alpha, sigma = schedule(t)
+    levels = Levels(t, alpha, sigma, torch.ones_like(t), schedule, SIGMA_DATA)
+    fall = (schedule.log_snr(t - h).exp() - schedule.log_snr(t + h).exp()) / (2 * h)
+    torch.testing.assert_close(WEIGHTINGS.find("bound")(levels, ObjectiveConfig()), fall / 2, rtol=1e-6, atol=0)

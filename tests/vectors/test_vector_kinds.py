@@ -29,6 +29,7 @@ from gendi.train.config import RunConfig, TrainConfig
 from gendi.train.loop import train
 from gendi.train.presets import get_preset
 from gendi.train.resolve import prepared, resolve, smallest_scale
+from gendi.train.status import read_lines
 
 
 @pytest.fixture(autouse=True)
@@ -273,6 +274,19 @@ def test_a_name_that_is_taken_stays_what_it_is() -> None:
     with pytest.raises(UsageError, match="already"):
         KINDS.register("cells", toy_kind.TOYS)
     assert [KINDS[name].name for name in KINDS.built_in] == ["cells", "table", "image"]
+
+
+def test_a_strangers_kind_is_evaluated_while_it_trains(
+    path: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of how to measure its rows: the default measures the numbers in them."""
+    monkeypatch.setattr("gendi.train.evaluating.SHARE", 1.0)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, evaluate_every=640))
+    train(f"toy:{path}", config, tmp_path / "run", Budget(steps=80))
+    found = [line["evaluation"] for line in read_lines(tmp_path / "run/metrics.jsonl") if "evaluation" in line]
+    assert len(found) == 2 and found[0]["metrics"].keys() == {"energy", "train-likeness"}
+    assert abs(found[0]["metrics"]["energy"]["floor"]) < 0.05
+    assert (tmp_path / "run/bundle-best/model.safetensors").exists()
 
 
 def test_the_smallest_scale_of_the_data_is_kept_and_ends_the_grid(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
+from gendi.storage.plain import as_unicode
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,11 @@ def _read(spec: ConditionConfig, text: str) -> Any:
 
 
 def words_of(text: str, names: Sequence[str]) -> list[str]:
-    """Return the words of `text` between its commas; those that are one of `names` only together stay together."""
-    parts, words = text.split(","), list[str]()
+    """Return the words of `text` between its commas; those that are one of `names` only together stay together.
+
+    Bytes of the command line that the locale did not decode are read as UTF-8, as names of folders are.
+    """
+    parts, words = as_unicode(text).split(","), list[str]()
     longest = 1 + max((name.count(",") for name in names), default=0)
     while parts:
         n = next((n for n in range(min(longest, len(parts)), 1, -1) if ",".join(parts[:n]) in names), 1)

@@ -1,5 +1,6 @@
 """Train a model from Python, and load one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def fit(
     steps: int | None = None,
     quiet: bool = False,
     init: str | Path | Bundle | None = None,
+    evaluate_every: int | None = None,
+    stop_when_level: bool | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -38,6 +41,9 @@ def fit(
         init: a run, a bundle or a model whose weights to start from. What decides their meaning (the network, the
             process, what is predicted, the conditions) is taken from it unless `config` says otherwise; new classes and
             new conditions start anew. See `gendi.train.start`.
+        evaluate_every: images between evaluations of some samples, from which the best model is kept in the run's
+            folder `bundle-best`; 0 for none, and by default as the configuration says. See `gendi.train.evaluating`.
+        stop_when_level: whether to end before the budget when two evaluations in a row find no more improvement.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
 
     Raises:
@@ -50,6 +56,9 @@ def fit(
         source = init.config if isinstance(init, Bundle) else init
         chosen = get_preset(preset or default_preset(data)).config
         config = starting_config(chosen, source, Path(out), bool(options.get("fresh")))
+    given = {"evaluate_every": evaluate_every, "stop_when_level": stop_when_level}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    config = replace(config, train=replace(config.train, **changes))
     options["init"] = init
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)

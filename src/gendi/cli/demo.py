@@ -16,7 +16,7 @@ from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 
 if TYPE_CHECKING:
-    from gendi.train.loop import TrainResult
+    from gendi.train.job import TrainResult
 
 SAMPLES, CALLS, SHOWN = 1000, 20, 64
 EXAMPLES = """\

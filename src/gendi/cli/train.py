@@ -40,7 +40,7 @@ from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
     from gendi.train.budget import Budget
-    from gendi.train.loop import TrainResult
+    from gendi.train.job import TrainResult
 
 DEFAULT_PRESET = "mnist"
 EXAMPLES = """\
@@ -87,6 +87,12 @@ class Train:
     """
     keep: Annotated[Count, shows("the preset's")] = None
     """Checkpoints kept, the newest ones (also --train.keep)."""
+    evaluate_every: Annotated[CountFromZero, shows("the preset's")] = None
+    """Images between evaluations of some samples while training, at most 5% of the time (also --train.evaluate-every);
+    0 = none. The best model is kept in bundle-best.
+    """
+    stop_when_level: bool = False
+    """End before the budget when evaluations find no more improvement (also --train.stop-when-level)."""
     layer: Annotated[Text, shows("where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
@@ -124,6 +130,7 @@ class Train:
         given: dict[str, Any] = {"seed": self.seed, "keep": self.keep, "crop": self.crop, "flip": flip}
         if self.batch_size == "auto" and self.train.accumulate > 1:
             raise UsageError("--batch-size auto and --train.accumulate cannot be given together: auto finds the parts.")
+        given |= {"evaluate_every": self.evaluate_every, "stop_when_level": True if self.stop_when_level else None}
         given |= {"accumulate": 0} if self.batch_size == "auto" else {"batch_size": self.batch_size}
         train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
         config = RunConfig(
@@ -244,7 +251,8 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
         return
     if result.already_finished:
         show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.")
-        say("A larger budget goes on with it; --fresh starts over; --out begins another run.")
+        more = "Without --stop-when-level, it goes on" if result.level else "A larger budget goes on with it"
+        say(f"{more}; --fresh starts over; --out begins another run.")
     else:
         show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
     name = program()

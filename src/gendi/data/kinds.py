@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
     from gendi.data.split import Loaded
+    from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
     Texts = Callable[[int, int], Mapping[str, str]]
@@ -225,6 +226,19 @@ class Kind(ABC):
         The options are `n`, `seed`, `ema`, `source` and `poll`, as `gendi.evaluate.vectors.evaluate_rows` describes
         them, and those that `evaluation_options` names.
         """
+
+    def gauge(self, data: "Data", seed: int) -> "Gauge":
+        """Return what measures samples quickly while a model trains, with random draws from `seed`.
+
+        It is given decoded rows, before `present`. By default it measures the energy distance and the train-likeness of
+        the numbers in them (`gendi.evaluate.vectors.quick`).
+
+        Raises:
+            UsageError, DataError: too few rows to measure samples with; the run then trains without quick metrics.
+        """
+        from gendi.evaluate.vectors.quick import row_gauge
+
+        return row_gauge(data.train, data.heldout, seed)
 
     def preview(self, rows: "NDArray[Any]") -> bytes:
         """Return a PNG file that shows decoded rows."""

@@ -7,6 +7,12 @@ block of rows at a time, so the memory they need does not grow with n. There are
 - kernel distance, the unbiased squared MMD under a cubic polynomial kernel (Bińkowski et al. 2018);
 - improved precision and recall over balls to the k-th neighbour, k = 3 (Kynkäänniemi et al. 2019, eqs. 1-2);
 - density and coverage, k = 5 (Naeem et al. 2020, eqs. 3-4).
+
+A ball of precision and recall is closed, as their equation 1 and their authors' code have it; a ball of density and
+coverage is open, as its authors' code `prdc` has it. (`prdc` computes precision and recall with open balls too, against
+that equation.) For continuous features no point lies on a sphere. For integer features many do: of 1000 draws of five
+counts of mean 0.3, the open balls cover 0.09 of 1000 others, and closed ones would cover all. So distances that differ
+by no more than their rounding errors count as equal.
 """
 
 from collections.abc import Iterator
@@ -14,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from gendi.errors import UsageError
 
@@ -115,12 +121,13 @@ def kernel_distance(x: Features, y: Features) -> KernelDistance:
 def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float, float]:
     """Return improved precision and recall.  [Kynkäänniemi et al. 2019, eqs. 1-2]
 
-    The ball of a real point reaches to its k-th nearest real neighbour. Precision is the share of `fake` points inside
-    at least one of these balls; recall is the same with the sets exchanged. Raises `UsageError` if either set has fewer
-    than k + 1 points.
+    The ball of a real point reaches to its k-th nearest real neighbour, which belongs to it. Precision is the share of
+    `fake` points inside at least one of these balls; recall is the same with the sets exchanged. Raises `UsageError` if
+    either set has fewer than k + 1 points.
     """
     real, fake = _checked(real, fake)
-    real_radius, fake_radius = kth_neighbour(real, k), kth_neighbour(fake, k)
+    error = _rounding(real, fake)
+    real_radius, fake_radius = kth_neighbour(real, k) + error, kth_neighbour(fake, k) + error
     precision = np.zeros(len(fake), bool)
     recall = np.zeros(len(real), bool)
     for rows, squared in squared_distances(real, fake):
@@ -132,18 +139,24 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
 def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
     """Return density and coverage.  [Naeem et al. 2020, eqs. 3-4]
 
-    Density is the mean number of real balls that hold a fake point, divided by k. Equal distributions have an expected
-    density of 1, and it may exceed 1. Coverage is the share of real balls that hold at least one fake point. Raises
-    `UsageError` if `real` has fewer than k + 1 points.
+    The ball of a real point reaches up to its k-th nearest real neighbour, without it. Density is the mean number of
+    real balls that hold a fake point, divided by k. Equal distributions without ties have an expected density of 1, and
+    it may exceed 1. Coverage is the share of real balls that hold at least one fake point. Raises `UsageError` if
+    `real` has fewer than k + 1 points.
     """
-    real, fake = _checked(real, fake)
-    radius = kth_neighbour(real, k)
     inside_total, covered = 0, 0
-    for rows, squared in squared_distances(real, fake):
-        inside = squared <= radius[rows, None]
+    for _, inside in open_balls(real, fake, k):
         inside_total += int(inside.sum())
         covered += int(inside.any(axis=1).sum())
     return inside_total / (k * len(fake)), covered / len(real)
+
+
+def open_balls(real: Features, fake: Features, k: int) -> Iterator[tuple[slice, Bool[np.ndarray, "_ _"]]]:
+    """Yield (slice of rows of `real`, whether each one's open ball holds each `fake` point) in blocks."""
+    real, fake = _checked(real, fake)
+    radius = kth_neighbour(real, k) - _rounding(real, fake)
+    for rows, squared in squared_distances(real, fake):
+        yield rows, squared < radius[rows, None]
 
 
 def kth_neighbour(x: Features, k: int) -> Float64[np.ndarray, " _"]:
@@ -167,6 +180,16 @@ def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64
         part = x[rows]
         squared = np.einsum("ij,ij->i", part, part)[:, None] + y_norm[None, :] - 2 * (part @ y.T)
         yield rows, np.maximum(squared, 0.0, out=squared)
+
+
+def _rounding(x: Features, y: Features) -> float:
+    """Return a bound of the rounding error of the squared distances within and between two sets of features.
+
+    Three scalar products of d terms, of vectors no longer than the farthest from either set's mean.
+    """
+    middle = np.concatenate([x, y]).mean(axis=0)
+    reach = float(max(np.square(z - middle).sum(axis=1).max() for z in (x, y)))
+    return 16 * (int(x.shape[1]) + 2) * float(np.finfo(np.float64).eps) * reach
 
 
 def _root(cov: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d r"]:

@@ -39,7 +39,8 @@ def smoothed(y: NDArray[np.float64], share: float = 0.03) -> NDArray[np.float64]
     return np.asarray((total[high] - total[low]) / (high - low))
 
 
-def _seen(axes: Axes, largest: float, noun: str) -> None:
+def images_axis(axes: Axes, largest: float, noun: str) -> None:
+    """Label the horizontal axis, which shows the images seen, up to `largest`."""
     unit, name = (1e6, f"million {noun} seen") if largest >= 2e6 else (1e3, f"thousand {noun} seen")
     if largest < 2e3:
         unit, name = 1.0, f"{noun} seen"
@@ -70,7 +71,7 @@ def loss_figure(lines: Lines, *, zoom: bool = False, theme: Theme = LIGHT, noun:
         axes.grid(axis="y")
         axes.set_ylabel("training loss")
         if len(x):
-            _seen(axes, x.max(), noun)
+            images_axis(axes, x.max(), noun)
             axes.set_xlim(0, x.max() or 1)
         late = x >= x.max() / 5 if len(x) else np.zeros(0, bool)
         if zoom and late.any():
@@ -106,7 +107,7 @@ def heldout_figure(lines: Lines, *, theme: Theme = LIGHT, noun: str = "images") 
             if values.min() > 0:
                 _log_axis(axes, values)
             largest = max(x.max() for (x, _), _, _, _ in curves)
-            _seen(axes, largest, noun)
+            images_axis(axes, largest, noun)
             axes.set_xlim(0, largest * 1.02)
             figure.draw_without_rendering()
             label_ends(axes, [(x[-1], y[-1], name, colour) for (x, y), name, colour, _ in curves])

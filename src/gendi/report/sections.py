@@ -13,6 +13,7 @@ from gendi.report.classes import class_figure
 from gendi.report.colours import colour_table, colours_in_words
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
+from gendi.report.evaluations import evaluation_row, verdict_text
 from gendi.report.metrics import honesty, metric_table
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
@@ -79,7 +80,7 @@ def metrics_section(run: Run) -> Html:
 
 
 def training_section(run: Run, gallery: Gallery) -> Html:
-    """Return the section with the loss curves."""
+    """Return the section with the loss curves, and what the evaluations during training found."""
     text = [
         "The network learns to undo noise; the loss is its weighted squared error. It never reaches zero, because no "
         "network can know what the noise covers.",
@@ -109,6 +110,10 @@ def training_section(run: Run, gallery: Gallery) -> Html:
             "Held-out loss by noise level",
         )
         figures.append(aside(heldout, "Held-out loss: over all noise levels, and over each quarter of them."))
+    if (evaluated := evaluation_row(run.lines, gallery, run.noun)) is not None:
+        figures.append(evaluated)
+        if (verdict := verdict_text(run.lines, run.noun)) is not None:
+            text.append(verdict)
     return section("training", "Training", text, figures or [absent("The run's metrics.jsonl holds no losses.")])
 
 

@@ -31,6 +31,16 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def as_unicode(text: str) -> str:
+    """Return `text` with the bytes that a locale did not decode read as UTF-8; what is none is replaced by a sign."""
+    if is_unicode(text):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # halves of pairs, which stand for no bytes
+        return in_utf8(text).decode()
+
+
 def in_utf8(text: str) -> bytes:
     r"""Return `text` in UTF-8; what that cannot hold is escaped as \udcff, which JSON reads back unchanged."""
     return text.encode("utf-8", "backslashreplace")

@@ -69,6 +69,11 @@ class TrainConfig:
     """Seconds between checkpoints (0: after every step)."""
     preview_every: int = 25_000
     """Images between preview grids and held-out losses (0 = none)."""
+    evaluate_every: int = 0
+    """Images between evaluations of some samples, from which the best model is kept (0 = none; most presets have some).
+    """
+    stop_when_level: bool = False
+    """End the run, as at the end of the budget, when two evaluations in a row find it level."""
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
     keep: int = 2
@@ -131,6 +136,10 @@ class RunConfig:
             raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
+        if self.train.stop_when_level and not self.train.evaluate_every:
+            raise UsageError(
+                "train.stop_when_level needs evaluations: give train.evaluate_every, the images between two of them."
+            )
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
@@ -182,6 +191,7 @@ class RunConfig:
             ("train.seed", 0, 2**63 - 1, train.seed),
             ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),
             ("train.preview_every", 0, 1e15, train.preview_every),
+            ("train.evaluate_every", 0, 1e15, train.evaluate_every),
             ("train.log_every", 1, 1_000_000, train.log_every),
             ("train.keep", 1, 1_000_000, train.keep),
             ("sample.steps", 1, 1_000_000, self.sample.steps),

@@ -15,11 +15,11 @@ PLAIN_EVERY = 10.0  # seconds
 
 
 def _fields(fields: dict[str, Any]) -> str:
-    rate, left = fields.get("images_per_second"), fields.get("seconds_left")
+    rate, left, verdict = (fields.get(name) for name in ("images_per_second", "seconds_left", "verdict"))
     return (
         f"step {fields.get('step', 0):,}  loss {fields.get('loss', math.nan):.4f}  "
         f"{'?' if rate is None else f'{rate:.0f}' if rate >= 10 else f'{rate:.2g}'} images/s  "
-        f"{'?' if left is None else clock(left)} left"
+        f"{'?' if left is None else clock(left)} left{f'  {verdict}' if verdict else ''}"
     )
 
 

@@ -9,9 +9,9 @@ from gendi.train.status import read_status
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""
-
-
-FOLDERS = ("checkpoints", "previews", "bundle", "codec", "ema", "pictures")
+BUNDLE, BEST = "bundle", "bundle-best"
+"""The folders of a run with its last model, and with the best of those that were evaluated while it trained."""
+FOLDERS = ("checkpoints", "previews", BUNDLE, BEST, "codec", "ema", "pictures")
 """Folders that a run, or a report on it, writes in the run's folder."""
 
 
@@ -36,11 +36,11 @@ def bundle_folder(path: Path) -> Path:
     """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither,
     `BundleError` if a file stands in its place, and `DivergedError` if the training ended without one.
     """
-    inside = current_folder(path / "bundle")
+    inside = current_folder(path / BUNDLE)
     if inside.is_dir():
         return inside
     if path.is_dir():
-        check_folders(path, ("bundle",))
+        check_folders(path, (BUNDLE,))
     path = current_folder(path)
     if not path.is_dir():
         raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.data import Data
@@ -18,6 +19,15 @@ from gendi.diffusion.gaussian.objectives.base import Objective
 from gendi.diffusion.randomness import stream
 
 HELDOUT_IMAGES = 256
+
+
+def heldout_rows(
+    data: Data, conditions: Sequence[ConditionConfig], indices: NDArray[np.int64]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the held-out rows x_0 (B, ...) at `indices` in model space, and their conditions by name."""
+    cond = stored(conditions, data.heldout, indices)
+    x_0 = data.encode(torch.from_numpy(data.heldout.batch(indices)), cond, torch.from_numpy(indices) + HELD_OUT)
+    return x_0, cond | derived(data, conditions, x_0)
 
 
 class Heldout:
@@ -34,11 +44,9 @@ class Heldout:
         split = data.heldout
         n = min(HELDOUT_IMAGES, len(split))
         indices = np.sort(stream(seed, "heldout-images").permutation(len(split))[:n])
-        cond = stored(conditions, split, indices)
-        rows = torch.from_numpy(split.batch(indices))
-        self.x_0 = data.encode(rows, cond, torch.from_numpy(indices) + HELD_OUT).to(device)
+        x_0, cond = heldout_rows(data, conditions, indices)
+        self.x_0, self.cond = x_0.to(device), take(cond, slice(None), device)
         self.objective, self.draw = objective, objective.draw_heldout(n, seed)
-        self.cond = take(cond, slice(None), device) | derived(data, conditions, self.x_0)
 
     @torch.no_grad()
     def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:

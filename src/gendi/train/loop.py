@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, save_bundle
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.config import RunConfig
+from gendi.train.evaluating import Evaluations, was_level
 from gendi.train.finish import bundle_of
-from gendi.train.folders import check_folders
+from gendi.train.folders import BUNDLE, check_folders
 from gendi.train.going_on import newest_checkpoint, restore
 from gendi.train.heldout import Heldout
 from gendi.train.introduction import introduction, setting_of
+from gendi.train.job import Job, TrainResult
 from gendi.train.keeping import Keeper, write_config, write_end
 from gendi.train.pace import Pace, logged_pace
 from gendi.train.parts import out_of_memory
@@ -42,23 +43,11 @@ from gendi.train.resume import refuse_changes, start_over
 from gendi.train.room import require_room
 from gendi.train.signals import StopFlag
 from gendi.train.snapshots import drop_later
-from gendi.train.start import Start, as_before, check_kind, check_start, codec_of, start_of
+from gendi.train.start import as_before, check_kind, check_start, codec_of, start_of
 from gendi.train.status import TIMINGS, read_lines, write_status
 from gendi.train.telling import Console, Silent
 from gendi.train.trainer import StepResult, Trainer
 from gendi.train.watch import Watch
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The folder of the run, and how far training has come."""
-
-    run: Path
-    step: int
-    images: int
-    seconds: float
-    finished: bool
-    already_finished: bool = False
 
 
 def train(
@@ -128,20 +117,6 @@ def train(
                 raise shown from error
 
 
-@dataclass(frozen=True)
-class Job:
-    """The data, the configuration, the folder, the budget and the options of a call of `train`, which explains them."""
-
-    data: Data
-    config: RunConfig
-    run: Path
-    budget: Budget
-    size: int | tuple[int, int] | None = None
-    fresh: bool = False
-    allow_data_change: bool = False
-    start: Start | None = None
-
-
 class _Loop:
     def __init__(self, job: Job, console: Console, stop: StopFlag, team: Team) -> None:
         self.job, self.data, self.config, self.run, self.budget = job, job.data, job.config, job.run, job.budget
@@ -150,7 +125,7 @@ class _Loop:
         train = self.config.train
         self.keeper = Keeper(self.run, train.checkpoint_every, train.keep, console, team.first)
         self.log = self.keeper.log
-        self.seconds = 0.0
+        self.seconds, self.level = 0.0, False
         self.pace = Pace(self.budget, train.batch_size)
         self.watch = Watch(self.keeper, self.config, self.data.train)
 
@@ -167,7 +142,7 @@ class _Loop:
         for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
             self.log(note)
         header = self._peek()
-        if header is not None and (self.run / "bundle").exists() and self._spent(header):
+        if header is not None and (self.run / BUNDLE).exists() and self._over(header):
             return self._result(header.step, finished=True, already=True)
         self.data = self.team.first_before_others(self._prepare)
         choice = Choice(**header.state["choice"]) if header is not None else None
@@ -186,6 +161,8 @@ class _Loop:
         seed, device = self.config.train.seed, self.trainer.device
         heldout = Heldout(self.data, self.trainer.objective, self.trainer.config.conditions, seed, device)
         self.previews = Previews(self.trainer, heldout, self.keeper)
+        state = {} if header is None else header.state
+        self.evaluations = Evaluations(self.job, self.trainer, heldout, self.keeper, self.stop, state)
         with contextlib.ExitStack() as files:
             if self.team.first:
                 step = self.trainer.step_count if header is not None else None
@@ -230,8 +207,10 @@ class _Loop:
                 f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
             )
 
-    def _spent(self, checkpoint: Checkpoint) -> bool:
-        return self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
+    def _over(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the run ended at a checkpoint: its budget is spent, or it was level and should then end."""
+        self.level = self.config.train.stop_when_level and was_level(checkpoint.state)
+        return self.level or self._progress(checkpoint.step * self.config.train.batch_size, checkpoint.step) >= 1
 
     def _progress(self, images: int, steps: int) -> float:
         return self.budget.progress(seconds=self.seconds, images=images, steps=steps)
@@ -239,7 +218,9 @@ class _Loop:
     def _loop(self) -> None:
         trainer, every = self.trainer, self.config.train.preview_every
         last_save = clock = time.monotonic()
-        while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1:
+        if self.evaluations.pending:
+            self.evaluations.after_step(self.seconds)
+        while (progress := self._progress(trainer.images_seen, trainer.step_count)) < 1 and not self._is_level():
             step = trainer.step_count
             parts, result = trainer.parts.count, trainer.step(progress)
             if (now_parts := trainer.parts.count) != parts:
@@ -251,13 +232,15 @@ class _Loop:
             if self.team.first:
                 self._log_step(result)
             pace = self.pace.fields(seconds=self.seconds, steps=step + 1)
-            self.console.progress(progress, loss=result.loss, step=step + 1, images=trainer.images_seen, **pace)
+            said = {"step": step + 1, "images": trainer.images_seen, "verdict": self.evaluations.verdict}
+            self.console.progress(progress, loss=result.loss, **said, **pace)
             if every and self._passed(every):
                 weights = trainer.average()
                 self.team.from_first(functools.partial(self.previews, weights))
             if trainer.power is not None and self._passed(self.config.optim.posthoc_every):
                 averages = trainer.power_averages()
                 self.team.from_first(functools.partial(self._snapshot, averages))
+            self.evaluations.after_step(self.seconds)
             due = now - last_save >= self.keeper.every and not self.keeper.saving
             reason, self.seconds, save = agreed(self.team, self.stop.reason, self.seconds, due)
             if reason is not None:
@@ -267,6 +250,11 @@ class _Loop:
             if save:
                 self._save(wait=False)
                 last_save = time.monotonic()
+
+    def _is_level(self) -> bool:
+        """Return whether the run ends here because it is level."""
+        self.level = self.config.train.stop_when_level and self.evaluations.level
+        return self.level
 
     def _passed(self, every: int) -> bool:
         """Return whether the last step reached or passed a multiple of `every` images."""
@@ -306,6 +294,7 @@ class _Loop:
             "seed": self.config.train.seed,
             "progress": self._progress(trainer.images_seen, trainer.step_count),
             **self.watch.state(),
+            "evaluations": self.evaluations.state(),
             "parts": trainer.parts.count,
             "choice": dataclasses.asdict(trainer.choice),
             "versions": setting_of(self.trainer),
@@ -320,17 +309,21 @@ class _Loop:
         trainer = self.trainer
         if trainer.power is not None:
             self.team.from_first(functools.partial(trainer.power.snapshot, self.run, trainer.power_averages()))
+        self.evaluations.after_step(self.seconds, last=True)
         self._save()
         weights = trainer.average()
         self.team.from_first(lambda: self._bundle(weights))
 
     def _bundle(self, weights: dict[str, Tensor]) -> None:
         trainer = self.trainer
-        save_bundle(self.run / "bundle", bundle_of(trainer, weights, self.job.size, self.seconds))
+        save_bundle(self.run / BUNDLE, bundle_of(trainer, weights, self.job.size, self.seconds))
         images, step = trainer.images_seen, trainer.step_count
         write_status(self.run, "finished", step=step, images=images, seconds=self.seconds, progress=1.0)
         rate = images / max(self.seconds, 1e-9)
+        if self.level:
+            self.log("level: the last two evaluations found no improvement, so the run ends before its budget.")
         self.log(f"finished: step {step}, {images:,} images in {self.seconds:.0f} s ({rate:.0f} images/s)")
 
     def _result(self, step: int, finished: bool, already: bool = False) -> TrainResult:
-        return TrainResult(self.run, step, step * self.config.train.batch_size, self.seconds, finished, already)
+        images = step * self.config.train.batch_size
+        return TrainResult(self.run, step, images, self.seconds, finished, already, self.level)

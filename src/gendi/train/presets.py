@@ -26,7 +26,7 @@ _MNIST = RunConfig(
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="muon", lr=3e-3),
-    train=TrainConfig(batch_size=64),
+    train=TrainConfig(batch_size=64, evaluate_every=25_000),
     conditions=(ConditionConfig("class", required=False),),
 )
 
@@ -36,7 +36,7 @@ _MNIST_LONG = RunConfig(
     process=_MNIST.process,
     objective=_MNIST.objective,
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=64, preview_every=100_000),
+    train=TrainConfig(batch_size=64, preview_every=100_000, evaluate_every=50_000),
     conditions=_MNIST.conditions,
 )
 
@@ -55,7 +55,7 @@ _ICONS = RunConfig(
     process=_MNIST.process,
     objective=_MNIST.objective,
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=64, preview_every=50_000),
+    train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
     conditions=_MNIST.conditions,
 )
 
@@ -121,7 +121,7 @@ _MNIST_LIKELIHOOD = RunConfig(
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(prediction="v", weighting="simple", time_sampling="log-snr", log_snr_max=14.0),
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=64, preview_every=50_000),
+    train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
 )
 
 # The same with a learned schedule, which minimises the variance of the loss. This loss is in nats: 22 / 2 times the
@@ -154,7 +154,7 @@ _CIFAR10 = RunConfig(
     process=ProcessConfig(schedule="linear", steps=1000),
     objective=ObjectiveConfig(prediction="eps", weighting="simple", time_sampling="discrete"),
     optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), warmup=5 / 800, decay=0.0, ema_images=1_280_000),
-    train=TrainConfig(batch_size=128, preview_every=500_000),
+    train=TrainConfig(batch_size=128, preview_every=500_000, evaluate_every=500_000),
     sample=SampleConfig(sampler="ancestral-large", steps=1000, clip=True),
 )
 
@@ -177,7 +177,7 @@ _ADM = RunConfig(
     process=ProcessConfig(schedule="cosine", steps=1000),
     objective=ObjectiveConfig(prediction="eps", loss="hybrid", variance="learned", time_sampling="discrete"),
     optim=OptimConfig(lr=1e-4, betas=(0.9, 0.999), warmup=0.0, decay=0.0, ema_images=2_560_000),
-    train=TrainConfig(batch_size=256, preview_every=500_000),
+    train=TrainConfig(batch_size=256, preview_every=500_000, evaluate_every=500_000),
     sample=SampleConfig(sampler="ancestral", steps=250, clip=True),
     conditions=_MNIST.conditions,
 )
@@ -189,7 +189,7 @@ _VECTORS = RunConfig(
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="adamw", lr=1e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=128, preview_every=50_000),
+    train=TrainConfig(batch_size=128, preview_every=50_000, evaluate_every=50_000),
 )
 # Cells have sixteen dimensions (depth and 15 factors) and are often few, so a wide network would memorise them. This
 # one is small, has much dropout, and is preconditioned so that it begins as a Gaussian. Second-order stochastic steps

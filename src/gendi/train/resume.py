@@ -13,6 +13,7 @@ from gendi.errors import BundleError, DataError, UsageError
 from gendi.machine.version import __version__
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
+from gendi.train.folders import BEST, BUNDLE
 from gendi.train.stored import stored_config, stored_tables
 
 HARMLESS = frozenset(
@@ -23,13 +24,15 @@ HARMLESS = frozenset(
         "train.timeout",
         "train.checkpoint_every",
         "train.preview_every",
+        "train.evaluate_every",
+        "train.stop_when_level",
         "train.keep",
         "train.log_every",
     }
     | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
 )
 
-WRITTEN_FOLDERS = ("codec", "checkpoints", "previews", "bundle", "ema", "pictures", "samples")
+WRITTEN_FOLDERS = ("codec", "checkpoints", "previews", BUNDLE, BEST, "ema", "pictures", "samples")
 WRITTEN_FILES = (
     "config.toml",
     "status.json",

@@ -112,7 +112,7 @@ def needs(
         Need("checkpoint", max(1, config.train.keep + 1 - kept), checkpoint_bytes(trainer)),
         Need("snapshot", count_snapshots(config, seen, end), snapshot_bytes(trainer)),
         Need("preview", end // every - seen // every if every else 0, shown),
-        Need("bundle", 1, bundle),
+        Need("bundle", 2 if config.train.evaluate_every else 1, bundle),
     ]
     return [need for need in found if need.count and need.each]
 

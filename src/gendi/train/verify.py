@@ -22,7 +22,7 @@ from gendi.train.bundle import load_bundle
 from gendi.train.checkpoint import DAMAGED, read_state
 from gendi.train.classifier_bundle import KIND, load_classifier
 from gendi.train.config import RunConfig
-from gendi.train.folders import CONFIG, WEIGHTS, check_folders
+from gendi.train.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders
 from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
 from gendi.train.stored import stored_config, stored_tables
@@ -89,7 +89,7 @@ def _kind(folder: Path) -> str | None:
     there = {name for name in (CONFIG, WEIGHTS, MANIFEST) if (folder / name).exists()}
     if _is_classifier(folder / CONFIG):
         return "classifier"
-    of_a_run = name == "bundle" and (folder.parent / "config.toml").exists()
+    of_a_run = name in (BUNDLE, BEST) and (folder.parent / "config.toml").exists()
     return "bundle" if of_a_run or MANIFEST in there or {CONFIG, WEIGHTS} <= there else None
 
 

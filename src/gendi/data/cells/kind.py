@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
+    from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
 
@@ -90,6 +91,13 @@ class Cells(Kind):
         from gendi.data.cells.evaluate import evaluate
 
         return evaluate(samples, data, **options)
+
+    def gauge(self, data: "Data", seed: int) -> "Gauge":
+        """Measure the energy distance and the train-likeness of log counts."""
+        from gendi.evaluate.vectors import LogCounts
+        from gendi.evaluate.vectors.quick import row_gauge
+
+        return row_gauge(data.train, data.heldout, seed, space=LogCounts.fit)
 
 
 CELLS = Cells()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gendi.data.images.check import DataReport
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
+    from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
 
@@ -110,6 +111,12 @@ class Images(Kind):
         from gendi.data.images.evaluation import evaluate
 
         return evaluate(samples, data, **options)
+
+    def gauge(self, data: "Data", seed: int) -> "Gauge":
+        """Measure the kernel distance of cheap features, and the train-likeness: see `gendi.data.images.gauge`."""
+        from gendi.data.images.gauge import picture_gauge
+
+        return picture_gauge(data, seed)
 
     def preview(self, rows: "NDArray[Any]") -> bytes:
         from gendi.data.images.pictures import grid_image, png_bytes

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gendi.data.dataset import Data
+    from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
 
@@ -89,6 +90,17 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
         fingerprint=data.fingerprint,
         known=row_digests(features(train)),
         **options,
+    )
+
+
+def gauge(data: "Data", seed: int) -> "Gauge":
+    """Return the quick metrics of rows (n, G) of numbers like those of raw `data`; see `gendi.evaluate.gauge`."""
+    from gendi.evaluate.vectors import Standardised
+    from gendi.evaluate.vectors.quick import row_gauge
+
+    train, heldout = (np.asarray(part.batch(range(len(part))), np.float64) for part in (data.train, data.heldout))
+    return row_gauge(
+        data.train, data.heldout, seed, space=Standardised.fit, numbers=Features.fit(data.schema, train, heldout)
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
+    from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
 
@@ -84,6 +85,12 @@ class Tables(Kind):
         from gendi.data.tables.evaluate import evaluate
 
         return evaluate(samples, data, **options)
+
+    def gauge(self, data: "Data", seed: int) -> "Gauge":
+        """Measure the energy distance and the train-likeness of the features of columns."""
+        from gendi.data.tables.evaluate import gauge
+
+        return gauge(data, seed)
 
 
 TABLES = Tables()

@@ -61,27 +61,30 @@ class Process:
         alpha_ts, var_ts = _transition(alpha_t, sigma_t, alpha_s, sigma_s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
-    def reverse_log_variance(self, t: PerSample, s: PerSample, share: Batch | float) -> Tensor:
+    def reverse_log_variance(
+        self, t: PerSample, s: PerSample, share: Batch | float, before: PerSample | None = None
+    ) -> Tensor:
         """Return the log variance of p(x_s | x_t) for s < t.
 
             share log beta + (1 - share) log beta-tilde                            [Nichol & Dhariwal 2021, eq. 15]
 
         Here beta is the variance of q(x_t | x_s) and beta-tilde that of the posterior, so a share of 0 is the variance
         `small`, 1 is `large`, and a share between them is what `learned` uses. At s = 0 beta-tilde is 0, and the value
-        of the step that comes before in sampling takes its place (the paper's step 2; in continuous time, the step from
-        2 t to t).
+        of the step that comes before in sampling, from `before` to t, takes its place (the paper's step 2).
 
         Args:
             t, s: the times, () or (B,).
             share: (B, ...) for one share per dimension, or a number for all.
+            before: the chain's time above t, which matters where s = 0; by default 2 t, or 1 if that is less.
 
         Returns:
             For a number the times' shape, float64; otherwise share's shape and dtype.
         """
         large = self.transition(t, s)[1].log()
         one = torch.ones((), dtype=torch.float64)
-        before, after = torch.where(s > 0, s, t), torch.where(s > 0, t, (2 * t).clamp(max=one))
-        small = self.posterior_weights(after, torch.where(before < after, before, after / 2))[2].log()
+        above = (2 * t).clamp(max=one) if before is None else before
+        low, high = torch.where(s > 0, s, t), torch.where(s > 0, t, above)
+        small = self.posterior_weights(high, torch.where(low < high, low, high / 2))[2].log()
         if isinstance(share, float):
             return share * large + (1 - share) * small
         return share * like(large, share) + (1 - share) * like(small, share)

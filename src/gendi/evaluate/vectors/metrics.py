@@ -11,7 +11,7 @@ import numpy as np
 
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
-from gendi.evaluate.metrics import density_coverage, kth_neighbour, squared_distances
+from gendi.evaluate.metrics import density_coverage, open_balls
 from gendi.evaluate.result import Better
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import marginals as m
@@ -206,10 +206,8 @@ def _per_row(x: Part, roles: Roles, world: World) -> dict[str, np.ndarray]:
         if right is not None:
             out["tstr"] = right.astype(np.float64)
     if len(y) > DENSITY_K:
-        radius = kth_neighbour(y.z, DENSITY_K)
         crowd, covered = np.zeros(len(x)), np.zeros(len(y))
-        for rows, squared in squared_distances(y.z, x.z):
-            inside = squared <= radius[rows, None]
+        for rows, inside in open_balls(y.z, x.z, DENSITY_K):
             crowd += inside.sum(axis=0) / DENSITY_K
             covered[rows] = inside.any(axis=1)
         out |= {"density": crowd, "coverage": covered}

@@ -15,9 +15,9 @@ between `small` and `large`, the sum becomes
     1/2 integral of SNR |x_0 - x0_hat|^2 d ln SNR                                   [Kingma et al. 2021, eqs. 14, 18]
 
 The first step needs care, because the posterior's variance is 0 there. With a fixed variance, `large` included, the
-decoder takes the patched value of `Process.reverse_log_variance` with share 0; a learned variance has a value of its
-own. In continuous time the decoder has the variance of x_0 given x_t in places where the density of the data is flat,
-(sigma / alpha)^2.
+decoder takes the patched value of `Process.reverse_log_variance` with share 0, which is that of the chain's own second
+step, whether it is the schedule's chain or a respaced one; a learned variance has a value of its own. In continuous
+time the decoder has the variance of x_0 given x_t in places where the density of the data is flat, (sigma / alpha)^2.
 """
 
 import math
@@ -83,8 +83,9 @@ def decoder_loss(
     eps: Batch,
     half_bin: float | None = None,
     variance: str = "small",
+    before: PerSample | None = None,
 ) -> Float64[Tensor, " batch *shape"]:
-    """Return -log p(x_0 | x_t) of each element for the step from t to 0, float64.
+    """Return -log p(x_0 | x_t) of each element for the step from t to 0, float64; `before` is the chain's time above t.
 
     p is the probability of the bin of half-width `half_bin` around x_0, or the density if `half_bin` is None. The
     variance `flat` is that of continuous time, (sigma / alpha)^2.
@@ -92,7 +93,7 @@ def decoder_loss(
     process = Process(denoiser.schedule)
     learned = "learned" if variance == "learned" else "small"
     guess, share = predict(denoiser, process.sample(x_0, t, eps), t, learned)
-    log_variance = process.reverse_log_variance(t, torch.zeros_like(t), share)
+    log_variance = process.reverse_log_variance(t, torch.zeros_like(t), share, before)
     if variance == "flat":
         log_variance = -denoiser.schedule.log_snr(t)
     log_std = 0.5 * (log_variance if log_variance.ndim == guess.ndim else like(log_variance, guess))
@@ -197,7 +198,8 @@ def variational_bound(
                 term = step_kl(known, x, on(x, t), on(x, s), noise(rngs, x), variance)
             found[:, k] = weight[:, k] * term.flatten(1).mean(1).cpu()
         t = on(x, first.expand(len(x)))
-        decoder = decoder_loss(known, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance)
+        before = None if times is None or len(times) < 3 else on(x, times[2].expand(len(x)))
+        decoder = decoder_loss(known, x, t, noise(rngs, x), half_bin, "flat" if times is None else variance, before)
         values[0, rows] = prior_kl(schedule, x).flatten(1).mean(1).cpu()
         values[1, rows] = found.sum(1)
         values[2, rows] = decoder.flatten(1).mean(1).cpu()

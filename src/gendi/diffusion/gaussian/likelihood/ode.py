@@ -8,9 +8,13 @@ alpha^2 + sigma^2 = 1) it is well conditioned at both ends:
     log p(z(l_0)) = log p(z(l_1)) + integral of div f dl from l_0 to l_1            [Song et al. 2021, eq. 39]
     div f         = d c^2 - c tr dD/dz
 
-The trace is exact (d reverse passes per call), or Hutchinson's estimate e^T (dD/dz) e with probes e that stay the same
-along the whole path [Grathwohl et al. 2019; Hutchinson 1989]. At l_1 (t = 1), x ~ N(0, sigma_1^2): what is left of the
-data there, alpha_1, is reported. At l_0 the density is that of y = x_0 + u_0 noise.
+The trace is exact (d reverse passes per call), or Hutchinson's estimate with probes e that stay the same along the
+whole path [Grathwohl et al. 2019; Hutchinson 1989]. The estimate is that of the whole of df/dz, c^2 e^T e - c e^T
+(dD/dz) e. Where there is little noise dD/dz is nearly c I, so the two terms cancel whatever e is. With c^2 d in the
+place of c^2 e^T e, Gaussian probes would leave the spread of e^T e, which is 0 for signs.
+
+At l_1 (t = 1), x ~ N(0, sigma_1^2): what is left of the data there, alpha_1, is reported. At l_0 the density is that of
+y = x_0 + u_0 noise.
 
 Every sample has step sizes of its own (Dormand & Prince 1980, order 5 with an embedded 4), so its figure does not
 depend on its neighbours. The error of a step is held below atol + rtol |z| in root mean square over z, and below atol +
@@ -198,7 +202,8 @@ def _drift(
                 ]
                 trace = torch.stack(traces, 1)
         c = c[:, None]
-        return (c * (c * z - guess)).detach(), c**2 - c * trace / d
+        square = 1.0 if e is None else mine.square().mean(2)  # of a probe, which stands for the trace of I / d
+        return (c * (c * z - guess)).detach(), c**2 * square - c * trace / d
 
     return f
 

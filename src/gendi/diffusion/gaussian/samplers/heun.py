@@ -39,8 +39,10 @@ def heun(
         x_s = alpha_s x0_t + sigma_s eps_t + alpha_s (l_s - l_t) (eps_s - eps_t) / 2
 
     An interval takes two calls, or one if it ends at 0. Churn first raises the level of x_t by the share
-    min(churn / intervals, sqrt(2) - 1), with noise of the matching variance; on a discrete chain it raises it to the
-    nearest time.
+    min(churn / intervals, sqrt(2) - 1), with noise of the matching variance. The level is raised no further than that
+    of t = 1, because a denoiser knows no noisier state, and on a discrete chain to the nearest time. The noise matches
+    the level that is reached, so the marginals stay right; but within that share of the last level there is less churn
+    than was asked for, and at t = 1 there is none. (Karras et al. end churn at level 50 of 80, below their last.)
 
     Args:
         denoiser, x, times, noise: see `gendi.diffusion.gaussian.samplers`.
@@ -81,7 +83,8 @@ def heun(
 
 
 def _raised(schedule: Schedule, times: Tensor, share: float, low: float, high: float) -> Tensor:
-    """Return the times at which levels between low and high have grown by `share`, or the nearest times of a chain."""
+    """Return the times at which levels between low and high have grown by `share`: the nearest times of a chain, and 1
+    for a level beyond the schedule's last."""
     log_snr = schedule.log_snr(times)
     raised = schedule.time(log_snr - 2 * math.log1p(share))
     if schedule.steps is not None:

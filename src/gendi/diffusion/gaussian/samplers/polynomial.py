@@ -23,7 +23,16 @@ def moments(n: int, z: float) -> list[float]:
 
 def weights(nodes: Sequence[float], z: float) -> list[float]:
     """Return the weight of the value at each node; no two nodes may be equal."""
-    integrals = moments(len(nodes), z)
+    return _weights(nodes, moments(len(nodes), z))
+
+
+def plain_weights(nodes: Sequence[float]) -> list[float]:
+    """Return the weights of the values in int_0^1 q(v) dv, without an exponential; no two nodes may be equal."""
+    return _weights(nodes, [1 / (k + 1) for k in range(len(nodes))])
+
+
+def _weights(nodes: Sequence[float], integrals: Sequence[float]) -> list[float]:
+    """Return the integral of Lagrange's polynomial of each node, from the integrals of 1, v, v^2, ..."""
     found = []
     for j, node in enumerate(nodes):
         coefficients = [1.0]  # of v^0, v^1, ...

@@ -35,10 +35,15 @@ def predictor_corrector(
         ancestral             (x_t + v score) / a + sqrt(beta-tilde) noise        [Ho et al. 2020; their eq. 47 for VE]
         reverse-diffusion     (2 - a) x_t + v score + sqrt(v) noise                                     [their eq. 46]
 
-    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 (snr |noise| / |score|)^2, with
-    norms averaged over the batch. Here |noise|^2 is replaced by its mean d, and |score|^2 by its mean d / sigma^2 under
-    q(x_s | x_0), so the step is 2 (snr sigma)^2 for every sample, whatever its neighbours. The step to s = 0 returns
-    x0_hat, uncorrected. noise(2 k) drives predictor k, and noise(2 k + 1) the corrector after it.
+    The corrector at s is x + step score + sqrt(2 step) noise. The paper has step = 2 a_s^2 (snr |noise| / |score|)^2,
+    with norms averaged over the batch, and a_s^2 = 1 - beta of the next step of the grid, from s down [algorithm 5;
+    algorithm 4 has no such factor, and for a schedule that explodes it is 1]. Here |noise|^2 is replaced by its mean d,
+    and |score|^2 by its mean d / sigma^2 under q(x_s | x_0), so the step is 2 (a_s snr sigma)^2 for every sample,
+    whatever its neighbours. The step to s = 0 returns x0_hat, uncorrected. noise(2 k) drives predictor k, and
+    noise(2 k + 1) the corrector after it.
+
+    A Langevin step keeps no marginal exactly: many of them leave a variance v at v / (1 - step / 2 v), however fine the
+    grid, which is snr^2 sigma^2 / v too much. So the error does not vanish with the steps unless snr does.
 
     K steps take 2 K - 1 calls. With fewer `calls`, at least K, the correctors at the first times are left out. Raises
     `UsageError` for another number of calls, for an unknown predictor, and unless 0 <= snr < 1.
@@ -52,7 +57,8 @@ def predictor_corrector(
     if not steps <= calls <= 2 * steps - 1:
         raise UsageError(f"{steps} steps cannot make {calls} calls: they make {steps} to {2 * steps - 1}.")
     first = 2 * steps - 1 - calls  # the first step that is corrected
-    for k, (t, s) in enumerate(pairs(times)):
+    visits = list(pairs(times))
+    for k, (t, s) in enumerate(visits):
         x_0 = denoiser(x, t)
         if s == 0:
             yield State(t, s, x_0, x_0)
@@ -66,6 +72,7 @@ def predictor_corrector(
         if first <= k < steps - 1:
             alpha, sigma = schedule(s)
             score = score_from_x0(x, denoiser(x, s), alpha, sigma)
-            step = 2 * (snr * sigma) ** 2
+            kept, _ = process.transition(s, visits[k + 1][1])  # sqrt(1 - beta) of the next step
+            step = 2 * (kept * snr * sigma) ** 2
             x = x + like(step, x) * score + like((2 * step).sqrt(), x) * noise(2 * k + 1)
         yield State(t, s, x, x_0)

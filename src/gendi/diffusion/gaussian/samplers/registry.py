@@ -7,10 +7,14 @@ from gendi.diffusion.gaussian.samplers.ancestral import ancestral
 from gendi.diffusion.gaussian.samplers.angle import angular
 from gendi.diffusion.gaussian.samplers.ddim import ddim
 from gendi.diffusion.gaussian.samplers.deis import deis
+from gendi.diffusion.gaussian.samplers.dpm2 import dpm_2
 from gendi.diffusion.gaussian.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
 from gendi.diffusion.gaussian.samplers.euler import euler
 from gendi.diffusion.gaussian.samplers.heun import heun, heun_intervals
 from gendi.diffusion.gaussian.samplers.info import SamplerInfo
+from gendi.diffusion.gaussian.samplers.lms import lms
+from gendi.diffusion.gaussian.samplers.pndm import intervals as pndm_intervals
+from gendi.diffusion.gaussian.samplers.pndm import pndm
 from gendi.diffusion.gaussian.samplers.sde_registry import SDE_SAMPLERS
 from gendi.diffusion.gaussian.samplers.unipc import unipc
 from gendi.machine.registry import Registry
@@ -48,6 +52,19 @@ _ODE: dict[str, SamplerInfo] = {
     "dpmpp-3m": SamplerInfo(dpmpp_3m, "karras", 3, True, "as dpmpp-2m, for 20 steps and more"),
     "unipc": SamplerInfo(unipc, "karras", 3, True, "predicts and corrects: the most from 5 to 15 calls"),
     "deis": SamplerInfo(deis, "karras", 3, True, "as dpmpp-3m, with eps as the polynomial"),
+    "lms": SamplerInfo(lms, "karras", 2, True, "k-diffusion's linear multistep, 20 to 50 calls"),
+    "dpm-2": SamplerInfo(
+        dpm_2,
+        "karras",
+        2,
+        True,
+        "k-diffusion's midpoint in log sigma, two calls a step",
+        calls_per_step=2,
+        intervals=heun_intervals,
+    ),
+    "pndm": SamplerInfo(
+        pndm, "uniform", 2, True, "Runge-Kutta, then multistep, in t: 20 to 50 calls", intervals=pndm_intervals
+    ),
     "angular": SamplerInfo(angular, "karras", 2, True, "exact for a Gaussian of known width, in one step"),
     "dopri5": SamplerInfo(
         dopri5,
@@ -83,7 +100,7 @@ _BUILT_IN: dict[str, SamplerInfo] = {
     ),
     **_ODE,
     "dpmpp-2m-sde": SamplerInfo(
-        partial(dpmpp_2m, eta=1.0), "karras", 1, False, "the reverse SDE at second order; 20 steps"
+        partial(dpmpp_2m, eta=1.0), "karras", 2, False, "the reverse SDE at second order; 20 steps"
     ),
     "dpmpp-2m-sde-log-snr": SamplerInfo(
         partial(dpmpp_2m, eta=1.0),

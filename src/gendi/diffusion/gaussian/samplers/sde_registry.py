@@ -18,13 +18,13 @@ SDE_SAMPLERS: dict[str, SamplerInfo] = {
     "predictor-corrector": SamplerInfo(
         predictor_corrector,
         "karras",
-        1,
+        0,
         False,
         "ancestral steps and Langevin steps by turns; its noise corrects a model's errors, for twice the calls",
         calls_per_step=2,
         intervals=intervals,
     ),
     "sa-solver": SamplerInfo(
-        sa_solver, "karras", 1, False, "the reverse SDE by stochastic Adams, 15 to 40 steps; tau scales its noise"
+        sa_solver, "karras", 2, False, "the reverse SDE by stochastic Adams, 15 to 40 steps; tau scales its noise"
     ),
 }
