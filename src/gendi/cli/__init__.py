@@ -6,6 +6,7 @@ Python itself; a command's file is imported when it is called, and it imports to
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ def module_of(command: str) -> str:
 
 
 def _dispatch(words: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is escaped
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[0] == "help":
             return _dispatch([*words[1:], "--help"])

@@ -16,6 +16,7 @@ from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
 from gendi.storage.files import atomic_write
+from gendi.train.folders import check_folders
 
 FILM_CALLS_MOST = 40
 
@@ -29,10 +30,12 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
 
     Raises:
         UsageError: `run` is not the folder of a run.
+        BundleError: a file stands where the run has a folder.
         ResourceError: the disk is full, or does not allow the page to be written.
     """
     run, began = Path(run), time.perf_counter()
     found = read_run(run)
+    check_folders(run)
     gallery = Gallery(run / "pictures")
     film = _film(found, poll)
     drawn: list[tuple[str, str, Html]] = []

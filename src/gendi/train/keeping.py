@@ -7,7 +7,6 @@ syncs outside Python's global lock. In both cases a save counts once its folder 
 """
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -21,14 +20,15 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import DivergedError, GendiError, ResourceError
+from gendi.errors import BundleError, DivergedError, GendiError, ResourceError
+from gendi.storage.plain import in_utf8
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import save_checkpoint
 from gendi.train.config import RunConfig
 from gendi.train.signals import Reason
-from gendi.train.status import MetricsLog, Status, write_status
+from gendi.train.status import MetricsLog, Status, read_status, write_status
 from gendi.train.telling import Console
 
 FAILED_SAVES_ALLOWED = 2
@@ -73,8 +73,8 @@ class Keeper:
         """Add a line to a file of the run that is only for people. If the disk is full, the line is lost."""
         if not self.first:
             return
-        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(OSError), (self.run / name).open("ab") as file:
+            file.write(in_utf8(line) + b"\n")
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:
@@ -201,8 +201,8 @@ def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:
     """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen."""
     status: Status = "diverged" if isinstance(error, DivergedError) else reason or "failed"
     try:
-        old = json.loads((run / "status.json").read_text())
-    except (OSError, ValueError):
+        old = read_status(run) or {}
+    except BundleError:
         old = {}
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
     with contextlib.suppress(GendiError):

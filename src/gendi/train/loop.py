@@ -28,7 +28,7 @@ from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.config import RunConfig
 from gendi.train.evaluating import Evaluations, was_level
 from gendi.train.finish import bundle_of
-from gendi.train.folders import BUNDLE
+from gendi.train.folders import BUNDLE, check_folders
 from gendi.train.going_on import newest_checkpoint, restore
 from gendi.train.heldout import Heldout
 from gendi.train.introduction import introduction, setting_of
@@ -92,6 +92,7 @@ def train(
         console = console if console is not None and team.first else Silent()
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        team.from_first(lambda: check_folders(run))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)
