@@ -219,8 +219,6 @@ def test_a_run_config_survives_toml_none_included(tmp_path: Path) -> None:
 
 def test_toml_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     assert tomllib.loads(dump_toml({"a": float("inf"), "b": [1.5, 2]})) == {"a": float("inf"), "b": [1.5, 2]}
-    with pytest.raises(ValueError, match="stands for None"):
-        dump_toml({"a": "none"})
     with pytest.raises(TypeError, match="Path"):
         dump_toml({"a": tmp_path})
 
@@ -228,9 +226,9 @@ def test_toml_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("raw", [b"a = ", b"\xff = 1", b"a = 1\na = 2", b"a = " + b"[" * 50_000])
 def test_bad_toml_names_the_file(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "config.toml").write_bytes(raw)
-    with pytest.raises(UsageError, match=r"config\.toml"):
+    with pytest.raises(BundleError, match=r"config\.toml"):
         read_toml(tmp_path / "config.toml")
-    with pytest.raises(UsageError, match=r"absent\.toml"):
+    with pytest.raises(BundleError, match=r"absent\.toml"):
         read_toml(tmp_path / "absent.toml")
 
 

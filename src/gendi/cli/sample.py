@@ -141,12 +141,13 @@ def _check(command: Sample) -> None:
 
 
 def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
+    from gendi.api.conditions import words_of
     from gendi.cli.requests import make_request, read_options
 
     n = command.n or 64
     if command.per_class is not None:
         classes = command.wanted.conditions()["class"]
-        n = command.per_class * (1 if classes in bundle.class_names else len(classes.split(",")))
+        n = command.per_class * len(words_of(classes, bundle.class_names))
     request = make_request(bundle, run, n, command)
     options = read_options(command.options, command.eta, request.how.sampler)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}

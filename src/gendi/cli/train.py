@@ -148,9 +148,8 @@ class Train:
         return config
 
     def _conditions(self) -> tuple[ConditionConfig, ...]:
-        if "none" in self.condition and len(self.condition) > 1:
-            raise UsageError("--condition none goes with no other name: it trains without conditions.")
-        requested = tuple(ConditionConfig(name) for name in self.condition if name != "none")
+        alone = self.condition == ("none",)  # no condition, unless the data have one of that name
+        requested = tuple(ConditionConfig(name, required=not alone) for name in self.condition)
         conditions = requested if self.condition else self.conditions
         for field_, values in (("dropout", self.condition_dropout), ("via", self.condition_via)):
             if len(values) not in {0, 1, len(conditions)}:

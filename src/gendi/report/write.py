@@ -18,6 +18,7 @@ from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
 from gendi.storage.files import atomic_write
 from gendi.storage.record import RunRecord, is_run
+from gendi.train.folders import check_folders
 
 FILM_CALLS_MOST = 40
 
@@ -32,10 +33,12 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     Raises:
         UsageError: `run` is not the folder of a run; or there are files that gendi did not write, or the data, where it
             would write.
+        BundleError: a file stands where the run has a folder.
         ResourceError: the disk is full, or does not allow the page to be written.
     """
     run, began = Path(run), time.perf_counter()
     found = read_run(run)
+    check_folders(run)
     record = _writable(found)
     gallery = Gallery(run / "pictures", record)
     film = _film(found, poll)

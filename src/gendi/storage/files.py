@@ -17,6 +17,7 @@ from typing import Any
 
 from gendi.errors import BundleError
 from gendi.storage.disk import disk_error, reason
+from gendi.storage.plain import check_depth, in_utf8
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"  # begins the name of an unfinished write, which is never read and goes at the run's next start
@@ -72,11 +73,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) so that `path` holds either its old content or the new one, whatever happens.
+    """Write `data` so that `path` holds either its old content or the new one, whatever happens.
 
+    Text is written by `in_utf8`.
     Raises `ResourceError` with the file and the reason (disk full, no permission); the old content is then untouched.
     """
-    raw = data.encode() if isinstance(data, str) else data
+    raw = in_utf8(data) if isinstance(data, str) else data
     temporary = temporary_name(path)
     try:
         try:
@@ -108,7 +110,8 @@ def encode_json(data: Any, allow_nan: bool = False) -> str:
 
     JSON has no NaN and no infinity. They raise `ValueError` unless `allow_nan`, for files that only Python reads.
     """
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False) + "\n"
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False)
+    return in_utf8(text).decode() + "\n"
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
@@ -120,9 +123,14 @@ def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """Return the JSON value of `text`, which was read from `path`. Raises `BundleError` naming `path`."""
+    """Return the JSON value of `text`, which was read from `path`.
+
+    Raises `BundleError` naming `path`, also for a value that is nested too deep.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        check_depth(found, path)
+        return found
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path} is not valid JSON ({error}): it is damaged, or was written by something else."

@@ -27,6 +27,7 @@ from gendi.storage.files import (
     write_file,
     write_manifest,
 )
+from gendi.storage.plain import in_utf8
 
 KEPT = "kept-"
 """Begins the new name of a folder that had to make room, but holds files that gendi did not write."""
@@ -52,7 +53,7 @@ class FolderWriter:
 
     def write_text(self, name: str, text: str) -> None:
         """Write text to the file `name`, as UTF-8."""
-        self.write(name, [text.encode()])
+        self.write(name, [in_utf8(text)])
 
 
 @contextlib.contextmanager

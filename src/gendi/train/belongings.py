@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from gendi.data.places import refuse_among_data
-from gendi.errors import UsageError
+from gendi.errors import GendiError
 from gendi.storage.disk import disk_error
 from gendi.storage.record import RunRecord, require_own_folder
 from gendi.train.folders import BEST, BUNDLE
-from gendi.train.identity import refuse_strangers
+from gendi.train.identity import read_identity, refuse_strangers
 
 WRITTEN = ("config.toml", "status.json", "metrics.jsonl", "timings.jsonl", "train.log")
 """The files that every run writes."""
@@ -39,10 +39,12 @@ def take_over(run: Path, fresh: bool, fits_codec: bool) -> list[str]:
         ResourceError: the record cannot be written, or a file cannot be deleted.
     """
     try:
-        refuse_strangers(run)
-    except UsageError:  # config.toml is damaged: whoever reads it says so, and a fresh start replaces it
+        read_identity(run)
+    except GendiError:  # config.toml is damaged: a fresh start replaces it
         if not fresh:
             raise
+    else:
+        refuse_strangers(run)
     record, remarks = RunRecord(run), []
     files = (*WRITTEN, BUNDLE, *(("codec",) if fits_codec else ()))
     for name in files:

@@ -7,7 +7,6 @@ syncs outside Python's global lock. In both cases a save counts once its folder 
 """
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -21,8 +20,9 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import DivergedError, GendiError, ResourceError, UsageError
+from gendi.errors import BundleError, DivergedError, GendiError, ResourceError, UsageError
 from gendi.machine.streams import lost
+from gendi.storage.plain import in_utf8
 from gendi.storage.record import RunRecord
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
@@ -31,7 +31,7 @@ from gendi.train.checkpoint import checkpoint_folder, save_checkpoint
 from gendi.train.config import RunConfig
 from gendi.train.identity import Identity
 from gendi.train.signals import Reason
-from gendi.train.status import MetricsLog, Status, write_status
+from gendi.train.status import MetricsLog, Status, read_status, write_status
 from gendi.train.telling import Console
 
 FAILED_SAVES_ALLOWED = 2
@@ -90,8 +90,8 @@ class Keeper:
         with contextlib.suppress(OSError, ResourceError, UsageError):
             if name != LOG:  # the log is claimed when the run begins
                 self.record.claim(self.run / name)
-            with (self.run / name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with (self.run / name).open("ab") as file:
+                file.write(in_utf8(line) + b"\n")
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:
@@ -222,8 +222,8 @@ def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:
     """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen."""
     status: Status = "diverged" if isinstance(error, DivergedError) else reason or "failed"
     try:
-        old = json.loads((run / "status.json").read_text())
-    except (OSError, ValueError):
+        old = read_status(run) or {}
+    except BundleError:
         old = {}
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
     with contextlib.suppress(GendiError):

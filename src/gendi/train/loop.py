@@ -29,7 +29,7 @@ from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.config import RunConfig
 from gendi.train.evaluating import Evaluations, was_level
 from gendi.train.finish import bundle_of
-from gendi.train.folders import BUNDLE
+from gendi.train.folders import BUNDLE, check_folders
 from gendi.train.going_on import newest_checkpoint, restore
 from gendi.train.heldout import Heldout
 from gendi.train.identity import Identity, identity_of
@@ -95,6 +95,7 @@ def train(
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
         team.from_first(lambda: check_place(run, spec))
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        team.from_first(lambda: check_folders(run))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)

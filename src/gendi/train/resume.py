@@ -10,9 +10,9 @@ import torch
 from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.errors import BundleError, DataError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.toml import read_toml
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
+from gendi.train.stored import stored_config, stored_tables
 
 HARMLESS = frozenset(
     {
@@ -48,8 +48,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
         return
     if not list_checkpoints(run):
         return  # nothing was trained yet
-    old = read_toml(path)
-    begun = RunConfig.from_dict(old.get("config", {}))  # fields that are newer than the run have their defaults
+    begun = stored_config(run)
     changed = differing(config.to_dict(), begun.to_dict())
     harmful = [line for name, line in changed.items() if name not in HARMLESS]
     if harmful:
@@ -57,7 +56,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
             f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
             "another folder (--out) to begin a second run, or --fresh to start this one over."
         )
-    before = old.get("data", {}).get("fingerprint")
+    before = stored_tables(run)["data"].get("fingerprint")
     if before != fingerprint and not allow_data_change:
         raise DataError(
             f"The data changed since {run} was begun: their fingerprint was {before}, and is "

@@ -3,6 +3,7 @@
 layers["counts"]     integer counts, sparse
 X                    ln(1 + 1e4 k / L), L the cell's depth: scanpy's normalize_total(target_sum=1e4) and log1p
 obs                  the conditions of each cell, under the names of the training data, and source = "gendi"
+                     (gendi_source where the data have a column called source)
 obsm["X_gendi"]      the cell in model space
 uns["gendi"]         how the cells were drawn, as JSON
 """
@@ -51,7 +52,7 @@ def present(
             obs[key] = column_of(spec, cond[spec.name], schema.get("forms", {}).get(key), pandas)
             if key in schema["colors"] and spec.kind == "class":
                 colors[f"{key}_colors"] = list(schema["colors"][key])
-    obs["source"] = pandas.Categorical([SOURCE] * len(rows))
+    obs["gendi_source" if "source" in obs else "source"] = pandas.Categorical([SOURCE] * len(rows))
     var = pandas.DataFrame(schema["var"], index=pandas.Index(schema["genes"]))
     counts = sp.csr_matrix(rows.astype(np.int32))
     uns = {KEY: json.dumps(dict(provenance), default=str), **colors}

@@ -209,7 +209,18 @@ def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
         return [], (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64)
-    return [(class_spec([os.fsencode(name).decode(errors="replace") for name in names]), labels)], ()
+    return [(class_spec(_readable(names)), labels)], ()
+
+
+def _readable(names: list[str]) -> list[str]:
+    """Return names of folders as texts; where bytes are no UTF-8, a sign stands for them, or their numbers if need be.
+
+    Two names that only differ in such bytes must not become one class.
+    """
+    raw = [os.fsencode(name) for name in names]
+    texts = [name.decode(errors="replace") for name in raw]
+    twice = {text for text, times in Counter(texts).items() if times > 1}
+    return [name.decode(errors="backslashreplace") if t in twice else t for name, t in zip(raw, texts, strict=True)]
 
 
 def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:
