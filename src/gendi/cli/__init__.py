@@ -6,7 +6,6 @@ Python itself; a command's file is imported when it is called, and it imports to
 
 import difflib
 import importlib
-import io
 import os
 import sys
 from collections.abc import Sequence
