@@ -1,14 +1,14 @@
-"""The colours of models that predict eps, x0, v or as EDM does, and what mends a shift: docs/data.md has the table.
+"""The colours of models that predict eps, x0, v or as EDM does, and what mends a shift.
 
     for each:  gendi train package/img/twitter/64 --size 32 --preset icons --images 75k --out runs/NAME
                with --objective.no-precondition --objective.prediction eps (x0, v); nothing for EDM
     python benchmarks/colour_shift.py measure runs/edm --name EDM --sampler deis
     python benchmarks/colour_shift.py real DATA --size 32
-    python benchmarks/colour_shift.py table
+    python benchmarks/colour_shift.py table         writes the table into docs/data.md
 
-benchmarks/colour.py says where the pictures are from. 500 samples of each of several seeds are drawn, of classes in
-the proportions of the training pictures: if they come in turn, real pictures themselves fail the gates of saturation
-and of whites (`real` measures that, and how often tints of 4 bytes are caught).
+benchmarks/colour.py says where the pictures are from. 1000 samples of each of several seeds are drawn, of classes in
+the proportions of the training pictures, as colours differ from class to class (`real` measures which gates real
+pictures fail whose classes come in turn, and how often tints of 4 bytes are caught).
 """
 
 import argparse
@@ -34,7 +34,7 @@ from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
 from gendi.train.bundle import load_bundle
 
-NAME, N = "colour-shift", 500
+NAME, N = "colour-shift", 1000
 SHOWN = {
     "mean-red": "mean, red",
     "mean-green": "green",

@@ -60,6 +60,16 @@ def sample(every: int, offsets: list[int], only: str) -> list[tuple[str, Mutant]
     return [(file, mutant) for _, file, mutant in sorted(found, key=lambda row: row[0])]
 
 
+def everything(only: str) -> list[tuple[str, Mutant]]:
+    """Return (file, mutant) for every mutant, without its source."""
+    files = [path for path in sorted(FOLDER.rglob("*.py")) if re.search(only, str(path.relative_to(FOLDER)))]
+    return [
+        (str(path.relative_to(FOLDER)), mutant)
+        for path in files
+        for mutant in mutants(path.read_text(encoding="utf-8"), whole=False)
+    ]
+
+
 def plan(chosen: list[tuple[str, Mutant]], lines: Path, budget: float) -> list[Mutation]:
     """Return each mutant with the tests that execute its lines."""
     tests = sorted(read_outcomes(lines).values(), key=lambda entry: entry["seconds"])
@@ -117,6 +127,7 @@ def figures(chosen: list[tuple[str, Mutant]], outcomes: dict[str, dict[str, Any]
         "mutants": sum(count(path.read_text(encoding="utf-8")) for path in FOLDER.rglob("*.py")),
         "tried": len(rows),
         "equivalent": sum(row[3] in same for row in rows),
+        "left": [row[3] for row in rows if row[2]["outcome"] == SURVIVED and row[3] not in same],
         "endless": sum(row[2]["outcome"] == EXHAUSTED for row in rows),
         "all": of(rows),
         "computations": of([row for row in rows if not row[1].refusal]),
@@ -150,7 +161,10 @@ def main() -> None:
     if options.what == "trace":
         pytest(TESTS, "--lines-of", str(FOLDER), "--outcomes", str(lines))
         return
-    chosen = sample(options.every, options.offset, options.only)
+    if options.what == "try":
+        chosen = sample(options.every, options.offset, options.only)
+    else:  # all that were tried, even if the places of the others have changed since
+        chosen = everything(options.only)
     if options.what == "try":
         written = options.work / "plan.json"
         made = plan(chosen, lines, options.budget)
@@ -187,12 +201,12 @@ def main() -> None:
         },
     )
     rows = [
-        "| part | mutants tried | noticed before | noticed after | interval of 95%, after |",
+        "| part | mutants tried | noticed before | noticed after | interval of 95% |",
         "|---|---|---|---|---|",
     ]
     for part in ("all", "computations", "refusals", *sorted(after["by_part"])):
         was, now = ((f.get(part) or f["by_part"][part]) for f in (before, after))
-        if now["n"]:
+        if now["n"] >= 10:
             low, high = now["interval_95"]
             rows.append(f"| {part} | {now['n']} | {was['score']:.1%} | {now['score']:.1%} | {low:.1%} to {high:.1%} |")
     write_table("equations.md", "mutation", rows)

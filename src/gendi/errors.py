@@ -46,7 +46,7 @@ class ResourceError(GendiError):
 
 
 class DivergedError(GendiError):
-    """Training produced NaN or infinity three times in a row (exit code 6)."""
+    """Training produced NaN or infinity three times in a row, or a model gives them (exit code 6)."""
 
     exit_code = 6
 
@@ -61,6 +61,14 @@ class InterruptedRunError(GendiError):
     """The run was saved and stopped by Ctrl-C (exit code 130)."""
 
     exit_code = 130
+
+
+def diverged(what: str) -> DivergedError:
+    """Return the error for a model that gives NaN or infinity; `what` is the sentence that says where."""
+    return DivergedError(
+        f"{what} The training of the model diverged, or its weights are damaged: train anew with a smaller learning "
+        "rate (--fresh --optim.lr), or use an earlier checkpoint."
+    )
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -94,7 +94,7 @@ def picture_of(pixels: Any, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--condition none class", "--condition none goes with no other name"),
+        ("--condition none class", "named 'none'. Known: class"),
         ("--condition class --condition-dropout 0.1 0.2", "2 values for 1 condition(s)"),
         ("--condition class --condition-via channels", "class is no image: it enters via 'embedding' or 'tokens'"),
         ("--condition class --condition-via tokens", "give network.attention a level, or set middle_attention"),

@@ -158,7 +158,7 @@ def test_runs_tells_age_and_the_last_metric_there_is(gendi: Gendi, tiny_run: Pat
     """A measured FID before a held-out loss, that before a loss; the age is that of the last word of the run."""
     for name in ("measured", "heldout", "begun", "none"):
         shutil.copytree(tiny_run, tmp_path / name)
-    measured = {"metrics": {"kid": {"value": 3.0}, "fid-digits": {"value": 7.5, "floor": 1.5}}}
+    measured = {"metrics": {"kid": {"value": 3.0}, "fid-digits": {"value": 7.5, "interval": [6.5, 8.5], "floor": 1.5}}}
     (tmp_path / "measured" / "evaluation.json").write_text(json.dumps(measured))
     lines = ['{"step": 1, "loss": 0.9, "heldout": null}', '{"step": 2, "heldout": 0.5}', '{"step": 3, "loss": 0.25}']
     (tmp_path / "heldout" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -168,7 +168,7 @@ def test_runs_tells_age_and_the_last_metric_there_is(gendi: Gendi, tiny_run: Pat
         os.utime(tmp_path / name / "status.json", (time.time() - 7200,) * 2)
     found = {Path(run["run"]).name: run for run in json.loads(gendi("runs", str(tmp_path), "--json").out)["runs"]}
     assert {name: run["metric"] for name, run in found.items()} == {
-        "measured": {"name": "fid-digits", "value": 7.5, "floor": 1.5},
+        "measured": {"name": "fid-digits", "value": 7.5, "interval": [6.5, 8.5], "floor": 1.5},
         "heldout": {"name": "held-out loss", "value": 0.5, "floor": None},
         "begun": {"name": "loss", "value": 0.25, "floor": None},
         "none": None,

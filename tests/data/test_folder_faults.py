@@ -198,8 +198,7 @@ def test_images_beyond_memory_are_decoded_into_a_file_once(
         save(f"{i % 3}/{i}.png")
     break_file(folder / "1/4.png", "0.8")
     in_memory = open_data(str(folder))
-    for module in (store, folder_module):
-        monkeypatch.setattr(module, "fits_in_memory", lambda nbytes: False)
+    monkeypatch.setattr(store, "fits_in_memory", lambda nbytes: False)
     mapped = open_data(str(folder))
     monkeypatch.setattr(folder_module, "decode", lambda *args, **options: pytest.fail("decoded twice"))
     again = open_data(str(folder))

@@ -10,11 +10,11 @@ import pytest
 from torch import nn
 
 from gendi.data.dataset import Data
-from gendi.data.images.evaluation import evaluate, load_samples
+from gendi.data.images.evaluation import _deals, evaluate, load_samples
 from gendi.data.images.extractors import ModuleExtractor
 from gendi.data.split import Split
 from gendi.errors import DataError, PreemptedError, UsageError
-from gendi.evaluate.compare import compare
+from gendi.evaluate.comparison import compare
 from gendi.evaluate.result import Evaluation, Metric
 
 
@@ -260,3 +260,45 @@ def test_samples_are_read_from_npz_and_npy(tmp_path: Path, colours: Data) -> Non
         (tmp_path / "a.txt").touch()
         with pytest.raises(DataError, match=why):
             load_samples(tmp_path / name)
+
+
+def test_every_metric_of_pictures_has_intervals_of_value_and_floor(healthy: Evaluation) -> None:
+    for metric in healthy.metrics:
+        assert metric.value is not None and metric.interval is not None and metric.standard_error is not None
+        assert metric.interval[0] <= metric.value <= metric.interval[1], metric.name
+        assert metric.floor is not None and metric.floor_interval is not None and metric.floor_error is not None
+        assert metric.floor_interval[0] <= metric.floor <= metric.floor_interval[1], metric.name
+    again = Evaluation.from_dict(json.loads(json.dumps(healthy.to_dict())))
+    assert again["fid-digits"].floor_interval == healthy["fid-digits"].floor_interval
+
+
+def test_evaluations_written_before_there_were_intervals_are_read(healthy: Evaluation) -> None:
+    data = json.loads(json.dumps(healthy.to_dict()))
+    for entry in data["metrics"].values():
+        for name in ("interval", "floor_error", "floor_interval"):
+            del entry[name]
+    found = Evaluation.from_dict(data)["fid-digits"]
+    assert (found.value, found.interval, found.floor_interval) == (healthy["fid-digits"].value, None, None)
+
+
+def test_floors_come_from_disjoint_deals_where_there_are_enough(small_mnist: Data, sound: np.ndarray) -> None:
+    """Eight deals of 50 at most; 100 held-out digits have only two, too few for an interval of their spread."""
+    n = 50
+    found = evaluate(sound[:n], small_mnist, n=n)
+    assert any(f"means over 8 disjoint deals of {n} held-out images" in note for note in found.notes)
+    deals = _deals(len(small_mnist.heldout), n, 0, "evaluation floor")
+    assert len(np.unique(np.concatenate(deals))) == len(deals) * n
+    few = evaluate(sound[:n], dataclasses.replace(small_mnist, heldout=Split(small_mnist.heldout.rows[: 2 * n])), n=n)
+    assert not any("disjoint deals" in note for note in few.notes)
+    assert few["fid-digits"].floor_interval is not None
+
+
+def test_the_distance_at_infinity_is_a_metric_with_a_floor(small_mnist: Data, colours: Data) -> None:
+    """For 3 colours 24 images are enough, for 162 pixels 30 are not."""
+    mean = ModuleExtractor(nn.AdaptiveAvgPool2d(1), name="mean-colour")
+    many = dataclasses.replace(colours, heldout=colours.train, fingerprint="many")
+    found = evaluate(colours.train.rows[:30], many, n=30, extractor=[mean, "pixels"], fid_infinity=True)
+    assert found["fid-infinity-mean-colour"].interval is not None
+    assert found["fid-infinity-mean-colour"].floor_interval is not None
+    assert found["fid-infinity-pixels"].value is None
+    assert any("pixels: features of 162 dimensions need 1,296 images" in note for note in found.notes)

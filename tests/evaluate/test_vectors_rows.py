@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t as student
 
 from gendi.errors import DataError, PreemptedError, UsageError
-from gendi.evaluate.compare import compare
+from gendi.evaluate.comparison import compare
 from gendi.evaluate.result import Evaluation, Metric
 from gendi.evaluate.vectors import (
     LogCounts,
@@ -103,7 +103,7 @@ def test_an_evaluation_survives_json(evaluation: Evaluation) -> None:
 def test_evaluations_written_without_gates_are_read(evaluation: Evaluation) -> None:
     data = json.loads(json.dumps(evaluation.to_dict()))
     for entry in data["metrics"].values():
-        for name in ("ideal", "interval", "controls", "score", "gate"):
+        for name in ("ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval"):
             del entry[name]
     assert Evaluation.from_dict(data)["energy"] == Metric(
         "energy",

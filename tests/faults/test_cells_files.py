@@ -2,6 +2,7 @@
 mend it, and leaves nothing behind.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from gendi.cli import main
+from gendi.data import open_data
+from gendi.errors import DataError
 
 anndata = pytest.importorskip("anndata")
 
@@ -84,3 +87,15 @@ def test_truncated_h5ad_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["train", f"cells:{path}", "--steps", "1", "--out", str(tmp_path / "run")]) == 3
     told = capsys.readouterr().err
     assert str(path) in told and "could not be read as an .h5ad" in told
+
+
+def test_h5ad_that_is_cut_off_while_it_is_read_is_exit_3(tmp_path: Path) -> None:
+    """A matrix that stays on the disk is read when its rows are needed."""
+    path = tmp_path / "cells.h5ad"
+    adata = anndata.AnnData(np.random.default_rng(0).poisson(3.0, (4000, 300)).astype(np.float32))
+    adata.write_h5ad(path)
+    rows = open_data(f"cells:{path}?backed=yes").train
+    assert rows.batch([0]).sum() > 0
+    os.truncate(path, 100_000)
+    with pytest.raises(DataError, match="changed or was cut off while it was read"):
+        rows.batch(range(len(rows)))

@@ -93,7 +93,7 @@ def test_config_toml_of_any_text(data: st.DataObject) -> None:
         path.write_bytes(raw)
         try:
             RunConfig.from_dict(read_toml(path))
-        except UsageError as error:
+        except (UsageError, BundleError) as error:
             said(error)
 
 

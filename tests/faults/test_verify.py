@@ -17,7 +17,8 @@ from gendi.cli import main
 from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork
 from gendi.errors import UsageError
-from gendi.storage.files import MANIFEST, replace_folder, write_file, write_manifest
+from gendi.storage.files import MANIFEST, write_file, write_manifest
+from gendi.storage.folders import replace_folder
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
 from gendi.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from gendi.train.classifier_bundle import ClassifierBundle, save_classifier

@@ -117,7 +117,7 @@ def test_rows_of_data_become_tensors() -> None:
     assert take(None, slice(1, 3)) == {}
 
 
-NAMES = ("eta", "noise", "order", "times", "x", "t", "x_t", "denoiser", "cond", "steps", "variance", "time_value")
+NAMES = ("self", "eta", "noise", "order", "times", "x", "t", "x_t", "denoiser", "cond", "steps", "time_value")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -153,7 +153,6 @@ def test_the_conditions_of_a_batch_are_bound_by_name() -> None:
     [
         ((DIGIT, DIGIT), "the only one"),
         ((ConditionConfig("two words"),), "must be a word"),
-        ((ConditionConfig("self"),), "keeps it for itself"),
         ((ConditionConfig("class", size=2, names=("a",)),), "1 names for a size of 2"),
         ((ConditionConfig("class", size=0),), "size"),
         ((ConditionConfig("class", dropout=1.5),), "dropout"),

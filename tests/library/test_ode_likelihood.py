@@ -178,3 +178,21 @@ def test_a_denoiser_that_returns_nan() -> None:
 
     with pytest.raises(DivergedError, match="NaN"):
         log_density(Broken(), points(2))
+
+
+@pytest.mark.statistical
+def test_the_error_of_probes_is_the_spread_of_the_mean_over_seeds() -> None:
+    """The deviation over 20 seeds errs by 1 / sqrt(38) = 16% of itself: 5 of those."""
+    denoiser, x_0, options = world(), points(40), {"rtol": 0.01, "atol": 0.01, "smallest": 0.05}
+    runs = [log_density(denoiser, x_0, divergence="gaussian", probes=2, seed=seed, **options) for seed in range(20)]
+    spread = torch.stack([run.values.mean() for run in runs]).std().item()
+    error = math.sqrt(sum(run.error_probes**2 for run in runs) / len(runs))
+    assert spread == pytest.approx(error, rel=0.81)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_the_density_of_a_chain_starts_at_its_first_step(name: str) -> None:
+    schedule = make_schedule(name, 50)
+    alpha, sigma = schedule(scalar(1 / 50))
+    found = log_density(world(schedule), points(2), divergence="exact", rtol=1e-3, atol=1e-3)
+    assert found.smallest == pytest.approx((sigma / alpha).item(), rel=1e-12)

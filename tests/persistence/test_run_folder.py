@@ -144,14 +144,15 @@ def test_modes_follow_the_umask(tmp_path: Path, umask: int) -> None:
 
 def test_stale_temporary_folders_are_cleaned(tmp_path: Path) -> None:
     folder = save(tmp_path, 1).parent
-    for name in (".tmp-step_00000002", "../.tmp-bundle", "../previews/.tmp-x"):
+    for name in (".tmp-step_00000002", "../.tmp-bundle", "../previews/.tmp-0123abcd-x", "../mine/.tmp-x"):
         (folder / name).mkdir(parents=True)
         (folder / name / "half").write_text("half")
     (tmp_path / ".tmp-12345678-status.json").write_text("{")
     (tmp_path / "mine.tmp").write_text("stays")
     cleaned = clean_stale(tmp_path)
-    assert sorted(cleaned) == [".tmp-12345678-status.json", ".tmp-bundle", ".tmp-step_00000002", ".tmp-x"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "mine.tmp", "previews"]
+    assert sorted(cleaned) == [".tmp-0123abcd-x", ".tmp-12345678-status.json", ".tmp-bundle", ".tmp-step_00000002"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "mine", "mine.tmp", "previews"]
+    assert (tmp_path / "mine" / ".tmp-x" / "half").exists()
 
 
 def test_no_write_permission_is_said_before_step_0(tmp_path: Path) -> None:
@@ -218,8 +219,6 @@ def test_a_run_config_survives_toml_none_included(tmp_path: Path) -> None:
 
 def test_toml_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     assert tomllib.loads(dump_toml({"a": float("inf"), "b": [1.5, 2]})) == {"a": float("inf"), "b": [1.5, 2]}
-    with pytest.raises(ValueError, match="stands for None"):
-        dump_toml({"a": "none"})
     with pytest.raises(TypeError, match="Path"):
         dump_toml({"a": tmp_path})
 
@@ -227,9 +226,9 @@ def test_toml_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("raw", [b"a = ", b"\xff = 1", b"a = 1\na = 2", b"a = " + b"[" * 50_000])
 def test_bad_toml_names_the_file(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "config.toml").write_bytes(raw)
-    with pytest.raises(UsageError, match=r"config\.toml"):
+    with pytest.raises(BundleError, match=r"config\.toml"):
         read_toml(tmp_path / "config.toml")
-    with pytest.raises(UsageError, match=r"absent\.toml"):
+    with pytest.raises(BundleError, match=r"absent\.toml"):
         read_toml(tmp_path / "absent.toml")
 
 

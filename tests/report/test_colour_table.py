@@ -32,7 +32,7 @@ def test_the_terminal_shows_colours_in_a_table_of_their_own() -> None:
     assert "fid-pixels" in above
     assert "mean-red" not in above
     lines = {words[0]: words for words in map(str.split, below.splitlines()) if words}
-    assert lines["mean-red"] == ["mean-red", "120", "119", "to", "121", "118", "115", "to", "121", "pass"]
+    assert lines["mean-red"] == ["mean-red", "120", "119", "to", "121", "118", "-", "115", "to", "121", "pass"]
     assert lines["blacks"][-1] == "FAIL"
     assert lines["grey-balance-blue"][-1] == "-"
     assert "1 of 3 gates passed; not grey-balance-red, blacks" in below

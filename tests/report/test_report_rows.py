@@ -131,8 +131,8 @@ def test_the_map_without_umap_is_the_first_two_components() -> None:
 def test_the_table_of_the_command_line_says_the_same() -> None:
     text = metrics_table(measured())
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "energy 0.31 0.2 to 0.4 0.02 <= 0.25 0.9 class-means 0.67 FAIL" in lines
-    assert "fold-change-slope 1.02 0.9 to 1.1 0.98 0.8 to 1.2 1.5 class-means 0.9 pass" in lines
+    assert "energy 0.31 0.2 to 0.4 0.02 - <= 0.25 0.9 class-means 0.67 FAIL" in lines
+    assert "fold-change-slope 1.02 0.9 to 1.1 0.98 - 0.8 to 1.2 1.5 class-means 0.9 pass" in lines
     assert "1 of 2 gates passed; not energy" in lines
     assert "control class-means: caught by 2 of them, energy, fold-change-slope" in lines
     assert "control copies: MISSED" in lines

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
+from gendi.storage.plain import as_unicode
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _read(spec: ConditionConfig, text: str) -> Any:
     """Return a tuple of values to be taken in turn, or one value for all samples."""
     if text == "none" and text not in spec.names:
         return None
-    words = [text] if text in spec.names else text.split(",")
+    words = words_of(text, spec.names)
     match spec.kind:
         case "class":
             return tuple(words)
@@ -114,6 +115,20 @@ def _read(spec: ConditionConfig, text: str) -> Any:
         case "vector":
             return [_number(spec, word) for word in words]
     return _picture(spec, Path(text))
+
+
+def words_of(text: str, names: Sequence[str]) -> list[str]:
+    """Return the words of `text` between its commas; those that are one of `names` only together stay together.
+
+    Bytes of the command line that the locale did not decode are read as UTF-8, as names of folders are.
+    """
+    parts, words = as_unicode(text).split(","), list[str]()
+    longest = 1 + max((name.count(",") for name in names), default=0)
+    while parts:
+        n = next((n for n in range(min(longest, len(parts)), 1, -1) if ",".join(parts[:n]) in names), 1)
+        words.append(",".join(parts[:n]))
+        parts = parts[n:]
+    return words
 
 
 def _refuse(spec: ConditionConfig, words: Sequence[str]) -> Any:

@@ -21,8 +21,11 @@ from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.errors import DataError, UsageError
 from gendi.machine.version import __version__
+from gendi.storage.plain import in_utf8
 from gendi.train.bundle import Bundle
 
+MOST_OWN = 10_000
+"""The most calls that a bundle's own configuration may ask for; whoever wants more says so."""
 MOST_ADAPTIVE = 1000
 """Calls that a sampler which chooses its own steps may make."""
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
@@ -81,9 +84,10 @@ class Request:
         Args:
             settings: fields of `Drawing` and options of the sampler; steps and sampler may be None.
         """
-        own = bundle.config.sample
         given = {name: value for name, value in settings.items() if value is not None}
-        how = Drawing.of({"steps": own.steps, "sampler": own.sampler, "bounds": bundle.bounds} | given)
+        own = bundle.config.sample
+        usual = {} if "steps" in given else {"steps": own_calls(bundle)}
+        how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
         return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, own.clip)
 
     @property
@@ -130,7 +134,7 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return in_utf8(json.dumps(self.to_dict(), ensure_ascii=False)).decode()
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> Self:
@@ -201,12 +205,23 @@ def read_request(path: Path) -> Request:
 
 def enough_calls(sampler: str, bundle: Bundle) -> int:
     """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
-    own, info = bundle.config.sample, get_sampler(sampler)
+    own, info = bundle.config.sample.sampler, get_sampler(sampler)
     if info.adaptive:
-        return own.steps if sampler == own.sampler else MOST_ADAPTIVE
+        return own_calls(bundle) if sampler == own else MOST_ADAPTIVE
     usual = 20 if info.grid in ("karras", "log-snr") else 50 if info.quick else 1000
-    wanted, chain = own.steps if sampler == own.sampler else usual, bundle.config.process.steps
+    wanted, chain = own_calls(bundle) if sampler == own else usual, bundle.config.process.steps
     return wanted if chain is None else min(wanted, chain)
+
+
+def own_calls(bundle: Bundle) -> int:
+    """Return the calls per sample that a bundle asks for. Raises `UsageError` if they are too many to be meant."""
+    steps = bundle.config.sample.steps
+    if steps > MOST_OWN:
+        raise UsageError(
+            f"The model asks for {steps:,} calls of its network per sample; more than {MOST_OWN:,} are made only where "
+            "they are asked for. Say how many: --steps 50, or steps=50 in Python."
+        )
+    return steps
 
 
 def samplers_with_eta() -> list[str]:

@@ -9,8 +9,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from gendi.errors import UsageError
+from gendi.machine.streams import flush_results, standing_streams
 
 COMMANDS = {
     "train": "learn from a data set within a budget; run again, it goes on",
@@ -38,6 +40,8 @@ COMMANDS = {
     "demo": "the whole way on MNIST: train, sample, evaluate, report",
 }
 
+LIGHT = ("presets", "runs")
+"""Commands that never load torch."""
 HELP = """\
 gendi: train, sample and measure denoising diffusion models
 
@@ -65,16 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--debug" in words:
         words.remove("--debug")
         debug = True
-    try:
-        code = _dispatch(words)
-        sys.stdout.flush()
-        return code
-    except SystemExit as stop:  # tyro, after it printed a help
-        return stop.code if isinstance(stop.code, int) else 0
-    except BaseException as error:
-        from gendi.cli.failure import explain
+    with standing_streams():
+        try:
+            try:
+                code = _dispatch(words)
+            except SystemExit as stop:  # tyro, after it printed a help
+                code = stop.code if isinstance(stop.code, int) else 0
+            flush_results()
+            return code
+        except BaseException as error:
+            from gendi.cli.failure import explain
 
-        return explain(error, debug)
+            return explain(error, debug)
 
 
 def help_text() -> str:
@@ -86,6 +92,16 @@ def help_text() -> str:
 def module_of(command: str) -> str:
     """Return the module of a command: that of `data check` is gendi.cli.data_check."""
     return f"gendi.cli.{command.replace(' ', '_').replace('-', '_')}"
+
+
+def _require_current_folder() -> None:
+    """Raise `UsageError` if the folder in which the command was started is gone: no relative path could be found."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "The current folder is gone: it was deleted or moved. Change to one that is there (cd), and call again."
+        ) from None
 
 
 def _dispatch(words: list[str]) -> int:
@@ -108,6 +124,11 @@ def _dispatch(words: list[str]) -> int:
         hint = f" Perhaps you meant {near[0]!r}." if near else ""
         raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")
     args = words[1:] if asks_for_help else words[len(name.split()) :]
+    _require_current_folder()
+    if name not in LIGHT and not {"-h", "--help"} & set(args):
+        from gendi.machine.address_space import require_address_space
+
+        require_address_space()
     module = importlib.import_module(module_of(name))
     code: int = module.main(args)
     return code

@@ -18,13 +18,16 @@ of their shares."""
 def colours_table(evaluation: "Evaluation") -> str:
     """Return the table of the metrics that have gates, and below it which gates failed."""
     gated = [metric for metric in evaluation.metrics if metric.gate is not None]
-    rows = [(m.name, m.value, between(m.interval), m.floor, passes(m.gate), verdict(m)) for m in gated]
+    rows = [
+        (m.name, m.value, between(m.interval), m.floor, between(m.floor_interval), passes(m.gate), verdict(m))
+        for m in gated
+    ]
     judged = [m for m in gated if m.passed is not None]
     failed = [m.name for m in judged if not m.passed]
     return "\n".join(
         [
             "colours, in bytes from 0 to 255 (blacks and whites: shares of values); the floor is that of real images",
-            table(rows, ("metric", "value", "95% interval", "floor", "passes", "verdict")),
+            table(rows, ("metric", "value", "95% interval", "floor", "its interval", "passes", "verdict")),
             f"{len(judged) - len(failed)} of {len(judged)} gates passed"
             + (f"; not {', '.join(failed)}" if failed else ""),
         ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gendi.machine.streams import print_result, tell
 from gendi.storage.plain import plain
 
 
@@ -22,17 +23,17 @@ def program() -> str:
 
 def say(message: str) -> None:
     """Print a line of progress to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    tell(message)
 
 
-def show(text: str = "") -> None:
-    """Print a line of the result to stdout."""
-    print(text, flush=True)
+def show(text: str = "", *, needed: bool = True) -> None:
+    """Print a line of the result to stdout. Raises `ResourceError` if it is lost, unless it is not `needed`."""
+    print_result(text, needed=needed)
 
 
 def show_json(value: Any) -> None:
     """Print one JSON object to stdout; NaN and infinity, which JSON lacks, become null, and paths become strings."""
-    print(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False), flush=True)
+    print_result(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = (), indent: str = "  ") -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from gendi.cli.console import program, say, show, show_json
 from gendi.cli.evaluate import Evaluate, evaluate_run, metrics_table
 from gendi.cli.parse import parse, spec
-from gendi.cli.runs import read_json_if_there, update_timings
+from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def main(args: Sequence[str]) -> int:
     from gendi.evaluate import Evaluation
     from gendi.evaluate.result import GENDI_REPORT
     from gendi.report import write_report
-    from gendi.storage.files import read_json
+    from gendi.storage.edited import read_table, read_table_if_there
 
     run, start = Path(command.out), time.perf_counter()
     result = _train(command, run)
-    report, done = run / "report.html", read_json_if_there(run / "timings.json") or {}
+    report, done = run / "report.html", read_table_if_there(run / "timings.json") or {}
     if result.already_finished and report.is_file() and done.get("demo_step") == result.step:
         say(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}. Nothing was left to do.")
-        evaluation = Evaluation.from_dict(read_json(run / "evaluation.json"))
+        evaluation = Evaluation.from_dict(read_table(run / "evaluation.json"))
     else:
         update_timings(run, train_seconds=result.seconds, train_images=result.images)
         _grid(run)

@@ -15,6 +15,7 @@ import tyro
 
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json
+from gendi.cli.outputs import Output
 from gendi.cli.parse import Calls, Count, Folder, Samples, Seed, Text, named, parse, shows
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError
@@ -167,14 +168,19 @@ def perform(
     from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
-    out = _destination(name, command)
+    pictures = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
+    own = Path(command.run) if (Path(command.run) / "bundle").is_dir() else None
+    output = Output(command.out, _destination(name, command, own), own, (), pictures)
+    out = output.path
     check_out(out, Path(command.run))
+    output.check()
     start = time.perf_counter()
     with StopFlag() as stop:
         guidance = Guidance.from_dict(guides)
         wanted = {"condition": as_words(texts), "guidance": guidance, "device": pick_device(), **options}
-        editor = Editor(load_bundle(command.run), n, wanted, lambda: stop.raise_if_requested("Nothing was written."))
-        pictures = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
+        bundle = load_bundle(command.run)
+        dataclasses.replace(output, data=[bundle.meta.get("data_spec")]).check_apart()
+        editor = Editor(bundle, n, wanted, lambda: stop.raise_if_requested("Nothing was written."))
         pictures += [*texts.values(), *guides.get("negative", {}).values()]
         sha256 = hashes(command.run, guidance, pictures)
         if command.again is not None:
@@ -184,7 +190,7 @@ def perform(
         common: dict[str, Any] = {"command": name, "run": command.run, "image": command.image}
         common |= {"condition": texts, "guidance": guides, "words": list(words), "sha256": sha256}
         result = work(editor)
-        write(out, result, {**common, **settings, **result.figures})
+        write(output.claim(), result, {**common, **settings, **result.figures})
     seconds = time.perf_counter() - start
     say(f"done in {format_duration(seconds)}")
     if command.json:
@@ -200,11 +206,9 @@ def drawing_options(command: Draw) -> dict[str, Any]:
     return {name: getattr(command, name) for name in ("steps", "sampler", "seed", "batch_size")}
 
 
-def _destination(name: str, command: Edit) -> Path:
-    if command.out is not None:
-        return Path(command.out)
+def _destination(name: str, command: Edit, run: Path | None) -> Path:
+    """Return the place of the results if the user names none; `run` is None for a bundle alone."""
     if command.again is not None:
         old = Path(command.again)
         return old.with_name(f"{old.stem}-again{old.suffix}")
-    run = Path(command.run)
-    return (run if (run / "bundle").is_dir() else Path()) / f"{name}-{Path(command.image).stem}.png"
+    return (Path() if run is None else run) / f"{name}-{Path(command.image).stem}.png"

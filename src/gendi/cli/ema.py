@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
+from gendi.cli.outputs import Output
 from gendi.cli.parse import Count, Folder, named, parse, shows
+from gendi.cli.runs import read_config
 from gendi.errors import UsageError
 from gendi.storage.files import read_json
 from gendi.train.lengths import check_length
@@ -60,6 +62,7 @@ def main(args: Sequence[str]) -> int:
     if not command.replace:
         for place in places.values():
             _refuse_foreign(place, own)
+            Output(command.out and str(place), place, run, [_data(run)]).check_apart()
     found: list[dict[str, Any]] = []
     for length, place in places.items():
         bundle = reconstruct_ema(run, length, command.at)
@@ -67,7 +70,7 @@ def main(args: Sequence[str]) -> int:
             with RunLock(run):
                 save_bundle(place, bundle)
         else:
-            save_bundle(place, bundle)
+            save_bundle(Output(None, place, run).note(), bundle)
         found.append(_row(bundle, place))
     if command.json:
         show_json({"run": str(run), "averages": found})
@@ -118,6 +121,12 @@ def _refuse_foreign(place: Path, own: Path) -> None:
     of_a_run = place.name == "bundle" and (place.parent / "config.toml").exists()
     if not isinstance(meta, dict) or "posthoc_ema" not in meta or of_a_run:
         raise UsageError(f"{place} holds something that gendi ema did not write. Choose another folder.")
+
+
+def _data(run: Path) -> object:
+    """Return the spec of the data of a run, None if it does not say."""
+    data = read_config(run).get("data") if (run / "config.toml").is_file() else None
+    return data.get("spec") if isinstance(data, dict) else None
 
 
 def _row(bundle: "Bundle", place: Path) -> dict[str, Any]:

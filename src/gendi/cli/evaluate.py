@@ -13,7 +13,9 @@ import tyro
 from gendi.cli.colours import classes_in_turn, colours_table
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
-from gendi.cli.gates import gates_table
+from gendi.cli.gates import between, gates_table
+from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
+from gendi.cli.outputs import Output
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from gendi.data.kinds import Kind
     from gendi.evaluate import Evaluation
     from gendi.machine.stopping import Poll
+    from gendi.train.signals import StopFlag
 
 EXAMPLES = """\
-  gendi evaluate runs/mnist                              1000 samples; MNIST: the digits extractor
+  gendi evaluate runs/mnist                              MNIST: the digits extractor
+  gendi evaluate runs/mnist --n 5000 --fid-infinity      FID without the bias of small sets
   gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
   gendi evaluate runs/mnist --sampler ddim --steps 50 --json
   gendi evaluate runs/mnist --guidance 2                 how much better, and how much less varied
@@ -50,10 +54,14 @@ class Evaluate:
     """
     data: Annotated[Text, shows("what the run was trained on")] = None
     """What the samples should look like: mnist, or a path."""
-    n: Annotated[Samples, shows("1000, or as many as are held out")] = None
-    """How many samples; metrics of different n are on different scales."""
+    n: Annotated[Samples, shows("5000 where drawn in a minute, else 1000")] = None
+    """How many samples; metrics of different n are on different scales. Cells and tables: 1000, or as many as are held
+    out.
+    """
     extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else pixels")] = ()
     """Feature networks to measure with: digits, inception, pixels."""
+    fid_infinity: bool = False
+    """Extrapolate the Fréchet distance to infinitely many samples as well, which takes its bias away."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
     sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
@@ -103,8 +111,12 @@ def metrics_table(evaluation: "Evaluation") -> str:
         return gates_table(evaluation)
     rows = [row for row in evaluation.table() if row.name not in gated]
     known = any(row.report is not None for row in rows)
-    head = ("metric", "value", "floor", "better") + (("GENDI report",) if known else ())
-    cells = [(row.name, row.value, row.floor, row.better) + ((row.report,) if known else ()) for row in rows]
+    head = ("metric", "value", "95% interval", "floor", "its interval", "better", *(("GENDI report",) if known else ()))
+    cells = [
+        (row.name, row.value, between(row.interval), row.floor, between(row.floor_interval), row.better)
+        + ((row.report,) if known else ())
+        for row in rows
+    ]
     return (
         f"{evaluation.n:,} samples against {evaluation.reference_n:,} training images of {evaluation.data}; the floor "
         f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(cells, head)}"
@@ -122,18 +134,35 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
+    from gendi.storage.record import RunRecord
     from gendi.train.bundle import load_bundle
     from gendi.train.signals import StopFlag
 
     assert command.run is not None
     run = Path(command.run)
     bundle, own = load_bundle(run), (run / "bundle").is_dir()
-    request = made_here(make_request(bundle, command.run, command.n or 1000, command), command.batch_size)
+    request = made_here(make_request(bundle, command.run, command.n or USUAL, command), command.batch_size)
     ready = prepared(request, bundle)
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
     kind = kind_of(data.kind)
     if not kind.pictures and command.n is None:
         request = dataclasses.replace(request, n=max(2, min(request.n, len(data.heldout))))
+        ready = prepare(request, ready.models)
+    archive = kind.evaluated_file(run)
+    spec = command.data or bundle.meta.get("data_spec")
+    output = None
+    if command.out is not None or own:
+        output = Output(command.out, run / "evaluation.json", run if own else None, [spec])
+        output.check()
+    if own:
+        RunRecord(run).check(archive)
+    if kind.pictures and command.n is None and affordable(data) == MANY:
+        many = team().from_first(lambda: drawn_before(archive, request)) if own else None
+        if many is None:
+            with StopFlag() as stop:
+                many, why = how_many(request, ready.models, stopping(stop))
+            (say if team().first else _silent)(why)
+        request = dataclasses.replace(request, n=many)
         ready = prepare(request, ready.models)
     notes: tuple[str, ...] = ()
     if (known := bundle.meta.get("fingerprint")) not in (None, data.fingerprint):
@@ -142,13 +171,9 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         )
     if kind.pictures and bundle.class_names:
         notes += classes_in_turn(request.condition, data)
-    archive = kind.evaluated_file(run)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:
-
-        def poll() -> None:
-            stop.raise_if_requested("Nothing was written.")
-
+        poll = stopping(stop)
         drawn, seconds = team().gathered(images is None)[0], 0.0
         if drawn:
             start = time.perf_counter()
@@ -159,6 +184,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {request.n:,} samples in {archive}")
 
         def keep() -> None:
+            RunRecord(run).claim(archive)
             kind.write(archive, images, request.texts)
             update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
@@ -167,12 +193,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         source = {**request.to_dict(), "run": str(run)}
         measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
         evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
-        out = Path(command.out) if command.out is not None else run / "evaluation.json" if own else None
+        out = None if output is None else output.path
 
         def write() -> "Evaluation":
             whole = join(_previous(out), evaluation) if out is not None and command.out is None else evaluation
-            if out is not None:
-                atomic_write(out, _text(whole))
+            if output is not None:
+                atomic_write(output.claim(), _text(whole))
             if own:
                 update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
             return whole
@@ -238,6 +264,11 @@ def _check(command: Evaluate) -> None:
             raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
 
 
+def stopping(stop: "StopFlag") -> "Poll":
+    """Return what to poll while nothing has been written yet."""
+    return lambda: stop.raise_if_requested("Nothing was written.")
+
+
 def _silent(message: str) -> None:
     """Print nothing: only the first process prints progress."""
 
@@ -250,17 +281,17 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     assert command.samples is not None
     path = Path(command.samples)
     kind = find_kind(command.data)
+    output = None if command.out is None else Output(command.out, Path(), None, [command.data], [command.samples])
+    if output is not None:
+        output.check()
     images: Any = team().first_before_others(lambda: kind.read_samples(path))
     data = _open(command.data, images.shape[1:3] if kind.pictures else None)
     with StopFlag() as stop:
-        evaluation = _measure(
-            command, images, data, {"samples": str(path)}, None, lambda: stop.raise_if_requested("Nothing was written.")
-        )
-    if command.out is None:
+        evaluation = _measure(command, images, data, {"samples": str(path)}, None, stopping(stop))
+    if output is None:
         return evaluation, None
-    out = Path(command.out)
-    team().from_first(lambda: atomic_write(out, _text(evaluation)))
-    return evaluation, out
+    team().from_first(lambda: atomic_write(output.claim(), _text(evaluation)))
+    return evaluation, output.path
 
 
 def _measure(
@@ -282,12 +313,15 @@ def _measure(
     kind = kind_of(data.kind)
     if "extractor" in kind.evaluation_options:
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
-        n = command.n or (1000 if command.samples is None else min(1000, len(samples)))
+        n = command.n or (len(samples) if command.samples is None else min(affordable(data), len(samples)))
         extractor = command.extractor or "auto"
         common |= {"n": n, "extractor": extractor, "device": pick_device(), "mirrored": mirrored}
+        common |= {"fid_infinity": command.fid_infinity} if "fid_infinity" in kind.evaluation_options else {}
     else:
         if command.extractor:
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
+        if command.fid_infinity:
+            raise UsageError(f"--fid-infinity is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
         common |= {"n": command.n or max(2, min(1000, len(data.heldout)))}
     if kind.evaluates_together:

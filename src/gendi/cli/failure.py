@@ -6,8 +6,10 @@ import os
 import sys
 import traceback
 
-from gendi.errors import GendiError, ResourceError, is_out_of_memory
+from gendi.errors import GendiError, ResourceError, UsageError, is_out_of_memory
+from gendi.machine.streams import tell
 
+_NO_ROOM = ("cannot allocate memory", "failed to map segment", "cannot create thread", "out of memory")
 BUG, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 _REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 
@@ -26,7 +28,7 @@ def explain(error: BaseException, debug: bool = False) -> int:
         return code
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     who = "gendi" if rank == "0" else f"gendi (process {rank})"
-    print(f"{who}: {text}", file=sys.stderr, flush=True)
+    tell(f"{who}: {text}")
     return code
 
 
@@ -40,6 +42,18 @@ def _paragraph(error: BaseException) -> tuple[int, str]:
             f"Out of memory: {_first_line(error)} Take smaller batches (--batch-size), smaller images (--size) or a "
             "narrower network (--network.channels), or close other programs."
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError.exit_code, f"{error.filename or 'A path'} is too long for this disk: choose a shorter name."
+    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home"):
+        return UsageError.exit_code, (
+            "A path begins with ~, and there is no such user, or no home folder. Write the whole path; GENDI_CACHE "
+            "says where downloads are kept."
+        )
+    if isinstance(error, ImportError) and _lacks_memory(error):
+        return ResourceError.exit_code, (
+            f"There is too little memory to load a library: {_first_line(error)} Raise the limit (ulimit -v) or close "
+            "other programs."
+        )
     if isinstance(error, OSError) and error.errno in _REFUSED:
         return ResourceError.exit_code, (
             f"{error.filename or 'A file'} cannot be used: {(error.strerror or str(error)).lower()}. Free some space, "
@@ -49,6 +63,16 @@ def _paragraph(error: BaseException) -> tuple[int, str]:
         f"This is a bug in gendi: {type(error).__name__}: {_first_line(error)} Run the same command with --debug for "
         "the traceback, and please report it with that."
     )
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Return whether a library could not be loaded for lack of memory: one of the errors in a chain says so."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,14 +6,34 @@ from gendi.cli.console import cell, table
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
-    from gendi.evaluate.result import Gate, Metric
+    from gendi.evaluate.result import Gate, Interval, Metric
 
 
 def gates_table(evaluation: "Evaluation") -> str:
     """Return the table, and below it which gates failed and which metrics caught which control."""
-    head = ("metric", "value", "95% interval", "floor", "passes", "worst control", "score", "verdict")
+    head = (
+        "metric",
+        "value",
+        "95% interval",
+        "floor",
+        "its interval",
+        "passes",
+        "worst control",
+        "score",
+        "verdict",
+    )
     rows = [
-        (m.name, m.value, between(m.interval), m.floor, passes(m.gate), _control(m), _rounded(m.score), verdict(m))
+        (
+            m.name,
+            m.value,
+            between(m.interval),
+            m.floor,
+            between(m.floor_interval),
+            passes(m.gate),
+            _control(m),
+            _rounded(m.score),
+            verdict(m),
+        )
         for m in evaluation.metrics
     ]
     judged = [m for m in evaluation.metrics if m.passed is not None]
@@ -48,7 +68,7 @@ def verdict(metric: "Metric") -> str | None:
     return None if metric.passed is None else "pass" if metric.passed else "FAIL"
 
 
-def between(interval: tuple[float, float] | None) -> str | None:
+def between(interval: "Interval | None") -> str | None:
     """Return an interval in words: "0.8 to 1.2"; None where there is none."""
     return None if interval is None else f"{cell(interval[0])} to {cell(interval[1])}"
 

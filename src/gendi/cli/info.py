@@ -9,7 +9,7 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
-from gendi.cli.runs import read_config, read_json_if_there
+from gendi.cli.runs import read_config, read_metrics
 from gendi.cli.values import format_duration
 from gendi.diffusion.networks.registry import NETWORKS
 
@@ -44,12 +44,14 @@ def collect(run: Path) -> dict[str, Any]:
 
     Raises `UsageError` if `run` is neither, `BundleError` if something in it is damaged.
     """
+    from gendi.train.status import read_status
+
     found: dict[str, Any] = {"run": str(run)}
     is_run = (run / "config.toml").is_file()
     if is_run:
         stored = read_config(run)
         found |= {"config": stored.get("config"), "data": stored.get("data"), "budget": stored.get("budget")}
-        found["status"] = read_json_if_there(run / "status.json")
+        found["status"] = read_status(run)
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.train.bundle import load_bundle
@@ -69,8 +71,7 @@ def collect(run: Path) -> dict[str, Any]:
     }
     found.setdefault("data", {"spec": meta.get("data_spec"), "name": meta.get("data")})
     found["data"] = {**(found["data"] or {}), "fingerprint": meta.get("fingerprint")}
-    evaluation = read_json_if_there(run / "evaluation.json")
-    found["metrics"] = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    found["metrics"] = read_metrics(run)
     return found
 
 

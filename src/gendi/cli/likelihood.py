@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from gendi.cli.console import say, show, show_json, table
+from gendi.cli.outputs import Output
 from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, parse, shows
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError, unknown_name
@@ -71,6 +72,9 @@ def main(args: Sequence[str]) -> int:
     from gendi.train.signals import StopFlag
 
     bundle, run = load_bundle(command.run), Path(command.run)
+    output = _output(command, run, bundle)
+    if output is not None:
+        output.check()
     sets = _open(bundle, command.data)
     found: dict[str, Bound | Density] = {}
     start = time.perf_counter()
@@ -82,7 +86,7 @@ def main(args: Sequence[str]) -> int:
             )
     say(f"measured in {format_duration(time.perf_counter() - start)}")
     apart = auroc(*(result.values for result in found.values())) if len(found) == 2 else None
-    out = _draw(command, run, bundle, found)
+    out = _draw(output, bundle, found)
     if command.json:
         sets_json = {name: _figures(result) for name, result in found.items()}
         show_json({"run": run, "method": command.method or "elbo", "sets": sets_json, "auroc": apart, "out": out})
@@ -219,17 +223,24 @@ def _text(name: str, result: "Bound | Density") -> str:
     )
 
 
-def _draw(command: Likelihood, run: Path, bundle: "Bundle", found: "dict[str, Bound | Density]") -> Path | None:
+def _output(command: Likelihood, run: Path, bundle: "Bundle") -> Output | None:
+    """Return where the figure goes; None if the method draws none, or a bundle alone has no place for it."""
+    own = run if (run / "bundle").is_dir() else None
+    if command.method == "ode" or (own is None and command.out is None):
+        return None
+    return Output(command.out, run / "likelihood.png", own, [bundle.meta.get("data_spec"), command.data])
+
+
+def _draw(output: Output | None, bundle: "Bundle", found: "dict[str, Bound | Density]") -> Path | None:
     from gendi.diffusion.gaussian.likelihood import Bound
     from gendi.storage.files import atomic_write
 
     bounds = {name: result for name, result in found.items() if isinstance(result, Bound) and len(result.cost)}
-    default = run / "likelihood.png" if (run / "bundle").is_dir() else None
-    out = Path(command.out) if command.out is not None else default
-    if not bounds or out is None:
+    if not bounds or output is None:
         return None
     from gendi.report.cost import cost_figure
     from gendi.report.style import LIGHT, png
 
+    out = output.claim()
     atomic_write(out, png(cost_figure(bounds, bundle.schedule()), LIGHT))
     return out

@@ -27,6 +27,8 @@ from gendi.cli.values import (
 from gendi.errors import UsageError
 
 T = TypeVar("T")
+NAMES = ("--class", "--negative")
+"""The flags whose value is a name of the data, which may begin with a dash."""
 MOST_SAMPLES = 10_000_000
 MOST_CALLS = 1_000_000
 """Steps of sampling; the model's T may be less."""
@@ -106,6 +108,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     Where they ask for the help, it is printed, `examples` first, and `SystemExit` is raised.
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
+    args = _bound(args, flags(kind))
     head = f"examples:\n{examples}\n\n" if examples else ""
     headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
@@ -148,6 +151,18 @@ def _read(
             **given,
         )
     return typing.cast(T, command), unknown
+
+
+def _bound(args: Sequence[str], known: Iterator[str]) -> list[str]:
+    """Return words where the name after a flag of `NAMES` is bound to it by "=", if it might be taken for a flag."""
+    out, taken = list[str](), {"--help", "-h", "--", *(f"--{name.rpartition('.')[2]}" for name in known)}
+    for word in args:
+        dashed = word.startswith("-") and word.partition("=")[0] not in taken
+        if out and out[-1] in NAMES and dashed:
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out
 
 
 class _Headed(io.TextIOBase):

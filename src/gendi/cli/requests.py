@@ -1,6 +1,8 @@
 """From flags to a request, and from a request to samples: what `gendi sample`, `gendi evaluate` and the edits share."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,12 +15,15 @@ from gendi.api.prepared import Prepared, prepare
 from gendi.api.request import Request, enough_calls, samplers_with_eta
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
+from gendi.cli.values import format_duration
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
 from gendi.errors import UsageError
 from gendi.train.bundle import Bundle
 from gendi.train.signals import StopFlag
 
 BATCH = 250
+ESTIMATE_AFTER, LONG = 3.0, 600.0
+"""After how many seconds of drawing its length is estimated, and above how many seconds to go that is said."""
 
 
 def pick_device() -> str:
@@ -100,10 +105,22 @@ def say_what_changed(
 
 
 def announced(request: Request, stop: StopFlag, aloud: bool = True) -> Callable[[], None]:
-    """Return what to poll while drawing: it says, before the first step, what is drawn, and stops if a signal came."""
+    """Return what to poll while drawing: it says, before the first step, what is drawn, and stops if a signal came.
+
+    If the first calls show that the drawing will take long, it says about how long.
+    """
     said: list[str] = []
+    begun, done = time.monotonic(), 0
+    calls = request.how.steps * math.ceil(request.n / request.how.batch_size)
 
     def poll() -> None:
+        nonlocal done
+        done += 1
+        spent = time.monotonic() - begun
+        if aloud and len(said) == 1 and spent > ESTIMATE_AFTER:
+            said.append("")
+            if (left := spent / done * (calls - done)) > LONG:
+                say(f"about {format_duration(left)} to go, by the first {done} of {calls:,} calls; --steps makes fewer")
         if aloud and not said:
             said.append(f"drawing {request.n:,} samples: {request.how.sampler}, {request.how.steps} calls")
             say(f"{said[0]}, seed {request.how.seed}")

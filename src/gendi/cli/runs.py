@@ -1,5 +1,7 @@
 """`gendi runs`, and what the commands know of a run's folder before anything heavy is imported."""
 
+import contextlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +12,18 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
+from gendi.cli.standings import in_words, standings
 from gendi.cli.values import format_duration
 from gendi.errors import BundleError, UsageError
 from gendi.machine.units import format_bytes
-from gendi.storage.files import atomic_write, encode_json, read_json
-from gendi.storage.toml import read_toml
+from gendi.storage.edited import read_table_if_there
+from gendi.storage.files import atomic_write, encode_json
+from gendi.storage.plain import plain
+from gendi.storage.record import RunRecord
+from gendi.train.stored import stored_tables
+
+MAX_EVALUATION = 2**28
+"""The size in bytes above which an evaluation.json is not read."""
 
 
 def require_run(path: Path) -> Path:
@@ -30,22 +39,33 @@ def require_run(path: Path) -> Path:
 
 def read_config(run: Path) -> dict[str, Any]:
     """Return the content of a run's config.toml. Raises `UsageError`."""
-    return read_toml(require_run(run) / "config.toml")
+    return dict(stored_tables(require_run(run)))
 
 
-def read_json_if_there(path: Path) -> Any:
-    """Return the content of a JSON file, None if there is none. Raises `BundleError` if it is damaged."""
-    return read_json(path) if path.is_file() else None
+def read_metrics(run: Path) -> dict[str, dict[str, Any]] | None:
+    """Return the metrics in a run's evaluation.json by name, each with its numbers; None if there are none.
+
+    Raises `BundleError` if the file is damaged.
+    """
+    path = run / "evaluation.json"
+    found = read_table_if_there(path, {"metrics": (dict,)}, MAX_EVALUATION)
+    metrics = (found or {}).get("metrics") or None
+    for name, metric in (metrics or {}).items():
+        numbers = [metric.get("value"), metric.get("floor")] if isinstance(metric, dict) else [name]
+        if not all(value is None or type(value) in (int, float) for value in numbers):
+            raise BundleError(f"{path}: the metric {name!r} has no number and no floor: it was edited.")
+    return metrics
 
 
 def update_timings(run: Path, **fields: Any) -> None:
     """Set fields of a run's timings.json: how long training, sampling and measuring took, in seconds."""
     path = run / "timings.json"
     try:
-        old = read_json(path) if path.is_file() else {}
+        old = read_table_if_there(path) or {}
     except BundleError:
         old = {}
-    atomic_write(path, encode_json({**(old if isinstance(old, dict) else {}), **fields}))
+    RunRecord(run).claim(path)
+    atomic_write(path, encode_json(plain({**old, **fields})))
 
 
 EXAMPLES = """\
@@ -69,33 +89,42 @@ def main(args: Sequence[str]) -> int:
     folder = Path(command.folder)
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder. `gendi train DATA` writes into runs/ unless --out says otherwise.")
-    places = [folder] if (folder / "config.toml").is_file() else sorted(p.parent for p in folder.glob("*/config.toml"))
+    places = (
+        [folder]
+        if (folder / "config.toml").is_file()
+        else sorted(path.parent for path in folder.glob("*/config.toml") if path.is_file())
+    )
     found = [describe(place) for place in places]
     if command.json:
-        show_json({"folder": str(folder), "runs": found})
+        show_json({"folder": str(folder), "runs": found, "standings": _standings(places, found)})
         return 0
     if not found:
         show(f"There is no run in {folder}.")
         return 0
     head = ("run", "status", "age", "step", "images", "done", "metric", "disk")
     show(table([_row(entry) for entry in found], head, indent=""))
+    for standing in _standings(places, found):
+        show(in_words(standing))
     return 0
+
+
+def _standings(places: Sequence[Path], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return standings(places, [None if entry["metric"] is None else entry["metric"]["name"] for entry in found])
 
 
 def describe(run: Path) -> dict[str, Any]:
     """Return what a run's files say of it; what is damaged or missing is None, the status then "unreadable"."""
+    from gendi.train.status import read_status
+
     try:
-        status = read_json_if_there(run / "status.json")
+        status = read_status(run) or {}
     except BundleError:
         status = {"status": "unreadable"}
-    status = status if isinstance(status, dict) else {}
     name, size = status.get("status", "not begun"), 0
-    files = [path for path in run.rglob("*") if path.is_file()]
-    for path in files:
-        try:
-            size += path.stat().st_size
-        except FileNotFoundError:  # a run at work tidies up
-            continue
+    for root, _, names in os.walk(run):  # passes over folders that cannot be read
+        for file in names:
+            with contextlib.suppress(OSError):  # a run at work tidies up
+                size += (Path(root) / file).stat().st_size
     if name == "running" and not held(run):
         name = "dead"
     written = run / ("status.json" if (run / "status.json").exists() else "config.toml")
@@ -122,16 +151,18 @@ def held(run: Path) -> bool:
 def _metric(run: Path) -> dict[str, Any] | None:
     """Return the first that there is of: the FID with its floor, any metric, the last held-out loss, the last loss."""
     try:
-        evaluation = read_json_if_there(run / "evaluation.json")
+        metrics = read_metrics(run)
     except BundleError:
-        evaluation = None
-    metrics = evaluation.get("metrics") if isinstance(evaluation, dict) else None
-    if isinstance(metrics, dict) and metrics:
+        metrics = None
+    if metrics:
         name = next((name for name in metrics if name.startswith("fid-")), next(iter(metrics)))
-        return {"name": name, "value": metrics[name].get("value"), "floor": metrics[name].get("floor")}
+        return {"name": name, **{key: metrics[name].get(key) for key in ("value", "interval", "floor")}}
     from gendi.train.status import read_lines
 
-    lines = read_lines(run / "metrics.jsonl")
+    try:
+        lines = read_lines(run / "metrics.jsonl")
+    except BundleError:
+        return None
     for field, name in (("heldout", "held-out loss"), ("loss", "loss")):
         if values := [line[field] for line in lines if line.get(field) is not None]:
             return {"name": name, "value": values[-1], "floor": None}
@@ -147,6 +178,14 @@ def _row(entry: dict[str, Any]) -> tuple[object, ...]:
         entry["step"],
         entry["images"],
         None if done is None else f"{done:.0%}",
-        None if metric is None or metric["value"] is None else f"{metric['name']} {metric['value']:.4g}",
+        None if metric is None or metric["value"] is None else f"{metric['name']} {_number(metric)}",
         format_bytes(entry["bytes"]),
     )
+
+
+def _number(metric: dict[str, Any]) -> str:
+    """Return a metric's value, with half of its interval's width if it has one: "0.27 ± 0.09"."""
+    match metric.get("interval"):
+        case [float() | int() as low, float() | int() as high]:
+            return f"{metric['value']:.4g} ± {(high - low) / 2:.2g}"
+    return f"{metric['value']:.4g}"

@@ -11,6 +11,7 @@ import tyro
 
 from gendi.cli.condition_flags import ConditionFlags, flag, is_given
 from gendi.cli.console import say, show, show_json
+from gendi.cli.outputs import Output
 from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError
@@ -95,16 +96,20 @@ def main(args: Sequence[str]) -> int:
         before, now = {"": old.weights, **old.guides}, {"": request.weights, **request.guides}
         say_what_changed(command.again, places, before, now)
     kind = kind_of(bundle.codec.kind)
-    out = _destination(command, Path(run), kind.suffixes[0])
+    own = Path(run) if (Path(run) / "bundle").is_dir() else None
+    usual = _destination(command, own, kind.suffixes[0])
+    output = Output(command.out, usual, own, [bundle.meta.get("data_spec")], [command.again])
+    out = output.path
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     kind.check_destination(out, request.n, bundle.codec)
+    output.check()
     ready = prepared(request, bundle)
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
         seconds = time.perf_counter() - start
-        team.from_first(lambda: kind.write(out, samples, request.texts, request.how.first_index))
+        team.from_first(lambda: kind.write(output.claim(), samples, request.texts, request.how.first_index))
         if not team.first:
             return 0
     say(f"drawn in {format_duration(seconds)}")
@@ -136,12 +141,13 @@ def _check(command: Sample) -> None:
 
 
 def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
+    from gendi.api.conditions import words_of
     from gendi.cli.requests import make_request, read_options
 
     n = command.n or 64
     if command.per_class is not None:
         classes = command.wanted.conditions()["class"]
-        n = command.per_class * (1 if classes in bundle.class_names else len(classes.split(",")))
+        n = command.per_class * len(words_of(classes, bundle.class_names))
     request = make_request(bundle, run, n, command)
     options = read_options(command.options, command.eta, request.how.sampler)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
@@ -149,10 +155,9 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
     return dataclasses.replace(request, how=how, per_class=command.per_class)
 
 
-def _destination(command: Sample, run: Path, suffix: str) -> Path:
-    if command.out is not None:
-        return Path(command.out)
+def _destination(command: Sample, run: Path | None, suffix: str) -> Path:
+    """Return the place of the samples if the user names none; `run` is None for a bundle alone."""
     if command.again is not None:
         old = Path(command.again)
         return old.with_name(f"{old.stem}-again{old.suffix}")
-    return (run if (run / "bundle").is_dir() else Path()) / f"samples{suffix}"
+    return (Path() if run is None else run) / f"samples{suffix}"

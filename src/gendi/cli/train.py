@@ -148,9 +148,8 @@ class Train:
         return config
 
     def _conditions(self) -> tuple[ConditionConfig, ...]:
-        if "none" in self.condition and len(self.condition) > 1:
-            raise UsageError("--condition none goes with no other name: it trains without conditions.")
-        requested = tuple(ConditionConfig(name) for name in self.condition if name != "none")
+        alone = self.condition == ("none",)  # no condition, unless the data have one of that name
+        requested = tuple(ConditionConfig(name, required=not alone) for name in self.condition)
         conditions = requested if self.condition else self.conditions
         for field_, values in (("dropout", self.condition_dropout), ("via", self.condition_via)):
             if len(values) not in {0, 1, len(conditions)}:
@@ -251,11 +250,12 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
         show_json(dataclasses.asdict(result))
         return
     if result.already_finished:
-        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.")
+        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.", needed=False)
         more = "Without --stop-when-level, it goes on" if result.level else "A larger budget goes on with it"
         say(f"{more}; --fresh starts over; --out begins another run.")
     else:
-        show(f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}")
+        text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
+        show(text, needed=False)
     name = program()
     say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
 

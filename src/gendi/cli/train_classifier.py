@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
+from gendi.cli.outputs import Output
 from gendi.cli.parse import Count, Duration, Folder, Number, Seed, named, parse, shows
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError
@@ -75,6 +76,8 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     check_place(out)
     bundle = load_bundle(run)
+    output = Output(command.out, out, run if (run / "bundle").is_dir() else None, [command.data])
+    output.check_apart()
     data = open_data(command.data, size=bundle.codec.size)
     given: dict[str, Any] = {"lr": command.lr, "batch_size": command.batch_size, "seed": command.seed}
     with StopFlag() as stop, make_console() as screen:
@@ -89,7 +92,7 @@ def main(args: Sequence[str]) -> int:
             **{name: value for name, value in given.items() if value is not None},
         )
     classifier = dataclasses.replace(classifier, meta={"run": str(run), **classifier.meta})
-    save_classifier(out, classifier)
+    save_classifier(output.note(), classifier)
     meta = classifier.meta
     if command.json:
         show_json({"classifier": out, **meta})

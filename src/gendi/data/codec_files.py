@@ -8,7 +8,8 @@ from torch import Tensor
 from gendi.data.codec import Codec
 from gendi.data.kinds import KINDS, kind_of
 from gendi.errors import BundleError, UsageError
-from gendi.storage.files import FolderWriter, encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.folders import FolderWriter, replace_folder
 from gendi.storage.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
 
 CODEC, TENSORS = "codec.json", "codec.safetensors"

@@ -43,8 +43,6 @@ def condition_name(text: str) -> str:
     name = re.sub(r"[^\w-]+", "-", text.strip()).strip("-")
     if not name.replace("-", "_").isidentifier():
         raise NoConditionError("its name is no word")
-    if name == "self":
-        raise NoConditionError("the call of a torch module keeps that name for itself: rename it")
     return name
 
 

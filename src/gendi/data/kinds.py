@@ -87,6 +87,10 @@ class Kind(ABC):
         """Return the place that a spec names and its options. Raises `UsageError` for an option without a value."""
         return split_spec(spec, self.prefixes or (self.name,))
 
+    def files(self, spec: str) -> tuple[Path, ...]:
+        """Return the files and folders on this machine that a spec names, whether or not they exist."""
+        return (Path(self.place(spec)[0]),)
+
     def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
         """Read the data that `spec` names. Pictures are resized to `size`; at most `max_bad` bad files are skipped.
 

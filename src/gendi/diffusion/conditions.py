@@ -46,6 +46,24 @@ def drop(value: Tensor, dropped: Bool[Tensor, " batch"]) -> Tensor:
     return torch.where(dropped.reshape([len(value)] + [1] * (value.ndim - 1)), null_like(value), value)
 
 
+def as_keyword(name: str) -> str:
+    """Return the keyword by which the call of a torch module takes the condition `name`: the name, but for "self".
+
+    A column of data may be called `self`, and `torch.nn.Module` keeps that keyword for itself. A space follows it then.
+    """
+    return f"{name} " if name.rstrip(" ") == "self" else name
+
+
+def keywords(cond: Conditions) -> dict[str, Tensor]:
+    """Return conditions by the keywords by which the call of a torch module takes them."""
+    return {as_keyword(name): value for name, value in cond.items()}
+
+
+def by_name(given: Conditions) -> dict[str, Tensor]:
+    """Return by name the conditions that a torch module was given by `keywords`."""
+    return {name[:-1] if name.rstrip(" ") == "self" and name != "self" else name: v for name, v in given.items()}
+
+
 def take(cond: Conditions | None, rows: slice, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Return the conditions of the samples in `rows`, on `device`."""
     return {name: value[rows].to(device) for name, value in (cond or {}).items()}

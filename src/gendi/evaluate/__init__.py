@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gendi.evaluate.compare import Difference as Difference
-    from gendi.evaluate.compare import compare as compare
+    from gendi.evaluate.comparison import Difference as Difference
+    from gendi.evaluate.comparison import compare as compare
     from gendi.evaluate.metrics import FeatureStatistics as FeatureStatistics
     from gendi.evaluate.metrics import density_coverage as density_coverage
     from gendi.evaluate.metrics import frechet_distance as frechet_distance
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gendi.evaluate.result import Metric as Metric
 
 _HOMES = {
-    "Difference": "gendi.evaluate.compare",
+    "Difference": "gendi.evaluate.comparison",
     "Evaluation": "gendi.evaluate.result",
     "FeatureStatistics": "gendi.evaluate.metrics",
     "Metric": "gendi.evaluate.result",
-    "compare": "gendi.evaluate.compare",
+    "compare": "gendi.evaluate.comparison",
     "density_coverage": "gendi.evaluate.metrics",
     "frechet_distance": "gendi.evaluate.metrics",
     "frechet_from_features": "gendi.evaluate.metrics",

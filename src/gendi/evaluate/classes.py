@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from gendi.errors import UsageError
+from gendi.evaluate.comparison import Z95
+from gendi.evaluate.intervals import SPLITS, around, halves, halves_error, measured, of_mean
+from gendi.evaluate.result import Estimate
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,35 @@ def class_balance(probabilities: Float[np.ndarray, "n k"], frequencies: Float[np
         chi_square=chi_square,
         p_value=float(chi2.sf(chi_square, k - 1)),
     )
+
+
+def class_estimates(
+    probabilities: Float[np.ndarray, "n k"], frequencies: Float[np.ndarray, " k"], seed: int = 0
+) -> dict[str, Estimate]:
+    """Return `confidence`, `entropy`, `chi-square` and `p-value` of `class_balance` with their intervals.
+
+    Chi-square is noncentral: with a noncentrality of l its variance is 2 (K - 1) + 4 l, and l is estimated by what
+    chi-square exceeds its degrees of freedom by. The p-value's interval is that of chi-square, put through the tail of
+    the chi-square distribution.
+    """
+    from scipy.stats import chi2
+
+    found, (n, k) = class_balance(probabilities, frequencies), probabilities.shape
+    chosen = probabilities.argmax(axis=1)
+    pairs = [
+        [entropy(np.bincount(chosen[half], minlength=k).astype(np.int64)) for half in pair]
+        for pair in halves(n, SPLITS, seed, "class halves")
+    ]
+    error = halves_error(np.array(pairs)) if n > 3 else None
+    excess = max(found.chi_square - (k - 1), 0.0)
+    low, high = around(found.chi_square, spread := float(np.sqrt(2 * (k - 1) + 4 * excess)), least=0.0)
+    tail = (float(chi2.sf(high, k - 1)), float(chi2.sf(low, k - 1)))
+    return {
+        "confidence": of_mean(probabilities.max(axis=1), least=1 / k, most=1.0),
+        "entropy": measured(found.entropy, error, least=0.0, most=found.entropy_maximum),
+        "chi-square": Estimate(found.chi_square, spread, (low, high)),
+        "p-value": Estimate(found.p_value, (tail[1] - tail[0]) / (2 * Z95), tail),
+    }
 
 
 def entropy(histogram: Int64[np.ndarray, " k"]) -> float:

@@ -20,6 +20,14 @@ GENDI_REPORT = {"fid-inception": 22.58, "confidence": 0.9305}
 GENDI_REPORT_SAMPLES = 1000
 
 
+class Estimate(NamedTuple):
+    """A value with its standard error and 95% interval; None where they cannot be computed."""
+
+    value: float | None
+    error: float | None = None
+    interval: Interval | None = None
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric. `value` or `floor` is None where it cannot be computed; a note of the evaluation says why."""
@@ -50,6 +58,21 @@ class Metric:
     """Standard error of `floor`."""
     floor_interval: Interval | None = None
     """95% confidence interval of `floor`."""
+
+    @classmethod
+    def of(cls, name: str, value: Estimate, floor: Estimate, better: Better, **fields: Any) -> Self:
+        """Return a metric with the errors and the intervals of its value and its floor; `fields` are the others."""
+        return cls(
+            name,
+            value.value,
+            floor.value,
+            better,
+            standard_error=value.error,
+            interval=value.interval,
+            floor_error=floor.error,
+            floor_interval=floor.interval,
+            **fields,
+        )
 
     @property
     def passed(self) -> bool | None:

@@ -1,8 +1,8 @@
 """The colours of pictures in words and numbers: value and interval, the real pictures' value, gate and verdict."""
 
 from gendi.evaluate.result import Evaluation, Metric
-from gendi.report.gates import gate_in_words, verdict, with_interval
-from gendi.report.metrics import Meaning, written
+from gendi.report.gates import gate_in_words, verdict
+from gendi.report.metrics import Meaning, with_interval
 from gendi.report.page import Html, fill
 
 MEANINGS = {
@@ -63,8 +63,8 @@ def _row(metric: Metric) -> Html:
         '<td class="number">{floor}</td><td class="number">{verdict}<br><span class="aim">{gate}</span></td></tr>',
         title=_title(metric),
         text=meaning.text,
-        value=with_interval(metric, meaning),
-        floor=written(metric.floor, meaning.form, meaning.factor),
+        value=with_interval(metric.value, metric.interval, meaning),
+        floor=with_interval(metric.floor, metric.floor_interval, meaning),
         gate=gate_in_words(metric, meaning),
         verdict=verdict(metric),
     )

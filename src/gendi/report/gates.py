@@ -1,7 +1,7 @@
 """The metrics of cells and tables in words and numbers: value and interval, floor, gate, verdict, worst control."""
 
 from gendi.evaluate.result import Evaluation, Metric
-from gendi.report.metrics import Meaning, written
+from gendi.report.metrics import Meaning, with_interval, written
 from gendi.report.page import Html, fill
 
 MEANINGS = {
@@ -111,21 +111,12 @@ def _row(metric: Metric) -> Html:
         title=meaning.title,
         aim=aim,
         text=meaning.text,
-        value=with_interval(metric, meaning),
-        floor=written(metric.floor, meaning.form, meaning.factor),
+        value=with_interval(metric.value, metric.interval, meaning),
+        floor=with_interval(metric.floor, metric.floor_interval, meaning),
         gate=gate_in_words(metric, meaning),
         control=control,
         verdict=verdict(metric),
     )
-
-
-def with_interval(metric: Metric, meaning: Meaning) -> Html:
-    """Return a metric's value, and below it its interval if it has one."""
-    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
-    if metric.interval is None:
-        return value
-    low, high = (written(end, meaning.form, meaning.factor) for end in metric.interval)
-    return fill('{v}<br><span class="aim">{low} to {high}</span>', v=value, low=low, high=high)
 
 
 def verdict(metric: Metric) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Evaluation, Metric
+from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Evaluation, Interval, Metric
 from gendi.report.page import Html, fill
 
 
@@ -23,6 +23,12 @@ MEANINGS = {
         "Fréchet distance (FID)",
         "How far the features of the samples are from those of the training images, each taken as a Gaussian: blur, "
         "artefacts and missing variety all add to it.",
+        ".2f",
+    ),
+    "fid-infinity": Meaning(
+        "Fréchet distance at infinity",
+        "The Fréchet distance extrapolated to infinitely many samples, so that it does not depend on their number; "
+        "chance can bring it below 0.",
         ".2f",
     ),
     "kid": Meaning(
@@ -77,6 +83,15 @@ def written(value: float | None, form: str, factor: float = 1) -> str:
     return f"{value * factor:{form}}".replace("%", " %").replace("-", "−")
 
 
+def with_interval(value: float | None, interval: Interval | None, meaning: Meaning) -> Html:
+    """Return a number, and its 95% interval in a line below it if it has one."""
+    number = fill("{v}", v=written(value, meaning.form, meaning.factor))
+    if interval is None or value is None:
+        return number
+    low, high = (written(end, meaning.form, meaning.factor) for end in interval)
+    return fill('{v}<br><span class="aim">{low} to {high}</span>', v=number, low=low, high=high)
+
+
 def split_name(metric: Metric) -> tuple[str, str]:
     """Split a metric's name: `fid-digits` gives ("fid", "digits"), and `confidence`, without features, gives
     ("confidence", "")."""
@@ -122,10 +137,6 @@ def metric_table(evaluation: Evaluation) -> Html:
 def _row(metric: Metric, about_mnist: bool) -> Html:
     meaning = MEANINGS.get(split_name(metric)[0], Meaning(metric.name, ""))
     better = "↓ lower is better" if metric.better == "lower" else "↑ higher is better"
-    value = fill("{v}", v=written(metric.value, meaning.form, meaning.factor))
-    if metric.standard_error is not None and metric.value is not None:
-        error = written(metric.standard_error, meaning.form, meaning.factor)
-        value = fill('{v}<br><span class="aim">± {e}</span>', v=value, e=error)
     theirs = (
         fill('<td class="number">{v}</td>', v=written(metric.report, meaning.form, meaning.factor))
         if about_mnist
@@ -137,8 +148,8 @@ def _row(metric: Metric, about_mnist: bool) -> Html:
         title=meaning.title,
         text=meaning.text,
         better=better,
-        value=value,
-        floor=written(metric.floor, meaning.form, meaning.factor),
+        value=with_interval(metric.value, metric.interval, meaning),
+        floor=with_interval(metric.floor, metric.floor_interval, meaning),
         theirs=theirs,
     )
 
@@ -149,7 +160,8 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
     notes = [
         fill(
             "{n} samples are compared with {m} {split} images; for the floor, {f} real {unseen} images stand in the "
-            "samples' place. All of these metrics depend on the number of images, so compare them only at the same n.",
+            "samples' place. The second lines are 95% intervals: differences within them are ties. All of these "
+            "metrics depend on the number of images, so compare them only at the same n.",
             n=f"{evaluation.n:,}",
             m=f"{evaluation.reference_n:,}",
             split="training" if evaluation.reference_split == "train" else evaluation.reference_split,

@@ -12,6 +12,7 @@ from PIL import Image
 from gendi.report import style, tiles
 from gendi.report.style import DARK, LIGHT, Theme
 from gendi.storage.files import atomic_write
+from gendi.storage.record import RunRecord
 
 
 class Html(str):
@@ -36,12 +37,13 @@ def _escaped(value: object) -> str:
 class Gallery:
     """Writes pictures to a run's `pictures` folder, and returns markup that shows them and contains their bytes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, record: RunRecord) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.record = folder, record
         self.names: list[str] = []
 
     def _save(self, name: str, data: bytes) -> tuple[str, tuple[int, int]]:
+        self.record.claim(self.folder / name)
         atomic_write(self.folder / name, data)
         self.names.append(name)
         kind = "gif" if name.endswith(".gif") else "png"

@@ -17,11 +17,12 @@ from gendi.data.images.sample_files import read_samples
 from gendi.data.kinds import Kind, find_kind, kind_of
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
-from gendi.storage.files import current_folder, read_json
-from gendi.storage.toml import read_toml
+from gendi.storage.edited import read_table
+from gendi.storage.folders import current_folder
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
-from gendi.train.status import METRICS, TIMINGS, read_lines, read_status
+from gendi.train.status import METRICS, TIMED, TIMINGS, read_lines, read_status
+from gendi.train.stored import stored_config, stored_tables
 
 T = TypeVar("T")
 
@@ -114,23 +115,23 @@ def read_run(folder: Path) -> Run:
             f"{folder} is not a run: it has neither a config.toml nor a bundle. Give the folder that gendi train wrote."
         )
     run = Run(folder, {})
-    run.settings = _try(run, "settings", lambda: read_toml(folder / "config.toml")) or {}
+    run.settings = _try(run, "settings", lambda: stored_tables(folder)) or {}
     if current_folder(folder / "bundle").is_dir():
         run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
     else:
         run.problems["bundle"] = "There is no trained model yet: it is written when the training ends."
     if run.bundle is not None:
         run.config = run.bundle.config
-    elif "config" in run.settings:
-        run.config = _try(run, "config", lambda: RunConfig.from_dict(run.settings["config"]))
-    run.lines = read_lines(folder / METRICS)
-    run.speeds = read_lines(folder / TIMINGS)
+    elif run.settings.get("config"):
+        run.config = _try(run, "config", lambda: stored_config(folder))
+    run.lines = _try(run, "lines", lambda: read_lines(folder / METRICS)) or []
+    run.speeds = _try(run, "speeds", lambda: read_lines(folder / TIMINGS)) or []
     run.status = _try(run, "status", lambda: read_status(folder)) or {}
     if (folder / "timings.json").is_file():
-        run.timings = _mapping(_try(run, "timings", lambda: read_json(folder / "timings.json")))
+        run.timings = _try(run, "timings", lambda: read_table(folder / "timings.json", TIMED)) or {}
     if (folder / "evaluation.json").is_file():
         run.evaluation = _try(
-            run, "evaluation", lambda: Evaluation.from_dict(read_json(folder / "evaluation.json", 2**28))
+            run, "evaluation", lambda: Evaluation.from_dict(read_table(folder / "evaluation.json", None, 2**28))
         )
     samples = folder / "samples.npz"
     if samples.is_file():

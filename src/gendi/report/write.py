@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gendi.api.request import Request
+from gendi.data.places import refuse_among_data
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.machine.stopping import Poll, may_stop
@@ -16,6 +17,8 @@ from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
 from gendi.storage.files import atomic_write
+from gendi.storage.record import RunRecord, is_run
+from gendi.train.folders import check_folders
 
 FILM_CALLS_MOST = 40
 
@@ -28,12 +31,16 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     is called between pictures and between sampling steps; raise from it to stop.
 
     Raises:
-        UsageError: `run` is not the folder of a run.
+        UsageError: `run` is not the folder of a run; or there are files that gendi did not write, or the data, where it
+            would write.
+        BundleError: a file stands where the run has a folder.
         ResourceError: the disk is full, or does not allow the page to be written.
     """
     run, began = Path(run), time.perf_counter()
     found = read_run(run)
-    gallery = Gallery(run / "pictures")
+    check_folders(run)
+    record = _writable(found)
+    gallery = Gallery(run / "pictures", record)
     film = _film(found, poll)
     drawn: list[tuple[str, str, Html]] = []
 
@@ -61,8 +68,24 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     add("reproduce", "Do it again", reproduce_section(found))
     footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
     path = run / "report.html"
+    record.claim(path)
     atomic_write(path, page(f"{found.name} · gendi", top, drawn, footer))
     return path
+
+
+def _writable(run: Run) -> RunRecord:
+    """Return the record of a run in whose folder a report can be written. Raises `UsageError` if it cannot."""
+    if not is_run(run.folder):
+        raise UsageError(f"{run.folder} is not the folder of a run of gendi, so no report is written there.")
+    record, pictures = RunRecord(run.folder), run.folder / "pictures"
+    refuse_among_data(pictures, run.settings.get("data", {}).get("spec"), flag="the report's folder")
+    record.check(run.folder / "report.html")
+    if pictures.is_dir() and (foreign := sorted(path.name for path in pictures.iterdir() if not record.holds(path))):
+        raise UsageError(
+            f"{pictures} holds {foreign[0]}, which gendi did not write, so the pictures of a report are not written "
+            "there. Move that folder away, or give the run a folder of its own."
+        )
+    return record
 
 
 def _film(run: Run, poll: Poll | None) -> Film | None:

@@ -1,10 +1,11 @@
 """Space and permissions: checks of a disk before it is written to, and the error for a disk that refuses."""
 
+import errno
 import secrets
 import shutil
 from pathlib import Path
 
-from gendi.errors import ResourceError
+from gendi.errors import GendiError, ResourceError, UsageError
 
 
 def free_bytes(folder: Path) -> int:
@@ -34,8 +35,13 @@ def check_writable(folder: Path) -> None:
         raise disk_error(error, folder, 0) from error
 
 
-def disk_error(error: OSError, path: Path, needed: int) -> ResourceError:
-    """Return the `ResourceError` for an `OSError` that came up while `needed` bytes were written to `path`."""
+def disk_error(error: OSError, path: Path, needed: int) -> GendiError:
+    """Return the error for an `OSError` that came up while `needed` bytes were written to `path`.
+
+    It is a `ResourceError`, but a `UsageError` for a name that is too long.
+    """
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{path} is too long a name for this disk. Choose a shorter one with --out.")
     try:
         free = f"{free_bytes(path.parent):,}"
     except OSError:

@@ -1,11 +1,7 @@
-"""Files that are whole or absent: atomic writes, and folders with a manifest that appear in one rename.
+"""Files that are whole or absent, and the manifest of a folder, with the size and the SHA-256 of every file in it.
 
-A folder is first written as `.tmp-NAME` beside its final place. Every file is fsynced and hashed as it is written.
-`MANIFEST.json`, with the size and SHA-256 of every file, comes last. Then the folder is fsynced and renamed into place,
-and its parent is fsynced. Even if the process is killed, the place holds the old folder or the new one, whole. The text
-of the manifest must be the canonical form of its content, so that not even a flipped bit goes unnoticed.
-
-This module imports no torch.
+The text of a manifest must be the canonical form of its content, so that not even a flipped bit goes unnoticed.
+`gendi.storage.folders` writes and deletes whole folders. This module imports no torch.
 """
 
 import contextlib
@@ -14,19 +10,21 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gendi.errors import BundleError
-from gendi.storage.disk import disk_error, reason, require_space
+from gendi.storage.disk import disk_error, reason
+from gendi.storage.plain import check_depth, in_utf8
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"  # begins the name of an unfinished write, which is never read and goes at the run's next start
 REPLACED = ".old-"  # begins the name of a folder that a new one replaces; it counts while its old place is empty
 MAX_JSON = 16 * 2**20
+LONGEST_TAIL = 200
+"""How many bytes of a file's name its temporary name repeats, so that a long name leaves room for both."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) so that `path` holds either its old content or the new one, whatever happens.
+    """Write `data` so that `path` holds either its old content or the new one, whatever happens.
 
+    Text is written by `in_utf8`.
     Raises `ResourceError` with the file and the reason (disk full, no permission); the old content is then untouched.
     """
-    raw = data.encode() if isinstance(data, str) else data
-    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
+    raw = in_utf8(data) if isinstance(data, str) else data
+    temporary = temporary_name(path)
     try:
         try:
             write_file(temporary, [raw])
@@ -94,6 +93,12 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         raise disk_error(error, path, len(raw)) from error
 
 
+def temporary_name(path: Path) -> Path:
+    """Return an unused name beside `path` for a file that will be renamed to `path`."""
+    tail = os.fsdecode(os.fsencode(path.name)[-LONGEST_TAIL:])
+    return path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{tail}"
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
@@ -105,7 +110,8 @@ def encode_json(data: Any, allow_nan: bool = False) -> str:
 
     JSON has no NaN and no infinity. They raise `ValueError` unless `allow_nan`, for files that only Python reads.
     """
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False) + "\n"
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=allow_nan, ensure_ascii=False)
+    return in_utf8(text).decode() + "\n"
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
@@ -117,9 +123,14 @@ def read_json(path: Path, max_bytes: int = MAX_JSON) -> Any:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """Return the JSON value of `text`, which was read from `path`. Raises `BundleError` naming `path`."""
+    """Return the JSON value of `text`, which was read from `path`.
+
+    Raises `BundleError` naming `path`, also for a value that is nested too deep.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        check_depth(found, path)
+        return found
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{path} is not valid JSON ({error}): it is damaged, or was written by something else."
@@ -151,7 +162,7 @@ def write_manifest(folder: Path, known: dict[str, Digest] | None = None) -> None
     """
     known = known or {}
     entries = {}
-    for name, path in _files(folder).items():
+    for name, path in files_below(folder).items():
         digest = known.get(name) or Digest(path.stat().st_size, sha256_file(path))
         entries[name] = {"sha256": digest.sha256, "size": digest.size}
     write_file(folder / MANIFEST, [encode_json({"files": entries}).encode()])
@@ -163,7 +174,7 @@ def verify_manifest(folder: Path) -> None:
     Raises `BundleError` naming the first file that is missing, extra, truncated or changed.
     """
     try:
-        recorded, present = _read_manifest(folder), _files(folder)
+        recorded, present = read_manifest(folder), files_below(folder)
         for name in sorted(recorded.keys() - present.keys()):
             raise BundleError(
                 f"{folder / name} is missing, though {MANIFEST} lists it: the folder was copied only in part."
@@ -189,7 +200,7 @@ def verify_manifest(folder: Path) -> None:
 def looks_whole(folder: Path) -> bool:
     """Return whether `folder` has a manifest, and files of the names and sizes in it; contents are not read."""
     try:
-        recorded, present = _read_manifest(folder), _files(folder)
+        recorded, present = read_manifest(folder), files_below(folder)
         return recorded.keys() == present.keys() and all(
             present[name].stat().st_size == digest.size for name, digest in recorded.items()
         )
@@ -197,14 +208,15 @@ def looks_whole(folder: Path) -> bool:
         return False
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def files_below(folder: Path) -> dict[str, Path]:
     """Return every file below `folder` except its manifest, by its path relative to `folder`, in order."""
     found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if not p.is_dir()}
     found.pop(MANIFEST, None)
     return found
 
 
-def _read_manifest(folder: Path) -> dict[str, Digest]:
+def read_manifest(folder: Path) -> dict[str, Digest]:
+    """Return the digest of every file that the manifest of `folder` lists. Raises `BundleError` if it is damaged."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(
@@ -221,108 +233,3 @@ def _read_manifest(folder: Path) -> dict[str, Digest]:
     if not (whole and typed):
         raise BundleError(f"{path} is damaged or was edited: it is not in the form in which it was written.")
     return files
-
-
-class FolderWriter:
-    """Writes the files of a new folder, and keeps their digests for its manifest."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.digests: dict[str, Digest] = {}
-
-    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
-        """Write chunks of bytes to the file `name`."""
-        self.digests[name] = write_file(self.path / name, chunks)
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write text to the file `name`, as UTF-8."""
-        self.write(name, [text.encode()])
-
-
-@contextlib.contextmanager
-def replace_folder(final: Path, needed: int = 0) -> Iterator[FolderWriter]:
-    """Yield a writer for a new folder, which becomes `final`, with a manifest, in one rename when the block ends.
-
-    A folder that is already there is moved away, and deleted once the new one is durable. If the block or a write
-    fails, the new folder is removed and the old one stays.
-
-    Args:
-        final: the final place of the folder; its parent is made.
-        needed: number of bytes to be written, which is first compared with the free space.
-
-    Raises:
-        ResourceError: the disk is full or refuses; the message has the needed and the free bytes.
-    """
-    temporary, replaced = final.parent / f"{TEMPORARY}{final.name}", final.parent / f"{REPLACED}{final.name}"
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        require_space(final.parent, needed)
-        restore_replaced(final)
-        _remove(temporary)
-        temporary.mkdir()
-        try:
-            writer = FolderWriter(temporary)
-            yield writer
-            write_manifest(temporary, writer.digests)
-            sync_folder(temporary)
-            if moved := final.exists():
-                final.rename(replaced)
-            try:
-                temporary.rename(final)
-            except BaseException:
-                if moved:
-                    replaced.rename(final)
-                raise
-        except BaseException:
-            with contextlib.suppress(OSError):
-                _remove(temporary)
-            raise
-        sync_folder(final.parent)
-        with contextlib.suppress(OSError):
-            _remove(replaced)
-    except OSError as error:
-        raise disk_error(error, final, needed) from error
-
-
-def current_folder(final: Path) -> Path:
-    """Return `final`, or the old folder in its place if a replacement was killed before the new one arrived."""
-    replaced = final.parent / f"{REPLACED}{final.name}"
-    return replaced if replaced.exists() and not final.exists() else final
-
-
-def restore_replaced(final: Path) -> None:
-    """Undo a replacement of `final` that was killed between its renames, or finish one that was killed after them."""
-    replaced = final.parent / f"{REPLACED}{final.name}"
-    if not replaced.exists():
-        return
-    if final.exists():
-        _remove(replaced)
-    else:
-        replaced.rename(final)
-
-
-def discard_folder(folder: Path) -> None:
-    """Delete `folder`; even if the process is killed, it is either there as a whole or gone. Raises `OSError`."""
-    doomed = folder.parent / f"{TEMPORARY}{folder.name}"
-    _remove(doomed)
-    folder.rename(doomed)
-    _remove(doomed)
-
-
-def clean_folder(folder: Path) -> list[str]:
-    """Remove the remains of killed writes in `folder`, undo killed replacements, and return the names of both."""
-    cleaned = []
-    for path in sorted(folder.glob(f"{TEMPORARY}*")) + sorted(folder.glob(f"{REPLACED}*")):
-        cleaned.append(path.name)
-        if path.name.startswith(REPLACED):
-            restore_replaced(folder / path.name.removeprefix(REPLACED))
-        else:
-            _remove(path)
-    return cleaned
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from gendi.errors import BundleError
 from gendi.storage.disk import reason
 from gendi.storage.files import parse_json
+from gendi.storage.plain import is_unicode
 
 MAX_HEADER = 16 * 2**20
 DTYPES = {
@@ -167,6 +169,8 @@ def read_tensors(path: Path, expected: Mapping[str, TensorSpec] | None = None) -
     else:
         check_tensors(path, expected)
     try:
+        if not is_unicode(str(path)):  # the library takes no such path
+            return {name: tensor.clone() for name, tensor in load(path.read_bytes()).items()}
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

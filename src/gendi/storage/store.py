@@ -1,14 +1,8 @@
-"""The place of images: in memory as bytes if they fit, and otherwise in a memory-mapped file.
-
-Arrays that come from a file are mapped privately (copy on write). When images are set aside a few of them move, which
-changes a few pages of memory and never the file.
-"""
+"""The place of images: in memory as bytes if they fit, and otherwise in a file of the cache, read row by row."""
 
 import json
 import math
-import mmap
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,25 +11,24 @@ from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from gendi.errors import ResourceError
+from gendi.machine.paths import home, home_folder
+from gendi.machine.streams import tell
+from gendi.storage.file_rows import ArrayRows, FileRows
 from gendi.storage.files import atomic_write
 
 MEMORY_SHARE = 0.25
-"""Arrays larger than this share of the available memory are memory-mapped."""
+"""Arrays larger than this share of the available memory stay in a file."""
 
 Fill = Callable[[NDArray[np.uint8]], dict[str, Any]]
 """Writes every row of a new array, and returns what else must be kept, as values for JSON."""
 
-# Python has a name for the flag from 3.13 on. Without the flag, Linux counts the whole private mapping as memory.
-_FALLBACK = 0x4000 if sys.platform == "linux" and platform.machine() in {"x86_64", "aarch64"} else 0
-_NORESERVE: int = getattr(mmap, "MAP_NORESERVE", _FALLBACK)
-
 
 def say(message: str) -> None:
     """Print a line of progress to stderr."""
-    print(f"gendi: {message}", file=sys.stderr, flush=True)
+    tell(f"gendi: {message}")
 
 
 def cache_dir() -> Path:
@@ -44,13 +37,13 @@ def cache_dir() -> Path:
     It is `$GENDI_CACHE`, or the platform's own place (`$XDG_CACHE_HOME/gendi` or `~/.cache/gendi` on Linux).
     """
     if named := os.environ.get("GENDI_CACHE"):
-        return Path(named).expanduser()
+        return home(named)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gendi"
+        return home_folder() / "Library" / "Caches" / "gendi"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gendi" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA") or home_folder() / "AppData" / "Local") / "gendi" / "Cache"
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "gendi"
+    return (xdg if xdg.is_absolute() else home_folder() / ".cache") / "gendi"
 
 
 def fits_in_memory(nbytes: int) -> bool:
@@ -58,28 +51,11 @@ def fits_in_memory(nbytes: int) -> bool:
     return bool(nbytes <= MEMORY_SHARE * psutil.virtual_memory().available)
 
 
-def map_private(path: Path, dtype: DTypeLike, shape: tuple[int, ...], offset: int) -> NDArray[Any]:
-    """Return an array of `shape` and `dtype` that starts at byte `offset` of a file, mapped copy on write.
+def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[ArrayRows, dict[str, Any]]:
+    """Return bytes of `shape` written by `fill`, and what `fill` returned.
 
-    Raises:
-        ValueError: the file is shorter than that.
-        OSError: the file cannot be read or mapped.
-    """
-    items = math.prod(shape)
-    with path.open("rb") as file:
-        if sys.platform == "win32":
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        else:
-            flags, prot = mmap.MAP_PRIVATE | _NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=prot)
-    return np.frombuffer(mapped, dtype, items, offset).reshape(shape)
-
-
-def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """Return a uint8 array of `shape` written by `fill`, and what `fill` returned.
-
-    The array is in memory if it fits. Otherwise it is mapped from `decoded/KEY.npy` of the cache folder, where the next
-    call finds it again; so `key` must name the source and everything else that the bytes depend on.
+    They are an array in memory if that fits. Otherwise they are in `decoded/KEY.npy` of the cache folder, where the
+    next call finds them again; so `key` must name the source and everything else that the bytes depend on.
 
     Raises:
         ResourceError: the disk is too full, or the cache folder cannot be written.
@@ -90,8 +66,8 @@ def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint
         return array, fill(array)
     path = cache_dir() / "decoded" / f"{key}.npy"
     side = path.with_suffix(".json")
-    if path.is_file() and side.is_file():
-        return _map_npy(path, shape), json.loads(side.read_text("utf-8"))
+    if (known := _built(path, side, shape)) is not None:
+        return known
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,12 +83,13 @@ def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint
             "afterwards)"
         )
         writable = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(temporary)
         info = fill(np.asarray(writable))
         writable.flush()
         del writable
         atomic_write(side, json.dumps(info))
         temporary.replace(path)
-        return _map_npy(path, shape), info
+        return _rows(path, shape), info
     except OSError as error:
         raise ResourceError(
             f"The decoded images ({nbytes / 1e9:.1f} GB) do not fit in memory and could not be written to "
@@ -122,6 +99,23 @@ def build(shape: tuple[int, ...], key: str, fill: Fill) -> tuple[NDArray[np.uint
         temporary.unlink(missing_ok=True)
 
 
-def _map_npy(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    offset = path.stat().st_size - math.prod(shape)
-    return map_private(path, np.uint8, shape, offset)
+def _built(path: Path, side: Path, shape: tuple[int, ...]) -> tuple[FileRows, dict[str, Any]] | None:
+    """Return what an earlier call wrote; None if there is nothing, or if it is damaged."""
+    try:
+        return _rows(path, shape), json.loads(side.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _rows(path: Path, shape: tuple[int, ...]) -> FileRows:
+    return FileRows(path, np.uint8, shape, max(0, path.stat().st_size - math.prod(shape)))
+
+
+def _reserve(path: Path) -> None:
+    """Take room on the disk for a whole file: a page that finds none when a map is written kills the process.
+
+    Raises `OSError` if the disk is too full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -29,7 +29,8 @@ from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.folders import replace_folder
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig

@@ -24,17 +24,8 @@ from torch import Tensor
 
 from gendi.errors import BundleError, GendiError, NewerFormatError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import (
-    REPLACED,
-    atomic_write,
-    clean_folder,
-    discard_folder,
-    encode_json,
-    looks_whole,
-    read_json,
-    replace_folder,
-    verify_manifest,
-)
+from gendi.storage.files import REPLACED, atomic_write, encode_json, looks_whole, read_json, verify_manifest
+from gendi.storage.folders import clean_folder, discard_folder, replace_folder
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, read_tensors, tensor_bytes, tensor_chunks
 from gendi.train.sharding import part_of
@@ -44,6 +35,8 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Version of a checkpoint's files; a reader refuses a higher one."""
 DAMAGED = "damaged-"
+FOLDERS = ("checkpoints", "ema", "pictures", "previews")
+"""The folders of a run into which gendi writes one file, or one folder, after the other."""
 _NAME = re.compile(r"step_(\d{8,15})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -66,6 +59,11 @@ class Checkpoint:
 def checkpoints_folder(run: Path) -> Path:
     """Return the folder of a run's checkpoints."""
     return run / "checkpoints"
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of `step`."""
+    return checkpoints_folder(run) / f"step_{step:08d}"
 
 
 def list_checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -102,7 +100,7 @@ def save_checkpoint(
         raise UsageError(
             f"{wrong[0]!r} cannot name a group of tensors: use lower-case letters, digits and underscores."
         )
-    final = checkpoints_folder(run) / f"step_{step:08d}"
+    final = checkpoint_folder(run, step)
     text = encode_json(
         {"format": FORMAT, "gendi": __version__, "step": step, "tensors": sorted(tensors), "state": dict(state)},
         allow_nan=True,
@@ -115,7 +113,7 @@ def save_checkpoint(
         writer.write_text("state.json", text)
     try:
         atomic_write(final.parent / "latest", final.name + "\n")
-        _prune(run, step, keep)
+        _prune(run, step, keep, run_of(dict(state)))
     except (OSError, GendiError) as error:  # the checkpoint is complete; leftovers do no harm
         logger.warning("checkpoint of step %d is saved, but tidying up after it failed: %s", step, error)
     return final
@@ -135,8 +133,20 @@ def _set_aside_if_damaged(folder: Path) -> None:
         logger.warning("a damaged checkpoint is kept as %s: %s", aside, error)
 
 
-def _prune(run: Path, step: int, keep: int) -> None:
-    older = [path for other, path in list_checkpoints(run) if other < step and looks_whole(path)]
+def run_of(state: object) -> str | None:
+    """Return the id of the run in the state of a checkpoint; None for one of gendi 0.1.0, which has none."""
+    found = state.get("run") if isinstance(state, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _prune(run: Path, step: int, keep: int, own: str | None) -> None:
+    """Delete older checkpoints, but not those of another run than `own`."""
+    older = []
+    for other, path in list_checkpoints(run):
+        if other < step and looks_whole(path):
+            data = read_json(path / "state.json")
+            if not isinstance(data, dict) or run_of(data.get("state")) in (None, own):
+                older.append(path)
     for path in older[: len(older) - (keep - 1)]:
         discard_folder(path)
 
@@ -211,13 +221,14 @@ def load_latest(run: Path, expected: Expected | None = None) -> Checkpoint | Non
 
 
 def clean_stale(run: Path) -> list[str]:
-    """Remove the files that killed processes left in the run's folder; return their names.
+    """Remove the files that killed processes left in the folders of a run; return their names.
 
     The caller holds the run's lock, and calls this before loading.
     """
     cleaned = []
-    for folder in (run, *sorted(path for path in run.iterdir() if path.is_dir() and not path.name.startswith("."))):
-        cleaned += clean_folder(folder)
+    for name in ("", *sorted(FOLDERS)):
+        if (run / name).is_dir() and not (run / name).is_symlink():
+            cleaned += clean_folder(run / name)
     return cleaned
 
 

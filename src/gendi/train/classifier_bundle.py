@@ -21,7 +21,8 @@ from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, Classifie
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import current_folder, encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.folders import current_folder, replace_folder
 from gendi.storage.safe_tensors import read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.folders import CONFIG, WEIGHTS
 

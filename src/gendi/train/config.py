@@ -150,8 +150,6 @@ class RunConfig:
             name = condition.name
             if not name.replace("-", "_").replace(":", "_").isidentifier() or names.count(name) > 1:
                 raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
-            if name == "self":
-                raise UsageError("conditions: 'self' cannot be a name: the call of a torch module keeps it for itself.")
             if condition.names and len(condition.names) != condition.size:
                 raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
             if condition.kind == "image" and condition.via == "embedding":

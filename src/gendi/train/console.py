@@ -9,6 +9,7 @@ from typing import Any, Self
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from gendi.machine.streams import tell
 from gendi.machine.units import clock
 
 PLAIN_EVERY = 10.0  # seconds
@@ -31,7 +32,7 @@ class PlainConsole:
 
     def say(self, line: str) -> None:
         """Print the line."""
-        print(line, file=sys.stderr, flush=True)
+        tell(line)
 
     def progress(self, done: float, **fields: Any) -> None:
         """Print where the run is, if ten seconds have passed since the last time."""
@@ -77,4 +78,4 @@ class TerminalConsole:
 
 def make_console() -> PlainConsole | TerminalConsole:
     """Return a bar where stderr is a terminal, lines elsewhere."""
-    return TerminalConsole() if sys.stderr.isatty() else PlainConsole()
+    return TerminalConsole() if sys.stderr is not None and sys.stderr.isatty() else PlainConsole()

@@ -36,7 +36,8 @@ from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.gaussian.samplers.grid import bounds_for
 from gendi.errors import BundleError, DataError, DivergedError, ResourceError, UsageError
 from gendi.evaluate.gauge import Gauge, Quantity
-from gendi.storage.files import current_folder, discard_folder, read_json
+from gendi.storage.files import read_json
+from gendi.storage.folders import current_folder, discard_folder
 from gendi.train.bundle import save_bundle
 from gendi.train.finish import bundle_of
 from gendi.train.folders import BEST, CONFIG
@@ -97,7 +98,7 @@ class Evaluations:
         self.took: float | None = state.get("took")
         self.verdict: Verdict | None = judge(self.readings, self.count)
         self._warned = False
-        if keeper.first and not trainer.step_count:
+        if keeper.first and not trainer.step_count and keeper.record.holds(keeper.run / BEST):
             with contextlib.suppress(OSError):
                 discard_folder(keeper.run / BEST)  # a run that was killed before its first checkpoint left it
         self.best = _best(keeper)
@@ -255,9 +256,10 @@ class Evaluations:
         bundle.meta["metrics"] = {q.name: {"value": q.value, "floor": q.floor} for q in found}
         bundle.meta["distance"] = found[0].value
         try:
+            self.keeper.record.claim(self.keeper.run / BEST)
             save_bundle(self.keeper.run / BEST, bundle)
             self.best = found[0].value
-        except ResourceError as error:
+        except (ResourceError, UsageError) as error:
             self.keeper.log(f"warning: {error} The best model so far, of step {self.trainer.step_count}, is not kept.")
 
     def _account(self, seconds: float) -> None:

@@ -5,26 +5,13 @@ This module does not import torch.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, UsageError
-from gendi.storage.files import read_json
-from gendi.storage.toml import read_toml
+from gendi.storage.edited import read_table
 from gendi.train.config import RunConfig
 from gendi.train.folders import CONFIG, bundle_folder
-
-
-def recorded_start(run: Path) -> dict[str, Any] | None:
-    """Return what config.toml in the folder of a run says of the weights with which the run began.
-
-    None if it began with new weights, or if there is no run.
-
-    Raises `BundleError` if the file is damaged.
-    """
-    path = run / "config.toml"
-    found = read_toml(path).get("start") if path.is_file() else None
-    return found if isinstance(found, dict) and isinstance(found.get("from"), str) else None
+from gendi.train.stored import stored_config, stored_start
 
 
 def source_config(source: str | Path) -> RunConfig:
@@ -35,9 +22,9 @@ def source_config(source: str | Path) -> RunConfig:
         BundleError: its configuration is damaged.
     """
     where = bundle_folder(Path(source)) / CONFIG
-    data = read_json(where) if where.is_file() else None
-    if not isinstance(data, dict):
-        raise BundleError(f"{where} is missing or no table of fields: the bundle was copied only in part.")
+    if not where.is_file():
+        raise BundleError(f"{where} is missing: the bundle was copied only in part.")
+    data = read_table(where)
     try:
         return RunConfig.from_dict(data.get("config"))
     except UsageError as error:
@@ -80,8 +67,8 @@ def starting_config(config: RunConfig, source: str | Path | RunConfig | None, ru
             the place of the source, which is not read again.
         fresh: whether the folder is started over.
     """
-    if not fresh and recorded_start(run) is not None:
-        return inherited(config, RunConfig.from_dict(read_toml(run / "config.toml").get("config", {})))
+    if not fresh and stored_start(run) is not None:
+        return inherited(config, stored_config(run))
     if source is None:
         return config
     return inherited(config, source if isinstance(source, RunConfig) else source_config(source))

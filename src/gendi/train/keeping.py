@@ -7,7 +7,6 @@ syncs outside Python's global lock. In both cases a save counts once its folder 
 """
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -21,17 +20,22 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import DivergedError, GendiError, ResourceError
+from gendi.errors import BundleError, DivergedError, GendiError, ResourceError, UsageError
+from gendi.machine.streams import lost
+from gendi.storage.plain import in_utf8
+from gendi.storage.record import RunRecord
 from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import save_checkpoint
+from gendi.train.checkpoint import checkpoint_folder, save_checkpoint
 from gendi.train.config import RunConfig
+from gendi.train.identity import Identity
 from gendi.train.signals import Reason
-from gendi.train.status import MetricsLog, Status, write_status
+from gendi.train.status import MetricsLog, Status, read_status, write_status
 from gendi.train.telling import Console
 
 FAILED_SAVES_ALLOWED = 2
+LOG = "train.log"
 LAST_WORDS = 2.0
 """How many seconds a save in progress still has if a person stops the run at once."""
 NICENESS = 10
@@ -56,8 +60,11 @@ class Keeper:
 
     def __init__(self, run: Path, every: float, keep: int, console: Console, first: bool = True) -> None:
         self.run, self.every, self.keep, self.console, self.first = run, every, keep, console, first
+        self.record = RunRecord(run)
+        """What gendi wrote into the folder; each file is claimed before it is written."""
         self.saved: int | None = None
         """The step of the last checkpoint that was written in this sitting."""
+        self._lost = False
         self._took = 0.0
         self._failed = 0
         self._error: BaseException | None = None
@@ -67,14 +74,24 @@ class Keeper:
         """Show a line to the user, and add it to train.log."""
         if self.first:
             self.console.say(line)
-        self.note("train.log", line)
+        self.note(LOG, line)
+        self.note_lost()
+
+    def note_lost(self) -> None:
+        """Write into train.log, once, that lines for the user are lost because standard error is closed or full."""
+        if not self._lost and (why := lost()) is not None:
+            self._lost = True
+            self.note(LOG, f"warning: standard error takes no more lines ({why}): the run goes on without them.")
 
     def note(self, name: str, line: str) -> None:
-        """Add a line to a file of the run that is only for people. If the disk is full, the line is lost."""
+        """Add a line to a file of the run that is only for people. If the disk or the file refuses it, it is lost."""
         if not self.first:
             return
-        with contextlib.suppress(OSError), (self.run / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(OSError, ResourceError, UsageError):
+            if name != LOG:  # the log is claimed when the run begins
+                self.record.claim(self.run / name)
+            with (self.run / name).open("ab") as file:
+                file.write(in_utf8(line) + b"\n")
 
     @contextlib.contextmanager
     def training(self, step: int | None) -> Iterator[None]:
@@ -140,6 +157,7 @@ class Keeper:
 
     def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any], wait: bool) -> None:
         try:
+            self.record.claim(checkpoint_folder(self.run, step))
             save_checkpoint(self.run, step, tensors, state, self.keep)
             self.saved, self._failed = step, 0
         except ResourceError as error:
@@ -185,8 +203,9 @@ def write_config(
     size: int | tuple[int, int] | None,
     budget: Budget,
     start: Mapping[str, Any] | None = None,
+    identity: Identity | None = None,
 ) -> None:
-    """Write config.toml: the configuration, the data, the budget, and where the weights come from.
+    """Write config.toml: the configuration, the data, the budget, the id, and where the weights come from.
 
     Raises `ResourceError`.
     """
@@ -194,6 +213,8 @@ def write_config(
     if size is not None:
         source["size"] = [size] if isinstance(size, int) else list(size)
     tables = {"config": config.to_dict(), "data": source, "budget": budget.to_dict()}
+    if identity is not None:
+        tables["run"] = identity.record()
     write_toml(run / "config.toml", tables if start is None else {**tables, "start": dict(start)})
 
 
@@ -201,8 +222,8 @@ def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:
     """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen."""
     status: Status = "diverged" if isinstance(error, DivergedError) else reason or "failed"
     try:
-        old = json.loads((run / "status.json").read_text())
-    except (OSError, ValueError):
+        old = read_status(run) or {}
+    except BundleError:
         old = {}
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
     with contextlib.suppress(GendiError):

@@ -22,15 +22,17 @@ from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
 from gendi.train.agreement import agreed
+from gendi.train.belongings import check_place, take_over
 from gendi.train.budget import Budget
 from gendi.train.bundle import Bundle, save_bundle
 from gendi.train.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.config import RunConfig
 from gendi.train.evaluating import Evaluations, was_level
 from gendi.train.finish import bundle_of
-from gendi.train.folders import BUNDLE
+from gendi.train.folders import BUNDLE, check_folders
 from gendi.train.going_on import newest_checkpoint, restore
 from gendi.train.heldout import Heldout
+from gendi.train.identity import Identity, identity_of
 from gendi.train.introduction import introduction, setting_of
 from gendi.train.job import Job, TrainResult
 from gendi.train.keeping import Keeper, write_config, write_end
@@ -39,7 +41,7 @@ from gendi.train.parts import out_of_memory
 from gendi.train.previews import Previews
 from gendi.train.probe import Choice
 from gendi.train.resolve import prepared, resolve
-from gendi.train.resume import refuse_changes, start_over
+from gendi.train.resume import refuse_changes
 from gendi.train.room import require_room
 from gendi.train.signals import StopFlag
 from gendi.train.snapshots import drop_later
@@ -91,7 +93,9 @@ def train(
     with together(config.train.timeout) as team:
         console = console if console is not None and team.first else Silent()
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
+        team.from_first(lambda: check_place(run, spec))
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        team.from_first(lambda: check_folders(run))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)
@@ -120,7 +124,7 @@ class _Loop:
     def __init__(self, job: Job, console: Console, stop: StopFlag, team: Team) -> None:
         self.job, self.data, self.config, self.run, self.budget = job, job.data, job.config, job.run, job.budget
         self.console, self.stop, self.team = console, stop, team
-        team.from_first(self._tidy)
+        self.identity = team.from_first(self._tidy)
         train = self.config.train
         self.keeper = Keeper(self.run, train.checkpoint_every, train.keep, console, team.first)
         self.log = self.keeper.log
@@ -128,11 +132,12 @@ class _Loop:
         self.pace = Pace(self.budget, train.batch_size)
         self.watch = Watch(self.keeper, self.config, self.data.train)
 
-    def _tidy(self) -> None:
-        if self.job.fresh:
-            start_over(self.run)
+    def _tidy(self) -> Identity:
+        for remark in take_over(self.run, self.job.fresh, self.data.codec is None):
+            self.console.say(remark)
         clean_stale(self.run)
         refuse_changes(self.run, self.config, self.data.fingerprint, self.job.allow_data_change)
+        return identity_of(self.run)
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -179,7 +184,7 @@ class _Loop:
 
     def _write_config(self) -> None:
         start = None if self.job.start is None else self.job.start.record()
-        write_config(self.run, self.config, self.data, self.job.size, self.budget, start)
+        write_config(self.run, self.config, self.data, self.job.size, self.budget, start, self.identity)
 
     def _make_ready(self) -> None:
         if later := drop_later(self.run, self.trainer.images_seen):
@@ -264,6 +269,7 @@ class _Loop:
         step, images = self.trainer.step_count, self.trainer.images_seen
         if self.watch.log(step, images, result):
             rate = images / max(self.seconds, 1e-9)
+            self.keeper.note_lost()
             self.keeper.metrics.timings(step, seconds=self.seconds, images_per_second=rate)
             self._write_running()
 
@@ -300,6 +306,7 @@ class _Loop:
             "fingerprint": self.data.fingerprint,
             "config": self.config.to_dict(),
             "shape": list(self.data.fitted.shape),
+            "run": self.identity.id,
         }
         tensors = trainer.tensors()
         self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))
@@ -315,6 +322,7 @@ class _Loop:
 
     def _bundle(self, weights: dict[str, Tensor]) -> None:
         trainer = self.trainer
+        self.keeper.record.claim(self.run / BUNDLE)
         save_bundle(self.run / BUNDLE, bundle_of(trainer, weights, self.job.size, self.seconds))
         images, step = trainer.images_seen, trainer.step_count
         write_status(self.run, "finished", step=step, images=images, seconds=self.seconds, progress=1.0)

@@ -67,6 +67,7 @@ def logged_pace(timings: Sequence[Mapping[str, Any]], step: int, seconds: float)
         timings: the lines of the run's timings.jsonl.
         step, seconds: step and seconds of the checkpoint; lines after it do not count.
     """
-    points = [(0, 0.0), *((line["step"], line["seconds"]) for line in timings if line["step"] < step), (step, seconds)]
+    before = [line for line in timings if line["step"] < step and line.get("seconds") is not None]
+    points = [(0, 0.0), *((line["step"], line["seconds"]) for line in before), (step, seconds)]
     (first, start), (last, end) = points[-RECENT - 1 :][0], points[-1]
     return (end - start) / (last - first) if last > first and end > start else None

@@ -33,7 +33,9 @@ import torch
 from torch import Tensor, nn
 
 from gendi.errors import BundleError, UsageError
-from gendi.storage.files import encode_json, read_json, replace_folder, verify_manifest
+from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.folders import replace_folder
+from gendi.storage.record import RunRecord
 from gendi.storage.safe_tensors import TensorSpec, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.lengths import check_length
 from gendi.train.sharding import part_of
@@ -168,6 +170,7 @@ class PowerAverages:
         final = run / "ema" / f"images_{self.images:012d}"
         text = encode_json({"format": FORMAT, "images": self.images, "gammas": self.gammas})
         averages = self.averages if averages is None else averages
+        RunRecord(run).claim(final)
         with replace_folder(final, sum(map(tensor_bytes, averages)) + 4096) as writer:
             for i, average in enumerate(averages):
                 writer.write(f"average_{i}.safetensors", tensor_chunks(average))

@@ -14,7 +14,7 @@ from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
-from gendi.errors import ResourceError
+from gendi.errors import ResourceError, UsageError
 from gendi.storage.files import atomic_write
 from gendi.train.heldout import Heldout
 from gendi.train.keeping import Keeper
@@ -69,8 +69,10 @@ class Previews:
             denoiser.schedule = trainer.objective.sampling_schedule()
             picture = preview(denoiser, data, self.cond, trainer.config.train.seed, trainer.device)
             try:
-                write_preview(self.keeper.run / "previews" / f"step_{step:08d}.png", picture)
-            except ResourceError as error:
+                place = self.keeper.run / "previews" / f"step_{step:08d}.png"
+                self.keeper.record.claim(place)
+                write_preview(place, picture)
+            except (ResourceError, UsageError) as error:
                 self.keeper.log(f"warning: {error} The preview at step {step} is left out.")
         spread = " ".join(f"{q:.4f}" for q in quartiles)
         self.keeper.console.say(f"step {step}: held-out loss {mean:.4f} (by quartile of t: {spread})")

@@ -1,8 +1,7 @@
-"""The checks before a run is resumed: what may differ between two sittings, and what a fresh start deletes."""
+"""The checks before a run is resumed: what may differ between two sittings."""
 
 import dataclasses
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import torch
 from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.errors import BundleError, DataError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.toml import read_toml
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
-from gendi.train.folders import BEST, BUNDLE
+from gendi.train.stored import stored_config, stored_tables
 
 HARMLESS = frozenset(
     {
@@ -30,21 +28,6 @@ HARMLESS = frozenset(
         "train.log_every",
     }
     | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
-)
-
-WRITTEN_FOLDERS = ("codec", "checkpoints", "previews", BUNDLE, BEST, "ema", "pictures", "samples")
-WRITTEN_FILES = (
-    "config.toml",
-    "status.json",
-    "metrics.jsonl",
-    "timings.jsonl",
-    "train.log",
-    "bad_steps.jsonl",
-    "samples.npz",
-    "samples.png",
-    "evaluation.json",
-    "timings.json",
-    "report.html",
 )
 
 
@@ -65,8 +48,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
         return
     if not list_checkpoints(run):
         return  # nothing was trained yet
-    old = read_toml(path)
-    begun = RunConfig.from_dict(old.get("config", {}))  # fields that are newer than the run have their defaults
+    begun = stored_config(run)
     changed = differing(config.to_dict(), begun.to_dict())
     harmful = [line for name, line in changed.items() if name not in HARMLESS]
     if harmful:
@@ -74,7 +56,7 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
             f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
             "another folder (--out) to begin a second run, or --fresh to start this one over."
         )
-    before = old.get("data", {}).get("fingerprint")
+    before = stored_tables(run)["data"].get("fingerprint")
     if before != fingerprint and not allow_data_change:
         raise DataError(
             f"The data changed since {run} was begun: their fingerprint was {before}, and is "
@@ -96,11 +78,3 @@ def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the versions on which a bit-for-bit repetition depends."""
     return {"gendi": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def start_over(run: Path) -> None:
-    """Delete the files and folders of an earlier run, but only those whose names gendi uses."""
-    for name in WRITTEN_FOLDERS:
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in WRITTEN_FILES:
-        (run / name).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gendi.diffusion.conditions import keywords
 from gendi.diffusion.networks.cost import condition_row
 from gendi.diffusion.networks.roles import units_of
 from gendi.errors import UsageError
@@ -54,7 +55,7 @@ def _kept(network: nn.Module, config: RunConfig, shape: tuple[int, ...], rows: i
     half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), half:
         cond = {spec.name: torch.cat([condition_row(spec, shape)] * rows) for spec in config.conditions}
-        out = network(torch.zeros(rows, *shape), torch.zeros(rows), **cond)
+        out = network(torch.zeros(rows, *shape), torch.zeros(rows), **keywords(cond))
     assert out.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gendi.errors import UsageError
-from gendi.storage.files import discard_folder
+from gendi.storage.folders import discard_folder
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
 

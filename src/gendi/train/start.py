@@ -21,11 +21,10 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.transfer import Transfer, transferred
 from gendi.errors import UsageError
 from gendi.storage.safe_tensors import tensor_chunks
-from gendi.storage.toml import read_toml
 from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
-from gendi.train.inherit import recorded_start
 from gendi.train.resume import differing
+from gendi.train.stored import stored_config, stored_start
 
 IN_MEMORY = "a model in memory"
 FREE = ("dropout",)
@@ -83,7 +82,7 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
         UsageError: a run that is resumed began from another source; or there is no such source.
         BundleError: the source is damaged.
     """
-    begun = None if fresh else recorded_start(run)
+    begun = None if fresh else stored_start(run)
     if not going_on:  # a run that stopped before its first checkpoint begins again from the same source
         source = begun["from"] if source is None and begun is not None else source
         return None if source is None else read_start(source)
@@ -97,7 +96,7 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
                 f"{run} holds a run that began with new weights: it cannot start from {_place(source)} any more. {mend}"
             )
         return None
-    own = RunConfig.from_dict(read_toml(run / "config.toml").get("config", {})).conditions
+    own = stored_config(run).conditions
     start = Start(str(begun["from"]), str(begun.get("sha256")), float(begun["sigma_data"]), own)
     same = source is None or (not isinstance(source, Bundle) and str(source) == start.place)
     if source is not None and not same and read_start(source).sha256 != start.sha256:

@@ -14,13 +14,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
-from gendi.errors import ResourceError
-from gendi.storage.disk import disk_error
-from gendi.storage.files import atomic_write, encode_json, read_json
+from gendi.errors import BundleError, ResourceError
+from gendi.storage.disk import disk_error, reason
+from gendi.storage.edited import Fields, read_table_if_there, table_of_line
+from gendi.storage.files import atomic_write, encode_json
 from gendi.storage.plain import plain
 
 Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+NUMBER = (int, float, type(None))
+STATUS_FIELDS: Fields = {
+    **dict.fromkeys(("status", "host", "error"), (str,)),
+    **dict.fromkeys(("pid", "step", "images"), (int, type(None))),
+    **dict.fromkeys(("seconds", "progress"), NUMBER),
+}
+TIMED: Fields = dict.fromkeys(
+    ("train_seconds", "train_images", "sample_seconds", "samples", "sample_calls", "evaluate_seconds"), NUMBER
+)
+"""The fields of timings.json: how long training, sampling and measuring took, in seconds, and of how much."""
+LINE_FIELDS: Fields = {
+    "step": (int,),
+    **dict.fromkeys(("images", "loss", "grad_norm", "lr", "heldout", "seconds", "images_per_second"), NUMBER),
+    "heldout_q": (list, type(None)),
+}
 
 
 def write_status(run: Path, status: Status, **fields: Any) -> None:
@@ -34,15 +50,14 @@ def write_status(run: Path, status: Status, **fields: Any) -> None:
 
 def read_status(run: Path) -> dict[str, Any] | None:
     """Return the content of `status.json`; None if there is no such file. Raises `BundleError` if it is damaged."""
-    path = run / "status.json"
-    if not path.exists():
-        return None
-    data = read_json(path)
-    return data if isinstance(data, dict) else None
+    return read_table_if_there(run / "status.json", STATUS_FIELDS)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a `.jsonl` file in order; a line that a killed process wrote only in part is left out."""
+    """Return the objects of a `.jsonl` file in order; lines that gendi did not write whole and so are left out.
+
+    Raises `BundleError` if there is no file, but a folder, or the file cannot be read.
+    """
     return [entry for _, entry in _lines(path)]
 
 
@@ -125,14 +140,14 @@ def _truncate(path: Path, step: int | None) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Yield each complete line of a `.jsonl` file with its object."""
+    """Yield each line of a `.jsonl` file that gendi wrote, whole, with its object."""
     if not path.exists():
         return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if line.endswith(b"\n") and isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                yield line, entry
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                entry = table_of_line(line, path, LINE_FIELDS)
+                if entry is not None and "step" in entry:
+                    yield line, entry
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {reason(error)}. Move away what lies there.") from None

@@ -7,7 +7,7 @@ out or checked again.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from gendi.data.codec_files import CODEC, read_codec
 from gendi.errors import BundleError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs
-from gendi.storage.toml import read_toml
 from gendi.train.bundle import load_bundle
 from gendi.train.checkpoint import DAMAGED, read_state
 from gendi.train.classifier_bundle import KIND, load_classifier
 from gendi.train.config import RunConfig
-from gendi.train.folders import BEST, BUNDLE, CONFIG, WEIGHTS
+from gendi.train.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders
+from gendi.train.identity import misfit
 from gendi.train.model import network_of
 from gendi.train.posthoc_ema import read_snapshot
+from gendi.train.stored import stored_config, stored_tables
 
 ATTEMPTS = 3
 """How often a folder is read at most, if it is replaced while it is read."""
@@ -132,7 +133,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _check_checkpoint(path: Path) -> str | None:
-    _, groups, state = read_state(path)
+    step, groups, state = read_state(path)
+    if path.parent.name == "checkpoints" and (problem := misfit(path.parent.parent, step, path, state)):
+        raise BundleError(problem)
     files = {name: path / f"{name}.safetensors" for name in groups}
     found = {name: read_header(file) for name, file in files.items()}
     shape = state.get("shape")
@@ -182,10 +185,9 @@ def _check_codec(path: Path) -> str | None:
 
 
 def _check_configuration(path: Path) -> str | None:
-    stored = read_toml(path)
-    RunConfig.from_dict(stored.get("config", {}))
-    data = stored.get("data")
-    return _text(data.get("fingerprint")) if isinstance(data, Mapping) else None
+    stored_config(path.parent)
+    check_folders(path.parent)
+    return _text(stored_tables(path.parent)["data"].get("fingerprint"))
 
 
 def _text(value: Any) -> str | None:

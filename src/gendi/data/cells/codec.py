@@ -12,10 +12,11 @@ from jaxtyping import Float64, Int64, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gendi.data.cells.observations import DEPTH, OTHER_DEPTH
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
-from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.errors import BundleError, DataError, UsageError, diverged
 from gendi.storage.safe_tensors import TensorSpec
 
 CHUNK = 256
@@ -111,21 +112,20 @@ class CellsCodec(VectorCodec):
         if x.ndim != 2 or x.shape[1] != self.shape[0]:
             raise DataError(f"Vectors of this model are (n, {self.shape[0]}); these have shape {tuple(x.shape)}.")
         if not bool(torch.isfinite(x).all()):
-            raise DivergedError(
-                "The cells to decode contain NaN or infinity: the model that made them diverged, or its weights are "
-                "damaged. Train with a smaller learning rate, or sample from an earlier checkpoint."
-            )
+            raise diverged("The cells to decode contain NaN or infinity.")
         return np.asarray(x.detach().cpu().numpy(), np.float64)
 
     def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Return the requested depths (the condition `depth`), and the depths of `score` where none is requested.
 
+        A condition `depth` that is no sum of counts requests none.
+
         Raises `UsageError` for a requested depth that is not positive.
         """
         drawn = self.depth.depth(score)
-        if "depth" not in cond:
+        if DEPTH not in cond or self.header.schema.get(OTHER_DEPTH):
             return drawn
-        requested = np.asarray(cond["depth"].cpu().numpy(), np.float64)
+        requested = np.asarray(cond[DEPTH].cpu().numpy(), np.float64)
         if (requested <= 0).any():
             raise UsageError(f"depth = {requested[requested <= 0][0]:g}: the depth of a cell must be positive.")
         return np.where(np.isnan(requested), drawn, requested)

@@ -3,7 +3,9 @@
 Categories are classes, in their own order, and so are booleans and integers of at most ten values. Other numbers are
 values. Samples get columns of the same form, so that real and drawn cells can be joined and written.
 
-`depth`, the sum of a cell's counts, is a condition too, unless `obs` has a column of that name.
+`depth`, the sum of a cell's counts, is a condition too, unless `obs` has a column of that name. Samples get the
+depths that are requested; if such a column holds classes, or numbers that no depth can be, it means something else, and
+samples then have depths that the model draws.
 """
 
 import dataclasses
@@ -21,6 +23,8 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 
 DEPTH = "depth"
+OTHER_DEPTH = "depth_is_no_sum"
+"""The field of a schema that says that the condition `depth` is something else than the sum of a cell's counts."""
 Column = tuple[ConditionConfig, NDArray[Any], str]
 """A condition, its rows, and the name of its column of obs."""
 
@@ -94,6 +98,11 @@ def conditions_of(
     if all(spec.name != DEPTH for spec, _, _ in found):
         found.append((ConditionConfig(DEPTH, "value", 1), depth.astype(np.float32), DEPTH))
     return found, left_out, left_out_note("obs", left_out)
+
+
+def may_be_depth(spec: ConditionConfig, values: NDArray[Any]) -> bool:
+    """Return whether the rows of a condition may be the sums of cells' counts: positive numbers, or missing."""
+    return spec.kind == "value" and not bool((values <= 0).any())
 
 
 def _column(name: str, column: Any) -> tuple[ConditionConfig, NDArray[Any]]:

@@ -3,13 +3,13 @@
 layers["counts"]     integer counts, sparse
 X                    ln(1 + 1e4 k / L), L the cell's depth: scanpy's normalize_total(target_sum=1e4) and log1p
 obs                  the conditions of each cell, under the names of the training data, and source = "gendi"
+                     (gendi_source where the data have a column called source)
 obsm["X_gendi"]      the cell in model space
 uns["gendi"]         how the cells were drawn, as JSON
 """
 
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from gendi.data.cells.observations import column_of
 from gendi.data.codec import Codec
 from gendi.diffusion.config import ConditionConfig
 from gendi.storage.disk import disk_error, require_space
-from gendi.storage.files import TEMPORARY, sync_folder
+from gendi.storage.files import sync_folder, temporary_name
 
 SOURCE, KEY, LATENT = "gendi", "gendi", "X_gendi"
 
@@ -52,7 +52,7 @@ def present(
             obs[key] = column_of(spec, cond[spec.name], schema.get("forms", {}).get(key), pandas)
             if key in schema["colors"] and spec.kind == "class":
                 colors[f"{key}_colors"] = list(schema["colors"][key])
-    obs["source"] = pandas.Categorical([SOURCE] * len(rows))
+    obs["gendi_source" if "source" in obs else "source"] = pandas.Categorical([SOURCE] * len(rows))
     var = pandas.DataFrame(schema["var"], index=pandas.Index(schema["genes"]))
     counts = sp.csr_matrix(rows.astype(np.int32))
     uns = {KEY: json.dumps(dict(provenance), default=str), **colors}
@@ -70,7 +70,7 @@ def _log_normalised(counts: Any) -> Any:
 def write(path: Path, adata: Any) -> None:
     """Write an AnnData as an .h5ad, whole or not at all. Raises `ResourceError` if the disk is full or fails."""
     needed = adata.layers["counts"].nnz * 16 if "counts" in adata.layers else 0
-    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_space(path.parent, needed)

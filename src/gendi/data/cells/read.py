@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gendi.data.cells.demo import DEMO, demo_anndata
 from gendi.data.cells.extra import require
 from gendi.data.cells.looks import Look, Trouble, blocks, first_trouble, look_at
-from gendi.data.cells.observations import colors, conditions_of, forms
+from gendi.data.cells.observations import DEPTH, OTHER_DEPTH, colors, conditions_of, forms, may_be_depth
 from gendi.data.cells.rows import CountRows, dense, large
 from gendi.data.cells.settings import read_setup
 from gendi.data.split import Loaded
@@ -79,7 +79,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     genes = [str(name) for name in adata.var_names]
     _check_names(adata, genes)
     name, matrix = find_counts(adata, layer or settings.layer)
-    rows = CountRows(matrix)
+    rows = CountRows(matrix, Path(adata.filename) if getattr(adata, "isbacked", False) else None)
     if (trouble := first_trouble(rows)) is not None:
         raise _no_count(adata, name, trouble, genes)
     depth = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(rows)])
@@ -90,7 +90,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
             "them out: sc.pp.filter_cells(adata, min_counts=1)."
         )
     columns, left_out, notes = conditions_of(adata, settings, depth)
-    schema = {
+    schema: dict[str, Any] = {
         "genes": genes,
         "var": _plain_columns(adata.var),
         "layer": name,
@@ -99,6 +99,8 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         "colors": colors(adata, columns),
         "labels_key": settings.labels_key,
     }
+    if any(spec.name == DEPTH and not may_be_depth(spec, values) for spec, values, _ in columns):
+        schema[OTHER_DEPTH] = True
     return Loaded(
         rows,
         {spec.name: values for spec, values, _ in columns},

@@ -7,11 +7,18 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from gendi.errors import DataError
+
 
 class CountRows:
-    """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, with the dtype of the matrix."""
+    """Rows (N, G) of a dense, sparse or backed matrix; `rows[index]` is dense, with the dtype of the matrix.
 
-    def __init__(self, matrix: Any) -> None:
+    `path` is the file of a backed matrix. It is compared with what it was at every read, since HDF5 gives zeros for
+    what a file that was cut off no longer has.
+    """
+
+    def __init__(self, matrix: Any, path: Path | None = None) -> None:
+        self._path, self._stamp = path, _stamp(path)
         self.matrix: Any = matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
         self.shape: tuple[int, ...] = tuple(int(size) for size in matrix.shape)
         self.dtype: np.dtype[Any] = np.dtype(matrix.dtype)
@@ -25,10 +32,33 @@ class CountRows:
         return self.shape[0]
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        """Return some rows. Raises `DataError` if they cannot be read from their file any more."""
+        if self._path is None:
+            return self._rows(index)
+        try:
+            if _stamp(self._path) == self._stamp:
+                return self._rows(index)
+            reason = "its size or its time is another"
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+        raise DataError(
+            f"{self._path} changed or was cut off while it was read: {reason}. Restore it, and do not write to data in "
+            "use."
+        )
+
+    def _rows(self, index: Any) -> NDArray[Any]:
         if isinstance(index, int | np.integer):
             row: NDArray[Any] = dense(self.matrix[index : index + 1])[0]
             return row
         return dense(self.matrix[index] if isinstance(index, slice) else _taken(self.matrix, np.asarray(index)))
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """Return the size and the time of a file."""
+    if path is None:
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def dense(part: Any) -> NDArray[Any]:

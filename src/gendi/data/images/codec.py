@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gendi.data.codec import Codec
 from gendi.data.split import LARGEST_SIDE
-from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.errors import BundleError, DataError, UsageError, diverged
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class ImageCodec(Codec):
         self._refuse_shape(x, self.shape, "(N, C, H, W)")
         levels = _levels_of(x.detach().to(torch.float32))
         if torch.isnan(levels).any():
-            raise DivergedError(
-                "The images to decode contain NaN: the model that made them diverged, or its weights are damaged. "
-                "Train with a smaller learning rate, or sample from an earlier checkpoint."
-            )
+            raise diverged("The images to decode contain NaN.")
         return _bytes_of(levels)
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ memory. Colours are compared with training and held-out images together and have
 (`gendi.data.images.colour`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,25 @@ from gendi.data.dataset import Data
 from gendi.data.images.colour import colour_metrics
 from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
 from gendi.data.images.extractors import Extractor, get_extractor
-from gendi.data.images.feature_cache import reference_features
-from gendi.data.images.shared_features import features_of, frechet
+from gendi.data.images.feature_metrics import feature_metrics
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
-from gendi.evaluate import metrics as m
-from gendi.evaluate.classes import ClassBalance, class_balance
+from gendi.evaluate import intervals
+from gendi.evaluate.classes import ClassBalance, class_balance, class_estimates
 from gendi.evaluate.clock import Clock
 from gendi.evaluate.memorisation import memorisation
-from gendi.evaluate.result import GENDI_REPORT, ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
+from gendi.evaluate.result import (
+    GENDI_REPORT,
+    Better,
+    ClassesRecord,
+    Estimate,
+    Evaluation,
+    ExtractorRecord,
+    MemorisationRecord,
+    Metric,
+)
 from gendi.machine.distributed import team
-from gendi.machine.stopping import Poll, may_stop
-
-PRECISION_K, DENSITY_K = 3, 5
+from gendi.machine.stopping import Poll
 
 Named = str | Extractor
 
@@ -46,6 +52,7 @@ def evaluate(
     device: str = "cpu",
     ema: bool | None = None,
     mirrored: bool = False,
+    fid_infinity: bool = False,
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
@@ -65,6 +72,8 @@ def evaluate(
         ema: whether the samples come from averaged weights; this is only recorded.
         mirrored: whether mirror images of training images count as copies too, as they do for models trained with
             flips.
+        fid_infinity: whether to extrapolate the Fréchet distance to infinitely many samples too (see
+            `gendi.evaluate.infinity`).
         source: anything else to record about the samples, as values that JSON can hold.
         poll: called between batches; raise from it to stop.
 
@@ -82,8 +91,9 @@ def evaluate(
         notes.append(f"There are {len(images)} samples, fewer than the {n} requested; n = {len(images)}.")
     images = images[:n]
     n = len(images)
-    reference = _subset(len(data.train), n, seed, "evaluation reference")
-    floor = _subset(len(data.heldout), n, seed, "evaluation floor")
+    (reference, *_) = _deals(len(data.train), n, seed, "evaluation reference")
+    deals = _deals(len(data.heldout), n, seed, "evaluation floor")
+    floor = deals[0]
     for name, indices in (("training", reference), ("held-out", floor)):
         if len(indices) < n:
             notes.append(
@@ -95,14 +105,14 @@ def evaluate(
     records: list[ExtractorRecord] = []
     for each in _extractors(extractor, data, batch_size, device):
         with clock(each.name):
-            record, measured, said = _feature_metrics(each, images, data, reference, floor, poll)
+            record, measured, said = feature_metrics(each, images, data, reference, deals, seed, fid_infinity, poll)
         records.append(record)
         found += measured
         notes += said
     classes = None
     if data.name == "mnist":
         with clock("classes"):
-            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, poll))
+            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, seed, poll))
         found += measured
     with clock("colours"):
         found += team().from_first(lambda: colour_metrics(images, data, seed=seed, poll=poll))
@@ -186,68 +196,19 @@ def _extractors(named: Named | Sequence[Named], data: Data, batch_size: int | No
     return out
 
 
-def _feature_metrics(
-    extractor: Extractor,
-    images: np.ndarray,
-    data: Data,
-    reference: Int64[np.ndarray, " n"],
-    floor: Int64[np.ndarray, " m"],
-    poll: Poll | None,
-) -> tuple[ExtractorRecord, list[Metric], list[str]]:
-    fake = features_of(extractor, len(images), lambda part: images[part], poll)
-    key = data.fingerprint
-    real = reference_features(extractor, data.train.rows, reference, f"{key}/train", poll=poll)
-    unseen = reference_features(extractor, data.heldout.rows, floor, f"{key}/heldout", poll=poll)
-    record = ExtractorRecord(extractor.name, extractor.sha256, extractor.resize, fake.shape[1])
-    notes: list[str] = []
-
-    def on_both(
-        measure: Callable[[np.ndarray, np.ndarray], tuple[float, float]],
-    ) -> list[tuple[float | None, float | None]]:
-        pairs: list[tuple[float | None, float | None]] = []
-        for who, features in (("value", fake), ("floor", unseen)):
-            may_stop(poll)
-            try:
-                pairs.append(measure(real, features))
-            except UsageError as error:  # too few images on one side for this metric
-                pairs.append((None, None))
-                notes.append(f"{extractor.name}: no {who} of some metrics. {error}")
-        return list(zip(*pairs, strict=True))
-
-    (fid, _) = on_both(lambda a, b: (frechet(a, b), 0.0))
-    (kid, kid_error), (precision, recall), (density, coverage) = team().from_first(
-        lambda: (
-            on_both(m.kernel_distance),
-            on_both(lambda a, b: m.precision_recall(a, b, PRECISION_K)),
-            on_both(lambda a, b: m.density_coverage(a, b, DENSITY_K)),
-        )
-    )
-    name = extractor.name
-    report = GENDI_REPORT.get(f"fid-{name}") if data.name == "mnist" else None
-    return (
-        record,
-        [
-            Metric(f"fid-{name}", *fid, "lower", report, extractor=name),
-            Metric(f"kid-{name}", *kid, "lower", extractor=name, standard_error=kid_error[0]),
-            Metric(f"precision-{name}", *precision, "higher", extractor=name),
-            Metric(f"recall-{name}", *recall, "higher", extractor=name),
-            Metric(f"density-{name}", *density, "higher", extractor=name),
-            Metric(f"coverage-{name}", *coverage, "higher", extractor=name),
-        ],
-        list(dict.fromkeys(notes)),
-    )
-
-
 def _class_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], poll: Poll | None
+    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], seed: int, poll: Poll | None
 ) -> tuple[ClassesRecord, list[Metric]]:
     assert data.train.labels is not None, "MNIST has labels"
     counts = np.bincount(data.train.labels, minlength=len(data.class_names)).astype(np.float64)
     classifier = load_classifier()
-    ours = class_balance(class_probabilities(classifier, images, poll=poll), counts)
+    probabilities = class_probabilities(classifier, images, poll=poll)
+    ours, estimates = class_balance(probabilities, counts), class_estimates(probabilities, counts, seed)
     theirs: ClassBalance | None = None
+    floors: dict[str, Estimate] = {}
     if len(floor):
-        theirs = class_balance(class_probabilities(classifier, data.heldout.batch(floor), poll=poll), counts)
+        probabilities = class_probabilities(classifier, data.heldout.batch(floor), poll=poll)
+        theirs, floors = class_balance(probabilities, counts), class_estimates(probabilities, counts, seed)
     record = ClassesRecord(
         names=data.class_names,
         histogram=ours.histogram,
@@ -257,15 +218,15 @@ def _class_metrics(
         classifier_sha256=WEIGHTS_SHA256,
     )
 
-    def metric(name: str, pick: Callable[[ClassBalance], float], better: Any) -> Metric:
-        report = GENDI_REPORT.get(name)
-        return Metric(name, pick(ours), pick(theirs) if theirs else None, better, report, extractor="digits")
+    def metric(name: str, key: str, better: Better) -> Metric:
+        floor, report = floors.get(key, Estimate(None)), GENDI_REPORT.get(name)
+        return Metric.of(name, estimates[key], floor, better, report=report, extractor="digits")
 
     return record, [
-        metric("confidence", lambda c: c.confidence, "higher"),
-        metric("class-entropy", lambda c: c.entropy, "higher"),
-        metric("class-chi-square", lambda c: c.chi_square, "lower"),
-        metric("class-p-value", lambda c: c.p_value, "higher"),
+        metric("confidence", "confidence", "higher"),
+        metric("class-entropy", "entropy", "higher"),
+        metric("class-chi-square", "chi-square", "lower"),
+        metric("class-p-value", "p-value", "higher"),
     ]
 
 
@@ -282,13 +243,27 @@ def _memorisation_metrics(
         median=float(np.median(found.distance)),
         heldout_median=float(np.median(found.heldout_distance)),
     )
-    ratio = found.ratio
+    ratio, unseen = (
+        intervals.of_median(distances / record.heldout_median) if record.heldout_median > 0 else Estimate(None)
+        for distances in (found.distance, found.heldout_distance)
+    )
+    copies, others = (
+        intervals.of_share(share, len(distances))
+        for share, distances in (
+            (found.near_copies, found.distance),
+            (found.heldout_near_copies, found.heldout_distance),
+        )
+    )
     return record, [
-        Metric("nearest-train-ratio", ratio if np.isfinite(ratio) else None, 1.0, "higher"),
-        Metric("near-copies", found.near_copies, found.heldout_near_copies, "lower"),
+        Metric.of("nearest-train-ratio", ratio, unseen._replace(value=1.0), "higher"),
+        Metric.of("near-copies", copies, others, "lower"),
     ]
 
 
-def _subset(size: int, n: int, seed: int, purpose: str) -> Int64[np.ndarray, " m"]:
-    """Return min(n, size) distinct indices, sorted so that memory-mapped images are read in order."""
-    return np.sort(stream(seed, purpose).permutation(size)[:n]).astype(np.int64)
+def _deals(size: int, n: int, seed: int, purpose: str) -> list[Int64[np.ndarray, " m"]]:
+    """Return as many disjoint sets of n indices as there are in range(size), or one set of all if n is more.
+
+    The indices are sorted, so that memory-mapped images are read in order.
+    """
+    order = stream(seed, purpose).permutation(size).astype(np.int64)
+    return [np.sort(order[start : start + n]) for start in range(0, max(size - n, 0) + 1, n)]

@@ -19,7 +19,8 @@ from gendi.data.images.condition_table import TABLES, read_table
 from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, quiet, read_size
 from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
 from gendi.errors import DataError
-from gendi.storage.store import build, fits_in_memory, say
+from gendi.storage.file_rows import FileRows
+from gendi.storage.store import build, say
 
 _RULES = "1"  # changes when the same files would become other bytes
 _AHEAD = 64
@@ -129,11 +130,14 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     bad |= {int(i): reason for i, reason in info["bad"].items()}
     _refuse_too_many(folder, listing, bad, limit)
     good = [i for i in rows if i not in bad]
-    images = images[: len(good)]
-    if images.shape[-1] == 3 and not info["colour"]:
-        images = images[..., :1]
-        if fits_in_memory(images.nbytes):
-            images = np.ascontiguousarray(images)
+    if isinstance(images, FileRows):
+        images = images.first(len(good))
+        if images.shape[-1] == 3 and not info["colour"]:
+            images = images.viewed(channels=1)
+    else:
+        images = images[: len(good)]
+        if images.shape[-1] == 3 and not info["colour"]:
+            images = np.ascontiguousarray(images[..., :1])
     files = [listing.files[i] for i in good]
     columns, left_out, notes = _conditions(folder, listing, files, [listing.files[i] for i in bad])
     skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
@@ -205,7 +209,18 @@ def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
         return [], (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64)
-    return [(class_spec([os.fsencode(name).decode(errors="replace") for name in names]), labels)], ()
+    return [(class_spec(_readable(names)), labels)], ()
+
+
+def _readable(names: list[str]) -> list[str]:
+    """Return names of folders as texts; where bytes are no UTF-8, a sign stands for them, or their numbers if need be.
+
+    Two names that only differ in such bytes must not become one class.
+    """
+    raw = [os.fsencode(name) for name in names]
+    texts = [name.decode(errors="replace") for name in raw]
+    twice = {text for text, times in Counter(texts).items() if times > 1}
+    return [name.decode(errors="backslashreplace") if t in twice else t for name, t in zip(raw, texts, strict=True)]
 
 
 def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:

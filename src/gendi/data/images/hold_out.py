@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendi.data.split import Split, part_of
+from gendi.data.split import Rows, RowView, Split, part_of
+from gendi.storage.file_rows import ArrayRows, FileRows
 
 HELDOUT_SHARE = 0.05
 HELDOUT_MOST = 1000
 
 
 def hold_out(
-    images: NDArray[np.uint8], conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
+    images: ArrayRows, conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
     """Split images into (training, held-out, notes): 5% are held out, at least 1 and at most 1000.
 
-    One image of every class, drawn at random, always stays in training. The arrays are rearranged in place: training
-    images from the end fill the gaps, so nothing large is copied. If there is only one image, it is in both parts.
+    One image of every class, drawn at random, always stays in training. Arrays are rearranged in place: training
+    images from the end fill the gaps, so nothing large is copied. Images in a file stay where they are, and are taken
+    in that order. If there is only one image, it is in both parts.
     """
     n = len(images)
     if n == 1:
@@ -30,9 +32,18 @@ def hold_out(
     heldout = Split(images[chosen].copy(), {name: rows[chosen].copy() for name, rows in conditions.items()})
     holes = chosen[chosen < rest]
     fillers = np.setdiff1d(np.arange(rest, n), chosen)
-    for array in (images, *conditions.values()):
+    arrays = list(conditions.values())
+    train: Rows
+    if isinstance(images, FileRows):
+        order = np.arange(rest)
+        order[holes] = fillers
+        train = RowView(images, order)
+    else:
+        arrays.append(images)
+        train = images[:rest]
+    for array in arrays:
         array[holes] = array[fillers]
-    return Split(images[:rest], {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
+    return Split(train, {name: rows[:rest] for name, rows in conditions.items()}), heldout, notes
 
 
 def hold_out_blocks(whole: Split, rng: np.random.Generator) -> tuple[Split, NDArray[np.int64], tuple[str, ...]]:

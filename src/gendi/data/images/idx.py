@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.errors import DataError
+from gendi.storage.file_rows import ArrayRows, FileRows
 from gendi.storage.files import atomic_write
-from gendi.storage.store import fits_in_memory, map_private
+from gendi.storage.store import fits_in_memory
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in TYPES.items()}
@@ -49,8 +50,7 @@ def write_idx(path: Path, array: NDArray[Any]) -> None:
 def read_idx(path: Path) -> NDArray[Any]:
     """Read an idx file, gzipped or not, into a writable array in native byte order.
 
-    The header is checked against the file's size before memory is allocated. A plain file of bytes that does not fit in
-    memory is memory-mapped, copy on write.
+    The header is checked against the file's size before memory is allocated.
 
     Raises:
         DataError: the file is missing, is no idx file, is truncated, or is longer than its header says.
@@ -63,14 +63,28 @@ def read_idx(path: Path) -> NDArray[Any]:
             if zipped:
                 with gzip.GzipFile(fileobj=file) as stream:
                     return _read(stream, str(path), size * _DEFLATE_MOST)
-            dtype, shape, offset = _header(file, str(path), size)
-            nbytes = math.prod(shape)
-            if dtype == np.uint8 and offset + nbytes == size and nbytes and not fits_in_memory(nbytes):
-                return map_private(path, dtype, shape, offset)
-            file.seek(0)
             return _read(file, str(path), size)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} could not be read: {error}. {_MEND}") from error
+
+
+def read_idx_rows(path: Path) -> ArrayRows:
+    """Read an idx file of images; a plain file of bytes that does not fit in memory is read row by row.
+
+    Raises `DataError` as `read_idx` does.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                file.seek(0)
+                dtype, shape, offset = _header(file, str(path), size)
+                nbytes = math.prod(shape)
+                if dtype == np.uint8 and offset + nbytes == size and nbytes and not fits_in_memory(nbytes):
+                    return FileRows(path, dtype, shape, offset)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} could not be read: {error}. {_MEND}") from error
+    return read_idx(path)
 
 
 def idx_shape(path: Path) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gendi.data.images.idx import idx_shape, read_idx
+from gendi.data.images.idx import idx_shape, read_idx, read_idx_rows
 from gendi.data.images.labels import as_labels, numbered
 from gendi.data.images.numpy_files import file_key
 from gendi.data.images.ranges import as_images, to_bytes
@@ -63,7 +63,7 @@ def _stem(name: str) -> str:
 
 
 def _part(image: Path, label: Path | None) -> tuple[Split, tuple[str, ...]]:
-    pixels, notes = to_bytes(as_images(read_idx(image), str(image)), image.name, file_key(image))
+    pixels, notes = to_bytes(as_images(read_idx_rows(image), str(image)), image.name, file_key(image))
     if label is None:
         return Split(pixels), notes
     return Split(pixels, {"class": as_labels(read_idx(label), len(pixels), str(label))}), notes

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendi.data.images.sources import HUB, MIX, SHARDS, names_pictures
+from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, names_pictures
 from gendi.data.kinds import Kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
@@ -38,12 +38,15 @@ class Images(Kind):
         "(but for low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
         "beside them"
     )
-    evaluation_options = ("extractor", "batch_size", "device", "mirrored")
+    evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity")
     evaluates_together = True
     keeps_settings = True
 
     def claims(self, spec: object) -> bool:
         return isinstance(spec, str) and names_pictures(spec)
+
+    def files(self, spec: str) -> tuple[Path, ...]:
+        return files_of(spec)
 
     def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
         from gendi.data.images.open import open_images

@@ -1,4 +1,4 @@
-"""Reading arrays from .npy and .npz files, without pickle. A .npy that does not fit in memory is memory-mapped."""
+"""Reading arrays from .npy and .npz files, without pickle. A .npy that does not fit in memory is read row by row."""
 
 import hashlib
 import io
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.errors import DataError, ResourceError
-from gendi.storage.store import fits_in_memory, map_private
+from gendi.storage.file_rows import ArrayRows, FileRows
+from gendi.storage.store import fits_in_memory
 
 BROKEN = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 """The exceptions that reading a damaged file can raise."""
@@ -66,8 +67,12 @@ class Members:
         return tuple(str(word) for word in array)
 
 
-def read_npy(path: Path) -> NDArray[Any]:
-    """Return the array of numbers in a .npy file. Raises `DataError` naming the file and what is wrong with it."""
+def read_npy(path: Path) -> ArrayRows:
+    """Return the array of numbers in a .npy file.
+
+    Raises `DataError` naming the file and what is wrong with it, and `ResourceError` for an array in Fortran's order,
+    whose rows are scattered over the file, if it does not fit in memory.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -81,11 +86,19 @@ def read_npy(path: Path) -> NDArray[Any]:
             )
         if nbytes == 0:
             return np.empty(shape, dtype)
-        mapped = map_private(path, dtype, (math.prod(shape),), offset)
+        if not fits_in_memory(nbytes) and not fortran and shape:
+            return FileRows(path, dtype, shape, offset)
+        if not fits_in_memory(nbytes):
+            raise ResourceError(
+                f"{path} takes {nbytes / 1e9:.1f} GB, more than a quarter of the memory, and its rows are scattered "
+                "over the file, which is in Fortran's order. Save numpy.ascontiguousarray of it."
+            )
+        array = np.fromfile(path, dtype, math.prod(shape), offset=offset)
+        if array.size != math.prod(shape):
+            raise DataError(f"{path} became shorter while it was read. Save it again.")
     except BROKEN as error:
         raise DataError(f"{path} could not be read as .npy: {error}. It may be half copied: save it again.") from error
-    array = mapped.reshape(shape, order="F" if fortran else "C")
-    return array.copy() if fits_in_memory(nbytes) and dtype == np.uint8 else array
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, key: str, *, text: bool) -> NDArray[Any]:

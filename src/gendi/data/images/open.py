@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 from pathlib import Path
 
+import numpy as np
+
 from gendi.data.images.arrays import load_npy, load_npz
 from gendi.data.images.codec import ImageCodec
 from gendi.data.images.folder import load_folder
@@ -25,9 +27,10 @@ from gendi.data.images.shard_files import holds_shards
 from gendi.data.images.shards import ShardRows, held_in_memory, load_shards
 from gendi.data.images.sources import HUB, MIX, SHARDS
 from gendi.data.kinds import claimed_by
-from gendi.data.split import Loaded, Split, fingerprint
+from gendi.data.split import Loaded, Rows, Split, fingerprint
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
+from gendi.storage.file_rows import ArrayRows, FileRows
 
 LARGE = 128 * 128
 """For images of more pixels than this, a note suggests a smaller size."""
@@ -55,7 +58,7 @@ def open_images(spec: str, size: tuple[int, int] | None, max_bad: int | None) ->
         notes += (f"images of {old[0]} x {old[1]} were brought to {size[0]} x {size[1]} (height x width)",)
         test = test and _resized(test, size, f"{key}-test")
     if test is None:
-        train, heldout, more = hold_out(whole.rows[:], whole.conditions, stream(0, "heldout"))
+        train, heldout, more = hold_out(_array_rows(whole.rows), whole.conditions, stream(0, "heldout"))
         notes += more
     else:
         train, heldout = whole, test
@@ -139,10 +142,15 @@ def _open_shards(spec: str, place: str, size: tuple[int, int] | None, max_bad: i
 def _resized(split: Split, target: tuple[int, int], key: str) -> Split:
     """Return images, and the pictures among their conditions, fitted to `target` (height, width)."""
     conditions = {
-        name: resize(rows, *target, f"{key}-{name}") if rows.ndim == 4 else rows
+        name: np.asarray(resize(rows, *target, f"{key}-{name}")) if rows.ndim == 4 else rows
         for name, rows in split.conditions.items()
     }
-    return Split(resize(split.rows[:], *target, key), conditions)
+    return Split(resize(_array_rows(split.rows), *target, key), conditions)
+
+
+def _array_rows(rows: Rows) -> ArrayRows:
+    """Return rows as an array, unless they are in a file."""
+    return rows if isinstance(rows, FileRows) else rows[:]
 
 
 def _load(spec: str, size: tuple[int, int] | None, max_bad: int | None) -> tuple[Path | None, Loaded]:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gendi.storage.file_rows import ArrayRows
 from gendi.storage.store import build
 
 MAX_PIXELS = 178_956_970
@@ -69,7 +70,7 @@ def decode(source: Path | bytes, height: int, width: int, *, grey: bool) -> NDAr
         return np.asarray(flat, np.uint8).reshape(height, width, 1 if grey else 3)
 
 
-def resize(images: NDArray[np.uint8], height: int, width: int, key: str) -> NDArray[np.uint8]:
+def resize(images: ArrayRows, height: int, width: int, key: str) -> ArrayRows:
     """Return images (N, H, W, C) fitted to (N, height, width, C), channel by channel.
 
     `key` names the result in the cache.

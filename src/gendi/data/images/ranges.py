@@ -8,12 +8,14 @@ and 16-bit integers beyond that are scaled by 1/257; floats in [0, 1], in [-1, 1
 on wrong pictures.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.errors import DataError
+from gendi.storage.file_rows import ArrayRows, FileRows
 from gendi.storage.store import build
 
 CHANNELS = (1, 3, 4)
@@ -21,13 +23,14 @@ _TOLERANCE = 1e-4  # floats may exceed their range by this much, since resizing 
 _CHUNK_BYTES = 1 << 26
 
 
-def as_images(array: NDArray[Any], where: str) -> NDArray[Any]:
+def as_images(array: ArrayRows, where: str) -> ArrayRows:
     """Return a view (N, H, W, C) of `array`. Raises `DataError` on another rank or layout, and on an empty array."""
     shape = array.shape
     if array.ndim == 3:
-        array = array[..., None]
+        array = array.viewed((*shape, 1)) if isinstance(array, FileRows) else array[..., None]
     elif array.ndim == 4 and shape[3] not in CHANNELS and shape[1] in CHANNELS:
-        array = array.transpose(0, 2, 3, 1)
+        axes = (0, 2, 3, 1)
+        array = array.viewed(axes=axes) if isinstance(array, FileRows) else array.transpose(axes)
     elif array.ndim != 4 or shape[3] not in CHANNELS:
         raise DataError(
             f"{where} has shape {shape}. Images are wanted as (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 "
@@ -38,7 +41,7 @@ def as_images(array: NDArray[Any], where: str) -> NDArray[Any]:
     return array
 
 
-def to_bytes(images: NDArray[Any], where: str, key: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def to_bytes(images: ArrayRows, where: str, key: str) -> tuple[ArrayRows, tuple[str, ...]]:
     """Return images (N, H, W, C) as bytes, and notes on how they were read.
 
     Bytes are returned as the same array. `key` names the result in the cache if it does not fit in memory.
@@ -63,7 +66,7 @@ def to_bytes(images: NDArray[Any], where: str, key: str) -> tuple[NDArray[np.uin
     return build(images.shape, key, fill)[0], notes
 
 
-def _reading(images: NDArray[Any], where: str) -> tuple[float, float, tuple[str, ...]]:
+def _reading(images: ArrayRows, where: str) -> tuple[float, float, tuple[str, ...]]:
     """Return (scale, shift, notes): a byte is round((value + shift) * scale)."""
     kind = images.dtype.kind
     if kind == "b":
@@ -93,7 +96,7 @@ def _reading(images: NDArray[Any], where: str) -> tuple[float, float, tuple[str,
     )
 
 
-def _survey(images: NDArray[Any], where: str) -> tuple[float, float, bool]:
+def _survey(images: ArrayRows, where: str) -> tuple[float, float, bool]:
     """Return the least and the greatest value, and whether all are whole. Raises `DataError` on NaN and infinity."""
     low, high, whole, bad, start = np.inf, -np.inf, True, 0, 0
     first: tuple[int, ...] = ()
@@ -118,7 +121,8 @@ def _survey(images: NDArray[Any], where: str) -> tuple[float, float, bool]:
     return low, high, whole
 
 
-def _chunks(images: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return views of consecutive images, about 64 MB each."""
+def _chunks(images: ArrayRows) -> Iterator[NDArray[Any]]:
+    """Yield consecutive images, about 64 MB at a time."""
     rows = max(1, _CHUNK_BYTES // max(1, images[0].nbytes))
-    return [images[start : start + rows] for start in range(0, len(images), rows)]
+    for start in range(0, len(images), rows):
+        yield images[start : start + rows]

@@ -9,7 +9,6 @@ This module does not interpret the texts; in a PNG they are text chunks. It does
 
 import json
 import math
-import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from PIL import Image
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.errors import DataError, UsageError
 from gendi.storage.disk import disk_error, require_space
+from gendi.storage.files import temporary_name
 
 PNG_CHANNELS = range(1, 5)
 GRID_MOST = 10_000
@@ -53,7 +53,7 @@ def write_samples(path: Path, images: Images, texts: Texts | None = None, first:
     """
     check_destination(path, len(images), images.shape[3])
     texts = texts or _no_texts
-    temporary = path.parent / f".tmp-{secrets.token_hex(4)}-{path.name}"
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_space(path.parent, images.nbytes // (1 if path.suffix == ".npz" else 4))

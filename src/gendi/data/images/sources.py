@@ -23,3 +23,12 @@ def names_pictures(spec: str) -> bool:
         return path.is_dir() or path.suffix.lower() in ARRAYS
     except (OSError, RuntimeError):  # the reader reports the error later
         return True
+
+
+def files_of(spec: str) -> tuple[Path, ...]:
+    """Return the files and folders on this machine that a spec names, whether or not they exist."""
+    if spec in NAMES or spec.startswith(HUB) or "://" in spec:
+        return ()
+    if spec.startswith(MIX):
+        return tuple(path for place in spec.removeprefix(MIX).split(",") for path in files_of(place))
+    return (Path(spec.removeprefix(SHARDS)),)

@@ -38,7 +38,7 @@ from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import Places
-from gendi.errors import BundleError, DataError, DivergedError
+from gendi.errors import BundleError, DataError, diverged
 from gendi.storage.safe_tensors import TensorSpec
 
 Grid = NDArray[np.float64]
@@ -137,10 +137,7 @@ class TableCodec(VectorCodec):
         """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
         z = np.einsum("nd,de->ne", x.detach().cpu().numpy().astype(np.float64), self.axes)
         if np.isnan(z).any():
-            raise DivergedError(
-                "The rows to decode contain NaN: the model that made them diverged, or its weights are damaged. "
-                "Train with a smaller learning rate, or sample from an earlier checkpoint."
-            )
+            raise diverged("The rows to decode contain NaN.")
         rows = np.empty((len(z), len(self.marginals)))
         place = {j: k for k, j in enumerate(self._valued)}
         for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):

@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gendi.diffusion.conditions import by_name, keywords
 from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
@@ -172,7 +173,7 @@ class NetworkDenoiser(nn.Module):
         Both have x_t's shape and dtype. Raises `UsageError` if the network returns another shape.
         """
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **cond)
+            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **keywords(cond))
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
@@ -187,9 +188,13 @@ class NetworkDenoiser(nn.Module):
         x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
         return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
-    def forward(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> Batch:
+    def __call__(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
-        return self._answer(x_t, t, cond)[0]
+        x_0: Tensor = super().__call__(x_t, t, **keywords(cond))
+        return x_0
+
+    def forward(self, x_t: Batch, t: PerSample, /, **given: Tensor) -> Batch:
+        return self._answer(x_t, t, by_name(given))[0]
 
 
 class LearnedVarianceDenoiser(NetworkDenoiser):

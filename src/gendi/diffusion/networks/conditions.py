@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gendi.diffusion.conditions import is_null
+from gendi.diffusion.conditions import as_keyword, by_name, is_null
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.attention import Tokens, grid_sinusoids
 from gendi.diffusion.networks.embeddings import pad_to_multiple
@@ -116,7 +116,10 @@ class PicturePlanes(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """All conditions of a network, grouped by the way in which they enter; one module each, in the order of `specs`."""
+    """All conditions of a network, grouped by the way in which they enter; one module each, in the order of `specs`.
+
+    The conditions are given by their keywords (`gendi.diffusion.conditions.keywords`).
+    """
 
     def __init__(self, specs: Sequence[ConditionConfig], dim: int) -> None:
         super().__init__()
@@ -138,12 +141,12 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, cond: Mapping[str, Tensor], like: Tensor) -> Tensor:
         """Return the sum (B, dim) of the embeddings for `like` (B, dim). Raises `UsageError` for an unknown name."""
-        for name in cond:
+        for name in by_name(cond):
             if name not in (names := [spec.name for spec in self.specs]):
                 raise unknown_name("condition", name, names)
         out = torch.zeros_like(like)
         for spec, module in self._via("embedding"):
-            out = out + module(cond.get(spec.name), len(like))
+            out = out + module(cond.get(as_keyword(spec.name)), len(like))
         return out
 
     def tokens(self, cond: Mapping[str, Tensor], batch: int) -> Tokens | None:
@@ -151,10 +154,10 @@ class ConditionEmbedding(nn.Module):
         parts, there, pictures = [], [], False
         for spec, module in self._via("tokens"):
             if spec.kind == "image":
-                tokens, mask = module(cond.get(spec.name), batch)
+                tokens, mask = module(cond.get(as_keyword(spec.name)), batch)
                 pictures = True
             else:
-                tokens = module(cond.get(spec.name), batch)[:, None]
+                tokens = module(cond.get(as_keyword(spec.name)), batch)[:, None]
                 mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
             parts.append(tokens)
             there.append(mask)
@@ -162,7 +165,7 @@ class ConditionEmbedding(nn.Module):
 
     def beside(self, cond: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Return x (B, C, H, W), followed by the planes of the conditions that enter as channels."""
-        planes = [module(cond.get(spec.name), x) for spec, module in self._via("channels")]
+        planes = [module(cond.get(as_keyword(spec.name)), x) for spec, module in self._via("channels")]
         return torch.cat([x, *planes], 1) if planes else x
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gendi.diffusion.conditions import keywords
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.build import build_network
 from gendi.diffusion.networks.config import NetworkConfig
@@ -35,7 +36,7 @@ def cost_of(
         network = build_network(config, shape, conditions, out_channels).eval()
         cond = {spec.name: condition_row(spec, shape) for spec in conditions}
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *shape), torch.zeros(1), **cond)
+            network(torch.zeros(1, *shape), torch.zeros(1), **keywords(cond))
     return Cost(sum(p.numel() for p in network.parameters()), int(counter.get_total_flops()))
 
 

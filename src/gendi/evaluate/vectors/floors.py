@@ -24,16 +24,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.intervals import around, measured
 from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.metrics import ABOUT, About, Roles, Values, compute_metrics
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
 from gendi.machine.stopping import Poll, may_stop
-
-Z95 = 1.96
 
 
 def real_deals(
@@ -125,19 +125,27 @@ def _metric(
         about.better,
         standard_error=error if value is not None else None,
         ideal=about.ideal,
-        interval=_interval(value, error, about),
+        interval=measured(value, error, least=about.least, most=about.most).interval if value is not None else None,
         controls=fakes,
         gate=gate(real, about, gates, share) if known else None,
     )
+    if floor is not None:
+        error = floor_error(real, about, share)
+        quantile = float(student.ppf(0.975, len(real) - 1))
+        interval = around(floor, error, least=about.least, most=about.most, quantile=quantile)
+        metric = replace(metric, floor_error=error, floor_interval=interval)
     return replace(metric, score=_score(metric))
 
 
-def _interval(value: float | None, error: float | None, about: About) -> tuple[float, float] | None:
-    if value is None or error is None:
-        return None
-    low, high = value - Z95 * error, value + Z95 * error
-    least, most = (-np.inf if about.least is None else about.least), (np.inf if about.most is None else about.most)
-    return float(max(low, min(least, value))), float(min(high, max(most, value)))
+def floor_error(values: Sequence[float], about: About, share: float) -> float:
+    """Return the standard error of the mean of a metric over deals from one pool; `share` as in `gate`.
+
+    Where the pool's own rows cancel, the deals are as good as independent. Elsewhere the deals' mean has, besides their
+    scatter, the chance in the pool itself, at most the share 2 n / N of the variance of a set of fresh rows (Hoeffding
+    1948: a mean over all deals, a U-statistic of degree 2 n, has at most that variance).
+    """
+    k, s = len(values), float(np.std(values, ddof=1))
+    return s * float(np.sqrt(1 / k + share / (1 - share) if about.paired else 1 / k))
 
 
 def _score(metric: Metric) -> float | None:

@@ -4,19 +4,17 @@
 controls differ only in the rows.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
-from gendi.evaluate.metrics import density_coverage, open_balls
+from gendi.evaluate.metrics import density_coverage
 from gendi.evaluate.result import Better
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
-from gendi.evaluate.vectors.distances import discrepancy, energy_distance, energy_kernel, gaussian_kernel, squared_mmd
+from gendi.evaluate.vectors.distances import energy_distance, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
 from gendi.machine.stopping import Poll, may_stop
@@ -103,7 +101,7 @@ def compute_metrics(x: Part, roles: Roles, world: World, *, poll: Poll | None = 
     may_stop(poll)
     out |= profile(x, y, world)
     out |= _class_metrics(x, y, world)
-    out["density"], out["coverage"] = _density_coverage(x, y)
+    out["density"], out["coverage"] = density_and_coverage(x, y)
     out["closest-share"] = float(records.closer(x.z, roles.train.z, roles.heldout.z).mean())
     out["copies"] = float(records.copies(x.digests, roles.known).mean())
     return {name: out[name] for name in ABOUT if name in out}
@@ -145,76 +143,6 @@ def _class_metrics(x: Part, y: Part, world: World) -> Values:
     }
 
 
-def _density_coverage(x: Part, y: Part) -> tuple[float | None, float | None]:
+def density_and_coverage(x: Part, y: Part) -> tuple[float | None, float | None]:
+    """Return density and coverage; None for too few rows of the reference."""
     return density_coverage(y.z, x.z, DENSITY_K) if len(y) > DENSITY_K else (None, None)
-
-
-def standard_errors(
-    x: Part, roles: Roles, world: World, count: int, *, poll: Poll | None = None
-) -> dict[str, float | None]:
-    """Return the standard error of every metric, from a bootstrap of `count` replicates, for confidence intervals.
-
-    Rows of the set and of the reference are drawn anew with replacement. Judges and classifiers are not trained again:
-    their scores and answers are resampled. Transport and correlations, which are costly, use a quarter of the
-    replicates.
-    """
-    rng = stream(world.seed, "evaluation bootstrap")
-    y = roles.reference
-    found: dict[str, list[np.ndarray]] = {}
-
-    def note(values: Values) -> None:
-        for name, value in values.items():
-            found.setdefault(name, []).append(np.array([np.nan if value is None else value]))
-
-    wx, wy = (rng.multinomial(len(p), np.full(len(p), 1 / len(p)), count).astype(np.float64) for p in (x, y))
-    found["energy"] = [discrepancy(x.z, y.z, energy_kernel, wx, wy)]
-    found["mmd2"] = [discrepancy(x.z, y.z, gaussian_kernel(world.sigma), wx, wy)]
-    for name, judge in JUDGES:
-        may_stop(poll)
-        verdict = judged(x, y, world, judge)
-        if verdict is not None:
-            found[name] = [verdict.replicates(count, rng)]
-    for a, b in _pairs(x, y, max(2, count // 4), rng, poll):
-        n = min(len(a), len(b))
-        note({"sliced-wasserstein": transport.sliced_wasserstein(a.z[:n], b.z[:n], world.along)})
-        most = min(n, EXACT_MOST)
-        note({"wasserstein": transport.wasserstein(a.z[:most], b.z[:most])})
-        note(profile(a, b, world))
-        if x.labels is not None and a.labels is not None and b.labels is not None:
-            changes = c.compare_fold_changes(a.x, a.labels, b.x, b.labels)
-            note({"fold-change-slope": changes and changes.slope, "fold-change-r": changes and changes.r})
-    for name, each in _per_row(x, roles, world).items():
-        found[name] = [each[rng.integers(0, len(each), (count, len(each)))].mean(axis=1)]
-    return {name: _spread(np.concatenate(values)) for name, values in found.items()}
-
-
-def _pairs(x: Part, y: Part, count: int, rng: np.random.Generator, poll: Poll | None) -> Iterator[tuple[Part, Part]]:
-    for _ in range(count):
-        may_stop(poll)
-        yield x[rng.integers(0, len(x), len(x))], y[rng.integers(0, len(y), len(y))]
-
-
-def _per_row(x: Part, roles: Roles, world: World) -> dict[str, np.ndarray]:
-    """Return the terms, one per row, of the metrics that are means over rows."""
-    y = roles.reference
-    out = {
-        "closest-share": records.closer(x.z, roles.train.z, roles.heldout.z),
-        "copies": records.copies(x.digests, roles.known).astype(np.float64),
-    }
-    if x.labels is not None and y.labels is not None:
-        right = c.recognised(x.x[:, world.columns], x.labels, y.x[:, world.columns], y.labels)
-        if right is not None:
-            out["tstr"] = right.astype(np.float64)
-    if len(y) > DENSITY_K:
-        crowd, covered = np.zeros(len(x)), np.zeros(len(y))
-        for rows, inside in open_balls(y.z, x.z, DENSITY_K):
-            crowd += inside.sum(axis=0) / DENSITY_K
-            covered[rows] = inside.any(axis=1)
-        out |= {"density": crowd, "coverage": covered}
-    return out
-
-
-def _spread(values: np.ndarray) -> float | None:
-    """Return the standard deviation of the finite values; None for fewer than two."""
-    finite = values[np.isfinite(values)]
-    return float(finite.std(ddof=1)) if len(finite) > 1 else None

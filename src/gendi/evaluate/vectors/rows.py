@@ -11,7 +11,8 @@ from gendi.errors import DataError, UsageError
 from gendi.evaluate.clock import Clock
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import floors
-from gendi.evaluate.vectors.metrics import compute_metrics, standard_errors
+from gendi.evaluate.vectors.errors import standard_errors
+from gendi.evaluate.vectors.metrics import compute_metrics
 from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
@@ -69,7 +70,7 @@ def evaluate_rows(
         known: digests (`row_digests`) of all training rows, among which copies are searched; by default of `train`.
         classes: names of the classes, for notes.
         splits: number of deals of real rows behind floors and gates, at least 3; 16 by default.
-        replicates: number of bootstrap replicates behind the intervals, at least 2; 200 by default.
+        replicates: number of random splits behind the intervals, at least 2; 200 by default.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else that the record should say about the samples, JSON-safe.
         poll: called between parts; raise from it to stop.
@@ -103,7 +104,7 @@ def evaluate_rows(
         parts = floors.control_parts(train, n, world)
         controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
     with clock("intervals"):
-        errors = standard_errors(x, roles, world, replicates, poll=poll)
+        errors = standard_errors(values, x, roles, world, replicates, poll=poll)
     found = Evaluation(
         n=n,
         seed=seed,

@@ -38,7 +38,7 @@ from gendi.diffusion.gaussian.process import Batch, PerSample, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
-from gendi.errors import UsageError, unknown_name
+from gendi.errors import UsageError, diverged, unknown_name
 from gendi.machine.stopping import Poll, may_stop
 
 VARIANCES = ("small", "large", "learned")
@@ -102,21 +102,30 @@ def decoder_loss(
     return -discretised_log_likelihood(x_0.double(), guess, log_std, half_bin)
 
 
+def finite(answer: Tensor, t: Tensor) -> Tensor:
+    """Return a denoiser's answer at the times t. Raises `DivergedError` if it is not finite."""
+    if not bool(answer.isfinite().all()):
+        raise diverged(f"the denoiser returned NaN or infinity at t from {float(t.min()):g} to {float(t.max()):g}.")
+    return answer
+
+
 def predict(
     denoiser: Denoiser, x_t: Batch, t: PerSample, variance: str
 ) -> tuple[Float64[Tensor, " batch *shape"], float | Float64[Tensor, " batch *shape"]]:
     """Return E[x_0 | x_t] and the share of the variance, float64.
 
-    Raises `UsageError` for an unknown variance, or `learned` if the denoiser learned none.
+    Raises `UsageError` for an unknown variance, or `learned` if the denoiser learned none, and `DivergedError` for an
+    answer that is not finite.
     """
     if variance == "learned":
         if not isinstance(denoiser, LearnedVariance):
             raise UsageError("variance = 'learned', but this model learned none; choose 'small' or 'large'.")
         guess, share = denoiser.predict(x_t, t)
+        finite(guess, t), finite(share, t)
         return guess.double(), share.double()
     if variance not in VARIANCES:
         raise unknown_name("variance", variance, VARIANCES)
-    return denoiser(x_t, t).double(), 1.0 if variance == "large" else 0.0
+    return finite(denoiser(x_t, t), t).double(), 1.0 if variance == "large" else 0.0
 
 
 @torch.no_grad()

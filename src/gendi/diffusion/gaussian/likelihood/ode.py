@@ -41,7 +41,7 @@ from gendi.diffusion.gaussian.likelihood.strata import SMALLEST_NOISE
 from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.schedule.levels import noise_time
 from gendi.diffusion.randomness import stream
-from gendi.errors import DivergedError, UsageError, unknown_name
+from gendi.errors import UsageError, diverged, unknown_name
 from gendi.machine.stopping import Poll, may_stop
 
 DIVERGENCES = ("exact", "rademacher", "gaussian")
@@ -186,7 +186,7 @@ def _drift(
             guess = conditioned(denoiser, given)(x, t)
             guess = guess.double().flatten(1)
             if not bool(guess.isfinite().all()):
-                raise DivergedError(f"the denoiser returned NaN or infinity near t = {float(t[0]):g}.")
+                raise diverged(f"the denoiser returned NaN or infinity near t = {float(t[0]):g}.")
             d = z.shape[1]
             if e is None:
                 trace = torch.zeros(len(z), 1, dtype=torch.float64, device=z.device)

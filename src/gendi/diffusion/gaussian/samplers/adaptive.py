@@ -18,10 +18,12 @@ from gendi.diffusion.gaussian.process import like
 from gendi.diffusion.gaussian.samplers.angle import angle, check_spread
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 from gendi.diffusion.gaussian.schedule import Schedule
-from gendi.errors import UsageError
+from gendi.errors import UsageError, diverged
 
 FIRST = 0.05
 """The first step tried, in radians."""
+BLOWN_UP = 1e4
+"""An x0_hat above so many standard deviations of the data is no answer of a trained network."""
 LOWEST = 0.002
 """sigma / alpha, in units of the data's size, at which a solution to s = 0 stops: there F is 0 / 0. A chain stops at
 its first time, below which its network knows nothing."""
@@ -51,6 +53,7 @@ def dopri5(
     Raises:
         UsageError: more calls than allowed, tolerances that are not positive or below the round-off of x's dtype, a
             spread that is not positive.
+        DivergedError: more calls than allowed, since the denoiser's answers are far from all data.
     """
     check_spread(spread)
     if not (0 < rtol < math.inf and 0 < atol < math.inf):
@@ -61,19 +64,21 @@ def dopri5(
     t = visits[0][0].expand(len(x))
     cos, sin, scale = angle(schedule, t, spread)
     theta, u = torch.atan2(sin, cos), like(scale, x) * x
-    left = math.inf if calls is None else calls
+    left, last = math.inf if calls is None else calls, x
 
     def slope(theta: Tensor, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return du / d(-theta) = sin(theta) mu and x0_hat at the angle of t."""
-        nonlocal left
+        nonlocal left, last
         if left < 1:
+            if float(last.abs().max()) > BLOWN_UP * max(1.0, spread):
+                raise diverged(f"the denoiser returned values up to {float(last.abs().max()):.3g}, far from all data.")
             raise UsageError(
                 f"the tolerance rtol = {rtol:g}, atol = {atol:g} takes more than the {calls} calls allowed, which "
                 f"reached t = {t.max().item():.3g}. Allow more calls (steps), or a greater tolerance."
             )
         left -= 1
         x_t = like(schedule(t)[0] / theta.cos(), u) * u
-        x_0 = denoiser(x_t, t)
+        x_0 = last = denoiser(x_t, t)
         return like(1 / theta.sin(), u) * (x_0 - like(theta.cos(), u) * u), x_0
 
     def f(rows: Tensor, position: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
-from gendi.errors import DivergedError, UsageError
+from gendi.errors import UsageError, diverged
 from gendi.machine.stopping import Poll, may_stop
 
 
@@ -43,7 +43,7 @@ class Checked:
             raise UsageError(f"the denoiser returned {what} of shape {tuple(value.shape)} {where}; they must agree.")
         bad = int((~value.isfinite()).sum())
         cause = "x_t was finite" if bool(x_t.isfinite().all()) else "x_t was not finite either"
-        raise DivergedError(
+        raise diverged(
             f"the denoiser returned NaN or infinity in {bad:,} of {value.numel():,} values of {what} {where}; {cause}."
         )
 
