@@ -151,8 +151,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     archive = kind.evaluated_file(run)
     home = run if own else None
     output = Output.checked(command.out, home and home / "evaluation.json", home, [data.spec])
-    if home is not None:
-        RunRecord(home).check(archive)
+    Output.checked(None, home and archive, home, [])
     if kind.pictures and command.n is None and affordable(data) == MANY:
         many = team().from_first(lambda: drawn_before(archive, request)) if own else None
         if many is None:
