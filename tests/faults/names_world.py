@@ -47,7 +47,8 @@ def table(folder: Path, names: Sequence[str], column: str = "kind") -> World:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow([column, "size of it"])
         writer.writerows([name, f"{rng.normal():.3f}"] for _ in range(3) for name in names)
-    return World(str(path), (*ROWS, "--condition", column), column, ".csv")
+    spec = f"{path}?{column}=category"  # a column of numbers and texts is refused unless its kind is given
+    return World(spec, (*ROWS, "--condition", column), column, ".csv")
 
 
 def cells(folder: Path, names: Sequence[str], column: str = "kind") -> World:

@@ -163,7 +163,7 @@ def test_fuzzed_names_of_folders(names: list[str]) -> None:
 @given(several(CELLS.filter(str.strip), WORDS + PATHS))
 def test_fuzzed_names_in_tables(names: list[str]) -> None:
     pytest.importorskip("pandas")
-    goes_the_whole_way(table, names, names[:1])
+    goes_the_whole_way(table, names, [names[0].strip()])  # cells lose the spaces around them
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 from gendi.errors import PreemptedError, UsageError
 from gendi.evaluate.gauge import Quantity
 from gendi.storage.files import read_json
+from gendi.storage.record import RunRecord
 from gendi.train import evaluating
 from gendi.train.budget import Budget
 from gendi.train.bundle import load_bundle
@@ -235,6 +236,9 @@ def test_a_run_killed_before_its_first_checkpoint_leaves_no_best_model(
     run = tmp_path / "again"
     run.mkdir()
     shutil.copytree(whole / "bundle-best", run / "bundle-best")
+    record = RunRecord(run)
+    record.begin()
+    record.add(run / "bundle-best")
     train(images, with_train(watched, seed=1), run, Budget(steps=2))
     assert not (run / "bundle-best").exists()
 

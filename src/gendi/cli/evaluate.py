@@ -149,13 +149,9 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         request = dataclasses.replace(request, n=max(2, min(request.n, len(data.heldout))))
         ready = prepare(request, ready.models)
     archive = kind.evaluated_file(run)
-    spec = command.data or bundle.meta.get("data_spec")
-    output = None
-    if command.out is not None or own:
-        output = Output(command.out, run / "evaluation.json", run if own else None, [spec])
-        output.check()
-    if own:
-        RunRecord(run).check(archive)
+    home = run if own else None
+    output = Output.checked(command.out, home and home / "evaluation.json", home, [data.spec])
+    Output.checked(None, home and archive, home, [])
     if kind.pictures and command.n is None and affordable(data) == MANY:
         many = team().from_first(lambda: drawn_before(archive, request)) if own else None
         if many is None:
@@ -281,9 +277,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     assert command.samples is not None
     path = Path(command.samples)
     kind = find_kind(command.data)
-    output = None if command.out is None else Output(command.out, Path(), None, [command.data], [command.samples])
-    if output is not None:
-        output.check()
+    output = Output.checked(command.out, None, None, [command.data], [command.samples])
     images: Any = team().first_before_others(lambda: kind.read_samples(path))
     data = _open(command.data, images.shape[1:3] if kind.pictures else None)
     with StopFlag() as stop:

@@ -29,6 +29,17 @@ class Output:
     data: Sequence[object] = ()
     read: Sequence[str | None] = ()
 
+    @classmethod
+    def checked(
+        cls, named: str | None, usual: Path | None, run: Path | None, data: Sequence[object], read: Sequence[str] = ()
+    ) -> "Output | None":
+        """Return an output that has been checked; None if there is neither a named place nor a usual one."""
+        if named is None and usual is None:
+            return None
+        output = cls(named, usual or Path(), run, data, read)
+        output.check()
+        return output
+
     @property
     def path(self) -> Path:
         """The place. Raises `UsageError` if it has the ending of a file and the slash of a folder, or no such user."""

@@ -113,7 +113,7 @@ def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float |
     if codec.half_bin is not None or dimensions > MOST_DIMENSIONS or len(data.train) <= dimensions:
         return None
     rows = torch.cat([x_0.double().flatten(1) for x_0 in _encoded(data, specs)])
-    widths = torch.linalg.eigvalsh(rows.T.cov()).clamp(min=0).sqrt().reshape(-1)
+    widths = torch.linalg.eigvalsh(rows.T.cov().reshape(dimensions, dimensions)).clamp(min=0).sqrt().reshape(-1)
     return next((width for width in widths.tolist() if width > NO_WIDTH), None)
 
 
