@@ -24,8 +24,12 @@ def parsed(line: list[str]) -> Train:
 
 
 def asked(config: RunConfig) -> RunConfig:
-    """Return a configuration without what its data said of the conditions."""
-    return replace(config, conditions=tuple(ConditionConfig(c.name, dropout=c.dropout) for c in config.conditions))
+    """Return a configuration without what its data said of the conditions.
+
+    `--condition none` stands for no condition where the data have none of that name.
+    """
+    named = (c for c in config.conditions if c.required or c.name != "none")
+    return replace(config, conditions=tuple(ConditionConfig(c.name, dropout=c.dropout) for c in named))
 
 
 TOLD = (

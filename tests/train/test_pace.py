@@ -123,9 +123,9 @@ def test_after_a_resume_on_a_faster_machine(
     config = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, preview_every=0))
     clock, first, second = Clock(monkeypatch, 5.0), Watched(stop_at=8), Watched()
     with pytest.raises(PreemptedError):
-        train(images, config, tmp_path, budget, console=first)
+        train(images, config, tmp_path / "run", budget, console=first)
     clock.now, clock.seconds = clock.now + 86_400.0, 1.0
-    result = train(images, config, tmp_path, budget, console=second)
+    result = train(images, config, tmp_path / "run", budget, console=second)
     assert (result.step, result.seconds) == (steps, 40.0 + steps - 8)
     batch, timed = tiny.train.batch_size, budget.seconds is not None
     for step, told in (first.told | second.told).items():
@@ -142,11 +142,11 @@ def test_a_run_says_that_it_is_running_before_its_first_line_of_metrics(
 
     class Reads(Silent):
         def progress(self, done: float, **fields: Any) -> None:
-            status = json.loads((tmp_path / "status.json").read_text())
+            status = json.loads((tmp_path / "run" / "status.json").read_text())
             seen.append((fields["step"], status["status"], status["step"]))
 
-    train(images, tiny, tmp_path, Budget(steps=2), console=Reads())
-    train(images, tiny, tmp_path, Budget(steps=3), console=Reads())
+    train(images, tiny, tmp_path / "run", Budget(steps=2), console=Reads())
+    train(images, tiny, tmp_path / "run", Budget(steps=3), console=Reads())
     assert seen == [(1, "running", 0), (2, "running", 0), (3, "running", 2)]
 
 

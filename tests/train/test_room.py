@@ -52,8 +52,8 @@ def test_what_a_checkpoint_takes_is_known_before_the_optimiser_s_first_step(
     config = variant(tiny, name)
     trainer = Trainer(config, open_data(images))
     before = checkpoint_bytes(trainer)
-    train(images, config, tmp_path, Budget(steps=2))
-    real = folder_bytes(list_checkpoints(tmp_path)[-1][1])
+    train(images, config, tmp_path / "run", Budget(steps=2))
+    real = folder_bytes(list_checkpoints(tmp_path / "run")[-1][1])
     assert real <= before
     trainer.step(0.5)
     assert checkpoint_bytes(trainer) == before
@@ -68,9 +68,12 @@ def test_what_a_whole_run_takes(tmp_path: Path, images: str, tiny: RunConfig) ->
     found = {
         need.name: need for need in needs(trainer, Budget(steps=20), step=0, seconds=0.0, step_seconds=None, kept=0)
     }
-    train(images, config, tmp_path, Budget(steps=20))
+    train(images, config, tmp_path / "run", Budget(steps=20))
     folders = {"checkpoint": "checkpoints", "snapshot": "ema", "preview": "previews"}
-    there = {name: [p for p in (tmp_path / folder).iterdir() if p.name != "latest"] for name, folder in folders.items()}
+    there = {
+        name: [p for p in (tmp_path / "run" / folder).iterdir() if p.name != "latest"]
+        for name, folder in folders.items()
+    }
     assert {name: found[name].count for name in there} == {name: len(paths) for name, paths in there.items()} | {
         "checkpoint": tiny.train.keep + 1
     }
@@ -78,16 +81,18 @@ def test_what_a_whole_run_takes(tmp_path: Path, images: str, tiny: RunConfig) ->
         for path in paths:
             real = folder_bytes(path) if path.is_dir() else path.stat().st_size
             assert real <= found[name].each, name
-    assert folder_bytes(tmp_path / "bundle") <= found["bundle"].each
-    assert found["bundle"].each <= folder_bytes(tmp_path / "bundle") + TEXTS + HEADER * 200
+    assert folder_bytes(tmp_path / "run" / "bundle") <= found["bundle"].each
+    assert found["bundle"].each <= folder_bytes(tmp_path / "run" / "bundle") + TEXTS + HEADER * 200
 
 
 def test_what_is_there_already_is_not_counted_again(tmp_path: Path, images: str, tiny: RunConfig) -> None:
     config = variant(tiny, "posthoc")
-    train(images, config, tmp_path, Budget(steps=9))
-    shutil.rmtree(tmp_path / "bundle")
-    train(images, config, tmp_path, Budget(steps=20))
-    first, second = (line for line in (tmp_path / "train.log").read_text().splitlines() if line.startswith("needs"))
+    train(images, config, tmp_path / "run", Budget(steps=9))
+    shutil.rmtree(tmp_path / "run" / "bundle")
+    train(images, config, tmp_path / "run", Budget(steps=20))
+    first, second = (
+        line for line in (tmp_path / "run" / "train.log").read_text().splitlines() if line.startswith("needs")
+    )
     counts = [
         {name: int(count) for count, name in re.findall(r"(\d+) (checkpoint|snapshot|preview|bundle)", line)}
         for line in (first, second)

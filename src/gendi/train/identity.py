@@ -69,7 +69,7 @@ def misfit(run: Path, step: int, checkpoint: Path, state: Any = None) -> str | N
         return None
     if theirs is None and known is not None and step <= known.without_id_up_to:
         return None
-    ours = "has no id" if known is None else f"has the id {known.id}"
+    ours = "has no id in config.toml" if known is None else f"has the id {known.id} in config.toml"
     whose = "has none" if theirs is None else f"has the id {theirs}"
     return (
         f"{checkpoint} is a checkpoint of another run: this run {ours}, and the checkpoint {whose}. It was copied "
