@@ -107,7 +107,7 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         "log-snr",
         2,
         False,
-        "the default: right to 2% on a Gaussian at 20 steps, and better than the ODE on networks of digits",
+        "the default: right to 2% on a Gaussian at 20 steps, first or second on the networks tried",
     ),
     **SDE_SAMPLERS,
 }
