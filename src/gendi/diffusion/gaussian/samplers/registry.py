@@ -63,7 +63,12 @@ _ODE: dict[str, SamplerInfo] = {
         intervals=heun_intervals,
     ),
     "pndm": SamplerInfo(
-        pndm, "uniform", 2, True, "Runge-Kutta, then multistep, in t: 20 to 50 calls", intervals=pndm_intervals
+        pndm,
+        "uniform",
+        2,
+        True,
+        "for chains like the linear one, 20 to 50 calls; without signal at t = 1 (cosine) it fails",
+        intervals=pndm_intervals,
     ),
     "angular": SamplerInfo(angular, "karras", 2, True, "exact for a Gaussian of known width, in one step"),
     "dopri5": SamplerInfo(
