@@ -217,9 +217,8 @@ class Editor:
         usual = MOST_ADAPTIVE if get_sampler(sampler).adaptive else METHODS.get(method or "", STEPS)
         chain = config.process.steps
         usual = usual if chain is None else min(usual, chain)
-        settings: dict[str, Any] = {"steps": usual, "batch_size": BATCH, "bounds": self.bundle.bounds, **self.drawing}
-        settings["sampler"] = sampler
-        return Drawing(**settings)
+        own: dict[str, Any] = {"steps": usual, "batch_size": BATCH, "bounds": self.bundle.bounds}
+        return Drawing(**(own | self.drawing | {"sampler": sampler}))
 
     @property
     def _ode_steps(self) -> int:

@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.gauge import TRAIN_LIKENESS
 from gendi.report.curves import Lines, images_axis
 from gendi.report.page import Gallery, Html, figure, row
 from gendi.report.style import LIGHT, Theme, drawing
 
-Z95 = 1.96
 WORDS = {
     "improving": "At the last evaluation, the samples were still getting better: more training may help.",
     "level": "At the last evaluation, the samples no longer got better.",

@@ -38,11 +38,12 @@ from gendi.data.dataset import Data
 from gendi.data.images.colour_statistics import Colours
 from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Interval, Metric
 from gendi.machine.stopping import Poll, may_stop
 
-DEALS, REPLICATES, Z95 = 200, 200, 1.96
+DEALS, REPLICATES = 200, 200
 POOL_MOST = 10_000
 POOL_BYTES = 1 << 29
 """Most bytes of real pictures that are read, as long as that is at least as many pictures as there are samples."""
