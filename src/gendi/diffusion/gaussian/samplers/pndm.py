@@ -7,6 +7,10 @@ is exact where eps_hat is constant, and e a mean of eps_hat that a classical met
     pseudo linear multistep     e = (55 e_t - 59 e_1 + 37 e_2 - 9 e_3) / 24: one call, and three values before
 
 The weights are those of a grid even in t; the transfer is no Taylor polynomial, so both are of second order.
+
+The transfer divides by alpha_t, so it multiplies whatever e misses by alpha_s / alpha_t, without bound where a
+schedule leaves no signal at t = 1 (cosine). Where alpha grows more than `GROWTH` times in one step, the same weights
+are given to x0_hat instead, whose transfer alpha_s x_0 + sigma_s (x - alpha_t x_0) / sigma_t is bounded.
 """
 
 from collections.abc import Iterator
@@ -24,6 +28,9 @@ ADAMS = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 2
 """Adams and Bashforth's weights of one to four values, the newest first."""
 WARM = 3
 """Steps by Runge and Kutta's method at the beginning, which gives the multistep method its three values before."""
+
+GROWTH = 10
+"""How many times alpha may grow in a step whose mean is one of eps_hat; beyond, it is one of x0_hat."""
 
 
 def intervals(calls: int) -> int:
@@ -58,10 +65,11 @@ def pndm(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, calls: i
         if s == 0:
             x = x_0
         elif extra > 1 and k < WARM:
-            x = transfer(schedule, x, _runge_kutta(denoiser, x, eps, t, s), t, s)
+            x = _runge_kutta(denoiser, x, x_0, t, s)
         elif extra == 1 and k == 0:
-            end = transfer(schedule, x, eps, t, s)
-            x = transfer(schedule, x, (eps + _eps(denoiser, end, s)) / 2, t, s)
+            x = _trapezoid(denoiser, x, x_0, t, s)
+        elif len(known) == 1:
+            x = transfer_x0(schedule, x, x_0, t, s)
         else:
             mean = torch.zeros_like(eps)
             for weight, value in zip(ADAMS[len(known) - 1], known, strict=True):
@@ -76,22 +84,55 @@ def transfer(schedule: Schedule, x: Tensor, eps: Tensor, t: Tensor, s: Tensor) -
     return like(alpha_s / alpha, x) * x + like(sigma_s - alpha_s / alpha * sigma, x) * eps
 
 
-def _eps(denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
-    return eps_from_x0(x, denoiser(x, t), *denoiser.schedule(t))
+def transfer_x0(schedule: Schedule, x: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Return x at s under x0_hat = x_0 that is held constant, of x's shape."""
+    alpha_s, sigma_s = schedule(s)
+    return like(alpha_s, x) * x_0 + like(sigma_s, x) * eps_from_x0(x, x_0, *schedule(t))
 
 
-def _runge_kutta(denoiser: Denoiser, x: Tensor, first: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """Return the mean of eps_hat over the step by three more calls: two at the middle m, one at s."""
-    schedule = denoiser.schedule
+class _Step:
+    """One step from (x, t), whose slopes are x0_hat or, where alpha does not grow too much, eps_hat.
+
+    `slope` gives a call's value; `move` takes x to a time under a value that is held constant.
+    """
+
+    def __init__(self, denoiser: Denoiser, x: Tensor, t: Tensor, s: Tensor) -> None:
+        self.denoiser, self.schedule, self.x, self.t = denoiser, denoiser.schedule, x, t
+        self.by_eps = bool(self.schedule(s)[0] <= GROWTH * self.schedule(t)[0])
+
+    def slope(self, x: Tensor, x_0: Tensor, t: Tensor) -> Tensor:
+        return eps_from_x0(x, x_0, *self.schedule(t)) if self.by_eps else x_0
+
+    def move(self, slope: Tensor, s: Tensor) -> Tensor:
+        return (transfer if self.by_eps else transfer_x0)(self.schedule, self.x, slope, self.t, s)
+
+    def call(self, slope: Tensor, s: Tensor) -> Tensor:
+        """Return the slope at s of where `slope` leads."""
+        end = self.move(slope, s)
+        return self.slope(end, self.denoiser(end, s), s)
+
+
+def _trapezoid(denoiser: Denoiser, x: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Return x at s by one more call, at s."""
+    step = _Step(denoiser, x, t, s)
+    first = step.slope(x, x_0, t)
+    return step.move((first + step.call(first, s)) / 2, s)
+
+
+def _runge_kutta(denoiser: Denoiser, x: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Return x at s by three more calls: two at the middle m, one at s."""
+    steps = denoiser.schedule.steps
     m = (t + s) / 2
-    if schedule.steps is not None:
-        first_index, end = ((v * schedule.steps).round() for v in (t, s))
-        m = (first_index - ((first_index - end) / 2).floor().clamp(min=1)) / schedule.steps
-    second = _eps(denoiser, transfer(schedule, x, first, t, m), m)
-    third = _eps(denoiser, transfer(schedule, x, second, t, m), m)
-    fourth = _eps(denoiser, transfer(schedule, x, third, t, s), s)
+    if steps is not None:
+        first_index, end = ((v * steps).round() for v in (t, s))
+        m = (first_index - ((first_index - end) / 2).floor().clamp(min=1)) / steps
+    step = _Step(denoiser, x, t, s)
+    first = step.slope(x, x_0, t)
+    second = step.call(first, m)
+    third = step.call(second, m)
+    fourth = step.call(third, s)
     at_t, at_m, at_s = _simpson(float((t - m) / (t - s)))
-    return at_t * first + at_m / 2 * (second + third) + at_s * fourth
+    return step.move(at_t * first + at_m / 2 * (second + third) + at_s * fourth, s)
 
 
 def _simpson(r: float) -> tuple[float, float, float]:
