@@ -21,7 +21,8 @@ from gendi.machine.hardware import DEVICES, device_of
 from gendi.storage.lock import RunLock
 from gendi.train.config import OptimConfig, RunConfig
 from gendi.train.model import network_of
-from gendi.train.optim import make_optimizers, orthogonalise
+from gendi.train.muon import orthogonalise
+from gendi.train.optim import make_optimizers
 from gendi.train.scaling import activation_bytes, optimiser_cost, plan
 
 Gendi = Callable[..., Any]
@@ -123,7 +124,7 @@ def test_this_cpu_has_this_machines_memory_and_some_speed() -> None:
     ("words", "said"),
     [
         ("plan mnist --kind h10", "Perhaps you meant 'h100'"),
-        ("plan mnist --kind t4", "NVIDIA T4 does not compute in bf16: plan with --precision fp32"),
+        ("plan mnist --kind t4 --precision bf16", "NVIDIA T4 does not compute in bf16: plan with --precision fp32"),
         ("plan mnist --utilisation 1.5", "--utilisation 1.5 is out of range"),
         ("plan mnist --gpus 200 --batch-size 100", "cannot be shared by 200"),
         ("runs no/such/folder", "is no folder"),

@@ -14,7 +14,8 @@ from gendi.diffusion.networks import build_network
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.distributed import Team
 from gendi.train.config import OptimConfig
-from gendi.train.optim import Muon, divided, learning_rate_factor, make_optimizers, orthogonalise
+from gendi.train.muon import Muon, divided, orthogonalise
+from gendi.train.optim import learning_rate_factor, make_optimizers
 
 SHAPES = [(6, 6), (4, 9), (9, 4), (1, 5), (16, 72)]
 

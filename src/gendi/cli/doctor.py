@@ -1,5 +1,6 @@
 """`gendi doctor`."""
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -109,20 +110,20 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _precision() -> dict[str, str]:
-    """Return what the probe of training chooses for the default preset's network on small grey images."""
-    import torch
+def _precision() -> dict[str, Any]:
+    """Return what the probe of training chooses for the default preset on small grey images, of which it makes some."""
+    import tempfile
 
-    from gendi.cli.requests import pick_device
-    from gendi.diffusion.networks import build_network
+    import numpy as np
+
+    from gendi.data import open_data
     from gendi.train.presets import PRESETS
-    from gendi.train.probe import choose
+    from gendi.train.trainer import Trainer
 
-    config = PRESETS["mnist"].config
-    with torch.random.fork_rng(devices=[]):
-        network = build_network(config.network, (1, 28, 28))
-    choice = choose(network, (1, 28, 28), config.train.batch_size, torch.device(pick_device()))
-    return {"precision": choice.precision, "layout": choice.layout, "reason": choice.reason}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, np.random.default_rng(0).integers(0, 256, (128, 28, 28), dtype=np.uint8))
+        return dataclasses.asdict(Trainer(PRESETS["mnist"].config, open_data(str(path))).choice)
 
 
 def _version(package: str) -> str | None:

@@ -41,7 +41,7 @@ class Plan:
     """Size of the images."""
     channels: Annotated[Count, shows("a run's own, 3 of a preset")] = None
     """Channels of the images; 1 is grey."""
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Annotated[Literal["bf16", "fp32"] | None, shows("bf16, or fp32 where there is none")] = None
     """Arithmetic of the network."""
     utilisation: Annotated[Number, shows("0.3")] = None
     """Share of the peak that training reaches, 0 to 1: measure it with gendi train --dry-run on one of them."""
@@ -76,7 +76,7 @@ def main(args: Sequence[str]) -> int:
         devices=command.gpus or 1,
         images=command.images or 100_000_000,
         batch=command.batch_size or config.train.batch_size,
-        precision=command.precision,
+        precision=command.precision or ("fp32" if device.half is None else "bf16"),
         utilisation=share,
     )
     if command.json:

@@ -69,6 +69,20 @@ def training_device(processes: int = 1) -> torch.device:
     return torch.device("cpu")
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Return whether the device computes in bf16; a processor that only emulates it does not, and is slow at it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True  # found out by trying
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+
+
 def device_of(name: str) -> Device:
     """Return the device called `name`; "cpu" is that of this machine, measured now.
 
@@ -82,8 +96,12 @@ def device_of(name: str) -> Device:
 
 
 def this_cpu() -> Device:
-    """Return this machine's CPU, with the peaks that products of matrices reach on all the threads of torch."""
-    half, single = measured_peak(torch.bfloat16), measured_peak(torch.float32)
+    """Return this machine's CPU, with the peaks that products of matrices reach on all the threads of torch.
+
+    A CPU that only emulates bf16 has no peak in bf16: training does not compute in it there.
+    """
+    half = measured_peak(torch.bfloat16) if has_bf16(torch.device("cpu")) else None
+    single = measured_peak(torch.float32)
     return Device(f"this CPU ({torch.get_num_threads()} threads)", half, single, float(psutil.virtual_memory().total))
 
 

@@ -40,6 +40,8 @@ class OptimConfig:
     """Share of the budget over which the learning rate rises linearly."""
     decay: float = 0.3
     """Share of the budget, at its end, over which the learning rate falls linearly to zero."""
+    muon_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of Muon's products of matrices; `auto` takes the fastest."""
     clip: float = 1.0
     """Largest gradient norm (0 = no clipping)."""
     ema_images: float = 12_000
@@ -82,6 +84,10 @@ class TrainConfig:
     """Arithmetic of the network; `auto` takes the fastest."""
     layout: Literal["auto", "contiguous", "channels-last"] = "auto"
     """Memory layout of images; `auto` takes the fastest."""
+    workers: int = 0
+    """Threads that compute equal shares of a batch beside one another, with equal shares of the cores; 0 takes the
+    fastest number, and one where precision and layout are given.
+    """
     shard: bool = False
     """Divide weights, gradients, averages and moments among the processes (FSDP2), if a network does not fit on one."""
     timeout: float = 600.0
@@ -140,6 +146,8 @@ class RunConfig:
             raise UsageError(
                 "train.stop_when_level needs evaluations: give train.evaluate_every, the images between two of them."
             )
+        if self.train.workers > 1 and self.network.dropout > 0:
+            raise UsageError("train.workers above 1 needs network.dropout = 0: workers would draw from one stream.")
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
@@ -186,6 +194,7 @@ class RunConfig:
             ("optim.posthoc_every", 0, 1e15, opt.posthoc_every),
             ("train.batch_size", 1, 1_000_000, train.batch_size),
             ("train.accumulate", 0, train.batch_size, train.accumulate),
+            ("train.workers", 0, 1024, train.workers),
             ("train.timeout", 1.0, 1e6, train.timeout),
             ("train.crop", 1.0, 4.0, train.crop),
             ("train.seed", 0, 2**63 - 1, train.seed),

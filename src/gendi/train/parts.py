@@ -50,8 +50,13 @@ def parts(share: slice, count: int) -> Iterator[slice]:
         yield slice(share.start + rows * i // count, share.start + rows * (i + 1) // count)
 
 
-def refuse_shares(config: RunConfig, team: Team) -> None:
-    """Raise `UsageError` if the processes of `team` cannot share a batch."""
+def refuse_shares(config: RunConfig, team: Team, device: torch.device) -> None:
+    """Raise `UsageError` if the processes of `team`, or workers on `device`, cannot share a batch."""
+    if config.train.workers > 1 and (team.size > 1 or device.type != "cpu"):
+        raise UsageError(
+            f"train.workers = {config.train.workers} is for one process on a CPU, whose cores the workers divide; this "
+            f"run has {team.size} on {device.type}. Leave it out."
+        )
     if config.train.batch_size < team.size:
         raise UsageError(
             f"train.batch_size = {config.train.batch_size} cannot be shared by {team.size} processes: each "

@@ -1,64 +1,167 @@
-"""Chooses precision and memory layout by timing a few steps of the network on the device."""
+"""Chooses precision, memory layout and workers by timing whole steps of training on the device."""
 
-import copy
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-PROBE_BATCH = 32
+from gendi.machine.hardware import has_bf16
+from gendi.train.config import RunConfig
+
 ROUNDS = 2
+GIVE_UP = 3.0
+"""A candidate whose first step takes so many times as long as the best one's, and a second, is not timed again."""
+FLOPS = 6e10
+"""About how much the steps of the probe compute, in FLOPs; batches that take more are cut to fewer rows."""
 N = TypeVar("N", bound=nn.Module)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision and the layout that were chosen, and one line that says why."""
+    """What was chosen, and one line that says why. Checkpoints hold it, so that a run goes on as it began.
+
+    The defaults are what versions computed in that did not choose it.
+    """
 
     precision: str
+    """Arithmetic of the network: "fp32" or "bf16"."""
     layout: str
+    """Memory layout of images: "contiguous" or "channels-last"."""
     reason: str
+    muon: str = "bf16"
+    """Arithmetic of Muon's products of matrices: "fp32" or "bf16"."""
+    workers: int = 1
+    """Threads that compute shares of a batch beside one another."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen, the first of each being what is taken if nothing is timed."""
+
+    precisions: Sequence[str]
+    layouts: Sequence[str]
+    muons: Sequence[str]
+    workers: Sequence[int]
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything to time."""
+        return max(map(len, (self.precisions, self.layouts, self.muons, self.workers))) > 1
+
+    def first(self, reason: str) -> Choice:
+        return Choice(self.precisions[0], self.layouts[0], reason, self.muons[0], self.workers[0])
+
+
+def options_of(config: RunConfig, shape: tuple[int, ...], device: torch.device, rows: int, processes: int) -> Options:
+    """Return the options of a run on samples of `shape`, of which this process computes `rows` in a step.
+
+    Where precision and layout are given, no clock decides on Muon's precision and the workers either: the processor's
+    instructions decide on the one, and the other is 1. So two such runs on a machine are equal.
+    """
+    train, quick = config.train, ("bf16", "fp32") if has_bf16(device) else ("fp32",)
+    precisions = quick[::-1] if train.precision == "auto" else (train.precision,)
+    layouts = (tuple(LAYOUTS) if len(shape) == 3 else ("contiguous",)) if train.layout == "auto" else (train.layout,)
+    given = len(precisions) == len(layouts) == 1 and train.precision != "auto"
+    muons = quick if config.optim.muon_precision == "auto" else (config.optim.muon_precision,)
+    if given or config.optim.name != "muon":
+        muons = muons[:1]
+    workers: tuple[int, ...] = (max(1, train.workers),)
+    threads = torch.get_num_threads()
+    if train.workers == 0 and device.type == "cpu" and processes == 1 and config.network.dropout == 0 and not given:
+        workers = tuple(k for k in sorted({1, 2, threads}) if k <= threads and 2 * k <= rows)
+    return Options(precisions, layouts, muons, workers)
 
 
 def choose(
-    network: nn.Module,
-    shape: tuple[int, ...],
-    batch_size: int,
-    device: torch.device,
-    precision: str = "auto",
-    layout: str = "auto",
+    options: Options,
+    trial: Callable[[Choice], Callable[[], object]],
+    rows: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """Return the fastest precision and layout; each of them can be fixed or `auto`.
+    """Return the fastest choice among the options.
 
-    Each candidate does a first step that is not timed. Then the candidates are timed in turn, twice each, and the
-    better time counts. A step is a forward and a backward pass. A candidate that the device cannot run is left out.
+    Args:
+        options: what may be chosen.
+        trial: returns for a choice a function that does a whole step of training on a copy of the run.
+        rows: the rows of such a step.
+        clock: the seconds, from any start.
+
+    Precision and layout of the network are chosen first, together; then Muon's precision; then the workers. A candidate
+    does a first step that is not timed, and the better of two more counts. One that is far behind after its first step
+    is given up, and one that the device cannot run is left out.
     """
-    precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
-    layouts = (list(LAYOUTS) if len(shape) == 3 else ["contiguous"]) if layout == "auto" else [layout]
-    if len(precisions) == len(layouts) == 1:
-        return Choice(precisions[0], layouts[0], f"{precisions[0]}, {layouts[0]}: as requested")
-    batch = min(PROBE_BATCH, batch_size)
-    x = torch.linspace(-1, 1, batch * math.prod(shape), device=device).reshape(batch, *shape)
-    times: dict[tuple[str, str], float] = {}
-    for layout_name in layouts:
-        trial = place(copy.deepcopy(network), device, layout_name)
-        for precision_name in precisions:
-            try:
-                seconds = [_step(trial, x, precision_name, clock) for _ in range(ROUNDS + 1)]
-            except (RuntimeError, NotImplementedError):
-                continue
-            times[precision_name, layout_name] = min(seconds[1:])
-    if not times:
-        return Choice("fp32", "contiguous", "fp32, contiguous: the device ran no candidate of the probe")
-    best = min(times, key=lambda key: times[key])
-    table = ", ".join(f"{p} {name} {batch / s:.0f}" for (p, name), s in times.items())
-    return Choice(*best, f"{best[0]}, {best[1]}: fastest in a probe (images/s at batch {batch}: {table})")
+    if not options.open:
+        first = options.first("")
+        return replace(first, reason=f"{first.precision}, {first.layout}: as requested")
+    timer = _Timer(trial, clock)
+    best, said = options.first("the device ran no candidate of the probe"), []
+    for part in (_networks, _muons, _workers):
+        candidates = {name: replace(best, **change) for name, change in part(options)}
+        if len(candidates) == 1 and timer.best < float("inf"):
+            continue
+        found = {name: timer.seconds(candidate) for name, candidate in candidates.items()}
+        times = {name: seconds for name, seconds in found.items() if seconds is not None}
+        if times:
+            best = candidates[min(times, key=times.__getitem__)]
+            said.append(", ".join(f"{name} {rows / seconds:.3g}" for name, seconds in times.items()))
+    if not said:
+        return best
+    named = f"{best.precision}, {best.layout}"
+    if len(options.muons) > 1:
+        named += f", Muon in {best.muon}"
+    if best.workers > 1:
+        named += f", {best.workers} workers"
+    return replace(best, reason=f"{named}: fastest whole step in a probe (rows/s of {rows}: {'; '.join(said)})")
+
+
+def _networks(options: Options) -> Iterator[tuple[str, dict[str, str]]]:
+    for layout in options.layouts:
+        for precision in options.precisions:
+            yield f"{precision} {layout}", {"precision": precision, "layout": layout}
+
+
+def _muons(options: Options) -> Iterator[tuple[str, dict[str, str]]]:
+    for muon in options.muons:
+        yield f"Muon in {muon}", {"muon": muon}
+
+
+def _workers(options: Options) -> Iterator[tuple[str, dict[str, int]]]:
+    for workers in options.workers:
+        yield f"{workers} worker{'s' * (workers > 1)}", {"workers": workers}
+
+
+class _Timer:
+    def __init__(self, trial: Callable[[Choice], Callable[[], object]], clock: Callable[[], float]) -> None:
+        self.trial, self.clock, self.best = trial, clock, float("inf")
+        self.known: dict[tuple[object, ...], float | None] = {}
+
+    def seconds(self, choice: Choice) -> float | None:
+        """Return the time of a step, or None if the device cannot run it."""
+        key = (choice.precision, choice.layout, choice.muon, choice.workers)
+        if key not in self.known:
+            self.known[key] = self._measured(choice)
+        return self.known[key]
+
+    def _measured(self, choice: Choice) -> float | None:
+        try:
+            step = self.trial(choice)
+            first = self._once(step)
+            if first > GIVE_UP * self.best + 1:
+                return first
+            seconds = min(self._once(step) for _ in range(ROUNDS))
+        except (RuntimeError, NotImplementedError):
+            return None
+        self.best = min(self.best, seconds)
+        return seconds
+
+    def _once(self, step: Callable[[], object]) -> float:
+        start = self.clock()
+        step()
+        return self.clock() - start
 
 
 def place(network: N, device: torch.device, layout: str) -> N:
@@ -66,14 +169,3 @@ def place(network: N, device: torch.device, layout: str) -> N:
     network.to(device)
     network.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]  # torch's stubs lack the 4-D only form
     return network
-
-
-def _step(network: nn.Module, x: Tensor, precision: str, clock: Callable[[], float]) -> float:
-    start = clock()
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        out = network(x, torch.zeros(len(x), device=x.device))
-    out.float().square().mean().backward()
-    network.zero_grad(set_to_none=True)
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
-    return clock() - start

@@ -21,7 +21,7 @@ from gendi.storage.safe_tensors import tensor_bytes
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import list_checkpoints
 from gendi.train.config import RunConfig
-from gendi.train.optim import Muon
+from gendi.train.muon import Muon
 from gendi.train.previews import PREVIEWS
 from gendi.train.trainer import Trainer
 

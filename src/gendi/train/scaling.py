@@ -30,7 +30,8 @@ from gendi.errors import UsageError
 from gendi.machine.hardware import Device
 from gendi.train.config import RunConfig
 from gendi.train.model import network_of, run_cost
-from gendi.train.optim import Muon, make_optimizers
+from gendi.train.muon import Muon
+from gendi.train.optim import make_optimizers
 from gendi.train.posthoc_ema import SIGMA_RELS
 
 

@@ -5,9 +5,11 @@ run that is resumed from a checkpoint continues exactly.
 """
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +26,12 @@ from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.randomness import stream
-from gendi.machine.distributed import team
+from gendi.machine.distributed import Team, team
 from gendi.machine.hardware import training_device
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.config import RunConfig
 from gendi.train.ema import EMA
-from gendi.train.model import denoiser_of, network_of, objective_of
+from gendi.train.model import denoiser_of, network_of, objective_of, run_cost
 from gendi.train.optim import (
     learning_rate_factor,
     make_optimizers,
@@ -37,12 +39,13 @@ from gendi.train.optim import (
     restore_optimizers,
     update_weights,
 )
-from gendi.train.parts import Parts, refuse_shares
+from gendi.train.parts import Parts, parts, refuse_shares
 from gendi.train.posthoc_ema import PowerAverages
-from gendi.train.probe import Choice, choose, place
+from gendi.train.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.resolve import prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.sharding import gathered, number, part_of, shard
 from gendi.train.start import Start, adopt
+from gendi.train.workers import summed_gradients
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Trainer:
         self.team = team()
         self.device = training_device(self.team.size)
         config = resolve(config, data)
-        refuse_shares(config, self.team)
+        refuse_shares(config, self.team, self.device)
         data = prepared(config, data)
         self.config, self.data = config, data
         self.start = start
@@ -84,29 +87,39 @@ class Trainer:
             network = network_of(config, data.fitted.shape)
         self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
         """The conditions and classes whose weights start anew, while the other weights come from `start`."""
-        self.shares = self.team.shares(config.train.batch_size)
-        self.parts = Parts(self.shares[self.team.rank], config.train.accumulate)
-        self.sharded = config.train.shard and self.team.size > 1
-        self.choice = choice or self.team.from_first(lambda: self._choose(network))
-        if self.sharded:
-            self.choice = dataclasses.replace(self.choice, layout="contiguous")
-            shard(network, self.device, self.team.size)
-        else:
-            place(network, self.device, self.choice.layout)
-        self.network = network
-        self.averaged: DistributedDataParallel | None = None
-        if self.team.size > 1 and not self.sharded:
-            self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
-        self.objective = objective_of(config, data.fitted.half_bin, self.device)
-        self.denoiser = self._denoiser(self.averaged or network)
-        self.optimizers = make_optimizers(network, config.optim, self.team)
-        self.ema = EMA(network, config.optim.ema_images)
-        self.power = PowerAverages(network) if config.optim.posthoc_every else None
-        self.step_count = 0
         whole = isinstance(data.train.rows, np.ndarray) and data.train.rows.nbytes < 8 * 2**30
         self.keeps_rows_on_device = self.device.type != "cpu" and whole
         if self.keeps_rows_on_device:
             self._rows = torch.from_numpy(np.ascontiguousarray(data.train.rows)).to(self.device)
+        self.step_count = 0
+        self._share(self.team)
+        self.sharded = config.train.shard and self.team.size > 1
+        choice = choice or self.team.from_first(lambda: self._choose(network))
+        if self.team.size > 1:
+            choice = dataclasses.replace(choice, workers=1, layout="contiguous" if self.sharded else choice.layout)
+        self._assemble(network, choice)
+
+    def _share(self, team: Team) -> None:
+        """Divide each batch among the processes of `team`."""
+        self.team, train = team, self.config.train
+        self.shares = team.shares(train.batch_size)
+        self.parts = Parts(self.shares[team.rank], train.accumulate)
+
+    def _assemble(self, network: torch.nn.Module, choice: Choice) -> None:
+        """Put the network on the device as `choice` says, with an objective, optimisers and averages of its own."""
+        config, self.choice, self.network = self.config, choice, network
+        if self.sharded:
+            shard(network, self.device, self.team.size)
+        else:
+            place(network, self.device, choice.layout)
+        self.averaged: DistributedDataParallel | None = None
+        if self.team.size > 1 and not self.sharded:
+            self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
+        self.objective = objective_of(config, self.data.fitted.half_bin, self.device)
+        self.denoiser = self._denoiser(self.averaged or network)
+        self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon)
+        self.ema = EMA(network, config.optim.ema_images)
+        self.power = PowerAverages(network) if config.optim.posthoc_every else None
 
     @property
     def images_seen(self) -> int:
@@ -114,11 +127,33 @@ class Trainer:
         return self.step_count * self.config.train.batch_size
 
     def _choose(self, network: torch.nn.Module) -> Choice:
-        train = self.config.train
-        precision, layout = train.precision, "contiguous" if self.sharded else train.layout
-        if self.sharded and precision == "auto" and self.device.type != "cpu":
-            precision = "bf16"  # the whole network may not fit on the device, so it cannot be timed
-        return choose(network, self.data.fitted.shape, self.shares[0].stop, self.device, precision, layout)
+        """Return the fastest choice, by steps of copies of this trainer on a batch of its share, or a part of it."""
+        config, shape = self.config, self.data.fitted.shape
+        if self.sharded:
+            train = dataclasses.replace(config.train, layout="contiguous")
+            if train.precision == "auto" and self.device.type != "cpu":
+                train = dataclasses.replace(train, precision="bf16")  # a network too large for the device is not timed
+            config = dataclasses.replace(config, train=train)
+        share = self.parts.rows
+        rows = max(1, min(share, int(FLOPS / (3 * run_cost(config, shape).flops))))
+        options = options_of(config, shape, self.device, rows, self.team.size)
+        return choose(options, functools.partial(self._trial, network, rows), rows)
+
+    def _trial(self, network: torch.nn.Module, rows: int, choice: Choice) -> Callable[[], None]:
+        """Return a function that does a whole step on `rows` rows as `choice` says, on a copy of this trainer."""
+        trial = copy.copy(self)
+        train = dataclasses.replace(self.config.train, batch_size=rows, accumulate=1)
+        trial.config = dataclasses.replace(self.config, train=train)
+        trial.sharded = False
+        trial._share(Team())
+        trial._assemble(copy.deepcopy(network), choice)
+
+        def step() -> None:
+            trial.step(0.0)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+
+        return step
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         precision = self.choice.precision
@@ -132,12 +167,20 @@ class Trainer:
         self.network.train()
         draw = objective.draw(size, config.train.seed, step)
 
+        def weighed(x_0: Tensor, cond: dict[str, Tensor], part: slice) -> tuple[Tensor, Tensor]:
+            losses = objective.losses(self.denoiser, x_0, cond, draw, part)
+            return self._mean(objective.weighed(losses, draw, part)), losses.detach()
+
         def backward(part: slice) -> Tensor:
+            if self.choice.workers > 1:
+                shares = list(parts(part, self.choice.workers))
+                works = [functools.partial(weighed, *self.batch(step, share), share) for share in shares]
+                return torch.cat(summed_gradients(works, self.network))
             x_0, cond = self.batch(step, part)
             with self._only_this(part, step):
-                losses = objective.losses(self.denoiser, x_0, cond, draw, part)
-                self._mean(objective.weighed(losses, draw, part)).backward()  # type: ignore[no-untyped-call]
-            return losses.detach()
+                loss, losses = weighed(x_0, cond, part)
+                loss.backward()  # type: ignore[no-untyped-call]
+            return losses
 
         losses = self.team.join_rows(self.parts.through(backward, self._forget_gradients), self.shares)
         loss = float(objective.weighed(losses, draw).mean())
