@@ -11,9 +11,22 @@ import numpy as np
 import torch
 
 import gendi
+from gendi.machine.hardware import has_bf16
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""The environment in which a processor with AVX-512 computes as one without."""
+
+
+def kind() -> str:
+    """Return which kind of processor torch computes on: its widest instructions, and -BF16 if it computes in bf16.
+
+    Under the environment `AVX2` it is AVX2, whatever the processor could do.
+    """
+    return torch.backends.cpu.get_cpu_capability() + ("-BF16" if has_bf16(torch.device("cpu")) else "")
 
 
 def machine() -> dict[str, Any]:
@@ -24,6 +37,7 @@ def machine() -> dict[str, Any]:
             break
     return {
         "cpu": model,
+        "kind": kind(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
