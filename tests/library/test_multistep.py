@@ -1,4 +1,4 @@
-"""LMS, DPM-2 and PNDM: as their papers write them, by quadrature, and as steps of the methods that they contain."""
+"""LMS, DPM-2, PNDM and the rest: as their papers write them, by quadrature, and as steps of the methods in them."""
 
 import math
 from itertools import pairwise
@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from torch import Tensor
-from worlds import SCHEDULES, covariance, f64, gaussian, scalar
+from worlds import PRESERVING, SCHEDULES, covariance, f64, gaussian, scalar
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.exact import MixtureDenoiser
@@ -56,6 +56,60 @@ def test_lms_integrates_lagranges_polynomial_in_the_level(name: str, order: int)
             y = y + quad(polynomial, at, end, epsabs=1e-12)[0] * eps
         x = alpha_s * y
         torch.testing.assert_close(got[k], x, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_angular_integrates_the_line_through_two_slopes_in_the_cosine(name: str) -> None:
+    """u = cos y and du / dcos = mu, which x0_hat = cos^2 y + sin^2 mu defines; tan is the level over the spread.
+
+    The integral of a line is its middle times the length. The first step, and that to the data, take mu as it is.
+    """
+    denoiser, x, spread = world(name), gaussian(5, 2, seed=3), 0.7
+    times = torch.cat([TIMES, f64(0)])
+    got = run("angular", denoiser, x, times, spread=spread)
+    before: tuple[float, Tensor] | None = None
+    for k, (t, s) in enumerate(pairwise(times)):
+        (alpha, at), (alpha_s, end) = level(denoiser.schedule, t), level(denoiser.schedule, s)
+        cos, cos_s = math.cos(math.atan(at / spread)), math.cos(math.atan(end / spread))
+        y = x / alpha
+        mu = (denoiser(x, t) - cos**2 * y) / math.sin(math.atan(at / spread)) ** 2
+        half = mu
+        if before is not None and end > 0:
+            half = mu + (mu - before[1]) / (cos - before[0]) * ((cos + cos_s) / 2 - cos)
+        x = alpha_s * (cos * y + (cos_s - cos) * half) / cos_s
+        torch.testing.assert_close(got[k], x, rtol=1e-8, atol=1e-8)
+        before = cos, mu
+
+
+@pytest.mark.parametrize("name", PRESERVING)
+@pytest.mark.parametrize(("first", "second"), [(0.7, 0.7), (0.7, 1.4), (1.2, 0.5)])
+def test_dpmpp_3m_corrects_its_first_step_unless_that_is_long(name: str, first: float, second: float) -> None:
+    """x_s = sigma_s / sigma_t x_t + alpha_s int_0^h e^(tau - h) line(tau) dtau, in lambda, by SciPy.
+
+    The line of the correction goes through x0_hat at both ends of the first step, if the step is shorter than 1; that
+    of the second step through the same two values.
+    """
+    denoiser, x = world(name), gaussian(5, 2, seed=3)
+    schedule, lams = denoiser.schedule, [-1.0, -1.0 + first, -1.0 + first + second]
+    times = schedule.time(2 * f64(*lams))
+    got = run("dpmpp-3m", denoiser, x, times)
+    (_, sigma), (alpha_1, sigma_1), (alpha_2, sigma_2) = ([c.item() for c in schedule(t)] for t in times)
+
+    def line(h: float, slope_at: float) -> tuple[float, float]:
+        """Return the weights of the value at 0 and the value at `slope_at` in the integral from 0 to h."""
+        other = quad(lambda tau: math.exp(tau - h) * tau / slope_at, 0, h, epsabs=1e-13)[0]
+        return -math.expm1(-h) - other, other
+
+    x_0 = denoiser(x, times[0])
+    reached = sigma_1 / sigma * x - alpha_1 * math.expm1(-first) * x_0
+    torch.testing.assert_close(got[0], reached, rtol=1e-9, atol=1e-9)
+    x0_1 = denoiser(reached, times[1])
+    if first < 1:
+        a, b = line(first, first)
+        reached = sigma_1 / sigma * x + alpha_1 * (a * x_0 + b * x0_1)
+    a, b = line(second, -first)
+    expected = sigma_2 / sigma_1 * reached + alpha_2 * (a * x0_1 + b * x_0)
+    torch.testing.assert_close(got[1], expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
