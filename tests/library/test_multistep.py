@@ -127,6 +127,31 @@ def test_dpm_2_is_the_midpoint_method_of_log_sigma(name: str) -> None:
         torch.testing.assert_close(got[k], x, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_dpm_2_with_fewer_calls_begins_with_steps_of_ddim(name: str) -> None:
+    denoiser, x = world(name), gaussian(5, 2, seed=3)
+    got = run("dpm-2", denoiser, x, TIMES, calls=8)
+    for one, other in zip(got[:2], run("ddim", denoiser, x, TIMES[:3]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(got[2:], run("dpm-2", denoiser, got[1], TIMES[2:]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_middle_on_a_chain_is_the_nearest_of_its_times(name: str) -> None:
+    """Between neighbours it is the lower one; its place is that on the way from ln l_t to ln l_m."""
+    chain, n = make_schedule(name, 20), 20
+    lam = [chain.log_snr(scalar(i / n)).item() for i in range(1, n + 1)]
+    for i in range(2, n + 1):
+        for j in range(1, i):
+            m, share = middle(chain, scalar(i / n), scalar(j / n))
+            half = (lam[i - 1] + lam[j - 1]) / 2
+            nearest = round(chain.time(scalar(half)).item() * n)
+            k = round(m.item() * n)
+            assert m.item() == pytest.approx(k / n, abs=1e-12) and j <= k < i
+            assert k == nearest or nearest == i
+            assert share.item() == pytest.approx((half - lam[i - 1]) / (lam[k - 1] - lam[i - 1]), rel=1e-9)
+
+
 def test_dpm_2_on_a_chain_without_a_time_between_is_heun() -> None:
     """Of two neighbours on a chain the middle is the lower one, and eps at the middle is the mean of both ends: Heun's.
 
