@@ -15,8 +15,8 @@ from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.exact import MixtureDenoiser
 from gendi.diffusion.gaussian.samplers import get_sampler
 from gendi.diffusion.gaussian.samplers.dpm2 import middle
-from gendi.diffusion.gaussian.samplers.pndm import intervals
-from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.diffusion.gaussian.samplers.pndm import _simpson, intervals
+from gendi.diffusion.gaussian.schedule import RectifiedFlow, Schedule, make_schedule
 from gendi.errors import UsageError
 
 TIMES = f64(0.9, 0.7, 0.6, 0.35, 0.2, 0.12)
@@ -136,7 +136,7 @@ def test_dpm_2_with_fewer_calls_begins_with_steps_of_ddim(name: str) -> None:
     torch.testing.assert_close(got[2:], run("dpm-2", denoiser, got[1], TIMES[2:]), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", [*SCHEDULES, "rectified-flow"])
 def test_the_middle_on_a_chain_is_the_nearest_of_its_times(name: str) -> None:
     """Between neighbours it is the lower one; its place is that on the way from ln l_t to ln l_m."""
     chain, n = make_schedule(name, 20), 20
@@ -162,17 +162,6 @@ def test_dpm_2_on_a_chain_without_a_time_between_is_heun() -> None:
     torch.testing.assert_close(
         run("dpm-2", denoiser, x, times)[-1], run("heun", denoiser, x, times)[-1], rtol=1e-10, atol=1e-10
     )
-
-
-def test_the_middle_on_a_chain_is_one_of_its_times() -> None:
-    schedule = make_schedule("linear", 50)
-    for i in range(2, 51):
-        for j in range(1, i):
-            m, share = middle(schedule, scalar(i / 50), scalar(j / 50))
-            assert j / 50 <= m.item() < i / 50
-            assert m.item() * 50 == pytest.approx(round(m.item() * 50), abs=1e-9)
-            high, low, at = (schedule.log_snr(v).item() for v in (scalar(i / 50), scalar(j / 50), m))
-            assert high + share.item() * (at - high) == pytest.approx((high + low) / 2)
 
 
 def phi(schedule: Schedule, x: Tensor, eps: Tensor, t: float, s: float) -> Tensor:
@@ -208,6 +197,73 @@ def test_pndm_is_algorithm_2_of_the_paper(name: str) -> None:
         torch.testing.assert_close(got[k], x, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", PRESERVING)
+def test_pndm_on_a_chain_weighs_its_calls_by_where_they_are(name: str) -> None:
+    """The first of three steps of the chain is a third of the way, and the parabola through the values at 0, 1/3 and 1
+    has the mean 3/4 of the second and 1/4 of the third.
+    """
+    denoiser, x = world(name, 20), gaussian(5, 2, seed=3)
+    times = [i / 20 for i in (16, 13, 10, 7, 4)]
+    got = run("pndm", denoiser, x, f64(*times))
+
+    def eps(x: Tensor, t: float) -> Tensor:
+        alpha, sigma = denoiser.schedule(scalar(t))
+        return (x - alpha * denoiser(x, scalar(t))) / sigma
+
+    for k, (t, s) in enumerate(pairwise(times[:4])):
+        m = t - 1 / 20
+        e_2 = eps(phi(denoiser.schedule, x, eps(x, t), t, m), m)
+        e_3 = eps(phi(denoiser.schedule, x, e_2, t, m), m)
+        e_4 = eps(phi(denoiser.schedule, x, e_3, t, s), s)
+        x = phi(denoiser.schedule, x, 3 / 8 * (e_2 + e_3) + e_4 / 4, t, s)
+        torch.testing.assert_close(got[k], x, rtol=1e-8, atol=1e-8)
+
+
+def test_pndms_weights_integrate_a_parabola() -> None:
+    """Values at 0, r and 1 have the mean of every parabola over [0, 1]; with r = 1 that of the line through two."""
+    for r in (0.2, 1 / 3, 0.5, 0.9):
+        start, middle, end = _simpson(r)
+        assert [start + middle + end, middle * r + end, middle * r**2 + end] == pytest.approx([1, 1 / 2, 1 / 3])
+    start, *rest = _simpson(1.0)
+    assert (start, sum(rest)) == pytest.approx((1 / 2, 1 / 2))
+
+
+def test_pndm_without_further_calls_begins_with_a_step_of_ddim() -> None:
+    denoiser, x = world("cosine"), gaussian(5, 2, seed=3)
+    first, second, *_ = run("pndm", denoiser, x, TIMES, calls=5)
+    torch.testing.assert_close(first, run("ddim", denoiser, x, TIMES)[0], rtol=1e-9, atol=1e-9)
+    (t, s, r), schedule = TIMES.tolist()[:3], denoiser.schedule
+    values = []
+    for at, place in ((t, x), (s, first)):
+        alpha, sigma = schedule(scalar(at))
+        values.append((place - alpha * denoiser(place, scalar(at))) / sigma)
+    expected = phi(schedule, first, (3 * values[1] - values[0]) / 2, s, r)
+    torch.testing.assert_close(second, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_pndm_averages_eps_where_alpha_grows_tenfold_and_no_more() -> None:
+    """On the straight path alpha = 1 - t: from t = 15/16 it grows tenfold to 3/8, and more below that."""
+
+    class Straight(RectifiedFlow):
+        end = 1.0
+
+    denoiser, x, t = world("rectified-flow"), gaussian(5, 2, seed=3), 15 / 16
+    denoiser.schedule = Straight()
+    for s, by_eps in ((3 / 8, True), (3 / 8 - 1e-6, False)):
+        (got,) = run("pndm", denoiser, x, f64(t, s), calls=2)
+        x_0 = denoiser(x, scalar(t))
+        eps = (x - (1 - t) * x_0) / t
+        end = (1 - s) * x_0 + s * eps
+        x0_s = denoiser(end, scalar(s))
+        if by_eps:
+            mean = (eps + (end - (1 - s) * x0_s) / s) / 2
+            expected = (1 - s) * (x - t * mean) / (1 - t) + s * mean
+        else:
+            mean = (x_0 + x0_s) / 2
+            expected = (1 - s) * mean + s * (x - (1 - t) * mean) / t
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["cosine", "sigmoid"])
 @pytest.mark.parametrize("calls", [12, 20, 50])
 def test_pndm_from_pure_noise_with_a_denoiser_that_errs(name: str, calls: int) -> None:
@@ -237,6 +293,10 @@ def test_pndm_makes_the_calls_asked() -> None:
         run("pndm", world("cosine"), gaussian(2, 2), grid, calls=calls)
     with pytest.raises(UsageError, match="makes one of 5, 6, 14 calls, and cannot make 7"):
         run("pndm", world("cosine"), gaussian(2, 2), grid, calls=7)
+    with pytest.raises(UsageError, match="makes one of 3, 4 calls, and cannot make 12"):
+        run("pndm", world("cosine"), gaussian(2, 2), grid[2:], calls=12)
+    with pytest.raises(UsageError, match="makes one of 1 calls, and cannot make 2"):
+        run("pndm", world("cosine"), gaussian(2, 2), f64(1, 0), calls=2)
     with pytest.raises(UsageError, match="dpm-2 makes 5 to 9 calls .* cannot make 10"):
         run("dpm-2", world("cosine"), gaussian(2, 2), grid, calls=10)
     with pytest.raises(UsageError, match="order = 5 is out of range: lms has the orders 1 to 4"):
