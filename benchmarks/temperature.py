@@ -22,13 +22,14 @@ docs/samplers.md.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from record import write, write_table
+from record import RESULTS, write, write_table
 from torch import Tensor
 
 from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
@@ -136,12 +137,14 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--samplers", nargs="*", default=[name for name, info in SAMPLERS.items() if not info.adaptive])
+    parser.add_argument("--samplers", nargs="*", help="measure these again, and keep the other rows")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    tempered = [("deis", T) for T in TEMPERATURES] + [("dpmpp-2m-sde", T) for T in TEMPERATURES]
-    for name, temperature in [(name, 1.0) for name in args.samplers] + tempered:
+    lines = [(name, 1.0) for name, info in SAMPLERS.items() if not info.adaptive]
+    lines += [("deis", T) for T in TEMPERATURES] + [("dpmpp-2m-sde", T) for T in TEMPERATURES]
+    rows = json.loads((RESULTS / "temperature.json").read_text("utf-8"))["rows"] if args.samplers else []
+    rows = [row for row in rows if row["sampler"] not in (args.samplers or ())]
+    for name, temperature in [line for line in lines if not args.samplers or line[0] in args.samplers]:
         for calls in CALLS:
             bounds = {width: bounds_for(width) for width in WIDTHS}
             laws = {} if temperature != 1 else {str(w): gaussian(name, calls, w, b) for w, b in bounds.items()}
@@ -150,6 +153,7 @@ def main() -> None:
             rows.append({"sampler": name, "calls": calls, "temperature": temperature, "gaussian": laws, "ring": far})
             print(name, calls, temperature, {k: round(v, 3) for k, v in laws.items()}, flush=True)
             print("   ", {k: round(1e3 * v["energy"], 2) for k, v in far.items()}, flush=True)
+    rows.sort(key=lambda row: (lines.index((row["sampler"], row["temperature"])), row["calls"]))
     write("temperature", {"n": N, "seeds": args.seeds, "widths": WIDTHS, "rows": rows})
     write_table("samplers.md", "temperature or correction", table(rows))
 

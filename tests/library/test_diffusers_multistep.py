@@ -37,15 +37,20 @@ def test_lms(name: str, order: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "skip", "extra"), [("linear", True, 1), ("cosine", True, 1), ("linear", False, 9)]
-)  # by Runge and Kutta x reaches thousands on the cosine schedule, where sines of float32 are noise
-def test_pndm(name: str, skip: bool, extra: int) -> None:
-    """Each of their steps is one call: K + 1 or K + 9 of them for our K intervals, and each interval ends the same."""
+    ("name", "spacing", "skip", "extra"),
+    [("linear", "trailing", True, 1), ("linear", "trailing", False, 9), ("cosine", "leading", True, 1)],
+)
+def test_pndm(name: str, spacing: str, skip: bool, extra: int) -> None:
+    """Each of their steps is one call: K + 1 or K + 9 of them for our K intervals, and each interval ends the same.
+
+    On the cosine schedule their first step from t = 1 reaches thousands, so there the grid begins below.
+    """
     n = 20
-    theirs = made(PNDMScheduler, name, n, timestep_spacing="trailing", skip_prk_steps=skip)
+    theirs = made(PNDMScheduler, name, n, timestep_spacing=spacing, skip_prk_steps=skip)
     assert len(theirs.timesteps) == n + extra
     x = y = gaussian(3, 4)
-    times = torch.cat([torch.arange(T, 0, -T // n).double() / T, f64(0)])
+    first = T if spacing == "trailing" else T - T // n + 1
+    times = torch.cat([torch.arange(first, 0, -T // n).double() / T, f64(0)])
     ours = states("pndm", name, x, times, calls=n + extra)
     ends = [2, *range(3, n + 1)] if skip else [4, 8, 12, *range(13, n + extra)]
     for call, j in enumerate(theirs.timesteps.tolist()[:-1], 1):
