@@ -171,7 +171,12 @@ def lines(models: Sequence[dict[str, Any]]) -> list[str]:
     out = [
         "| model | sampler, calls | " + " | ".join(SHOWN[name] for name in shown) + " | gates failed |",
         "|---|---|" + "---|" * (len(shown) + 1),
-        "| real pictures | | " + " | ".join(f"{number(name, first[name]['floor'])}" for name in shown) + " | |",
+        "| real pictures | | "
+        + " | ".join(
+            "" if name.startswith("fid") else number(name, first[name]["floor"])  # that of the few held-out pictures
+            for name in shown
+        )
+        + " | |",
         "| gate | | "
         + " | ".join(
             " to ".join(number(name, end) for end in gate) if gate else ""
@@ -228,7 +233,11 @@ def main() -> None:
     commands.add_parser("table")
     args = parser.parse_args()
     if args.command == "table":
-        write_table("data.md", "colour shift", lines(load()["models"]))
+        found = load()["models"]
+        order = list(dict.fromkeys(m["name"] for m in found))
+        write_table(
+            "data.md", "colour shift", lines(sorted(found, key=lambda m: (order.index(m["name"]), m["sampler"])))
+        )
     else:
         {"measure": measure, "real": real}[args.command](args)
 
