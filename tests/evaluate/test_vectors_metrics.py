@@ -7,11 +7,11 @@ from scipy.special import gammaln
 from scipy.stats import norm, wasserstein_distance
 
 from gendi.errors import UsageError
+from gendi.evaluate.metrics import energy_kernel
 from gendi.evaluate.vectors import classes, controls, marginals, records, transport
 from gendi.evaluate.vectors.distances import (
     discrepancy,
     energy_distance,
-    energy_kernel,
     gaussian_kernel,
     median_distance,
     squared_mmd,

@@ -9,9 +9,10 @@ import numpy as np
 
 from gendi.diffusion.randomness import stream
 from gendi.evaluate.intervals import halves, halves_error, of_share
+from gendi.evaluate.metrics import energy_kernel
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import transport
-from gendi.evaluate.vectors.distances import discrepancy, energy_kernel, gaussian_kernel
+from gendi.evaluate.vectors.distances import discrepancy, gaussian_kernel
 from gendi.evaluate.vectors.metrics import EXACT_MOST, JUDGES, Roles, Values, density_and_coverage, judged, profile
 from gendi.evaluate.vectors.space import Part, World
 from gendi.machine.stopping import Poll, may_stop
