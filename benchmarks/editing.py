@@ -43,7 +43,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 
 
 def how(method: str, seed: int = 0) -> Drawing:
-    sampler = "ancestral" if method == "dps" else "dpmpp-2m-sde-log-snr"
+    sampler = "ancestral" if method == "dps" else "dpmpp-2m-sde-half"
     return Drawing(steps=STEPS.get(method, 20), sampler=sampler, seed=seed, batch_size=100, device=pick_device())
 
 

@@ -65,7 +65,7 @@ class Evaluate:
     """Extrapolate the Fréchet distance to infinitely many samples as well, which takes its bias away."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the samples, and of the subset of real images they are compared with."""
