@@ -1,4 +1,4 @@
-"""Energy distance and kernel distance between two sets of vectors, unbiased, with bootstrap replicates.
+"""Energy distance and kernel distance between two sets of vectors, unbiased, with standard errors.
 
 Both have the form of one U-statistic,
 
@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from gendi.errors import UsageError
+from gendi.evaluate.kernel_errors import Across, Blocks, Within, error_of_both
 from gendi.evaluate.metrics import Features, energy_kernel, squared_distances
 
 Kernel = Callable[[np.ndarray], np.ndarray]
@@ -68,6 +69,16 @@ def discrepancy(x: Features, y: Features, kernel: Kernel, weights_x: Weights, we
         across += np.einsum("bi,bi->b", weights_x[:, rows], (kernel(squared) @ weights_y.T).T)
     across /= weights_x.sum(axis=1) * weights_y.sum(axis=1)
     return np.asarray(_within(x, kernel, weights_x) + _within(y, kernel, weights_y) - 2 * across)
+
+
+def discrepancy_error(x: Features, y: Features, kernel: Kernel) -> float | None:
+    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either."""
+
+    def values(a: Features, b: Features) -> Blocks:
+        return ((rows, kernel(squared)) for rows, squared in squared_distances(a, b))
+
+    own, others = (Within.of(len(z), values(z, z)) for z in (x, y))
+    return error_of_both(own, others, Across.of(len(x), len(y), values(x, y)))
 
 
 def _within(x: Features, kernel: Kernel, weights: Weights) -> np.ndarray:
