@@ -32,6 +32,7 @@ from gendi.data.images.colour import colour_metrics
 from gendi.data.images.evaluation import evaluate
 from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.comparison import Z95
 from gendi.train.bundle import load_bundle
 
 NAME, N = "colour-shift", 1000
@@ -154,7 +155,7 @@ def with_interval(evaluations: Sequence[dict[str, Any]], name: str) -> tuple[flo
     half = float(student.ppf(0.975, k - 1) * values.std(ddof=1) / np.sqrt(k))
     errors = [each[name]["standard_error"] for each in evaluations]
     if None not in errors:
-        half = 1.96 * float(np.sqrt(np.mean(np.square(errors)) / k))
+        half = Z95 * float(np.sqrt(np.mean(np.square(errors)) / k))
     return float(values.mean()), half
 
 

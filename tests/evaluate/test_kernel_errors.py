@@ -11,8 +11,8 @@ import pytest
 
 from gendi.evaluate.feature_intervals import kernel_error
 from gendi.evaluate.kernel_errors import Across, Within, error_of_both, error_of_first
-from gendi.evaluate.metrics import kernel_distance
-from gendi.evaluate.vectors.distances import discrepancy_error, energy_distance, energy_kernel
+from gendi.evaluate.metrics import energy_kernel, kernel_distance
+from gendi.evaluate.vectors.distances import discrepancy_error, energy_distance
 
 
 def blocks(x: np.ndarray, y: np.ndarray, size: int = 7) -> Iterator[tuple[slice, np.ndarray]]:

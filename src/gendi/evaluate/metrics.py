@@ -182,6 +182,11 @@ def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64
         yield rows, np.maximum(squared, 0.0, out=squared)
 
 
+def energy_kernel(squared: np.ndarray) -> np.ndarray:
+    """Return -|a - b|, of squared distances: the kernel of the energy distance."""
+    return np.asarray(-np.sqrt(squared))
+
+
 def rounding(x: Features, y: Features) -> float:
     """Return a bound of the rounding error of the squared distances within and between two sets of features.
 

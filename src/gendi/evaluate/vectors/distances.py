@@ -23,7 +23,7 @@ from jaxtyping import Float64
 
 from gendi.errors import UsageError
 from gendi.evaluate.kernel_errors import Across, Blocks, Within, error_of_both
-from gendi.evaluate.metrics import Features, squared_distances
+from gendi.evaluate.metrics import Features, energy_kernel, squared_distances
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 """A function from squared distances to k."""
@@ -39,11 +39,6 @@ def energy_distance(x: Features, y: Features) -> float:
 def squared_mmd(x: Features, y: Features, sigma: float) -> float:
     """Return the unbiased squared MMD with a Gaussian kernel of width `sigma`.  [Gretton et al. 2012, eq. 3]"""
     return float(discrepancy(x, y, gaussian_kernel(sigma), *_once(x, y))[0])
-
-
-def energy_kernel(squared: np.ndarray) -> np.ndarray:
-    """Return -|a - b|."""
-    return np.asarray(-np.sqrt(squared))
 
 
 def gaussian_kernel(sigma: float) -> Kernel:

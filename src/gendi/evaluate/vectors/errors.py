@@ -16,9 +16,10 @@ import numpy as np
 
 from gendi.diffusion.randomness import stream
 from gendi.evaluate.intervals import Pairs, halves, halves_error, of_share
+from gendi.evaluate.metrics import energy_kernel
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import transport
-from gendi.evaluate.vectors.distances import discrepancy_error, energy_kernel, gaussian_kernel
+from gendi.evaluate.vectors.distances import discrepancy_error, gaussian_kernel
 from gendi.evaluate.vectors.metrics import (
     ABOUT,
     EXACT_MOST,
