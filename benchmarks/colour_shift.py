@@ -32,6 +32,7 @@ from gendi.data.images.colour import colour_metrics
 from gendi.data.images.evaluation import evaluate
 from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.comparison import Z95
 from gendi.train.bundle import load_bundle
 
 NAME, N = "colour-shift", 1000
@@ -154,7 +155,7 @@ def with_interval(evaluations: Sequence[dict[str, Any]], name: str) -> tuple[flo
     half = float(student.ppf(0.975, k - 1) * values.std(ddof=1) / np.sqrt(k))
     errors = [each[name]["standard_error"] for each in evaluations]
     if None not in errors:
-        half = 1.96 * float(np.sqrt(np.mean(np.square(errors)) / k))
+        half = Z95 * float(np.sqrt(np.mean(np.square(errors)) / k))
     return float(values.mean()), half
 
 
@@ -171,7 +172,12 @@ def lines(models: Sequence[dict[str, Any]]) -> list[str]:
     out = [
         "| model | sampler, calls | " + " | ".join(SHOWN[name] for name in shown) + " | gates failed |",
         "|---|---|" + "---|" * (len(shown) + 1),
-        "| real pictures | | " + " | ".join(f"{number(name, first[name]['floor'])}" for name in shown) + " | |",
+        "| real pictures | | "
+        + " | ".join(
+            "" if name.startswith("fid") else number(name, first[name]["floor"])  # that of the few held-out pictures
+            for name in shown
+        )
+        + " | |",
         "| gate | | "
         + " | ".join(
             " to ".join(number(name, end) for end in gate) if gate else ""
@@ -228,7 +234,11 @@ def main() -> None:
     commands.add_parser("table")
     args = parser.parse_args()
     if args.command == "table":
-        write_table("data.md", "colour shift", lines(load()["models"]))
+        found = load()["models"]
+        order = list(dict.fromkeys(m["name"] for m in found))
+        write_table(
+            "data.md", "colour shift", lines(sorted(found, key=lambda m: (order.index(m["name"]), m["sampler"])))
+        )
     else:
         {"measure": measure, "real": real}[args.command](args)
 

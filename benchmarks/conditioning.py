@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from record import RESULTS, write, write_table
+from record import RESULTS, share, write, write_table
 from trained import measured
 
 from gendi.data import open_data
@@ -76,7 +76,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     head = ["`network.inject`", "parameters", "FID, digits", "asked digit drawn", "precision", "recall", "loss"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row in rows:
-        shares = [f"{row[name]:.3f}" for name in ("accuracy", "precision-digits", "recall-digits")]
+        shares = [share(row[name], row["n"]) for name in ("accuracy", "precision-digits", "recall-digits")]
         lines.append(
             [f"`{row['inject']}`", f"{row['parameters']:,}", f"{row['fid-digits']:.2f}", *shares, f"{row['loss']:.4f}"]
         )

@@ -18,7 +18,7 @@ import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from record import RESULTS, write, write_table
+from record import RESULTS, share, write, write_table
 from torch import Tensor
 
 from gendi.api.models import weights_sha256
@@ -43,7 +43,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 
 
 def how(method: str, seed: int = 0) -> Drawing:
-    sampler = "ancestral" if method == "dps" else "dpmpp-2m-sde-log-snr"
+    sampler = "ancestral" if method == "dps" else "dpmpp-2m-sde-half"
     return Drawing(steps=STEPS.get(method, 20), sampler=sampler, seed=seed, batch_size=100, device=pick_device())
 
 
@@ -139,8 +139,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     head = ["lower half", *(f"{'told classes, not asked' if row['conditions'] else 'unconditional'}" for row in rows)]
     lines = [head, ["---", *["---:"] * len(rows)]]
     for way in ways:
-        found = [row["lower_half"].get(way) for row in rows]
-        lines.append([way, *("" if f is None else f"{100 * f['class_kept']:.1f}%" for f in found)])
+        found = [(row["lower_half"].get(way), row["n"]) for row in rows]
+        lines.append([way, *("" if f is None else share(f["class_kept"], n) for f, n in found)])
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from record import RESULTS, write
+from record import RESULTS, share, write, write_table
 
 import gendi
 from gendi import Guidance
@@ -86,6 +86,22 @@ def draw(rows: list[dict[str, Any]], n: int, interval: tuple[float, float]) -> N
     figure.savefig(Path(__file__).parents[1] / "docs" / "guidance.png", dpi=110)
 
 
+def table(rows: list[dict[str, Any]], n: int) -> list[str]:
+    """Return how often the digit asked for is drawn and the FID, for each scale, as lines of Markdown."""
+    lines = [
+        "| w | the digit asked for, everywhere | in the interval "
+        f"| FID on digit features (floor {rows[0]['floor']:.3f}), everywhere | in the interval |",
+        "|---|---|---|---|---|",
+    ]
+    at = {(row["scale"], row["where"]): row for row in rows}
+    for scale in sorted({row["scale"] for row in rows}):
+        pair = [at[scale, where] for where in (EVERYWHERE, INSIDE)]
+        asked = [share(row["accuracy"], n) if scale > 0 else "" for row in pair]
+        distances = [f"{row['fid-digits']:.2f}" for row in pair]
+        lines.append(f"| {scale:g} | {' | '.join([*asked, *distances])} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
@@ -120,6 +136,7 @@ def main() -> None:
             write("guidance", {**about, "rows": rows, "cost": old.get("cost")})
     write("guidance", {**about, "rows": rows, "cost": cost(bundle, interval, args.pair, args.rounds)})
     draw(rows, args.n, interval)
+    write_table("guidance.md", "measured guidance", table(rows, args.n))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import json
 import time
 from typing import Any
 
-from record import RESULTS, write, write_table
+from record import RESULTS, Z95, write, write_table
 
 import gendi
 from gendi.data import open_data
@@ -113,9 +113,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             row["schedule"],
             row["weighting"],
             f"{row['training']['images']:,}",
-            f"{bound['total']['bits_per_dim']:.3f} ± {bound['total']['standard_error']:.3f}",
+            f"{bound['total']['bits_per_dim']:.3f} ± {Z95 * bound['total']['standard_error']:.3f}",
             f"{bound['decoder']['bits_per_dim']:.3f}",
-            f"{ode['total']['bits_per_dim']:.3f} ± {ode['total']['standard_error']:.3f}" if ode else "",
+            f"{ode['total']['bits_per_dim']:.3f} ± {Z95 * ode['total']['standard_error']:.3f}" if ode else "",
             f"{drawn['fid-digits']:.3f} at {drawn['calls']} calls",
         ]
         lines.append("| " + " | ".join(cells) + " |")

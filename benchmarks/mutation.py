@@ -99,7 +99,8 @@ def pytest(tests: Iterable[str], *arguments: str) -> None:
 
 def equivalent() -> dict[str, str]:
     lines = EQUIVALENT.read_text(encoding="utf-8").splitlines() if EQUIVALENT.exists() else []
-    return dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+    found = (re.fullmatch(r"(.+?:[0-9a-f]{10}) (.+)", line) for line in lines if not line.startswith("#"))
+    return {match[1]: match[2] for match in found if match}
 
 
 def score(noticed: int, n: int) -> dict[str, Any]:

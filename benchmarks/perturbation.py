@@ -121,7 +121,8 @@ def table(results: dict[str, Any]) -> list[str]:
             for score in SCORES:
                 values = [w["scores"][name][kind]["scaled"][score] for w in worlds]
                 known = [v for v in values if v is not None]
-                cells.append(f"{np.mean(known):.2f}" if known else "none")
+                half = f" ± {np.ptp(known) / 2:.2f}" if len(known) > 1 else ""
+                cells.append(f"{np.mean(known):.2f}{half}" if known else "none")
             lines.append(f"| {kind} | {name} | {' | '.join(cells)} |")
     return lines
 

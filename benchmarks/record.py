@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 
 import gendi
+from gendi.evaluate.comparison import Z95
+from gendi.evaluate.intervals import of_deals, of_share
 from gendi.machine.hardware import has_bf16
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +59,18 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
     print(f"written: {path}")
     return path
+
+
+def with_interval(values: Sequence[float], form: str) -> str:
+    """Return the mean over seeds or splits, and half of its 95% interval by Student's t; a single one has none."""
+    mean = float(np.mean(values))
+    interval = of_deals(values).interval if len(values) > 1 else None
+    return f"{mean:{form}}" + (f" ± {interval[1] - mean:{form.strip('+')}}" if interval else "")
+
+
+def share(value: float, n: int) -> str:
+    """Return a share of n independent draws, with half the width of Wilson's 95% interval."""
+    return f"{value:.3f} ± {Z95 * (of_share(value, n).error or 0):.3f}"
 
 
 def write_table(page: str, mark: str, lines: list[str]) -> None:

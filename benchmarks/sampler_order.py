@@ -126,7 +126,7 @@ def main() -> None:
             sizes = (16, 32, 64, 128)  # the path is resolved to 2^-12 of t
             kind, errors = "strong", strong(info, mixture, sizes)
         else:
-            sizes = (32, 64, 128, 256)
+            sizes = (64, 128, 256, 512)
             kind, errors = "weak", weak(info, gaussian, sizes)
         found = slopes(errors)
         if info.brownian:  # an average over paths still moves a little: its slope over the whole range

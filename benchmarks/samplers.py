@@ -31,6 +31,7 @@ from gendi.data import Data, open_data
 from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import UsageError
+from gendi.evaluate.comparison import Z95
 from gendi.train.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
@@ -82,7 +83,7 @@ class Figures:
     def interval(self, name: str, temperature: float, calls: int) -> float:
         """Return half the width of the 95% interval."""
         values = self.found[name, temperature, calls]
-        return 1.96 * self.relative * float(np.mean(values)) / math.sqrt(len(values))
+        return Z95 * self.relative * float(np.mean(values)) / math.sqrt(len(values))
 
     def table(self) -> list[str]:
         """Return the lines of a table, a row per sampler and temperature, a column per number of calls."""

@@ -142,10 +142,8 @@ def page(results: dict[str, list[dict[str, dict[str, Any]]]]) -> None:
     ]
     for name, seeds in results.items():
         for who in METHODS:
-            cells = [np.array([each[who][m] for each in seeds]) for m in METRICS]
-            lines.append(
-                f"| {name} | {who} | " + " | ".join(f"{c.mean():.3f} ± {c.std(ddof=1):.3f}" for c in cells) + " |"
-            )
+            cells = [[float(each[who][m]) for each in seeds] for m in METRICS]
+            lines.append(f"| {name} | {who} | " + " | ".join(record.with_interval(c, ".3f") for c in cells) + " |")
     record.write_table("tables.md", "benchmark", lines)
 
 

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 import numpy as np
-from record import write, write_table
+from record import share, write, write_table
 from trained import measured
 
 from gendi.data import open_data
@@ -74,7 +74,7 @@ def table(rows: dict[str, Any]) -> list[str]:
     head = ["preset", "parameters", "images seen", "GFLOP/s", "FID, digits", "asked digit drawn", "precision", "recall"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for preset, row in rows.items():
-        shares = [f"{row[name]:.3f}" for name in ("accuracy", "precision-digits", "recall-digits")]
+        shares = [share(row[name], row["n"]) for name in ("accuracy", "precision-digits", "recall-digits")]
         counts = [f"{row['parameters']:,}", f"{row['images']:,}", f"{row['gflops']:.0f}"]
         lines.append([f"`{preset}`", *counts, f"{row['fid-digits']:.2f}", *shares])
     return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -101,6 +101,14 @@ def test_refusals(gendi: Gendi, line: str, said: str) -> None:
     assert outcome.out == ""
 
 
+def test_a_step_beside_a_snapshot_is_refused_and_nothing_is_written(gendi: Gendi, run: Path) -> None:
+    """Snapshots are taken every 8 images: nothing ends at 21, and weights put together there would be noise."""
+    outcome = gendi(f"ema {run} --length 0.1 --at 21")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no snapshot was taken at 21 images" in outcome.err and "16 and 24" in outcome.err
+    assert not list((run / "ema").glob("length_*"))
+
+
 def test_places_that_are_not_its_own_are_left_alone(gendi: Gendi, run: Path, tiny_run: Path) -> None:
     other = run.parent / "other"
     other.mkdir()

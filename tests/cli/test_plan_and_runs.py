@@ -179,6 +179,34 @@ def test_runs_tells_age_and_the_last_metric_there_is(gendi: Gendi, tiny_run: Pat
     assert "fid-digits 7.5" in shown and "loss 0.25" in shown and "2h" in shown
 
 
+def test_runs_and_info_say_the_last_verdict_in_one_word(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
+    """Only the last evaluation counts; a run whose lines say nothing or another word has none."""
+
+    def line(step: int, verdict: object) -> str:
+        return json.dumps({"step": step, "loss": 0.5, "evaluation": {"metrics": {}, "verdict": verdict}}) + "\n"
+
+    texts = {
+        "falls": line(1, None) + line(2, "improving"),
+        "copies": line(1, "level") + line(2, "copying") + '{"step": 3, "loss": 0.5}\n',
+        "early": line(1, "level") + line(2, None),
+        "edited": line(1, ["level"]),
+        "none": "",
+    }
+    for name, text in texts.items():
+        shutil.copytree(tiny_run, tmp_path / name)
+        (tmp_path / name / "metrics.jsonl").write_text(text)
+    found = {Path(run["run"]).name: run for run in json.loads(gendi("runs", str(tmp_path), "--json").out)["runs"]}
+    expected = {"falls": "improving", "copies": "copying", "early": None, "edited": None, "none": None}
+    assert {name: run["verdict"] for name, run in found.items()} == expected
+    shown = {words[0]: words for words in map(str.split, gendi("runs", str(tmp_path)).out.splitlines()) if words}
+    assert "verdict" in shown["run"] and "improving" in shown[str(tmp_path / "falls")]
+    for name, verdict in expected.items():
+        assert json.loads(gendi("info", str(tmp_path / name), "--json").out)["verdict"] == verdict
+        lines = [row.split() for row in gendi("info", str(tmp_path / name)).out.splitlines()]
+        assert (["verdict", verdict] in lines) == (verdict is not None)
+    assert "verdict" not in gendi("runs", str(tmp_path / "early")).out
+
+
 def test_keep_says_how_many_checkpoints_stay(gendi: Gendi, tiny_data: Path, tmp_path: Path) -> None:
     words = ["train", str(tiny_data), *TINY, "--out", str(tmp_path / "run"), "--train.checkpoint-every", "0"]
     assert gendi(*words, "--steps", "5", "--keep", "3").code == 0

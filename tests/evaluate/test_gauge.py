@@ -10,7 +10,7 @@ from gendi.evaluate.gauge import (
     Distance,
     TrainLikeness,
     cubic_kernel,
-    energy_kernel,
+    energy_of_pairs,
     nearest_rows,
 )
 from gendi.evaluate.metrics import kernel_distance
@@ -39,7 +39,7 @@ def energy_by_hand(x: np.ndarray, y: np.ndarray) -> float:
 
 def test_the_energy_distance_and_its_jackknife_are_those_of_the_definition() -> None:
     x, y = normal(0, 12, shift=0.5), normal(1, 30)
-    found = Distance("energy", energy_kernel, y, normal(2, 20))(x)
+    found = Distance("energy", energy_of_pairs, y, normal(2, 20))(x)
     assert found.value == pytest.approx(energy_by_hand(x, y), rel=1e-10)
     without = np.array([energy_by_hand(np.delete(x, i, 0), y) for i in range(len(x))])
     assert found.error == pytest.approx(np.sqrt(11 / 12 * ((without - without.mean()) ** 2).sum()), rel=1e-8)
@@ -56,7 +56,7 @@ def test_the_cubic_kernel_gives_the_kernel_distance() -> None:
 @pytest.mark.statistical
 def test_the_error_is_the_deviation_of_fresh_samples_and_the_floor_is_around_zero() -> None:
     """200 sets: the deviation of their distances is known to 5% (one standard error); the bound is at four of them."""
-    distance = Distance("energy", energy_kernel, normal(0, 400), normal(1, 400))
+    distance = Distance("energy", energy_of_pairs, normal(0, 400), normal(1, 400))
     found = [distance(normal(s, 128, shift=0.4)) for s in range(10, 210)]
     spread = np.std([q.value for q in found], ddof=1)
     assert np.mean([q.error for q in found]) == pytest.approx(spread, rel=0.2)

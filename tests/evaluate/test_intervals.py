@@ -13,10 +13,10 @@ from gendi.evaluate import intervals
 from gendi.evaluate.classes import class_estimates
 from gendi.evaluate.feature_intervals import (
     crowding,
+    design_effects,
     frechet_distances,
     frechet_error,
     kernel_error,
-    neighbour_errors,
 )
 from gendi.evaluate.infinity import frechet_at_infinity, rows_needed
 from gendi.evaluate.metrics import density_coverage, frechet_from_features, kernel_distance, precision_recall
@@ -89,13 +89,13 @@ def test_metrics_of_neighbours_are_covered(shift: float) -> None:
     hits = []
     for _ in range(SETS):
         r, x = fresh(), draw()
-        errors = neighbour_errors(r, x, 3, 5)
+        effects = design_effects(r, x, 3, 5)
         crowd = crowding(reference, x, 5)
         for truth, found in (
             (precision, intervals.of_share(precision_recall(reference, x)[0], len(x))),
             (density, intervals.of_mean(crowd)),
-            (recall, intervals.of_dependent_share(precision_recall(r, x)[1], errors.recall, len(r))),
-            (coverage, intervals.of_dependent_share(density_coverage(r, x)[1], errors.coverage, len(r))),
+            (recall, intervals.of_dependent_share(precision_recall(r, x)[1], effects.recall, len(r))),
+            (coverage, intervals.of_dependent_share(density_coverage(r, x)[1], effects.coverage, len(r))),
         ):
             assert found.interval is not None
             hits.append(found.interval[0] <= truth <= found.interval[1])
@@ -200,4 +200,4 @@ def test_sets_that_are_too_small_have_no_errors() -> None:
     x: Iterator[np.ndarray] = (np.eye(3)[:k] for k in (3, 3, 3))
     assert frechet_error(next(x), np.eye(3)) is None
     assert kernel_error(next(x), np.eye(3)) is None
-    assert neighbour_errors(next(x), np.eye(3), 3, 5) == (None, None)
+    assert design_effects(next(x), np.eye(3), 3, 5) == (None, None)

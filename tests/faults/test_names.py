@@ -152,6 +152,7 @@ SLOW = settings(max_examples=12, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # twelve data sets, and as many more where one fails
 @SLOW
 @given(several(FOLDERS, WORDS))
 def test_fuzzed_names_of_folders(names: list[str]) -> None:
@@ -159,6 +160,7 @@ def test_fuzzed_names_of_folders(names: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # twelve data sets, and as many more where one fails
 @SLOW
 @given(several(CELLS.filter(str.strip), WORDS + PATHS))
 def test_fuzzed_names_in_tables(names: list[str]) -> None:
@@ -167,6 +169,7 @@ def test_fuzzed_names_in_tables(names: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # twelve data sets, and as many more where one fails
 @SLOW
 @given(several(CELLS, WORDS + PATHS))
 def test_fuzzed_names_in_cells(names: list[str]) -> None:

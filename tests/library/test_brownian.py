@@ -127,6 +127,23 @@ def test_noise_is_standard_normal_and_new_at_every_step(smallest: float) -> None
     assert abs((z**4).mean().item() - 3) < 5 * math.sqrt(96 / (n * steps))
 
 
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.75, 1.0])
+def test_a_path_may_begin_at_any_node(t: float) -> None:
+    fresh, other = (BrownianNoise(4, [9], (2,), ENDS, "cpu") for _ in range(2))
+    other.path(0.9)
+    assert torch.equal(fresh.path(t), other.path(t))
+    assert bool(fresh.path(t).all())  # which has probability 1
+
+
+def test_a_step_is_compared_with_the_time_at_which_it_begins() -> None:
+    leaf = 2.0**-12
+    BrownianNoise(0, [0], (1,), f64(1, 1 - leaf, 0), "cpu")
+    shorter = leaf - leaf**2 / 2  # between 2^-12 of its end and 2^-12 of its beginning
+    assert leaf * (1 - shorter) < shorter < leaf
+    with pytest.raises(UsageError, match="from t = 1 to"):
+        BrownianNoise(0, [0], (1,), f64(1, 1 - shorter, 0), "cpu")
+
+
 def test_a_grid_finer_than_the_leaves_is_refused() -> None:
     with pytest.raises(UsageError, match=r"2\^-12 of t: from t = 0\.5 to 0\.49995"):
         BrownianNoise(0, [0], (1,), f64(0.5, 0.49995, 0), "cpu")

@@ -57,6 +57,11 @@ def test_one_for_each_sample() -> None:
     assert cond["class"].tolist() == [2, 0] and cond["dose"].tolist() == [1, 2]
     assert cond["place"].tolist() == [[1, 0], [0, 1]]
     assert cond.keys() == {"class", "dose", "place"}  # a condition that is not requested is null
+    pictures = np.array([0, 255], np.uint8).repeat(4).reshape(2, 2, 2, 1)
+    cond = requested_conditions(ALL, {"marks": [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], "small": pictures}, 2)
+    assert cond["marks"].tolist() == [[1, 0, 1], [0, 1, 0]]  # tags as numbers, and as numbers for all samples
+    assert cond["small"].mean((1, 2, 3)).tolist() == [-1, 1]
+    assert requested_conditions(ALL, {"marks": [0.0, 1.0, 1.0]}, 2)["marks"].tolist() == [[0, 1, 1]] * 2
 
 
 @given(st.integers(0, 50), st.integers(1, 20))

@@ -14,7 +14,8 @@ from gendi.diffusion.gaussian.denoiser import LearnedVariance
 from gendi.diffusion.gaussian.exact import GaussianDenoiser
 from gendi.diffusion.gaussian.likelihood import auroc, chain_times, variational_bound
 from gendi.diffusion.gaussian.likelihood.elbo import decoder_loss, prior_kl, snr_loss, step_kl
-from gendi.diffusion.gaussian.likelihood.strata import Strata
+from gendi.diffusion.gaussian.likelihood.result import estimate
+from gendi.diffusion.gaussian.likelihood.strata import SLICES, Strata
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import UsageError
@@ -169,6 +170,31 @@ def test_the_bound_of_a_chain_is_the_closed_form(draws: int | None) -> None:
     assert len(bound.edges) == len(bound.cost) + 1
     assert (bound.error_t == 0) == (draws is None)
     assert bound.error_t <= bound.kl.error * 1.2
+    assert not bound.discretised
+
+
+def test_as_many_draws_as_steps_or_more_are_all_the_steps() -> None:
+    denoiser, x_0 = world("linear", 7), gaussian(3, 1)
+    whole, drawn = (variational_bound(denoiser, x_0, draws=draws) for draws in (None, 10))
+    assert torch.equal(whole.values, drawn.values) and drawn.error_t == 0
+    assert len(drawn.cost) == 6 and drawn.calls == 7
+
+
+def test_slices_of_a_continuous_range_have_equal_probability() -> None:
+    """The probability up to a time, linear within a stratum, is k / 8 where slice k of 8 begins."""
+    strata = Strata.of_range(make_schedule("cosine"), 0.01)
+    assert len(strata) == SLICES
+    torch.testing.assert_close(strata.log_snr.diff(), strata.log_snr.diff().mean().expand(SLICES), rtol=1e-9, atol=0)
+    edges = strata.slice_edges(8)
+    p = np.cumsum(np.concatenate([[0.0], strata.probability.numpy()]))
+    np.testing.assert_allclose(np.interp(edges.numpy(), strata.times.numpy(), p), np.arange(9) / 8, atol=1e-9)
+    assert float(strata.log_snr[0]) == pytest.approx(-2 * math.log(0.01), abs=1e-9) and edges[-1] == 1
+
+
+def test_two_values_have_a_standard_error() -> None:
+    """|a - b| / 2, since the deviation of two values is |a - b| / sqrt(2); one value has none."""
+    assert estimate(f64(1.0, 4.0)).error == pytest.approx(1.5, rel=1e-12)
+    assert math.isnan(estimate(f64(1.0)).error)
 
 
 @pytest.mark.statistical
@@ -223,6 +249,7 @@ def test_bytes_of_a_sharp_model_cost_their_entropy() -> None:
     n = 600
     x_0 = torch.where(gaussian(n, 4) > 0, 1.0, -1.0).double()
     bound = variational_bound(Coin(), x_0, draws=40, half_bin=1 / 255)
+    assert bound.discretised
     assert abs(bound.total.bits - 1) < 5 * bound.total.bits_error
     assert bound.total.bits_error < 0.1
 

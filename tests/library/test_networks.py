@@ -233,6 +233,25 @@ def test_a_vector_of_any_length_comes_back(features: int) -> None:
     assert network(x, torch.zeros(3)).shape == (3, 2 * features)
 
 
+def test_the_time_and_the_conditions_of_an_mlp_are_added_before_they_scale_by_one_plus_their_share() -> None:
+    """A block computes x + down(silu((1 + scale) norm(up(norm(x))) + shift)); scale, shift are linear in
+    silu(e_time + e_conditions).  [Perez et al. 2018]
+    """
+    network = build_network(replace(MLP, blocks=1), (3,), [CLASS])
+    block, x, time, cond = network.blocks[0], torch.randn(2, 3), torch.randn(2), torch.tensor([0, 3])
+    nn.init.normal_(block.down.weight)
+    seen: list[Tensor] = []
+    block.register_forward_hook(lambda _, given, out: seen.extend([*given, out]))
+    network(x, time, **{"class": cond})
+    h, e, out = seen
+    of_time = network.time(time)
+    torch.testing.assert_close(e, nn.functional.silu(of_time + network.conditions({"class": cond}, of_time)))
+    assert bool((network.conditions({"class": cond}, of_time) != 0).any())
+    scale, shift = (block.film.weight @ e.T + block.film.bias[:, None]).T.chunk(2, 1)
+    inner = (1 + scale) * block.norm2(block.up(block.norm1(h))) + shift
+    torch.testing.assert_close(out, h + block.down(inner * torch.sigmoid(inner)), rtol=1e-5, atol=1e-5)
+
+
 def test_networks_are_for_their_shape() -> None:
     for config, shape in ((UNET, (12,)), (DIT, (12,)), (MLP, (3, 8, 8))):
         with pytest.raises(UsageError, match=f"network.kind = '{config.kind}' is for"):

@@ -120,6 +120,40 @@ def test_a_probe_errs_by_the_divergence_that_it_sees(kind: str) -> None:
     assert (abs(expected) > 0.01) == (kind == "gaussian")
 
 
+@pytest.mark.parametrize("variance", [0.25, 4.0])
+def test_the_end_of_a_short_schedule_is_a_normal_of_its_noise(variance: float) -> None:
+    """At t = 1 the model is N(0, sigma_1^2), however much of the data is left there; the flow of N(0, diag(c)) is
+
+        x_1 = x_0 sqrt((c + sigma_1^2) / (c + u_0^2)),
+
+    so -log p(x_0) is that of x_1 less the logarithm of the factor, per dimension.
+    """
+    c, x_0 = f64(0.1, 0.5, 2.0), gaussian(4, 3)
+    found = log_density(
+        Wide(c, VarianceExploding(variance=variance)), x_0, divergence="exact", smallest=0.01, rtol=1e-8, atol=1e-8
+    )
+    factor = ((c + variance) / (c + 0.01**2)).sqrt()
+    exact = stats.norm(0, math.sqrt(variance)).logpdf((factor * x_0).numpy()) + factor.log().numpy()
+    assert found.values.tolist() == pytest.approx((-exact.mean(1)).tolist(), abs=1e-5)
+
+
+def test_the_calls_are_those_that_the_network_got() -> None:
+    count = 0
+
+    class Counted(Wide):
+        def __call__(self, x_t: Tensor, t: Tensor, **_: Any) -> Tensor:
+            nonlocal count
+            count += 1
+            return super().__call__(x_t, t)
+
+    denoiser, x_0 = Counted(f64(0.5, 2.0), make_schedule("cosine")), gaussian(1, 2)
+    enough = int(log_density(denoiser, x_0, divergence="exact").calls.item())
+    assert enough == count
+    log_density(denoiser, x_0, divergence="exact", most_calls=enough)
+    with pytest.raises(UsageError, match=f"more than {enough - 1} network calls"):
+        log_density(denoiser, x_0, divergence="exact", most_calls=enough - 1)
+
+
 def test_uniform_dequantisation_adds_log2_of_the_scale() -> None:
     """Change of variables from bytes to [-1, 1]: density per byte = density in model space / 127.5."""
     x_0 = f64(0.1, -0.2)[None]

@@ -1,5 +1,7 @@
 """Linear measurements: the adjoint's definition over shapes, and each operator against its own formula."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -100,8 +102,9 @@ def test_what_an_operator_does_not_take() -> None:
         Mask(torch.zeros(3).bool())
     with pytest.raises(UsageError, match="does not fit"):
         Mask(torch.tensor([True, False]))(torch.zeros(1, 3))
-    with pytest.raises(UsageError, match="above 0"):
-        Blur(0.0)
+    for std in (0.0, math.inf):
+        with pytest.raises(UsageError, match="above 0"):
+            Blur(std)
     with pytest.raises(UsageError, match="pictures"):
         Blur(1.0).y_shape((3,))
     with pytest.raises(UsageError, match="not linear"):

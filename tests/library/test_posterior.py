@@ -1,5 +1,7 @@
 """Posterior denoisers on Gaussian data, where E[x_0 | x_t, y] and the law of x_0 given y are formulas."""
 
+import itertools
+import math
 from typing import Any
 
 import pytest
@@ -194,6 +196,29 @@ def test_conjugate_gradients_solve_and_leave_what_is_not_positive() -> None:
     assert not bool(conjugate_gradients(lambda u: u @ m, 0 * b, 3).any())
 
 
+@pytest.mark.parametrize("tolerance", [0.5, 0.2, 0.05, 0.01])
+def test_conjugate_gradients_stop_at_their_tolerance(tolerance: float) -> None:
+    """Iterate k is the u in the span V of b, M b, ..., M^(k-1) b with V^T M u = V^T b.  [Hestenes & Stiefel 1952]
+
+    The first one whose residual is below the tolerance times |b| is the last.
+    """
+    m, b, products = covariance(6), gaussian(1, 6, seed=12), 0
+
+    def product(u: Tensor) -> Tensor:
+        nonlocal products
+        products += 1
+        return u @ m
+
+    conjugate_gradients(product, b, 6, tolerance)
+    powers = torch.stack([b[0] @ torch.linalg.matrix_power(m, k) for k in range(6)], 1)
+    residuals = []
+    for k in range(1, 6):
+        v, _ = torch.linalg.qr(powers[:, :k])
+        u = v @ torch.linalg.solve(v.T @ m @ v, v.T @ b[0])
+        residuals.append(((b[0] - m @ u).norm() / b.norm()).item())
+    assert products == 1 + sum(r > tolerance for r in itertools.accumulate(residuals, min))
+
+
 def test_what_cannot_be() -> None:
     operator, y = Pool(2), torch.zeros(1, 1, 1, 2)
     for kind in (MMPS, PiGDM, DPS):
@@ -207,8 +232,12 @@ def test_what_cannot_be() -> None:
         MMPS(world(), operator, y, 0.1, iterations=0)
     with pytest.raises(UsageError, match="spread = 0"):
         PiGDM(world(), operator, y, 0.1, spread=0.0)
+    with pytest.raises(UsageError, match="spread = inf"):
+        PiGDM(world(), operator, y, 0.1, spread=math.inf)
     with pytest.raises(UsageError, match="zeta = -1"):
         DPS(world(), operator, y, zeta=-1.0)
+    with pytest.raises(UsageError, match="zeta = inf"):
+        DPS(world(), operator, y, zeta=math.inf)
 
     class Silent(Pictures):
         def __call__(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
+from gendi.diffusion.gaussian.samplers import SAMPLERS, get_sampler, sample
 from gendi.diffusion.gaussian.samplers.checked import checked
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.errors import DivergedError, UsageError
@@ -74,6 +74,25 @@ def test_a_learned_variance_is_watched_too() -> None:
         checked(Learned(lambda x: x[:1]), "ancestral").predict(x, t)  # type: ignore[attr-defined]
     with pytest.raises(DivergedError, match="values of the variance's share"):
         checked(Learned(spoilt(float("nan"))), "ancestral").predict(x, t)  # type: ignore[attr-defined]
+
+
+def test_the_mean_beside_a_learned_variance_is_watched_too() -> None:
+    class Apart(Broken):
+        def predict(self, x_t: Tensor, t: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
+            return self(x_t, t), x_t
+
+    x, t = torch.ones(2, 4), torch.tensor(0.5)
+    with pytest.raises(UsageError, match=r"x0_hat of shape \(1, 4\) in call 1 .*, for x_t of shape \(2, 4\)"):
+        checked(Apart(lambda x: x[:1]), "ancestral").predict(x, t)  # type: ignore[attr-defined]
+    with pytest.raises(DivergedError, match=r"1 of 8 values of x0_hat .*; x_t was finite\."):
+        checked(Apart(spoilt(float("nan"))), "ancestral").predict(x, t)  # type: ignore[attr-defined]
+
+
+def test_a_word_for_yes_or_no_becomes_one() -> None:
+    info = get_sampler("sa-solver")
+    assert [info.read_option("sa-solver", "correct", word) for word in ("true", "False")] == [True, False]
+    with pytest.raises(UsageError, match="cannot be given as a word"):
+        info.read_option("sa-solver", "correct", "perhaps")
 
 
 @pytest.mark.parametrize(

@@ -119,10 +119,10 @@ def test_the_predictor_of_unipc_1_is_ddim_and_its_corrector_trapezoidal(name: st
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "variance-exploding"])
-@pytest.mark.parametrize("churn", [0.0, 1.5, 40.0])
-def test_heun_is_algorithm_2(name: str, churn: float) -> None:
+@pytest.mark.parametrize(("churn", "s_noise"), [(0.0, 1.01), (1.5, 0.9), (40.0, 1.01)])
+def test_heun_is_algorithm_2(name: str, churn: float, s_noise: float) -> None:
     """Written as in Karras et al. 2022, in y = x / alpha and the level; algorithm 1 for churn 0."""
-    schedule, s_noise, low, high = make_schedule(name), 1.01, 0.5, 8.0
+    schedule, low, high = make_schedule(name), 0.5, 8.0
     denoiser = mixture(schedule)
 
     def d(y: Tensor, level: float) -> Tensor:
@@ -263,11 +263,13 @@ def test_any_schedule_grid_and_number_of_calls(sampler: str, name: str, chain: i
         ("dpmpp-2s", {"order": 3}, "orders 1 and 2"),
         ("heun", {"churn": -1.0}, "churn = -1"),
         ("heun", {"churn": math.nan}, "churn = nan"),
+        ("heun", {"churn": math.inf}, "churn = inf"),
         ("heun", {"churn_from": 3.0, "churn_to": 1.0}, "3 and 1"),
         ("heun", {"churn_noise": -0.1}, "churn_noise = -0.1"),
         ("heun", {"calls": 11}, "5 to 10 calls"),
         ("heun", {"calls": 4}, "5 to 10 calls"),
         ("angular", {"spread": 0.0}, "spread = 0"),
+        ("angular", {"spread": math.inf}, "spread = inf"),
         ("dopri5", {"rtol": 0.0}, "rtol = 0"),
         ("dopri5", {"atol": math.nan}, "atol = nan"),
         ("dopri5", {"spread": -1.0}, "spread = -1"),

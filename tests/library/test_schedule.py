@@ -175,6 +175,7 @@ def test_a_noise_level_is_sigma_over_alpha_up_to_the_last(name: str, steps: int 
     inside, last = (sigma / alpha).tolist()
     assert noise_time(schedule, inside).item() == pytest.approx(0.3, abs=1e-12)
     assert noise_time(schedule, last * (1 - 1e-9)).item() == pytest.approx(1, abs=1e-8)
+    assert noise_time(schedule, (schedule.log_snr(scalar(1)) / -2).exp().item()).item() == pytest.approx(1, abs=1e-12)
     for level in (last * 1.001, 0.0, -1.0):
         with pytest.raises(UsageError, match="out of range"):
             noise_time(schedule, level)

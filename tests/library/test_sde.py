@@ -200,6 +200,11 @@ def test_bad_input() -> None:
         from_noise(world, x, 10, start=1e6)
     with pytest.raises(UsageError, match="at least 2 steps"):
         ode_times(Linear(1), 3)
+    with pytest.raises(UsageError, match="above 0 and at most 1; got 1.5"):
+        ode_times(schedule, 3, end=1.5)
+    at_once = math.exp(-float(schedule.log_snr(scalar(0.5))) / 2)
+    with pytest.raises(UsageError, match="noise level between"):
+        ode_times(schedule, 3, start=at_once, end=0.5)
     with pytest.raises(UsageError, match=r"\(0, 1\]"):
         score(world, x, scalar(0.0))
     for times in (f64(0.5), f64(0.5, 0.2), f64(0.2, 0.2)):
@@ -207,3 +212,5 @@ def test_bad_input() -> None:
             list(simulate_chain(schedule, x, times, lambda _: x))
     with pytest.raises(UsageError, match=r"within|\[0, 1\]"):
         list(simulate_sde(schedule, x, f64(0.5, 1.5), lambda _: x))
+    ends = f64(0, 1)
+    assert [t.item() for t, _ in simulate_chain(schedule, x, ends, lambda _: x)] == [1.0]

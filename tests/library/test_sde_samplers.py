@@ -233,6 +233,7 @@ def test_n_calls_requested_are_n_calls_made(name: str, n: int) -> None:
     options = {"calls": n} if info.calls_per_step > 1 else {}
     states = list(info.run(denoiser, gaussian(2, 3), times, lambda k: gaussian(2, 3, seed=k), **options))
     assert denoiser.calls == n
+    assert [s.t.item() for s in states] == times[:-1].tolist()
     assert [s.s.item() for s in states] == times[1:].tolist()
     assert all(bool(s.x.isfinite().all()) for s in states)
 

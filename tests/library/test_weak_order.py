@@ -40,7 +40,7 @@ def errors_of(
 def test_the_weak_order_is_the_one_claimed(sampler: str, name: str) -> None:
     info = get_sampler(sampler)
     options = {"churn_noise": 1.0} if "churn_noise" in info.options else {}  # 1.003 is a bias that no step size mends
-    slopes = orders([abs(e) for e in errors_of(sampler, name, (64, 128, 256), **options)])
+    slopes = orders([abs(e) for e in errors_of(sampler, name, (128, 256, 512), **options)])
     assert slopes == pytest.approx([info.order] * 2, abs=0.3)  # sa-solver is at 2.3 and 2.2, on its way to 2
     assert abs(slopes[-1] - info.order) < 0.25
 

@@ -2,14 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 from fake_run import evaluation
 
-from gendi.cli.colours import classes_in_turn
 from gendi.cli.evaluate import metrics_table
-from gendi.data.dataset import Data
-from gendi.data.split import Split
-from gendi.diffusion.config import ConditionConfig
 from gendi.evaluate.result import Evaluation, Metric
 from gendi.report.colours import colour_table, colours_in_words
 from gendi.report.metrics import metric_table
@@ -52,17 +47,3 @@ def test_the_page_shows_colours_in_a_table_of_their_own() -> None:
     assert "mean-red" not in str(metric_table(tinted()))
     (note,) = map(str, colours_in_words(tinted()))
     assert "1 of 3 gates of colour passed (not: Grey balance, red, Blacks)" in note
-
-
-def test_classes_in_turn_are_named_where_training_had_more_of_some() -> None:
-    def data(counts: tuple[int, ...]) -> Data:
-        labels = np.repeat(np.arange(len(counts)), counts)
-        pictures = np.zeros((len(labels), 2, 2, 1), np.uint8)
-        spec = ConditionConfig("class", size=len(counts), names=tuple(f"class {c}" for c in range(len(counts))))
-        train, heldout = Split(pictures, {"class": labels}), Split(pictures[:1])
-        return Data("made", "made", train, heldout, (spec,), "", None, (), (), kind="image")
-
-    (note,) = classes_in_turn({}, data((5, 90, 30)))
-    assert "from 5 to 90" in note
-    assert classes_in_turn({"class": 1}, data((5, 90, 30))) == ()
-    assert classes_in_turn({}, data((50, 55, 45))) == ()

@@ -14,7 +14,7 @@ from gendi.data import open_data
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.exact import ConditionalMixture
 from gendi.diffusion.gaussian.guidance import ClassifierGuidance
-from gendi.diffusion.gaussian.guidance.noisy_classifier import ClassifierNetwork, NoisyClassifier
+from gendi.diffusion.gaussian.guidance.noisy_classifier import TIME_DIM, Block, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.diffusion.networks.config import NetworkConfig
@@ -105,6 +105,28 @@ def test_what_it_adds_is_bounded_at_every_noise_level() -> None:
         step = sigma**2 / alpha * by_x
         torch.testing.assert_close(step, s**2 * sigma**2 / (alpha**2 * s**2 + sigma**2) * by_u, check_dtype=False)
         assert bool((step.flatten(1).norm(dim=1) <= s**2 * by_u.flatten(1).norm(dim=1) * (1 + 1e-5)).all())
+
+
+def test_each_level_after_the_first_halves_height_and_width() -> None:
+    network, h = ClassifierNetwork(1, 3, (8, 16, 16)), torch.randn(2, 8, 16, 16)
+    sizes = []
+    for block in network.blocks:
+        h = block(h, torch.zeros(2, TIME_DIM))
+        sizes.append(tuple(h.shape[1:]))
+    assert sizes == [(8, 16, 16), (16, 8, 8), (16, 4, 4)]
+
+
+def test_the_time_scales_what_is_normalised_by_one_plus_its_share() -> None:
+    """FiLM is (1 + scale) h + shift, so the scale -1 leaves of a block what the shift and the skip say.
+
+    [Perez et al. 2018, whose gamma is 1 + scale]
+    """
+    block, x = Block(8, 8, 1), torch.randn(2, 8, 4, 4)
+    with torch.no_grad():
+        block.film.weight.zero_()
+        block.film.bias.copy_(torch.cat([torch.full((8,), -1.0), torch.linspace(-2, 2, 8)]))
+    shift = torch.nn.functional.silu(torch.linspace(-2, 2, 8))[:, None, None].expand(2, 8, 4, 4)
+    torch.testing.assert_close(block(x, torch.randn(2, TIME_DIM)), block.skip(x) + block.conv2(shift))
 
 
 def test_it_is_the_same_classifier_under_any_schedule() -> None:

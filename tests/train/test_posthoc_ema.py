@@ -139,6 +139,45 @@ def test_any_length_after_training(tmp_path: Path, sigma_rel: float) -> None:
     torch.testing.assert_close(flat(got), expected, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("sigma_rel", [0.03, 0.07, 0.15, 0.2])
+def test_every_snapshot_gives_the_average_that_was_tracked_directly(tmp_path: Path, sigma_rel: float) -> None:
+    """Weights theta about their mean c differ by |integral (q - p) (theta - c) + c (integral q - 1)|: at most
+    distance |p|_2 (|theta - c|_2 + |c| sqrt T) by Cauchy-Schwarz, with |p|_2^2 = (gamma + 1)^2 / ((2 gamma + 1) T).
+    """
+    track(tmp_path)
+    gamma = sigma_rel_to_gamma(sigma_rel)
+    tracker = track(None, sigma_rels=(sigma_rel,))
+    for step in (150, 400, 650, STEPS):
+        got, distance = reconstruct(tmp_path, sigma_rel, images=step * BATCH)
+        expected, path = brute(trajectory(), gamma, step), trajectory()[:step].double()
+        spread = path.std(0, correction=0) + path.mean(0).abs()
+        bound = distance * (gamma + 1) / math.sqrt(2 * gamma + 1) * spread + 20 * round_off(gamma)
+        assert bool(((flat(got) - expected).abs() <= bound).all())
+    torch.testing.assert_close(flat(tracker.averages[0]), expected, rtol=0, atol=round_off(gamma))
+
+
+@pytest.mark.parametrize("sigma_rel", [0.03, 0.05, 0.1, 0.2])
+def test_between_snapshots_no_average_can_be_put_together(tmp_path: Path, sigma_rel: float) -> None:
+    """Nothing of T0 and before follows the profile after T0: the misfit is at least sqrt(1 - (T0 / T)^(2 gamma + 1)),
+    and constant weights come out shrunk to the coefficients' sum. Both are why it is refused, naming the neighbours.
+    """
+    track(tmp_path)
+    before, time, gamma = 400 * BATCH, 449 * BATCH, sigma_rel_to_gamma(sigma_rel)
+    weights, distance = solve_weights(list(list_snapshots(tmp_path)), Profile(time, gamma))
+    assert distance >= math.sqrt(1 - (before / time) ** (2 * gamma + 1)) - 1e-9
+    assert sum(weights) < 0.9
+    for images in (before + 1, time):
+        with pytest.raises(UsageError, match=f"no snapshot was taken at {images} images.*at 4000 and 4500 images"):
+            reconstruct(tmp_path, sigma_rel, images=images)
+
+
+@pytest.mark.parametrize(("sigma_rel", "every"), [(0.001, 50), (0.28, STEPS // 2)])
+def test_a_length_that_the_snapshots_cannot_follow_is_refused(tmp_path: Path, sigma_rel: float, every: int) -> None:
+    track(tmp_path, every=every)
+    with pytest.raises(UsageError, match=f"the length {sigma_rel:g} .* nearer to 0.05 and 0.1, which were tracked"):
+        reconstruct(tmp_path, sigma_rel)
+
+
 def test_lengths_that_were_tracked_come_back_to_the_bit_and_earlier_times_too(tmp_path: Path) -> None:
     averages = track(tmp_path)
     for sigma_rel, average in zip((0.05, 0.10), averages.averages, strict=True):

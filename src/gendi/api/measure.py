@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from gendi.api.proportions import Proportions
 from gendi.api.sample import sample
 from gendi.data import open_data
 from gendi.data.kinds import kind_of
@@ -22,7 +23,8 @@ def measure(
     """Evaluate samples against data, and return every metric with its floor.
 
     Args:
-        samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from.
+        samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from. Unequal classes are
+            drawn in the proportions of the training pictures (`gendi.api.proportions`).
         data: the data to compare with; a model's own training data by default.
         n, seed, options: the options of the kind of data; those for pictures are the options of
             `gendi.data.images.evaluation.evaluate`.
@@ -32,8 +34,11 @@ def measure(
         bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
         data = data or bundle.meta.get("data_spec")
         size = bundle.codec.size
-        samples = sample(bundle, n, seed=seed)
     if data is None:
         raise UsageError("say which data to compare with: data='mnist', or a path.")
     opened = open_data(data, size=size)
-    return kind_of(opened.kind).evaluate(samples, opened, n=n, seed=seed, **options)
+    kind = kind_of(opened.kind)
+    if isinstance(samples, Bundle | str | Path):
+        shares = Proportions.of(bundle.config.conditions, opened) if kind.pictures else None
+        samples = sample(bundle, n, seed=seed, condition=None if shares is None else shares.values(range(n)))
+    return kind.evaluate(samples, opened, n=n, seed=seed, **options)

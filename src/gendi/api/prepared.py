@@ -39,6 +39,8 @@ def prepare(request: Request, models: Models) -> Prepared:
     _check(request, models)
     own, how = models.own, request.how
     wanted = read_conditions(models.conditions, request.condition, request.indices, request.per_class)
+    if request.proportions is not None and not wanted:
+        wanted = dict(request.proportions.values(request.indices))
     cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)

@@ -2,7 +2,8 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, temperature, noise_scale, precision) is written only where it is not the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions) is written only where it is not
+the default.
 """
 
 import dataclasses
@@ -16,6 +17,8 @@ from typing import Any, Self
 from gendi.api.conditions import as_texts, as_words
 from gendi.api.edit_settings import edited_by
 from gendi.api.guidance import Guidance
+from gendi.api.proportions import Proportions
+from gendi.api.proportions import fits as fits_proportions
 from gendi.data.images.sample_files import SETTINGS, read_texts
 from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
@@ -31,7 +34,7 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "temperature", "noise_scale", "precision"),
+    *("bounds", "temperature", "noise_scale", "precision", "proportions"),
 )
 HEAT = ("temperature", "noise_scale")
 """Settings that are written only where they are not 1."""
@@ -51,7 +54,7 @@ class Request:
     """
     condition: Mapping[str, Any] = field(default_factory=dict)
     """The requested conditions by name: `gendi.api.conditions.Words` of the command line, or values as `gendi.sample`
-    takes them. If there are none, pictures of every class are drawn in turn.
+    takes them. If there are none, pictures of every class are drawn in turn, or in `proportions`.
     """
     per_class: int | None = None
     """How many samples of one class are drawn before those of the next; None takes the requested classes in turn."""
@@ -66,6 +69,8 @@ class Request:
     guides: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the weights' files of the models in `guidance`, by field."""
     version: str = __version__
+    proportions: Proportions | None = None
+    """How often each class is drawn where no condition is requested; None draws the classes in turn."""
 
     @classmethod
     def of(
@@ -130,6 +135,8 @@ class Request:
         values |= {name: heat for name in HEAT if (heat := getattr(how, name)) != 1}
         if self.precision is not None:
             values["precision"] = self.precision
+        if self.proportions is not None:
+            values["proportions"] = self.proportions.to_dict()
         return values
 
     def to_json(self) -> str:
@@ -176,6 +183,7 @@ class Request:
             condition=as_words(data.get("condition", {})),
             guidance=Guidance.from_dict(data.get("guidance", {})),
             version=data.get("version", __version__),
+            proportions=Proportions.from_dict(data["proportions"]) if "proportions" in data else None,
             **rest,
         )
 
@@ -251,6 +259,8 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
         case "temperature" | "noise_scale":
             return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
+        case "proportions":
+            return fits_proportions(value)
         case "weights" | "grid" | "precision":
             return value is None or isinstance(value, str)
     return isinstance(value, str)

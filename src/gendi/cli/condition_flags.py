@@ -22,7 +22,8 @@ class ConditionFlags:
 
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not requested)")] = None
     """Class to draw, by name or number; several with commas are drawn in turn. The model must have been trained with
-    classes. Without any condition, sample and evaluate draw every class in turn.
+    classes. Without any condition, sample draws every class in turn, and evaluate draws the classes of pictures as
+    often as the training images have them.
     """
     condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Another requested condition, NAME=VALUE; the flag may be repeated."""

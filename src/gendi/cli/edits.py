@@ -54,7 +54,7 @@ class Draw(Edit):
 
     n: Annotated[Samples, shows("4")] = None
     """How many results; each is drawn with its own noise."""
-    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     steps: Annotated[Calls, shows("as many as the method needs")] = None
     """Network calls per result."""

@@ -36,7 +36,7 @@ class Ema:
     length: Annotated[tuple[float, ...], shows("none: required")] = ()
     """Widths sigma_rel of the averages, as shares of the time trained: above 0, up to 0.2887 (the plain mean)."""
     at: Annotated[Count, shows("the end")] = None
-    """Average up to this many images seen, instead of all."""
+    """Average up to this many images seen, instead of all: the time of a snapshot."""
     out: Annotated[Folder, shows("ema/length_... in the run's folder")] = None
     """Folder of the bundle; of several, the folder they are put into."""
     replace: bool = False

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from gendi.cli.colours import classes_in_turn, colours_table
+from gendi.cli.colours import colours_table
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json, table
+from gendi.cli.evaluation_file import as_text, join, previous
 from gendi.cli.gates import between, gates_table
 from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
 from gendi.cli.outputs import Output
@@ -64,7 +65,7 @@ class Evaluate:
     """Extrapolate the Fréchet distance to infinitely many samples as well, which takes its bias away."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the samples, and of the subset of real images they are compared with."""
@@ -129,6 +130,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     the results. Several processes each draw a share, and process 0 evaluates.
     """
     from gendi.api.prepared import prepare
+    from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, made_here, make_request, prepared
     from gendi.data.kinds import kind_of
@@ -148,6 +150,9 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     if not kind.pictures and command.n is None:
         request = dataclasses.replace(request, n=max(2, min(request.n, len(data.heldout))))
         ready = prepare(request, ready.models)
+    if kind.pictures and not request.condition:
+        request = dataclasses.replace(request, proportions=Proportions.of(ready.models.conditions, data))
+        ready = prepare(request, ready.models)
     archive = kind.evaluated_file(run)
     home = run if own else None
     output = Output.checked(command.out, home and home / "evaluation.json", home, [data.spec])
@@ -165,8 +170,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
-    if kind.pictures and bundle.class_names:
-        notes += classes_in_turn(request.condition, data)
+    if request.proportions is not None:
+        notes += (request.proportions.in_words(),)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None
     with StopFlag() as stop:
         poll = stopping(stop)
@@ -192,9 +197,9 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         out = None if output is None else output.path
 
         def write() -> "Evaluation":
-            whole = join(_previous(out), evaluation) if out is not None and command.out is None else evaluation
+            whole = join(previous(out), evaluation) if out is not None and command.out is None else evaluation
             if output is not None:
-                atomic_write(output.claim(), _text(whole))
+                atomic_write(output.claim(), as_text(whole))
             if own:
                 update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
             return whole
@@ -214,30 +219,6 @@ def _kept(kind: "Kind", archive: Path, request: "Request") -> Any:
     except DataError as error:
         say(f"note: {error} Drawing them anew.")
         return None
-
-
-def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
-    """Return `new` with the metrics of `old` that other extractors computed for the same samples, so that successive
-    evaluations add up.
-    """
-    if old is None or any(
-        getattr(old, name) != getattr(new, name)
-        for name in ("n", "seed", "fingerprint", "reference_n", "floor_n", "source", "ema")
-    ):
-        return new
-    names = {record.name for record in new.extractors}
-    measured = {metric.name for metric in new.metrics}
-    kept = tuple(record for record in old.extractors if record.name not in names)
-    others = {record.name for record in kept}
-    metrics = tuple(m for m in old.metrics if m.extractor in others and m.name not in measured)
-    seconds = {name: value for name, value in old.seconds.items() if name in others}
-    return dataclasses.replace(
-        new,
-        extractors=kept + new.extractors,
-        metrics=metrics + new.metrics,
-        seconds={**seconds, **new.seconds},
-        notes=tuple(dict.fromkeys(old.notes + new.notes)),
-    )
 
 
 def _check(command: Evaluate) -> None:
@@ -284,7 +265,7 @@ def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         evaluation = _measure(command, images, data, {"samples": str(path)}, None, stopping(stop))
     if output is None:
         return evaluation, None
-    team().from_first(lambda: atomic_write(output.claim(), _text(evaluation)))
+    team().from_first(lambda: atomic_write(output.claim(), as_text(evaluation)))
     return evaluation, output.path
 
 
@@ -332,19 +313,3 @@ def _open(spec: str | None, size: tuple[int, int] | None) -> "Data":
     if spec is None:
         raise UsageError("The model does not say what it was trained on: give --data.")
     return open_data(spec, size=size)
-
-
-def _text(evaluation: "Evaluation") -> str:
-    """Return an evaluation as JSON, its metrics in the order in which they were measured."""
-    return json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _previous(path: Path) -> "Evaluation | None":
-    from gendi.errors import BundleError
-    from gendi.evaluate import Evaluation
-    from gendi.storage.files import read_json
-
-    try:
-        return Evaluation.from_dict(read_json(path)) if path.is_file() else None
-    except (DataError, BundleError):
-        return None

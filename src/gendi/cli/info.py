@@ -9,7 +9,7 @@ import tyro
 
 from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
-from gendi.cli.runs import read_config, read_metrics
+from gendi.cli.runs import lines_of, read_config, read_metrics
 from gendi.cli.values import format_duration
 from gendi.diffusion.networks.registry import NETWORKS
 
@@ -44,7 +44,7 @@ def collect(run: Path) -> dict[str, Any]:
 
     Raises `UsageError` if `run` is neither, `BundleError` if something in it is damaged.
     """
-    from gendi.train.status import read_status
+    from gendi.train.status import last_verdict, read_status
 
     found: dict[str, Any] = {"run": str(run)}
     is_run = (run / "config.toml").is_file()
@@ -52,6 +52,7 @@ def collect(run: Path) -> dict[str, Any]:
         stored = read_config(run)
         found |= {"config": stored.get("config"), "data": stored.get("data"), "budget": stored.get("budget")}
         found["status"] = read_status(run)
+        found["verdict"] = last_verdict(lines_of(run))
     if is_run and not (run / "bundle").is_dir():
         return found
     from gendi.train.bundle import load_bundle
@@ -84,6 +85,7 @@ def _show(found: dict[str, Any]) -> None:
         ("preset", config.get("preset")),
         ("data", f"{data.get('name') or data.get('spec')} (fingerprint {str(data.get('fingerprint'))[:16]})"),
         ("status", status.get("status")),
+        *([("verdict", verdict)] if (verdict := found.get("verdict")) else []),
         ("steps", training.get("step", status.get("step"))),
         ("images seen", training.get("images", status.get("images"))),
         ("training time", None if seconds is None else format_duration(seconds)),

@@ -101,8 +101,8 @@ def main(args: Sequence[str]) -> int:
     if not found:
         show(f"There is no run in {folder}.")
         return 0
-    head = ("run", "status", "age", "step", "images", "done", "metric", "disk")
-    show(table([_row(entry) for entry in found], head, indent=""))
+    head = ("run", "status", "age", "step", "images", "done", "metric", "verdict", "disk")
+    show(_without_empty([_row(entry) for entry in found], head, "verdict"))
     for standing in _standings(places, found):
         show(in_words(standing))
     return 0
@@ -114,7 +114,7 @@ def _standings(places: Sequence[Path], found: Sequence[dict[str, Any]]) -> list[
 
 def describe(run: Path) -> dict[str, Any]:
     """Return what a run's files say of it; what is damaged or missing is None, the status then "unreadable"."""
-    from gendi.train.status import read_status
+    from gendi.train.status import last_verdict, read_status
 
     try:
         status = read_status(run) or {}
@@ -127,6 +127,7 @@ def describe(run: Path) -> dict[str, Any]:
                 size += (Path(root) / file).stat().st_size
     if name == "running" and not held(run):
         name = "dead"
+    lines = lines_of(run)
     written = run / ("status.json" if (run / "status.json").exists() else "config.toml")
     return {
         "run": str(run),
@@ -136,7 +137,8 @@ def describe(run: Path) -> dict[str, Any]:
         "images": status.get("images"),
         "progress": status.get("progress"),
         "seconds": status.get("seconds"),
-        "metric": _metric(run),
+        "metric": _metric(run, lines),
+        "verdict": last_verdict(lines),
         "bytes": size,
     }
 
@@ -148,7 +150,17 @@ def held(run: Path) -> bool:
     return is_held(run)
 
 
-def _metric(run: Path) -> dict[str, Any] | None:
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl; none if the file is not there or cannot be read."""
+    from gendi.train.status import read_lines
+
+    try:
+        return read_lines(run / "metrics.jsonl")
+    except BundleError:
+        return []
+
+
+def _metric(run: Path, lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the first that there is of: the FID with its floor, any metric, the last held-out loss, the last loss."""
     try:
         metrics = read_metrics(run)
@@ -157,12 +169,6 @@ def _metric(run: Path) -> dict[str, Any] | None:
     if metrics:
         name = next((name for name in metrics if name.startswith("fid-")), next(iter(metrics)))
         return {"name": name, **{key: metrics[name].get(key) for key in ("value", "interval", "floor")}}
-    from gendi.train.status import read_lines
-
-    try:
-        lines = read_lines(run / "metrics.jsonl")
-    except BundleError:
-        return None
     for field, name in (("heldout", "held-out loss"), ("loss", "loss")):
         if values := [line[field] for line in lines if line.get(field) is not None]:
             return {"name": name, "value": values[-1], "floor": None}
@@ -179,8 +185,17 @@ def _row(entry: dict[str, Any]) -> tuple[object, ...]:
         entry["images"],
         None if done is None else f"{done:.0%}",
         None if metric is None or metric["value"] is None else f"{metric['name']} {_number(metric)}",
+        entry["verdict"],
         format_bytes(entry["bytes"]),
     )
+
+
+def _without_empty(rows: list[tuple[object, ...]], head: tuple[str, ...], column: str) -> str:
+    """Return the rows as a table, without the column of the name `column` if it is empty."""
+    at = head.index(column)
+    if all(row[at] is None for row in rows):
+        head, rows = head[:at] + head[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
+    return table(rows, head, indent="")
 
 
 def _number(metric: dict[str, Any]) -> str:

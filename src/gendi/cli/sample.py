@@ -43,7 +43,7 @@ class Sample:
     """How many."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
-    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-log-snr")] = None
+    sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
     eta: Annotated[Number, shows("the sampler's own")] = None
     """Noise that ddim or dpmpp-2m adds on the way: 0 adds none, 1 as much as the reverse process does."""

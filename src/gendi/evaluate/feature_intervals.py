@@ -1,32 +1,27 @@
-"""Standard errors of the metrics on features, by paired halves (see `gendi.evaluate.intervals`).
+"""Standard errors of the metrics on features (see `gendi.evaluate.intervals`).
 
 The Fréchet distance, the kernel distance, precision and density are taken against a reference that stays as it is, as
 it does for all evaluations of one seed: their errors say how far other samples would move them. Recall and coverage are
-shares of the *reference*. In half a set of samples the neighbours are farther away, so for these two the reference is
-halved along with the samples, and the error includes the chance in the reference, which widens it by a fifth or so.
+shares of the *reference*. In a part of a set of samples the neighbours are farther away, so for these two the reference
+is cut along with the samples, and the error includes the chance in the reference, which widens it by a fifth or so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from gendi.evaluate.intervals import SPLITS, halves, halves_error
-from gendi.evaluate.metrics import Features, open_balls, squared_distances
+from gendi.evaluate.intervals import SPLITS, cut, halves, halves_error
+from gendi.evaluate.kernel_errors import Within, error_of_first
+from gendi.evaluate.metrics import Features, kth_neighbour, open_balls, rounding, squared_distances
 from gendi.machine.stopping import Poll, may_stop
 
 WIDE, SPLITS_WIDE = 256, 20
 """Above so many dimensions the distances of halves cost more, and their average over dimensions scatters less: fewer
 splits do."""
-SPLITS_OF_NEIGHBOURS = 20
-MOST = 5000
-"""Most rows of which distances to neighbours are held in memory: 300 MB."""
-ROUNDING = 1e-5
-"""Relative difference below which two squared distances, held in float32, are equal: balls of coverage are open, balls
-of recall closed."""
-NEIGHBOURS = 64
-"""Neighbours kept of each row. The chance that fewer than 6 of them lie in a half is 1e-12."""
+PARTS, PARTITIONS = 4, 7
+"""For metrics of neighbours: cuts into quarters have 7 * 3 = 21 degrees of freedom, about as 20 splits into halves."""
 
 
 def frechet_error(x: Features, reference: Features, seed: int = 0, poll: Poll | None = None) -> float | None:
@@ -73,92 +68,68 @@ def frechet_distances(
     return [distance(rows) for rows in parts]
 
 
-def kernel_error(x: Features, reference: Features, seed: int = 0, poll: Poll | None = None) -> float | None:
+def kernel_error(x: Features, reference: Features, poll: Poll | None = None) -> float | None:
     """Return the standard error of `kernel_distance(x, reference).value` over sets x; None for fewer than 4 rows."""
     n = len(x)
     if n < 4 or len(reference) < 2:
         return None
     x, reference = x.astype(np.float64), reference.astype(np.float64)
-    splits = list(halves(n, SPLITS, seed, "kernel halves"))
-    chosen = np.zeros((2 * len(splits), n))
-    for i, (a, b) in enumerate(splits):
-        chosen[2 * i, a] = chosen[2 * i + 1, b] = 1
-    h = n // 2
-    within, across = np.zeros(len(chosen)), np.zeros(n)
-    block = max(1, (1 << 22) // max(n, len(reference)))
-    for start in range(0, n, block):
+    across = np.zeros(n)
+    for rows, values in _cubic(x, reference, poll):
+        across[rows] = values.mean(axis=1)
+    return error_of_first(Within.of(n, _cubic(x, x, poll)), across)
+
+
+def _cubic(x: Features, y: Features, poll: Poll | None) -> Iterator[tuple[slice, Float64[np.ndarray, "_ _"]]]:
+    block = max(1, (1 << 22) // len(y))
+    for start in range(0, len(x), block):
         may_stop(poll)
-        rows = slice(start, start + block)
-        kernel = (x[rows] @ x.T / x.shape[1] + 1) ** 3
-        kernel[np.arange(len(kernel)), np.arange(start, start + len(kernel))] = 0
-        within += np.einsum("bi,ib->b", chosen[:, rows], kernel @ chosen.T)
-        across[rows] = ((x[rows] @ reference.T / x.shape[1] + 1) ** 3).mean(axis=1)
-    found = within / (h * (h - 1)) - 2 * chosen @ across / h
-    return halves_error(found.reshape(-1, 2), quadratic=False)  # its errors are skewed: see benchmarks/intervals.py
+        rows = slice(start, min(start + block, len(x)))
+        values = x[rows] @ y.T / x.shape[1] + 1
+        yield rows, values * values * values  # a third power by NumPy takes ten times as long
 
 
-class NeighbourErrors(NamedTuple):
-    """Standard errors of recall and coverage."""
+class DesignEffects(NamedTuple):
+    """The variances of recall and coverage over those of shares of independent rows; None is unknown.  [Kish 1965]"""
 
     recall: float | None
     coverage: float | None
 
 
-def neighbour_errors(
+def design_effects(
     real: Features, fake: Features, k: int, density_k: int, seed: int = 0, poll: Poll | None = None
-) -> NeighbourErrors:
-    """Return the standard errors of recall, for balls to the k-th neighbour, and coverage, to the `density_k`-th.
+) -> DesignEffects:
+    """Return the design effects of recall, for balls to the k-th neighbour, and coverage, to the `density_k`-th.
 
-    Sets of more than 5000 rows are thinned, and the errors scaled to their size. None for too few rows.
+    Both sets are cut at random into quarters, and the variance between the quarters' shares p is compared with that of
+    h independent rows each, p (1 - p) / h, over `PARTITIONS` such cuts. A quarter has a 16th of the whole's pairs, so
+    that all cuts together cost less than the metrics. Sets of fewer than 24 rows are cut into as many parts as have
+    neighbours enough, at least two; for smaller ones the effects are None.
     """
-    used = min(len(real), len(fake), MOST)
-    if used // 2 <= max(k, density_k):
-        return NeighbourErrors(None, None)
-    scale = float(np.sqrt(used / min(len(real), len(fake))))
-    real, fake = real[:used], fake[:used]
-    own, others = _nearest(real), _nearest(fake)
-    distance = np.concatenate([part.astype(np.float32) for _, part in squared_distances(real, fake)])
-    recalls, coverages = [], []
-    firsts, seconds = (
-        halves(used, SPLITS_OF_NEIGHBOURS, seed, f"neighbour halves {which}") for which in ("real", "fake")
-    )
-    for reals, fakes in zip(firsts, seconds, strict=True):
+    used = min(len(real), len(fake))
+    parts = min(PARTS, used // (max(k, density_k) + 1))
+    if parts < 2:
+        return DesignEffects(None, None)
+    cuts = (cut(used, parts, PARTITIONS, seed, f"neighbour parts {which}") for which in ("real", "fake"))
+    shares = np.zeros((PARTITIONS, parts, 2))
+    for i, (reals, fakes) in enumerate(zip(*cuts, strict=True)):
         may_stop(poll)
-        for r, f in zip(reals, fakes, strict=True):
-            between = distance[np.ix_(r, f)]
-            coverages.append((between.min(axis=1) < (1 - ROUNDING) * _radius(own, r, density_k)).mean())
-            recalls.append((between <= (1 + ROUNDING) * _radius(others, f, k)[None, :]).any(axis=1).mean())
-    errors = [halves_error(np.array(v, np.float64).reshape(-1, 2), quadratic=False) for v in (recalls, coverages)]
-    return NeighbourErrors(*(None if error is None else scale * error for error in errors))
+        shares[i] = [_recall_coverage(real[r], fake[f], k, density_k) for r, f in zip(reals, fakes, strict=True)]
+    p = shares.mean(axis=(0, 1))
+    independent = p * (1 - p) / (used // parts)
+    between = shares.var(axis=1, ddof=1).mean(axis=0)
+    return DesignEffects(*(float(b / v) if v > 0 else 1.0 for b, v in zip(between, independent, strict=True)))
 
 
-class _Nearest(NamedTuple):
-    """The nearest other rows of each row of a set, in order, and their squared distances."""
-
-    place: Int64[np.ndarray, "n k"]
-    squared: Float64[np.ndarray, "n k"]
-
-
-def _nearest(x: Features) -> _Nearest:
-    many = min(NEIGHBOURS, len(x) - 1)
-    index, squared = [], []
-    for rows, distance in squared_distances(x, x):
-        distance[np.arange(len(distance)), np.arange(rows.start, rows.stop)] = np.inf
-        near = np.argpartition(distance, many - 1, axis=1)[:, :many]
-        found = np.take_along_axis(distance, near, 1)
-        order = np.argsort(found, axis=1)
-        index.append(np.take_along_axis(near, order, 1))
-        squared.append(np.take_along_axis(found, order, 1))
-    return _Nearest(np.concatenate(index).astype(np.int64), np.concatenate(squared))
-
-
-def _radius(nearest: _Nearest, rows: np.ndarray, k: int) -> np.ndarray:
-    """Return the squared distance of each of `rows` to its k-th nearest row among them."""
-    member = np.zeros(len(nearest.place), bool)
-    member[rows] = True
-    among = member[nearest.place[rows]]
-    place = (among.cumsum(axis=1) >= k).argmax(axis=1)
-    return np.asarray(nearest.squared[rows, place])
+def _recall_coverage(real: Features, fake: Features, k: int, density_k: int) -> tuple[float, float]:
+    """Return recall and coverage, as `precision_recall` and `density_coverage` have them."""
+    error = rounding(real, fake)
+    closed, opened = kth_neighbour(fake, k) + error, kth_neighbour(real, density_k) - error
+    recalled, covered = 0, 0
+    for rows, squared in squared_distances(real, fake):
+        recalled += int((squared <= closed).any(axis=1).sum())
+        covered += int((squared.min(axis=1) < opened[rows]).sum())
+    return recalled / len(real), covered / len(real)
 
 
 def crowding(real: Features, fake: Features, k: int) -> Float64[np.ndarray, " _"]:

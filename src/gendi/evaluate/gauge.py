@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from gendi.errors import UsageError
-from gendi.evaluate.metrics import squared_distances
+from gendi.evaluate.metrics import energy_kernel, squared_distances
 from gendi.machine.stopping import Poll, may_stop
 
 TRAIN_LIKENESS = "train-likeness"
@@ -73,11 +73,11 @@ class Gauge(Protocol):
         ...
 
 
-def energy_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return -|a - b| for all pairs (n, m)."""
+def energy_of_pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return -|a - b| for all pairs (n, m), the kernel of the energy distance."""
     out = np.empty((len(x), len(y)))
     for rows, squared in squared_distances(x, y):
-        out[rows] = -np.sqrt(squared)
+        out[rows] = energy_kernel(squared)
     return out
 
 

@@ -41,6 +41,14 @@ def halves(n: int, count: int, seed: int, purpose: str) -> Iterator[tuple[Int64[
         yield order[: n // 2], order[n // 2 : 2 * (n // 2)]
 
 
+def cut(n: int, parts: int, count: int, seed: int, purpose: str) -> Iterator[list[Int64[np.ndarray, " h"]]]:
+    """Yield `count` random cuts of range(n) into disjoint parts of n // parts indices each."""
+    rng = stream(seed, purpose)
+    for _ in range(count):
+        order, h = rng.permutation(n).astype(np.int64), n // parts
+        yield [order[i * h : (i + 1) * h] for i in range(parts)]
+
+
 def halves_error(pairs: Pairs, *, quadratic: bool = True) -> float | None:
     """Return the standard error of a metric from its values on paired halves; see the module's docstring.
 
@@ -85,6 +93,14 @@ def measured_distance(value: float, error: float | None) -> Estimate:
     return Estimate(value, error, (value / factor, value * factor))
 
 
+def measured_correlation(value: float, error: float | None) -> Estimate:
+    """Return a correlation r with the interval of Fisher's z = atanh r, whose error is error / (1 - r^2)."""
+    if error is None or abs(value) >= 1:
+        return measured(value, error, least=-1.0, most=1.0)
+    low, high = np.tanh(np.arctanh(value) + Z95 * error / (1 - value * value) * np.array([-1, 1]))
+    return Estimate(value, error, (float(low), float(high)))
+
+
 def of_mean(terms: Numbers, *, least: float | None = None, most: float | None = None) -> Estimate:
     """Return the mean of n independent terms; for n = 1 it has no interval."""
     error = float(np.std(terms, ddof=1, dtype=np.float64) / np.sqrt(len(terms))) if len(terms) > 1 else None
@@ -102,15 +118,12 @@ def of_share(share: float, n: float) -> Estimate:
     return Estimate(share, half / Z95, (min(low, share), max(high, share)))
 
 
-def of_dependent_share(share: float, error: float | None, n: int) -> Estimate:
-    """Return a share over n rows that are not independent, with the standard error e.
+def of_dependent_share(share: float, effect: float | None, n: int) -> Estimate:
+    """Return a share over n rows that are not independent, with the interval of n / effect independent rows, at most n.
 
-    The interval is that of share (1 - share) / e^2 independent rows, or of n rows if that is fewer.
+    The design effect is the variance of the share over that of n independent rows. None is unknown: no interval.
     """
-    variance = share * (1 - share)
-    if error is None:
-        return Estimate(share)
-    return of_share(share, min(float(n), variance / error**2) if error and variance else n)
+    return Estimate(share) if effect is None else of_share(share, n / max(effect, 1.0))
 
 
 def of_median(values: Numbers) -> Estimate:

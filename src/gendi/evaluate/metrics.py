@@ -126,7 +126,7 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
     either set has fewer than k + 1 points.
     """
     real, fake = _checked(real, fake)
-    error = _rounding(real, fake)
+    error = rounding(real, fake)
     real_radius, fake_radius = kth_neighbour(real, k) + error, kth_neighbour(fake, k) + error
     precision = np.zeros(len(fake), bool)
     recall = np.zeros(len(real), bool)
@@ -154,7 +154,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float,
 def open_balls(real: Features, fake: Features, k: int) -> Iterator[tuple[slice, Bool[np.ndarray, "_ _"]]]:
     """Yield (slice of rows of `real`, whether each one's open ball holds each `fake` point) in blocks."""
     real, fake = _checked(real, fake)
-    radius = kth_neighbour(real, k) - _rounding(real, fake)
+    radius = kth_neighbour(real, k) - rounding(real, fake)
     for rows, squared in squared_distances(real, fake):
         yield rows, squared < radius[rows, None]
 
@@ -182,7 +182,12 @@ def squared_distances(x: Features, y: Features) -> Iterator[tuple[slice, Float64
         yield rows, np.maximum(squared, 0.0, out=squared)
 
 
-def _rounding(x: Features, y: Features) -> float:
+def energy_kernel(squared: np.ndarray) -> np.ndarray:
+    """Return -|a - b|, of squared distances: the kernel of the energy distance."""
+    return np.asarray(-np.sqrt(squared))
+
+
+def rounding(x: Features, y: Features) -> float:
     """Return a bound of the rounding error of the squared distances within and between two sets of features.
 
     Three scalar products of d terms, of vectors no longer than the farthest from either set's mean.

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from gendi.evaluate.comparison import Z95
 from gendi.report.style import LIGHT, Theme, drawable, drawing
 
 MOST_NAMES = 24
@@ -19,7 +20,7 @@ def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np
     limit of the binomial distribution.
     """
     p = frequencies / frequencies.sum()
-    half = 1.96 * np.sqrt(p * (1 - p) / n)
+    half = Z95 * np.sqrt(p * (1 - p) / n)
     return np.maximum(p - half, 0.0), p + half
 
 

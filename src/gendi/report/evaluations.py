@@ -12,8 +12,9 @@ from gendi.evaluate.gauge import TRAIN_LIKENESS
 from gendi.report.curves import Lines, images_axis
 from gendi.report.page import Gallery, Html, figure, row
 from gendi.report.style import LIGHT, Theme, drawing
+from gendi.train.status import Verdict, last_verdict
 
-WORDS = {
+WORDS: Mapping[Verdict, str] = {
     "improving": "At the last evaluation, the samples were still getting better: more training may help.",
     "level": "At the last evaluation, the samples no longer got better.",
     "copying": "At the last evaluation, the samples were too much like training {noun}: the model copies. More data "
@@ -103,6 +104,5 @@ def evaluation_row(lines: Lines, gallery: Gallery, noun: str) -> Html | None:
 
 def verdict_text(lines: Lines, noun: str) -> str | None:
     """Return what the last evaluation said, as a sentence; None if it was too early to say."""
-    found = evaluations(lines)
-    verdict = found[-1][1].get("verdict") if found else None
-    return WORDS[verdict].format(noun=noun) if isinstance(verdict, str) and verdict in WORDS else None
+    verdict = last_verdict(lines)
+    return None if verdict is None else WORDS[verdict].format(noun=noun)

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Version of a checkpoint's files; a reader refuses a higher one."""
 DAMAGED = "damaged-"
-FOLDERS = ("checkpoints", "ema", "pictures", "previews")
+SERIES = ("checkpoints", "ema", "pictures", "previews")
 """The folders of a run into which gendi writes one file, or one folder, after the other."""
 _NAME = re.compile(r"step_(\d{8,15})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
@@ -226,7 +226,7 @@ def clean_stale(run: Path) -> list[str]:
     The caller holds the run's lock, and calls this before loading.
     """
     cleaned = []
-    for name in ("", *sorted(FOLDERS)):
+    for name in ("", *sorted(SERIES)):
         if (run / name).is_dir() and not (run / name).is_symlink():
             cleaned += clean_folder(run / name)
     return cleaned

@@ -46,8 +46,9 @@ from gendi.train.job import Job
 from gendi.train.keeping import Keeper
 from gendi.train.model import run_cost
 from gendi.train.signals import StopFlag
+from gendi.train.status import Verdict
 from gendi.train.trainer import Trainer
-from gendi.train.verdict import WINDOW, Reading, Verdict, judge
+from gendi.train.verdict import WINDOW, Reading, judge
 
 SAMPLES, CALLS, SAMPLER = 256, 8, "deis"
 """`deis` is deterministic, so that a change of the distance is one of the model. With the exact denoiser of a Gaussian

@@ -50,20 +50,36 @@ def identity_of(run: Path) -> Identity:
     return Identity(secrets.token_hex(8), max(steps, default=-1))
 
 
-def misfit(run: Path, step: int, checkpoint: Path, state: Any = None) -> str | None:
-    """Return a sentence if a checkpoint in the folder of `run` belongs to another run, else None.
+def misfit(run: Path, step: int, checkpoint: Path, state: Any) -> str | None:
+    """Return a sentence if a checkpoint of the state `state` in the folder of `run` belongs to another run, else None.
 
-    `state` is the state of the checkpoint, which is read if it is not given. A checkpoint that cannot be read, and a
-    folder without config.toml, are no misfits: others report them. Raises the errors of `read_toml`.
+    A folder without config.toml is no misfit: others report it. Raises the errors of `read_toml`.
     """
     if not (run / "config.toml").is_file():
         return None
+    return _misfit(read_identity(run), step, checkpoint, state)
+
+
+def refuse_strangers(run: Path) -> None:
+    """Raise `BundleError` naming the first checkpoint in the folder of `run` that belongs to another run.
+
+    Checkpoints that cannot be read, and a folder without config.toml, are left to others to report. Raises the errors
+    of `read_toml`.
+    """
+    if not (run / "config.toml").is_file():
+        return
     known = read_identity(run)
-    if state is None:
+    for step, path in list_checkpoints(run):
         try:
-            state = read_json(checkpoint / "state.json").get("state")
+            state = read_json(path / "state.json").get("state")
         except (BundleError, AttributeError):
-            return None
+            continue
+        if problem := _misfit(known, step, path, state):
+            raise BundleError(problem)
+
+
+def _misfit(known: Identity | None, step: int, checkpoint: Path, state: Any) -> str | None:
+    """Return a sentence if a checkpoint does not belong to the run with the identity `known`, else None."""
     theirs = run_of(state)
     if theirs == (None if known is None else known.id):
         return None
@@ -75,10 +91,3 @@ def misfit(run: Path, step: int, checkpoint: Path, state: Any = None) -> str | N
         f"{checkpoint} is a checkpoint of another run: this run {ours}, and the checkpoint {whose}. It was copied "
         "there or left behind. Move it out of the folder; nothing was changed."
     )
-
-
-def refuse_strangers(run: Path) -> None:
-    """Raise `BundleError` naming the first checkpoint in the folder of `run` that belongs to another run."""
-    for step, path in list_checkpoints(run):
-        if problem := misfit(run, step, path):
-            raise BundleError(problem)

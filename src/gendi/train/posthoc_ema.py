@@ -14,14 +14,21 @@ After a step of b images, when t images were seen, the average is updated by
 
 which is exact for weights that are constant during a step. Snapshots of two such averages span a space of profiles. The
 weighted sum of snapshots whose profile is nearest to a requested one, in least squares, gives the requested average
-[section 3.2, appendix C]. The sections are those of Karras et al. 2024, "Analyzing and Improving the Training Dynamics
-of Diffusion Models".
+[section 3.2, appendix C].
+
+That is well posed only at the time of a snapshot. A profile that ends at T is highest there, and no snapshot of T0 < T
+has seen the weights in between: the misfit is at least sqrt(1 - (T0 / T)^(2 gamma + 1)), the coefficients no longer sum
+to 1, and the weights shrink towards 0. Snapshots after T do not help, because none of their profiles ends at T. For the
+same reason a length that the snapshots can only follow badly is refused (`WORST`).
+
+The sections are those of Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models".
 
 The files of a snapshot are
 
     RUN/ema/images_000001000000/{average_0,average_1}.safetensors, snapshot.json, MANIFEST.json
 """
 
+import bisect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -41,6 +48,8 @@ from gendi.train.lengths import check_length
 from gendi.train.sharding import part_of
 
 SIGMA_RELS = (0.05, 0.10)  # section 3.2
+WORST = 0.5
+"""The largest relative misfit of a profile that `reconstruct` accepts: beyond it the weights are noise."""
 FORMAT = 1
 _NAME = re.compile(r"images_(\d{12,15})")
 
@@ -222,17 +231,24 @@ def reconstruct(
     with one another.
 
     Raises:
-        UsageError: sigma_rel out of range, no snapshots, or `images` before the first or after the last of them.
+        UsageError: sigma_rel out of range, no snapshots, none at `images`, or too few of them for this sigma_rel.
         BundleError: a damaged snapshot.
     """
     gamma, found = sigma_rel_to_gamma(sigma_rel), list_snapshots(run)
     if not found:
         raise UsageError(f"{run / 'ema'} holds no snapshots: there is nothing to put together.")
-    first, last = min(p.images for p in found), max(p.images for p in found)
-    time = last if images is None else images
-    if not first <= time <= last:
-        raise UsageError(f"images = {time} is out of range: the snapshots reach from {first} to {last}.")
+    times = sorted({p.images for p in found})
+    time = times[-1] if images is None else images
+    if time not in times:
+        raise UsageError(_beside(time, times))
     weights, distance = solve_weights(list(found), Profile(time, _recorded(gamma, found)))
+    if distance > WORST:
+        tracked = " and ".join(f"{gamma_to_sigma_rel(g):g}" for g in sorted({p.gamma for p in found}, reverse=True))
+        raise UsageError(
+            f"the length {sigma_rel:g} cannot be put together from the {times.index(time) + 1} snapshot(s) up to "
+            f"{time} images: their profiles miss it by {distance:.0%}. Choose a length nearer to {tracked}, which were "
+            "tracked, or train with more snapshots."
+        )
     total: dict[str, Tensor] = {}
     for weight, path in zip(weights, found.values(), strict=True):
         if weight == 0:
@@ -247,3 +263,14 @@ def reconstruct(
 def _recorded(gamma: float, found: Mapping[Profile, Path]) -> float:
     """Return the exponent of a snapshot that differs from `gamma` only by round-off, or `gamma` if there is none."""
     return next((p.gamma for p in found if math.isclose(p.gamma, gamma, rel_tol=1e-9)), gamma)
+
+
+def _beside(time: int, times: Sequence[int]) -> str:
+    """Return the sentence that refuses a time without a snapshot and names the nearest ones."""
+    if not times[0] <= time <= times[-1]:
+        return f"images = {time} is out of range: the snapshots reach from {times[0]} to {times[-1]}."
+    later = bisect.bisect(times, time)
+    return (
+        f"no snapshot was taken at {time} images, and an average can be put together only where one was. The nearest "
+        f"are at {times[later - 1]} and {times[later]} images: choose one of these."
+    )

@@ -56,6 +56,7 @@ _ICONS = RunConfig(
     objective=_MNIST.objective,
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
     train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
+    sample=SampleConfig(sampler="deis"),  # which keeps colours best (docs/data.md)
     conditions=_MNIST.conditions,
 )
 

@@ -41,10 +41,10 @@ def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None
     Args:
         run: the folder of a finished run that was trained with `optim.posthoc_every`.
         sigma_rel: the length, above 0 and up to 0.2887. The lengths 0.05 and 0.10 were tracked and are exact.
-        images: the time of the average, in images seen; by default that of the last snapshot.
+        images: the time of the average, in images seen, when a snapshot was taken; by default that of the last one.
 
     Raises:
-        UsageError: sigma_rel or `images` out of range, no run, or no snapshots.
+        UsageError: sigma_rel out of range, no run, no snapshots, none at `images`, or too few for this sigma_rel.
         BundleError: a damaged bundle or snapshot, which the error names.
     """
     run, gamma = Path(run), sigma_rel_to_gamma(sigma_rel)

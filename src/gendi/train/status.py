@@ -9,10 +9,10 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 from gendi.errors import BundleError, ResourceError
 from gendi.storage.disk import disk_error, reason
@@ -21,6 +21,8 @@ from gendi.storage.files import atomic_write, encode_json
 from gendi.storage.plain import plain
 
 Status = Literal["running", "preempted", "interrupted", "finished", "failed", "diverged"]
+Verdict = Literal["improving", "level", "copying"]
+"""What the evaluations of a run can say of its course: see `gendi.train.verdict`."""
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 NUMBER = (int, float, type(None))
 STATUS_FIELDS: Fields = {
@@ -59,6 +61,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises `BundleError` if there is no file, but a folder, or the file cannot be read.
     """
     return [entry for _, entry in _lines(path)]
+
+
+def last_verdict(lines: Iterable[Mapping[str, Any]]) -> Verdict | None:
+    """Return what the last evaluation in a run's metrics.jsonl said; None if there is none, or it was too early."""
+    entries = (entry for line in lines if isinstance(entry := line.get("evaluation"), Mapping))
+    whole = [entry for entry in entries if isinstance(entry.get("metrics"), Mapping)]
+    said = whole[-1].get("verdict") if whole else None
+    return next((verdict for verdict in get_args(Verdict) if verdict == said), None)
 
 
 class MetricsLog:

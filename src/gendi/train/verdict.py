@@ -22,13 +22,13 @@ error is that of their scatter.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
-Verdict = Literal["improving", "level", "copying"]
+from gendi.train.status import Verdict
+
 FEWEST, WINDOW, RECENT = 5, 12, 3
 Z, Z_COPYING, NOTABLE, WORTH = 2.0, 3.0, 0.1, 1 / 3
 

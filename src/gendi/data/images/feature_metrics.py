@@ -17,7 +17,7 @@ from gendi.data.images.feature_cache import reference_features
 from gendi.data.images.shared_features import features_of, frechet
 from gendi.errors import UsageError
 from gendi.evaluate import metrics as m
-from gendi.evaluate.feature_intervals import crowding, frechet_distances, frechet_error, kernel_error, neighbour_errors
+from gendi.evaluate.feature_intervals import crowding, design_effects, frechet_distances, frechet_error, kernel_error
 from gendi.evaluate.infinity import frechet_at_infinity, rows_needed
 from gendi.evaluate.intervals import measured, measured_distance, of_deals, of_dependent_share, of_mean, of_share
 from gendi.evaluate.result import GENDI_REPORT, Better, Estimate, ExtractorRecord, Metric
@@ -108,14 +108,14 @@ def _estimates(
     if fid is not None:
         out["fid"] = measured_distance(fid, frechet_error(features, real, seed, poll))
     if (kid := _tried(lambda: m.kernel_distance(real, features).value, missing, notes)) is not None:
-        out["kid"] = measured(kid, kernel_error(features, real, seed, poll))
-    errors = neighbour_errors(real, features, PRECISION_K, DENSITY_K, seed, poll)
+        out["kid"] = measured(kid, kernel_error(features, real, poll))
+    effects = design_effects(real, features, PRECISION_K, DENSITY_K, seed, poll)
     if (shares := _tried(lambda: m.precision_recall(real, features, PRECISION_K), missing, notes)) is not None:
         out["precision"] = of_share(shares[0], len(features))
-        out["recall"] = of_dependent_share(shares[1], errors.recall, len(real))
+        out["recall"] = of_dependent_share(shares[1], effects.recall, len(real))
     if (found := _tried(lambda: m.density_coverage(real, features, DENSITY_K), missing, notes)) is not None:
         out["density"] = measured(found[0], of_mean(crowding(real, features, DENSITY_K)).error, least=0.0)
-        out["coverage"] = of_dependent_share(found[1], errors.coverage, len(real))
+        out["coverage"] = of_dependent_share(found[1], effects.coverage, len(real))
     return out
 
 

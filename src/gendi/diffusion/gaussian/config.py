@@ -93,7 +93,7 @@ class ObjectiveConfig:
 class SampleConfig:
     """How samples are drawn unless a request says otherwise."""
 
-    sampler: str = "dpmpp-2m-sde-log-snr"
+    sampler: str = "dpmpp-2m-sde-half"
     """Sampler: see `gendi.diffusion.gaussian.samplers.SAMPLERS`."""
     steps: int = 20
     """Network calls per sample."""

@@ -1,4 +1,4 @@
-"""Energy distance and kernel distance between two sets of vectors, unbiased, with bootstrap replicates.
+"""Energy distance and kernel distance between two sets of vectors, unbiased, with standard errors.
 
 Both have the form of one U-statistic,
 
@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from gendi.errors import UsageError
-from gendi.evaluate.metrics import Features, squared_distances
+from gendi.evaluate.kernel_errors import Across, Blocks, Within, error_of_both
+from gendi.evaluate.metrics import Features, energy_kernel, squared_distances
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 """A function from squared distances to k."""
@@ -38,11 +39,6 @@ def energy_distance(x: Features, y: Features) -> float:
 def squared_mmd(x: Features, y: Features, sigma: float) -> float:
     """Return the unbiased squared MMD with a Gaussian kernel of width `sigma`.  [Gretton et al. 2012, eq. 3]"""
     return float(discrepancy(x, y, gaussian_kernel(sigma), *_once(x, y))[0])
-
-
-def energy_kernel(squared: np.ndarray) -> np.ndarray:
-    """Return -|a - b|."""
-    return np.asarray(-np.sqrt(squared))
 
 
 def gaussian_kernel(sigma: float) -> Kernel:
@@ -73,6 +69,16 @@ def discrepancy(x: Features, y: Features, kernel: Kernel, weights_x: Weights, we
         across += np.einsum("bi,bi->b", weights_x[:, rows], (kernel(squared) @ weights_y.T).T)
     across /= weights_x.sum(axis=1) * weights_y.sum(axis=1)
     return np.asarray(_within(x, kernel, weights_x) + _within(y, kernel, weights_y) - 2 * across)
+
+
+def discrepancy_error(x: Features, y: Features, kernel: Kernel) -> float | None:
+    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either."""
+
+    def values(a: Features, b: Features) -> Blocks:
+        return ((rows, kernel(squared)) for rows, squared in squared_distances(a, b))
+
+    own, others = (Within.of(len(z), values(z, z)) for z in (x, y))
+    return error_of_both(own, others, Across.of(len(x), len(y), values(x, y)))
 
 
 def _within(x: Features, kernel: Kernel, weights: Weights) -> np.ndarray:

@@ -1,34 +1,59 @@
 """Standard errors of the metrics of rows, over samples and reference drawn anew (see `gendi.evaluate.intervals`).
 
-Distances, the metrics of columns, fold changes, density and coverage are taken of paired halves of both sets. The
-judges are not trained again: the areas under their curves are those of out-of-fold scores drawn anew within fold and
-set, which is a bootstrap of a statistic that repeated rows do not bias. Shares of rows have the error of a share.
+Energy distance and MMD have the variance of a U-statistic (`gendi.evaluate.kernel_errors`). The metrics of columns,
+transport distances, fold changes, density and coverage are taken of paired halves of both sets. Most of them are means
+of absolute values, so even where two distributions agree they have no quadratic part to subtract.
+
+The judges are not trained again: the areas under their curves are those of out-of-fold scores drawn anew within fold
+and set, which is a bootstrap of a statistic that repeated rows do not bias. Training on other rows would move all folds
+together, as their training rows overlap: for k folds, Nadeau and Bengio (2003) multiply the variance of the folds' mean
+by 1 + k / (k - 1). The classifier that is trained on samples and tested on real rows is trained again, on halves.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.intervals import halves, halves_error, of_share
+from gendi.evaluate.intervals import Pairs, halves, halves_error, of_share
+from gendi.evaluate.metrics import energy_kernel
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import transport
-from gendi.evaluate.vectors.distances import discrepancy, energy_kernel, gaussian_kernel
-from gendi.evaluate.vectors.metrics import EXACT_MOST, JUDGES, Roles, Values, density_and_coverage, judged, profile
+from gendi.evaluate.vectors.distances import discrepancy_error, gaussian_kernel
+from gendi.evaluate.vectors.metrics import (
+    ABOUT,
+    EXACT_MOST,
+    Roles,
+    Values,
+    Verdicts,
+    density_and_coverage,
+    profile,
+    recognised_share,
+)
 from gendi.evaluate.vectors.space import Part, World
+from gendi.evaluate.vectors.two_sample import Verdict
 from gendi.machine.stopping import Poll, may_stop
 
 SHARES = ("closest-share", "copies", "tstr")
-"""Metrics that are shares of independent rows."""
-NOT_QUADRATIC = ("density", "coverage")
-"""Metrics of nearest neighbours, which have no expansion into a linear and a quadratic part."""
+"""Metrics that are shares of rows."""
+SPLITS_OF_CLASSIFIER = 10
+Measure = Callable[[Part, Part, World], Values]
 
 
 def standard_errors(
-    values: Values, x: Part, roles: Roles, world: World, count: int, *, poll: Poll | None = None
+    values: Values,
+    x: Part,
+    roles: Roles,
+    world: World,
+    verdicts: Verdicts,
+    count: int,
+    *,
+    poll: Poll | None = None,
 ) -> dict[str, float | None]:
     """Return the standard error of every metric by name; None where it cannot be computed.
 
-    `values` are the metrics of x. Energy and kernel distance use `count` splits into halves, and the others, which are
-    costlier, a quarter of them, at least 2.
+    `values` are the metrics of x, and `verdicts` those of the judges. Their scores are drawn anew `count` times; a
+    quarter as many splits into halves are made, at least 2.
     """
     y = roles.reference
     rng = stream(world.seed, "evaluation judges")
@@ -37,36 +62,56 @@ def standard_errors(
         for name in SHARES
         if (value := values.get(name)) is not None
     }
-    splits = _splits(x, y, count, world.seed)
-    if min(len(x), len(y)) > 3:
-        wx, wy = (_weights([half for pair in each for half in pair], len(part)) for each, part in zip(splits, (x, y)))
-        for name, kernel in (("energy", energy_kernel), ("mmd2", gaussian_kernel(world.sigma))):
-            found[name] = halves_error(discrepancy(x.z, y.z, kernel, wx, wy).reshape(-1, 2))
-    for name, judge in JUDGES:
+    for name, kernel in (("energy", energy_kernel), ("mmd2", gaussian_kernel(world.sigma))):
         may_stop(poll)
-        if (verdict := judged(x, y, world, judge)) is not None:
-            found[name] = float(verdict.replicates(count, rng).std(ddof=1))
-    costly: dict[str, list[list[float]]] = {}
-    for pair_x, pair_y in list(zip(*splits, strict=True))[: max(2, count // 4)]:
+        found[name] = discrepancy_error(x.z, y.z, kernel)
+    for name, verdict in verdicts.items():
         may_stop(poll)
-        both = [_costly(x[a], y[b], world) for a, b in zip(pair_x, pair_y, strict=True)]
-        for name in both[0]:
-            pair = [np.nan if (value := each.get(name)) is None else value for each in both]
-            costly.setdefault(name, []).append(pair)
-    for name, pairs in costly.items():
-        found[name] = halves_error(np.array(pairs, np.float64), quadratic=name not in NOT_QUADRATIC)
+        if verdict is not None:
+            found[name] = judge_error(verdict, count, rng)
+    for name, pairs in _halved(x, y, world, max(2, count // 4), _costly, poll).items():
+        value = values.get(name)
+        found[name] = fisher_error(value, pairs) if ABOUT[name].correlation else halves_error(pairs, quadratic=False)
+    if values.get("tstr") is not None:
+        pairs = _halved(x, y, world, min(count, SPLITS_OF_CLASSIFIER), _recognised, poll)["tstr"]
+        found["tstr"] = max(found["tstr"] or 0.0, halves_error(pairs, quadratic=False) or 0.0)
     return found
 
 
-def _splits(x: Part, y: Part, count: int, seed: int) -> list[list[tuple[np.ndarray, ...]]]:
-    return [list(halves(len(z), count, seed, f"halves of {name}")) for name, z in (("samples", x), ("reference", y))]
+def _halved(x: Part, y: Part, world: World, count: int, measure: Measure, poll: Poll | None) -> dict[str, Pairs]:
+    """Return metrics of `count` paired halves of both sets."""
+    found: dict[str, list[list[float]]] = {}
+    splits = (halves(len(z), count, world.seed, f"halves of {name}") for name, z in (("samples", x), ("reference", y)))
+    for pair_x, pair_y in zip(*splits, strict=True):
+        may_stop(poll)
+        both = [measure(x[a], y[b], world) for a, b in zip(pair_x, pair_y, strict=True)]
+        for name in both[0]:
+            pair = [np.nan if (value := each.get(name)) is None else value for each in both]
+            found.setdefault(name, []).append(pair)
+    return {name: np.array(pairs, np.float64) for name, pairs in found.items()}
 
 
-def _weights(parts: list[np.ndarray], n: int) -> np.ndarray:
-    weights = np.zeros((len(parts), n))
-    for i, part in enumerate(parts):
-        weights[i, part] = 1
-    return weights
+def fisher_error(r: float | None, pairs: Pairs) -> float | None:
+    """Return the standard error of a correlation over columns from those of paired halves.
+
+    Where samples and data agree, the distance of r to 1 is all noise, and falls as 1 / n with its own scatter, so that
+    of Fisher's z does not fall with n: half of the mean of (z(A) - z(B))^2 is its variance. Elsewhere that is at most
+    twice too large.
+    """
+    z = np.arctanh(np.clip(pairs[np.isfinite(pairs).all(axis=1)], -1 + 1e-12, 1 - 1e-12))
+    if r is None or len(z) < 2:
+        return None
+    return (1 - r * r) * float(np.sqrt(np.mean((z[:, 0] - z[:, 1]) ** 2) / 2))
+
+
+def judge_error(verdict: Verdict, count: int, rng: np.random.Generator) -> float:
+    """Return the standard error of a judge's area, from `count` replicates; see the module's docstring."""
+    k = len(verdict.folds)
+    return float(verdict.replicates(count, rng).std(ddof=1) * np.sqrt(1 + k / (k - 1)))
+
+
+def _recognised(x: Part, y: Part, world: World) -> Values:
+    return {"tstr": recognised_share(x, y, world)}
 
 
 def _costly(x: Part, y: Part, world: World) -> Values:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.intervals import around, measured
+from gendi.evaluate.intervals import around
 from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
@@ -125,7 +125,7 @@ def _metric(
         about.better,
         standard_error=error if value is not None else None,
         ideal=about.ideal,
-        interval=measured(value, error, least=about.least, most=about.most).interval if value is not None else None,
+        interval=about.estimate(value, error).interval if value is not None else None,
         controls=fakes,
         gate=gate(real, about, gates, share) if known else None,
     )

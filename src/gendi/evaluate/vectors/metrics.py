@@ -4,13 +4,15 @@
 controls differ only in the rows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from gendi.errors import UsageError
+from gendi.evaluate.intervals import measured, measured_correlation
 from gendi.evaluate.metrics import density_coverage
-from gendi.evaluate.result import Better
+from gendi.evaluate.result import Better, Estimate
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
@@ -40,6 +42,14 @@ class About:
     paired: bool = False
     """Whether a row changes the metric in the same direction on either side of the comparison. Deals from one pool,
     which share its rows, then vary less than fresh rows do (see `gendi.evaluate.vectors.floors`)."""
+    correlation: bool = False
+    """Whether it is a correlation, whose interval is that of Fisher's z."""
+
+    def estimate(self, value: float, error: float | None) -> Estimate:
+        """Return a value with the interval that its standard error gives."""
+        if self.correlation:
+            return measured_correlation(value, error)
+        return measured(value, error, least=self.least, most=self.most)
 
 
 ABOUT: dict[str, About] = {
@@ -49,18 +59,18 @@ ABOUT: dict[str, About] = {
     "wasserstein": About("lower", least=0, paired=True),
     "auc-forest": About("lower", least=0, most=1),
     "auc-logistic": About("lower", least=0, most=1),
-    "mean-r": About("higher", least=-1, most=1, paired=True),
+    "mean-r": About("higher", least=-1, most=1, paired=True, correlation=True),
     "mean-error": About("lower", least=0, paired=True),
-    "variance-r": About("higher", least=-1, most=1, paired=True),
+    "variance-r": About("higher", least=-1, most=1, paired=True, correlation=True),
     "variance-error": About("lower", least=0, paired=True),
-    "zeros-r": About("higher", least=-1, most=1, paired=True),
+    "zeros-r": About("higher", least=-1, most=1, paired=True, correlation=True),
     "zeros-error": About("lower", least=0, paired=True),
     "zero-fraction": About("closest", 0.0),
     "depth": About("lower", least=0, most=1, paired=True),
     "correlation-error": About("lower", least=0, paired=True),
     "tstr": About("higher", least=0, most=1, paired=True),
     "fold-change-slope": About("closest", 1.0),
-    "fold-change-r": About("higher", least=-1, most=1, paired=True),
+    "fold-change-r": About("higher", least=-1, most=1, paired=True, correlation=True),
     "density": About("closest", 1.0, least=0, paired=True),
     "coverage": About("higher", least=0, most=1, paired=True),
     "closest-share": About("closest", 0.5, least=0, most=1),
@@ -69,6 +79,8 @@ ABOUT: dict[str, About] = {
 """In the order of the table. `zero-fraction` is the samples' share of zeros minus the reference's."""
 
 Values = dict[str, float | None]
+Verdicts = Mapping[str, Verdict | None]
+"""Of each judge in `JUDGES`, by the name of its metric."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +97,13 @@ class Roles:
     """Digests of all rows that may have been copied."""
 
 
-def compute_metrics(x: Part, roles: Roles, world: World, *, poll: Poll | None = None) -> Values:
-    """Return every metric of `x` by name; None where it cannot be computed from these rows."""
+def compute_metrics(
+    x: Part, roles: Roles, world: World, verdicts: Verdicts | None = None, *, poll: Poll | None = None
+) -> Values:
+    """Return every metric of `x` by name; None where it cannot be computed from these rows.
+
+    `verdicts` are those of `judged`, which takes most of the time; by default they are found here.
+    """
     y = roles.reference
     out: Values = {}
     out["energy"] = energy_distance(x.z, y.z)
@@ -94,10 +111,8 @@ def compute_metrics(x: Part, roles: Roles, world: World, *, poll: Poll | None = 
     n = min(len(x), len(y))
     out["sliced-wasserstein"] = transport.sliced_wasserstein(x.z[:n], y.z[:n], world.along)
     out["wasserstein"] = transport.wasserstein(x.z[: min(n, EXACT_MOST)], y.z[: min(n, EXACT_MOST)])
-    for name, judge in JUDGES:
-        may_stop(poll)
-        verdict = judged(x, y, world, judge)
-        out[name] = None if verdict is None else verdict.auc
+    verdicts = judged(x, y, world, poll=poll) if verdicts is None else verdicts
+    out |= {name: verdict and verdict.auc for name, verdict in verdicts.items()}
     may_stop(poll)
     out |= profile(x, y, world)
     out |= _class_metrics(x, y, world)
@@ -107,13 +122,17 @@ def compute_metrics(x: Part, roles: Roles, world: World, *, poll: Poll | None = 
     return {name: out[name] for name in ABOUT if name in out}
 
 
-def judged(x: Part, y: Part, world: World, judge: Judge) -> Verdict | None:
-    """Return the two-sample verdict on the most variable columns; None if too few of the rows are different."""
+def judged(x: Part, y: Part, world: World, *, poll: Poll | None = None) -> Verdicts:
+    """Return each judge's verdict on the most variable columns; None if too few of the rows are different."""
     a, b = (part.x[:JUDGED_MOST, world.columns] for part in (x, y))
-    try:
-        return two_sample(a, b, judge, world.seed)
-    except UsageError:
-        return None
+    out: dict[str, Verdict | None] = {}
+    for name, judge in JUDGES:
+        may_stop(poll)
+        try:
+            out[name] = two_sample(a, b, judge, world.seed)
+        except UsageError:
+            out[name] = None
+    return out
 
 
 def profile(x: Part, y: Part, world: World) -> Values:
@@ -131,13 +150,20 @@ def profile(x: Part, y: Part, world: World) -> Values:
     return out
 
 
+def recognised_share(x: Part, y: Part, world: World) -> float | None:
+    """Return the share of rows of y whose class a classifier trained on x finds; None without two classes."""
+    if x.labels is None or y.labels is None:
+        return None
+    right = c.recognised(x.x[:, world.columns], x.labels, y.x[:, world.columns], y.labels)
+    return None if right is None else float(right.mean())
+
+
 def _class_metrics(x: Part, y: Part, world: World) -> Values:
     if x.labels is None or y.labels is None:
         return {}
-    right = c.recognised(x.x[:, world.columns], x.labels, y.x[:, world.columns], y.labels)
     changes = c.compare_fold_changes(x.x, x.labels, y.x, y.labels)
     return {
-        "tstr": None if right is None else float(right.mean()),
+        "tstr": recognised_share(x, y, world),
         "fold-change-slope": None if changes is None else changes.slope,
         "fold-change-r": None if changes is None else changes.r,
     }

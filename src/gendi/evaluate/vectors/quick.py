@@ -12,7 +12,7 @@ from gendi.evaluate.gauge import (
     Distance,
     FeatureGauge,
     TrainLikeness,
-    energy_kernel,
+    energy_of_pairs,
     nearest_rows,
 )
 from gendi.evaluate.vectors.rows import TRAIN_MOST, RowSource
@@ -59,7 +59,7 @@ def row_gauge(
         return np.concatenate([_components(world, numbers(rows[i : i + BLOCK])) for i in starts])
 
     held = _components(world, others)
-    distance = Distance("energy", energy_kernel, _components(world, real[:REFERENCE_MOST]), held)
+    distance = Distance("energy", energy_of_pairs, _components(world, real[:REFERENCE_MOST]), held)
     if len(held) < FEWEST_HELD_OUT:
         return FeatureGauge(distance, features, None)
     most = min(RECORDS_MOST, max(TRAIN_MOST, ELEMENTS_MOST // real.shape[1]))

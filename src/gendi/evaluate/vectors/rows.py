@@ -12,7 +12,7 @@ from gendi.evaluate.clock import Clock
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.errors import standard_errors
-from gendi.evaluate.vectors.metrics import compute_metrics
+from gendi.evaluate.vectors.metrics import compute_metrics, judged
 from gendi.evaluate.vectors.portrait import portrait
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
@@ -70,7 +70,8 @@ def evaluate_rows(
         known: digests (`row_digests`) of all training rows, among which copies are searched; by default of `train`.
         classes: names of the classes, for notes.
         splits: number of deals of real rows behind floors and gates, at least 3; 16 by default.
-        replicates: number of random splits behind the intervals, at least 2; 200 by default.
+        replicates: how often the judges' scores are drawn anew for their intervals, at least 2; 200 by default. The
+            intervals of other metrics come from a quarter as many random splits.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else that the record should say about the samples, JSON-safe.
         poll: called between parts; raise from it to stop.
@@ -97,14 +98,15 @@ def evaluate_rows(
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
         roles = replace(roles, known=known)
         x = world.part(samples.rows, samples.labels)
-        values = compute_metrics(x, roles, world, poll=poll)
+        verdicts = judged(x, roles.reference, world, poll=poll)
+        values = compute_metrics(x, roles, world, verdicts, poll=poll)
     with clock("floors"):
         deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll)
     with clock("controls"):
         parts = floors.control_parts(train, n, world)
         controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
     with clock("intervals"):
-        errors = standard_errors(values, x, roles, world, replicates, poll=poll)
+        errors = standard_errors(values, x, roles, world, verdicts, replicates, poll=poll)
     found = Evaluation(
         n=n,
         seed=seed,

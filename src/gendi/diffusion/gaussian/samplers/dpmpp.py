@@ -24,8 +24,8 @@ def dpmpp_2m(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, eta:
         h = lambda_s - lambda_t,      D = x0_hat + (x0_hat - previous x0_hat) h / (2 h_previous)
 
     eta = 0 solves the probability-flow ODE [Lu et al. 2022b, algorithm 2] and eta = 1 the reverse SDE [the same, eq.
-    18, with D in the place of x0_hat], whose noise corrects the errors of earlier steps. At first order eta = 1 is
-    ancestral sampling with `small` variance. Raises `UsageError` unless 0 <= eta <= 1.
+    18, with D in the place of x0_hat]. At first order eta = 1 is ancestral sampling with `small` variance. Raises
+    `UsageError` unless 0 <= eta <= 1.
     """
     if not 0 <= eta <= 1:
         raise UsageError(f"eta = {eta:g} is out of range: 0 (deterministic) to 1 (the reverse SDE).")

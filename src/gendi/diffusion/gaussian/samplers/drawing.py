@@ -20,7 +20,7 @@ class Drawing:
     steps: int = 20
     """Network calls per sample; for an adaptive sampler the greatest number allowed, in RePaint intervals of the grid.
     """
-    sampler: str = "dpmpp-2m-sde-log-snr"
+    sampler: str = "dpmpp-2m-sde-half"
     seed: int = 0
     first_index: int = 0
     """Index of the first sample in the seed's streams."""
