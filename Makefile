@@ -9,13 +9,14 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 QUIET = --quiet
 
-.PHONY: help demo install test test-all lint format clean
+.PHONY: help demo install test test-all lint format clean speedrun
 
 help:
 	@echo "make demo              train on MNIST, sample, measure, and write runs/demo/report.html"
 	@echo "make demo MINUTES=2    the same with less training"
 	@echo "make test              lint, types, layers and tests"
 	@echo "make test-all          the slow tests too"
+	@echo "make speedrun          how long training takes until samples are good, to compare with docs/speed.md"
 	@echo "make lint              lint, types and layers alone"
 	@echo "make clean             remove .venv and caches; runs/ stays"
 	@echo "make PYTHON=python3.12 demo    with another Python"
@@ -36,6 +37,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+speedrun: .venv/installed-dev
+	$(BIN)/python benchmarks/speedrun.py
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

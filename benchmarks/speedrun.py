@@ -5,11 +5,11 @@
     python benchmarks/speedrun.py --avx2 ...         the same as a processor without AVX-512 computes
     python benchmarks/speedrun.py --table            only writes the tables
 
-A run is `gendi.fit` with a budget of so many seconds, whose learning rate ends with it; then 5000 samples of 20 calls are
-compared with 5000 training images on the features of the digit classifier, and the floor is the distance of as many
-real test images. The excess is the one minus the other. `--inception` adds the Inception FID of 1000 samples. A target is
-reached in S seconds if the median over the seeds of runs of S seconds reaches it. Runs are kept in
-results/speedrun.json with what changed, the machine and the versions; the best of each kind of processor are
+A run is `gendi train` with a budget of so many seconds, with which its learning rate ends; then 5000 samples of 20
+calls are compared with 5000 training images on the features of the digit classifier, and the floor is the distance of
+as many real test images. The excess is the one minus the other. `--inception` adds the Inception FID of 1000 samples. A
+target is reached in S seconds if the median over at least three seeds of runs of S seconds reaches it. All runs are
+kept in results/speedrun.json with what changed, the machine and the versions; the best of each kind of processor are
 the records of docs/speed.md.
 """
 
@@ -90,7 +90,7 @@ def groups() -> dict[tuple[str, str, float], list[dict[str, Any]]]:
 
 def table() -> list[str]:
     lines = [
-        "| processor | what changed | seconds | images | excess of the digit FID over its floor | confidence | Inception FID |",
+        "| processor | what changed | seconds | images | excess of the digit FID (range) | confidence | Inception FID |",
         "|---" * 7 + "|",
     ]
     for (processor, what, seconds), runs in sorted(groups().items()):

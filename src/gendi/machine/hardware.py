@@ -28,6 +28,7 @@ class Device:
     half: float | None
     single: float
     memory: float
+    is_cpu: bool = False
 
     def peak(self, precision: str) -> float:
         """Return the peak for `precision`, "bf16" or "fp32". Raises `UsageError` for bf16 where there is none."""
@@ -102,7 +103,9 @@ def this_cpu() -> Device:
     """
     half = measured_peak(torch.bfloat16) if has_bf16(torch.device("cpu")) else None
     single = measured_peak(torch.float32)
-    return Device(f"this CPU ({torch.get_num_threads()} threads)", half, single, float(psutil.virtual_memory().total))
+    return Device(
+        f"this CPU ({torch.get_num_threads()} threads)", half, single, float(psutil.virtual_memory().total), True
+    )
 
 
 def measured_peak(dtype: torch.dtype) -> float:

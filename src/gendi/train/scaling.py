@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gendi.diffusion.conditions import keywords
 from gendi.diffusion.networks.cost import condition_row
+from gendi.diffusion.networks.norm import GroupNorm
 from gendi.diffusion.networks.roles import units_of
 from gendi.errors import UsageError
 from gendi.machine.hardware import Device
@@ -35,10 +36,15 @@ from gendi.train.optim import make_optimizers
 from gendi.train.posthoc_ema import SIGMA_RELS
 
 
-def activation_bytes(config: RunConfig, shape: tuple[int, ...], precision: str) -> tuple[int, int]:
+def activation_bytes(
+    config: RunConfig, shape: tuple[int, ...], precision: str, on_cpu: bool = False
+) -> tuple[int, int]:
     """Return the bytes that autograd keeps for the backward pass: for each sample, and for any number of samples."""
     with FakeTensorMode():
         network = network_of(config, shape)
+        for module in network.modules():
+            if isinstance(module, GroupNorm):
+                module.widen = on_cpu
         one, two = (_kept(network, config, shape, rows, precision) for rows in (1, 2))
     return two - one, 2 * one - two
 
@@ -115,7 +121,7 @@ def plan(
     sharded = config.train.shard and devices > 1
     each, share = 4 * cost.parameters, devices if sharded else 1
     moments, muon = optimiser_cost(config, shape)
-    of_row, of_all = activation_bytes(config, shape, precision)
+    of_row, of_all = activation_bytes(config, shape, precision, device.is_cpu)
     memory: dict[str, float] = {
         "weights": each / share,
         "gradients": each / share,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gendi.diffusion.networks.attention import CrossAttention, Tokens, attend
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.embeddings import zero
+from gendi.diffusion.networks.norm import GroupNorm
 
 
 class ResidualBlock(nn.Module):
@@ -29,9 +30,9 @@ class ResidualBlock(nn.Module):
         self.inject, self.scale = config.inject, scale
         width = {"film": 2 * c_out, "add": c_out, "concat": max(1, c_out // 4)}[config.inject]
         beside = width if config.inject == "concat" else 0
-        self.norm1, self.conv1 = nn.GroupNorm(config.groups, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm1, self.conv1 = GroupNorm(config.groups, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.film = nn.Linear(config.time_dim, width)
-        self.norm2 = nn.GroupNorm(config.groups, c_out)
+        self.norm2 = GroupNorm(config.groups, c_out)
         self.conv2 = zero(nn.Conv2d(c_out + beside, c_out, 3, padding=1))
         self.dropout = nn.Dropout(config.dropout)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
@@ -45,9 +46,10 @@ class ResidualBlock(nn.Module):
     def _injected(self, h: Tensor, e: Tensor) -> Tensor:
         """Return h (B, C, H, W), normalised and combined with e (B, C', 1, 1) as `inject` says."""
         if self.inject == "film":
-            scale, shift = e.chunk(2, dim=1)
-            return torch.addcmul(shift, self.norm2(h), 1 + scale)
-        normed: Tensor = self.norm2(h + e if self.inject == "add" else h)
+            normed: Tensor = self.norm2(h)
+            scale, shift = e.to(normed).chunk(2, dim=1)
+            return torch.addcmul(shift, normed, 1 + scale)
+        normed = self.norm2(h + e if self.inject == "add" else h)
         return torch.cat([normed, e.to(normed).expand(-1, -1, *h.shape[2:])], 1) if self.inject == "concat" else normed
 
 
@@ -64,7 +66,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = GroupNorm(groups, channels)
         self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:

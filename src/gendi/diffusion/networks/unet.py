@@ -26,6 +26,7 @@ from gendi.diffusion.networks.blocks import Attention, Down, ResidualBlock, Stag
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple, zero
+from gendi.diffusion.networks.norm import GroupNorm
 from gendi.diffusion.networks.roles import listed
 
 
@@ -72,7 +73,7 @@ class UNet(nn.Module):
             if level:
                 self.grow.append(self._up(c, widths[level - 1]))
                 c = widths[level - 1] if config.resample == "conv-narrow" else c
-        self.norm = nn.GroupNorm(config.groups, c)
+        self.norm = GroupNorm(config.groups, c)
         self.head = zero(nn.Conv2d(c, out_channels * config.patch**2, 3, padding=1))
 
     def _stage(self, c_in: int, level: int, attend: bool) -> Stage:
