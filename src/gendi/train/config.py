@@ -88,6 +88,10 @@ class TrainConfig:
     """Threads that compute equal shares of a batch beside one another, with equal shares of the cores; 0 takes the
     fastest number, and one where precision and layout are given.
     """
+    recompute: bool = False
+    """Compute the activations of each block again in the backward pass: less memory, a third more time."""
+    compile: bool = False
+    """Let torch.compile make kernels for the network: minutes before the first step, which long runs may win back."""
     shard: bool = False
     """Divide weights, gradients, averages and moments among the processes (FSDP2), if a network does not fit on one."""
     timeout: float = 600.0
@@ -148,6 +152,8 @@ class RunConfig:
             )
         if self.train.workers > 1 and self.network.dropout > 0:
             raise UsageError("train.workers above 1 needs network.dropout = 0: workers would draw from one stream.")
+        if self.train.compile and (self.train.workers > 1 or self.train.recompute or self.train.shard):
+            raise UsageError("train.compile goes with none of train.workers above 1, train.recompute and train.shard.")
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 

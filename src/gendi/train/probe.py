@@ -71,7 +71,8 @@ def options_of(config: RunConfig, shape: tuple[int, ...], device: torch.device, 
         muons = muons[:1]
     workers: tuple[int, ...] = (max(1, train.workers),)
     threads = torch.get_num_threads()
-    if train.workers == 0 and device.type == "cpu" and processes == 1 and config.network.dropout == 0 and not given:
+    alone = device.type == "cpu" and processes == 1 and config.network.dropout == 0 and not train.compile
+    if train.workers == 0 and alone and not given:
         workers = tuple(k for k in sorted({1, 2, threads}) if k <= threads and 2 * k <= rows)
     return Options(precisions, layouts, muons, workers)
 

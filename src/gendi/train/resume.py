@@ -18,6 +18,7 @@ HARMLESS = frozenset(
     {
         "preset",
         "train.accumulate",
+        "train.recompute",
         "train.shard",
         "train.timeout",
         "train.checkpoint_every",

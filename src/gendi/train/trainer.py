@@ -42,6 +42,7 @@ from gendi.train.optim import (
 from gendi.train.parts import Parts, parts, refuse_shares
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import FLOPS, Choice, choose, options_of, place
+from gendi.train.recompute import recompute
 from gendi.train.resolve import prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.sharding import gathered, number, part_of, shard
 from gendi.train.start import Start, adopt
@@ -108,10 +109,14 @@ class Trainer:
     def _assemble(self, network: torch.nn.Module, choice: Choice) -> None:
         """Put the network on the device as `choice` says, with an objective, optimisers and averages of its own."""
         config, self.choice, self.network = self.config, choice, network
+        if config.train.recompute:
+            recompute(network, dropout=config.network.dropout > 0)
         if self.sharded:
             shard(network, self.device, self.team.size)
         else:
             place(network, self.device, choice.layout)
+        if config.train.compile:
+            network.compile(dynamic=False)
         self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1 and not self.sharded:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
