@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from gendi.data import open_data
 from gendi.errors import PreemptedError, UsageError
+from gendi.machine.threads import beside
 from gendi.train.budget import Budget
 from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
 from gendi.train.loop import train
 from gendi.train.probe import Choice
 from gendi.train.trainer import Trainer
-from gendi.train.workers import beside, summed_gradients
+from gendi.train.workers import summed_gradients
 from stop_at import StopAt
 
 

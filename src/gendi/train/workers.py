@@ -1,38 +1,15 @@
-"""Shares of a batch that are computed beside one another, by threads that divide the cores.
+"""Shares of a batch whose gradients threads compute beside one another.
 
-An operator on two threads waits for the slower of them, a hundred times a step; two threads with half a batch each wait
-once. The gradients of the shares are added in their order, so the sum does not depend on who was first.
+The gradients of the shares are added in their order, so the sum does not depend on who was first.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-T = TypeVar("T")
-
-
-def beside(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Call the functions beside one another, each with an equal share of torch's threads, and return their results.
-
-    The first runs in the calling thread. An error of any of them is raised when all have ended.
-    """
-    threads = torch.get_num_threads()
-    each = max(1, threads // len(works))
-    pool = _pool(len(works) - 1, each)
-    torch.set_num_threads(each)
-    try:
-        others = [pool.submit(work) for work in works[1:]]
-        try:
-            own = works[0]()
-        finally:
-            wait(others)
-    finally:
-        torch.set_num_threads(threads)
-    return [own, *(other.result() for other in others)]
+from gendi.machine.threads import beside
 
 
 def summed_gradients(losses: Sequence[Callable[[], tuple[Tensor, Tensor]]], network: nn.Module) -> list[Tensor]:
@@ -53,9 +30,3 @@ def summed_gradients(losses: Sequence[Callable[[], tuple[Tensor, Tensor]]], netw
             if gradient is not None:
                 p.grad = gradient if p.grad is None else p.grad.add_(gradient)
     return [value for _, value in found]
-
-
-@functools.cache
-def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
-    # torch keeps the number of threads that an operator may use for each thread of the process
-    return ThreadPoolExecutor(workers, "gendi-worker", functools.partial(torch.set_num_threads, threads))
