@@ -90,7 +90,7 @@ def groups() -> dict[tuple[str, str, float], list[dict[str, Any]]]:
 
 def table() -> list[str]:
     lines = [
-        "| processor | what changed | seconds | images | excess of the digit FID (range) | confidence | Inception FID |",
+        "| processor | what changed | seconds | images | excess (range) | confidence | Inception FID |",
         "|---" * 7 + "|",
     ]
     for (processor, what, seconds), runs in sorted(groups().items()):

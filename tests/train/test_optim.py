@@ -14,7 +14,7 @@ from gendi.diffusion.networks import build_network
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.distributed import Team
 from gendi.train.config import OptimConfig
-from gendi.train.muon import Muon, divided, orthogonalise
+from gendi.train.muon import Muon, divided, orthogonalise, orthogonalise_by_gram
 from gendi.train.optim import learning_rate_factor, make_optimizers
 
 SHAPES = [(6, 6), (4, 9), (9, 4), (1, 5), (16, 72)]
@@ -60,14 +60,27 @@ def test_orthogonalise_treats_each_matrix_alone_and_zero_as_zero() -> None:
     torch.testing.assert_close(out[2], orthogonalise(b[None])[0], rtol=0, atol=0.02)
 
 
-def test_muon_by_hand() -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_products_of_the_short_sides_are_the_same_polynomial(dtype: torch.dtype, tolerance: float) -> None:
+    """U p(s) V^T again, of matrices that share a short side, wide and tall, in their order; and zero stays zero."""
+    shapes = [(6, 20), (20, 6), (6, 6), (6, 31), (6, 20)]
+    parts = [matrix(*shape, seed=k) for k, shape in enumerate(shapes)]
+    given = [10.0 ** (k - 2) * x.float() for k, (*_, x) in enumerate(parts)]
+    for got, (u, s, vt, _) in zip(orthogonalise_by_gram(given, dtype=dtype), parts, strict=True):
+        expected = u * newton_schulz(s) @ vt
+        assert (got - expected).norm() < tolerance * expected.norm()
+    assert orthogonalise_by_gram([torch.zeros(3, 5)])[0].abs().max() == 0
+
+
+@pytest.mark.parametrize("gram", [False, True])
+def test_muon_by_hand(gram: bool) -> None:
     """Two steps: m = .95 m + .05 g, u = .05 g + .95 m = U S V^T, p -= lr (wd p + .2 sqrt(max(shape)) U p(S) V^T)."""
     lr, decay = 0.1, 0.5
     shapes = [(4, 6), (6, 2, 2, 2)]
     params = [nn.Parameter(torch.randn(s, generator=torch.Generator().manual_seed(k))) for k, s in enumerate(shapes)]
     expected = [p.detach().double().flatten(1) for p in params]
     momenta = [torch.zeros_like(p) for p in expected]
-    muon = Muon(params, lr=lr, weight_decay=decay)
+    muon = Muon(params, lr=lr, weight_decay=decay, gram=gram)
     for step in range(2):
         for k, p in enumerate(params):
             g = matrix(*expected[k].shape, seed=7 * step + k)[3]
@@ -106,8 +119,9 @@ class Threads(Team):
         return joined
 
 
+@pytest.mark.parametrize("gram", [False, True])
 @pytest.mark.parametrize("size", [2, 3])
-def test_processes_that_share_muons_work_come_to_the_weights_of_one(size: int) -> None:
+def test_processes_that_share_muons_work_come_to_the_weights_of_one(size: int, gram: bool) -> None:
     """Each matrix is orthogonalised in a batch of other matrices than alone: 15 products in bf16, to 2% (as above)."""
     shapes = [(4, 6), (6, 2, 2, 2), (4, 6), (6, 4), (4, 6)]
 
@@ -115,7 +129,7 @@ def test_processes_that_share_muons_work_come_to_the_weights_of_one(size: int) -
         params = [
             nn.Parameter(matrix(s[0], math.prod(s[1:]), seed=k)[3].reshape(s).float()) for k, s in enumerate(shapes)
         ]
-        muon = Muon(params, lr=0.1, weight_decay=0.5, team=team)
+        muon = Muon(params, lr=0.1, weight_decay=0.5, team=team, gram=gram)
         for step in range(2):
             for k, p in enumerate(params[:-1]):  # the last has no gradient
                 p.grad = matrix(p.shape[0], p[0].numel(), seed=7 * step + k)[3].reshape(p.shape).float()

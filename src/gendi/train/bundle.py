@@ -35,7 +35,7 @@ from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
 from gendi.train.folders import CONFIG, WEIGHTS, bundle_folder
-from gendi.train.model import denoiser_of, network_of
+from gendi.train.model import denoiser_of, network_of, shares_of
 
 FORMAT = 1
 """The version of the files of a bundle; a reader refuses a higher one."""
@@ -117,7 +117,9 @@ class Bundle:
         """
         precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
         network, schedule = self.network(device), self.schedule()
-        return denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
+        made = denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
+        made.shares = shares_of(self.config, self.codec.shape, torch.device(device))
+        return made
 
 
 def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:

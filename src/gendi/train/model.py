@@ -11,6 +11,7 @@ from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
 from gendi.diffusion.networks.cost import Cost, cost_of
+from gendi.diffusion.shares import Shares
 from gendi.train.config import RunConfig
 
 
@@ -35,6 +36,13 @@ def denoiser_of(
     """Return the denoiser of a run's network; `options` are `clip` and `precision` of `NetworkDenoiser`."""
     meaning, time_input = config.objective.parameterisation, config.network.time_input
     return make_denoiser(network, schedule, meaning, sigma_data, time_input, **options)
+
+
+def shares_of(config: RunConfig, shape: tuple[int, ...], device: torch.device) -> Shares | None:
+    """Return how samplers divide a batch among the cores of a CPU; None for other devices and for vectors."""
+    if device.type != "cpu" or len(shape) != 3:
+        return None
+    return Shares.of(run_cost(config, shape).flops, torch.get_num_threads())
 
 
 def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:

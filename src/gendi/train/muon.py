@@ -37,6 +37,42 @@ def orthogonalise(
     return out.to(matrices.dtype)
 
 
+def orthogonalise_by_gram(
+    matrices: Sequence[Tensor], iterations: int = 5, dtype: torch.dtype = torch.bfloat16
+) -> list[Tensor]:
+    """Return for matrices (m, n), whose shorter sides are equal, what `orthogonalise` does, with fewer products.
+
+    The polynomials only multiply X from the left, by polynomials of R = X X^T. So Q with X_k = Q X_0 is found in
+    products of the short side alone, of all matrices at once:
+
+        Z = a + b R + c R^2,      Q <- Z Q,      R <- Z R Z
+    """
+    groups: dict[torch.Size, list[int]] = {}
+    for k, matrix in enumerate(matrices):
+        groups.setdefault(matrix.shape, []).append(k)
+    wide: list[Tensor] = []
+    for shape, same in groups.items():
+        x = torch.stack([matrices[k] for k in same])
+        x = x.mT if shape[0] > shape[1] else x
+        wide.append((x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype))
+    a, b, c = NEWTON_SCHULZ
+    r = torch.cat([x @ x.mT for x in wide])
+    q: Tensor | None = None
+    for left in reversed(range(iterations)):
+        z = torch.baddbmm(r, r, r, beta=b, alpha=c)
+        z.diagonal(dim1=-2, dim2=-1).add_(a)
+        q = z if q is None else z @ q
+        if left:
+            r = z @ r @ z
+    assert q is not None
+    out: dict[int, Tensor] = {}
+    owns = torch.split(q, [len(same) for same in groups.values()])
+    for (shape, same), x, own in zip(groups.items(), wide, owns, strict=True):
+        y = own @ x
+        out |= zip(same, (y.mT if shape[0] > shape[1] else y).to(matrices[0].dtype), strict=True)
+    return [out[k] for k in range(len(matrices))]
+
+
 def divided(shapes: Sequence[Sequence[int]], processes: int) -> list[int]:
     """Return for each matrix the process that orthogonalises it.
 
@@ -67,9 +103,11 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
         team: Team | None = None,
         precision: str = "bf16",
+        gram: bool = False,
     ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.team = team or Team()
+        self.gram = gram
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
     @torch.no_grad()
@@ -88,12 +126,17 @@ class Muon(Optimizer):
         doers = divided([m.shape for m in matrices], self.team.size)
         order = sorted(range(len(matrices)), key=lambda k: doers[k])
         done: dict[int, Tensor] = {}
-        by_shape: dict[torch.Size, list[int]] = {}
+        groups: dict[object, list[int]] = {}
         for k in order:
             if doers[k] == self.team.rank:
-                by_shape.setdefault(matrices[k].shape, []).append(k)
-        for same in by_shape.values():
-            done |= zip(same, orthogonalise(torch.stack([matrices[k] for k in same]), dtype=self.dtype), strict=True)
+                groups.setdefault(min(matrices[k].shape) if self.gram else matrices[k].shape, []).append(k)
+        for together in groups.values():
+            some = [matrices[k] for k in together]
+            if self.gram:
+                found = orthogonalise_by_gram(some, dtype=self.dtype)
+            else:
+                found = list(orthogonalise(torch.stack(some), dtype=self.dtype))
+            done |= zip(together, found, strict=True)
         if self.team.size == 1 or not matrices:
             return [done[k] for k in order]
         ends = [sum(matrices[k].numel() for k in order if doers[k] < rank) for rank in range(self.team.size + 1)]
@@ -101,8 +144,10 @@ class Muon(Optimizer):
         mine = torch.cat([empty, *(done[k].to(self.dtype).flatten() for k in order if k in done)])
         everything = self.team.join_rows(mine, [slice(*both) for both in itertools.pairwise(ends)])
         parts = torch.split(everything, [matrices[k].numel() for k in order])
-        found = {k: part.to(matrices[k].dtype).reshape(matrices[k].shape) for k, part in zip(order, parts, strict=True)}
-        return [found[k] for k in range(len(matrices))]
+        joined = {
+            k: part.to(matrices[k].dtype).reshape(matrices[k].shape) for k, part in zip(order, parts, strict=True)
+        }
+        return [joined[k] for k in range(len(matrices))]
 
     def _momentum(self, p: nn.Parameter, momentum: float) -> Tensor:
         """Update the momentum buffer and return Nesterov's look-ahead of it."""

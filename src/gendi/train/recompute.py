@@ -19,6 +19,4 @@ def recompute(network: nn.Module, dropout: bool) -> None:
     a copy would compute with the weights of this one.
     """
     for unit in units_of(network):
-        unit.forward = functools.partial(  # type: ignore[method-assign]
-            checkpoint, unit.forward, use_reentrant=False, preserve_rng_state=dropout
-        )
+        unit.forward = functools.partial(checkpoint, unit.forward, use_reentrant=False, preserve_rng_state=dropout)

@@ -31,7 +31,7 @@ from gendi.machine.hardware import training_device
 from gendi.train.checkpoint import Checkpoint, match_layout
 from gendi.train.config import RunConfig
 from gendi.train.ema import EMA
-from gendi.train.model import denoiser_of, network_of, objective_of, run_cost
+from gendi.train.model import denoiser_of, network_of, objective_of, run_cost, shares_of
 from gendi.train.optim import (
     learning_rate_factor,
     make_optimizers,
@@ -122,7 +122,7 @@ class Trainer:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self.objective = objective_of(config, self.data.fitted.half_bin, self.device)
         self.denoiser = self._denoiser(self.averaged or network)
-        self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon)
+        self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon, choice.gram)
         self.ema = EMA(network, config.optim.ema_images)
         self.power = PowerAverages(network) if config.optim.posthoc_every else None
 
@@ -283,6 +283,7 @@ class Trainer:
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
         denoiser.clip = clip
+        denoiser.shares = shares_of(self.config, self.data.fitted.shape, self.device)
         return denoiser
 
     # --- checkpoints -----------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from gendi.diffusion.conditions import by_name, keywords
 from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, like
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.shares import Shares
 from gendi.errors import UsageError, unknown_name
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -150,6 +151,8 @@ class NetworkDenoiser(nn.Module):
             raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
         self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
+        self.shares: Shares | None = None
+        """How calls without gradients divide a batch; None calls the network on all of it."""
 
     def coefficients(self, t: PerSample) -> Coefficients:
         """Return the affine map of this denoiser's parameterisation at t, of shape () or (B,)."""
@@ -172,8 +175,15 @@ class NetworkDenoiser(nn.Module):
 
         Both have x_t's shape and dtype. Raises `UsageError` if the network returns another shape.
         """
-        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            out: Tensor = self.network(like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device), **keywords(cond))
+        x, value = like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device)
+
+        def call(rows: slice) -> Tensor:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                out: Tensor = self.network(x[rows], value[rows], **keywords({k: v[rows] for k, v in cond.items()}))
+            return out
+
+        shares = None if torch.is_grad_enabled() else self.shares
+        out = call(slice(None)) if shares is None else shares.through(call, len(x))
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
