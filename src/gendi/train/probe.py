@@ -38,6 +38,8 @@ class Choice:
     """Threads that compute shares of a batch beside one another."""
     gram: bool = False
     """Whether Muon's products are those of the short sides; see `gendi.train.muon.orthogonalise_by_gram`."""
+    rate: float = 0.0
+    """Rows per second of the probe's best step; 0 if nothing was timed."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,10 @@ def choose(
         named += f", Muon in {best.muon}"
     if best.workers > 1:
         named += f", {best.workers} workers"
-    return replace(best, reason=f"{named}: fastest whole step in a probe (rows/s of {rows}: {'; '.join(said)})")
+    rate = 0.0 if timer.best == float("inf") else rows / timer.best
+    return replace(
+        best, rate=rate, reason=f"{named}: fastest whole step in a probe (rows/s of {rows}: {'; '.join(said)})"
+    )
 
 
 def _networks(options: Options) -> Iterator[tuple[str, dict[str, str]]]:
