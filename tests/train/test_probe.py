@@ -14,7 +14,7 @@ from gendi.data import open_data
 from gendi.diffusion.networks.unet import UNet
 from gendi.train import probe
 from gendi.train.config import RunConfig
-from gendi.train.muon import orthogonalise_by_gram
+from gendi.train.muon import orthogonalise, orthogonalise_by_gram
 from gendi.train.probe import Choice, Options, choose, options_of
 from gendi.train.trainer import Trainer
 
@@ -52,9 +52,10 @@ def test_a_machine_that_is_quick_at_bf16_takes_it_for_everything() -> None:
     times = {("fp32", "contiguous"): 4.0, ("fp32", "channels-last"): 3.0, ("bf16", "contiguous"): 5.0}
     machine = Machine(times | {("bf16", "channels-last"): 1.0}, {"bf16": 0.1, "fp32": 0.3}, worker=1.2)
     chosen = choose(ALL, machine.steps, 64, machine.clock)
-    assert replace(chosen, reason="") == Choice("bf16", "channels-last", "", "bf16", 1, gram=True)
+    assert replace(chosen, reason="", rate=0.0) == Choice("bf16", "channels-last", "", "bf16", 1)
     assert chosen.reason.startswith("bf16, channels-last, Muon in bf16: fastest whole step in a probe")
     assert "bf16 channels-last 58.2" in chosen.reason  # 64 / 1.1
+    assert chosen.rate == pytest.approx(64 / 1.1)
 
 
 def test_a_machine_that_emulates_bf16_in_muon_takes_fp32_there() -> None:
@@ -62,7 +63,7 @@ def test_a_machine_that_emulates_bf16_in_muon_takes_fp32_there() -> None:
     times = {("fp32", "contiguous"): 0.5, ("fp32", "channels-last"): 0.33, ("bf16", "contiguous"): 2.0}
     machine = Machine(times | {("bf16", "channels-last"): 1.5}, {"bf16": 1.1, "fp32": 0.08}, worker=0.8)
     chosen = choose(ALL, machine.steps, 64, machine.clock)
-    assert replace(chosen, reason="") == Choice("fp32", "channels-last", "", "fp32", 2, gram=True)
+    assert replace(chosen, reason="", rate=0.0) == Choice("fp32", "channels-last", "", "fp32", 2)
 
 
 def test_the_parts_are_chosen_apart() -> None:
@@ -125,9 +126,13 @@ def test_whole_steps_are_timed_and_leave_no_trace(
     machine = Machine({}, {})
     data, config = open_data(images), auto(tiny)
 
-    def products(matrices: Sequence[Tensor], iterations: int = 5, dtype: torch.dtype = torch.bfloat16) -> list[Tensor]:
-        machine.now += 1.0 if dtype == torch.bfloat16 else 0.1
-        return orthogonalise_by_gram(matrices, iterations, dtype)
+    def in_bf16(matrices: Tensor) -> Tensor:
+        machine.now += 1.0
+        return orthogonalise(matrices)
+
+    def in_fp32(matrices: Sequence[Tensor]) -> list[Tensor]:
+        machine.now += 0.1
+        return orthogonalise_by_gram(matrices)
 
     def forward(self: nn.Module, x: Tensor, *args: Any, **cond: Any) -> Tensor:
         machine.now += 0.3 if torch.is_autocast_enabled("cpu") else 2.0
@@ -135,7 +140,8 @@ def test_whole_steps_are_timed_and_leave_no_trace(
 
     original = UNet.forward
     monkeypatch.setattr(probe, "has_bf16", lambda device: True)
-    monkeypatch.setattr("gendi.train.muon.orthogonalise_by_gram", products)
+    monkeypatch.setattr("gendi.train.muon.orthogonalise", in_bf16)
+    monkeypatch.setattr("gendi.train.muon.orthogonalise_by_gram", in_fp32)
     monkeypatch.setattr(UNet, "forward", forward)
     monkeypatch.setattr("gendi.train.trainer.choose", functools.partial(choose, clock=machine.clock))
     probed = Trainer(config, data)

@@ -14,13 +14,12 @@ from gendi.train.muon import Muon
 
 
 def make_optimizers(
-    network: nn.Module, config: OptimConfig, team: Team | None = None, muon: str = "bf16", gram: bool = False
+    network: nn.Module, config: OptimConfig, team: Team | None = None, muon: str = "bf16"
 ) -> list[Optimizer]:
     """Return the optimisers of a network: AdamW, or Muon for the inner matrices and AdamW for the rest.
 
     The rest are the outer layers (see `gendi.diffusion.networks.roles`) and all vectors. The processes of `team` share
-    the work of Muon, whose products are computed in the precision `muon`, with `gram` by
-    `orthogonalise_by_gram`.
+    the work of Muon, whose products are computed in the precision `muon`.
     """
     inner = inner_matrices(network) if config.name == "muon" else []
     chosen = set(map(id, inner))
@@ -28,7 +27,7 @@ def make_optimizers(
     adamw = AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     if not inner:
         return [adamw]
-    return [Muon(inner, lr=config.lr, weight_decay=config.weight_decay, team=team, precision=muon, gram=gram), adamw]
+    return [Muon(inner, lr=config.lr, weight_decay=config.weight_decay, team=team, precision=muon), adamw]
 
 
 def update_weights(optimizers: Sequence[Optimizer], lr: float | None) -> None:

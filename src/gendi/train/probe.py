@@ -36,8 +36,6 @@ class Choice:
     """Arithmetic of Muon's products of matrices: "fp32" or "bf16"."""
     workers: int = 1
     """Threads that compute shares of a batch beside one another."""
-    gram: bool = False
-    """Whether Muon's products are those of the short sides; see `gendi.train.muon.orthogonalise_by_gram`."""
     rate: float = 0.0
     """Rows per second of the probe's best step; 0 if nothing was timed."""
 
@@ -57,7 +55,7 @@ class Options:
         return max(map(len, (self.precisions, self.layouts, self.muons, self.workers))) > 1
 
     def first(self, reason: str) -> Choice:
-        return Choice(self.precisions[0], self.layouts[0], reason, self.muons[0], self.workers[0], gram=True)
+        return Choice(self.precisions[0], self.layouts[0], reason, self.muons[0], self.workers[0])
 
 
 def options_of(config: RunConfig, shape: tuple[int, ...], device: torch.device, rows: int, processes: int) -> Options:

@@ -122,7 +122,7 @@ class Trainer:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
         self.objective = objective_of(config, self.data.fitted.half_bin, self.device)
         self.denoiser = self._denoiser(self.averaged or network)
-        self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon, choice.gram)
+        self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon)
         self.ema = EMA(network, config.optim.ema_images)
         self.power = PowerAverages(network) if config.optim.posthoc_every else None
 
