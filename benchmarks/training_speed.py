@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from record import kind, write
-from torch.utils.flop_counter import FlopCounterMode
 
 from gendi.data import open_data
+from gendi.train.model import run_cost
 from gendi.train.presets import get_preset
 from gendi.train.trainer import Trainer
 
@@ -91,9 +91,7 @@ def main() -> None:
         optimizer.zero_grad()
         return batch / (time.perf_counter() - start)
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.network(torch.zeros(1, 1, 28, 28), torch.zeros(1), None)
-    flops = counter.get_total_flops()
+    flops = run_cost(trainer.config, trainer.data.fitted.shape).flops
     for _ in range(2):
         ours(), theirs()
     mine, yours, peaks32, peaks16 = [], [], [], []
