@@ -11,6 +11,7 @@ matrices are work too, but no part of the network: they are given apart. Writes 
 
 import argparse
 import functools
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from record import kind, write
+from record import RESULTS, kind, write, write_table
 from torch import Tensor, nn
 
 from gendi.data import open_data
@@ -101,6 +102,22 @@ def flops_of(layer: nn.Module, out: tuple[int, ...]) -> float:
     return total
 
 
+def table() -> list[str]:
+    """Return the lines of a table, a row for each kind of processor that was measured."""
+    lines = [
+        "| processor | what the probe chose | layers, ms | Muon, ms | a step, ms | images/s | layers / step | with Muon |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for path in sorted(RESULTS.glob("roofline-*.json")):
+        found = json.loads(path.read_text("utf-8"))
+        step, muon = statistics.median(found["step_ms"]), statistics.median(found["muon_ms"])
+        lines.append(
+            f"| {found['machine']['kind']} | {found['choice'].partition(':')[0]} | {found['layers_ms']:.0f} | "
+            f"{muon:.0f} | {step:.0f} | {64e3 / step:.0f} | {found['share']:.0%} | {found['share_with_muon']:.0%} |"
+        )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="mnist")
@@ -157,6 +174,7 @@ def main() -> None:
             "share_with_muon": (ideal + products) / step,
         },
     )
+    write_table("speed.md", "steps", table())
 
 
 if __name__ == "__main__":
