@@ -105,7 +105,7 @@ def flops_of(layer: nn.Module, out: tuple[int, ...]) -> float:
 def table() -> list[str]:
     """Return the lines of a table, a row for each kind of processor that was measured."""
     lines = [
-        "| processor | what the probe chose | layers, ms | Muon, ms | a step, ms | images/s | layers / step | with Muon |",
+        "| processor | chosen by the probe | layers, ms | Muon, ms | step, ms | images/s | layers / step | with Muon |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for path in sorted(RESULTS.glob("roofline-*.json")):
@@ -168,8 +168,8 @@ def main() -> None:
             "choice": trainer.choice.reason,
             "layers": table,
             "layers_ms": ideal,
-            "step_ms": steps,
-            "muon_ms": optimiser,
+            "step_ms": [1e3 * seconds for seconds in steps],
+            "muon_ms": [1e3 * seconds for seconds in optimiser],
             "share": ideal / step,
             "share_with_muon": (ideal + products) / step,
         },
