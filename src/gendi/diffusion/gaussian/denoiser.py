@@ -177,13 +177,16 @@ class NetworkDenoiser(nn.Module):
         """
         x, value = like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device)
 
-        def call(rows: slice) -> Tensor:
+        def call(x: Tensor, value: Tensor, cond: dict[str, Tensor]) -> Tensor:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                out: Tensor = self.network(x[rows], value[rows], **keywords({k: v[rows] for k, v in cond.items()}))
-            return out
+                answer: Tensor = self.network(x, value, **keywords(cond))
+            return answer
+
+        def share(rows: slice) -> Tensor:
+            return call(x[rows], value[rows], {name: values[rows] for name, values in cond.items()})
 
         shares = None if torch.is_grad_enabled() else self.shares
-        out = call(slice(None)) if shares is None else shares.through(call, len(x))
+        out = call(x, value, cond) if shares is None else shares.through(share, len(x))
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
