@@ -26,7 +26,7 @@ class Shares:
     @classmethod
     def of(cls, flops: float, threads: int) -> Self:
         """Return the shares of a network of so many FLOPs per row, for a worker per thread."""
-        return cls(max(1, min(ROWS, round(FLOPS / flops))), threads)
+        return cls(max(1, min(ROWS, round(FLOPS / max(1.0, flops)))), threads)
 
     def through(self, call: Callable[[slice], Tensor], n: int) -> Tensor:
         """Return the results of `call` on slices that cover n rows, joined: (n, ...).

@@ -140,7 +140,7 @@ class Trainer:
                 train = dataclasses.replace(train, precision="bf16")  # a network too large for the device is not timed
             config = dataclasses.replace(config, train=train)
         share = self.parts.rows
-        rows = max(1, min(share, int(FLOPS / (3 * run_cost(config, shape).flops))))
+        rows = max(1, min(share, int(FLOPS / (3 * max(1, run_cost(config, shape).flops)))))
         options = options_of(config, shape, self.device, rows, self.team.size)
         return choose(options, functools.partial(self._trial, network, rows), rows)
 
