@@ -127,11 +127,11 @@ def main() -> None:
     trainer = Trainer(get_preset(args.preset).config, open_data(args.data))
     dtype = torch.bfloat16 if trainer.choice.precision == "bf16" else torch.float32
     print(trainer.choice.reason)
-    table, steps, optimiser = {}, [], []
+    measured, steps, optimiser = {}, [], []
     for name, (layer, shape, out) in layers(trainer).items():
         forward, backward = timed(layer, shape, dtype, args.rounds)
         flops = flops_of(layer, out)
-        table[name] = {
+        measured[name] = {
             "input": shape,
             "output": out,
             "mflop": flops / 1e6,
@@ -149,10 +149,10 @@ def main() -> None:
                     p.grad = torch.randn_like(p)
             optimiser.append(best(muon.step, 1))
     trainer.network.zero_grad()
-    ideal = sum(row["forward_ms"] + row["backward_ms"] for row in table.values())
+    ideal = sum(row["forward_ms"] + row["backward_ms"] for row in measured.values())
     step, products = 1e3 * statistics.median(steps), 1e3 * statistics.median(optimiser) if optimiser else 0.0
     rows = [["layer", "input", "MFLOP", "forward ms", "GFLOP/s", "backward ms", "GFLOP/s"]]
-    for name, row in table.items():
+    for name, row in measured.items():
         texts = [f"{row[k]:.{d}f}" for k, d in (("mflop", 0), ("forward_ms", 2), ("forward_gflops", 0),
                                                ("backward_ms", 2), ("backward_gflops", 0))]  # fmt: skip
         rows.append([name, "x".join(map(str, row["input"])), *texts])
@@ -166,7 +166,7 @@ def main() -> None:
         {
             "preset": args.preset,
             "choice": trainer.choice.reason,
-            "layers": table,
+            "layers": measured,
             "layers_ms": ideal,
             "step_ms": [1e3 * seconds for seconds in steps],
             "muon_ms": [1e3 * seconds for seconds in optimiser],

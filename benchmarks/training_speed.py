@@ -92,14 +92,14 @@ def main() -> None:
         return batch / (time.perf_counter() - start)
 
     flops = run_cost(trainer.config, trainer.data.fitted.shape).flops
+    bf16 = trainer.choice.precision == "bf16"
     for _ in range(2):
         ours(), theirs()
-    mine, yours, peaks32, peaks16 = [], [], [], []
+    mine, yours, peaks = [], [], []
     for _ in range(rounds):
         mine.append(statistics.median(ours() for _ in range(6)))
         yours.append(theirs())
-        peaks16.append(peak(torch.bfloat16))
-        peaks32.append(peak(torch.float32))
+        peaks.append(peak(torch.bfloat16 if bf16 else torch.float32))
     rate = statistics.median(mine) * 3 * flops / 1e9
     write(
         f"training-speed-{kind().lower()}",
@@ -116,12 +116,12 @@ def main() -> None:
             "ratio": [a / b for a, b in zip(mine, yours, strict=True)],
             "ratio_median": statistics.median(a / b for a, b in zip(mine, yours, strict=True)),
             "gflops": rate,
-            "bf16_matmul_peak_gflops": peaks16,
-            "fp32_matmul_peak_gflops": peaks32,
-            "share_of_bf16_peak": rate / statistics.median(peaks16),
+            "precision": trainer.choice.precision,
+            "matmul_peak_gflops": peaks,
+            "share_of_peak": rate / statistics.median(peaks),
         },
     )
-    share = rate / statistics.median(peaks16)
+    share = rate / statistics.median(peaks)
     print(f"{statistics.median(mine):.0f} against {statistics.median(yours):.0f} images/s; {share:.0%} of peak")
 
 

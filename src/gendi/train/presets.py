@@ -1,8 +1,6 @@
 """Presets: named configurations and the results to expect from them. This module does not import torch."""
 
-import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
@@ -20,17 +18,6 @@ class Preset:
     max_time: str
     about: str
     expected: str
-    curve: tuple[tuple[int, float], ...] = ()
-    """How good the digits of `mnist` are after so many images: the excess of their FID on digit features over that of
-    real ones, at 5000 samples (benchmarks/speedrun.py)."""
-
-    def excess_after(self, images: float) -> float | None:
-        """Return the excess after so many images, by the logarithms of the curve's nearest points; None beyond it."""
-        for (a, e_a), (b, e_b) in pairwise(self.curve):
-            if a <= images <= b:
-                share = math.log(images / a) / math.log(b / a)
-                return math.exp((1 - share) * math.log(e_a) + share * math.log(e_b))
-        return None
 
 
 _MNIST = RunConfig(
