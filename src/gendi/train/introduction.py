@@ -8,7 +8,6 @@ import torch
 from gendi.data.kinds import kind_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
-from gendi.train.presets import PRESETS
 from gendi.train.resume import versions
 from gendi.train.trainer import Trainer
 
@@ -39,11 +38,6 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     several = f"{team.size} processes{shared}, " if team.size > 1 else ""
     yield f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}"
     if (rate := trainer.choice.rate) and budget.seconds is not None and not going_on:
-        images = rate * budget.seconds
-        known = (
-            PRESETS[config.preset].excess_after(images) if config.preset in PRESETS and data.name == "mnist" else None
-        )
-        quality = "" if known is None else f"; after as many, the FID of our digits was {known:.2g} above real ones'"
-        yield f"about {images:,.2g} {rows} in {budget} at that rate{quality}"
+        yield f"about {round(rate * budget.seconds, -3):,.0f} {rows} in {budget} at that rate"
     if trainer.parts.count > 1:
         yield f"each batch of {train.batch_size} is gone through in {trainer.parts.count} parts"
