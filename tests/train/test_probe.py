@@ -119,6 +119,17 @@ def test_a_processor_without_bf16_is_not_asked_for_it(tiny: RunConfig, monkeypat
     assert set(options_of(auto(tiny), (1, 28, 28), CPU, 64, 1).precisions) == {"fp32", "bf16"}
 
 
+@pytest.mark.parametrize(
+    ("threads", "rows", "expected"), [(1, 64, (1,)), (2, 1, (1,)), (2, 64, (1, 2)), (8, 8, (1, 2))]
+)
+def test_workers_are_those_that_have_threads_and_rows(
+    tiny: RunConfig, monkeypatch: pytest.MonkeyPatch, threads: int, rows: int, expected: tuple[int, ...]
+) -> None:
+    """A network so large that the probe takes a single row leaves one worker."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert options_of(auto(tiny), (1, 28, 28), CPU, rows, 1).workers == expected
+
+
 def test_whole_steps_are_timed_and_leave_no_trace(
     images: str, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

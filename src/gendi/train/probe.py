@@ -75,7 +75,7 @@ def options_of(config: RunConfig, shape: tuple[int, ...], device: torch.device, 
     threads = torch.get_num_threads()
     alone = device.type == "cpu" and processes == 1 and config.network.dropout == 0 and not train.compile
     if train.workers == 0 and alone and not given:
-        workers = tuple(k for k in sorted({1, 2, threads}) if k <= threads and 2 * k <= rows)
+        workers = tuple(k for k in sorted({1, 2, threads}) if k == 1 or (k <= threads and 2 * k <= rows))
     return Options(precisions, layouts, muons, workers)
 
 
