@@ -67,6 +67,13 @@ def test_a_preset_travels_as_json(name: str) -> None:
         ({"objective": {"log_snr_min": 5.0, "log_snr_max": 5.0}}, "must lie below"),
         ({"objective": {"log_snr_max": 100.0}}, "objective.log_snr_max"),
         ({"network": {"fourier_features": [99]}}, r"fourier_features\[0\]"),
+        ({"network": {"output": "bytes"}, "objective": {"prediction": "eps"}}, "needs objective.prediction = 'v'"),
+        ({"network": {"output": "bytes"}, "objective": {"precondition": True}}, "no objective.precondition"),
+        (
+            {"network": {"output": "bytes"}, "process": {"schedule": "sub-vp", "steps": None}},
+            r"alpha\^2 \+ sigma\^2 = 1",
+        ),
+        ({"network": {"output": "bytes", "time_input": "step"}}, "'log-snr'"),
         ({"optim": {"lr": float("nan")}}, "optim.lr"),
         ({"optim": {"lr": -1}}, "optim.lr"),
         ({"optim": {"betas": [0.9]}}, "optim.betas"),

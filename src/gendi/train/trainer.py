@@ -43,7 +43,7 @@ from gendi.train.parts import Parts, parts, refuse_shares
 from gendi.train.posthoc_ema import PowerAverages
 from gendi.train.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.recompute import recompute
-from gendi.train.resolve import prepared, resolve, root_mean_square, smallest_scale
+from gendi.train.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.sharding import gathered, number, part_of, shard
 from gendi.train.start import Start, adopt
 from gendi.train.workers import summed_gradients
@@ -86,6 +86,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(config, data.fitted.shape)
+        if start is None:
+            count_bytes(network, data, config.conditions)
         self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
         """The conditions and classes whose weights start anew, while the other weights come from `start`."""
         whole = isinstance(data.train.rows, np.ndarray) and data.train.rows.nbytes < 8 * 2**30
