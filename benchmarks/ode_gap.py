@@ -32,7 +32,7 @@ from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.likelihood import log_density
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.networks.byte_posterior import STATISTICS, BytePosterior
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 LN2 = math.log(2)
 BORDER = 4e-3

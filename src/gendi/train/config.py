@@ -170,8 +170,8 @@ class RunConfig:
         objective, process, who = self.objective, self.process, "network.output = 'bytes'"
         if objective.prediction != "v" or objective.precondition or objective.variance != "fixed":
             raise UsageError(
-                f"{who} is a mean of bytes, stated as v: it needs objective.prediction = 'v', no objective.precondition "
-                "and objective.variance = 'fixed'."
+                f"{who} is a mean of bytes, stated as v: it needs objective.prediction = 'v', no "
+                "objective.precondition and objective.variance = 'fixed'."
             )
         if process.schedule not in VARIANCE_PRESERVING or self.network.time_input != "log-snr":
             known = ", ".join(map(repr, VARIANCE_PRESERVING))
