@@ -47,9 +47,8 @@ def by_bayes(x: Tensor, alpha: float, sigma: float, p: np.ndarray, theta: np.nda
     """Return E[v | x] of every number in extended precision, by the definition."""
     long = np.longdouble
     logits = np.log(p.astype(long)) + theta.astype(long) @ statistics().numpy().astype(long).T
-    logits = logits - (x.numpy().astype(long)[:, None] - long(alpha) * VALUES.astype(long)) ** 2 / (
-        2 * long(sigma) ** 2
-    )
+    away = x.numpy().astype(long)[:, None] - long(alpha) * VALUES.astype(long)
+    logits = logits - away**2 / (2 * long(sigma) ** 2)
     share = np.exp(logits - logits.max(1, keepdims=True))
     return (share @ VALUES.astype(long) / share.sum(1)).astype(np.float64)
 
