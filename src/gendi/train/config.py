@@ -150,6 +150,8 @@ class RunConfig:
         validate_objective(self.objective, self.process)
         if network.time_input == "step" and self.process.steps is None:
             raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
+        if network.fourier_fade and network.time_input != "log-snr":
+            raise UsageError("network.fourier_fade reads the noise level from network.time_input = 'log-snr'.")
         if network.output == "bytes":
             self._validate_bytes()
         if self.optim.warmup + self.optim.decay > 1:

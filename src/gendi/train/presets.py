@@ -119,7 +119,9 @@ def _ablation(name: str) -> Preset:
 # features of the input show which byte is nearest where noise is low.
 _MNIST_LIKELIHOOD = RunConfig(
     preset="mnist-likelihood",
-    network=NetworkConfig(channels=(64, 128), blocks=1, patch=2, fourier_features=(4, 5, 6, 7, 8), output="bytes"),
+    network=NetworkConfig(
+        channels=(64, 128), blocks=1, patch=2, fourier_features=(4, 5, 6, 7, 8), fourier_fade=True, output="bytes"
+    ),
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(
         prediction="v", weighting="simple", time_sampling="log-snr", log_snr_min=-5.0, log_snr_max=14.0
@@ -133,7 +135,7 @@ _MNIST_LIKELIHOOD = RunConfig(
 _MNIST_LEARNED_SCHEDULE = replace(
     _MNIST_LIKELIHOOD,
     preset="mnist-learned-schedule",
-    network=replace(_MNIST_LIKELIHOOD.network, output="linear"),
+    network=replace(_MNIST_LIKELIHOOD.network, fourier_fade=False, output="linear"),
     process=ProcessConfig(schedule="learned", steps=None),
     objective=ObjectiveConfig(prediction="v", weighting="bound", time_sampling="uniform", log_snr_max=14.0),
     optim=replace(_MNIST_LIKELIHOOD.optim, clip=11.0),

@@ -22,6 +22,7 @@ Sums are over (v - c) / s, centred where noise is small (c = x_t / alpha, s = si
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -80,7 +81,8 @@ class BytePosterior(nn.Module):
         It is computed in the dtype of x_t, under autocast too.
         """
         b, c, h, w = x_t.shape
-        with torch.autocast(x_t.device.type, enabled=False):
+        # the meta device, on which costs are counted, has no autocast
+        with torch.autocast("cpu" if x_t.is_meta else x_t.device.type, enabled=False):
             log_snr = (-8 * time_value.double()).clamp(-MOST_LOG_SNR, MOST_LOG_SNR)
             alpha, sigma = (
                 torch.sigmoid(sign * log_snr).sqrt().to(x_t)[:, None].expand(b, h * w).reshape(-1) for sign in (1, -1)
@@ -88,7 +90,8 @@ class BytePosterior(nn.Module):
             tilts = theta.to(x_t).reshape(b, c, STATISTICS, h * w).permute(1, 0, 3, 2).reshape(c, b * h * w, STATISTICS)
             x = x_t.transpose(0, 1).reshape(c, -1)
             prior, ways = self.log_prior.to(x_t), self.statistics.to(x_t)
-            each = [_Posterior.apply(x[i], alpha, sigma, tilts[i], prior[i], ways) for i in range(c)]
+            posterior: Callable[..., Tensor] = _Posterior.apply
+            each = [posterior(x[i], alpha, sigma, tilts[i], prior[i], ways) for i in range(c)]
             return torch.stack(each).reshape(c, b, h, w).transpose(0, 1)
 
 
@@ -125,7 +128,7 @@ class _Posterior(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         alpha, sigma, scale, variance, covariances = ctx.saved_tensors
         to_theta = -(gradient * scale / sigma)[:, None] * covariances

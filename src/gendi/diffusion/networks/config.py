@@ -63,6 +63,10 @@ class NetworkConfig:
     distance to the nearest byte.
     """
 
+    fourier_fade: bool = False
+    """Whether these inputs fade where noise drowns them, so that the flow of the ODE is smooth where they say nothing
+    (with time_input = log-snr).
+    """
     output: Output = "linear"
     """What the outputs are: the prediction itself, or for pictures (`bytes`) numbers that tilt the histogram of the
     data's bytes, from which the mean of each byte given its noisy value follows by Bayes' rule. The latter needs

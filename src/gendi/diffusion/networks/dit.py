@@ -158,7 +158,8 @@ class DiT(nn.Module):
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
         height, width, x_t = *x.shape[-2:], x
         if self.config.fourier_features:
-            x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
+            fading = time_value if self.config.fourier_fade else None
+            x = torch.cat([x, fourier_features(x, self.config.fourier_features, fading)], dim=1)
         x = F.pixel_unshuffle(pad_to_multiple(self.conditions.beside(cond, x), self.config.patch), self.config.patch)
         rows, columns = x.shape[-2:]
         embedding = self.time(time_value)

@@ -110,7 +110,8 @@ class UNet(nn.Module):
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
         height, width, x_t = *x.shape[-2:], x
         if self.config.fourier_features:
-            x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
+            fading = time_value if self.config.fourier_fade else None
+            x = torch.cat([x, fourier_features(x, self.config.fourier_features, fading)], dim=1)
         x = pad_to_multiple(self.conditions.beside(cond, x), self.config.patch * 2 ** (len(self.config.channels) - 1))
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
         embedding = self.time(time_value)
