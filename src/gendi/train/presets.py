@@ -127,7 +127,7 @@ _MNIST_LIKELIHOOD = RunConfig(
         prediction="v", weighting="simple", time_sampling="log-snr", log_snr_min=-5.0, log_snr_max=14.0
     ),
     optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
+    train=TrainConfig(batch_size=64, preview_every=100_000, evaluate_every=200_000),
 )
 
 # The same with a learned schedule, which minimises the variance of the loss. This loss is in nats: 22 / 2 times the
@@ -139,6 +139,7 @@ _MNIST_LEARNED_SCHEDULE = replace(
     process=ProcessConfig(schedule="learned", steps=None),
     objective=ObjectiveConfig(prediction="v", weighting="bound", time_sampling="uniform", log_snr_max=14.0),
     optim=replace(_MNIST_LIKELIHOOD.optim, clip=11.0),
+    train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
 )
 
 # Ho et al. 2020, appendix B: the 35.7M-parameter network of their CIFAR-10 (35,746,307), 800,000 steps of 128 images,
