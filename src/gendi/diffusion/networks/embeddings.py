@@ -58,9 +58,9 @@ def fourier_features(
     runs in bf16
     still sees changes of x below 2^-8.  [Kingma et al. 2021, appendix C]
 
-    Where noise is larger than a period, such features are as good as random. With the `time_value`, which is
-    ln(sigma / alpha) / 4 (B,), they fade: a wave of angular frequency w in x_0 is multiplied by exp(-(w sigma / alpha)^2 / 2), its mean
-    under the noise, so that what a network makes of x has no waves that only the noise passes through.
+    Where noise is larger than a period, such features are as good as random. With the `time_value`
+    ln(sigma / alpha) / 4 (B,) they fade: a wave of angular frequency w in x_0 is multiplied by exp(-(w sigma / alpha)^2
+    / 2), its mean under the noise, so that what a network makes of x has no waves that only the noise passes through.
     """
     rates = [2.0 ** (n - 7) * math.pi * 127.5 for n in exponents]
     angles = torch.cat([rate * (x + 1) for rate in rates], dim=1)
