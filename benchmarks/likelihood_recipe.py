@@ -1,11 +1,11 @@
 """What the output of the network and its Fourier features are worth in bits per dimension, at equal images.
 
-    python benchmarks/likelihood_recipe.py [--images 3200] [--n 8] [--arms linear ...]
+    python benchmarks/likelihood_recipe.py [--images 3200] [--n 8] [--most-calls 3000] [--arms linear ...]
 
 Each arm trains a small network of preset `mnist-likelihood` (channels 32 and 32) with another output, and is measured
 on the same n test images with the same draws: the bound with 100 terms per image, where along the noise its bits are,
-and the code under the ODE at a tolerance of 1e-5, with its network calls (at most 3000, or none is written). A row is
-written as soon as it is measured, into results/likelihood-recipe.json and the table of docs/likelihood.md.
+and the code under the ODE at a tolerance of 1e-5, with its network calls (at most --most-calls, or none is written). A
+row is written as soon as it is measured, into results/likelihood-recipe.json and the table of docs/likelihood.md.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from record import RESULTS, Z95, write, write_table
 import gendi
 from gendi.diffusion.gaussian.likelihood import Bound, Density
 from gendi.errors import UsageError
+from gendi.train.kept.bundle import Bundle
 from gendi.train.presets import get_preset
 
 LN2 = math.log(2)
@@ -38,14 +39,14 @@ BORDERS = (4e-3, 0.06)
 """sigma / alpha of half a byte, and of eight bytes: between them values are told apart, above them shapes are."""
 
 
-def by_noise(bound: Bound, bundle: gendi.Bundle) -> list[float]:
+def by_noise(bound: Bound, bundle: Bundle) -> list[float]:
     """Return the bits per dimension below, between and above the borders; a part belongs where its middle is."""
     log_snr = bundle.denoiser().schedule.log_snr((bound.edges[1:] + bound.edges[:-1]) / 2)
     place = np.digitize(np.exp(-0.5 * log_snr.numpy()), BORDERS)
     return [float(bound.cost.numpy()[place == k].sum()) / LN2 for k in range(3)]
 
 
-def measure(arm: str, images: int, n: int) -> dict[str, Any]:
+def measure(arm: str, images: int, n: int, most_calls: int) -> dict[str, Any]:
     config = get_preset("mnist-likelihood").config
     config = replace(
         config,
@@ -59,10 +60,10 @@ def measure(arm: str, images: int, n: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     bound = gendi.bits_per_dim(bundle, n=n, draws=100)
     assert isinstance(bound, Bound)
-    row: dict[str, Any] = {"arm": arm, "images": images, "n": n, "seconds": seconds}
+    row: dict[str, Any] = {"arm": arm, "images": images, "n": n, "seconds": seconds, "most_calls": most_calls}
     row |= {"bound": bound.total.bits, "error_t": bound.error_t / LN2, "by_noise": by_noise(bound, bundle)}
     try:
-        density = gendi.bits_per_dim(bundle, n=n, method="ode", most_calls=3000)
+        density = gendi.bits_per_dim(bundle, n=n, method="ode", most_calls=most_calls)
     except UsageError as error:
         print(error)
     else:
@@ -82,7 +83,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for row in rows:
         parts = " | ".join(f"{bits:.3f}" for bits in row["by_noise"])
-        ode = f"{row['gap']:+.3f} ± {Z95 * row['gap_error']:.3f} | {row['calls']:.0f}" if "gap" in row else "| > 3000"
+        ode = f"| > {row['most_calls']}"
+        if "gap" in row:
+            ode = f"{row['gap']:+.3f} ± {Z95 * row['gap_error']:.3f} | {row['calls']:.0f}"
         lines.append(f"| {row['arm']} | {row['bound']:.3f} ± {Z95 * row['error_t']:.3f} | {parts} | {ode} |")
     return lines
 
@@ -91,13 +94,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=3200)
     parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--most-calls", type=int, default=3000)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     args = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / "likelihood-recipe.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
     for arm in args.arms:
-        row = measure(arm, args.images, args.n)
+        row = measure(arm, args.images, args.n, args.most_calls)
+        rows = json.loads(path.read_text())["rows"] if path.exists() else []
         rows = [old for old in rows if old["arm"] != arm] + [row]
         rows.sort(key=lambda row: list(ARMS).index(row["arm"]))
         write("likelihood-recipe", {"rows": rows})
