@@ -43,7 +43,7 @@ def trained(seconds: float, seed: int, changes: list[str], folder: Path, avx2: b
     """Return the run of a budget: by the command, so that a record is what a user would get."""
     environment = {**os.environ, **(AVX2 if avx2 else {})}
     command = [sys.executable, "-m", "gendi", "train", "mnist", "--max-time", f"{seconds:g}s", "--seed", str(seed)]
-    flags = [part for change in changes for part in ("--" + change.partition("=")[0], change.partition("=")[2])]
+    flags = [part for change in changes for part in ("--" + change).replace("=", " ", 1).split()]
     quiet = ["--train.evaluate-every", "0", "--train.preview-every", "0"]
     run = folder / f"{seconds:g}-{seed}"
     subprocess.run(
