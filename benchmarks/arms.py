@@ -130,8 +130,8 @@ def every_second() -> None:
 
 ARMS: dict[str, tuple[str, list[str], Callable[[], None] | None]] = {
     "base": ("preset `mnist`", [], None),
-    "wide-second": ("second level of 96 channels, the preset before", ["network.channels=[48,96]"], None),
-    "middle-second": ("second level of 64 channels", ["network.channels=[48,64]"], None),
+    "middle": ("levels of 48 and 64 channels", ["network.channels=[48,64]"], None),
+    "level": ("levels of 48 and 48 channels", ["network.channels=[48,48]"], None),
     "narrow": ("levels of 32 and 64 channels", ["network.channels=[32,64]"], None),
     "wide-first": ("levels of 64 and 64 channels", ["network.channels=[64,64]"], None),
     "batch-32": ("batches of 32, learning rate 2e-3", ["train.batch_size=32", "optim.lr=2e-3"], None),
