@@ -10,18 +10,6 @@ from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What runs of a length reached on MNIST: medians over seeds (benchmarks/speedrun.py)."""
-
-    images: int
-    """Images seen in training."""
-    excess: float
-    """The FID of 5000 samples on the features of the digit classifier, less that of as many real test images."""
-    confidence: float
-    """Mean probability that the classifier gives its answer."""
-
-
-@dataclass(frozen=True)
 class Preset:
     """A configuration, its budget, a description, and the results that it reached (from benchmarks/)."""
 
@@ -30,8 +18,6 @@ class Preset:
     max_time: str
     about: str
     expected: str
-    curve: tuple[Reached, ...] = ()
-    """What longer and longer runs reached; empty where it was not measured."""
 
 
 _MNIST = RunConfig(

@@ -9,7 +9,6 @@ from gendi.data.kinds import kind_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.resume import versions
-from gendi.train.run.expectation import expected_of
 from gendi.train.step.trainer import Trainer
 
 
@@ -40,7 +39,5 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     yield f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}"
     if (rate := trainer.choice.rate) and budget.seconds is not None and not going_on:
         yield f"about {round(rate * budget.seconds, -3):,.0f} {rows} in {budget} at that rate"
-        if (reached := expected_of(config, data.name, rate * budget.seconds)) is not None:
-            yield reached
     if trainer.parts.count > 1:
         yield f"each batch of {train.batch_size} is gone through in {trainer.parts.count} parts"
