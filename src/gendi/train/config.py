@@ -237,4 +237,5 @@ class RunConfig:
             ("train.log_every", 1, 1_000_000, train.log_every),
             ("train.keep", 1, 1_000_000, train.keep),
             ("sample.steps", 1, 1_000_000, self.sample.steps),
+            ("sample.guidance", 0.0, 100.0, self.sample.guidance),
         ]
