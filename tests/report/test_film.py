@@ -93,4 +93,4 @@ def test_the_report_shows_the_film_and_its_page_loads_nothing(tmp_path: Path, mo
     assert 'class="film"' in text and page.tags.count("script") == 1 and page.tags.count("input") == 1
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert not re.search(r"https?://|@import|url\(|\son\w+=|http-equiv", re.sub(r"base64,[\w+/=]+", "", text))
-    assert "The film shows its previews" in page.text
+    assert "The film shows the previews made on the way" in page.text

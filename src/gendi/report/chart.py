@@ -21,6 +21,16 @@ GAP = 15.0
 """The least distance between the names of two lines."""
 
 
+MARKS: tuple[tuple[float, ...], ...] = (
+    (1.0,),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
+    (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0),
+    tuple(i / 10 for i in range(10, 100)),
+)
+"""The round numbers of a decade, coarse and fine: the first that has three on the axis is used."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a chart: where its points are, its name, and the CSS class that colours it."""
@@ -130,7 +140,7 @@ def log_marks(low: float, high: float) -> list[float]:
     """Return two to about eight round numbers between `low` and `high`, which are positive; fewer if there are none."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
-    for steps in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), tuple(i / 10 for i in range(10, 100))):
+    for steps in MARKS:
         found = [mark for d in decades for s in steps if low <= (mark := float(f"{s * 10.0**d:.6g}")) <= high]
         if len(found) >= 3:
             break

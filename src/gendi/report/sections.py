@@ -120,7 +120,8 @@ def training_section(run: Run, gallery: Gallery) -> Html:
     if frames := frames_of(run.folder, run.lines):
         figures.append(film(frames, run.noun))
         text.append(
-            "The film shows its previews: the same noises every time, turned into samples by the averaged weights."
+            "The film shows the previews made on the way: the same noises every time, turned into samples by the "
+            "averaged weights."
         )
     if (evaluated := evaluation_row(run.lines, gallery, run.noun)) is not None:
         figures.append(evaluated)
