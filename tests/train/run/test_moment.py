@@ -166,7 +166,7 @@ def test_early_previews_are_chosen_once_and_a_resumed_run_makes_the_same(
     saved = [json.loads((path / "state.json").read_text())["state"] for _, path in list_checkpoints(whole)]
     assert all(state["previews"] == {"halvings": 3} for state in saved)
     with pytest.raises(InterruptedRunError):
-        train(images, config, run, Budget(steps=16), console=At(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        train(images, config, run, Budget(steps=16), console=At(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
     chosen[0] = 1
     train(images, config, run, Budget(steps=16))
     assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
