@@ -18,7 +18,7 @@ from record import write
 from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
 from gendi.errors import UsageError
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 CALLS, BATCH = 20, 64
 
