@@ -12,7 +12,7 @@ import tyro
 
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say, show, show_json
-from gendi.cli.evaluation_file import as_text, join, previous
+from gendi.cli.evaluation_file import NEWEST, as_text, keep_beside
 from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
 from gendi.cli.metrics_table import metrics_table
 from gendi.cli.outputs import Output
@@ -108,10 +108,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those in its archive if they were drawn the same way; evaluate them and write
     the results. Several processes each draw a share, and process 0 evaluates.
     """
+    from gendi.api.classes import asked_classes, without_class
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, made_here, make_request, prepared
+    from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
@@ -134,7 +136,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         ready = prepare(request, ready.models)
     archive = kind.evaluated_file(run)
     home = run if own else None
-    output = Output.checked(command.out, home and home / "evaluation.json", home, [data.spec])
+    output = Output.checked(command.out, home and home / NEWEST, home, [data.spec])
     Output.checked(None, home and archive, home, [])
     if kind.pictures and command.n is None and affordable(data) == MANY:
         many = team().from_first(lambda: drawn_before(archive, request)) if own else None
@@ -171,13 +173,22 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         if drawn and own:
             team().from_first(keep)
         source = {**request.to_dict(), "run": str(run)}
-        measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
+        options: dict[str, Any] = {"mirrored": bundle.config.train.flip} if kind.pictures else {}
+        if "asked" in kind.evaluation_options and (asked := asked_classes(ready, data)) is not None:
+            options["asked"] = asked
+            free = without_class(request, bundle) if may_read(data, command.extractor) else None
+            if free is not None:
+                tell(f"drawing {free.n:,} more samples without a class, for the shares of the classes")
+                options["free"] = draw(prepare(free, ready.models), poll)
+        measured = _measure(command, images, data, source, True, poll, options)
         evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
         out = None if output is None else output.path
 
         def write() -> "Evaluation":
-            whole = join(previous(out), evaluation) if out is not None and command.out is None else evaluation
-            if output is not None:
+            whole = evaluation
+            if out is not None and command.out is None:
+                whole = keep_beside(run, evaluation)
+            elif output is not None:
                 atomic_write(output.claim(), as_text(whole))
             if own:
                 update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
@@ -255,7 +266,7 @@ def _measure(
     source: dict[str, Any],
     ema: bool | None,
     poll: "Poll",
-    mirrored: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
     from gendi.data.kinds import kind_of
@@ -269,7 +280,7 @@ def _measure(
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (len(samples) if command.samples is None else min(affordable(data), len(samples)))
         extractor = command.extractor or "auto"
-        common |= {"n": n, "extractor": extractor, "device": pick_device(), "mirrored": mirrored}
+        common |= {"n": n, "extractor": extractor, "device": pick_device(), **(options or {})}
         common |= {"fid_infinity": command.fid_infinity} if "fid_infinity" in kind.evaluation_options else {}
     else:
         if command.extractor:

@@ -24,7 +24,7 @@ def metrics_table(evaluation: "Evaluation") -> str:
         return gates_table(evaluation)
     shown = [metric for metric in evaluation.metrics if metric.name not in gated]
     known = any(metric.report is not None for metric in shown)
-    checked = any(metric.check is not None for metric in shown)
+    checked = any(metric.check is not None or metric.no_grade for metric in shown)
     head = ("metric", "value", "95% interval", "floor", "its interval", "better")
     head += (("GENDI report",) if known else ()) + (("as real?",) if checked else ())
     rows = [
@@ -42,10 +42,10 @@ def metrics_table(evaluation: "Evaluation") -> str:
 
 def judged(metric: "Metric") -> str | None:
     """Return whether samples pass as real pictures: "pass", "FAIL", or "no grade" where fakes would pass too."""
-    if metric.check is None:
-        return None
-    passed = metric.check.passed
-    return NO_GRADE if not metric.graded else None if passed is None else "pass" if passed else "FAIL"
+    if not metric.graded:
+        return NO_GRADE
+    passed = None if metric.check is None else metric.check.passed
+    return None if passed is None else "pass" if passed else "FAIL"
 
 
 def _value(metric: "Metric") -> object:
@@ -65,4 +65,7 @@ def _explained(evaluation: "Evaluation") -> list[str]:
         for metric in checked
         if metric.check is not None and metric.check.missed and metric.check.value is not None
     ]
+    for why in dict.fromkeys(metric.no_grade for metric in evaluation.metrics if metric.no_grade):
+        names = ", ".join(metric.name for metric in evaluation.metrics if metric.no_grade == why)
+        lines.append(f"{NO_GRADE}: {names}: {why}")
     return lines

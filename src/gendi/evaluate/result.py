@@ -88,6 +88,8 @@ class Metric:
     """95% confidence interval of `floor`."""
     check: Check | None = None
     """What the metric of pictures says of fakes on these data; None where that was not asked."""
+    no_grade: str = ""
+    """Why the value is no grade of these samples, where it is none for another reason than its check."""
 
     @classmethod
     def of(cls, name: str, value: Estimate, floor: Estimate, better: Better, **fields: Any) -> Self:
@@ -120,8 +122,9 @@ class Metric:
 
     @property
     def graded(self) -> bool:
-        """Whether the value may serve as a grade: no fake that must be caught passes as real on these data."""
-        return self.check is None or not self.check.missed
+        """Whether the value may serve as a grade: no fake that must be caught passes as real on these data, and it is
+        not right by construction."""
+        return not self.no_grade and (self.check is None or not self.check.missed)
 
     def loss(self, value: float) -> float:
         """Return how bad a value is: the smaller, the better."""
@@ -150,6 +153,11 @@ class ClassesRecord:
     frequencies: tuple[float, ...]
     entropy_maximum: float
     classifier_sha256: str
+    told: bool = False
+    """Whether these samples were drawn class by class, so that the shares are right by construction."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """How many samples that were asked to be of class i are seen as class j, a row for each i; None if no class was
+    asked for."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,7 @@ class Row(NamedTuple):
     floor_interval: Interval | None = None
 
 
-_LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval", "check"}
+_LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval", "check", "no_grade"}
 """Fields that older evaluations lack."""
 
 
@@ -293,6 +301,10 @@ def _metric(name: str, entry: Any) -> Metric:
     return Metric(name, **found)
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 def _fields(data: Any) -> dict[str, Any]:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
@@ -307,6 +319,6 @@ def _fields(data: Any) -> dict[str, Any]:
     }
     for key, kind in kinds.items():
         if out[key] is not None:
-            out[key] = kind(**{str(k): tuple(v) if isinstance(v, list) else v for k, v in out[key].items()})
+            out[key] = kind(**{str(k): _tuples(v) for k, v in out[key].items()})
     out["notes"] = tuple(out["notes"])
     return out

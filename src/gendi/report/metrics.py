@@ -45,9 +45,13 @@ MEANINGS = {
         ".3f",
     ),
     "coverage": Meaning("Coverage", "Share of real images with a sample in their neighbourhood.", ".1%"),
-    "confidence": Meaning(
-        "Classifier confidence", "How sure the digit classifier is of its answers, on average.", ".2%"
+    "asked-seen": Meaning(
+        "Asked and seen",
+        "Share of samples in which the classifier sees the class that was asked for; the floor is its share of right "
+        "answers on real images.",
+        ".1%",
     ),
+    "confidence": Meaning("Classifier confidence", "How sure the classifier is of its answers, on average.", ".2%"),
     "class-entropy": Meaning("Class entropy", "How evenly the samples are spread over the classes, in nats.", ".3f"),
     "class-chi-square": Meaning(
         "Class chi-square", "How much the class histogram deviates from the training frequencies.", ".1f"
@@ -135,7 +139,7 @@ def metric_table(evaluation: Evaluation) -> Html:
     groups: dict[str, list[Metric]] = {}
     order = {name: i for i, name in enumerate(MEANINGS)}
     shown = [metric for metric in evaluation.metrics if metric.gate is None]
-    checked = any(metric.check is not None for metric in shown)
+    checked = any(metric.check is not None or metric.no_grade for metric in shown)
     for metric in sorted(shown, key=lambda m: order.get(split_name(m)[0], len(order))):
         groups.setdefault(split_name(metric)[1], []).append(metric)
     body: list[Html] = []
@@ -179,6 +183,8 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
 def _asked(metric: Metric, meaning: Meaning) -> Html:
     """Return the cell that says whether samples pass as real images, or why the metric cannot tell."""
     check = metric.check
+    if metric.no_grade:
+        return fill('<td class="number">no grade<br><span class="aim wide">{why}</span></td>', why=metric.no_grade)
     if check is None:
         return fill('<td class="number">—</td>')
     if check.missed:

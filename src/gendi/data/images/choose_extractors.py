@@ -13,6 +13,10 @@ Which one suits, nobody can say beforehand; the fakes of `gendi.data.images.cont
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
+
 from gendi.data.dataset import Data
 from gendi.data.images.control_checks import DISTANCES, ControlCheck
 from gendi.data.images.extractors import EXTRACTORS, Extractor, ModuleExtractor, get_extractor
@@ -31,6 +35,14 @@ class LearnedExtractor(ModuleExtractor):
     def __init__(self, learned: Learned, **options: Any) -> None:
         super().__init__(learned.network, name=LEARNED, transform=to_input, resize=learned.resize, **options)
         self.learned = learned
+
+    def class_probabilities(self, images: np.ndarray, poll: Poll | None = None) -> Float[np.ndarray, "_ _"]:
+        """Return the network's softmax probabilities (n, K) of the data's classes."""
+        named = self.learned.network.named
+        assert named is not None, "the data have classes"
+        with torch.inference_mode():
+            logits: torch.Tensor = named.cpu()(torch.from_numpy(self(images, poll=poll)))
+        return logits.softmax(dim=1).numpy()
 
 
 def digits_suit(data: Data) -> bool:

@@ -5,7 +5,7 @@ Nobody has to say what the pictures show. The network learns tasks whose answers
 - **match**: two copies of a picture, each moved, scaled, tilted and toned by chance, belong together among those of a
   batch [instance discrimination, with the loss of Chen et al. 2020, "SimCLR"];
 - **turn**: by how many quarter turns a picture was rotated (half turns, if it is not square) [Gidaris et al. 2018];
-- **level**: how much Gaussian noise was laid over a picture, as the logarithm of its standard deviation;
+- **level**: how much Gaussian noise was laid over that picture, as the logarithm of its standard deviation;
 - **class**: the class of a picture, where the data have classes.
 
 The features are the mean over positions of the last layer. None of the tasks shows the network a fake of
@@ -42,9 +42,11 @@ from gendi.storage.store import cache_dir, say
 
 FEWEST = 200
 """Fewest training pictures for a network."""
-STEPS, BATCH, RATE, WEIGHT_DECAY = 300, 64, 3e-3, 0.01
+STEPS, BATCH, RATE, WEIGHT_DECAY = 200, 64, 3e-3, 0.01
 WIDTHS = (24, 48, 96, 96)
-"""Channels of the layers; each after the first halves the picture, until its shorter side is 4."""
+"""Channels of the layers; each after the first halves the picture, until its shorter side is 4. The first one halves
+pictures of more than `WHOLE` pixels."""
+WHOLE = 40
 GROUPS, TEMPERATURE = 8, 0.2
 SIDE_MOST = 64
 """Larger pictures are shrunk to this, by averages over areas."""
@@ -63,7 +65,7 @@ class FeatureNetwork(nn.Module):
         layers: list[nn.Module] = []
         previous, left = channels, min(side, SIDE_MOST)
         for i, width in enumerate(WIDTHS):
-            stride = 2 if i and left > 4 else 1
+            stride = 2 if left > (4 if i else WHOLE) else 1
             layers += [nn.Conv2d(previous, width, 3, stride, padding=1, bias=False), nn.GroupNorm(GROUPS, width)]
             layers += [nn.SiLU()]
             previous, left = width, left // stride
@@ -196,12 +198,11 @@ def _tasks(
     turned = torch.stack([torch.rot90(x[i], steps * int(k[i]), (1, 2)) for i in range(n)])
     noise = normal(tuple(x.shape), SEED, "feature network noise", step)
     noisy = turned + level.exp()[:, None, None, None] * noise
-    views = network(torch.cat([_varied(x, rng), _varied(x, rng), turned, noisy]))
-    ours, theirs, of_turned, of_noisy = views.split(n)
+    ours, theirs, changed = network(torch.cat([_varied(x, rng), _varied(x, rng), noisy])).split(n)
     z = F.normalize(network.match(torch.cat([ours, theirs])), dim=1)
     similar = (z @ z.T / TEMPERATURE).masked_fill(torch.eye(2 * n, dtype=torch.bool), -math.inf)
     partner = (torch.arange(2 * n) + n) % (2 * n)
-    turn, guess = network.turn(of_turned), network.level(of_noisy)[:, 0]
+    turn, guess = network.turn(changed), network.level(changed)[:, 0]
     losses = {
         "match": F.cross_entropy(similar, partner),
         "turn": F.cross_entropy(turn, k),
