@@ -25,8 +25,8 @@ def metrics_table(evaluation: "Evaluation") -> str:
     shown = [metric for metric in evaluation.metrics if metric.name not in gated]
     known = any(metric.report is not None for metric in shown)
     checked = any(metric.check is not None or metric.no_grade for metric in shown)
-    head = ("metric", "value", "95% interval", "floor", "its interval", "better")
-    head += (("GENDI report",) if known else ()) + (("as real?",) if checked else ())
+    last = (("GENDI report",) if known else ()) + (("as real?",) if checked else ())
+    head = ("metric", "value", "95% interval", "floor", "its interval", "better", *last)
     rows = [
         (m.name, _value(m), between(m.interval), m.floor, between(m.floor_interval), m.better)
         + ((m.report,) if known else ())

@@ -201,7 +201,8 @@ def _others(run: Path) -> list[dict[str, Any]]:
         except BundleError:
             continue
         if metrics:
-            source = table.get("source") if isinstance(table.get("source"), dict) else {}
+            source = table.get("source")
+            source = source if isinstance(source, dict) else {}
             how = {key: source.get(key) for key in ("sampler", "steps", "seed")}
             found.append({"file": str(path), "n": table.get("n"), **how, "metric": _first(metrics)})
     return found

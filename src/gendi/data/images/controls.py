@@ -103,4 +103,4 @@ def _blur(pictures: Pictures, sigma: float) -> np.ndarray:
 
 
 def _bytes(values: np.ndarray) -> Pictures:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, 255)), np.uint8)
