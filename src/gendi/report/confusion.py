@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gendi.evaluate.result import ClassesRecord, Evaluation, Metric
-from gendi.report.classes import MOST_NAMES, short
+from gendi.report.classes import short
 from gendi.report.metrics import written
 from gendi.report.style import LIGHT, Theme, drawable, drawing
 
-MOST_CONFUSED = 3
+MOST_CONFUSED, MOST_NAMED, MOST_NUMBERED = 3, 30, 12
+"""Confusions in words; classes whose names and whose shares are written into the figure."""
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str], *, theme: Theme = LIGHT) -> Figure:
@@ -28,7 +29,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str], *
         axes.set_xlabel("seen")
         axes.set_ylabel("asked")
         axes.tick_params(length=0)
-        if k <= MOST_NAMES and len(names) == k:
+        if k <= MOST_NAMED and len(names) == k:
             labels = [short(name) if drawable(name) else f"#{i}" for i, name in enumerate(names)]
             long = max(map(len, labels)) > 3
             for ticks, set_labels in ((axes.set_xticks, axes.set_xticklabels), (axes.set_yticks, axes.set_yticklabels)):
@@ -36,10 +37,11 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str], *
                 for text, label in zip(set_labels(labels), labels, strict=True):
                     text.set_parse_math(False)
                     text.set_text(label)
+                    text.set_fontsize(11 if k <= MOST_NUMBERED else 9)
             if long:
                 for text in axes.get_xticklabels():
                     text.set(rotation=45, ha="right", rotation_mode="anchor")
-        if k <= 12:
+        if k <= MOST_NUMBERED:
             for i, j in np.argwhere(share >= 0.005):
                 ink = theme.paper if share[i, j] > 0.35 else theme.ink
                 axes.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", color=ink, fontsize=8)
