@@ -173,6 +173,16 @@ def test_real_pictures_pass_and_the_fakes_would_not(drawn: Data) -> None:
     assert noise["precision"].passed is None
 
 
+def test_samples_may_be_sorted(drawn: Data) -> None:
+    """Dark pictures first, as a folder may have them: the first 200 of 600 would be a third of the tones."""
+    extractor, unseen = edges(), drawings(600, 7)
+    dark_first = unseen[np.argsort(unseen.min(axis=(1, 2, 3)), kind="stable")]
+    check = ControlCheck(extractor, drawn, 600)
+    assert check.size == 200
+    assert check.checks(extractor(dark_first))["fid"].passed
+    assert check.checks(extractor(dark_first[:200]))["fid"].passed is False
+
+
 def test_gates_and_fakes_come_from_the_cache(drawn: Data, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ControlCheck(mean_tone(), drawn, 200)
     monkeypatch.setattr("gendi.data.images.control_checks.make_controls", lambda *_: pytest.fail("made again"))

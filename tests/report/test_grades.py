@@ -97,4 +97,4 @@ def test_the_terminal_says_the_same() -> None:
     assert "no grade: class-entropy, class-chi-square, class-p-value: right by construction" in text
     (fid,) = (line for line in text.splitlines() if line.strip().startswith("fid-learned"))
     assert fid.endswith("FAIL")
-    assert "whether the first 80 samples lie where as many real images would" in text
+    assert "whether 80 samples lie where as many real images would" in text

@@ -59,7 +59,7 @@ def _explained(evaluation: "Evaluation") -> list[str]:
     judged_at = {metric.check.n for metric in checked if metric.check is not None and metric.check.passed is not None}
     if sizes := sorted(judged_at):
         of = " and ".join(f"{size:,}" for size in sizes)
-        lines.append(f"as real?: whether the first {of} samples lie where as many real images would")
+        lines.append(f"as real?: whether {of} samples lie where as many real images would")
     lines += [
         f"{NO_GRADE}: {metric.name} takes {', '.join(metric.check.missed)} for real images"
         for metric in checked

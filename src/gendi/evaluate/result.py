@@ -35,7 +35,7 @@ class Check:
     n: int
     """Pictures in each set. Fewer than the evaluation's n where that is large, or the data are few."""
     value: float | None
-    """The metric of the first `n` samples, on the scale of the gate."""
+    """The metric of `n` of the samples, on the scale of the gate."""
     gate: Gate
     """The range in which real pictures in the samples' place would lie; in one evaluation of a hundred, one of the
     metrics would not."""

@@ -81,7 +81,7 @@ class ControlCheck:
     """
 
     def __init__(self, extractor: Extractor, data: Data, n: int, seed: int = 0, poll: Poll | None = None) -> None:
-        self.name = extractor.name
+        self.name, self.seed = extractor.name, seed
         train, heldout = len(data.train), len(data.heldout)
         pool = min(POOL_MOST, train + heldout)
         most = MOST if extractor.name in CHEAP else MOST_SLOW
@@ -113,10 +113,14 @@ class ControlCheck:
         self.controls = known["controls"]
 
     def checks(self, features: Features) -> dict[str, Check]:
-        """Return the check of each metric, by name, with what it says of the first `size` samples' features."""
+        """Return the check of each metric, by name, with what it says of `size` random ones of the samples' features.
+
+        They may be sorted, by class for instance, so the first ones would not do.
+        """
         if self.size < FEWEST:
             return {}
-        ours = plain_metrics(self.reference, features[: self.size]) if len(features) >= self.size else {}
+        some = stream(self.seed, "control samples").permutation(len(features))[: self.size]
+        ours = plain_metrics(self.reference, features[np.sort(some)]) if len(features) >= self.size else {}
         return {
             name: Check(self.size, ours.get(name), gate, self.controls[name], self.missed(name))
             for name, gate in self.gates.items()
