@@ -84,14 +84,16 @@ def test_a_model_that_draws_the_wrong_class_is_caught(digits: tuple[np.ndarray, 
 def test_the_shares_of_free_samples_are_measured_instead(
     digits: tuple[np.ndarray, np.ndarray], small_mnist: Data
 ) -> None:
-    """A model that never chooses a three by itself, and draws perfect ones on request."""
+    """A model that never chooses a three by itself, and draws perfect ones on request. For n samples of the other classes
+    in their proportions, with a share p of threes in the data, chi-square is n p / (1 - p): 180 * 0.11 = 20.5, whose
+    p-value is 0.015."""
     images, labels = digits
     free = images[labels != 3]
     found = evaluate(images, small_mnist, n=N, extractor="pixels", asked=labels, free=free)
     assert found.classes is not None and not found.classes.told
     assert sum(found.classes.histogram) == len(free) and found.classes.histogram[3] <= 2
     assert found["class-p-value"].graded and found["class-p-value"].value is not None
-    assert found["class-p-value"].value < 0.01
+    assert found["class-p-value"].value < 0.03
     assert any("drawn without a class" in note for note in found.notes)
 
 

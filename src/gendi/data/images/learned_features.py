@@ -237,7 +237,7 @@ def to_input(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return x / 127.5 - 1
 
 
-def _shrunk(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+def _shrunk(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
     """Return pictures whose shorter side is at most `SIDE_MOST`."""
     height, width = x.shape[2:]
     side = min(height, width)
