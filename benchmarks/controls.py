@@ -10,7 +10,6 @@ Letters are drawn from the fonts that come with matplotlib: `python benchmarks/c
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +43,13 @@ def measure(args: argparse.Namespace) -> None:
     data = open_data(args.data, size=None if args.size is None else (args.size, args.size))
     found: dict[str, Any] = {"images": len(data.train), "shape": list(data.train.rows.shape[1:]), "extractors": {}}
     for name in args.extractors:
-        begun = time.perf_counter()
         extractor, notes = named(name, data)
         if name == "untrained":
             extractor.name = "untrained"
-        trained = time.perf_counter()
         check = ControlCheck(extractor, data, N)
         skill = dict(extractor.learned.skill) if isinstance(extractor, LearnedExtractor) else {}
         found["extractors"][name] = {
             "n": check.size,
-            "seconds": round(trained - begun, 1),
-            "check_seconds": round(time.perf_counter() - trained, 1),
             "skill": skill,
             "gates": check.gates,
             "controls": check.controls,

@@ -84,8 +84,8 @@ def test_a_model_that_draws_the_wrong_class_is_caught(digits: tuple[np.ndarray, 
 def test_the_shares_of_free_samples_are_measured_instead(
     digits: tuple[np.ndarray, np.ndarray], small_mnist: Data
 ) -> None:
-    """A model that never chooses a three by itself, and draws perfect ones on request. Of n samples of the other classes
-    in their proportions, with a share p of threes in the data, chi-square is n p / (1 - p) = 180 * 0.11 = 20.5, whose
+    """A model that never chooses a three by itself, and draws perfect ones on request. Of n samples of the others in
+    their proportions, with a share p of threes in the data, chi-square is n p / (1 - p) = 180 * 0.11 = 20.5, whose
     p-value is 0.015."""
     images, labels = digits
     free = images[labels != 3]
