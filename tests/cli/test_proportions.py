@@ -14,8 +14,10 @@ from tiny import TINY
 
 import gendi as library
 from gendi.api import measure, proportions
+from gendi.api.prepared import Prepared
 from gendi.api.proportions import Proportions
 from gendi.api.request import read_request
+from gendi.api.sample import draw
 from gendi.cli import main
 from gendi.data.dataset import Data
 from gendi.data.images.sample_files import read_samples
@@ -142,13 +144,13 @@ def test_evaluate_draws_unequal_classes_in_proportion(gendi: Gendi, uneven: Path
 def test_measure_in_python_draws_the_same(uneven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def watched(*args: Any, **keywords: Any) -> Any:
-        asked.append(keywords["condition"])
-        return library.sample(*args, steps=2, **keywords)
+    def watched(prepared: Prepared) -> Any:
+        asked.append(prepared.cond["class"].numpy())
+        return draw(prepared)
 
-    monkeypatch.setattr(measure, "sample", watched)
+    monkeypatch.setattr(measure, "draw", watched)
     library.measure(uneven, n=8)
-    assert np.bincount(asked[0]["class"]).tolist() == [6, 2]
+    assert np.bincount(asked[0]).tolist() == [6, 2]
 
 
 def test_equal_classes_stay_in_turn(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
