@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gendi.diffusion.conditions import keywords
@@ -29,15 +30,24 @@ def cost_of(
 ) -> Cost:
     """Return the cost of a network on samples of `shape` with all `conditions` (pictures have their own size).
 
-    The arguments are those of `build_network`. The operations are counted on tensors without memory. There, attention
-    is computed as two products; the operations of a fused CPU kernel would not be counted.
+    The arguments are those of `build_network`. The operations are counted on tensors without memory.
     """
     with torch.device("meta"):
         network = build_network(config, shape, conditions, out_channels).eval()
-        cond = {spec.name: condition_row(spec, shape) for spec in conditions}
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *shape), torch.zeros(1), **keywords(cond))
-    return Cost(sum(p.numel() for p in network.parameters()), int(counter.get_total_flops()))
+        flops = flops_of(network, shape, conditions)
+    return Cost(sum(p.numel() for p in network.parameters()), flops)
+
+
+def flops_of(network: nn.Module, shape: tuple[int, ...], conditions: Sequence[ConditionConfig] = ()) -> int:
+    """Return the floating-point operations of a network on one sample of `shape` with all `conditions`, by a call.
+
+    The network is on torch's default device, in evaluation mode. Attention is computed as two products, for the
+    operations of a fused CPU kernel would not be counted.
+    """
+    cond = {spec.name: condition_row(spec, shape) for spec in conditions}
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(torch.zeros(1, *shape), torch.zeros(1), **keywords(cond))
+    return int(counter.get_total_flops())
 
 
 def condition_row(spec: ConditionConfig, shape: tuple[int, ...]) -> Tensor:
