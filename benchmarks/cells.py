@@ -32,9 +32,9 @@ from gendi.evaluate.vectors.rows import compute_row_metrics
 from gendi.evaluate.vectors.space import RowSet
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
-from gendi.train.probe import Choice
-from gendi.train.resolve import prepared
-from gendi.train.trainer import Trainer
+from gendi.train.step.probe import Choice
+from gendi.train.step.resolve import prepared
+from gendi.train.step.trainer import Trainer
 
 MERGED = {
     "CD4+/CD25 T Reg": "CD4+ T",

@@ -52,9 +52,9 @@ def child(path: str, steps: int) -> None:
     from gendi.data import open_data
     from gendi.diffusion.config import ConditionConfig
     from gendi.train.presets import get_preset
-    from gendi.train.probe import Choice
-    from gendi.train.resolve import prepared, resolve
-    from gendi.train.trainer import Trainer
+    from gendi.train.step.probe import Choice
+    from gendi.train.step.resolve import prepared, resolve
+    from gendi.train.step.trainer import Trainer
 
     clock = [time.perf_counter()]
     data = open_data(f"cells:{path}")

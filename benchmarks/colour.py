@@ -24,7 +24,7 @@ import gendi
 from gendi.data import open_data
 from gendi.data.images.pictures import grid_image
 from gendi.storage.toml import read_toml
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 matplotlib.use("Agg")
 COLUMNS, ROWS_WITHOUT_CLASSES = 16, 6

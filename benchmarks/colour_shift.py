@@ -33,7 +33,7 @@ from gendi.data.images.evaluation import evaluate
 from gendi.data.split import Split
 from gendi.diffusion.randomness import stream
 from gendi.evaluate.comparison import Z95
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 NAME, N = "colour-shift", 1000
 SHOWN = {

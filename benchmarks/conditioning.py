@@ -20,7 +20,7 @@ from trained import measured
 
 from gendi.data import open_data
 from gendi.train.presets import get_preset
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
 
 INJECTS = ("film", "add", "concat")
 

@@ -32,7 +32,7 @@ from gendi.diffusion.gaussian.inverse.noisy import denoise, denoised_mean, vary
 from gendi.diffusion.gaussian.inverse.operators import Mask, Pool
 from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.randomness import normal
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 STEPS = {"mmps": 40, "pigdm": 40, "dps": 100, "repaint": 20}

@@ -27,15 +27,15 @@ from gendi.data.images.codec import ImageCodec
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError
 from gendi.storage.files import sha256_file
-from gendi.train import keeping
-from gendi.train.bundle import Bundle, load_bundle, save_bundle
-from gendi.train.checkpoint import load_checkpoint, load_latest, save_checkpoint
 from gendi.train.config import RunConfig, TrainConfig
-from gendi.train.keeping import Keeper
-from gendi.train.model import network_of
+from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
+from gendi.train.kept.checkpoint import load_checkpoint, load_latest, save_checkpoint
 from gendi.train.presets import get_preset
-from gendi.train.telling import Silent
-from gendi.train.trainer import Trainer
+from gendi.train.progress import keeping
+from gendi.train.progress.keeping import Keeper
+from gendi.train.progress.telling import Silent
+from gendi.train.step.trainer import Trainer
+from gendi.train.weights.model import network_of
 
 
 def small(folder: Path) -> list[tuple[Path, Any]]:

@@ -13,7 +13,7 @@ from record import write
 import gendi
 from gendi.data import open_data
 from gendi.data.images.evaluation import evaluate
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from gendi.api.models import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.data.images.evaluation import evaluate
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -24,7 +24,7 @@ from gendi.data import open_data
 from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.likelihood import Bound, Estimate, auroc
 from gendi.errors import GendiError
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 
 def key(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -21,9 +21,9 @@ from record import RESULTS, write, write_table
 
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.train.config import RunConfig
-from gendi.train.model import network_of, run_cost
 from gendi.train.presets import get_preset
-from gendi.train.probe import LAYOUTS, place
+from gendi.train.step.probe import LAYOUTS, place
+from gendi.train.weights.model import network_of, run_cost
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "mnist": (1, 28, 28),

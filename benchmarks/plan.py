@@ -108,8 +108,8 @@ def images_per_second(trainer: Any, seconds: float) -> float:
 def measure(name: str, batch: int, seconds: float) -> dict[str, Any]:
     """Train and compare; run in a process of its own."""
     from gendi.machine.hardware import this_cpu
-    from gendi.train.scaling import plan
-    from gendi.train.trainer import Trainer
+    from gendi.train.run.scaling import plan
+    from gendi.train.step.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         data = opened(name, Path(folder))

@@ -19,7 +19,7 @@ from record import RESULTS, kind, write, write_table
 
 from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.samplers import sample
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 N, CALLS = 1000, 20
 

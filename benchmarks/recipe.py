@@ -26,7 +26,7 @@ from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import normal
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
 
 LEVELS = (0.1, 0.3, 0.6, 1.0, 1.6, 2.5, 5.0)
 

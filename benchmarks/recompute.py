@@ -23,8 +23,8 @@ from record import write, write_table
 
 from gendi.data import open_data
 from gendi.train.presets import get_preset
-from gendi.train.probe import Choice
-from gendi.train.trainer import Trainer
+from gendi.train.step.probe import Choice
+from gendi.train.step.trainer import Trainer
 
 STEPS = 4
 

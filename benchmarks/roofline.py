@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from gendi.data import open_data
 from gendi.diffusion.networks.blocks import Up
-from gendi.train.muon import Muon
 from gendi.train.presets import get_preset
-from gendi.train.trainer import Trainer
+from gendi.train.step.muon import Muon
+from gendi.train.step.trainer import Trainer
 
 
 def best(work: Callable[[], Any], rounds: int) -> float:

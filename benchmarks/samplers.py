@@ -32,7 +32,7 @@ from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import UsageError
 from gendi.evaluate.comparison import Z95
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 matplotlib.use("Agg")
 CALLS = (5, 10, 20, 50)

@@ -54,7 +54,7 @@ def work(preset: str, batch: int, folder: Path, run: str) -> None:
     import torch
 
     from gendi.train.budget import Budget
-    from gendi.train.loop import train
+    from gendi.train.run.loop import train
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     train(

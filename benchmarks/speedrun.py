@@ -29,7 +29,7 @@ from record import AVX2, DOCS, RESULTS, kind, machine, write_table
 import gendi
 from gendi.data import open_data
 from gendi.data.images.evaluation import evaluate
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 BUDGETS, SEEDS = (60.0, 120.0, 240.0), (0, 1, 2)
 TARGETS = (0.75, 0.25, 0.10)

@@ -22,7 +22,7 @@ from record import write
 
 import gendi
 from gendi.data import Data, open_data
-from gendi.train.inherit import starting_config
+from gendi.train.kept.inherit import starting_config
 from gendi.train.presets import get_preset
 
 OLD, NEW = range(5), range(5, 10)

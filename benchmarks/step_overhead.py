@@ -22,7 +22,7 @@ from record import RESULTS, kind, write, write_table
 
 from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 CALLS, BATCHES = 20, (64, 250, 1000)
 ACTIVATIONS = 200_000

@@ -34,8 +34,8 @@ from gendi.evaluate.vectors.space import World
 from gendi.evaluate.vectors.two_sample import two_sample
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
-from gendi.train.resolve import prepared
-from gendi.train.trainer import Trainer
+from gendi.train.step.resolve import prepared
+from gendi.train.step.trainer import Trainer
 
 SECONDS = 15.0
 METRICS = ("energy", "auc", "correlation-error", "tstr", "closest-share")

@@ -8,7 +8,7 @@ import torch
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.samplers import sample
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
 
 SHOWN = ("fid-digits", "precision-digits", "recall-digits", "confidence")
 

@@ -19,9 +19,9 @@ import torch
 from record import kind, write
 
 from gendi.data import open_data
-from gendi.train.model import run_cost
 from gendi.train.presets import get_preset
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
+from gendi.train.weights.model import run_cost
 
 
 def peak(dtype: torch.dtype) -> float:

@@ -16,9 +16,9 @@ from record import share, write, write_table
 from trained import measured
 
 from gendi.data import open_data
-from gendi.train.model import run_cost
 from gendi.train.presets import get_preset
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
+from gendi.train.weights.model import run_cost
 
 
 class Turns:

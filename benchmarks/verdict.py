@@ -2,10 +2,10 @@
 
     python benchmarks/verdict.py
 
-The nine planted curves of tests/train/planted.py, whose verdicts are known by construction, each with the noises of
-SEEDS seeds: what is said after the last of twelve evaluations. All curves of a seed share its data and noises, so they
-are no independent trials. The share of right verdicts has Student's interval over seeds, the share of seeds in which
-all nine are right that of Wilson. A few minutes of one core.
+The nine planted curves of tests/train/progress/planted.py, whose verdicts are known by construction, each with the
+noises of SEEDS seeds: what is said after the last of twelve evaluations. All curves of a seed share its data and
+noises, so they are no independent trials. The share of right verdicts has Student's interval over seeds, the share of
+seeds in which all nine are right that of Wilson. A few minutes of one core.
 """
 
 import itertools
@@ -18,14 +18,14 @@ import numpy as np
 from record import write
 from scipy.stats import t as student
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "train"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "train" / "progress"))
 
 from planted import COPYING, EVALUATIONS, IMPROVING, LEVEL, Curve, evaluations
 
 from gendi.evaluate.intervals import of_share
-from gendi.train.evaluating import reading_of
-from gendi.train.status import Verdict
-from gendi.train.verdict import judge
+from gendi.train.kept.status import Verdict
+from gendi.train.progress.evaluating import reading_of
+from gendi.train.progress.verdict import judge
 
 SEEDS = 40
 CURVES: list[tuple[Verdict, str, Curve]] = [

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from gendi.train.telling import Silent
+from gendi.train.progress.telling import Silent
 
 
 class StopAt(Silent):

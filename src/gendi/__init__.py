@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from gendi.api.likelihood import bits_per_dim as bits_per_dim
     from gendi.api.measure import measure as measure
     from gendi.api.sample import sample as sample
-    from gendi.train.snapshots import reconstruct_ema as reconstruct_ema
+    from gendi.train.kept.snapshots import reconstruct_ema as reconstruct_ema
 
 _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
 _HOMES |= {"Guidance": "gendi.api.guidance", "measure": "gendi.api.measure", "sample": "gendi.api.sample"}
 _HOMES |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.api.edits")
-_HOMES["reconstruct_ema"] = "gendi.train.snapshots"
+_HOMES["reconstruct_ema"] = "gendi.train.kept.snapshots"
 __all__ = [
     "Guidance",
     "__version__",

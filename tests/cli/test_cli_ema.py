@@ -11,8 +11,8 @@ import torch
 from tiny import TINY
 
 from gendi.cli import main
-from gendi.train.bundle import load_bundle
-from gendi.train.checkpoint import load_latest
+from gendi.train.kept.bundle import load_bundle
+from gendi.train.kept.checkpoint import load_latest
 
 Gendi = Callable[..., Any]
 

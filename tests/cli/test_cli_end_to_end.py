@@ -17,7 +17,7 @@ from gendi.api.request import read_request
 from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
 from gendi.data.images.sample_files import read_samples, write_samples
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 from gendi.train.presets import get_preset
 
 Gendi = Callable[..., Any]

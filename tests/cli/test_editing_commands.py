@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import Gendi
-from gendi.train.bundle import load_bundle, save_bundle
+from gendi.train.kept.bundle import load_bundle, save_bundle
 
 CELL = 8 * 4 + 2
 """Pixels of a grid's cell: 8, enlarged 4 times, and a gap of 2."""

@@ -21,7 +21,7 @@ from gendi.api.request import Request, read_request
 from gendi.cli import main
 from gendi.data.images.sample_files import read_samples
 from gendi.diffusion.config import ConditionConfig
-from gendi.train.bundle import load_bundle, save_bundle
+from gendi.train.kept.bundle import load_bundle, save_bundle
 
 Gendi = Callable[..., Any]
 BASE = "--steps 4 --seed 3 --n 4"

@@ -15,15 +15,15 @@ import torch
 from tiny import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
-import gendi.train.scaling
+import gendi.train.run.scaling
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.machine.hardware import DEVICES, device_of
 from gendi.storage.lock import RunLock
 from gendi.train.config import OptimConfig, RunConfig
-from gendi.train.model import network_of
-from gendi.train.muon import orthogonalise
-from gendi.train.optim import make_optimizers
-from gendi.train.scaling import activation_bytes, optimiser_cost, plan
+from gendi.train.run.scaling import activation_bytes, optimiser_cost, plan
+from gendi.train.step.muon import orthogonalise
+from gendi.train.step.optim import make_optimizers
+from gendi.train.weights.model import network_of
 
 Gendi = Callable[..., Any]
 
@@ -61,7 +61,7 @@ def test_what_is_kept_of_a_row_is_what_autograd_keeps(monkeypatch: pytest.Monkey
     def network(*_: object) -> torch.nn.Module:
         return Small(torch.nn.Linear(6, 10, bias=False), torch.nn.SiLU(), torch.nn.Linear(10, 2, bias=False))
 
-    monkeypatch.setattr(gendi.train.scaling, "network_of", network)
+    monkeypatch.setattr(gendi.train.run.scaling, "network_of", network)
     assert activation_bytes(RunConfig(), (6,), "fp32") == (4 * (6 + 10 + 10), 0)
     assert activation_bytes(RunConfig(), (6,), "bf16") == (2 * (6 + 10 + 10), 2 * 10 * 2)
 
@@ -93,7 +93,7 @@ def test_muons_products_are_counted(shape: tuple[int, ...], monkeypatch: pytest.
         def units(self) -> tuple[torch.nn.Module, ...]:
             return ()
 
-    monkeypatch.setattr(gendi.train.scaling, "network_of", lambda *_: Inner())
+    monkeypatch.setattr(gendi.train.run.scaling, "network_of", lambda *_: Inner())
     with FlopCounterMode(display=False) as counter:
         orthogonalise(torch.zeros(shape).flatten(1)[None])
     assert optimiser_cost(RunConfig(optim=OptimConfig(name="muon")), ())[1] == counter.get_total_flops()

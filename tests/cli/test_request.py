@@ -16,7 +16,7 @@ from gendi.api.request import Request, read_request
 from gendi.data.images.sample_files import read_samples
 from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.errors import UsageError
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from gendi.data import open_data
 from gendi.data.images.mix import JoinedRows
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import load_latest
-from gendi.train.loop import train
+from gendi.train.kept.checkpoint import load_latest
+from gendi.train.run.loop import train
 from stop_at import StopAt
 
 

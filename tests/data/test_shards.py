@@ -21,9 +21,9 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import DataError, PreemptedError, UsageError
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig, TrainConfig
-from gendi.train.loop import train
+from gendi.train.kept.checkpoint import load_latest
+from gendi.train.run.loop import train
 from stop_at import StopAt
 
 
@@ -230,7 +230,7 @@ def test_interrupted_and_resumed_on_shards_is_exact(tmp_path: Path) -> None:
 
 
 def test_training_on_shards_takes_batches_of_the_order_in_windows(tmp_path: Path) -> None:
-    from gendi.train.trainer import Trainer
+    from gendi.train.step.trainer import Trainer
 
     images = pictures(80, 10, 9)
     data = open_data(write_shards(tmp_path / "s", images, 2))

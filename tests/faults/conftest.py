@@ -9,7 +9,7 @@ import pytest
 from victims import TINY
 
 from gendi.train.budget import Budget
-from gendi.train.loop import train
+from gendi.train.run.loop import train
 
 
 @pytest.fixture(autouse=True)

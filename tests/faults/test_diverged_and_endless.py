@@ -13,8 +13,8 @@ from gendi.api.request import MOST_OWN
 from gendi.cli import main
 from gendi.cli import requests as cli_requests
 from gendi.errors import UsageError
-from gendi.train.bundle import load_bundle, save_bundle
-from gendi.train.status import write_status
+from gendi.train.kept.bundle import load_bundle, save_bundle
+from gendi.train.kept.status import write_status
 
 SENTENCE = "The training of the model diverged, or its weights are damaged: train anew with a smaller learning rate"
 SHORT = ("--n", "2", "--steps", "4")

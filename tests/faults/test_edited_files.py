@@ -15,7 +15,7 @@ from gendi.errors import BundleError
 from gendi.storage.edited import read_table
 from gendi.storage.plain import DEEPEST
 from gendi.storage.toml import read_toml
-from gendi.train.status import METRICS, read_lines, read_status
+from gendi.train.kept.status import METRICS, read_lines, read_status
 
 FLAGS = (*PICTURES, "--condition", "class", "--batch-size", "4")
 DEEP = 10_000

@@ -16,7 +16,7 @@ import gendi
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
-from gendi.train.loop import train
+from gendi.train.run.loop import train
 from stop_at import StopAt
 
 STEPS = 11

@@ -12,7 +12,7 @@ from victims import flip
 from gendi.cli import main
 from gendi.errors import BundleError
 from gendi.storage.files import MANIFEST, Digest, encode_json, sha256_file, write_file, write_manifest
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 

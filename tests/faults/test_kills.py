@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from victims import FLAGS, started
 
-from gendi.train.checkpoint import list_checkpoints, load_latest
-from gendi.train.verify import verify
+from gendi.train.kept.checkpoint import list_checkpoints, load_latest
+from gendi.train.kept.verify import verify
 
 SAVER = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from gendi.train.checkpoint import save_checkpoint
+from gendi.train.kept.checkpoint import save_checkpoint
 run, at = Path(sys.argv[1]), int(sys.argv[2])
 
 def save(step):
@@ -116,7 +116,7 @@ def test_sigterm_in_training_of_a_real_process(pictures: str, tmp_path: Path) ->
 
 PATIENT = """
 import sys, time
-import gendi.train.trainer as trainer
+import gendi.train.step.trainer as trainer
 real = trainer.Trainer.step
 def step(self, progress):
     if self.step_count == 4:

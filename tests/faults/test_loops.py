@@ -16,14 +16,14 @@ import pytest
 import torch
 from victims import FLAGS, TINY, started
 
-import gendi.train.going_on as going_on_module
-import gendi.train.keeping as keeping
-import gendi.train.loop as loop_module
-import gendi.train.previews as previews_module
+import gendi.train.progress.keeping as keeping
+import gendi.train.progress.previews as previews_module
+import gendi.train.run.going_on as going_on_module
+import gendi.train.run.loop as loop_module
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import list_checkpoints, load_latest
-from gendi.train.loop import train
+from gendi.train.kept.checkpoint import list_checkpoints, load_latest
+from gendi.train.run.loop import train
 
 
 def and_sigterm(function: Callable[..., Any], at: int = 1) -> Callable[..., Any]:
@@ -155,7 +155,7 @@ import os, subprocess, sys
 from pathlib import Path
 disk, data = Path(sys.argv[1]), sys.argv[2]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "none", str(disk)], check=True)
-import gendi.train.keeping as keeping
+import gendi.train.progress.keeping as keeping
 from gendi.cli import main
 real, calls = keeping.save_checkpoint, []
 filler = disk / "filler"

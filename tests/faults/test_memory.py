@@ -13,7 +13,7 @@ import torch
 from victims import FLAGS, TINY
 
 import gendi
-import gendi.train.trainer as trainer_module
+import gendi.train.step.trainer as trainer_module
 from gendi.cli import main
 from gendi.data import open_data
 from gendi.data.images.extractors import ModuleExtractor
@@ -25,12 +25,12 @@ from gendi.machine.distributed import Team
 from gendi.storage.files import read_json
 from gendi.storage.toml import read_toml
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
-from gendi.train.heldout import Heldout
-from gendi.train.loop import train
-from gendi.train.parts import Parts
-from gendi.train.trainer import Trainer
+from gendi.train.kept.checkpoint import load_latest
+from gendi.train.progress.heldout import Heldout
+from gendi.train.run.loop import train
+from gendi.train.step.parts import Parts
+from gendi.train.step.trainer import Trainer
 from stop_at import StopAt
 
 Kind = Callable[[], BaseException]

@@ -28,10 +28,10 @@ from gendi.errors import BundleError, DataError, GendiError, UsageError
 from gendi.storage.files import MANIFEST, encode_json, read_json, verify_manifest, write_file, write_manifest
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
 from gendi.storage.toml import dump_toml, read_toml
-from gendi.train.bundle import load_bundle
-from gendi.train.checkpoint import list_checkpoints, load_checkpoint
-from gendi.train.classifier_bundle import load_classifier
 from gendi.train.config import RunConfig
+from gendi.train.kept.bundle import load_bundle
+from gendi.train.kept.checkpoint import list_checkpoints, load_checkpoint
+from gendi.train.kept.classifier_bundle import load_classifier
 
 HUGE = [10**9, -1, 0, 2**63, 10**400, 1e308, -0.0, 1e-320, "", "os.system", [], {}, None, True, "\x1b[2J", "a\x00b"]
 ANY = st.recursive(

@@ -10,7 +10,7 @@ import pytest
 from test_users_data import content, gendi, old_run, trained
 
 from gendi.storage.toml import read_toml, write_toml
-from gendi.train.checkpoint import list_checkpoints, read_state, save_checkpoint
+from gendi.train.kept.checkpoint import list_checkpoints, read_state, save_checkpoint
 
 
 @pytest.fixture

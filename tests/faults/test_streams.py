@@ -45,7 +45,7 @@ def test_training_goes_on_without_standard_error(pictures: str, tmp_path: Path, 
 
 FULL_LATER = """
 import os, sys
-import gendi.train.watch as watch
+import gendi.train.progress.watch as watch
 from gendi.cli import main
 real, full = watch.Watch.log, os.open("/dev/full", os.O_WRONLY)
 def log(self, step, *args):

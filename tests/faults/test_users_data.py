@@ -14,7 +14,7 @@ from victims import FLAGS
 from gendi.cli import main
 from gendi.errors import UsageError
 from gendi.storage.record import RECORD, RunRecord, adopted
-from gendi.train.checkpoint import list_checkpoints
+from gendi.train.kept.checkpoint import list_checkpoints
 
 OLD = Path(__file__).parents[1] / "persistence" / "version_0_1.tar.gz"
 RUN_NAMES = ("pictures", "samples", "codec", "previews", "checkpoints", "bundle", "ema")

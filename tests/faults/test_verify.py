@@ -20,9 +20,9 @@ from gendi.errors import UsageError
 from gendi.storage.files import MANIFEST, write_file, write_manifest
 from gendi.storage.folders import replace_folder
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
-from gendi.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from gendi.train.classifier_bundle import ClassifierBundle, save_classifier
-from gendi.train.verify import verify
+from gendi.train.kept.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from gendi.train.kept.classifier_bundle import ClassifierBundle, save_classifier
+from gendi.train.kept.verify import verify
 
 KINDS = ["bundle", "checkpoint", "checkpoint", "configuration", "snapshot", "snapshot", "snapshot"]
 

@@ -10,7 +10,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.train.config import RunConfig
-from gendi.train.model import network_of, run_cost
+from gendi.train.weights.model import network_of, run_cost
 
 TOLD = (ConditionConfig("class", size=3), ConditionConfig("photo", "image", size=2, via="tokens"))
 

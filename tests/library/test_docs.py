@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 NAME = re.compile(r"`(gendi(?:\.\w+)+)`")
-TEST = re.compile(r"`(\w+/test_\w+\.py)::(test_\w+)`")
+TEST = re.compile(r"`((?:\w+/)+test_\w+\.py)::(test_\w+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 

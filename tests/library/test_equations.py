@@ -20,7 +20,7 @@ from mutation import KILLED, SURVIVED, Mutation, raising, read_outcomes, replace
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "equations.md"
-ROW = re.compile(r"^\| .*`gendi\.([\w.]+)` \| `(\w+/test_\w+\.py::test_\w+)` \|$", re.MULTILINE)
+ROW = re.compile(r"^\| .*`gendi\.([\w.]+)` \| `((?:\w+/)+test_\w+\.py::test_\w+)` \|$", re.MULTILINE)
 
 
 def rows() -> list[tuple[str, str]]:

@@ -30,8 +30,8 @@ from gendi.diffusion import (
 from gendi.diffusion.networks.roles import inner_matrices, units_of
 from gendi.errors import BundleError
 from gendi.machine.registry import Registry
-from gendi.train.bundle import save_bundle
-from gendi.train.model import objective_of
+from gendi.train.kept.bundle import save_bundle
+from gendi.train.weights.model import objective_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

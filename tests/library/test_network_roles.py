@@ -10,7 +10,7 @@ from gendi.diffusion.networks.registry import NETWORKS, NetworkInfo, validate
 from gendi.diffusion.networks.roles import Parted, inner_matrices, units_of
 from gendi.errors import UsageError
 from gendi.train.config import OptimConfig
-from gendi.train.optim import make_optimizers
+from gendi.train.step.optim import make_optimizers
 
 OUTER = ("stem", "head", "time", "conditions")
 KINDS = [

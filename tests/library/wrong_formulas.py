@@ -203,7 +203,7 @@ WRONG: dict[tuple[str, str], Wrong] = {
         ("like(last, z) * z", "z / like(last, z)"),
         ("times[-1]", "times[-2]"),
     ],
-    ("train.posthoc_ema.reconstruct", "any_length_after_training"): [
+    ("train.weights.posthoc_ema.reconstruct", "any_length_after_training"): [
         ("alpha=weight", "alpha=2 * weight"),
         ("_recorded(gamma, found)", "_recorded(gamma + 1, found)"),
     ],

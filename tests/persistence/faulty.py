@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from gendi.train.checkpoint import save_checkpoint
+from gendi.train.kept.checkpoint import save_checkpoint
 
 # every call by which a save changes the disk, or makes a change durable
 CALLS = ("open", "write", "fsync", "close", "mkdir", "rename", "replace", "unlink", "rmdir")

@@ -20,10 +20,10 @@ from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, ResourceError, UsageError
 from gendi.storage.files import MANIFEST, verify_manifest, write_file, write_manifest
 from gendi.storage.safe_tensors import read_tensors, tensor_chunks
-from gendi.train.bundle import Bundle, load_bundle, save_bundle
-from gendi.train.checkpoint import clean_stale
 from gendi.train.config import RunConfig
-from gendi.train.folders import bundle_folder
+from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
+from gendi.train.kept.checkpoint import clean_stale
+from gendi.train.kept.folders import bundle_folder
 
 NETWORK = NetworkConfig(channels=(8,), blocks=1, time_dim=8, groups=4)
 TOLD = (ConditionConfig("class", size=2, names=("dot", "no dot")),)

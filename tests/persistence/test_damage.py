@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gendi.errors import BundleError
 from gendi.storage.files import MANIFEST, sha256_file, verify_manifest, write_manifest
-from gendi.train.checkpoint import list_checkpoints, load_checkpoint, load_latest, save_checkpoint
+from gendi.train.kept.checkpoint import list_checkpoints, load_checkpoint, load_latest, save_checkpoint
 
 FILES = ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", MANIFEST]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gendi.errors import BundleError
 from gendi.storage.files import write_file
 from gendi.storage.safe_tensors import MAX_HEADER, check_tensors, read_header, read_tensors, tensor_bytes, tensor_chunks
-from gendi.train.checkpoint import match_layout
+from gendi.train.kept.checkpoint import match_layout
 
 F32 = torch.float32
 

@@ -23,9 +23,9 @@ from gendi.storage.disk import check_writable, free_bytes, require_space
 from gendi.storage.files import atomic_write, read_json
 from gendi.storage.lock import RunLock
 from gendi.storage.toml import dump_toml, read_toml, write_toml
-from gendi.train.checkpoint import clean_stale
 from gendi.train.config import RunConfig
-from gendi.train.status import MetricsLog, read_lines, read_status, write_status
+from gendi.train.kept.checkpoint import clean_stale
+from gendi.train.kept.status import MetricsLog, read_lines, read_status, write_status
 
 HOLDER = """
 import sys, time

@@ -11,7 +11,7 @@ import torch
 from faulty import assert_whole, failing, groups, killed_at, save, watched
 
 from gendi.errors import ResourceError
-from gendi.train.checkpoint import clean_stale, list_checkpoints, load_latest, save_checkpoint
+from gendi.train.kept.checkpoint import clean_stale, list_checkpoints, load_latest, save_checkpoint
 
 
 def temporaries(run: Path) -> list[str]:

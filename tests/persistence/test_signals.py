@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from gendi.errors import InterruptedRunError, PreemptedError
-from gendi.train.signals import StopFlag
+from gendi.train.progress.signals import StopFlag
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -72,7 +72,7 @@ def test_harmless_outside_the_main_thread() -> None:
 
 
 STUBBORN = """
-from gendi.train.signals import StopFlag
+from gendi.train.progress.signals import StopFlag
 with StopFlag() as stop:
     print("ready", flush=True)
     while not stop.requested:

@@ -18,8 +18,8 @@ from gendi.diffusion.networks.config import NetworkConfig
 from gendi.evaluate.result import ClassesRecord, Evaluation, ExtractorRecord, MemorisationRecord, Metric
 from gendi.storage.files import encode_json
 from gendi.storage.toml import write_toml
-from gendi.train.bundle import Bundle, save_bundle
 from gendi.train.config import RunConfig
+from gendi.train.kept.bundle import Bundle, save_bundle
 
 TINY = RunConfig(
     preset="mnist",

@@ -29,7 +29,7 @@ from gendi.report.density import (
 from gendi.report.processes import forward_states, forward_strip, visible
 from gendi.report.style import DARK, LIGHT, drawable, png
 from gendi.report.tiles import film, fit, grid
-from gendi.train.bundle import Bundle
+from gendi.train.kept.bundle import Bundle
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Linear(1000), VarianceExploding(variance=10.0)])

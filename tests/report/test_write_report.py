@@ -23,7 +23,7 @@ from gendi.errors import PreemptedError, UsageError
 from gendi.report import write_report
 from gendi.report.processes import reverse_film
 from gendi.report.tiles import grid
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 FIGURES = ("loss", "loss-zoom", "heldout", "density-preserving", "density-exploding", "classes")
 TILES = ("strip", "samples", "forward", "reverse", "reverse-grid", "neighbours-samples", "neighbours")

@@ -14,7 +14,7 @@ from gendi.data.tables.example import mixed_table
 from gendi.data.tables.kind import TABLES
 from gendi.data.tables.output import to_frame
 from gendi.errors import UsageError
-from gendi.train.bundle import load_bundle
+from gendi.train.kept.bundle import load_bundle
 
 
 def there_and_back(frame: pd.DataFrame) -> pd.DataFrame:

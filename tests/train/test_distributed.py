@@ -19,10 +19,10 @@ import torch
 
 from gendi.machine.distributed import Team
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import load_latest
 from gendi.train.config import RunConfig
-from gendi.train.loop import train
-from gendi.train.status import read_lines
+from gendi.train.kept.checkpoint import load_latest
+from gendi.train.kept.status import read_lines
+from gendi.train.run.loop import train
 
 CHILD = """
 import json, os, sys
@@ -31,9 +31,9 @@ import torch
 torch.set_num_threads(1)
 from gendi.train.config import RunConfig
 from gendi.cli.failure import explain
-from gendi.train import loop
+from gendi.train.run import loop
 from gendi.train.budget import Budget
-from gendi.train.trainer import Trainer
+from gendi.train.step.trainer import Trainer
 
 spec, config, run, steps, seen, die = sys.argv[1:]
 plain, rank = Trainer.batch, os.environ["RANK"]
@@ -106,7 +106,7 @@ def test_two_processes_see_the_batches_of_one_and_take_its_steps(tmp_path: Path,
     train(images, plain, tmp_path / "one", Budget(steps=steps))
 
     from gendi.data import open_data
-    from gendi.train.trainer import Trainer
+    from gendi.train.step.trainer import Trainer
 
     alone = Trainer(plain, open_data(images))
     for step in range(steps):

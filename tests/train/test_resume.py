@@ -14,10 +14,10 @@ from gendi.errors import InterruptedRunError, PreemptedError
 from gendi.storage.files import atomic_write, encode_json, read_json
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
-from gendi.train.checkpoint import list_checkpoints, load_latest
 from gendi.train.config import RunConfig
-from gendi.train.loop import train
-from gendi.train.resume import refuse_changes
+from gendi.train.kept.checkpoint import list_checkpoints, load_latest
+from gendi.train.kept.resume import refuse_changes
+from gendi.train.run.loop import train
 from stop_at import StopAt
 
 STEPS = 24
@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 from gendi.train.config import RunConfig
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
-from gendi.train.loop import train
+from gendi.train.run.loop import train
 config = RunConfig.from_dict(json.loads(Path(sys.argv[2]).read_text()))
 train(sys.argv[1], config, Path(sys.argv[3]), Budget(steps=int(sys.argv[4])))
 """

@@ -24,12 +24,12 @@ from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import BundleError, UsageError
 from gendi.train.budget import Budget
-from gendi.train.bundle import load_bundle
 from gendi.train.config import RunConfig, TrainConfig
-from gendi.train.loop import train
+from gendi.train.kept.bundle import load_bundle
+from gendi.train.kept.status import read_lines
 from gendi.train.presets import get_preset
-from gendi.train.resolve import prepared, resolve, smallest_scale
-from gendi.train.status import read_lines
+from gendi.train.run.loop import train
+from gendi.train.step.resolve import prepared, resolve, smallest_scale
 
 
 @pytest.fixture(autouse=True)
@@ -280,7 +280,7 @@ def test_a_strangers_kind_is_evaluated_while_it_trains(
     path: Path, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing of how to measure its rows: the default measures the numbers in them."""
-    monkeypatch.setattr("gendi.train.evaluating.SHARE", 1.0)
+    monkeypatch.setattr("gendi.train.progress.evaluating.SHARE", 1.0)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, evaluate_every=640))
     train(f"toy:{path}", config, tmp_path / "run", Budget(steps=80))
     found = [line["evaluation"] for line in read_lines(tmp_path / "run/metrics.jsonl") if "evaluation" in line]

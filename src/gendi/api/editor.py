@@ -29,7 +29,7 @@ from gendi.diffusion.gaussian.samplers import Drawing, get_sampler, sample
 from gendi.diffusion.gaussian.samplers.checked import checked
 from gendi.errors import UsageError, unknown_name
 from gendi.machine.stopping import Poll
-from gendi.train.bundle import Bundle
+from gendi.train.kept.bundle import Bundle
 
 Picture = NDArray[Any]
 DRAWING = ("steps", "sampler", "seed", "batch_size", "device")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.api.editor import Editor, Picture
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 Model = Bundle | str | Path
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from gendi.data.kinds import default_preset
 from gendi.train.budget import Budget
-from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
-from gendi.train.console import make_console
-from gendi.train.inherit import starting_config
-from gendi.train.loop import train
+from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.inherit import starting_config
 from gendi.train.presets import get_preset
-from gendi.train.telling import Silent
+from gendi.train.progress.console import make_console
+from gendi.train.progress.telling import Silent
+from gendi.train.run.loop import train
 
 
 def fit(
@@ -40,11 +40,12 @@ def fit(
         quiet: say nothing.
         init: a run, a bundle or a model whose weights to start from. What decides their meaning (the network, the
             process, what is predicted, the conditions) is taken from it unless `config` says otherwise; new classes and
-            new conditions start anew. See `gendi.train.start`.
+            new conditions start anew. See `gendi.train.kept.start`.
         evaluate_every: images between evaluations of some samples, from which the best model is kept in the run's
-            folder `bundle-best`; 0 for none, and by default as the configuration says. See `gendi.train.evaluating`.
+            folder `bundle-best`; 0 for none, and by default as the configuration says. See
+            `gendi.train.progress.evaluating`.
         stop_when_level: whether to end before the budget when two evaluations in a row find no more improvement.
-        options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.loop.train`.
+        options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
 
     Raises:
         GendiError: what its subclasses say.

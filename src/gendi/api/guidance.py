@@ -8,8 +8,8 @@ from typing import Any, Self
 from gendi.api.conditions import as_texts, as_words
 from gendi.diffusion.gaussian.guidance import Scale, Strength
 from gendi.errors import UsageError
-from gendi.train.bundle import Bundle
-from gendi.train.classifier_bundle import ClassifierBundle
+from gendi.train.kept.bundle import Bundle
+from gendi.train.kept.classifier_bundle import ClassifierBundle
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 
 def bits_per_dim(

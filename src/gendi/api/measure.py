@@ -9,7 +9,7 @@ from gendi.data import open_data
 from gendi.data.kinds import kind_of
 from gendi.errors import UsageError
 from gendi.evaluate import Evaluation
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 
 def measure(

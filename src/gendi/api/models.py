@@ -16,9 +16,9 @@ from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
 from gendi.errors import UsageError
 from gendi.storage.files import MANIFEST, read_json
-from gendi.train.bundle import Bundle, load_bundle
-from gendi.train.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
-from gendi.train.folders import WEIGHTS, bundle_folder
+from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
+from gendi.train.kept.folders import WEIGHTS, bundle_folder
 
 
 @dataclass(frozen=True)

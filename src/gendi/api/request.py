@@ -25,7 +25,7 @@ from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.errors import DataError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.plain import in_utf8
-from gendi.train.bundle import Bundle
+from gendi.train.kept.bundle import Bundle
 
 MOST_OWN = 10_000
 """The most calls that a bundle's own configuration may ask for; whoever wants more says so."""

@@ -17,7 +17,7 @@ from gendi.diffusion.gaussian.samplers import sample as draw_samples
 from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll
 from gendi.machine.version import __version__
-from gendi.train.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle
 
 
 def sample(

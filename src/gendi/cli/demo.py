@@ -92,9 +92,9 @@ def main(args: Sequence[str]) -> int:
 
 def _train(command: Demo, run: Path) -> "TrainResult":
     from gendi.train.budget import Budget
-    from gendi.train.console import make_console
-    from gendi.train.loop import train
     from gendi.train.presets import get_preset
+    from gendi.train.progress.console import make_console
+    from gendi.train.run.loop import train
 
     config = get_preset(command.preset).config
     with make_console() as console:

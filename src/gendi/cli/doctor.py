@@ -118,7 +118,7 @@ def _precision() -> dict[str, Any]:
 
     from gendi.data import open_data
     from gendi.train.presets import PRESETS
-    from gendi.train.trainer import Trainer
+    from gendi.train.step.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"

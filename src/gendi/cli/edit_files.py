@@ -18,7 +18,7 @@ from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.errors import DataError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import atomic_write, sha256_file
-from gendi.train.folders import bundle_folder
+from gendi.train.kept.folders import bundle_folder
 
 WHITE = 128
 """From which level on a mask's pixel is white."""

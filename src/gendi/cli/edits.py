@@ -165,8 +165,8 @@ def perform(
     from gendi.cli.again import read_made
     from gendi.cli.edit_files import check_out, hashes, write
     from gendi.cli.requests import pick_device
-    from gendi.train.bundle import load_bundle
-    from gendi.train.signals import StopFlag
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.progress.signals import StopFlag
 
     pictures = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
     own = Path(command.run) if (Path(command.run) / "bundle").is_dir() else None

@@ -13,10 +13,10 @@ from gendi.cli.parse import Count, Folder, named, parse, shows
 from gendi.cli.runs import read_config
 from gendi.errors import UsageError
 from gendi.storage.files import read_json
-from gendi.train.lengths import check_length
+from gendi.train.weights.lengths import check_length
 
 if TYPE_CHECKING:
-    from gendi.train.bundle import Bundle
+    from gendi.train.kept.bundle import Bundle
 
 EXAMPLES = """\
   gendi ema runs/mnist --length 0.05                   a bundle, runs/mnist/ema/length_0.05
@@ -50,9 +50,9 @@ def main(args: Sequence[str]) -> int:
     command = parse(Ema, args, "gendi ema", EXAMPLES)
     _check(command)
     from gendi.storage.lock import RunLock
-    from gendi.train.bundle import save_bundle
-    from gendi.train.folders import bundle_folder
-    from gendi.train.snapshots import reconstruct_ema
+    from gendi.train.kept.bundle import save_bundle
+    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.kept.snapshots import reconstruct_ema
 
     run = Path(command.run)
     if not (run / "config.toml").is_file() and (run / "config.json").is_file():

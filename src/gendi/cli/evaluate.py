@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gendi.data.kinds import Kind
     from gendi.evaluate import Evaluation
     from gendi.machine.stopping import Poll
-    from gendi.train.signals import StopFlag
+    from gendi.train.progress.signals import StopFlag
 
 EXAMPLES = """\
   gendi evaluate runs/mnist                              MNIST: the digits extractor
@@ -137,8 +137,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
     from gendi.storage.record import RunRecord
-    from gendi.train.bundle import load_bundle
-    from gendi.train.signals import StopFlag
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.progress.signals import StopFlag
 
     assert command.run is not None
     run = Path(command.run)
@@ -253,7 +253,7 @@ def _silent(message: str) -> None:
 def _measure_file(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
-    from gendi.train.signals import StopFlag
+    from gendi.train.progress.signals import StopFlag
 
     assert command.samples is not None
     path = Path(command.samples)

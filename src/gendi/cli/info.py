@@ -44,7 +44,7 @@ def collect(run: Path) -> dict[str, Any]:
 
     Raises `UsageError` if `run` is neither, `BundleError` if something in it is damaged.
     """
-    from gendi.train.status import last_verdict, read_status
+    from gendi.train.kept.status import last_verdict, read_status
 
     found: dict[str, Any] = {"run": str(run)}
     is_run = (run / "config.toml").is_file()
@@ -55,8 +55,8 @@ def collect(run: Path) -> dict[str, Any]:
         found["verdict"] = last_verdict(lines_of(run))
     if is_run and not (run / "bundle").is_dir():
         return found
-    from gendi.train.bundle import load_bundle
-    from gendi.train.model import run_cost
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.weights.model import run_cost
 
     bundle = load_bundle(run)
     meta = bundle.meta

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gendi.data import Data
     from gendi.diffusion.gaussian.likelihood import Bound, Density
     from gendi.machine.stopping import Poll
-    from gendi.train.bundle import Bundle
+    from gendi.train.kept.bundle import Bundle
 
 EXAMPLES = """\
   gendi likelihood runs/mnist                        the bound on 1000 test images, term by term
@@ -68,8 +68,8 @@ def main(args: Sequence[str]) -> int:
     command = parse(Likelihood, args, "gendi likelihood", EXAMPLES)
     _check(command)
     from gendi.diffusion.gaussian.likelihood import auroc
-    from gendi.train.bundle import load_bundle
-    from gendi.train.signals import StopFlag
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.progress.signals import StopFlag
 
     bundle, run = load_bundle(command.run), Path(command.run)
     output = _output(command, run, bundle)

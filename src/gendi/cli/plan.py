@@ -60,7 +60,7 @@ def main(args: Sequence[str]) -> int:
     if not 0 < share <= 1:
         raise UsageError(f"--utilisation {share:g} is out of range: it must be more than 0 and at most 1.")
     from gendi.machine.hardware import device_of
-    from gendi.train.scaling import plan
+    from gendi.train.run.scaling import plan
 
     device = device_of(command.kind)
     config, shape = _what(command)
@@ -93,7 +93,7 @@ def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
 
     run = Path(command.what)
     if command.what not in PRESETS and run.is_dir():
-        from gendi.train.bundle import load_bundle
+        from gendi.train.kept.bundle import load_bundle
 
         bundle = load_bundle(run)
         config, shape = bundle.config, tuple(bundle.codec.shape)

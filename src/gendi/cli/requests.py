@@ -18,8 +18,8 @@ from gendi.cli.console import say
 from gendi.cli.values import format_duration
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
 from gendi.errors import UsageError
-from gendi.train.bundle import Bundle
-from gendi.train.signals import StopFlag
+from gendi.train.kept.bundle import Bundle
+from gendi.train.progress.signals import StopFlag
 
 BATCH = 250
 ESTIMATE_AFTER, LONG = 3.0, 600.0

@@ -20,7 +20,7 @@ from gendi.storage.edited import read_table_if_there
 from gendi.storage.files import atomic_write, encode_json
 from gendi.storage.plain import plain
 from gendi.storage.record import RunRecord
-from gendi.train.stored import stored_tables
+from gendi.train.kept.stored import stored_tables
 
 MAX_EVALUATION = 2**28
 """The size in bytes above which an evaluation.json is not read."""
@@ -114,7 +114,7 @@ def _standings(places: Sequence[Path], found: Sequence[dict[str, Any]]) -> list[
 
 def describe(run: Path) -> dict[str, Any]:
     """Return what a run's files say of it; what is damaged or missing is None, the status then "unreadable"."""
-    from gendi.train.status import last_verdict, read_status
+    from gendi.train.kept.status import last_verdict, read_status
 
     try:
         status = read_status(run) or {}
@@ -152,7 +152,7 @@ def held(run: Path) -> bool:
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics.jsonl; none if the file is not there or cannot be read."""
-    from gendi.train.status import read_lines
+    from gendi.train.kept.status import read_lines
 
     try:
         return read_lines(run / "metrics.jsonl")

@@ -18,7 +18,7 @@ from gendi.errors import UsageError
 
 if TYPE_CHECKING:
     from gendi.api.request import Request
-    from gendi.train.bundle import Bundle
+    from gendi.train.kept.bundle import Bundle
 
 EXAMPLES = """\
   gendi sample runs/mnist                               a grid of 64, runs/mnist/samples.png
@@ -81,9 +81,9 @@ def main(args: Sequence[str]) -> int:
     from gendi.cli.requests import announced, made_here, prepared, say_what_changed
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
-    from gendi.train.bundle import load_bundle
-    from gendi.train.folders import bundle_folder
-    from gendi.train.signals import StopFlag
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.progress.signals import StopFlag
 
     old = read_request(Path(command.again)) if command.again is not None else None
     run = command.run or (old.run if old is not None else "")

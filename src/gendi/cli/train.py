@@ -35,7 +35,7 @@ from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
 from gendi.machine.units import format_bytes
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
-from gendi.train.inherit import starting_config
+from gendi.train.kept.inherit import starting_config
 from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def main(args: Sequence[str]) -> int:
     if command.dry_run and command.fresh:
         raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
     from gendi.train.budget import Budget
-    from gendi.train.plan import dry_run
+    from gendi.train.run.plan import dry_run
 
     if command.dry_run:
         budget = Budget(**limits)
@@ -226,9 +226,9 @@ def main(args: Sequence[str]) -> int:
 
 
 def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> "TrainResult":
-    from gendi.train.console import make_console
-    from gendi.train.loop import train
-    from gendi.train.telling import Silent
+    from gendi.train.progress.console import make_console
+    from gendi.train.progress.telling import Silent
+    from gendi.train.run.loop import train
 
     with make_console() if first else contextlib.nullcontext(Silent()) as screen:
         return train(

@@ -63,12 +63,12 @@ def main(args: Sequence[str]) -> int:
     from gendi.cli.requests import pick_device
     from gendi.data import open_data
     from gendi.train.budget import Budget
-    from gendi.train.bundle import load_bundle
-    from gendi.train.classifier import train_classifier
-    from gendi.train.classifier_bundle import check_place, save_classifier
-    from gendi.train.console import make_console
-    from gendi.train.folders import bundle_folder
-    from gendi.train.signals import StopFlag
+    from gendi.train.kept.bundle import load_bundle
+    from gendi.train.kept.classifier_bundle import check_place, save_classifier
+    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.progress.console import make_console
+    from gendi.train.progress.signals import StopFlag
+    from gendi.train.run.classifier import train_classifier
 
     run, budget = Path(command.run), Budget(**limits)
     out = run / "classifier" if command.out is None else Path(command.out)

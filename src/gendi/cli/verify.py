@@ -13,7 +13,7 @@ from gendi.cli.runs import read_config
 from gendi.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from gendi.train.verify import Checked
+    from gendi.train.kept.verify import Checked
 
 EXAMPLES = """\
   gendi verify runs/mnist          every checkpoint, the bundle, and what else is there
@@ -36,7 +36,7 @@ class Verify:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Verify, args, "gendi verify", EXAMPLES)
-    from gendi.train.verify import verify
+    from gendi.train.kept.verify import verify
 
     folder, checked = Path(command.run), []
     for found in verify(folder):
@@ -84,7 +84,7 @@ def _spec(folder: Path) -> tuple[Any, int | tuple[int, int] | None]:
         stored = read_config(folder).get("data", {})
         spec, size = stored.get("spec"), stored.get("size")
     else:
-        from gendi.train.bundle import load_bundle
+        from gendi.train.kept.bundle import load_bundle
 
         meta = load_bundle(folder).meta
         spec, size = meta.get("data_spec"), meta.get("size")

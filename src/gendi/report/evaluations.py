@@ -12,7 +12,7 @@ from gendi.evaluate.gauge import TRAIN_LIKENESS
 from gendi.report.curves import Lines, images_axis
 from gendi.report.page import Gallery, Html, figure, row
 from gendi.report.style import LIGHT, Theme, drawing
-from gendi.train.status import Verdict, last_verdict
+from gendi.train.kept.status import Verdict, last_verdict
 
 WORDS: Mapping[Verdict, str] = {
     "improving": "At the last evaluation, the samples were still getting better: more training may help.",

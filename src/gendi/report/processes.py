@@ -17,7 +17,7 @@ from gendi.diffusion.gaussian.samplers.draw import SampleNoise, calls_to_times
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import normal
 from gendi.machine.stopping import Poll
-from gendi.train.bundle import Bundle
+from gendi.train.kept.bundle import Bundle
 
 STEPS = 20
 SAMPLER = "dpmpp-2m"

@@ -19,10 +19,10 @@ from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.storage.edited import read_table
 from gendi.storage.folders import current_folder
-from gendi.train.bundle import Bundle, load_bundle
 from gendi.train.config import RunConfig
-from gendi.train.status import METRICS, TIMED, TIMINGS, read_lines, read_status
-from gendi.train.stored import stored_config, stored_tables
+from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.status import METRICS, TIMED, TIMINGS, read_lines, read_status
+from gendi.train.kept.stored import stored_config, stored_tables
 
 T = TypeVar("T")
 

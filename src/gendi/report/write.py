@@ -18,7 +18,7 @@ from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
 from gendi.storage.files import atomic_write
 from gendi.storage.record import RunRecord, is_run
-from gendi.train.folders import check_folders
+from gendi.train.kept.folders import check_folders
 
 FILM_CALLS_MOST = 40
 

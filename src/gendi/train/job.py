@@ -6,7 +6,7 @@ from pathlib import Path
 from gendi.data import Data
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
-from gendi.train.start import Start
+from gendi.train.kept.start import Start
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import DataError
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
-from gendi.train.probe import Choice
-from gendi.train.trainer import Trainer
+from gendi.train.step.probe import Choice
+from gendi.train.step.trainer import Trainer
 
 LABEL = "condition"
 STATE_DROPOUT, DRUG_DROPOUT = 0.1, 0.2

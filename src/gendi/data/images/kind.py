@@ -133,7 +133,7 @@ class Images(Kind):
 
     def usage(self, codec: "Codec", own: SampleConfig) -> str:
         channels, height, width = codec.shape
-        return f"""from gendi.train.bundle import load_bundle
+        return f"""from gendi.train.kept.bundle import load_bundle
 from gendi.diffusion.gaussian.samplers import sample
 bundle = load_bundle("path/to/this/folder")
 denoiser = bundle.denoiser(clip={1.0 if own.clip else None})

@@ -1,0 +1,1 @@
+"""What runs keep on disk, and what a later run takes from it."""

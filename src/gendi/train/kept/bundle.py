@@ -1,0 +1,283 @@
+"""A bundle is a trained model on disk: a folder with everything that is needed to use it.
+
+    bundle/config.json          the configuration with its conditions, the codec, and facts about the model
+    bundle/model.safetensors    the EMA weights, and the table of a learned schedule
+    bundle/codec.safetensors    the tensors of a codec that was fitted to data
+    bundle/README.md            the model card
+    bundle/MANIFEST.json        size and SHA-256 of each file
+
+A bundle holds only data: names of registry entries, numbers and tensors. Reading it runs no code from it, and checks
+every byte, every field and every shape before the network is allocated.
+"""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendi.data.codec import Codec
+from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
+from gendi.data.kinds import kind_of
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.samplers.grid import Bounds, bounds_for
+from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
+from gendi.diffusion.gaussian.schedule.learned import ENTRIES
+from gendi.errors import BundleError, UsageError
+from gendi.machine.version import __version__
+from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.folders import replace_folder
+from gendi.storage.formats import refuse_newer
+from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
+from gendi.train.config import RunConfig
+from gendi.train.kept.folders import CONFIG, WEIGHTS, bundle_folder
+from gendi.train.weights.model import denoiser_of, network_of, shares_of
+
+FORMAT = 1
+"""The version of the files of a bundle; a reader refuses a higher one."""
+TABLE = "schedule.log_snr"
+"""The name of the tensor, beside the weights, that holds a learned schedule."""
+CARD = "README.md"
+META: dict[str, type] = {
+    **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
+    **dict.fromkeys(("step", "images", "seed"), int),
+    **dict.fromkeys(("seconds", "smallest_scale"), float),
+    "metrics": dict,
+}
+"""The names and types of facts about a model; `meta` may hold other names too."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything it needs."""
+
+    config: RunConfig
+    codec: Codec
+    state: dict[str, Tensor]
+    """The network's weights (EMA) by name."""
+    sigma_data: float = 1.0
+    """Root mean square of the encoded training data."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Facts about the model as plain JSON values: data, fingerprint, step, images, seconds, metrics, gendi, ..."""
+    log_snr: Tensor | None = None
+    """The table (1001,), float64, of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None for
+    other schedules."""
+
+    def condition(self, name: str) -> ConditionConfig | None:
+        """Return the condition `name` of the network, or None if it has none of that name."""
+        return next((spec for spec in self.config.conditions if spec.name == name), None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes of the condition `class`, in the order of their numbers; empty if there are none."""
+        spec = self.condition("class")
+        return () if spec is None else spec.names
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of the grids that are even in the noise level, chosen by the smallest scale of the data."""
+        return bounds_for(self.meta.get("smallest_scale"))
+
+    def schedule(self) -> Schedule:
+        """Return the schedule of the forward process.
+
+        Raises `BundleError` if it is a learned schedule whose table is missing or bad.
+        """
+        process = self.config.process
+        if process.schedule != "learned":
+            return make_schedule(process.schedule, process.steps)
+        if self.log_snr is None:
+            raise BundleError(f"The schedule was learned, but its table, {TABLE!r}, is missing.")
+        try:
+            return Tabulated(self.log_snr)
+        except UsageError as error:
+            raise BundleError(f"{TABLE!r}: {error}") from None
+
+    def network(self, device: str | torch.device = "cpu") -> nn.Module:
+        """Return the network with its weights on `device`, in evaluation mode.
+
+        Raises `BundleError` naming the tensor if the weights do not fit the configuration.
+        """
+        compare_specs("The weights in memory", specs(self.state), _expected(self.config, self.codec))
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # initial weights are overwritten, and must not change the caller's random state
+            network = network_of(self.config, self.codec.shape)
+        network.load_state_dict(self.state)
+        return network.to(device).eval().requires_grad_(False)
+
+    def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
+        """Return the denoiser E[x_0 | x_t] for samplers, with a variance if the model learned one.
+
+        `clip` bounds its output to [-clip, clip] (1 for pixels); None leaves it unbounded.
+        """
+        precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
+        network, schedule = self.network(device), self.schedule()
+        made = denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
+        made.shares = shares_of(self.config, network, self.codec.shape, torch.device(device))
+        return made
+
+
+def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:
+    """Return the shapes and dtypes of the network's weights, from a network without memory."""
+    with torch.device("meta"):
+        return specs(network_of(config, codec.shape))
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> Path:
+    """Write `bundle` to `folder` (the `bundle` folder of a run, or any other), and return `folder`.
+
+    A bundle that is there already is replaced at once. Raises `ResourceError` if the disk is full or refuses; the old
+    bundle then stays.
+    """
+    meta = {"gendi": __version__, "torch": str(torch.__version__), **bundle.meta}
+    text = encode_json(
+        {
+            "format": FORMAT,
+            "gendi": __version__,
+            "config": bundle.config.to_dict(),
+            "codec": bundle.codec.to_dict(),
+            "sigma_data": bundle.sigma_data,
+            "meta": meta,
+        }
+    )
+    card = model_card(bundle)
+    tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
+    size = tensor_bytes(tensors) + tensor_bytes(bundle.codec.tensors()) + 4 * len(text) + 4 * len(card) + 4096
+    with replace_folder(folder, size) as writer:
+        writer.write(WEIGHTS, tensor_chunks(tensors))
+        write_codec_tensors(writer, bundle.codec)
+        writer.write_text(CONFIG, text)
+        writer.write_text(CARD, card)
+    return folder
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle of a run's folder, or the bundle in the folder `path`.
+
+    Raises:
+        UsageError: there is no such folder, or it is neither a run nor a bundle.
+        BundleError: a file is missing, damaged or edited; the format is newer; a field or tensor is missing, unknown,
+            or of the wrong type, range, shape or dtype; or the weights are a pickle. The text names it.
+    """
+    folder = bundle_folder(Path(path))
+    verify_manifest(folder)
+    where = folder / CONFIG
+    data = read_json(where)
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is no table of fields: it was not written by gendi.")
+    refuse_newer(folder, data, FORMAT)
+    bundle = _read_config(data, where, folder / TENSORS)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise BundleError(f"{weights} is missing: the bundle was copied only in part.")
+    try:
+        expected = _expected(bundle.config, bundle.codec)
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+    if bundle.config.process.schedule == "learned":
+        expected[TABLE] = ((ENTRIES,), torch.float64)
+    tensors = read_tensors(weights, expected)
+    bundle = replace(bundle, log_snr=tensors.pop(TABLE, None))
+    bundle.state.update(tensors)
+    bundle.schedule()
+    return bundle
+
+
+def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
+    """Return the bundle that `config.json` describes, without weights; the tensors of its codec are in `fitted`."""
+    names = {"format", "gendi", "config", "codec", "sigma_data", "meta"}
+    if wrong := sorted(data.keys() ^ names):
+        raise BundleError(f"{where}: field {wrong[0]!r} is {'unknown' if wrong[0] in data else 'missing'}.")
+    if data["format"] != FORMAT:
+        raise BundleError(f"{where}: format = {data['format']!r}; this version of gendi reads format {FORMAT}.")
+    sigma_data, meta = data["sigma_data"], data["meta"]
+    if isinstance(sigma_data, bool) or not isinstance(sigma_data, int | float) or not 0 < sigma_data < 1e12:
+        raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
+    if not isinstance(meta, dict):
+        raise BundleError(f"{where}: meta must be a table of fields.")
+    for name in (name for name, kind in META.items() if not _is(meta.get(name), kind)):
+        raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
+    try:
+        config = RunConfig.from_dict(data["config"])
+        codec = read_codec_parts(data["codec"], fitted)
+    except (UsageError, BundleError) as error:
+        raise BundleError(f"{where}: {error}") from None
+    return Bundle(config, codec, {}, float(sigma_data), meta)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Return whether a value of `meta` has the type that its name promises; None always has."""
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value is None or (number and -1e300 < typing.cast(float, value) < 1e300)
+    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+
+
+def model_card(bundle: Bundle) -> str:
+    """Return the README of a bundle: what it is, what it was trained on, its metrics, and code that loads it."""
+    config, codec, meta = bundle.config, bundle.codec, bundle.meta
+    about: dict[str, object] = {
+        kind_of(codec.kind).noun.capitalize(): codec.description,
+        "Conditions": "; ".join(map(_condition, config.conditions)) or "none: unconditional",
+        "Preset": config.preset,
+        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
+        "Schedule": config.process.schedule,
+        "T": config.process.steps or "continuous",
+    }
+    known = {
+        "data": "Data",
+        "fingerprint": "Fingerprint",
+        "images": "Images seen",
+        "step": "Steps",
+        "seconds": "Seconds",
+    }
+    about |= {label: meta[key] for key, label in known.items() if meta.get(key) is not None}
+    metrics = meta.get("metrics")
+    scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
+    return f"""# A denoising diffusion model
+
+Made with gendi {__version__}.
+
+{_table(("", ""), about)}
+## How good it is
+
+{scores}
+## Use it
+
+```python
+{kind_of(codec.kind).usage(codec, config.sample)}
+```
+
+The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
+every file, so that a changed one is refused.
+"""
+
+
+def _condition(spec: ConditionConfig) -> str:
+    return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
+
+
+def _average(meta: Mapping[str, Any]) -> str:
+    """Return which average the weights are; see `gendi.train.kept.snapshots`."""
+    if not isinstance(length := meta.get("posthoc_ema"), Mapping):
+        return "exponential moving average"
+    width, images = length.get("sigma_rel"), length.get("images")
+    return f"power-function average, sigma_rel = {width} of {images} images"
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping) and "value" in value:  # a metric with its floor, as evaluate writes it
+        floor = value.get("floor")
+        return _cell(value["value"]) + ("" if floor is None else f" (real images: {_cell(floor)})")
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,53 @@
+"""Where a bundle is, and the folders of a run. This module imports no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gendi.errors import BundleError, UsageError, diverged
+from gendi.storage.folders import current_folder
+from gendi.train.kept.status import read_status
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+"""Files of a bundle."""
+BUNDLE, BEST = "bundle", "bundle-best"
+"""The folders of a run with its last model, and with the best of those that were evaluated while it trained."""
+FOLDERS = ("checkpoints", "previews", BUNDLE, BEST, "codec", "ema", "pictures")
+"""Folders that a run, or a report on it, writes in the run's folder."""
+
+
+def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:
+    """Raise `BundleError` if a file or a broken link stands where a run has one of its folders."""
+    for name in names:
+        path = run / name
+        if not path.is_dir() and (path.exists() or path.is_symlink()):
+            what = "a link that leads nowhere" if path.is_symlink() else "a file"
+            raise BundleError(f"{path} is {what}, and a folder of the run belongs there. Move it away.")
+
+
+def is_diverged(run: Path) -> bool:
+    """Return whether a run says of itself that its training diverged."""
+    try:
+        return (read_status(run) or {}).get("status") == "diverged"
+    except BundleError:
+        return False
+
+
+def bundle_folder(path: Path) -> Path:
+    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither,
+    `BundleError` if a file stands in its place, and `DivergedError` if the training ended without one.
+    """
+    inside = current_folder(path / BUNDLE)
+    if inside.is_dir():
+        return inside
+    if path.is_dir():
+        check_folders(path, (BUNDLE,))
+    path = current_folder(path)
+    if not path.is_dir():
+        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
+    if (path / CONFIG).exists() or (path / WEIGHTS).exists():
+        return path
+    if is_diverged(path):
+        raise diverged(f"{path} is a run without a bundle: its loss was not finite.")
+    if (path / "checkpoints").is_dir():
+        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
+    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")

@@ -1,0 +1,81 @@
+"""The checks before a run is resumed: what may differ between two sittings."""
+
+import dataclasses
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendi.diffusion.gaussian.config import SampleConfig
+from gendi.errors import BundleError, DataError, UsageError
+from gendi.machine.version import __version__
+from gendi.train.config import RunConfig
+from gendi.train.kept.checkpoint import list_checkpoints
+from gendi.train.kept.stored import stored_config, stored_tables
+
+HARMLESS = frozenset(
+    {
+        "preset",
+        "train.accumulate",
+        "train.recompute",
+        "train.shard",
+        "train.timeout",
+        "train.checkpoint_every",
+        "train.preview_every",
+        "train.evaluate_every",
+        "train.stop_when_level",
+        "train.keep",
+        "train.log_every",
+    }
+    | {f"sample.{f.name}" for f in dataclasses.fields(SampleConfig)}
+)
+
+
+def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool) -> None:
+    """Compare config.toml with the requested configuration and data.
+
+    Raises:
+        UsageError: fields differ that would change the run; the error names them all.
+        DataError: the data changed, and `allow_data_change` is false.
+        BundleError: config.toml is missing.
+    """
+    path = run / "config.toml"
+    if not path.exists():
+        if list_checkpoints(run):
+            raise BundleError(
+                f"{path} is missing, but there are checkpoints beside it. Restore it, or start over with --fresh."
+            )
+        return
+    if not list_checkpoints(run):
+        return  # nothing was trained yet
+    begun = stored_config(run)
+    changed = differing(config.to_dict(), begun.to_dict())
+    harmful = [line for name, line in changed.items() if name not in HARMLESS]
+    if harmful:
+        raise UsageError(
+            f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
+            "another folder (--out) to begin a second run, or --fresh to start this one over."
+        )
+    before = stored_tables(run)["data"].get("fingerprint")
+    if before != fingerprint and not allow_data_change:
+        raise DataError(
+            f"The data changed since {run} was begun: their fingerprint was {before}, and is "
+            f"{fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
+        )
+
+
+def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:
+    """Return {dotted field: sentence with the old and the new value} for every leaf that differs between two tables."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        out: dict[str, str] = {}
+        for key in (*new, *(k for k in old if k not in new)):
+            out |= differing(new.get(key), old.get(key), f"{path}.{key}" if path else str(key))
+        return out
+    plain = [list(v) if isinstance(v, tuple) else v for v in (old, new)]
+    return {} if plain[0] == plain[1] else {path: f"{path} was {plain[0]!r}, is {plain[1]!r}"}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which a bit-for-bit repetition depends."""
+    return {"gendi": __version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,43 @@
+"""What a run says of itself before its first step."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from gendi.data.kinds import kind_of
+from gendi.train.budget import Budget
+from gendi.train.config import RunConfig
+from gendi.train.kept.resume import versions
+from gendi.train.step.trainer import Trainer
+
+
+def setting_of(trainer: Trainer) -> dict[str, str]:
+    """Return what a bit-for-bit repetition depends on beside the configuration."""
+    several = {"number of processes": trainer.team.size, "train.shard": trainer.sharded}
+    named = several | {"train.accumulate": trainer.parts.count}
+    return versions() | {name: str(value) for name, value in named.items()}
+
+
+def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path, *, going_on: bool) -> Iterator[str]:
+    """Yield lines on what is trained, on what, where and how."""
+    data, team, train = trainer.data, trainer.team, config.train
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    rows = kind_of(data.kind).noun
+    yield (
+        f"{'going on' if going_on else 'training'} {config.preset}: {parameters / 1e6:.2f}M parameters on "
+        f"{len(data.train):,} {rows} of {data.name} ({data.fitted.description}), {budget}, from step "
+        f"{trainer.step_count}, in {run}"
+    )
+    if trainer.start is not None:
+        anew = f"; {', '.join(trainer.new_parts)} start anew" if trainer.new_parts else ""
+        yield f"{'begun' if going_on else 'beginning'} with the weights of {trainer.start.place}{anew}"
+    if train.shard and not trainer.sharded:
+        yield "note: --train.shard changes nothing with one process; start several by torchrun."
+    shared = " that share the network" if trainer.sharded else ""
+    several = f"{team.size} processes{shared}, " if team.size > 1 else ""
+    yield f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}"
+    if (rate := trainer.choice.rate) and budget.seconds is not None and not going_on:
+        yield f"about {round(rate * budget.seconds, -3):,.0f} {rows} in {budget} at that rate"
+    if trainer.parts.count > 1:
+        yield f"each batch of {train.batch_size} is gone through in {trainer.parts.count} parts"
