@@ -58,8 +58,9 @@ def network_seconds(bundle: Bundle, batch: int) -> float:
     cond = take(requested_conditions(bundle.config.conditions, None, batch), slice(0, batch))
     times = []
     with torch.inference_mode():
-        denoiser(x, t, **cond)
-        for _ in range(3 if batch > 500 else 9):
+        for _ in range(5):
+            denoiser(x, t, **cond)
+        for _ in range(3 if batch > 500 else 15):
             start = time.perf_counter()
             denoiser(x, t, **cond)
             times.append(time.perf_counter() - start)

@@ -38,6 +38,8 @@ from gendi.diffusion.shares import Shares
 from gendi.errors import UsageError, unknown_name
 
 T = TypeVar("T")
+ALL = slice(None)
+"""The rows of a whole batch, from which no views are taken."""
 PREDICTIONS = ("eps", "x0", "v")
 """The meanings of an output that need (alpha, sigma) alone; `mu` also needs the time before."""
 
@@ -184,8 +186,8 @@ class NetworkDenoiser(nn.Module):
         value = self.time_value(t).to(x_t.device)
 
         def some(rows: slice) -> Tensor:
-            own = c_in if c_in.ndim == 0 else c_in[rows]
-            return self._out(x_t[rows], value[rows], own, _rows(cond, rows))
+            own = c_in if c_in.ndim == 0 else _part(c_in, rows)
+            return self._out(_part(x_t, rows), _part(value, rows), own, _parts(cond, rows))
 
         found = self._by_shares(some, len(x_t))
         return self._split(found[0] if len(found) == 1 else torch.cat(found))
@@ -193,7 +195,7 @@ class NetworkDenoiser(nn.Module):
     def _by_shares(self, call: Callable[[slice], T], n: int) -> list[T]:
         """Return the results of `call` on slices that cover n rows, which are divided if no gradients are wanted."""
         if self.shares is None or torch.is_grad_enabled():
-            return [call(slice(0, n))]
+            return [call(ALL)]
         return self.shares.over(call, n)
 
     def _out(self, x_t: Batch, value: Float[Tensor, " batch"], c_in: PerSample, cond: Conditions) -> Tensor:
@@ -213,8 +215,8 @@ class NetworkDenoiser(nn.Module):
         c, value = self.coefficients(t), self.time_value(t.expand(len(x_t))).to(x_t.device)
 
         def some(rows: slice) -> tuple[Tensor, Tensor | None]:
-            x, own = x_t[rows], c.of(rows)
-            out, share = self._split(self._out(x, value[rows], own.c_in, _rows(cond, rows)))
+            x, own = _part(x_t, rows), c.of(rows)
+            out, share = self._split(self._out(x, _part(value, rows), own.c_in, _parts(cond, rows)))
             x_0 = like(own.c_skip, x) * x + like(own.c_out, x) * out
             return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
@@ -249,8 +251,12 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         return x_0, share
 
 
-def _rows(cond: Conditions, rows: slice) -> dict[str, Tensor]:
-    return {name: values[rows] for name, values in cond.items()}
+def _part(values: Tensor, rows: slice) -> Tensor:
+    return values if rows == ALL else values[rows]
+
+
+def _parts(cond: Conditions, rows: slice) -> dict[str, Tensor]:
+    return {name: _part(values, rows) for name, values in cond.items()}
 
 
 def make_denoiser(

@@ -10,7 +10,7 @@ from gendi.diffusion.gaussian.objectives.base import Objective, Setting
 from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
-from gendi.diffusion.networks.cost import Cost, cost_of, flops_of
+from gendi.diffusion.networks.cost import Cost, cost_of, flops_of_layers
 from gendi.diffusion.shares import Shares
 from gendi.train.config import RunConfig
 
@@ -42,7 +42,7 @@ def shares_of(config: RunConfig, network: nn.Module, shape: tuple[int, ...], dev
     """Return how samplers divide a batch among the cores of a CPU; None for other devices and for vectors."""
     if device.type != "cpu" or len(shape) != 3:
         return None
-    return Shares.of(flops_of(network, shape, config.conditions), torch.get_num_threads())
+    return Shares.of(flops_of_layers(network, shape, config.conditions), torch.get_num_threads())
 
 
 def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:
