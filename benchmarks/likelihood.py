@@ -6,7 +6,7 @@ For each run: the variational bound (prior, divergences, decoder) on n test imag
 probability-flow ODE on ode-n of them, each with its standard error; the bound on Fashion-MNIST and the AUROC of telling
 the two sets apart; and the FID on digit features of 1000 samples at the run's own sampler and calls. `--ode-n 0` and
 `--other none` leave those out. A row is written as soon as it is measured and replaces that of the same preset,
-schedule and weighting, so runs may be added one by one; the table in docs/likelihood.md is written from them:
+schedule, weighting and output, so runs may be added one by one; the table in docs/likelihood.md is written from them:
 
     gendi train mnist --preset mnist-likelihood --out runs/likelihood
     for p in mu vlb vlb-learned simple hybrid; do gendi train mnist --preset ablation-$p --out runs/$p; done
@@ -27,8 +27,8 @@ from gendi.errors import GendiError
 from gendi.train.kept.bundle import load_bundle
 
 
-def key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["preset"], row["schedule"], row["weighting"]
+def key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["preset"], row["schedule"], row["weighting"], row.get("output", "linear")
 
 
 def figures(value: Estimate) -> dict[str, float]:
@@ -42,6 +42,7 @@ def measure(run: str, n: int, ode_n: int, draws: int, other: str) -> dict[str, A
         "preset": bundle.config.preset,
         "schedule": bundle.config.process.schedule,
         "weighting": bundle.config.objective.weighting,
+        "output": bundle.config.network.output,
         "training": {k: bundle.meta[k] for k in ("step", "images", "seconds", "precision")},
     }
     start = time.perf_counter()
@@ -103,8 +104,8 @@ def main() -> None:
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Return the lines of a table, a row per run, in the order of bits per dimension."""
     lines = [
-        "| preset | schedule | weighting | images seen | bound | below the first step | ODE | FID, digits |",
-        "|---|---|---|---|---|---|---|---|",
+        "| preset | schedule | weighting | output | images seen | bound | below the first step | ODE | FID, digits |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: row["elbo"]["total"]["bits_per_dim"]):
         bound, ode, drawn = row["elbo"], row.get("ode"), row["samples"]
@@ -112,6 +113,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             f"`{row['preset']}`",
             row["schedule"],
             row["weighting"],
+            row.get("output", "linear"),
             f"{row['training']['images']:,}",
             f"{bound['total']['bits_per_dim']:.3f} ± {Z95 * bound['total']['standard_error']:.3f}",
             f"{bound['decoder']['bits_per_dim']:.3f}",

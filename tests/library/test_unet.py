@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -207,6 +208,18 @@ def test_fourier_features_count_in_bytes() -> None:
     quarter = fourier_features(x + 2 / 255 / 4, (8,))[0, 0, 0]
     torch.testing.assert_close(quarter, zero + 1, rtol=0, atol=1e-10)
     assert fourier_features(gaussian(2, 3, 2, 2), (-1, 7)).shape == (2, 12, 2, 2)
+
+
+def test_fading_features_keep_the_mean_of_a_wave_under_the_noise() -> None:
+    """A fading feature is the mean of the wave over the noise, by quadrature with 120 nodes."""
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(120))
+    x = torch.tensor([-0.9, 0.3], dtype=torch.float64).reshape(2, 1, 1, 1)
+    u = torch.tensor([1e-3, 0.02], dtype=torch.float64)
+    faded = fourier_features(x, (8, 4), u.log() / 4)
+    noisy = fourier_features(x + u.reshape(2, 1, 1, 1) * nodes, (8, 4))
+    mean = (noisy * weights).sum(-1, keepdim=True) / weights.sum()
+    torch.testing.assert_close(faded, mean, rtol=0, atol=1e-8)
+    assert float(faded[0].abs().max()) > 0.5 and float(faded[1, ::2].abs().max()) < 1e-8
 
 
 def test_fourier_features_show_what_bf16_hides() -> None:

@@ -14,7 +14,13 @@ from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.config import LEARNED, ObjectiveConfig, ProcessConfig, SampleConfig
+from gendi.diffusion.gaussian.config import (
+    LEARNED,
+    VARIANCE_PRESERVING,
+    ObjectiveConfig,
+    ProcessConfig,
+    SampleConfig,
+)
 from gendi.diffusion.gaussian.objectives.registry import validate as validate_objective
 from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
@@ -144,6 +150,10 @@ class RunConfig:
         validate_objective(self.objective, self.process)
         if network.time_input == "step" and self.process.steps is None:
             raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
+        if network.fourier_fade and network.time_input != "log-snr":
+            raise UsageError("network.fourier_fade reads the noise level from network.time_input = 'log-snr'.")
+        if network.output == "bytes":
+            self._validate_bytes()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
         if self.train.stop_when_level and not self.train.evaluate_every:
@@ -156,6 +166,21 @@ class RunConfig:
             raise UsageError("train.compile goes with none of train.workers above 1, train.recompute and train.shard.")
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
+
+    def _validate_bytes(self) -> None:
+        """Raise `UsageError` unless the network answers with v, and can tell alpha and sigma from what it sees."""
+        objective, process, who = self.objective, self.process, "network.output = 'bytes'"
+        if objective.prediction != "v" or objective.precondition or objective.variance != "fixed":
+            raise UsageError(
+                f"{who} is a mean of bytes, stated as v: it needs objective.prediction = 'v', no "
+                "objective.precondition and objective.variance = 'fixed'."
+            )
+        if process.schedule not in VARIANCE_PRESERVING or self.network.time_input != "log-snr":
+            known = ", ".join(map(repr, VARIANCE_PRESERVING))
+            raise UsageError(
+                f"{who} reads the noise level from network.time_input = 'log-snr', under a process.schedule with "
+                f"alpha^2 + sigma^2 = 1: {known}."
+            )
 
     def _validate_conditions(self) -> None:
         """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""

@@ -10,6 +10,8 @@ TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-awa
 Loss = Literal["simple", "vlb", "hybrid"]
 LEARNED = "learned"
 """The schedule that training shapes; it has no entry in the registry of schedules."""
+VARIANCE_PRESERVING = ("linear", "cosine", "sigmoid", LEARNED)
+"""The schedules with alpha^2 + sigma^2 = 1."""
 STEPWISE = ("discrete", "loss-aware")
 """The time samplings that draw steps of a chain."""
 

@@ -7,6 +7,7 @@ NetworkKind = Literal["unet", "dit", "mlp"]
 Resample = Literal["conv-narrow", "conv", "residual"]
 Inject = Literal["film", "add", "concat"]
 Positions = Literal["sinusoidal", "rotary"]
+Output = Literal["linear", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ class NetworkConfig:
     fourier_features: tuple[int, ...] = ()
     """Exponents n of further inputs sin(2^(n-7) pi y) and cos(2^(n-7) pi y), where y is x in bytes. n = 8 shows the
     distance to the nearest byte.
+    """
+
+    fourier_fade: bool = False
+    """Whether these inputs fade where noise drowns them, so that the flow of the ODE is smooth where they say nothing
+    (with time_input = log-snr).
+    """
+    output: Output = "linear"
+    """What the outputs are: the prediction itself, or for pictures (`bytes`) numbers that tilt the histogram of the
+    data's bytes, from which the mean of each byte given its noisy value follows by Bayes' rule. The latter needs
+    objective.prediction = v and a schedule with alpha^2 + sigma^2 = 1.
     """
 
     @property

@@ -33,6 +33,7 @@ from gendi.diffusion.networks.attention import (
     rotate,
     rotations,
 )
+from gendi.diffusion.networks.byte_posterior import STATISTICS, BytePosterior
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple, zero
@@ -139,7 +140,9 @@ class DiT(nn.Module):
         self.stem = nn.Linear(c_in * config.patch**2, width)
         self.token = nn.Linear(config.time_dim, width) if config.inject == "concat" else None
         self.blocks = nn.ModuleList(Block(config, self.conditions.has_tokens) for _ in range(config.depth[0]))
-        self.head = Head(config, out_channels * config.patch**2)
+        self.posterior = BytePosterior(out_channels) if config.output == "bytes" else None
+        outputs = out_channels * (1 if self.posterior is None else STATISTICS)
+        self.head = Head(config, outputs * config.patch**2)
 
     def outer_layers(self) -> tuple[nn.Module, ...]:
         """Return the first and the last layer, and the embeddings; see `roles.py`."""
@@ -153,9 +156,10 @@ class DiT(nn.Module):
         self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
-        height, width = x.shape[-2:]
+        height, width, x_t = *x.shape[-2:], x
         if self.config.fourier_features:
-            x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
+            fading = time_value if self.config.fourier_fade else None
+            x = torch.cat([x, fourier_features(x, self.config.fourier_features, fading)], dim=1)
         x = F.pixel_unshuffle(pad_to_multiple(self.conditions.beside(cond, x), self.config.patch), self.config.patch)
         rows, columns = x.shape[-2:]
         embedding = self.time(time_value)
@@ -167,7 +171,8 @@ class DiT(nn.Module):
         for block in self.blocks:
             h = block(h, embedding, turn, tokens)
         out = self.head(h[:, : rows * columns], embedding).transpose(1, 2).unflatten(2, (rows, columns))
-        return F.pixel_shuffle(out, self.config.patch)[..., :height, :width]
+        out = F.pixel_shuffle(out, self.config.patch)[..., :height, :width]
+        return out if self.posterior is None else self.posterior(x_t, time_value, out)
 
     def _placed(self, h: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
         """Return the tokens (B, N, D) with their positions added, and the angles (2, N, d / 2) if positions rotate."""

@@ -47,7 +47,9 @@ class Sinusoids(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> Float[Tensor, " b c_out h w"]:
+def fourier_features(
+    x: Float[Tensor, " b c h w"], exponents: Sequence[int], time_value: Float[Tensor, " b"] | None = None
+) -> Float[Tensor, " b c_out h w"]:
     """Return sin and cos of 2^(n-7) pi y for N exponents n, where y = 127.5 (x + 1) is x (B, C, H, W) in bytes.
 
     The result (B, 2 N C, H, W) has the dtype of x. For n = 8 the period is one byte, so the features show how far x is
@@ -55,9 +57,19 @@ def fourier_features(x: Float[Tensor, " b c h w"], exponents: Sequence[int]) -> 
     drift by one period from black to white. The features are computed in the precision of x, so that a network that
     runs in bf16
     still sees changes of x below 2^-8.  [Kingma et al. 2021, appendix C]
+
+    Where noise is larger than a period, such features are as good as random. With the `time_value`
+    ln(sigma / alpha) / 4 (B,) they fade: a wave of angular frequency w in x_0 is multiplied by exp(-(w sigma / alpha)^2
+    / 2), its mean under the noise, so that what a network makes of x has no waves that only the noise passes through.
     """
-    angles = torch.cat([2.0 ** (n - 7) * math.pi * 127.5 * (x + 1) for n in exponents], dim=1)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    rates = [2.0 ** (n - 7) * math.pi * 127.5 for n in exponents]
+    angles = torch.cat([rate * (x + 1) for rate in rates], dim=1)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    if time_value is None:
+        return waves
+    rate = torch.tensor(rates, dtype=torch.float64, device=x.device).repeat_interleave(x.shape[1]).repeat(2)
+    left = torch.exp(-0.5 * (rate * torch.exp(4 * time_value.double())[:, None]).square())
+    return waves * left.to(waves)[:, :, None, None]
 
 
 def pad_to_multiple(x: Float[Tensor, " b c h w"], unit: int) -> Float[Tensor, " b c h2 w2"]:

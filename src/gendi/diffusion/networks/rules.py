@@ -39,6 +39,8 @@ def check_mlp(config: NetworkConfig) -> None:
     _check_one_width(config)
     if config.patch != 1 or config.fourier_features:
         raise UsageError("network.patch and network.fourier_features are for images: an mlp takes vectors.")
+    if config.output == "bytes":
+        raise UsageError("network.output = 'bytes' is for images: an mlp takes vectors.")
 
 
 def unet_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:

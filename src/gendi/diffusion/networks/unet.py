@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.attention import CrossAttention
 from gendi.diffusion.networks.blocks import Attention, Down, ResidualBlock, Stage, Up
+from gendi.diffusion.networks.byte_posterior import STATISTICS, BytePosterior
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.embeddings import TimeEmbedding, fourier_features, pad_to_multiple, zero
@@ -74,7 +75,9 @@ class UNet(nn.Module):
                 self.grow.append(self._up(c, widths[level - 1]))
                 c = widths[level - 1] if config.resample == "conv-narrow" else c
         self.norm = GroupNorm(config.groups, c)
-        self.head = zero(nn.Conv2d(c, out_channels * config.patch**2, 3, padding=1))
+        self.posterior = BytePosterior(out_channels) if config.output == "bytes" else None
+        outputs = out_channels * (1 if self.posterior is None else STATISTICS)
+        self.head = zero(nn.Conv2d(c, outputs * config.patch**2, 3, padding=1))
 
     def _stage(self, c_in: int, level: int, attend: bool) -> Stage:
         config, width = self.config, self.config.channels[level]
@@ -105,9 +108,10 @@ class UNet(nn.Module):
         self, x: Float[Tensor, " b c h w"], time_value: Float[Tensor, " b"], /, **cond: Tensor
     ) -> Float[Tensor, " b c_out h w"]:
         """Return the output (B, C_out, H, W) for x (B, C, H, W), time values (B,) and conditions of B rows each."""
-        height, width = x.shape[-2:]
+        height, width, x_t = *x.shape[-2:], x
         if self.config.fourier_features:
-            x = torch.cat([x, fourier_features(x, self.config.fourier_features)], dim=1)
+            fading = time_value if self.config.fourier_fade else None
+            x = torch.cat([x, fourier_features(x, self.config.fourier_features, fading)], dim=1)
         x = pad_to_multiple(self.conditions.beside(cond, x), self.config.patch * 2 ** (len(self.config.channels) - 1))
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
         embedding = self.time(time_value)
@@ -129,4 +133,5 @@ class UNet(nn.Module):
             if index < len(self.grow):
                 h = self.grow[index](h, embedding)
         out = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.config.patch)
-        return out[..., :height, :width]
+        out = out[..., :height, :width]
+        return out if self.posterior is None else self.posterior(x_t, time_value, out)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendi.data import Data
 from gendi.data.kinds import KINDS, kind_of
 from gendi.data.prepare import prepare
 from gendi.data.row_conditions import stored
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks.byte_posterior import BytePosterior
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
 
@@ -99,6 +100,13 @@ def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float
         total += float(x_0.double().square().mean()) * len(x_0)
         count += len(x_0)
     return max(1e-3, math.sqrt(total / count))
+
+
+def count_bytes(network: nn.Module, data: Data, specs: Sequence[ConditionConfig] = ()) -> None:
+    """Give a network whose output is `bytes` the histograms of at most 4096 evenly spaced training rows."""
+    for module in network.modules():
+        if isinstance(module, BytePosterior):
+            module.count(torch.cat(list(_encoded(data, specs))))
 
 
 def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float | None:

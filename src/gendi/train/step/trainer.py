@@ -41,7 +41,7 @@ from gendi.train.step.optim import (
 from gendi.train.step.parts import Parts, parts, refuse_shares
 from gendi.train.step.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.step.recompute import recompute
-from gendi.train.step.resolve import prepared, resolve, root_mean_square, smallest_scale
+from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.step.workers import summed_gradients
 from gendi.train.weights.ema import EMA
 from gendi.train.weights.model import denoiser_of, network_of, objective_of, run_cost, shares_of
@@ -86,6 +86,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.train.seed, "init").integers(2**63)))
             network = network_of(config, data.fitted.shape)
+        if start is None:
+            count_bytes(network, data, config.conditions)
         self.new_parts = () if start is None or start.bundle is None else adopt(network, start, config).new
         """The conditions and classes whose weights start anew, while the other weights come from `start`."""
         whole = isinstance(data.train.rows, np.ndarray) and data.train.rows.nbytes < 8 * 2**30
