@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,13 +13,14 @@ from gendi.api.conditions import as_words
 from gendi.api.guidance import Guidance
 from gendi.api.models import Models, guides_sha256, weights_sha256
 from gendi.api.prepared import Prepared, prepare
-from gendi.api.request import Request, enough_calls, samplers_with_eta
+from gendi.api.request import Request, enough_calls, own_guidance, samplers_with_eta
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
 from gendi.cli.values import format_duration
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
 from gendi.errors import UsageError
 from gendi.train.kept.bundle import Bundle
+from gendi.train.kept.moment import moment_of
 from gendi.train.progress.signals import StopFlag
 
 BATCH = 250
@@ -56,7 +58,7 @@ def make_request(bundle: Bundle, run: str, n: int, flags: DrawingFlags) -> Reque
         n,
         Drawing(steps=steps, sampler=sampler, seed=flags.seed or 0, bounds=bundle.bounds),
         condition=as_words(flags.wanted.conditions()),
-        guidance=Guidance.from_dict(flags.wanted.guidance_fields()),
+        guidance=Guidance.from_dict(flags.wanted.guidance_fields()) or own_guidance(bundle),
         clip=bundle.config.sample.clip,
     )
 
@@ -88,6 +90,12 @@ def made_here(request: Request, batch_size: int | None) -> Request:
     how = dataclasses.replace(request.how, batch_size=batch_size or BATCH, device=pick_device())
     hashes: dict[str, Any] = {"weights": weights_sha256(request.run), "guides": guides_sha256(request.guidance)}
     return dataclasses.replace(request, how=how, **hashes)
+
+
+def say_moment(run: str, bundle: Bundle) -> None:
+    """Say of which step a model is, if its run has not finished: while it trains, and after it was stopped."""
+    if (moment := moment_of(Path(run), bundle)) is not None:
+        say(f"note: {moment}")
 
 
 def prepared(request: Request, bundle: Bundle) -> Prepared:
