@@ -84,6 +84,10 @@ def test_an_edit_says_it(gendi: Gendi, run: Path, tmp_path: Path) -> None:
 
 def test_info_and_verify_know_it(gendi: Gendi, run: Path) -> None:
     assert json.loads(gendi("info", str(run), "--json").out)["training"]["step"] == 3
+    running = json.loads((run / "status.json").read_text()) | {"status": "running", "step": 7, "images": 28}
+    (run / "status.json").write_text(json.dumps(running))
+    shown = gendi("info", str(run)).out
+    assert [line.split()[-1] for line in shown.splitlines() if line.startswith(("steps  ", "its model"))] == ["7", "3"]
     assert gendi("verify", str(run)).code == 0
 
 

@@ -79,15 +79,21 @@ def collect(run: Path) -> dict[str, Any]:
 def _show(found: dict[str, Any]) -> None:
     config, data = found.get("config") or {}, found.get("data") or {}
     status, training = found.get("status") or {}, found.get("training") or {}
-    seconds = training.get("seconds", status.get("seconds"))
+    now = status | training if status.get("status") in (None, "finished") else training | status
+    seconds = now.get("seconds")
     rows: list[tuple[str, object]] = [
         ("run", found["run"]),
         ("preset", config.get("preset")),
         ("data", f"{data.get('name') or data.get('spec')} (fingerprint {str(data.get('fingerprint'))[:16]})"),
         ("status", status.get("status")),
         *([("verdict", verdict)] if (verdict := found.get("verdict")) else []),
-        ("steps", training.get("step", status.get("step"))),
-        ("images seen", training.get("images", status.get("images"))),
+        ("steps", now.get("step")),
+        *(
+            [("its model", f"of step {training['step']:,}")]
+            if training.get("step") not in (None, now.get("step"))
+            else []
+        ),
+        ("images seen", now.get("images")),
         ("training time", None if seconds is None else format_duration(seconds)),
     ]
     if "parameters" in found:
