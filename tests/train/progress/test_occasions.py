@@ -58,11 +58,12 @@ def test_a_quick_machine_and_a_pace_that_is_not_known_add_none() -> None:
     assert made(found, 1000, 60_000) == [25_000, 50_000]
 
 
-def test_a_short_budget_has_its_first_after_a_quarter() -> None:
-    short = occasions(budget=Budget(seconds=40.0)).choose(5.0, 1400)
-    images = occasions(budget=Budget(images=11_200)).choose(5.0, 1400)  # 40 s at that pace
-    steps = occasions(budget=Budget(steps=175)).choose(5.0, 1400)
-    assert (short, images, steps) == (4, 4, 4)  # 2,800 images are a quarter; 25,000 / 2^4 is the next below
+def test_a_short_budget_has_its_first_after_a_quarter_and_one_of_under_a_minute_none() -> None:
+    short = occasions(budget=Budget(seconds=80.0)).choose(5.0, 1400)
+    images = occasions(budget=Budget(images=22_400)).choose(5.0, 1400)  # 80 s at that pace
+    assert (short, images) == (3, 3)  # 5,600 images are a quarter; 25,000 / 2^3 is the next below
+    for under in (Budget(seconds=59.0), Budget(images=16_500), Budget(steps=250)):
+        assert occasions(budget=under).choose(5.0, 1400) == 0
 
 
 def test_a_checkpoint_of_an_older_version_gets_no_early_ones() -> None:

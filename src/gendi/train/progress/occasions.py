@@ -2,7 +2,7 @@
 
 They are made at multiples of `train.preview_every` images. If a run sees fewer images than that in its first half
 minute, earlier ones are added at a half, a quarter, an eighth, ... of `preview_every`, so that the interval doubles
-from one to the next until it is `preview_every`. How many times it is halved is chosen once, from the pace of the first
+from one to the next until it is `preview_every`; runs of less than a minute have none of them. How many times it is halved is chosen once, from the pace of the first
 seconds of the run, and kept in its checkpoints. All else is counted in images, so a run that is resumed makes its
 previews at the steps of an uninterrupted one. The weights do not depend on any of this.
 
@@ -55,6 +55,8 @@ class Occasions:
         left = self.budget.seconds_left(
             seconds=seconds, steps=images // self.batch, batch=self.batch, step_seconds=self.batch / pace
         )
+        if seconds + left < LATEST:
+            return 0
         begun = min(FIRST, LATEST - self.work / pace, (seconds + left) / SHORT)
         first = max(1.0, begun * pace)
         return min(MOST, max(0, math.ceil(math.log2(self.every / first))))
