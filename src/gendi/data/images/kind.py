@@ -48,6 +48,15 @@ class Images(Kind):
     def files(self, spec: str) -> tuple[Path, ...]:
         return files_of(spec)
 
+    def preset_for(self, spec: Any, size: tuple[int, int] | None) -> tuple[str, str]:
+        """Return the preset that suits the size of pictures in a folder or a file, and whether they have colours."""
+        from gendi.data.images.first_look import look_at
+
+        found = look_at(spec, size) if isinstance(spec, str) else None
+        if found is None or found.preset == self.preset:
+            return self.preset, ""
+        return found.preset, f"the pictures are {found.in_words()}"
+
     def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
         from gendi.data.images.open import open_images
 
