@@ -1,6 +1,7 @@
 """A request is made from flags or from keywords, and is checked once, in one place, for both."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gendi.api.request import Request, read_request
 from gendi.data.images.sample_files import read_samples
 from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.errors import UsageError
-from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,35 @@ def test_the_numbers_of_a_part(bundle: Bundle) -> None:
     images = library.sample(bundle, 5, steps=3, first_index=10)
     apart = library.sample(bundle, 3, steps=3, first_index=12, condition={"class": [0, 1, 0]})
     assert np.abs(images[2:].astype(int) - apart).max() <= 1
+
+
+def test_a_model_may_have_a_guidance_of_its_own(gendi: Gendi, bundle: Bundle, tiny_run: Path, tmp_path: Path) -> None:
+    guided = _with_guidance(bundle, 3.0)
+    asked = library.sample(bundle, 4, steps=3, guidance=3.0)
+    np.testing.assert_array_equal(library.sample(guided, 4, steps=3), asked)
+    np.testing.assert_array_equal(library.sample(guided, 4, steps=3, guidance=1.0), library.sample(bundle, 4, steps=3))
+    assert (asked != library.sample(bundle, 4, steps=3)).any()
+    assert Request.of(guided, 4, {}).to_dict()["guidance"] == {"scale": 3.0}
+    assert Request.of(bundle, 4, {}).guidance is None
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    save_bundle(run / "bundle", guided)
+    assert gendi("sample", str(run), "--n", "4", "--steps", "3", "--out", str(tmp_path / "own.npz")).code == 0
+    np.testing.assert_array_equal(read_samples(tmp_path / "own.npz"), asked)
+    assert read_request(tmp_path / "own.npz").guidance == Guidance(3.0)
+
+
+@pytest.mark.parametrize("dropout", [None, 0.0])
+def test_a_model_that_cannot_be_guided_is_not(bundle: Bundle, dropout: float | None) -> None:
+    """Neither a model without conditions nor one that never was without them is guided by its own configuration."""
+    guided = _with_guidance(bundle, 3.0)
+    specs = () if dropout is None else tuple(dataclasses.replace(c, dropout=dropout) for c in bundle.config.conditions)
+    plain = dataclasses.replace(guided, config=dataclasses.replace(guided.config, conditions=specs))
+    assert Request.of(plain, 4, {}).guidance is None
+
+
+def _with_guidance(bundle: Bundle, scale: float) -> Bundle:
+    sample = dataclasses.replace(bundle.config.sample, guidance=scale)
+    return dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, sample=sample))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_a_preset_travels_as_json(name: str) -> None:
             {"network": {"output": "bytes"}, "process": {"schedule": "sub-vp", "steps": None}},
             r"alpha\^2 \+ sigma\^2 = 1",
         ),
+        ({"network": {"output": "bytes"}, "train": {"compile": True}}, "train.compile would unroll"),
         ({"network": {"fourier_fade": True, "time_input": "step"}}, "network.fourier_fade reads"),
         ({"network": {"output": "bytes", "time_input": "step"}}, "'log-snr'"),
         ({"optim": {"lr": float("nan")}}, "optim.lr"),

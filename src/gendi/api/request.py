@@ -59,7 +59,7 @@ class Request:
     per_class: int | None = None
     """How many samples of one class are drawn before those of the next; None takes the requested classes in turn."""
     guidance: Guidance | None = None
-    """None means no guidance."""
+    """None means no guidance: the model's own guidance stands here as what it is."""
     precision: str | None = None
     """fp32 or bf16; None is what the training chose."""
     clip: bool = True
@@ -84,7 +84,7 @@ class Request:
         guidance: Guidance | float | None = None,
         precision: str | None = None,
     ) -> Self:
-        """Return the request that keywords stand for; the bundle's own sampler and calls are the defaults.
+        """Return the request that keywords stand for; the bundle's own sampler, calls and guidance are the defaults.
 
         Args:
             settings: fields of `Drawing` and options of the sampler; steps and sampler may be None.
@@ -93,7 +93,8 @@ class Request:
         own = bundle.config.sample
         usual = {} if "steps" in given else {"steps": own_calls(bundle)}
         how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
-        return cls(run, n, how, condition or {}, None, Guidance.of(guidance), precision, own.clip)
+        guided = own_guidance(bundle) if guidance is None else Guidance.of(guidance)
+        return cls(run, n, how, condition or {}, None, guided, precision, own.clip)
 
     @property
     def indices(self) -> range:
@@ -230,6 +231,13 @@ def own_calls(bundle: Bundle) -> int:
             "they are asked for. Say how many: --steps 50, or steps=50 in Python."
         )
     return steps
+
+
+def own_guidance(bundle: Bundle) -> Guidance | None:
+    """Return how a bundle guides its samples when the user does not say; None for a model that cannot be guided."""
+    scale = bundle.config.sample.guidance
+    can = any(spec.dropout > 0 for spec in bundle.config.conditions)
+    return Guidance(scale) if scale != 1 and can else None
 
 
 def samplers_with_eta() -> list[str]:

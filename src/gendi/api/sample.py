@@ -48,7 +48,7 @@ def sample(
             `gendi.diffusion.conditions.requested_conditions` reads them, for instance {"class": 7}. By default the
             classes come in turn, and for cells and tables every condition left out is drawn as in training.
         guidance: how strongly to guide towards the conditions: 1 is no guidance, 2 to 3 are usual; or all the settings,
-            whose `bad` and `classifier` may be folders.
+            whose `bad` and `classifier` may be folders; the bundle's own by default, often none.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own

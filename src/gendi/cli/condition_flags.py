@@ -27,7 +27,7 @@ class ConditionFlags:
     """
     condition: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Another requested condition, NAME=VALUE; the flag may be repeated."""
-    guidance: Annotated[str | None, spec("W", str), shows("none")] = None
+    guidance: Annotated[str | None, spec("W", str), shows("the model's own, often none")] = None
     """How strongly to guide towards the conditions: 1 is no guidance, 0 ignores them, 2 to 3 are usual; or a scale for
     each, NAME=W,NAME=W."""
     guidance_nested: bool = False

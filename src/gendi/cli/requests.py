@@ -12,7 +12,7 @@ from gendi.api.conditions import as_words
 from gendi.api.guidance import Guidance
 from gendi.api.models import Models, guides_sha256, weights_sha256
 from gendi.api.prepared import Prepared, prepare
-from gendi.api.request import Request, enough_calls, samplers_with_eta
+from gendi.api.request import Request, enough_calls, own_guidance, samplers_with_eta
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
 from gendi.cli.values import format_duration
@@ -56,7 +56,7 @@ def make_request(bundle: Bundle, run: str, n: int, flags: DrawingFlags) -> Reque
         n,
         Drawing(steps=steps, sampler=sampler, seed=flags.seed or 0, bounds=bundle.bounds),
         condition=as_words(flags.wanted.conditions()),
-        guidance=Guidance.from_dict(flags.wanted.guidance_fields()),
+        guidance=Guidance.from_dict(flags.wanted.guidance_fields()) or own_guidance(bundle),
         clip=bundle.config.sample.clip,
     )
 

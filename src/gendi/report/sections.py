@@ -39,6 +39,14 @@ def tile_side(images: NDArray[np.uint8], columns: int) -> int:
     return min(112 if images.shape[3] == 1 else 84, 1100 // columns)
 
 
+def _guided(run: Run) -> str:
+    """Return how strongly the samples were guided, in words; nothing where they were not, or by several scales."""
+    guidance = None if run.drawn is None else run.drawn.guidance
+    if guidance is None or guidance.scales or guidance.scale == 1:
+        return ""
+    return f", guidance {guidance.scale}"
+
+
 def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
     """Return the section with the first 64 samples in their order."""
     images = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
@@ -49,7 +57,7 @@ def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
     shown = grid(images[:n], 8, side=tile_side(images, 8))
     picture = gallery.image("samples", shown, f"A grid of {n} samples")
     how = None if run.drawn is None else run.drawn.how
-    calls = "" if how is None else f" Each took {how.steps} calls of the network ({how.sampler})."
+    calls = "" if how is None else f" Each took {how.steps} calls of the network ({how.sampler}{_guided(run)})."
     of = f" of {len(images):,}" if len(images) > n else ""
     text = [
         f"Samples 0 to {n - 1}{of}, in the order in which they were drawn.{calls}",

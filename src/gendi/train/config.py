@@ -181,6 +181,8 @@ class RunConfig:
                 f"{who} reads the noise level from network.time_input = 'log-snr', under a process.schedule with "
                 f"alpha^2 + sigma^2 = 1: {known}."
             )
+        if self.train.compile:
+            raise UsageError(f"{who} is computed a few rows at a time, which train.compile would unroll: leave it out.")
 
     def _validate_conditions(self) -> None:
         """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""
@@ -235,4 +237,5 @@ class RunConfig:
             ("train.log_every", 1, 1_000_000, train.log_every),
             ("train.keep", 1, 1_000_000, train.keep),
             ("sample.steps", 1, 1_000_000, self.sample.steps),
+            ("sample.guidance", 0.0, 100.0, self.sample.guidance),
         ]

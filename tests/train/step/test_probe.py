@@ -83,6 +83,14 @@ def test_a_candidate_that_is_far_behind_is_given_up_after_one_step() -> None:
     assert machine.calls == 2 * 3 + 2 * 1
 
 
+def test_a_part_without_a_choice_is_neither_timed_nor_named() -> None:
+    """With the workers alone open there are two candidates: three steps each, and one figure each in the reason."""
+    machine = Machine({("fp32", "contiguous"): 1.0}, {"fp32": 0.0}, worker=0.5)
+    chosen = choose(Options(("fp32",), ("contiguous",), ("fp32",), (1, 2)), machine.steps, 64, machine.clock)
+    assert (chosen.workers, machine.calls) == (2, 2 * 3)
+    assert chosen.reason.endswith("(rows/s of 64: 1 worker 64, 2 workers 128)")
+
+
 def test_what_the_device_cannot_run_is_left_out() -> None:
     def trial(choice: Choice) -> Callable[[], None]:
         if choice.precision == "bf16":

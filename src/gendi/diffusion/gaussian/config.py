@@ -99,6 +99,10 @@ class SampleConfig:
     """Sampler: see `gendi.diffusion.gaussian.samplers.SAMPLERS`."""
     steps: int = 20
     """Network calls per sample."""
+    guidance: float = 1.0
+    """How strongly samples are guided towards their conditions, where a model has conditions and was trained without
+    them too; 1 is no guidance. Edits are guided only where they are asked to be.
+    """
     clip: bool = False
     """Clip the predicted x0 to the range of pixels at every step (samples are clipped to bytes at the end in any
     case).

@@ -93,9 +93,10 @@ def choose(
         rows: the rows of such a step.
         clock: the seconds, from any start.
 
-    Precision and layout of the network are chosen first, together; then Muon's precision; then the workers. A candidate
-    does a first step that is not timed, and the better of two more counts. One that is far behind after its first step
-    is given up, and one that the device cannot run is left out.
+    Precision and layout of the network are chosen first, together; then Muon's precision; then the workers. A part with
+    a single option is passed over, and no step is timed or named on its account. A candidate does a first step that is
+    not timed, and the better of two more counts. One that is far behind after its first step is given up, and one that
+    the device cannot run is left out.
     """
     if not options.open:
         first = options.first("")
@@ -104,7 +105,7 @@ def choose(
     best, said = options.first("the device ran no candidate of the probe"), []
     for part in (_networks, _muons, _workers):
         candidates = {name: replace(best, **change) for name, change in part(options)}
-        if len(candidates) == 1 and timer.best < float("inf"):
+        if len(candidates) == 1:
             continue
         found = {name: timer.seconds(candidate) for name, candidate in candidates.items()}
         times = {name: seconds for name, seconds in found.items() if seconds is not None}
