@@ -34,7 +34,8 @@ def fit(
     Args:
         data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame: see `gendi.data.open_data`.
         out: the run's folder.
-        preset: a preset's name, by default the one for such data (for pictures, their size and colours decide); `config` overrides it altogether.
+        preset: a preset's name, by default the one for such data, for pictures by their size and colours; `config`
+            overrides it altogether.
         seconds, images, steps: the budget, at most one of them; 8 minutes by default.
         quiet: say nothing.
         init: a run, a bundle or a model whose weights to start from. What decides their meaning (the network, the

@@ -49,7 +49,7 @@ def _bytes_of(images: Any) -> NDArray[np.uint8]:
             f"gendi.show shows bytes from 0 to 255 (uint8); these are {images.dtype}. What a network sees becomes "
             "bytes by model.codec.decode(x)."
         )
-    if images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in CHANNELS and images.shape[0] not in CHANNELS):
+    if images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in CHANNELS):
         images = images[None]
     if images.ndim == 3:
         images = images[..., None]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
     from gendi.data.images.check import DataReport
+    from gendi.data.images.class_rows import Asked
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge
@@ -52,7 +53,7 @@ class Images(Kind):
         """Return the preset that suits the size of pictures in a folder or a file, and whether they have colours."""
         from gendi.data.images.first_look import look_at
 
-        found = look_at(spec, size) if isinstance(spec, str) else None
+        found = look_at(spec, size) if isinstance(spec, str) and spec else None
         if found is None or found.preset == self.preset:
             return self.preset, ""
         return found.preset, f"the pictures are {found.in_words()}"
@@ -99,11 +100,13 @@ class Images(Kind):
 
         return derived(specs, x_0)
 
-    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
+    def write(
+        self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0, asked: "Asked | None" = None
+    ) -> None:
         """Write a grid, an archive or a folder: see `gendi.data.images.sample_files`."""
         from gendi.data.images.sample_files import write_samples
 
-        write_samples(path, samples, texts, first)
+        write_samples(path, samples, texts, first, asked)
 
     def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
         from gendi.data.images.sample_files import check_destination
