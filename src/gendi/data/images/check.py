@@ -74,7 +74,8 @@ def report_on(data: Data) -> DataReport:
             max(high, int(chunk.max())),
             total + int(chunk.sum(dtype=np.int64)),
         )
-        blank += int((chunk == chunk[:, :1, :1]).all((1, 2, 3)).sum())
+        if codec.height * codec.width > 1:
+            blank += int((chunk == chunk[:, :1, :1]).all((1, 2, 3)).sum())
     train, heldout = _digests(data.train), _digests(data.heldout)
     known = set(train)
     notes = list(data.notes)

@@ -126,7 +126,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
             out[kept] = pixels
             kept += 1
             colour = colour or not (pixels == pixels[..., :1]).all()
-            blank += bool((pixels == pixels[:1, :1]).all())
+            blank += height * width > 1 and bool((pixels == pixels[:1, :1]).all())
         return {"bad": wrong, "colour": colour, "blank": blank}
 
     key = _key(folder, listing, (height, width), grey)
