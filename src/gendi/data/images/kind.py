@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, names_pictures
+from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, is_there, names_pictures
 from gendi.data.kinds import Kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
@@ -51,9 +51,11 @@ class Images(Kind):
 
     def preset_for(self, spec: Any, size: tuple[int, int] | None) -> tuple[str, str]:
         """Return the preset that suits the size of pictures in a folder or a file, and whether they have colours."""
+        if not isinstance(spec, str) or not is_there(spec):
+            return self.preset, ""
         from gendi.data.images.first_look import look_at
 
-        found = look_at(spec, size) if isinstance(spec, str) and spec else None
+        found = look_at(spec, size)
         if found is None or found.preset == self.preset:
             return self.preset, ""
         return found.preset, f"the pictures are {found.in_words()}"
