@@ -30,6 +30,7 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     ("shape", "size", "look", "preset"),
     [
         ((28, 28), None, Look(28, 28, False), "mnist"),
+        ((8, 8, 3), None, Look(8, 8, True), "mnist"),
         ((32, 32, 3), None, Look(32, 32, True), "icons"),
         ((64, 64, 3), None, Look(64, 64, True), "icons-64"),
         ((64, 48), None, Look(64, 48, False), "icons-64"),

@@ -20,6 +20,8 @@ from gendi.errors import GendiError
 
 LOOKED_AT = 48
 """How many files of a folder are looked at."""
+TINY = 16
+"""The shortest side in pixels below which pictures are too small for the levels of the recipe of icons."""
 MEDIUM = 40
 """The longest side in pixels up to which grey pictures get the recipe of digits, and those in colour that of icons."""
 
@@ -36,7 +38,7 @@ class Look:
     def preset(self) -> str:
         """The preset for such pictures."""
         longest = max(self.height, self.width)
-        if not self.colour and longest <= MEDIUM:
+        if min(self.height, self.width) < TINY or (not self.colour and longest <= MEDIUM):
             return "mnist"
         return "icons" if longest <= MEDIUM else "icons-64"
 
