@@ -129,7 +129,7 @@ def test_a_run_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
     write_report(run)
     page = read(run)
     assert "There are no samples yet" in page.text
-    assert "This run is not evaluated yet" in page.text
+    assert "This run has no metrics yet" in page.text and "`" not in page.text
     assert "There is no trained model yet" in page.text
     assert "its status is “preempted”" in page.text
     assert "holds no losses" in page.text

@@ -13,6 +13,7 @@ from gendi.cli.console import program, say, show, show_json
 from gendi.cli.evaluate import Evaluate, evaluate_run, metrics_table
 from gendi.cli.parse import parse, spec
 from gendi.cli.runs import update_timings
+from gendi.cli.screen import screen
 from gendi.cli.values import format_duration
 
 if TYPE_CHECKING:
@@ -93,11 +94,10 @@ def main(args: Sequence[str]) -> int:
 def _train(command: Demo, run: Path) -> "TrainResult":
     from gendi.train.budget import Budget
     from gendi.train.presets import get_preset
-    from gendi.train.progress.console import make_console
     from gendi.train.run.loop import train
 
     config = get_preset(command.preset).config
-    with make_console() as console:
+    with screen(run, command.data) as console:
         return train(command.data, config, run, Budget(seconds=60 * command.minutes), console=console)
 
 

@@ -164,7 +164,7 @@ def perform(
     from gendi.api.guidance import Guidance
     from gendi.cli.again import read_made
     from gendi.cli.edit_files import check_out, hashes, write
-    from gendi.cli.requests import pick_device
+    from gendi.cli.requests import pick_device, say_moment
     from gendi.train.kept.bundle import load_bundle
     from gendi.train.progress.signals import StopFlag
 
@@ -179,6 +179,7 @@ def perform(
         guidance = Guidance.from_dict(guides)
         wanted = {"condition": as_words(texts), "guidance": guidance, "device": pick_device(), **options}
         bundle = load_bundle(command.run)
+        say_moment(command.run, bundle)
         dataclasses.replace(output, data=[bundle.meta.get("data_spec")]).check_apart()
         editor = Editor(bundle, n, wanted, lambda: stop.raise_if_requested("Nothing was written."))
         pictures += [*texts.values(), *guides.get("negative", {}).values()]

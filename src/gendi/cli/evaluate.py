@@ -138,11 +138,15 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.storage.files import atomic_write
     from gendi.storage.record import RunRecord
     from gendi.train.kept.bundle import load_bundle
+    from gendi.train.kept.moment import moment_of
     from gendi.train.progress.signals import StopFlag
 
     assert command.run is not None
     run = Path(command.run)
     bundle, own = load_bundle(run), (run / "bundle").is_dir()
+    moment = moment_of(run, bundle)
+    if moment is not None and team().first:
+        say(f"note: {moment}")
     request = made_here(make_request(bundle, command.run, command.n or USUAL, command), command.batch_size)
     ready = prepared(request, bundle)
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
@@ -170,6 +174,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes = (
             f"These data (fingerprint {data.fingerprint[:12]}) are not those of the training ({str(known)[:12]}).",
         )
+    if moment is not None:
+        notes += (moment[:1].upper() + moment[1:],)
     if request.proportions is not None:
         notes += (request.proportions.in_words(),)
     images = _kept(kind, archive, request) if kind.keeps_settings and own else None

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -21,6 +22,7 @@ from gendi.data.kinds import kind_of
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
 from gendi.errors import UsageError
 from gendi.train.kept.bundle import Bundle
+from gendi.train.kept.moment import moment_of
 from gendi.train.progress.signals import StopFlag
 
 BATCH = 250
@@ -100,6 +102,12 @@ def made_here(request: Request, batch_size: int | None) -> Request:
     how = dataclasses.replace(request.how, batch_size=batch_size or BATCH, device=pick_device())
     hashes: dict[str, Any] = {"weights": weights_sha256(request.run), "guides": guides_sha256(request.guidance)}
     return dataclasses.replace(request, how=how, **hashes)
+
+
+def say_moment(run: str, bundle: Bundle) -> None:
+    """Say of which step a model is, if its run has not finished: while it trains, and after it was stopped."""
+    if (moment := moment_of(Path(run), bundle)) is not None:
+        say(f"note: {moment}")
 
 
 def prepared(request: Request, bundle: Bundle) -> Prepared:

@@ -78,7 +78,7 @@ def main(args: Sequence[str]) -> int:
     _check(command)
     from gendi.api.request import read_request
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, asked, made_here, prepared, say_what_changed
+    from gendi.cli.requests import announced, asked, made_here, prepared, say_moment, say_what_changed
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.kept.bundle import load_bundle
@@ -95,6 +95,7 @@ def main(args: Sequence[str]) -> int:
         places = {"": run} | {name: str(folders[name]) for name in request.guides}
         before, now = {"": old.weights, **old.guides}, {"": request.weights, **request.guides}
         say_what_changed(command.again, places, before, now)
+    say_moment(run, bundle)
     kind = kind_of(bundle.codec.kind)
     own = Path(run) if (Path(run) / "bundle").is_dir() else None
     usual = _destination(command, own, kind.suffixes[0])
@@ -115,7 +116,8 @@ def main(args: Sequence[str]) -> int:
             return 0
     say(f"drawn in {format_duration(seconds)}")
     if command.json:
-        show_json({"out": out, "shape": samples.shape, "seconds": seconds, "settings": request.to_dict()})
+        made = {"step": bundle.meta.get("step"), "settings": request.to_dict()}
+        show_json({"out": out, "shape": samples.shape, "seconds": seconds, **made})
     else:
         show(f"{out}")
     return 0

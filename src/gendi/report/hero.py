@@ -52,14 +52,17 @@ def _summary(run: Run) -> str:
     if (seconds := run.number("seconds")) is not None:
         parts.append(f", in {duration_in_words(seconds)}")
     parts.append(".")
-    if (status := run.status.get("status")) not in (None, "finished"):
+    if run.moment is not None:
+        parts.append(f" The training is not finished: {run.moment}")
+    elif (status := run.status.get("status")) not in (None, "finished"):
         parts.append(f" The training is not finished: its status is “{status}”.")
     if run.samples is not None:
         parts.append(" The first samples that it drew are shown here; none was picked.")
     return "".join(parts)
 
 
-def _card(title: str, value: object, *lines: object, wide: bool = False) -> Html:
+def card(title: str, value: object, *lines: object, wide: bool = False) -> Html:
+    """Return a card: a title, a large value, and lines below it."""
     return fill(
         '<div class="card{wide}"><h3>{title}</h3><div class="value">{value}</div>{lines}</div>',
         wide=" wide" if wide else "",
@@ -69,8 +72,9 @@ def _card(title: str, value: object, *lines: object, wide: bool = False) -> Html
     )
 
 
-def _unit(number: str, unit: str) -> Html:
-    return fill("{number}<small>{unit}</small>", number=number, unit=unit)
+def unit(number: str, name: str) -> Html:
+    """Return a number with its unit, which is smaller."""
+    return fill("{number}<small>{name}</small>", number=number, name=name)
 
 
 def _scale(low: float, high: float, marks: Sequence[tuple[str, float | None]]) -> Html:
@@ -118,7 +122,7 @@ def _fid(run: Run) -> Html | None:
     if theirs is None and run.evaluation.data == "mnist":
         other = GENDI_REPORT["fid-inception"]
         lines.append(f"The GENDI report's {other:.2f} is on Inception features, which is another scale.")
-    return _card(f"FID on {NAMES.get(features, features)}", written(metric.value, ".2f"), *lines, wide=True)
+    return card(f"FID on {NAMES.get(features, features)}", written(metric.value, ".2f"), *lines, wide=True)
 
 
 def _confidence(run: Run) -> Html | None:
@@ -129,9 +133,9 @@ def _confidence(run: Run) -> Html | None:
     value = found[0].value
     theirs = GENDI_REPORT["confidence"] if run.evaluation.data == "mnist" else None
     low = min(0.9, *(v - 0.02 for v in (value, metric.floor, theirs) if v is not None))
-    return _card(
+    return card(
         "Classifier confidence",
-        _unit(f"{100 * value:.2f}", "%"),
+        unit(f"{100 * value:.2f}", "%"),
         _scale(low, 1, [("theirs", theirs), ("floor", metric.floor), ("ours", value)]),
         _legend(
             [
@@ -154,7 +158,7 @@ def _gates(run: Run) -> Html | None:
         note = f"Failed: {', '.join(failed[:4])}{more}"
     else:
         note = f"Real {run.noun} would pass them too, except by chance."
-    return _card("Gates passed", _unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
+    return card("Gates passed", unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
 
 
 def _training(run: Run) -> Html | None:
@@ -162,8 +166,8 @@ def _training(run: Run) -> Html | None:
     if seconds is None:
         return None
     seen = f"{images:,.0f} {run.noun} in {step:,.0f} steps" if images is not None and step is not None else ""
-    value = _unit(f"{seconds / 60:.1f}", "min") if seconds < 5970 else _unit(f"{seconds / 3600:.1f}", "h")
-    return _card("Training", value, seen)
+    value = unit(f"{seconds / 60:.1f}", "min") if seconds < 5970 else unit(f"{seconds / 3600:.1f}", "h")
+    return card("Training", value, seen)
 
 
 def _speed(run: Run) -> Html | None:
@@ -176,12 +180,12 @@ def _speed(run: Run) -> Html | None:
     note = "during training, on average"
     if isinstance(drawing, int | float) and run.samples is not None:
         note = f"{len(run.samples):,} samples took {duration_in_words(drawing)}"
-    return _card("Speed", _unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", f"{run.noun}/s"), note)
+    return card("Speed", unit(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", f"{run.noun}/s"), note)
 
 
 def _size(run: Run) -> Html | None:
     if run.bundle is None:
         return None
     count = sum(tensor.numel() for tensor in run.bundle.state.values())
-    number = _unit(f"{count / 1e6:.2f}", "million") if count >= 1e5 else _unit(f"{count:,}", "")
-    return _card("Parameters", number, f"{run.config.preset} preset" if run.config else "")
+    number = unit(f"{count / 1e6:.2f}", "million") if count >= 1e5 else unit(f"{count:,}", "")
+    return card("Parameters", number, f"{run.config.preset} preset" if run.config else "")

@@ -124,24 +124,49 @@ def section(key: str, title: str, text: Sequence[object], body: Iterable[Html]) 
 
 
 def absent(text: str) -> Html:
-    """Return the sentence that stands where something is missing."""
-    return fill('<p class="absent">{text}</p>', text=text)
+    """Return the sentence that stands where something is missing; the marks of commands in texts for terminals go."""
+    return fill('<p class="absent">{text}</p>', text=text.replace("`", ""))
 
 
-def page(title: str, hero: Html, sections: Sequence[tuple[str, str, Html]], footer: object) -> str:
-    """Return the whole document; `sections` are (key, name in the table of contents, markup)."""
-    css = Html((Path(__file__).parent / "page.css").read_text(encoding="utf-8"))
+def page(
+    title: str,
+    hero: Html,
+    sections: Sequence[tuple[str, str, Html]],
+    footer: object,
+    *,
+    scripts: Sequence[str] = (),
+    refresh: int | None = None,
+) -> str:
+    """Return the whole document.
+
+    Args:
+        title: the title of the window.
+        hero: the top of the page.
+        sections: (key, name in the table of contents, markup) of each.
+        footer: the last line.
+        scripts: the files beside this module whose JavaScript the page contains.
+        refresh: seconds after which a browser reads the file again; None for a page that stays as it is.
+    """
+    css = Html(_beside("page.css"))
     return fill(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>\n{css}</style>\n</head>\n'
+        '<meta name="color-scheme" content="light dark">\n{again}<title>{title}</title>\n<style>\n'
+        "{css}</style>\n</head>\n"
         "<body>\n"
         '{hero}\n<nav aria-label="Contents">{contents}</nav>\n<main>\n{sections}\n</main>\n<footer>{footer}</footer>\n'
-        "</body>\n</html>\n",
+        "{scripts}</body>\n</html>\n",
         title=title,
         css=css,
         hero=hero,
         contents=[fill('<a href="#{key}">{name}</a>', key=key, name=name) for key, name, _ in sections],
         sections=[markup for _, _, markup in sections],
         footer=footer,
+        again="" if refresh is None else fill('<meta http-equiv="refresh" content="{s}">\n', s=refresh),
+        scripts=[fill("<script>\n{code}</script>\n", code=Html(_beside(name))) for name in scripts],
     )
+
+
+def _beside(name: str) -> str:
+    """Return the text of a file beside this module."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

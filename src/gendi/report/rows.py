@@ -3,9 +3,7 @@
 from gendi.report.gates import gate_table, gates_in_words
 from gendi.report.page import Gallery, Html, absent, figure, fill, row, section
 from gendi.report.portrait import against_figure, flat_map, map_figure, mean_variance_figure
-from gendi.report.run import Run
-
-NOT_EVALUATED = "This run is not evaluated yet: run `gendi evaluate` on it, then `gendi report` again."
+from gendi.report.run import Run, advice
 
 
 def portrait_section(run: Run, gallery: Gallery) -> Html:
@@ -18,9 +16,7 @@ def portrait_section(run: Run, gallery: Gallery) -> Html:
     ]
     record = run.evaluation.portrait if run.evaluation is not None else None
     if record is None:
-        return section(
-            "portrait", "Beside the real ones", text, [absent(run.problems.get("evaluation") or NOT_EVALUATED)]
-        )
+        return section("portrait", "Beside the real ones", text, [absent(_why(run))])
     method, real, fake = flat_map(record)
     drawn = gallery.figure(
         "portrait-map", lambda theme: map_figure(method, real, fake, theme=theme), f"{method} of real rows and samples"
@@ -71,7 +67,11 @@ def gates_section(run: Run) -> Html:
         "their class, and copies of training rows.",
     ]
     if run.evaluation is None:
-        why = run.problems.get("evaluation") or NOT_EVALUATED
+        why = _why(run)
         return section("metrics", "How good is it?", text, [absent(why)])
     notes = [fill('<p class="note">{note}</p>', note=note) for note in gates_in_words(run.evaluation)]
     return section("metrics", "How good is it?", text, [gate_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
+
+
+def _why(run: Run) -> str:
+    return run.problems.get("evaluation") or advice(run, "This run has no metrics yet.", "evaluate", "report")

@@ -3,6 +3,7 @@
 A file that is missing or damaged does not stop the report: a sentence in `Run.problems` says what is wrong.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from gendi.storage.edited import read_table
 from gendi.storage.folders import current_folder
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.moment import moment_of
 from gendi.train.kept.status import METRICS, TIMED, TIMINGS, read_lines, read_status
 from gendi.train.kept.stored import stored_config, stored_tables
 
@@ -47,6 +49,8 @@ class Run:
     status: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    moment: str | None = None
+    """A sentence on the step of the model, where the run has not finished."""
 
     @property
     def name(self) -> str:
@@ -119,9 +123,9 @@ def read_run(folder: Path) -> Run:
     if current_folder(folder / "bundle").is_dir():
         run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
     else:
-        run.problems["bundle"] = "There is no trained model yet: it is written when the training ends."
+        run.problems["bundle"] = "There is no trained model yet: the first one comes with the first checkpoint."
     if run.bundle is not None:
-        run.config = run.bundle.config
+        run.config, run.moment = run.bundle.config, moment_of(folder, run.bundle)
     elif run.settings.get("config"):
         run.config = _try(run, "config", lambda: stored_config(folder))
     run.lines = _try(run, "lines", lambda: read_lines(folder / METRICS)) or []
@@ -160,6 +164,14 @@ def _try(run: Run, what: str, read: Callable[[], T | None]) -> T | None:
     except GendiError as error:
         run.problems[what] = str(error)
         return None
+
+
+def advice(run: Run, sentence: str, *commands: str) -> str:
+    """Return a sentence, and the commands that mend what it says; all of them need a model."""
+    if run.bundle is None:
+        return f"{sentence} There is no trained model yet."
+    folder = shlex.quote(str(run.folder))
+    return f"{sentence} This makes them: {', then '.join(f'gendi {name} {folder}' for name in commands)}."
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from gendi.report.colours import colour_table, colours_in_words
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.evaluations import evaluation_row, verdict_text
+from gendi.report.film import film, frames_of
 from gendi.report.metrics import honesty, metric_table
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
-from gendi.report.run import Run
+from gendi.report.run import Run, advice
 from gendi.report.tiles import film as gif
 from gendi.report.tiles import grid
 
@@ -51,7 +52,7 @@ def samples_section(run: Run, gallery: Gallery, film: Film | None) -> Html:
     """Return the section with the first 64 samples in their order."""
     images = run.samples if run.samples is not None else film.noisy[-1] if film is not None else None
     if images is None or not len(images):
-        body = absent(_why(run, "samples", "There are no samples yet: run `gendi sample` or `gendi evaluate`."))
+        body = absent(_why(run, "samples", advice(run, "There are no samples yet.", "evaluate", "report")))
         return section("samples", "Samples", [], [body])
     n = min(GRID, len(images))
     shown = grid(images[:n], 8, side=tile_side(images, 8))
@@ -77,9 +78,7 @@ def metrics_section(run: Run) -> Html:
         )
     ]
     if run.evaluation is None:
-        why = _why(
-            run, "evaluation", "This run is not evaluated yet: run `gendi evaluate` on it, then `gendi report` again."
-        )
+        why = _why(run, "evaluation", advice(run, "This run has no metrics yet.", "evaluate", "report"))
         return section("metrics", "How good is it?", text, [absent(why)])
     said = [*colours_in_words(run.evaluation), *honesty(run.evaluation)]
     notes = [fill('<p class="note">{note}</p>', note=note) for note in said]
@@ -118,6 +117,11 @@ def training_section(run: Run, gallery: Gallery) -> Html:
             "Held-out loss by noise level",
         )
         figures.append(aside(heldout, "Held-out loss: over all noise levels, and over each quarter of them."))
+    if frames := frames_of(run.folder, run.lines):
+        figures.append(film(frames, run.noun))
+        text.append(
+            "The film shows its previews: the same noises every time, turned into samples by the averaged weights."
+        )
     if (evaluated := evaluation_row(run.lines, gallery, run.noun)) is not None:
         figures.append(evaluated)
         if (verdict := verdict_text(run.lines, run.noun)) is not None:
@@ -235,7 +239,8 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     record = run.evaluation.classes if run.evaluation is not None else None
     if record is None:
         if run.evaluation is None and run.data is not None and run.data.class_names:
-            why = _why(run, "evaluation", "The classes of the samples are not known yet: run `gendi evaluate`.")
+            unknown = "The classes of the samples are not known yet."
+            why = _why(run, "evaluation", advice(run, unknown, "evaluate", "report"))
             return section("classes", "Classes", [], [absent(why)])
         return None
     n = sum(record.histogram)

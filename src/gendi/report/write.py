@@ -11,6 +11,7 @@ from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.machine.stopping import Poll, may_stop
 from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
+from gendi.report.film import SCRIPT
 from gendi.report.hero import hero
 from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
@@ -69,7 +70,8 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
     path = run / "report.html"
     record.claim(path)
-    atomic_write(path, page(f"{found.name} · gendi", top, drawn, footer))
+    scripts = [SCRIPT] if any('class="film"' in markup for _, _, markup in drawn) else []
+    atomic_write(path, page(f"{found.name} · gendi", top, drawn, footer, scripts=scripts))
     return path
 
 

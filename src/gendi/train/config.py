@@ -76,7 +76,7 @@ class TrainConfig:
     checkpoint_every: float = 120.0
     """Seconds between checkpoints (0: after every step)."""
     preview_every: int = 25_000
-    """Images between preview grids and held-out losses (0 = none)."""
+    """Images between preview grids and held-out losses (0 = none); a slow machine begins with shorter intervals."""
     evaluate_every: int = 0
     """Images between evaluations of some samples, from which the best model is kept (0 = none; most presets have some).
     """

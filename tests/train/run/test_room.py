@@ -98,8 +98,8 @@ def test_what_is_there_already_is_not_counted_again(tmp_path: Path, images: str,
         for line in (first, second)
     ]
     # 63 images, then 77 more, a snapshot after 21, 42, 63, 84, ... of them, a preview each 70
-    assert counts[0] == {"checkpoint": 3, "snapshot": 3, "bundle": 1}
-    assert counts[1] == {"checkpoint": 1, "snapshot": 140 // 20 - 63 // 20, "preview": 2, "bundle": 1}
+    assert counts[0] == {"checkpoint": 3, "snapshot": 3, "bundle": 2}
+    assert counts[1] == {"checkpoint": 1, "snapshot": 140 // 20 - 63 // 20, "preview": 2, "bundle": 2}
 
 
 def test_too_small_a_disk_is_said_before_step_0(
@@ -132,8 +132,8 @@ def test_a_budget_in_time_counts_what_its_pace_will_write(images: str, tiny: Run
         {need.name: need.count for need in needs(trainer, budget, step=40, seconds=40.0, step_seconds=each, kept=2)}
         for each in (0.5, None)
     )
-    assert known == {"checkpoint": 1, "snapshot": 1120 // 20 - 280 // 20, "preview": 12, "bundle": 1}
-    assert unknown == {"checkpoint": 1, "snapshot": 1, "bundle": 1}
+    assert known == {"checkpoint": 1, "snapshot": 1120 // 20 - 280 // 20, "preview": 12, "bundle": 2}
+    assert unknown == {"checkpoint": 1, "snapshot": 1, "bundle": 2}
 
 
 def test_previews_of_noise_fit_their_estimate(tmp_path: Path, tiny: RunConfig) -> None:

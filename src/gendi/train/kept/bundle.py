@@ -35,7 +35,7 @@ from gendi.storage.folders import replace_folder
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
-from gendi.train.kept.folders import CONFIG, WEIGHTS, bundle_folder
+from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, bundle_folder, version_of
 from gendi.train.kept.portrait import facts_of, pictures_of
 from gendi.train.weights.model import denoiser_of, network_of, shares_of
 
@@ -44,10 +44,12 @@ FORMAT = 1
 TABLE = "schedule.log_snr"
 """The name of the tensor, beside the weights, that holds a learned schedule."""
 CARD = "README.md"
+ATTEMPTS = 5
+"""How often a bundle is read that is replaced by the next one at that moment."""
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
     **dict.fromkeys(("step", "images", "seed"), int),
-    **dict.fromkeys(("seconds", "smallest_scale"), float),
+    **dict.fromkeys(("seconds", "smallest_scale", UNFINISHED), float),
     "metrics": dict,
 }
 """The names and types of facts about a model; `meta` may hold other names too."""
@@ -172,12 +174,30 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
 def load_bundle(path: str | Path) -> Bundle:
     """Read the bundle of a run's folder, or the bundle in the folder `path`.
 
+    A run that trains replaces its bundle from time to time. If that happens while it is read, it is read once more, so
+    that the result is never a mixture of two.
+
     Raises:
         UsageError: there is no such folder, or it is neither a run nor a bundle.
         BundleError: a file is missing, damaged or edited; the format is newer; a field or tensor is missing, unknown,
             or of the wrong type, range, shape or dtype; or the weights are a pickle. The text names it.
     """
-    folder = bundle_folder(Path(path))
+    for attempt in range(ATTEMPTS):
+        folder = bundle_folder(Path(path))
+        before = version_of(folder)
+        try:
+            found = _load(folder)
+        except (BundleError, FileNotFoundError):
+            if version_of(folder) == before or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            if version_of(folder) == before:
+                return found
+    raise BundleError(f"{path} was replaced {ATTEMPTS} times while it was read: try again.")
+
+
+def _load(folder: Path) -> Bundle:
+    """Return the bundle in `folder`, which is as `load_bundle` describes it."""
     verify_manifest(folder)
     where = folder / CONFIG
     data = read_json(where)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gendi.errors import BundleError, UsageError, diverged
+from gendi.storage.files import read_json
 from gendi.storage.folders import current_folder
 from gendi.train.kept.status import read_status
 
@@ -11,6 +12,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a bundle."""
 BUNDLE, BEST = "bundle", "bundle-best"
 """The folders of a run with its last model, and with the best of those that were evaluated while it trained."""
+UNFINISHED = "progress"
+"""The field of a bundle's meta that only the bundle of a run in progress has: the share of the budget that is spent."""
 FOLDERS = ("checkpoints", "previews", BUNDLE, BEST, "codec", "ema", "pictures")
 """Folders that a run, or a report on it, writes in the run's folder."""
 
@@ -22,6 +25,26 @@ def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:
         if not path.is_dir() and (path.exists() or path.is_symlink()):
             what = "a link that leads nowhere" if path.is_symlink() else "a file"
             raise BundleError(f"{path} is {what}, and a folder of the run belongs there. Move it away.")
+
+
+def has_ended(run: Path) -> bool:
+    """Return whether the bundle of a run is that of its end, and not of a checkpoint on the way."""
+    path = current_folder(run / BUNDLE) / CONFIG
+    try:
+        data = read_json(path) if path.is_file() else None
+    except BundleError:
+        return path.exists()  # whoever loads it says what is wrong
+    meta = data.get("meta") if isinstance(data, dict) else None
+    return data is not None and not (isinstance(meta, dict) and UNFINISHED in meta)
+
+
+def version_of(folder: Path) -> tuple[int, int, int] | None:
+    """Return what tells a folder from the one that takes its place later; None if it is not there."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def is_diverged(run: Path) -> bool:
@@ -49,5 +72,8 @@ def bundle_folder(path: Path) -> Path:
     if is_diverged(path):
         raise diverged(f"{path} is a run without a bundle: its loss was not finite.")
     if (path / "checkpoints").is_dir():
-        raise UsageError(f"{path} is a run without a bundle yet: it is written when training stops. Train it first.")
+        raise UsageError(
+            f"{path} is a run without a bundle yet: the first one is written with its first checkpoint, within about "
+            "two minutes of training, and when the training stops. Train it first."
+        )
     raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")

@@ -15,9 +15,10 @@ import torch
 from gendi.errors import UsageError
 from gendi.storage.folders import discard_folder
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.folders import UNFINISHED
 from gendi.train.weights.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
 
-NO_LONGER = ("metrics", "seconds")
+NO_LONGER = ("metrics", "seconds", UNFINISHED)
 """The fields of a bundle's meta that hold only for the run's own average."""
 
 

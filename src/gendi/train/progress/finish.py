@@ -1,4 +1,4 @@
-"""What a finished run leaves: a bundle of the averaged weights."""
+"""The bundle of a run's averaged weights, when it has finished and at every checkpoint on the way."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,20 +6,26 @@ from typing import Any
 from torch import Tensor
 
 from gendi.train.kept.bundle import Bundle
+from gendi.train.kept.folders import UNFINISHED
 from gendi.train.kept.resume import versions
 from gendi.train.step.trainer import Trainer
 
 
 def bundle_of(
-    trainer: Trainer, weights: Mapping[str, Tensor], size: int | tuple[int, int] | None, seconds: float
+    trainer: Trainer,
+    weights: Mapping[str, Tensor],
+    size: int | tuple[int, int] | None,
+    seconds: float,
+    progress: float | None = None,
 ) -> Bundle:
-    """Return the bundle of a run.
+    """Return the bundle of a run at the trainer's step.
 
     Args:
-        trainer: at its last step.
+        trainer: the trainer of the run.
         weights: the averaged weights, whole.
         size: the size to which pictures were brought, None for their own.
         seconds: how long the training took.
+        progress: the share of the budget that is spent; None if the run ends here. See `UNFINISHED`.
     """
     data = trainer.data
     meta: dict[str, Any] = {
@@ -39,5 +45,7 @@ def bundle_of(
         meta["smallest_scale"] = trainer.smallest_scale
     if trainer.start is not None:
         meta["start"] = trainer.start.record()
+    if progress is not None:
+        meta[UNFINISHED] = progress
     table = trainer.objective.learned_table()
     return Bundle(trainer.config, data.fitted, dict(weights), trainer.sigma_data, meta, table)

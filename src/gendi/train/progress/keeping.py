@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from gendi.storage.safe_tensors import tensor_bytes
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.kept.bundle import Bundle, save_bundle
 from gendi.train.kept.checkpoint import checkpoint_folder, save_checkpoint
+from gendi.train.kept.folders import BUNDLE
 from gendi.train.kept.identity import Identity
 from gendi.train.kept.status import MetricsLog, Status, read_status, write_status
 from gendi.train.progress.signals import Reason
@@ -109,8 +112,10 @@ class Keeper:
             finally:
                 self._join()
 
-    def save(self, step: int, tensors: Tensors, state: Mapping[str, Any], *, wait: bool) -> None:
-        """Save the checkpoint of `step`, once a save in progress is done.
+    def save(
+        self, step: int, tensors: Tensors, state: Mapping[str, Any], *, wait: bool, bundle: Bundle | None = None
+    ) -> None:
+        """Save the checkpoint of `step`, once a save in progress is done, and then the run's bundle.
 
         Args:
             step: see `save_checkpoint`.
@@ -118,6 +123,8 @@ class Keeper:
             state: see `save_checkpoint`.
             wait: whether to wait until it is written. If not, this returns once `tensors` may change. If the disk then
                 refuses a save, it is tried again at the next one, three times in all.
+            bundle: the model of this step, so that it can be used while the run trains; its weights are the group "ema"
+                of `tensors`. If the disk refuses it, the one before stays. None writes no bundle.
 
         Raises:
             ResourceError: the disk refused a save with `wait`, or three saves without `wait`. The error of a save
@@ -138,10 +145,10 @@ class Keeper:
             copy = None if wait or self._took <= QUICK * self.every else _copied(tensors)
             if copy is None:
                 begun = time.monotonic()
-                self._write(step, tensors, state, wait)
+                self._write(step, tensors, state, wait, bundle)
                 self._took = time.monotonic() - begun if self.every else 0.0
             else:
-                self._thread = threading.Thread(target=self._beside, args=(step, copy, state), daemon=True)
+                self._thread = threading.Thread(target=self._beside, args=(step, copy, state, bundle), daemon=True)
                 self._thread.start()
                 return
         self._raise()
@@ -151,20 +158,29 @@ class Keeper:
         """Whether a save is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
-    def _beside(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
+    def _beside(self, step: int, tensors: Tensors, state: Mapping[str, Any], bundle: Bundle | None) -> None:
         if sys.platform == "linux":  # a thread of Linux has its own priority: training comes first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        self._write(step, tensors, state, wait=False)
+        self._write(step, tensors, state, False, bundle)
 
-    def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any], wait: bool) -> None:
+    def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any], wait: bool, bundle: Bundle | None) -> None:
         try:
             self.record.claim(checkpoint_folder(self.run, step))
             save_checkpoint(self.run, step, tensors, state, self.keep)
             self.saved, self._failed = step, 0
+            if bundle is not None:
+                self._write_bundle(replace(bundle, state=dict(tensors["ema"])))
         except ResourceError as error:
             self._refused(error, wait)
         except BaseException as error:
             self._error = error
+
+    def _write_bundle(self, bundle: Bundle) -> None:
+        try:
+            self.record.claim(self.run / BUNDLE)
+            save_bundle(self.run / BUNDLE, bundle)
+        except (ResourceError, UsageError) as error:
+            self.log(f"warning: {error} The model in {self.run / BUNDLE} stays that of an earlier step.")
 
     def _refused(self, error: ResourceError, wait: bool) -> None:
         self._failed += 1

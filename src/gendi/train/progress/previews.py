@@ -1,7 +1,12 @@
-"""Previews during a run: held-out losses, and pictures of samples that use the same seeds each time."""
+"""Previews during a run: held-out losses, and pictures of samples that use the same seeds each time.
 
-from collections.abc import Sequence
+`gendi.train.progress.occasions` says when they are made.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +21,10 @@ from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.errors import ResourceError, UsageError
 from gendi.storage.files import atomic_write
-from gendi.train.progress.heldout import Heldout
+from gendi.train.budget import Budget
+from gendi.train.progress.heldout import HELDOUT_IMAGES, Heldout
 from gendi.train.progress.keeping import Keeper
+from gendi.train.progress.occasions import Occasions
 from gendi.train.step.trainer import Trainer
 
 PREVIEWS, PREVIEW_STEPS = 36, 12
@@ -51,11 +58,46 @@ class Previews:
         trainer: the trainer of the run.
         heldout: the held-out rows.
         keeper: writes the files of the run.
+        budget: of the whole run.
+        state: the state of the checkpoint from which the run goes on; None for a new run.
     """
 
-    def __init__(self, trainer: Trainer, heldout: Heldout, keeper: Keeper) -> None:
+    def __init__(
+        self, trainer: Trainer, heldout: Heldout, keeper: Keeper, budget: Budget, state: Mapping[str, Any] | None
+    ) -> None:
         self.trainer, self.heldout, self.keeper = trainer, heldout, keeper
         self.cond = preview_conditions(trainer.data, trainer.config.conditions)
+        train, drawn = trainer.config.train, kind_of(trainer.data.kind).previews
+        work = (HELDOUT_IMAGES + (PREVIEWS * PREVIEW_STEPS if drawn else 0)) / 3  # a step is three forward passes
+        known = {} if state is None else state.get("previews")
+        self.occasions = None
+        if train.preview_every:
+            self.occasions = Occasions(train.preview_every, work, budget, train.batch_size, known)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint's state.json holds of this; nothing if there are no previews."""
+        return {} if self.occasions is None else {"previews": self.occasions.state()}
+
+    def after_step(self, seconds: float) -> bool:
+        """Make a preview if it is time to; return whether it was an early one. All processes call this after each step.
+
+        Args:
+            seconds: how long the run has trained.
+        """
+        occasions = self.occasions
+        if occasions is None:
+            return False
+        team, seen = self.trainer.team, self.trainer.images_seen
+        before = seen - self.trainer.config.train.batch_size
+        if occasions.halvings is None:
+            occasions.halvings = team.from_first(lambda: occasions.choose(seconds, seen))
+            if occasions.halvings is not None:  # what was due before the pace was known is made now
+                before = before // occasions.every * occasions.every
+        if not occasions.passed(before, seen):
+            return False
+        weights = self.trainer.average()
+        team.from_first(functools.partial(self, weights))
+        return seen < occasions.every
 
     def __call__(self, weights: dict[str, Tensor]) -> None:
         """Write the held-out loss and the preview of the averaged weights, whole, at the trainer's step."""

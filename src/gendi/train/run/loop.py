@@ -27,7 +27,7 @@ from gendi.train.job import Job, TrainResult
 from gendi.train.kept.belongings import check_place, take_over
 from gendi.train.kept.bundle import Bundle, save_bundle
 from gendi.train.kept.checkpoint import Checkpoint, clean_stale, list_checkpoints
-from gendi.train.kept.folders import BUNDLE, check_folders
+from gendi.train.kept.folders import BUNDLE, check_folders, has_ended
 from gendi.train.kept.identity import Identity, identity_of
 from gendi.train.kept.resume import refuse_changes
 from gendi.train.kept.snapshots import drop_later
@@ -147,7 +147,7 @@ class _Loop:
         for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
             self.log(note)
         header = self._peek()
-        if header is not None and (self.run / BUNDLE).exists() and self._over(header):
+        if header is not None and has_ended(self.run) and self._over(header):
             return self._result(header.step, finished=True, already=True)
         self.data = self.team.first_before_others(self._prepare)
         choice = Choice(**header.state["choice"]) if header is not None else None
@@ -165,9 +165,9 @@ class _Loop:
         )
         seed, device = self.config.train.seed, self.trainer.device
         heldout = Heldout(self.data, self.trainer.objective, self.trainer.config.conditions, seed, device)
-        self.previews = Previews(self.trainer, heldout, self.keeper)
-        state = {} if header is None else header.state
-        self.evaluations = Evaluations(self.job, self.trainer, heldout, self.keeper, self.stop, state)
+        state = None if header is None else header.state
+        self.previews = Previews(self.trainer, heldout, self.keeper, self.budget, state)
+        self.evaluations = Evaluations(self.job, self.trainer, heldout, self.keeper, self.stop, state or {})
         with contextlib.ExitStack() as files:
             if self.team.first:
                 step = self.trainer.step_count if header is not None else None
@@ -221,7 +221,7 @@ class _Loop:
         return self.budget.progress(seconds=self.seconds, images=images, steps=steps)
 
     def _loop(self) -> None:
-        trainer, every = self.trainer, self.config.train.preview_every
+        trainer = self.trainer
         last_save = clock = time.monotonic()
         if self.evaluations.pending:
             self.evaluations.after_step(self.seconds)
@@ -239,14 +239,12 @@ class _Loop:
             pace = self.pace.fields(seconds=self.seconds, steps=step + 1)
             said = {"step": step + 1, "images": trainer.images_seen, "verdict": self.evaluations.verdict}
             self.console.progress(progress, loss=result.loss, **said, **pace)
-            if every and self._passed(every):
-                weights = trainer.average()
-                self.team.from_first(functools.partial(self.previews, weights))
+            early = self.previews.after_step(self.seconds)
             if trainer.power is not None and self._passed(self.config.optim.posthoc_every):
                 averages = trainer.power_averages()
                 self.team.from_first(functools.partial(self._snapshot, averages))
             self.evaluations.after_step(self.seconds)
-            due = now - last_save >= self.keeper.every and not self.keeper.saving
+            due = (early or now - last_save >= self.keeper.every) and not self.keeper.saving
             reason, self.seconds, save = agreed(self.team, self.stop.reason, self.seconds, due)
             if reason is not None:
                 self.stop.request(reason)
@@ -291,16 +289,20 @@ class _Loop:
         except ResourceError as error:
             self.log(f"warning: {error} The snapshot at {self.trainer.images_seen:,} images is left out.")
 
-    def _save(self, wait: bool = True) -> None:
-        """Save a checkpoint. Without `wait`, a save that fails because the disk is full is tried again later."""
-        trainer = self.trainer
+    def _save(self, wait: bool = True, last: bool = False) -> None:
+        """Save a checkpoint, and the model as it is unless this is the `last` one, after which the final model comes.
+
+        Without `wait`, a save that fails because the disk is full is tried again later.
+        """
+        trainer, progress = self.trainer, self._progress(self.trainer.images_seen, self.trainer.step_count)
         state = {
             "seconds": self.seconds,
             "images": trainer.images_seen,
             "seed": self.config.train.seed,
-            "progress": self._progress(trainer.images_seen, trainer.step_count),
+            "progress": progress,
             **self.watch.state(),
             "evaluations": self.evaluations.state(),
+            **self.previews.state(),
             "parts": trainer.parts.count,
             "choice": dataclasses.asdict(trainer.choice),
             "versions": setting_of(self.trainer),
@@ -310,14 +312,19 @@ class _Loop:
             "run": self.identity.id,
         }
         tensors = trainer.tensors()
-        self.team.from_first(lambda: self.keeper.save(trainer.step_count, tensors, state, wait=wait))
+
+        def save() -> None:
+            bundle = None if last else bundle_of(trainer, tensors["ema"], self.job.size, self.seconds, progress)
+            self.keeper.save(trainer.step_count, tensors, state, wait=wait, bundle=bundle)
+
+        self.team.from_first(save)
 
     def _finish(self) -> None:
         trainer = self.trainer
         if trainer.power is not None:
             self.team.from_first(functools.partial(trainer.power.snapshot, self.run, trainer.power_averages()))
         self.evaluations.after_step(self.seconds, last=True)
-        self._save()
+        self._save(last=True)
         weights = trainer.average()
         self.team.from_first(lambda: self._bundle(weights))
 

@@ -1,7 +1,7 @@
 """The disk space that a run still needs. It is shown before the first step, and the run is refused if it is not there.
 
 It is the sum of the checkpoints that are kept, the one that is being written beside them, the snapshots of averages,
-the previews and the bundle. The sizes come from the shapes of tensors, because an optimiser allocates its own tensors
+the previews and the bundles. The sizes come from the shapes of tensors, because an optimiser allocates its own tensors
 only in its first step. Files that are already in the run's folder are not counted again.
 """
 
@@ -112,7 +112,7 @@ def needs(
         Need("checkpoint", max(1, config.train.keep + 1 - kept), checkpoint_bytes(trainer)),
         Need("snapshot", count_snapshots(config, seen, end), snapshot_bytes(trainer)),
         Need("preview", end // every - seen // every if every else 0, shown),
-        Need("bundle", 2 if config.train.evaluate_every else 1, bundle),
+        Need("bundle", 3 if config.train.evaluate_every else 2, bundle),  # one of them is being written
     ]
     return [need for need in found if need.count and need.each]
 
