@@ -1,9 +1,10 @@
-"""How long a person waits: 1000 samples at 20 calls, and `gendi --help`.
+"""How long a person waits: 1000 samples at 20 calls, 64 digits from a cold start to the picture, and `gendi --help`.
 
     python benchmarks/quickness.py RUN [--rounds 3]             and the same under the environment of AVX2
+    python benchmarks/quickness.py RUN --rounds 0               commands alone; the seconds of samples stay as they were
 
 Samples are drawn with the network called in shares that stay in the caches, and on whole batches, in turn. Writes
-results/quickness-KIND.json and a table of docs/speed.md.
+results/quickness-KIND.json and two tables of docs/speed.md.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +22,10 @@ from record import RESULTS, kind, write, write_table
 
 from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.gaussian.samplers import sample
-from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
 
 N, CALLS = 1000, 20
+DIGITS = "gendi sample RUN --n 64 --steps 20"
 
 
 def seconds_of(bundle: Bundle, seed: int, shares: bool) -> tuple[float, torch.Tensor]:
@@ -51,6 +55,46 @@ def table() -> list[str]:
     return lines
 
 
+def commands(run: str) -> dict[str, list[float]]:
+    """Return the wall times of commands, each in a process of its own; that of a model of this kind of processor."""
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        load = load_bundle(run)
+        if not kind().endswith("BF16"):
+            load.meta["precision"] = "fp32"
+        model = save_bundle(Path(folder) / "model", load)
+        picture = Path(folder) / "digits.png"
+        sample = ["sample", str(model), "--n", "64", "--steps", "20", "--out", str(picture)]
+        for name, words in {
+            "gendi --help": ["--help"],
+            "gendi train --help": ["train", "--help"],
+            DIGITS: sample,
+        }.items():
+            for _ in range(5):
+                start = time.perf_counter()
+                subprocess.run([sys.executable, "-m", "gendi", *words], capture_output=True, check=True)
+                found.setdefault(name, []).append(time.perf_counter() - start)
+        if not picture.is_file():
+            raise RuntimeError("no picture was written")
+    return found
+
+
+def table_of_commands() -> list[str]:
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("quickness-*.json"))]
+    found = [one for one in found if "start_up_rounds" in one]
+    lines = [
+        f"| command | {' | '.join(one['machine']['kind'] + ', s' for one in found)} |",
+        "|---|" + "---:|" * len(found),
+    ]
+    for name in found[0]["start_up_rounds"]:
+        cells = []
+        for one in found:
+            times = one["start_up_rounds"][name]
+            cells.append(f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})")
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
@@ -65,16 +109,14 @@ def main() -> None:
         shared.append(a)
         whole.append(b)
         far.append(float((x - y).abs().max()))
-    start_up = {}
-    for command in (["--help"], ["train", "--help"]):
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "gendi", *command], capture_output=True, check=True)
-            times.append(time.perf_counter() - start)
-        start_up["gendi " + " ".join(command)] = statistics.median(times)
+    path = RESULTS / f"quickness-{kind().lower()}.json"
+    if args.rounds == 0:
+        old = json.loads(path.read_text("utf-8"))
+        shared, whole = old["seconds_in_shares"], old["seconds_on_whole_batches"]
+        far = [old["largest_difference_between_them"]]
+    start_up = commands(args.run)
     write(
-        f"quickness-{kind().lower()}",
+        path.stem,
         {
             "preset": bundle.config.preset,
             "precision": bundle.meta.get("precision"),
@@ -83,10 +125,12 @@ def main() -> None:
             "seconds_in_shares": shared,
             "seconds_on_whole_batches": whole,
             "largest_difference_between_them": max(far),
-            "start_up_seconds": start_up,
+            "start_up_seconds": {name: statistics.median(times) for name, times in start_up.items()},
+            "start_up_rounds": start_up,
         },
     )
     write_table("speed.md", "sampling", table())
+    write_table("speed.md", "commands", table_of_commands())
     print(shared, whole, far, start_up)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from worlds import f64
 
-from gendi.diffusion.gaussian.samplers.brownian import BrownianNoise
+from gendi.diffusion.gaussian.samplers.brownian import BLOCK, BrownianNoise, blocks
 from gendi.diffusion.randomness import Places
 from gendi.errors import UsageError
 
@@ -60,14 +60,27 @@ def test_the_times_of_an_even_grid_are_nodes(n: int, monkeypatch: pytest.MonkeyP
     draws = 0
     draw = BrownianNoise._normal
 
-    def counted(noise: BrownianNoise, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
+    def counted(noise: BrownianNoise, rows: slice, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
         nonlocal draws
         draws += 1
-        return draw(noise, n, place, leaf)
+        return draw(noise, rows, n, place, leaf)
 
     monkeypatch.setattr(BrownianNoise, "_normal", counted)
     increments(uniform(n))
     assert draws == n
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3 * BLOCK,)])
+def test_blocks_are_the_rows_in_order(shape: tuple[int, ...]) -> None:
+    """And the noise of many rows, in several blocks, is that of each row alone."""
+    n, times = BLOCK + 3 if shape == (2, 2) else 2, uniform(6)
+    covered = torch.cat([torch.arange(n)[rows] for rows in blocks((n, *shape))])
+    assert torch.equal(covered, torch.arange(n))
+    alone = [0, n // 2, n - 1]
+    together = BrownianNoise(5, range(n), shape, times, "cpu")
+    some = BrownianNoise(5, alone, shape, times, "cpu")
+    for k in (0, 3):
+        assert torch.equal(together(k)[alone], some(k))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

@@ -1,5 +1,7 @@
 """Parameters and operations against an independent count: the layers' shapes, seen by hooks on a real pass."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.cost import flops_of_layers
 from gendi.train.config import RunConfig
 from gendi.train.weights.model import network_of, run_cost
 
@@ -49,9 +52,30 @@ def test_attention_is_counted(network: NetworkConfig, attention: int) -> None:
     layers = by_layer(whole, torch.zeros(1, 3, 8, 8), torch.zeros(1), **cond)
     cost = run_cost(config, (3, 8, 8))
     assert cost.flops == layers + attention
+    assert flops_of_layers(whole.eval(), (3, 8, 8), TOLD) == layers
     assert cost.parameters == sum(p.numel() for p in whole.parameters())
 
 
 def test_a_vectors_network_is_counted() -> None:
     config = RunConfig(network=NetworkConfig("mlp", channels=(16,), blocks=3, time_dim=8), conditions=TOLD[:1])
     assert run_cost(config, (50,)).flops == by_layer(network_of(config, (50,)), torch.zeros(1, 50), torch.zeros(1))
+
+
+def test_weights_are_checked_without_torchs_compiler() -> None:
+    """Loading the compiler takes longer than drawing 64 digits, and arithmetic on the meta device would load it."""
+    code = """
+import sys, torch
+from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.networks.build import build_network
+from gendi.diffusion.networks.config import NetworkConfig
+kinds = [("class", "embedding"), ("tags", "embedding"), ("value", "embedding"), ("vector", "embedding")]
+kinds += [("image", "tokens"), ("image", "channels")]
+told = tuple(ConditionConfig(f"c{i}", kind, size=3 if kind != "value" else 1, via=via)
+             for i, (kind, via) in enumerate(kinds))
+with torch.device("meta"):
+    build_network(NetworkConfig(channels=(8, 16), groups=4, attention=(1,), time_dim=8), (3, 8, 8), told)
+    build_network(NetworkConfig("dit", channels=(16,), patch=2, time_dim=8), (3, 8, 8), told[:5])
+    build_network(NetworkConfig("mlp", channels=(16,), time_dim=8), (50,), told[:4])
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -50,6 +50,15 @@ def test_nan_that_a_sampler_made_itself() -> None:
         checked(Broken(lambda x: x), "ddim")(torch.full((1, 2), torch.nan), torch.ones(()))
 
 
+def test_finite_values_whose_sum_overflows_are_finite() -> None:
+    """Float32 ends at 3.4e38; and infinities of both signs, whose sum is NaN, are found."""
+    x, t = torch.zeros(1, 4), torch.ones(())
+    assert checked(Broken(lambda x: x + 3e38), "ddim")(x, t).sum().isinf()
+    both = torch.tensor([[1.0, torch.inf, -torch.inf, 2.0]])
+    with pytest.raises(DivergedError, match="in 2 of 4 values"):
+        checked(Broken(lambda _: both), "ddim")(x, t)
+
+
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("wrong", [lambda x: x[:1], lambda x: x[..., :1], lambda x: x.mean(), lambda x: x[:, None]])
 def test_another_shape(sampler: str, wrong: Callable[[Tensor], Tensor]) -> None:

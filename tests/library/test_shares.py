@@ -27,7 +27,7 @@ def test_the_shares_are_the_rows_in_order(n: int, rows: int, workers: int) -> No
         assert not torch.is_grad_enabled()
         return x[part]
 
-    assert torch.equal(Shares(rows, workers).through(call, n), x)
+    assert torch.equal(torch.cat(Shares(rows, workers).over(call, n)), x)
     assert sum(seen) == n
     assert max(seen) <= rows
     assert len(threads) <= workers

@@ -31,12 +31,14 @@ class Places:
 
     def __init__(self, seed: int, purpose: str, index: int) -> None:
         self._stream = stream(seed, purpose, index=index)
-        self._start: dict[str, Any] = dict(self._stream.bit_generator.state)
-        self._start["buffer_pos"], self._start["has_uint32"] = 4, 0  # no numbers left over from another place
+        state: dict[str, Any] = dict(self._stream.bit_generator.state)
+        # lists of Python's numbers, which NumPy reads four times as quickly as its own arrays; no numbers left over
+        own: dict[str, list[int]] = {"counter": [0] * 4, "key": state["state"]["key"].tolist()}
+        self._start = state | {"state": own, "buffer": [0] * 4, "buffer_pos": 4, "has_uint32": 0}
 
     def __call__(self, *place: int) -> np.random.Generator:
         """Return the generator at `place`. It is the same object every time, so draw before you move on."""
-        self._start["state"]["counter"] = np.array((0, *place), np.uint64)
+        self._start["state"]["counter"] = [0, *place]
         self._stream.bit_generator.state = self._start
         return self._stream
 

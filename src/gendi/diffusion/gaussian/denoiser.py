@@ -22,20 +22,24 @@ variance of each dimension between `small` and `large`:
     share = (F' + 1) / 2                                                           [Nichol & Dhariwal 2021, eq. 15]
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gendi.diffusion.conditions import by_name, keywords
+from gendi.diffusion.conditions import Conditions, by_name, keywords
 from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, Time, like
 from gendi.diffusion.gaussian.schedule import Schedule, as_times
 from gendi.diffusion.shares import Shares
 from gendi.errors import UsageError, unknown_name
 
+T = TypeVar("T")
+ALL = slice(None)
+"""The rows of a whole batch, from which no views are taken."""
 PREDICTIONS = ("eps", "x0", "v")
 """The meanings of an output that need (alpha, sigma) alone; `mu` also needs the time before."""
 
@@ -68,6 +72,10 @@ class Coefficients:
     c_in: Tensor
     c_skip: Tensor
     c_out: Tensor
+
+    def of(self, rows: slice) -> "Coefficients":
+        """Return the coefficients of some rows; those of a single time are the same for all."""
+        return self if self.c_in.ndim == 0 else Coefficients(self.c_in[rows], self.c_skip[rows], self.c_out[rows])
 
     def target(self, x_0: Batch, eps: Batch, alpha: PerSample, sigma: PerSample) -> Batch:
         """Return the F for which x0_hat = x_0: a combination of x_0 and eps (for eps-prediction, eps itself)."""
@@ -175,31 +183,48 @@ class NetworkDenoiser(nn.Module):
 
         Both have x_t's shape and dtype. Raises `UsageError` if the network returns another shape.
         """
-        x, value = like(c_in, x_t) * x_t, self.time_value(t).to(x_t.device)
+        value = self.time_value(t).to(x_t.device)
 
-        def call(x: Tensor, value: Tensor, cond: dict[str, Tensor]) -> Tensor:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                answer: Tensor = self.network(x, value, **keywords(cond))
-            return answer
+        def some(rows: slice) -> Tensor:
+            own = c_in if c_in.ndim == 0 else _part(c_in, rows)
+            return self._out(_part(x_t, rows), _part(value, rows), own, _parts(cond, rows))
 
-        def share(rows: slice) -> Tensor:
-            return call(x[rows], value[rows], {name: values[rows] for name, values in cond.items()})
+        found = self._by_shares(some, len(x_t))
+        return self._split(found[0] if len(found) == 1 else torch.cat(found))
 
-        shares = None if torch.is_grad_enabled() else self.shares
-        out = call(x, value, cond) if shares is None else shares.through(share, len(x))
+    def _by_shares(self, call: Callable[[slice], T], n: int) -> list[T]:
+        """Return the results of `call` on slices that cover n rows, which are divided if no gradients are wanted."""
+        if self.shares is None or torch.is_grad_enabled():
+            return [call(ALL)]
+        return self.shares.over(call, n)
+
+    def _out(self, x_t: Batch, value: Float[Tensor, " batch"], c_in: PerSample, cond: Conditions) -> Tensor:
+        """Return all outputs of the network, of x_t's shape but with its number of outputs, and in x_t's dtype."""
+        x = like(c_in, x_t) * x_t
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            out: Tensor = self.network(x, value, **keywords(cond))
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
-        return self._split(out.to(x_t.dtype))
+        return out.to(x_t.dtype)
 
     def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
         return out, None
 
-    def _answer(self, x_t: Batch, t: PerSample, cond: dict[str, Tensor]) -> tuple[Batch, Batch | None]:
-        c = self.coefficients(t)
-        out, share = self.raw(x_t, t.expand(len(x_t)), c.c_in, **cond)
-        x_0 = like(c.c_skip, x_t) * x_t + like(c.c_out, x_t) * out
-        return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
+    def _answer(self, x_t: Batch, t: PerSample, cond: Conditions) -> tuple[Batch, Batch | None]:
+        c, value = self.coefficients(t), self.time_value(t.expand(len(x_t))).to(x_t.device)
+
+        def some(rows: slice) -> tuple[Tensor, Tensor | None]:
+            x, own = _part(x_t, rows), c.of(rows)
+            out, share = self._split(self._out(x, _part(value, rows), own.c_in, _parts(cond, rows)))
+            x_0 = like(own.c_skip, x) * x + like(own.c_out, x) * out
+            return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
+
+        found = self._by_shares(some, len(x_t))
+        if len(found) == 1:
+            return found[0]
+        shares = [share for _, share in found if share is not None]
+        return torch.cat([x_0 for x_0, _ in found]), torch.cat(shares) if shares else None
 
     def __call__(self, x_t: Batch, t: Time, /, **cond: Tensor) -> Batch:
         """Return E[x_0 | x_t], of x_t's shape and dtype; t is a number, or of shape () or (B,)."""
@@ -224,6 +249,14 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         x_0, share = self._answer(x_t, as_times(t), cond)
         assert share is not None
         return x_0, share
+
+
+def _part(values: Tensor, rows: slice) -> Tensor:
+    return values if rows == ALL else values[rows]
+
+
+def _parts(cond: Conditions, rows: slice) -> dict[str, Tensor]:
+    return {name: _part(values, rows) for name, values in cond.items()}
 
 
 def make_denoiser(

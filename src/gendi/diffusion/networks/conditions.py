@@ -47,7 +47,9 @@ class RowEmbedding(nn.Module):
         self.spec = spec
         self.null = nn.Parameter(torch.randn(dim))
         if spec.kind == "class":
-            self.body = nn.Embedding(spec.size, dim)
+            # what nn.Embedding draws by itself, but without memory it would load torch's compiler, in seconds
+            table = torch.randn(spec.size, dim)
+            self.body = nn.Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
         elif spec.kind == "tags":
             self.body = nn.Linear(spec.size, dim, bias=False)
         else:

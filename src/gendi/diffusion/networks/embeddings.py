@@ -37,10 +37,10 @@ class Sinusoids(nn.Module):
         super().__init__()
         if dim < 2 or dim % 2:
             raise ValueError(f"a sinusoidal embedding needs an even dimension; got {dim}.")
-        exponent = torch.arange(dim // 2, dtype=torch.float64) / (dim // 2)
-        self.register_buffer(
-            "frequencies", (scale * torch.exp(-math.log(max_period) * exponent)).float(), persistent=False
-        )
+        # computed on the CPU, for arithmetic on tensors without memory would load torch's compiler, which takes seconds
+        exponent = torch.arange(dim // 2, dtype=torch.float64, device="cpu") / (dim // 2)
+        frequencies = (scale * torch.exp(-math.log(max_period) * exponent)).float()
+        self.register_buffer("frequencies", frequencies.to(torch.get_default_device()), persistent=False)
 
     def forward(self, value: Float[Tensor, " b"]) -> Float32[Tensor, " b dim"]:
         angles = value.float()[:, None] * self.frequencies

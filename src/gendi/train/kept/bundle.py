@@ -122,7 +122,7 @@ class Bundle:
         precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
         network, schedule = self.network(device), self.schedule()
         made = denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
-        made.shares = shares_of(self.config, self.codec.shape, torch.device(device))
+        made.shares = shares_of(self.config, network, self.codec.shape, torch.device(device))
         return made
 
     def __repr__(self) -> str:

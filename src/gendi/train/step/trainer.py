@@ -285,7 +285,7 @@ class Trainer:
         place(network, self.device, self.choice.layout)
         denoiser = self._denoiser(network.eval().requires_grad_(False)).eval()
         denoiser.clip = clip
-        denoiser.shares = shares_of(self.config, self.data.fitted.shape, self.device)
+        denoiser.shares = shares_of(self.config, network, self.data.fitted.shape, self.device)
         return denoiser
 
     # --- checkpoints -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from gendi.diffusion.gaussian.objectives.base import Objective, Setting
 from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
-from gendi.diffusion.networks.cost import Cost, cost_of
+from gendi.diffusion.networks.cost import Cost, cost_of, flops_of_layers
 from gendi.diffusion.shares import Shares
 from gendi.train.config import RunConfig
 
@@ -38,11 +38,11 @@ def denoiser_of(
     return make_denoiser(network, schedule, meaning, sigma_data, time_input, **options)
 
 
-def shares_of(config: RunConfig, shape: tuple[int, ...], device: torch.device) -> Shares | None:
+def shares_of(config: RunConfig, network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Shares | None:
     """Return how samplers divide a batch among the cores of a CPU; None for other devices and for vectors."""
     if device.type != "cpu" or len(shape) != 3:
         return None
-    return Shares.of(run_cost(config, shape).flops, torch.get_num_threads())
+    return Shares.of(flops_of_layers(network, shape, config.conditions), torch.get_num_threads())
 
 
 def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:

@@ -20,7 +20,8 @@ that is refused.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -36,8 +37,17 @@ FACTORS = (2, 2, 5, 2, 5, 2, 5, 3)
 """The factors from one denominator to the next; after the last one the factor is always 2."""
 RELATIVE_LEAF = 2.0**-12
 SMALLEST_LEAF = 2.0**-60
+BLOCK = 2**14
+"""Numbers of a block of rows that are computed together."""
 ROUNDING = 1e-14
 """A time whose relative distance from a node is below this is the node, since i / n may be an ulp off."""
+
+
+def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield slices of the rows of an array of `shape`, each of which stays in a core's cache through several passes."""
+    rows = max(1, BLOCK // math.prod(shape[1:]))
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows)
 
 
 class Interval(NamedTuple):
@@ -60,13 +70,19 @@ class Interval(NamedTuple):
         left, right, n = (factor * k for k in self[:3])
         return self._replace(left=left, right=right, n=n, depth=self.depth + 1)
 
-    def bridge(self, place: float, z: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return W(place / n) given both ends."""
+    def bridge(self, place: float, normal: Callable[[slice], NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Return W(place / n) given both ends; `normal` draws z of some rows, which may be changed."""
         a = (place - self.left) / (self.right - self.left)
-        w = self.w_right - self.w_left
-        w *= a
-        w += self.w_left
-        w += math.sqrt((self.right - self.left) / self.n * a * (1 - a)) * z
+        spread = math.sqrt((self.right - self.left) / self.n * a * (1 - a))
+        w = np.empty_like(self.w_left)
+        for rows in blocks(w.shape):
+            part, left = w[rows], self.w_left[rows]
+            np.subtract(self.w_right[rows], left, out=part)
+            part *= a
+            part += left
+            z = normal(rows)
+            z *= spread
+            part += z
         return w
 
 
@@ -100,7 +116,7 @@ class BrownianNoise:
                 )
         self._places = [Places(seed, "brownian", i) for i in indices]
         zero = np.zeros((len(self._places), *shape))
-        self._around = [Interval(0, 1, 1, 0, zero, self._normal(1, 1).astype(np.float64))]
+        self._around = [Interval(0, 1, 1, 0, zero, self._normal(slice(None), 1, 1).astype(np.float64))]
         """A stack of intervals, each inside the one before it. Each contains the last t, or it is the left half of an
         interval whose right half comes next in the stack."""
         self._last: tuple[float, NDArray[np.float64]] = (0.0, zero)
@@ -108,17 +124,21 @@ class BrownianNoise:
     def __call__(self, step: int) -> Tensor:
         """Return (W(t) - W(s)) / sqrt(t - s) for the step from t to s, (B, *shape) float32."""
         t, s = self.times[step], self.times[step + 1]
-        increment = self._path(t) - self._path(s)
-        return torch.from_numpy((increment / math.sqrt(t - s)).astype(np.float32)).to(self.device)
+        w_t, w_s, root = self._path(t), self._path(s), math.sqrt(t - s)
+        increment = np.empty(w_t.shape, np.float32)
+        for rows in blocks(w_t.shape):
+            increment[rows] = (w_t[rows] - w_s[rows]) / root
+        return torch.from_numpy(increment).to(self.device)
 
     def path(self, t: float) -> Tensor:
         """Return W(t), (B, *shape) float64 on the CPU, for t in [0, 1]."""
         return torch.from_numpy(self._path(t).copy())
 
-    def _normal(self, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
-        """Return the z of the node at place / n, or of the leaf that begins there."""
-        z = np.empty((len(self._places), *self.shape), np.float32)
-        for row, places in zip(z, self._places, strict=True):
+    def _normal(self, rows: slice, n: int, place: int, leaf: bool = False) -> NDArray[np.float32]:
+        """Return the z of some rows at the node place / n, or of the leaf that begins there."""
+        own = self._places[rows]
+        z = np.empty((len(own), *self.shape), np.float32)
+        for row, places in zip(z, own, strict=True):
             places(place, n, int(leaf)).standard_normal(out=row, dtype=np.float32)
         return z
 
@@ -137,11 +157,11 @@ class BrownianNoise:
                 if abs(t * here.n - place) <= ROUNDING * place:
                     return w
             if here.is_leaf():
-                return here.bridge(t * here.n, self._normal(here.n, here.left, leaf=True))
+                return here.bridge(t * here.n, partial(self._normal, n=here.n, place=here.left, leaf=True))
             if here.right - here.left == 1:
                 here = here.refined()
             middle = (here.left + here.right) // 2
-            w = here.bridge(middle, self._normal(here.n, middle))
+            w = here.bridge(middle, partial(self._normal, n=here.n, place=middle))
             around.append(here._replace(right=middle, w_right=w))  # a falling t comes here after the right half
             if t * here.n > middle * (1 - ROUNDING):
                 around.append(here._replace(left=middle, w_left=w))

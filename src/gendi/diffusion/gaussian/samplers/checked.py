@@ -34,7 +34,7 @@ class Checked:
         may_stop(self.poll)
 
     def _check(self, what: str, value: Tensor, x_t: Tensor, t: Tensor) -> None:
-        if value.shape == x_t.shape and bool(value.isfinite().all()):
+        if value.shape == x_t.shape and is_finite(value):
             return
         low, high = t.min().item(), t.max().item()
         times = f"t = {low:g}" if low == high else f"t from {low:g} to {high:g}"
@@ -46,6 +46,14 @@ class Checked:
         raise diverged(
             f"the denoiser returned NaN or infinity in {bad:,} of {value.numel():,} values of {what} {where}; {cause}."
         )
+
+
+def is_finite(value: Tensor) -> bool:
+    """Return whether all values are finite, mostly in one pass: NaN and infinity do not leave a sum finite.
+
+    A sum of large values can overflow, so each value is looked at where it did.
+    """
+    return bool(value.sum().isfinite()) or bool(value.isfinite().all())
 
 
 class CheckedVariance(Checked):
