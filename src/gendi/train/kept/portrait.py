@@ -6,10 +6,10 @@ from typing import Any
 from gendi.data.codec import Codec
 from gendi.data.kinds import kind_of
 from gendi.diffusion.conditions import requested_conditions
-from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler, sample
+from gendi.diffusion.networks.cost import flops_of_layers
 from gendi.train.config import RunConfig
-from gendi.train.weights.model import run_cost
 
 SHOWN = 16
 """How many pictures are drawn."""
@@ -32,12 +32,12 @@ def facts_of(config: RunConfig, codec: Codec, meta: Mapping[str, Any], parameter
     return facts
 
 
-def pictures_of(config: RunConfig, codec: Codec, denoiser: Denoiser) -> bytes | None:
+def pictures_of(config: RunConfig, codec: Codec, denoiser: NetworkDenoiser) -> bytes | None:
     """Return a PNG file with samples of seed 0; None if they are no pictures, or if drawing them takes long."""
     kind, how = kind_of(codec.kind), config.sample
     calls = min(how.steps, config.process.steps or how.steps)
-    costly = SHOWN * calls * run_cost(config, codec.shape).flops > QUICK
-    if not kind.previews or costly or get_sampler(how.sampler).adaptive:
+    each = flops_of_layers(denoiser.network, codec.shape, config.conditions)
+    if not kind.previews or SHOWN * calls * each > QUICK or get_sampler(how.sampler).adaptive:
         return None
     cond = requested_conditions(config.conditions, None, SHOWN)
     x = sample(denoiser, codec.shape, SHOWN, Drawing(steps=calls, sampler=how.sampler), cond=cond)
