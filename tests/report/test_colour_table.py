@@ -4,7 +4,7 @@ import dataclasses
 
 from fake_run import evaluation
 
-from gendi.cli.evaluate import metrics_table
+from gendi.cli.metrics_table import metrics_table
 from gendi.evaluate.result import Evaluation, Metric
 from gendi.report.colours import colour_table, colours_in_words
 from gendi.report.metrics import metric_table

@@ -9,7 +9,7 @@ import pytest
 from fake_run import fake_run
 from page_reader import PageReader
 
-from gendi.cli.evaluate import metrics_table
+from gendi.cli.metrics_table import metrics_table
 from gendi.evaluate.result import Evaluation, Metric, PortraitRecord
 from gendi.report import write_report
 from gendi.report.portrait import flat_map

@@ -1,11 +1,18 @@
 """Evaluating samples against data from Python."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gendi.api.classes import asked_classes, without_class
+from gendi.api.models import Models
+from gendi.api.prepared import prepare
 from gendi.api.proportions import Proportions
-from gendi.api.sample import sample
+from gendi.api.request import Request
+from gendi.api.sample import draw
 from gendi.data import open_data
+from gendi.data.images.class_metrics import may_read
 from gendi.data.kinds import kind_of
 from gendi.errors import UsageError
 from gendi.evaluate import Evaluation
@@ -24,7 +31,8 @@ def measure(
 
     Args:
         samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from. Unequal classes are
-            drawn in the proportions of the training pictures (`gendi.api.proportions`).
+            drawn in the proportions of the training pictures (`gendi.api.proportions`). For pictures of classes, some
+            samples more are drawn without a class, whose shares of the classes are then measured.
         data: the data to compare with; a model's own training data by default.
         n, seed, options: the options of the kind of data; those for pictures are the options of
             `gendi.data.images.evaluation.evaluate`.
@@ -40,5 +48,21 @@ def measure(
     kind = kind_of(opened.kind)
     if isinstance(samples, Bundle | str | Path):
         shares = Proportions.of(bundle.config.conditions, opened) if kind.pictures else None
-        samples = sample(bundle, n, seed=seed, condition=None if shares is None else shares.values(range(n)))
+        request = dataclasses.replace(Request.of(bundle, n, {"seed": seed}), proportions=shares)
+        prepared = prepare(request, Models.read(bundle, None))
+        samples = draw(prepared)
+        if "asked" in kind.evaluation_options and (asked := asked_classes(prepared, opened)) is not None:
+            options = {"asked": asked, **options}
+            free = (
+                without_class(request, bundle) if "free" not in options and may_read(opened, _names(options)) else None
+            )
+            if free is not None:
+                options["free"] = draw(prepare(free, prepared.models))
     return kind.evaluate(samples, opened, n=n, seed=seed, **options)
+
+
+def _names(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the extractors among the options of an evaluation; none for the usual one."""
+    given = options.get("extractor", ())
+    several = [given] if isinstance(given, str) or not isinstance(given, Sequence) else list(given)
+    return [each if isinstance(each, str) else each.name for each in several]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from gendi.cli.console import program, say, show, show_json
-from gendi.cli.evaluate import Evaluate, evaluate_run, metrics_table
+from gendi.cli.evaluate import Evaluate, evaluate_run
+from gendi.cli.metrics_table import metrics_table
 from gendi.cli.parse import parse, spec
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from gendi.cli.colours import colours_table
 from gendi.cli.condition_flags import ConditionFlags
-from gendi.cli.console import say, show, show_json, table
-from gendi.cli.evaluation_file import as_text, join, previous
-from gendi.cli.gates import between, gates_table
+from gendi.cli.console import say, show, show_json
+from gendi.cli.evaluation_file import NEWEST, as_text, keep_beside
 from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
+from gendi.cli.metrics_table import metrics_table
 from gendi.cli.outputs import Output
 from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
 from gendi.cli.runs import update_timings
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   gendi evaluate runs/mnist                              MNIST: the digits extractor
+  gendi evaluate runs/icons                              other pictures: a network that learns from them first
   gendi evaluate runs/mnist --n 5000 --fid-infinity      FID without the bias of small sets
   gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
   gendi evaluate runs/mnist --sampler ddim --steps 50 --json
@@ -59,8 +59,10 @@ class Evaluate:
     """How many samples; metrics of different n are on different scales. Cells and tables: 1000, or as many as are held
     out.
     """
-    extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else pixels")] = ()
-    """Feature networks to measure with: digits, inception, pixels."""
+    extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else learned")] = ()
+    """Feature networks to measure with: digits, inception, learned (trained on the data themselves, once, in a minute),
+    pixels. By default the one that catches fakes on these data.
+    """
     fid_infinity: bool = False
     """Extrapolate the Fréchet distance to infinitely many samples as well, which takes its bias away."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
@@ -102,37 +104,16 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def metrics_table(evaluation: "Evaluation") -> str:
-    """Return the metrics with their floors, and with gates and controls or the GENDI report's figures if there are.
-
-    The colours of pictures have a table of their own.
-    """
-    gated = {metric.name for metric in evaluation.metrics if metric.gate is not None}
-    if gated and not evaluation.extractors:
-        return gates_table(evaluation)
-    rows = [row for row in evaluation.table() if row.name not in gated]
-    known = any(row.report is not None for row in rows)
-    head = ("metric", "value", "95% interval", "floor", "its interval", "better", *(("GENDI report",) if known else ()))
-    cells = [
-        (row.name, row.value, between(row.interval), row.floor, between(row.floor_interval), row.better)
-        + ((row.report,) if known else ())
-        for row in rows
-    ]
-    return (
-        f"{evaluation.n:,} samples against {evaluation.reference_n:,} training images of {evaluation.data}; the floor "
-        f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(cells, head)}"
-        + (f"\n{colours_table(evaluation)}" if gated else "")
-    )
-
-
 def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     """Draw the samples of a run, or take those in its archive if they were drawn the same way; evaluate them and write
     the results. Several processes each draw a share, and process 0 evaluates.
     """
+    from gendi.api.classes import asked_classes, without_class
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
     from gendi.cli.requests import announced, asked, made_here, make_request, prepared
+    from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
     from gendi.storage.files import atomic_write
@@ -159,7 +140,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         ready = prepare(request, ready.models)
     archive = kind.evaluated_file(run)
     home = run if own else None
-    output = Output.checked(command.out, home and home / "evaluation.json", home, [data.spec])
+    output = Output.checked(command.out, home and home / NEWEST, home, [data.spec])
     Output.checked(None, home and archive, home, [])
     if kind.pictures and command.n is None and affordable(data) == MANY:
         many = team().from_first(lambda: drawn_before(archive, request)) if own else None
@@ -198,13 +179,22 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         if drawn and own:
             team().from_first(keep)
         source = {**request.to_dict(), "run": str(run)}
-        measured = _measure(command, images, data, source, True, poll, bundle.config.train.flip)
+        options: dict[str, Any] = {"mirrored": bundle.config.train.flip} if kind.pictures else {}
+        if "asked" in kind.evaluation_options and (asked := asked_classes(ready, data)) is not None:
+            options["asked"] = asked
+            free = without_class(request, bundle) if may_read(data, command.extractor) else None
+            if free is not None:
+                tell(f"drawing {free.n:,} more samples without a class, for the shares of the classes")
+                options["free"] = draw(prepare(free, ready.models), poll)
+        measured = _measure(command, images, data, source, True, poll, options)
         evaluation = dataclasses.replace(measured, notes=measured.notes + notes)
         out = None if output is None else output.path
 
         def write() -> "Evaluation":
-            whole = join(previous(out), evaluation) if out is not None and command.out is None else evaluation
-            if output is not None:
+            whole = evaluation
+            if out is not None and command.out is None:
+                whole = keep_beside(run, evaluation)
+            elif output is not None:
                 atomic_write(output.claim(), as_text(whole))
             if own:
                 update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
@@ -282,7 +272,7 @@ def _measure(
     source: dict[str, Any],
     ema: bool | None,
     poll: "Poll",
-    mirrored: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> "Evaluation":
     from gendi.cli.requests import pick_device
     from gendi.data.kinds import kind_of
@@ -296,7 +286,7 @@ def _measure(
         tell(f"measuring with {', '.join(command.extractor) or 'the extractor that suits the data'}")
         n = command.n or (len(samples) if command.samples is None else min(affordable(data), len(samples)))
         extractor = command.extractor or "auto"
-        common |= {"n": n, "extractor": extractor, "device": pick_device(), "mirrored": mirrored}
+        common |= {"n": n, "extractor": extractor, "device": pick_device(), **(options or {})}
         common |= {"fid_infinity": command.fid_infinity} if "fid_infinity" in kind.evaluation_options else {}
     else:
         if command.extractor:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from gendi.cli.console import show, show_json, table
+from gendi.cli.evaluation_file import NEWEST, other_files
 from gendi.cli.parse import named, parse
 from gendi.cli.standings import in_words, standings
 from gendi.cli.values import format_duration
@@ -47,9 +48,15 @@ def read_metrics(run: Path) -> dict[str, dict[str, Any]] | None:
 
     Raises `BundleError` if the file is damaged.
     """
-    path = run / "evaluation.json"
-    found = read_table_if_there(path, {"metrics": (dict,)}, MAX_EVALUATION)
-    metrics = (found or {}).get("metrics") or None
+    return _metrics_of(_table_of(run / NEWEST), run / NEWEST)
+
+
+def _table_of(path: Path) -> dict[str, Any]:
+    return dict(read_table_if_there(path, {"metrics": (dict,)}, MAX_EVALUATION) or {})
+
+
+def _metrics_of(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]] | None:
+    metrics = found.get("metrics") or None
     for name, metric in (metrics or {}).items():
         numbers = [metric.get("value"), metric.get("floor")] if isinstance(metric, dict) else [name]
         if not all(value is None or type(value) in (int, float) for value in numbers):
@@ -102,7 +109,8 @@ def main(args: Sequence[str]) -> int:
         show(f"There is no run in {folder}.")
         return 0
     head = ("run", "status", "age", "step", "images", "done", "metric", "verdict", "disk")
-    show(_without_empty([_row(entry) for entry in found], head, "verdict"))
+    rows = [row for entry in found for row in (_row(entry), *map(_row_of_other, entry["evaluations"]))]
+    show(_without_empty(rows, head, "verdict"))
     for standing in _standings(places, found):
         show(in_words(standing))
     return 0
@@ -138,6 +146,7 @@ def describe(run: Path) -> dict[str, Any]:
         "progress": status.get("progress"),
         "seconds": status.get("seconds"),
         "metric": _metric(run, lines),
+        "evaluations": _others(run),
         "verdict": last_verdict(lines),
         "bytes": size,
     }
@@ -167,12 +176,43 @@ def _metric(run: Path, lines: Sequence[dict[str, Any]]) -> dict[str, Any] | None
     except BundleError:
         metrics = None
     if metrics:
-        name = next((name for name in metrics if name.startswith("fid-")), next(iter(metrics)))
-        return {"name": name, **{key: metrics[name].get(key) for key in ("value", "interval", "floor")}}
+        return _first(metrics)
     for field, name in (("heldout", "held-out loss"), ("loss", "loss")):
         if values := [line[field] for line in lines if line.get(field) is not None]:
             return {"name": name, "value": values[-1], "floor": None}
     return None
+
+
+def _first(metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the metric to show: a Fréchet distance that is a grade, any, or else the first metric."""
+    distances = [name for name in metrics if name.startswith("fid-")]
+    graded = [name for name in distances if metrics[name].get("graded") is not False]
+    name = next(iter([*graded, *distances, *metrics]))
+    return {"name": name, **{key: metrics[name].get(key) for key in ("value", "interval", "floor")}}
+
+
+def _others(run: Path) -> list[dict[str, Any]]:
+    """Return what is said of the evaluations that stand beside the newest one; damaged ones are left out."""
+    found = []
+    for path in other_files(run):
+        try:
+            table = _table_of(path)
+            metrics = _metrics_of(table, path)
+        except BundleError:
+            continue
+        if metrics:
+            source = table.get("source")
+            source = source if isinstance(source, dict) else {}
+            how = {key: source.get(key) for key in ("sampler", "steps", "seed")}
+            found.append({"file": str(path), "n": table.get("n"), **how, "metric": _first(metrics)})
+    return found
+
+
+def _row_of_other(entry: dict[str, Any]) -> tuple[object, ...]:
+    how = " ".join(str(entry[key]) for key in ("sampler", "steps") if entry[key] is not None)
+    label = f"  also at n = {entry['n']}" + (f", {how}" if how else "")
+    metric = entry["metric"]
+    return (label, *5 * (None,), None if metric["value"] is None else f"{metric['name']} {_number(metric)}", None, None)
 
 
 def _row(entry: dict[str, Any]) -> tuple[object, ...]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendi.cli.console import cell
-from gendi.errors import BundleError, DataError, UsageError
-from gendi.storage.files import read_json
+from gendi.cli.evaluation_file import NEWEST, other_files, previous
+from gendi.errors import UsageError
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
@@ -16,12 +16,21 @@ def standings(runs: Sequence[Path], names: Sequence[str | None]) -> list[dict[st
     """Return for each metric among `names`, one for each run, the best run, its ties, and those that are worse.
 
     Runs are compared where their evaluations are on one scale (`gendi.evaluate.compare`): each scale on which there are
-    two or more has a standing of its own. The value of the best run is `value`.
+    two or more has a standing of its own. The value of the best run is `value`. Evaluations that stand beside the
+    newest one of a run take part under the name of the run, with the sampler and its calls in brackets.
     """
-    known = {run: found for run in runs if (found := _evaluation(run / "evaluation.json")) is not None}
+    known: dict[str, Evaluation] = {}
+    for run in runs:
+        if (newest := previous(run / NEWEST)) is not None:
+            known[str(run)] = newest
+        for path in other_files(run):
+            if (other := previous(path)) is not None:
+                how = " ".join(str(other.source[key]) for key in ("sampler", "steps") if key in other.source)
+                label = f"{run} ({how or path.stem})"
+                known[f"{run} ({path.stem})" if label in known else label] = other
     out = []
     for name in dict.fromkeys(name for name in names if name is not None):
-        values = {run: {m.name: m.value for m in found.metrics}.get(name) for run, found in known.items()}
+        values = {run: {m.name: m.value for m in found.metrics if m.graded}.get(name) for run, found in known.items()}
         left = {run: found for run, found in known.items() if values[run] is not None}
         while left:
             entry, left = _standing(name, left)
@@ -37,11 +46,11 @@ def in_words(standing: dict[str, Any]) -> str:
     return line
 
 
-def _standing(name: str, measured: "dict[Path, Evaluation]") -> "tuple[dict[str, Any], dict[Path, Evaluation]]":
+def _standing(name: str, measured: "dict[str, Evaluation]") -> "tuple[dict[str, Any], dict[str, Evaluation]]":
     """Return the standing of the best run and of all on its scale, and the evaluations on other scales."""
     from gendi.evaluate import compare
 
-    def loss(run: Path) -> float:
+    def loss(run: str) -> float:
         metric = measured[run][name]
         return metric.loss(metric.value or 0.0)
 
@@ -55,15 +64,5 @@ def _standing(name: str, measured: "dict[Path, Evaluation]") -> "tuple[dict[str,
         except UsageError:  # another n, another reference, other features
             elsewhere[run] = measured[run]
             continue
-        (ties if found.tie else worse).append(str(run))
-    standing = {"name": name, "value": measured[best][name].value, "best": str(best), "ties": ties, "worse": worse}
-    return standing, elsewhere
-
-
-def _evaluation(path: Path) -> "Evaluation | None":
-    from gendi.evaluate import Evaluation
-
-    try:
-        return Evaluation.from_dict(read_json(path)) if path.is_file() else None
-    except (DataError, BundleError):
-        return None
+        (ties if found.tie else worse).append(run)
+    return {"name": name, "value": measured[best][name].value, "best": best, "ties": ties, "worse": worse}, elsewhere

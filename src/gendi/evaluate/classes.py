@@ -10,6 +10,8 @@ from gendi.evaluate.comparison import Z95
 from gendi.evaluate.intervals import SPLITS, around, halves, halves_error, measured, of_mean
 from gendi.evaluate.result import Estimate
 
+Counts = tuple[tuple[int, ...], ...]
+
 
 @dataclass(frozen=True)
 class ClassBalance:
@@ -82,6 +84,19 @@ def class_estimates(
         "chi-square": Estimate(found.chi_square, spread, (low, high)),
         "p-value": Estimate(found.p_value, (tail[1] - tail[0]) / (2 * Z95), tail),
     }
+
+
+def confusion_matrix(asked: Int64[np.ndarray, " n"], seen: Int64[np.ndarray, " n"], k: int) -> Counts:
+    """Return how many samples that were asked to be of class i are seen as class j, K rows of K; an asked class below
+    0 is none.
+
+    Raises `UsageError` if a class is asked for that the classifier does not know.
+    """
+    known = asked >= 0
+    if (asked >= k).any():
+        raise UsageError(f"Class {int(asked.max())} was asked for; the classifier knows the classes 0 to {k - 1}.")
+    counts = np.bincount(asked[known] * k + seen[known], minlength=k * k).reshape(k, k)
+    return tuple(tuple(row) for row in counts.tolist())
 
 
 def entropy(histogram: Int64[np.ndarray, " k"]) -> float:

@@ -20,11 +20,13 @@ class Difference(NamedTuple):
     """The better one; None for a tie, and where one of them has no value."""
     interval: Interval | None = None
     """95% interval of a - b; None where a standard error is missing, and the winner then goes by the values alone."""
+    graded: bool = True
+    """Whether the metric is a grade on these data. One that takes fakes for real rows has no winner and no ties."""
 
     @property
     def tie(self) -> bool:
         """Whether both have values, and neither is better than chance explains."""
-        return self.a is not None and self.b is not None and self.winner is None
+        return self.graded and self.a is not None and self.b is not None and self.winner is None
 
 
 def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
@@ -33,7 +35,8 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
     The evaluations are of samples drawn independently. Where both know the standard errors of a metric, the better
     one wins only if it is better by more than 1.96 of the difference's standard error, the root of the sum of both
     squares: two samplings of one model differ by so much once in twenty. Otherwise the metric is a tie. Evaluations
-    of gendi 0.1.0 have no standard errors, and then the better value wins, unchecked.
+    of gendi 0.1.0 have no standard errors, and then the better value wins, unchecked. A metric that takes fakes for
+    real rows on these data is no grade, and nobody wins it.
 
     Raises `UsageError` unless everything that fixes the scale is the same: data, n, reference, extractors and their
     hashes, and EMA if both evaluations know it. The error lists what differs.
@@ -69,6 +72,8 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
 def _difference(a: Metric, b: Metric) -> Difference:
     if a.value is None or b.value is None:
         return Difference(a.name, a.value, b.value, None)
+    if not (a.graded and b.graded):
+        return Difference(a.name, a.value, b.value, None, graded=False)
     gap = a.loss(a.value) - a.loss(b.value)
     interval, margin = None, 0.0
     if a.standard_error is not None and b.standard_error is not None:

@@ -31,6 +31,34 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Check:
+    """How a metric of pictures treats real pictures and fakes that must be caught, equally many of each."""
+
+    n: int
+    """Pictures in each set. Fewer than the evaluation's n where that is large, or the data are few."""
+    value: float | None
+    """The metric of `n` of the samples, on the scale of the gate."""
+    gate: Gate
+    """The range in which real pictures in the samples' place would lie; in one evaluation of a hundred, one of the
+    metrics would not."""
+    controls: Mapping[str, float]
+    """The metric of the fakes, by their names."""
+    missed: tuple[str, ...]
+    """Fakes that this metric should catch, and takes for real pictures."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the samples lie within the gate; None without a value, and where the metric misses a control."""
+        return None if self.value is None or self.missed else inside(self.value, self.gate)
+
+
+def inside(value: float, gate: Gate) -> bool:
+    """Return whether a value lies within a gate."""
+    low, high = gate
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+@dataclass(frozen=True)
 class Metric:
     """One metric. `value` or `floor` is None where it cannot be computed; a note of the evaluation says why."""
 
@@ -60,6 +88,10 @@ class Metric:
     """Standard error of `floor`."""
     floor_interval: Interval | None = None
     """95% confidence interval of `floor`."""
+    check: Check | None = None
+    """What the metric of pictures says of fakes on these data; None where that was not asked."""
+    no_grade: str = ""
+    """Why the value is no grade of these samples, where it is none for another reason than its check."""
 
     @classmethod
     def of(cls, name: str, value: Estimate, floor: Estimate, better: Better, **fields: Any) -> Self:
@@ -88,10 +120,13 @@ class Metric:
 
     def within(self, value: float) -> bool | None:
         """Whether a value lies within the gate; None where there is none."""
-        if self.gate is None:
-            return None
-        low, high = self.gate
-        return (low is None or value >= low) and (high is None or value <= high)
+        return None if self.gate is None else inside(value, self.gate)
+
+    @property
+    def graded(self) -> bool:
+        """Whether the value may serve as a grade: no fake that must be caught passes as real on these data, and it is
+        not right by construction."""
+        return not self.no_grade and (self.check is None or not self.check.missed)
 
     def loss(self, value: float) -> float:
         """Return how bad a value is: the smaller, the better."""
@@ -120,6 +155,11 @@ class ClassesRecord:
     frequencies: tuple[float, ...]
     entropy_maximum: float
     classifier_sha256: str
+    told: bool = False
+    """Whether these samples were drawn class by class, so that the shares are right by construction."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """How many samples that were asked to be of class i are seen as class j, a row for each i; None if no class was
+    asked for."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +244,7 @@ class Evaluation:
                 "reference_n": self.reference_n,
                 "floor_n": self.floor_n,
                 "ema": self.ema,
+                "graded": metric.graded,
             }
             if metric.extractor in hashes:
                 record = hashes[metric.extractor]
@@ -244,7 +285,7 @@ class Evaluation:
         return html_card("Evaluation", facts) + self.table()._repr_html_()
 
 
-_LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval"}
+_LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval", "check", "no_grade"}
 """Fields that older evaluations lack."""
 
 
@@ -255,7 +296,14 @@ def _metric(name: str, entry: Any) -> Metric:
         if found.get(key) is not None:
             low, high = found[key]
             found[key] = (low, high)
+    if (check := found.get("check")) is not None:
+        low, high = check["gate"]
+        found["check"] = Check(**{**check, "gate": (low, high), "missed": tuple(check["missed"])})
     return Metric(name, **found)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _fields(data: Any) -> dict[str, Any]:
@@ -272,6 +320,6 @@ def _fields(data: Any) -> dict[str, Any]:
     }
     for key, kind in kinds.items():
         if out[key] is not None:
-            out[key] = kind(**{str(k): tuple(v) if isinstance(v, list) else v for k, v in out[key].items()})
+            out[key] = kind(**{str(k): _tuples(v) for k, v in out[key].items()})
     out["notes"] = tuple(out["notes"])
     return out

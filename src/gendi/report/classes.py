@@ -46,7 +46,7 @@ def class_figure(
         axes.set_ylim(0, 1.12 * max(float(share.max()), float(high.max())))
         axes.set_xlim(-0.6, k - 0.4)
         axes.tick_params(axis="x", length=0)
-        labels = [_short(name) if drawable(name) else f"#{i}" for i, name in enumerate(names)]
+        labels = [short(name) if drawable(name) else f"#{i}" for i, name in enumerate(names)]
         if k <= MOST_NAMES and len(labels) == k:
             long = max(map(len, labels)) > 40 // k
             axes.set_xticks(at)
@@ -60,6 +60,7 @@ def class_figure(
     return figure
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Return a name in one line of 16 characters at most."""
     name = " ".join(name.split())
     return name if len(name) <= 16 else f"{name[:15]}…"

@@ -6,6 +6,7 @@ from typing import Any
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import UsageError
+from gendi.evaluate.result import Evaluation
 from gendi.report.run import Run
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
@@ -30,7 +31,22 @@ def commands(run: Run) -> list[list[str]]:
         if run.evaluation.extractors:
             evaluate += ["--extractor", *(shlex.quote(record.name) for record in run.evaluation.extractors)]
         lines.append(evaluate)
+    lines += [_evaluate_again(where, other) for other in run.others]
     return [*lines, ["gendi", "report", where]]
+
+
+def _evaluate_again(where: str, evaluation: Evaluation) -> list[str]:
+    """Return the command of an evaluation that stands beside the newest one."""
+    line, source = ["gendi", "evaluate", where, "--n", str(evaluation.n)], evaluation.source
+    line += [
+        word
+        for name in ("sampler", "steps", "seed")
+        if source.get(name) is not None
+        for word in (f"--{name}", shlex.quote(str(source[name])))
+    ]
+    if evaluation.extractors:
+        line += ["--extractor", *(shlex.quote(record.name) for record in evaluation.extractors)]
+    return line
 
 
 def config_flags(config: RunConfig) -> list[str]:

@@ -12,7 +12,12 @@ from gendi.report.run import Run
 from gendi.report.tiles import grid
 
 STRIP = 24
-NAMES = {"digits": "digit features", "inception": "Inception features", "pixels": "pixels"}
+NAMES = {
+    "digits": "digit features",
+    "inception": "Inception features",
+    "learned": "features learned from these data",
+    "pixels": "pixels",
+}
 
 
 def hero(run: Run, gallery: Gallery) -> Html:
@@ -119,6 +124,8 @@ def _fid(run: Run) -> Html | None:
             ]
         ),
     ]
+    if not metric.graded:
+        lines.append("No grade: on these data, this distance takes fakes for real images.")
     if theirs is None and run.evaluation.data == "mnist":
         other = GENDI_REPORT["fid-inception"]
         lines.append(f"The GENDI report's {other:.2f} is on Inception features, which is another scale.")

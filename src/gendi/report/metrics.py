@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Evaluation, Interval, Metric
+from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Better, Evaluation, Interval, Metric
 from gendi.report.page import Html, fill
 from gendi.report.words import in_words
 
@@ -46,9 +46,13 @@ MEANINGS = {
         ".3f",
     ),
     "coverage": Meaning("Coverage", "Share of real images with a sample in their neighbourhood.", ".1%"),
-    "confidence": Meaning(
-        "Classifier confidence", "How sure the digit classifier is of its answers, on average.", ".2%"
+    "asked-seen": Meaning(
+        "Asked and seen",
+        "Share of samples in which the classifier sees the class that was asked for; the floor is its share of right "
+        "answers on real images.",
+        ".1%",
     ),
+    "confidence": Meaning("Classifier confidence", "How sure the classifier is of its answers, on average.", ".2%"),
     "class-entropy": Meaning("Class entropy", "How evenly the samples are spread over the classes, in nats.", ".3f"),
     "class-chi-square": Meaning(
         "Class chi-square", "How much the class histogram deviates from the training frequencies.", ".1f"
@@ -60,8 +64,9 @@ MEANINGS = {
     ),
     "nearest-train-ratio": Meaning(
         "Nearest-neighbour ratio",
-        "Distance of samples to their nearest training image, divided by that of unseen images; a value well below 1 "
-        "suggests that the model remembers training images.",
+        "Distance of samples to their nearest training image, divided by that of unseen images: 1 is right. If it is "
+        "too small, the model remembers training images, or blurs, as blurred images are near to everything; if it is "
+        "too large, samples are unlike any training image.",
         ".3f",
     ),
     "near-copies": Meaning(
@@ -70,9 +75,25 @@ MEANINGS = {
 }
 """By the metric's name without its features' name, in the order of the table."""
 
+AIMS: dict[Better, str] = {
+    "lower": "↓ lower is better",
+    "higher": "↑ higher is better",
+    "closest": "→ {ideal} is best",
+}
+FAKES = {
+    "noise": "coloured noise",
+    "blurred": "blurred images",
+    "blobs": "smooth blobs",
+    "shuffled": "images with shuffled patches",
+    "means": "means of images",
+    "copies": "copies",
+}
+"""The controls in words, by their names."""
+
 GROUPS = {
     "inception": "On Inception features, the usual scale for photographs",
     "digits": "On features of gendi's own digit classifier",
+    "learned": "On features of a network that learned from these data",
     "pixels": "On raw pixels",
 }
 
@@ -103,8 +124,10 @@ def split_name(metric: Metric) -> tuple[str, str]:
 
 
 def best_fid(evaluation: Evaluation) -> Metric | None:
-    """Return the Fréchet distance to show first: the one on Inception features, if the evaluation has it."""
-    found = {split_name(m)[1]: m for m in evaluation.metrics if split_name(m)[0] == "fid" and m.value is not None}
+    """Return the Fréchet distance to show first: the one on Inception features, if the evaluation has it. One that is
+    no grade comes last."""
+    every = [m for m in evaluation.metrics if split_name(m)[0] == "fid" and m.value is not None]
+    found = {split_name(m)[1]: m for m in every if m.graded} or {split_name(m)[1]: m for m in every}
     return found.get("inception") or next(iter(found.values()), None)
 
 
@@ -117,43 +140,65 @@ def metric_table(evaluation: Evaluation) -> Html:
     groups: dict[str, list[Metric]] = {}
     order = {name: i for i, name in enumerate(MEANINGS)}
     shown = [metric for metric in evaluation.metrics if metric.gate is None]
+    checked = any(metric.check is not None or metric.no_grade for metric in shown)
     for metric in sorted(shown, key=lambda m: order.get(split_name(m)[0], len(order))):
         groups.setdefault(split_name(metric)[1], []).append(metric)
     body: list[Html] = []
     for features in sorted(groups, key=lambda name: (name != "inception", name == "", name)):
         name = GROUPS.get(features, f"On features of {features}") if features else "On classes and single images"
-        body.append(
-            fill('<tr class="group"><th colspan="{n}" scope="rowgroup">{name}</th></tr>', n=3 + about_mnist, name=name)
-        )
-        body += [_row(metric, about_mnist) for metric in groups[features]]
+        head = '<tr class="group"><th colspan="{n}" scope="rowgroup">{name}</th></tr>'
+        body.append(fill(head, n=3 + about_mnist + checked, name=name))
+        body += [_row(metric, about_mnist, checked) for metric in groups[features]]
     theirs = fill('<th class="number" scope="col">GENDI report</th>') if about_mnist else Html("")
+    asked = fill('<th class="number" scope="col">As real?</th>') if checked else Html("")
     return fill(
         '<div class="scroll"><table><thead><tr><th scope="col">Metric</th><th class="number" scope="col">Samples</th>'
-        '<th class="number" scope="col">Floor</th>{theirs}</tr></thead><tbody>{body}</tbody></table></div>',
+        '<th class="number" scope="col">Floor</th>{theirs}{asked}</tr></thead><tbody>{body}</tbody></table></div>',
         theirs=theirs,
+        asked=asked,
         body=body,
     )
 
 
-def _row(metric: Metric, about_mnist: bool) -> Html:
+def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
     meaning = MEANINGS.get(split_name(metric)[0], Meaning(metric.name, ""))
-    better = "↓ lower is better" if metric.better == "lower" else "↑ higher is better"
     theirs = (
         fill('<td class="number">{v}</td>', v=written(metric.report, meaning.form, meaning.factor))
         if about_mnist
         else Html("")
     )
     return fill(
-        '<tr><th scope="row">{title} <span class="aim">{better}</span><p>{text}{words}</p></th>'
-        '<td class="number value">{value}</td><td class="number">{floor}</td>{theirs}</tr>',
+        '<tr{grey}><th scope="row">{title} <span class="aim">{better}</span><p>{text}{words}</p></th>'
+        '<td class="number value">{value}</td><td class="number">{floor}</td>{theirs}{asked}</tr>',
+        grey=Html("" if metric.graded else ' class="nograde"'),
         title=meaning.title,
         text=meaning.text,
         words=fill(" <b>{words}</b>", words=words) if (words := in_words(metric, split_name(metric)[0])) else Html(""),
-        better=better,
+        better=AIMS[metric.better].format(ideal=written(metric.ideal, "g")),
         value=with_interval(metric.value, metric.interval, meaning),
         floor=with_interval(metric.floor, metric.floor_interval, meaning),
         theirs=theirs,
+        asked=_asked(metric, meaning) if checked else Html(""),
     )
+
+
+def _asked(metric: Metric, meaning: Meaning) -> Html:
+    """Return the cell that says whether samples pass as real images, or why the metric cannot tell."""
+    check = metric.check
+    if metric.no_grade:
+        return fill('<td class="number">no grade<br><span class="aim wide">{why}</span></td>', why=metric.no_grade)
+    if check is None:
+        return fill('<td class="number">—</td>')
+    if check.missed:
+        fakes = ", ".join(FAKES.get(name, name) for name in check.missed)
+        return fill(
+            '<td class="number">no grade<br><span class="aim wide">takes {fakes} for real images</span></td>',
+            fakes=fakes,
+        )
+    low, high = (written(end, meaning.form, meaning.factor) for end in check.gate)
+    gate = f"≤ {high}" if check.gate[0] is None else f"≥ {low}" if check.gate[1] is None else f"{low} to {high}"
+    verdict = "—" if check.passed is None else "pass" if check.passed else "FAIL"
+    return fill('<td class="number">{v}<br><span class="aim">{g}</span></td>', v=verdict, g=gate)
 
 
 def honesty(evaluation: Evaluation) -> Sequence[Html]:
@@ -171,6 +216,7 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
             unseen="held-out" if evaluation.floor_split == "heldout" else evaluation.floor_split,
         )
     ]
+    notes += _of_checks(evaluation)
     if evaluation.data == "mnist":
         notes.append(
             fill(
@@ -194,3 +240,21 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
         text = "SHA-256 of the feature networks: {hashes}. Seed {seed}."
         notes.append(fill(text, hashes=hashes, seed=evaluation.seed))
     return notes
+
+
+def _of_checks(evaluation: Evaluation) -> list[Html]:
+    """Return the note on the last column, where there is one."""
+    checks = [metric.check for metric in evaluation.metrics if metric.check is not None]
+    checks = [check for check in checks if "copies" not in check.controls]  # those of the search for copies use all
+    sizes = sorted({check.n for check in checks})
+    if not sizes:
+        return []
+    return [
+        fill(
+            "“As real?” says whether {n} samples lie where as many real images would; real ones fail some row of a "
+            "group in one evaluation of a hundred. Every metric on features was asked about fakes first, {n} of each "
+            "kind: {fakes}. One that takes any of them for real images is no grade on these data, and is greyed out.",
+            n=" or ".join(f"{size:,}" for size in sizes),
+            fakes=", ".join(FAKES.get(name, name) for name in checks[0].controls),
+        )
+    ]

@@ -1,6 +1,7 @@
 """The sections of a page about data other than images: samples beside real rows, and metrics with gates."""
 
 from gendi.report.gates import gate_table, gates_in_words
+from gendi.report.others import others_table
 from gendi.report.page import Gallery, Html, absent, figure, fill, row, section
 from gendi.report.portrait import against_figure, flat_map, map_figure, mean_variance_figure
 from gendi.report.run import Run, advice
@@ -70,7 +71,8 @@ def gates_section(run: Run) -> Html:
         why = _why(run)
         return section("metrics", "How good is it?", text, [absent(why)])
     notes = [fill('<p class="note">{note}</p>', note=note) for note in gates_in_words(run.evaluation)]
-    return section("metrics", "How good is it?", text, [gate_table(run.evaluation), fill("<div>{n}</div>", n=notes)])
+    tables = [gate_table(run.evaluation), others_table(run.others)]
+    return section("metrics", "How good is it?", text, [*tables, fill("<div>{n}</div>", n=notes)])
 
 
 def _why(run: Run) -> str:

@@ -42,6 +42,8 @@ class Run:
     lines: list[dict[str, Any]] = field(default_factory=list)
     speeds: list[dict[str, Any]] = field(default_factory=list)
     evaluation: Evaluation | None = None
+    others: list[Evaluation] = field(default_factory=list)
+    """Evaluations that stand beside the newest one."""
     samples: NDArray[np.uint8] | None = None
     """(N, H, W, C)."""
     drawn: Request | None = None
@@ -134,15 +136,20 @@ def read_run(folder: Path) -> Run:
     if (folder / "timings.json").is_file():
         run.timings = _try(run, "timings", lambda: read_table(folder / "timings.json", TIMED)) or {}
     if (folder / "evaluation.json").is_file():
-        run.evaluation = _try(
-            run, "evaluation", lambda: Evaluation.from_dict(read_table(folder / "evaluation.json", None, 2**28))
-        )
+        run.evaluation = _try(run, "evaluation", lambda: _evaluation(folder / "evaluation.json"))
+    for path in sorted((folder / "evaluations").glob("*.json")):
+        if (other := _try(run, path.name, lambda path=path: _evaluation(path))) is not None:  # type: ignore[misc]
+            run.others.append(other)
     samples = folder / "samples.npz"
     if samples.is_file():
         run.samples = _try(run, "samples", lambda: read_samples(samples))
         run.drawn = _try(run, "drawn", lambda: read_request(samples))
     run.data = _try(run, "data", lambda: _open(run))
     return run
+
+
+def _evaluation(path: Path) -> Evaluation:
+    return Evaluation.from_dict(read_table(path, None, 2**28))
 
 
 def _open(run: Run) -> Data:

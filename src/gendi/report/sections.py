@@ -11,11 +11,13 @@ from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.colours import colour_table, colours_in_words
+from gendi.report.confusion import asked_in_words, confusion_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.evaluations import evaluation_row, verdict_text
 from gendi.report.film import film, frames_of
 from gendi.report.metrics import honesty, metric_table
+from gendi.report.others import others_table
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
 from gendi.report.run import Run, advice
@@ -82,7 +84,8 @@ def metrics_section(run: Run) -> Html:
         return section("metrics", "How good is it?", text, [absent(why)])
     said = [*colours_in_words(run.evaluation), *honesty(run.evaluation)]
     notes = [fill('<p class="note">{note}</p>', note=note) for note in said]
-    tables = [metric_table(run.evaluation), colour_table(run.evaluation)]
+    weights = None if run.drawn is None else run.drawn.weights
+    tables = [metric_table(run.evaluation), colour_table(run.evaluation), others_table(run.others, weights)]
     return section("metrics", "How good is it?", text, [*tables, fill("<div>{n}</div>", n=notes)])
 
 
@@ -243,19 +246,38 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
             why = _why(run, "evaluation", advice(run, unknown, "evaluate", "report"))
             return section("classes", "Classes", [], [absent(why)])
         return None
-    n = sum(record.histogram)
+    assert run.evaluation is not None, "it has the record"
+    n, asked = sum(record.histogram), asked_in_words(run.evaluation)
     frequencies = np.asarray(record.frequencies)
     picture = gallery.figure(
         "classes",
         lambda theme: class_figure(record.histogram, frequencies, record.names, theme=theme),
         "Share of samples in each class",
     )
-    text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
+    text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance.", *asked]
+    how = ""
+    if record.told:
+        how = " They were drawn class by class, so these shares are right by construction, and no merit of the model."
+    elif asked:
+        how = " They were drawn without a class, so that the model itself chose."
     caption = (
-        f"Bars: the classes of {n:,} samples, according to the classifier. Crosses: the shares in the training set, "
-        "and the range into which 95 of 100 such sets of faithful draws would fall."
+        f"Bars: the classes of {n:,} samples, according to the classifier.{how} Crosses: the shares in the training "
+        "set, and the range into which 95 of 100 such sets of faithful draws would fall."
     )
-    return section("classes", "Classes", text, [aside(picture, caption)])
+    body = [aside(picture, caption)]
+    if record.confusion is not None:
+        confusion = record.confusion
+        matrix = gallery.figure(
+            "asked-seen",
+            lambda theme: confusion_figure(confusion, record.names, theme=theme),
+            "Classes that were asked for against classes that are seen",
+        )
+        caption = (
+            f"Asked against seen, in percent of the samples asked to be of a class ({sum(map(sum, confusion)):,} in "
+            "all). What is off the diagonal is a mistake of the model, or of the classifier."
+        )
+        body.append(aside(matrix, caption))
+    return section("classes", "Classes", text, body)
 
 
 def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll | None = None) -> Html:

@@ -20,7 +20,7 @@ def in_words(metric: Metric, base: str) -> str:
         base: its name without that of its features.
     """
     value, floor = metric.value, metric.floor
-    if base not in DISTANCES + SHARES or value is None or floor is None:
+    if not metric.graded or base not in DISTANCES + SHARES or value is None or floor is None:
         return ""
     if not (math.isfinite(value) and math.isfinite(floor)):
         return ""

@@ -15,20 +15,16 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from gendi.data.dataset import Data
+from gendi.data.images.choose_extractors import Named, choose_extractors
+from gendi.data.images.class_metrics import Drawn, class_metrics, in_words, reader_of
 from gendi.data.images.colour import colour_metrics
-from gendi.data.images.digit_classifier import WEIGHTS_SHA256, class_probabilities, load_classifier
-from gendi.data.images.extractors import Extractor, get_extractor
 from gendi.data.images.feature_metrics import feature_metrics
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import intervals
-from gendi.evaluate.classes import ClassBalance, class_balance, class_estimates
 from gendi.evaluate.clock import Clock
-from gendi.evaluate.memorisation import memorisation
+from gendi.evaluate.memorisation import copy_checks, memorisation
 from gendi.evaluate.result import (
-    GENDI_REPORT,
-    Better,
-    ClassesRecord,
     Estimate,
     Evaluation,
     ExtractorRecord,
@@ -37,8 +33,6 @@ from gendi.evaluate.result import (
 )
 from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll
-
-Named = str | Extractor
 
 
 def evaluate(
@@ -53,6 +47,8 @@ def evaluate(
     ema: bool | None = None,
     mirrored: bool = False,
     fid_infinity: bool = False,
+    asked: Sequence[int] | np.ndarray | None = None,
+    free: np.ndarray | None = None,
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
@@ -63,8 +59,8 @@ def evaluate(
     Args:
         samples: uint8 (N, H, W), or (N, H, W, C) with the height, width and channels of `data`.
         data: the data that the samples should look like; see `gendi.data.open_data`.
-        extractor: one or several of `digits`, `inception`, `pixels`, or extractors of your own; `auto` is `digits` for
-            MNIST and `pixels` otherwise.
+        extractor: one or several of `digits`, `inception`, `learned`, `pixels`, or extractors of your own; what `auto`
+            is, `gendi.data.images.choose_extractors` says.
         n: how many samples to use; if there are fewer, all are used, with a note.
         seed: the seed of the subsets of training and held-out images.
         batch_size: images per call of a feature network (default: the extractor's).
@@ -74,6 +70,8 @@ def evaluate(
             flips.
         fid_infinity: whether to extrapolate the Fréchet distance to infinitely many samples too (see
             `gendi.evaluate.infinity`).
+        asked: the class that each sample was asked to be, -1 for none; see `gendi.data.images.class_metrics`.
+        free: further samples of the same model that were drawn without a class; the shares of the classes are theirs.
         source: anything else to record about the samples, as values that JSON can hold.
         poll: called between batches; raise from it to stop.
 
@@ -103,21 +101,27 @@ def evaluate(
     clock = Clock()
     found: list[Metric] = []
     records: list[ExtractorRecord] = []
-    for each in _extractors(extractor, data, batch_size, device):
+    with clock("extractors"):
+        chosen, said = choose_extractors(extractor, data, batch_size, device, n=n, seed=seed, poll=poll)
+    notes += said
+    for each in chosen:
         with clock(each.name):
             record, measured, said = feature_metrics(each, images, data, reference, deals, seed, fid_infinity, poll)
         records.append(record)
         found += measured
         notes += said
     classes = None
-    if data.name == "mnist":
+    reader = reader_of(data, chosen)
+    if reader is not None:
+        drawn = Drawn(_asked(asked, n), None if free is None else checked_samples(free, data))
         with clock("classes"):
-            classes, measured = team().from_first(lambda: _class_metrics(images, data, floor, seed, poll))
+            classes, measured = team().from_first(lambda: class_metrics(reader, images, data, floor, drawn, seed, poll))
         found += measured
+        notes += in_words(classes, n)
     with clock("colours"):
         found += team().from_first(lambda: colour_metrics(images, data, seed=seed, poll=poll))
     with clock("memorisation"):
-        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, poll))
+        copies, measured = team().from_first(lambda: _memorisation_metrics(images, data, floor, mirrored, seed, poll))
     found += measured
     return Evaluation(
         n=n,
@@ -177,61 +181,21 @@ def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n hei
     return images
 
 
-def _extractors(named: Named | Sequence[Named], data: Data, batch_size: int | None, device: str) -> list[Extractor]:
-    several = [named] if isinstance(named, str | Extractor) else list(named)
-    if not several:
-        raise UsageError("No feature extractor was named.")
-    options: dict[str, Any] = {"device": device}
-    if batch_size is not None:
-        if batch_size < 1:
-            raise UsageError(f"batch_size = {batch_size} is out of range: it must be 1 or more.")
-        options["batch_size"] = batch_size
-    out: list[Extractor] = []
-    for each in several:
-        if each == "auto":
-            each = "digits" if data.name == "mnist" else "pixels"
-        out.append(get_extractor(each, **options) if isinstance(each, str) else each)
-    if len({each.name for each in out}) < len(out):
-        raise UsageError(f"An extractor is named twice: {', '.join(each.name for each in out)}.")
-    return out
-
-
-def _class_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], seed: int, poll: Poll | None
-) -> tuple[ClassesRecord, list[Metric]]:
-    assert data.train.labels is not None, "MNIST has labels"
-    counts = np.bincount(data.train.labels, minlength=len(data.class_names)).astype(np.float64)
-    classifier = load_classifier()
-    probabilities = class_probabilities(classifier, images, poll=poll)
-    ours, estimates = class_balance(probabilities, counts), class_estimates(probabilities, counts, seed)
-    theirs: ClassBalance | None = None
-    floors: dict[str, Estimate] = {}
-    if len(floor):
-        probabilities = class_probabilities(classifier, data.heldout.batch(floor), poll=poll)
-        theirs, floors = class_balance(probabilities, counts), class_estimates(probabilities, counts, seed)
-    record = ClassesRecord(
-        names=data.class_names,
-        histogram=ours.histogram,
-        floor_histogram=theirs.histogram if theirs else None,
-        frequencies=tuple(float(c) for c in counts / counts.sum()),
-        entropy_maximum=ours.entropy_maximum,
-        classifier_sha256=WEIGHTS_SHA256,
-    )
-
-    def metric(name: str, key: str, better: Better) -> Metric:
-        floor, report = floors.get(key, Estimate(None)), GENDI_REPORT.get(name)
-        return Metric.of(name, estimates[key], floor, better, report=report, extractor="digits")
-
-    return record, [
-        metric("confidence", "confidence", "higher"),
-        metric("class-entropy", "entropy", "higher"),
-        metric("class-chi-square", "chi-square", "lower"),
-        metric("class-p-value", "p-value", "higher"),
-    ]
+def _asked(asked: Sequence[int] | np.ndarray | None, n: int) -> Int64[np.ndarray, " n"] | None:
+    if asked is None:
+        return None
+    if len(asked) < n:
+        raise UsageError(f"{len(asked)} classes were given for {n} samples: give one for each, -1 for none.")
+    return np.asarray(asked, np.int64)[:n]
 
 
 def _memorisation_metrics(
-    images: np.ndarray, data: Data, floor: Int64[np.ndarray, " m"], mirrored: bool, poll: Poll | None
+    images: np.ndarray,
+    data: Data,
+    floor: Int64[np.ndarray, " m"],
+    mirrored: bool,
+    seed: int,
+    poll: Poll | None,
 ) -> tuple[MemorisationRecord | None, list[Metric]]:
     if not len(floor):
         return None, []
@@ -254,9 +218,12 @@ def _memorisation_metrics(
             (found.heldout_near_copies, found.heldout_distance),
         )
     )
+    checks = copy_checks(found.distance, found.heldout_distance, copies.value, seed)
+    usual = unseen._replace(value=1.0)
+    ratio_check = checks.get("nearest-train-ratio")
     return record, [
-        Metric.of("nearest-train-ratio", ratio, unseen._replace(value=1.0), "higher"),
-        Metric.of("near-copies", copies, others, "lower"),
+        Metric.of("nearest-train-ratio", ratio, usual, "closest", ideal=1.0, check=ratio_check),
+        Metric.of("near-copies", copies, others, "lower", check=checks["near-copies"]),
     ]
 
 

@@ -2,16 +2,19 @@
 
 The floor is the mean over several disjoint deals of held-out images wherever there are four or more of them and the
 features are cheap to compute; its interval is Student's, of the deals' mean. Otherwise there is one deal, and its
-interval is found as that of the samples: see `gendi.evaluate.intervals`.
+interval is found as that of the samples: see `gendi.evaluate.intervals`. Whether a metric is a grade on these data, its
+check says: see `gendi.data.images.control_checks`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 
 from gendi.data.dataset import Data
+from gendi.data.images.control_checks import CHEAP, DENSITY_K, PRECISION_K, ControlCheck
 from gendi.data.images.extractors import Extractor
 from gendi.data.images.feature_cache import reference_features
 from gendi.data.images.shared_features import features_of, frechet
@@ -25,10 +28,7 @@ from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll, may_stop
 
 T = TypeVar("T")
-PRECISION_K, DENSITY_K = 3, 5
 FEWEST_DEALS, MOST_DEALS = 4, 8
-CHEAP = ("digits", "pixels")
-"""Extractors that take seconds for thousands of images; others see one deal of held-out images."""
 BETTER: dict[str, Better] = {
     "fid": "lower",
     "kid": "lower",
@@ -77,6 +77,9 @@ def feature_metrics(
             f"{name}: the floors are means over {len(used)} disjoint deals of {len(used[0]):,} held-out images, and "
             "their intervals are those of these means."
         )
+    control = ControlCheck(extractor, data, len(images), seed, poll)
+    checks = team().from_first(lambda: control.checks(fake))
+    notes += control.in_words()
     report = GENDI_REPORT.get(f"fid-{name}") if data.name == "mnist" else None
     found = [
         Metric.of(
@@ -86,11 +89,14 @@ def feature_metrics(
             better,
             report=report if metric == "fid" else None,
             extractor=name,
+            check=checks.get(metric),
         )
         for metric, better in BETTER.items()
     ]
     if infinity:
-        found.insert(1, team().from_first(lambda: _at_infinity(real, fake, unseen[0], name, seed, notes, poll)))
+        extrapolated = team().from_first(lambda: _at_infinity(real, fake, unseen[0], name, seed, notes, poll))
+        check = checks.get("fid")  # a distance that misses a fake misses it at every n
+        found.insert(1, replace(extrapolated, check=None if check is None else replace(check, value=None)))
     return record, found, list(dict.fromkeys(notes))
 
 

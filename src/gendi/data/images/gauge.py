@@ -1,7 +1,7 @@
 """The quick metrics of pictures: the kernel distance of cheap features, and the train-likeness of pixels.
 
-Features are those that `gendi evaluate` uses by default, so the kernel distance, which is unbiased, is on the scale of
-its kid.
+Features are those of `gendi evaluate` for MNIST, and pixels for other pictures, as a run should not begin with training
+another network. The kernel distance, which is unbiased, is on the scale of the kid of these features.
 """
 
 import math

