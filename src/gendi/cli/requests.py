@@ -30,7 +30,7 @@ ESTIMATE_AFTER, LONG = 3.0, 600.0
 """After how many seconds of drawing its length is estimated, and above how many seconds to go that is said."""
 
 
-def asked(ready: Prepared) -> dict[str, Any]:
+def classes_asked(ready: Prepared) -> dict[str, Any]:
     """Return the keyword by which files of pictures learn their classes; empty for other data, and without classes."""
     bundle, labels = ready.models.own, ready.cond.get("class")
     if labels is None or labels.ndim != 1 or labels.is_floating_point() or not kind_of(bundle.codec.kind).pictures:
