@@ -4,8 +4,9 @@
 
     model = gendi.fit("mnist", out="runs/mine", seconds=480)  # a run folder with a bundle in it
     digits = gendi.sample(model, n=64, seed=0)               # uint8 array (64, 28, 28, 1)
-    print(gendi.measure(model).to_dict())                    # every metric beside its floor
-    print(gendi.bits_per_dim(model).total.bits)              # a bound on the code length of held-out images
+    gendi.show(digits)                                       # a Pillow image, which a notebook shows
+    print(gendi.measure(model).table())                      # every metric beside its floor
+    print(gendi.bits_per_dim(model))                         # a bound on the code length of held-out images
 
 Importing gendi is light: torch is loaded when something needs it.
 """
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
     from gendi.api.likelihood import bits_per_dim as bits_per_dim
     from gendi.api.measure import measure as measure
     from gendi.api.sample import sample as sample
+    from gendi.api.show import show as show
     from gendi.train.kept.snapshots import reconstruct_ema as reconstruct_ema
 
 _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
-_HOMES |= {"Guidance": "gendi.api.guidance", "measure": "gendi.api.measure", "sample": "gendi.api.sample"}
+_HOMES |= {
+    "Guidance": "gendi.api.guidance",
+    "measure": "gendi.api.measure",
+    "sample": "gendi.api.sample",
+    "show": "gendi.api.show",
+}
 _HOMES |= dict.fromkeys(("denoise", "inpaint", "interpolate", "mix", "upscale", "vary"), "gendi.api.edits")
 _HOMES["reconstruct_ema"] = "gendi.train.kept.snapshots"
 __all__ = [
@@ -48,6 +55,7 @@ __all__ = [
     "mix",
     "reconstruct_ema",
     "sample",
+    "show",
     "upscale",
     "vary",
 ]

@@ -25,7 +25,7 @@ USAGE = [
     ("train", "DATA is missing"),
     ("train mnist --max-tim 8m", "no flag --max-tim. Perhaps you meant --max-time"),
     ("train mnist --network.chanels 64", "Perhaps you meant --network.channels"),
-    ("train mnist --lr 1e-3", "Perhaps you meant --optim.lr"),
+    ("train mnist --epochs 3", "--images 60k"),
     ("train mnist more", "'more' is one argument too many"),
     ("train mnist --max-time 8", "write 8s for seconds or 8m for minutes"),
     ("train mnist --max-time soon", "write it like 90s, 8m or 1h30m"),

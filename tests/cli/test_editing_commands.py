@@ -38,8 +38,8 @@ def mask(tmp_path: Path) -> str:
 
 
 def cells(path: Path) -> np.ndarray:
-    """Return the pictures of a grid of one row, (N, 8, 8)."""
-    sheet = np.asarray(Image.open(path))[2:-2:4, 2:]
+    """Return the pictures of a grid of one row, (N, 8, 8), without the captions below them."""
+    sheet = np.asarray(Image.open(path))[2:CELL:4, 2:]
     return np.stack([sheet[:, k : k + CELL - 2 : 4] for k in range(0, sheet.shape[1] - 1, CELL)])
 
 

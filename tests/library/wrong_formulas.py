@@ -196,8 +196,8 @@ WRONG: dict[tuple[str, str], Wrong] = {
     ],
     (f"{A}sde.reverse_drift", "drifts_have_the_score_of_the_density"): [("1.0", "0.5"), ("1.0", "-1.0")],
     (f"{A}schedule.Schedule.rates", "the_moments_obey_the_sde"): [
-        ("return self._rates(_checked_times(t))", "f, g2 = self._rates(_checked_times(t))\n    return (2 * f, g2)"),
-        ("return self._rates(_checked_times(t))", "f, g2 = self._rates(_checked_times(t))\n    return (f, g2 / 2)"),
+        ("return self._rates(self._checked(t))", "f, g2 = self._rates(self._checked(t))\n    return (2 * f, g2)"),
+        ("return self._rates(self._checked(t))", "f, g2 = self._rates(self._checked(t))\n    return (f, g2 / 2)"),
     ],
     (f"{A}sde.to_noise", "to_noise_is_the_closed_map_of_a_gaussian"): [
         ("like(last, z) * z", "z / like(last, z)"),

@@ -66,6 +66,16 @@ def rewrite(folder: Path, **fields: object) -> None:
     write_manifest(folder)
 
 
+def test_a_bundle_shows_what_it_is_in_a_line_and_pictures_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle()
+    assert len(repr(bundle)) < 300 and "data: dots" in repr(bundle) and "class (2 classes)" in repr(bundle)
+    before = torch.random.get_rng_state()
+    assert "data:image/png;base64," in bundle._repr_html_()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    monkeypatch.setattr("gendi.train.kept.portrait.QUICK", 1.0)  # as with a large network
+    assert "data:image" not in bundle._repr_html_()
+
+
 def test_a_bundle_comes_back_from_its_folder_and_from_its_run(folder: Path) -> None:
     for path in (folder, folder.parent, str(folder.parent)):
         found = load_bundle(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gendi.errors import InterruptedRunError, PreemptedError
+from gendi.errors import DataError, InterruptedRunError, PreemptedError
 from gendi.storage.files import atomic_write, encode_json, read_json
 from gendi.storage.toml import write_toml
 from gendi.train.budget import Budget
@@ -118,3 +118,23 @@ def test_a_run_from_before_a_field_existed_has_its_default(tmp_path: Path, tiny:
     (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
     write_toml(tmp_path / "config.toml", {"config": config, "data": {"fingerprint": "x"}})
     refuse_changes(tmp_path, tiny, "x", False)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ([32, 32], (64, 64), "--size 32x32, and now there is --size 64x64"),
+        (None, (64, 64), "no --size, and now there is --size 64x64"),
+        ([32], None, "--size 32x32, and now there is no --size"),
+        ([32, 32], (32, 32), "The data changed since"),
+    ],
+)
+def test_another_size_is_named_as_such_and_not_as_other_data(
+    tmp_path: Path, tiny: RunConfig, before: list[int] | None, now: tuple[int, int] | None, words: str
+) -> None:
+    (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
+    size = {} if before is None else {"size": before}
+    write_toml(tmp_path / "config.toml", {"config": tiny.to_dict(), "data": {"fingerprint": "x", **size}})
+    with pytest.raises(DataError, match=words):
+        refuse_changes(tmp_path, tiny, "y", False, now)
+    refuse_changes(tmp_path, tiny, "y", True, now)

@@ -44,6 +44,8 @@ class Edited:
     """The results, bytes (N, H, W, C)."""
     given: tuple[NDArray[np.uint8], ...] = ()
     """What to show beside the results, each bytes (1, H, W, C)."""
+    captions: tuple[str, ...] = ()
+    """What the pictures that were given are, and what the first results are; other results have numbers."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Numbers and names that the results depend on and that were chosen on the way."""
 
@@ -109,7 +111,7 @@ class Editor:
         x = methods.inpaint(ready.denoiser, self._repeat(x_0), known, ready.how, **more)
         masked = torch.where(known.to(x_0.device), x_0, 0)
         figures = {"steps": ready.how.steps} | ({} if method == "repaint" else {"sampler": ready.how.sampler})
-        return Edited(self._decode(x), (self._decode(x_0), self._decode(masked)), figures)
+        return Edited(self._decode(x), (self._decode(x_0), self._decode(masked)), ("given", "masked"), figures)
 
     def upscaling(self, factor: int, method: str | None) -> str:
         """Return the method of upscaling, by default the model's own if it was trained for the factor.
@@ -146,7 +148,7 @@ class Editor:
             more: dict[str, Any] = {"method": method, "cond": ready.cond, "poll": self.poll, **ready.method}
             x = methods.solve(ready.denoiser, Pool(factor), self._repeat(y), shape, ready.how, **more)
         figures = {"factor": factor, "method": method, "steps": ready.how.steps}
-        return Edited(self._decode(x), (self._decode(large),), figures)
+        return Edited(self._decode(x), (self._decode(large),), ("given",), figures)
 
     def estimate_noise(self, image: Picture) -> float:
         """Return the deviation of the noise in a picture, black to white being 1; 0.001 at least."""
@@ -160,14 +162,14 @@ class Editor:
         mean = noisy.denoised_mean(ready.denoiser, y, 2 * noise, one)
         drawn = noisy.denoise(ready.denoiser, self._repeat(y), 2 * noise, ready.how, ready.cond, self.poll)
         figures = {"sampler": ready.how.sampler, "steps": ready.how.steps}
-        return Edited(self._decode(torch.cat([mean, drawn])), (self._decode(y),), figures)
+        return Edited(self._decode(torch.cat([mean, drawn])), (self._decode(y),), ("given", "mean"), figures)
 
     def vary(self, image: Picture, strength: float = 0.4) -> Edited:
         """Draw pictures like one. Raises as `gendi.vary`."""
         ready, x_0 = self._ready(None), self._encode(image)
         x = noisy.vary(ready.denoiser, self._repeat(x_0), strength, ready.how, ready.cond, self.poll)
         figures = {"sampler": ready.how.sampler, "steps": ready.how.steps}
-        return Edited(self._decode(x), (self._decode(x_0),), figures)
+        return Edited(self._decode(x), (self._decode(x_0),), ("given",), figures)
 
     def interpolate(self, a: Picture, b: Picture) -> Edited:
         """Walk from a to b in n pictures. Raises as `gendi.interpolate`."""
@@ -185,7 +187,7 @@ class Editor:
         ready, (first, second) = self._ready(None, in_turn=False), (self._encode(image) for image in (a, b))
         detail = weight if detail is None else detail
         x = latent.mix(self._watched(ready), first, second, weight, detail, level=level, steps=self._ode_steps)
-        return Edited(self._decode(x), (self._decode(first), self._decode(second)))
+        return Edited(self._decode(x), (self._decode(first), self._decode(second)), ("content", "detail"))
 
     # ------------------------------------------------------------------------------------------ what the edits share
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gendi.data.kinds import default_preset
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
-from gendi.train.kept.inherit import starting_config
+from gendi.train.kept.inherit import starting_config, usual_preset
 from gendi.train.presets import get_preset
 from gendi.train.progress.console import make_console
 from gendi.train.progress.telling import Silent
@@ -35,7 +34,8 @@ def fit(
     Args:
         data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame: see `gendi.data.open_data`.
         out: the run's folder.
-        preset: a preset's name, by default the one for such data; `config` overrides it altogether.
+        preset: a preset's name, by default the one for such data, for pictures by their size and colours; `config`
+            overrides it altogether.
         seconds, images, steps: the budget, at most one of them; 8 minutes by default.
         quiet: say nothing.
         init: a run, a bundle or a model whose weights to start from. What decides their meaning (the network, the
@@ -55,7 +55,9 @@ def fit(
     budget = Budget(seconds=seconds, images=images, steps=steps)
     if config is None:
         source = init.config if isinstance(init, Bundle) else init
-        chosen = get_preset(preset or default_preset(data)).config
+        chosen = get_preset(
+            preset or usual_preset(data, options.get("size"), Path(out), bool(options.get("fresh")))
+        ).config
         config = starting_config(chosen, source, Path(out), bool(options.get("fresh")))
     given = {"evaluate_every": evaluate_every, "stop_when_level": stop_when_level}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -58,6 +58,7 @@ usage: gendi COMMAND [...]
 FOOT = """
   gendi COMMAND --help   the flags of a command, with examples
   --version              the version
+  --completion SHELL     a script that completes commands and flags: bash, zsh or fish
   --debug                the traceback of an error (or GENDI_DEBUG=1)
 """
 
@@ -105,6 +106,11 @@ def _require_current_folder() -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    if not words and Path("config.toml").is_file():
+        from gendi.cli.here import about_this_run
+
+        if about_this_run():
+            return 0
     if not words or words[0] in ("-h", "--help", "help"):
         if len(words) > 1 and words[0] == "help":
             return _dispatch([*words[1:], "--help"])
@@ -114,6 +120,11 @@ def _dispatch(words: list[str]) -> int:
         from gendi import __version__
 
         print(f"gendi {__version__}")
+        return 0
+    if words[0] == "--completion":
+        from gendi.cli.completion import script
+
+        print(script(words[1:], list(COMMANDS)), end="")
         return 0
     pair = next((name for name in COMMANDS if " " in name and name.split()[0] == words[0]), None)
     asks_for_help = pair is not None and words[1:] in (["--help"], ["-h"])

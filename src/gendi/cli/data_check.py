@@ -50,6 +50,8 @@ def main(args: Sequence[str]) -> int:
         ("size", f"{report.height} x {report.width}, {report.channels} channel(s)"),
         ("bytes", f"{report.low} to {report.high}, mean {report.mean:.1f}"),
         ("duplicates", report.duplicates),
+        ("nearly equal to one in another class", report.across_classes),
+        ("of a single colour", report.blank),
         ("held out and in training", report.heldout_in_train),
         ("fingerprint", report.fingerprint[:16]),
     ]

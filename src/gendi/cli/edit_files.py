@@ -104,7 +104,10 @@ def write(out: Path, result: Edited, settings: dict[str, Any]) -> None:
     if out.suffix == ".png":
         shown = np.concatenate([*result.given, result.pictures])
         out.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(out, png_bytes(grid_image(shown, min(len(shown), 10)), text))
+        named = result.captions
+        numbers = (str(i) for i in range(1, len(shown) - len(named) + 1))
+        sheet = grid_image(shown, min(len(shown), 10), captions=[*named, *numbers])
+        atomic_write(out, png_bytes(sheet, text))
         return
     out.mkdir(parents=True, exist_ok=True)
     for i, picture in enumerate(result.pictures):

@@ -112,7 +112,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, made_here, make_request, prepared
+    from gendi.cli.requests import announced, classes_asked, made_here, make_request, prepared
     from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
@@ -173,7 +173,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
 
         def keep() -> None:
             RunRecord(run).claim(archive)
-            kind.write(archive, images, request.texts)
+            kind.write(archive, images, request.texts, **classes_asked(ready))
             update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
         if drawn and own:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from gendi.cli.known_words import answer, translated
 from gendi.cli.refusals import refusal
 from gendi.cli.values import (
     format_count,
@@ -29,6 +30,8 @@ from gendi.errors import UsageError
 T = TypeVar("T")
 NAMES = ("--class", "--negative")
 """The flags whose value is a name of the data, which may begin with a dash."""
+UNPREFIXED = "wanted."
+"""The group of flags that are written without its name: `gendi.cli.condition_flags`."""
 MOST_SAMPLES = 10_000_000
 MOST_CALLS = 1_000_000
 """Steps of sampling; the model's T may be less."""
@@ -108,7 +111,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     Where they ask for the help, it is printed, `examples` first, and `SystemExit` is raised.
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
-    args = _bound(args, flags(kind))
+    args = _bound(_translated(args, kind), flags(kind))
     head = f"examples:\n{examples}\n\n" if examples else ""
     headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
@@ -130,7 +133,7 @@ def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = No
     """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return _read(kind, args, prog, default, add_help=False)[0]
+            return _read(kind, _translated(args, kind), prog, default, add_help=False)[0]
     except SystemExit:
         return None
 
@@ -163,6 +166,10 @@ def _bound(args: Sequence[str], known: Iterator[str]) -> list[str]:
         else:
             out.append(word)
     return out
+
+
+def _translated(args: Sequence[str], kind: Any) -> list[str]:
+    return translated(args, {f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind)})
 
 
 class _Headed(io.TextIOBase):
@@ -202,6 +209,8 @@ def _unknown(words: Sequence[str], known: Sequence[str], prog: str) -> UsageErro
     if word is None:
         return UsageError(f"{words[0]!r} is one argument too many. See {prog} --help.")
     flag = word.partition("=")[0].replace("_", "-")
+    if said := answer(flag, known):
+        return UsageError(f"There is no flag {flag}: {said} See {prog} --help.")
     near = [name for name in known if name.endswith(f".{flag.removeprefix('--')}")]
     near = near or difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
     hint = f" Perhaps you meant {' or '.join(near)}." if near else ""

@@ -17,6 +17,8 @@ from gendi.api.request import Request, enough_calls, own_guidance, samplers_with
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
 from gendi.cli.values import format_duration
+from gendi.data.images.class_rows import Asked
+from gendi.data.kinds import kind_of
 from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
 from gendi.errors import UsageError
 from gendi.train.kept.bundle import Bundle
@@ -26,6 +28,16 @@ from gendi.train.progress.signals import StopFlag
 BATCH = 250
 ESTIMATE_AFTER, LONG = 3.0, 600.0
 """After how many seconds of drawing its length is estimated, and above how many seconds to go that is said."""
+
+
+def classes_asked(ready: Prepared) -> dict[str, Any]:
+    """Return the keyword by which files of pictures learn their classes; empty for other data, and without classes."""
+    bundle, labels = ready.models.own, ready.cond.get("class")
+    if labels is None or labels.ndim != 1 or labels.is_floating_point() or not kind_of(bundle.codec.kind).pictures:
+        return {}
+    spec = next(spec for spec in ready.models.conditions if spec.name == "class")
+    requested = "class" in ready.request.condition
+    return {"asked": Asked(labels.cpu().numpy(), spec.names, requested)}
 
 
 def pick_device() -> str:

@@ -78,7 +78,7 @@ def main(args: Sequence[str]) -> int:
     _check(command)
     from gendi.api.request import read_request
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, made_here, prepared, say_moment, say_what_changed
+    from gendi.cli.requests import announced, classes_asked, made_here, prepared, say_moment, say_what_changed
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.kept.bundle import load_bundle
@@ -110,7 +110,8 @@ def main(args: Sequence[str]) -> int:
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
         seconds = time.perf_counter() - start
-        team.from_first(lambda: kind.write(output.claim(), samples, request.texts, request.how.first_index))
+        classes = classes_asked(ready)
+        team.from_first(lambda: kind.write(output.claim(), samples, request.texts, request.how.first_index, **classes))
         if not team.first:
             return 0
     say(f"drawn in {format_duration(seconds)}")

@@ -29,7 +29,7 @@ from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
 from gendi.cli.values import format_duration, parse_duration
 from gendi.data.cells.config import CellsConfig
-from gendi.data.kinds import default_preset, find_kind
+from gendi.data.kinds import find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
@@ -37,7 +37,7 @@ from gendi.errors import UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.record import RunRecord
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
-from gendi.train.kept.inherit import starting_config
+from gendi.train.kept.inherit import starting_config, usual_preset
 from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
@@ -184,9 +184,18 @@ class Train:
         """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
         if self.out is not None:
             return Path(self.out)
-        place, usual = self.data.partition("?")[0], default_preset(self.data)
+        home = self._home()
+        usual = usual_preset(self.data, self.size, home, self.fresh)
+        return home if self.preset in (usual, home.name) else home.with_name(f"{home.name}-{self.preset}")
+
+    def usual(self) -> str:
+        """Return the preset that is meant where none is given. Raises `UsageError` for an object that is no data."""
+        return usual_preset(self.data, self.size, self._home() if self.out is None else Path(self.out), self.fresh)
+
+    def _home(self) -> Path:
+        place = self.data.partition("?")[0]
         name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
-        return Path("runs") / (name if self.preset in (usual, name) else f"{name}-{self.preset}")
+        return Path("runs") / name
 
     def spec(self) -> str:
         """Return the data to open, with the requested layer if any. Raises `UsageError` if such data have no layers."""
@@ -200,7 +209,7 @@ class Train:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     first = glance(Train, args, "gendi train", Train(preset=""))
-    preset = DEFAULT_PRESET if first is None else first.preset or default_preset(first.data)
+    preset = DEFAULT_PRESET if first is None else first.preset or first.usual()
     command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset))
     if command.data and (begun := _start(command)) is not None:
         command = parse(Train, args, "gendi train", EXAMPLES, default=_defaults(preset, begun))
@@ -208,6 +217,8 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(
             "DATA is missing: say what to learn from, for instance mnist or a folder. See gendi train --help."
         )
+    if first is not None and not first.preset:
+        _say_why(command)
     config, limits, run, spec = command.config(), command.limits(), command.folder(), command.spec()
     if command.page and command.no_page:
         raise UsageError("--page and --no-page cannot be given together.")
@@ -235,6 +246,13 @@ def main(args: Sequence[str]) -> int:
             update_timings(run, train_seconds=result.seconds, train_images=result.images)
             _tell(command, run, result)
     return 0
+
+
+def _say_why(command: Train) -> None:
+    """Say which preset the data got, if it is not the usual one for their kind."""
+    usual, why = find_kind(command.data).preset_for(command.data, command.size)
+    if why and usual == command.preset:
+        say(f"preset {usual}, as {why}; --preset NAME takes another one of those that {program()} presets lists")
 
 
 def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> "TrainResult":

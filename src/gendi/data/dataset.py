@@ -1,14 +1,20 @@
 """`Data`: rows that are ready for training and for evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.data.codec import Codec
 from gendi.data.split import Skipped, Split, class_names
 from gendi.diffusion.config import ConditionConfig
+from gendi.machine.tables import html_card
+
+SHOWN = 24
+"""How many rows a notebook shows, from all over the training data, so that each class has its share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +44,8 @@ class Data:
     kind: str = field(kw_only=True)
     schema: Any = None
     encoded: bool = False
+    preview: Callable[[NDArray[Any]], bytes] | None = None
+    """Makes a PNG file of some rows; None for kinds of data that have no previews."""
 
     @property
     def fitted(self) -> Codec:
@@ -54,3 +62,24 @@ class Data:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes; empty when there are no labels."""
         return class_names(self.conditions)
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        return f"Data({self.name}: " + ", ".join(f"{name}: {value}" for name, value in facts.items()) + ")"
+
+    def _repr_html_(self) -> str:
+        picture = None
+        if self.preview is not None and not self.encoded:
+            rows = np.linspace(0, len(self.train) - 1, min(SHOWN, len(self.train))).astype(np.int64)
+            picture = self.preview(self.train.batch(rows))
+        return html_card(f"Data: {self.name}", self._facts(), picture)
+
+    def _facts(self) -> dict[str, str]:
+        facts = {
+            "kind": self.kind,
+            "for training": f"{len(self.train):,}",
+            "held out": f"{len(self.heldout):,}",
+            "each": self.codec.description if self.codec else f"of shape {tuple(self.train.rows.shape[1:])}",
+            "conditions": "; ".join(spec.in_words() for spec in self.conditions) or "none",
+        }
+        return facts | ({"files passed over": f"{len(self.skipped):,}"} if self.skipped else {})

@@ -87,6 +87,14 @@ class Kind(ABC):
         """Return the place that a spec names and its options. Raises `UsageError` for an option without a value."""
         return split_spec(spec, self.prefixes or (self.name,))
 
+    def preset_for(self, spec: Any, size: tuple[int, int] | None) -> tuple[str, str]:
+        """Return the preset for the data that a text or an object names, and what decided it in a few words.
+
+        By default it is the same for all, and nothing is said. Pictures are brought to `size` if it is given. Data that
+        cannot be read are no error here.
+        """
+        return self.preset, ""
+
     def files(self, spec: str) -> tuple[Path, ...]:
         """Return the files and folders on this machine that a spec names, whether or not they exist."""
         return (Path(self.place(spec)[0]),)
@@ -321,9 +329,9 @@ def find_kind(spec: object) -> Kind:
     return KINDS[_REST[0]]
 
 
-def default_preset(spec: object) -> str:
+def default_preset(spec: object, size: int | tuple[int, int] | None = None) -> str:
     """Return the preset for the data that a text or an object names. Raises `UsageError` as `find_kind`."""
-    return find_kind(spec).preset
+    return find_kind(spec).preset_for(spec, (size, size) if isinstance(size, int) else size)[0]
 
 
 def _has_prefix(kind: Kind, spec: object) -> bool:

@@ -52,6 +52,7 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         left_out=loaded.left_out,
         kind=kind.name,
         schema=loaded.schema,
+        preview=kind.preview if kind.previews else None,
     )
 
 

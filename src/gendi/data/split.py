@@ -72,6 +72,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        known = f", conditions: {', '.join(self.conditions)}" if self.conditions else ""
+        return f"Split({len(self):,} rows of shape {tuple(self.rows.shape[1:])}{known})"
+
     def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]] | range) -> NDArray[Any]:
         """Return a fresh contiguous copy (B, ...) of the rows at `indices`."""
         return np.ascontiguousarray(self.rows[np.asarray(indices, np.int64)])

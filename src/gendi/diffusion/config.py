@@ -27,3 +27,10 @@ class ConditionConfig:
     """Mean of a value in the training data."""
     std: float = 1.0
     """Standard deviation of a value in the training data."""
+
+    def in_words(self) -> str:
+        """Return what the condition is in a few words: `class (10 classes)`, `dose (a number)`."""
+        count = f"{self.size:,} " if self.size > 0 else ""
+        kinds = {"class": f"{count}classes", "tags": f"{count}tags", "value": "a number"}
+        kinds |= {"vector": f"{count}numbers", "image": f"a picture of {count}channels"}
+        return f"{self.name} ({kinds[self.kind]})"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from gendi.errors import DataError, UsageError
+from gendi.evaluate.table import Row, Table
+from gendi.machine.tables import cell, html_card
 from gendi.storage.plain import plain
 
 VERSION = 1
@@ -267,21 +269,20 @@ class Evaluation:
             for name in names
         }
 
-    def table(self) -> list["Row"]:
-        """Return one row per metric, in the order of `metrics`."""
-        return [Row(m.name, m.value, m.floor, m.better, m.report, m.interval, m.floor_interval) for m in self.metrics]
+    def table(self) -> Table:
+        """Return one row per metric, in the order of `metrics`: a list that prints as a table."""
+        return Table(
+            Row(m.name, m.value, m.floor, m.better, m.report, m.interval, m.floor_interval) for m in self.metrics
+        )
 
+    def __repr__(self) -> str:
+        first = ", ".join(f"{m.name} {cell(m.value)} (floor {cell(m.floor)})" for m in self.metrics[:2])
+        more = f" and {len(self.metrics) - 2} more" if len(self.metrics) > 2 else ""
+        return f"Evaluation({self.n:,} samples against {self.data}: {first}{more}; .table() shows all)"
 
-class Row(NamedTuple):
-    """A line of the table of metrics."""
-
-    name: str
-    value: float | None
-    floor: float | None
-    better: Better
-    report: float | None
-    interval: Interval | None = None
-    floor_interval: Interval | None = None
+    def _repr_html_(self) -> str:
+        facts = {"samples": self.n, "data": self.data, "reference": f"{self.reference_n:,} of {self.reference_split}"}
+        return html_card("Evaluation", facts) + self.table()._repr_html_()
 
 
 _LATER = {"ideal", "interval", "controls", "score", "gate", "floor_error", "floor_interval", "check", "no_grade"}

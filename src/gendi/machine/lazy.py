@@ -10,7 +10,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
     """Return the `__getattr__` and the `__dir__` of a package whose public names are defined elsewhere.  [PEP 562]
 
     `homes` maps each name to the module that defines it or, if the name is that of a module, to the package that holds
-    the module. A name is kept once it is loaded.
+    the module. A name is kept once it is loaded. `dir` lists these names and those with double underscores, and
+    neither the modules that happen to be loaded nor what the package imports for itself.
     """
 
     def __getattr__(name: str) -> Any:
@@ -22,6 +23,6 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes})
+        return sorted({*(name for name in vars(sys.modules[package]) if name.startswith("__")), *homes})
 
     return __getattr__, __dir__

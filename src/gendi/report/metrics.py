@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Better, Evaluation, Interval, Metric
 from gendi.report.page import Html, fill
+from gendi.report.words import in_words
 
 
 class Meaning(NamedTuple):
@@ -167,11 +168,12 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
         else Html("")
     )
     return fill(
-        '<tr{grey}><th scope="row">{title} <span class="aim">{better}</span><p>{text}</p></th>'
+        '<tr{grey}><th scope="row">{title} <span class="aim">{better}</span><p>{text}{words}</p></th>'
         '<td class="number value">{value}</td><td class="number">{floor}</td>{theirs}{asked}</tr>',
         grey=Html("" if metric.graded else ' class="nograde"'),
         title=meaning.title,
         text=meaning.text,
+        words=fill(" <b>{words}</b>", words=words) if (words := in_words(metric, split_name(metric)[0])) else Html(""),
         better=AIMS[metric.better].format(ideal=written(metric.ideal, "g")),
         value=with_interval(metric.value, metric.interval, meaning),
         floor=with_interval(metric.floor, metric.floor_interval, meaning),

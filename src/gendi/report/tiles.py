@@ -5,11 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from gendi.data.images.pictures import laid_out
 
 Pixels = NDArray[np.uint8]
+WHITE = 235
+"""The level above which the edges of pictures are white, on average: they would run into the page."""
+OUTLINE = 160
+"""The grey of the line around such pictures."""
 
 
 def tile_images(images: Pixels) -> list[Image.Image]:
@@ -41,7 +45,17 @@ def grid(images: Pixels, columns: int, *, side: int = 112, gap: int = 4) -> Imag
     enlarge = max(width, height) >= max(images.shape[1:3])
     how = Image.Resampling.NEAREST if enlarge else Image.Resampling.BOX
     tiles = [tile.resize((width, height), how) for tile in tile_images(images)]
+    if _on_white(images):
+        for tile in tiles:
+            line = (OUTLINE,) * len(tile.getbands())
+            ImageDraw.Draw(tile).rectangle((0, 0, width - 1, height - 1), outline=line)
     return laid_out(tiles, columns, gap=gap, mode="RGBA" if images.shape[3] == 3 else "LA")
+
+
+def _on_white(images: Pixels) -> bool:
+    """Return whether the pixels at the edges of pictures are white on average."""
+    edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
+    return sum(float(edge.mean()) for edge in edges if edge.size) > WHITE * len(edges)
 
 
 def png(image: Image.Image) -> bytes:

@@ -221,6 +221,14 @@ _TABLE = replace(
     sample=SampleConfig(sampler="unipc", steps=30),
 )
 
+# Images of 64 x 64 on a few cores: the network for icons with a narrow level of 32 x 32 above its three, which takes
+# 1.4 times the operations of icons of 32 x 32 instead of four times.
+_ICONS_64 = replace(
+    _ICONS,
+    preset="icons-64",
+    network=NetworkConfig(channels=(32, 64, 128, 128), blocks=1, patch=2, attention=(3,)),
+)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -268,6 +276,13 @@ PRESETS: dict[str, Preset] = {
             "60m",
             "small colour pictures, 32 x 32 (--size 32), on a few cores",
             "flags and faces in half an hour",
+        ),
+        Preset(
+            "icons-64",
+            _ICONS_64,
+            "120m",
+            "pictures of about 64 x 64 (--size 64), in colour or grey, on a few cores",
+            "",
         ),
         Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),
         Preset("table", _TABLE, "1m", "tables (.csv, .parquet)", ""),

@@ -11,6 +11,7 @@ import numpy as np
 from gendi.data.condition_report import ConditionReport, condition_report
 from gendi.data.dataset import Data
 from gendi.data.images.codec import pictures_only
+from gendi.data.images.near_duplicates import count_across_classes
 from gendi.data.open import open_data
 from gendi.data.split import Split
 
@@ -38,6 +39,10 @@ class DataReport:
     """Mean byte of the training images."""
     duplicates: int
     """Training images that equal an earlier one byte for byte."""
+    across_classes: int
+    """Training images with a near-duplicate in another class (`gendi.data.images.near_duplicates`)."""
+    blank: int
+    """Training images of a single colour."""
     heldout_in_train: int
     """Held-out images that equal a training image byte for byte."""
     fingerprint: str
@@ -61,7 +66,7 @@ def check_images(spec: str, *, size: int | tuple[int, int] | None = None, max_ba
 def report_on(data: Data) -> DataReport:
     """Report on pictures that are already open."""
     codec = pictures_only(data.codec, "gendi data check")
-    low, high, total = 255, 0, 0
+    low, high, total, blank = 255, 0, 0, 0
     for start in range(0, len(data.train), 1024):
         chunk = data.train.rows[start : start + 1024]
         low, high, total = (
@@ -69,6 +74,8 @@ def report_on(data: Data) -> DataReport:
             max(high, int(chunk.max())),
             total + int(chunk.sum(dtype=np.int64)),
         )
+        if codec.height * codec.width > 1:
+            blank += int((chunk == chunk[:, :1, :1]).all((1, 2, 3)).sum())
     train, heldout = _digests(data.train), _digests(data.heldout)
     known = set(train)
     notes = list(data.notes)
@@ -87,6 +94,8 @@ def report_on(data: Data) -> DataReport:
         high=high,
         mean=total / math.prod(data.train.rows.shape),
         duplicates=len(train) - len(known),
+        across_classes=count_across_classes(data.train),
+        blank=blank,
         heldout_in_train=sum(digest in known for digest in heldout),
         fingerprint=data.fingerprint,
         skipped=tuple((os.fsencode(skipped.path).decode(errors="replace"), skipped.reason) for skipped in data.skipped),

@@ -4,9 +4,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gendi.data.codec import Codec
@@ -47,10 +49,22 @@ class ImageCodec(Codec):
         """Height, width and channels."""
         return f"{self.height} x {self.width}, {self.channels} channel(s)"
 
-    def encode(self, rows: Tensor, cond: Mapping[str, Tensor] | None = None, index: Tensor | None = None) -> Tensor:
-        """Map uint8 (N, H, W, C) to float32 (N, C, H, W) in [-1, 1]. Raises `DataError` on another shape or dtype."""
+    def encode(
+        self,
+        rows: Tensor | NDArray[Any],
+        cond: Mapping[str, Tensor] | None = None,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """Map bytes (N, H, W, C), of torch or NumPy, to float32 (N, C, H, W) in [-1, 1].
+
+        Raises `DataError` on another shape or dtype.
+        """
+        if isinstance(rows, np.ndarray):
+            if rows.dtype != np.uint8:
+                _refused(rows.dtype)
+            rows = torch.tensor(rows)
         if rows.dtype != torch.uint8:
-            raise DataError(f"The pixel codec encodes bytes (uint8), not {rows.dtype}.")
+            _refused(rows.dtype)
         self._refuse_shape(rows, (self.height, self.width, self.channels), "(N, H, W, C)")
         return to_planes(rows)
 
@@ -95,6 +109,13 @@ class ImageCodec(Codec):
                 f"This codec handles images of height {self.height}, width {self.width} and {self.channels} "
                 f"channel(s), as {letters} = (N, {', '.join(map(str, shape))}); these have shape {tuple(images.shape)}."
             )
+
+
+def _refused(dtype: object) -> NoReturn:
+    raise DataError(
+        f"The pixel codec encodes bytes from 0 to 255 (uint8), not {dtype}. Floats from 0 to 1 become bytes by "
+        "(255 * x).round() in that type."
+    )
 
 
 def to_planes(pixels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,6 +26,8 @@ from gendi.storage.store import build, say
 _RULES = "1"  # changes when the same files would become other bytes
 _AHEAD = 64
 _SAY_EVERY = 5.0
+_SIZE = re.compile(r"\d+ ?(?:[xX×] ?\d+|px)(?:@\dx)?")
+"""Names of folders that are sizes: 32x32, 48 x 48, 64px, 16x16@2x."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     rows = list(sizes)
 
     def fill(out: NDArray[np.uint8]) -> dict[str, Any]:
-        wrong, kept, colour = {}, 0, False
+        wrong, kept, colour, blank = {}, 0, False, 0
         paths = [folder / listing.files[i] for i in rows]
         for k, pixels in _each(paths, lambda path: decode(path, height, width, grey=grey), "decoded"):
             if isinstance(pixels, BadImageError):
@@ -123,7 +126,8 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
             out[kept] = pixels
             kept += 1
             colour = colour or not (pixels == pixels[..., :1]).all()
-        return {"bad": wrong, "colour": colour}
+            blank += height * width > 1 and bool((pixels == pixels[:1, :1]).all())
+        return {"bad": wrong, "colour": colour, "blank": blank}
 
     key = _key(folder, listing, (height, width), grey)
     images, info = build((len(rows), height, width, 1 if grey else 3), key, fill)
@@ -141,6 +145,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     files = [listing.files[i] for i in good]
     columns, left_out, notes = _conditions(folder, listing, files, [listing.files[i] for i in bad])
     skipped = tuple(Skipped(folder / listing.files[i], bad[i]) for i in sorted(bad))
+    notes += _blank_notes(int(info.get("blank", 0)), len(good))
     notes += _size_notes([sizes[i] for i in good], (height, width))
     if listing.others:
         notes += (f"{listing.others} file(s) are no images by their name and were passed over",)
@@ -207,9 +212,15 @@ def _classes(files: list[Path]) -> tuple[list[Column], Notes]:
     if None in tops:
         beside = ", ".join(names[:5])
         return [], (f"images lie beside the subfolder(s) {beside}: no classes are taken from folders",)
+    notes: Notes = ()
+    if len(names) > 1 and all(map(_SIZE.fullmatch, names)):
+        notes = (
+            f"warning: the subfolders {', '.join(names[:5])} look like sizes and not like classes, and may hold the "
+            "same pictures several times; give one of them as the data, or train without classes (--condition none)",
+        )
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64)
-    return [(class_spec(_readable(names)), labels)], ()
+    return [(class_spec(_readable(names)), labels)], notes
 
 
 def _readable(names: list[str]) -> list[str]:
@@ -221,6 +232,15 @@ def _readable(names: list[str]) -> list[str]:
     texts = [name.decode(errors="replace") for name in raw]
     twice = {text for text, times in Counter(texts).items() if times > 1}
     return [name.decode(errors="backslashreplace") if t in twice else t for name, t in zip(raw, texts, strict=True)]
+
+
+def _blank_notes(blank: int, whole: int) -> Notes:
+    if not blank:
+        return ()
+    return (
+        f"warning: {blank:,} of {whole:,} images are of a single colour, as white icons are on the white that "
+        "transparency is laid over; move them away, or give them another background",
+    )
 
 
 def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, names_pictures
+from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, is_there, names_pictures
 from gendi.data.kinds import Kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
     from gendi.data.images.check import DataReport
+    from gendi.data.images.class_rows import Asked
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge
@@ -47,6 +48,17 @@ class Images(Kind):
 
     def files(self, spec: str) -> tuple[Path, ...]:
         return files_of(spec)
+
+    def preset_for(self, spec: Any, size: tuple[int, int] | None) -> tuple[str, str]:
+        """Return the preset that suits the size of pictures in a folder or a file, and whether they have colours."""
+        if not isinstance(spec, str) or not is_there(spec):
+            return self.preset, ""
+        from gendi.data.images.first_look import look_at
+
+        found = look_at(spec, size)
+        if found is None or found.preset == self.preset:
+            return self.preset, ""
+        return found.preset, f"the pictures are {found.in_words()}"
 
     def open(self, spec: Any, size: tuple[int, int] | None = None, max_bad: int | None = None) -> "Loaded":
         from gendi.data.images.open import open_images
@@ -90,11 +102,13 @@ class Images(Kind):
 
         return derived(specs, x_0)
 
-    def write(self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0) -> None:
+    def write(
+        self, path: Path, samples: Any, texts: "Texts | None" = None, first: int = 0, asked: "Asked | None" = None
+    ) -> None:
         """Write a grid, an archive or a folder: see `gendi.data.images.sample_files`."""
         from gendi.data.images.sample_files import write_samples
 
-        write_samples(path, samples, texts, first)
+        write_samples(path, samples, texts, first, asked)
 
     def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
         from gendi.data.images.sample_files import check_destination

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+
+CAPTION = 14
+"""Pixels that a line of text takes."""
 
 
 def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -40,13 +43,41 @@ def grid_bytes(shape: Sequence[int], n: int) -> int:
 
 
 def grid_image(
-    images: NDArray[np.uint8], columns: int | None = None, scale: int | None = None, gap: int = 2, paper: int = 128
+    images: NDArray[np.uint8],
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = 2,
+    paper: int = 128,
+    captions: Sequence[str] = (),
 ) -> Image.Image:
-    """Return the images (N, H, W, C) in rows, nearly square by default, enlarged by a whole factor, on grey `paper`."""
+    """Return the images (N, H, W, C) in rows, nearly square by default, enlarged by a whole factor, on grey `paper`.
+
+    `captions` stand below the images, one for each; there are none by default.
+    """
     n, height, width, channels = images.shape
     scale = scale or enlargement(max(height, width))
     tiles = [to_image(image) for image in images.repeat(scale, axis=1).repeat(scale, axis=2)]
+    if captions:
+        tiles = [_captioned(tile, text, paper) for tile, text in zip(tiles, captions, strict=True)]
     return laid_out(tiles, columns or math.ceil(math.sqrt(n)), gap=gap, margin=gap, paper=(paper,) * channels)
+
+
+def _captioned(tile: Image.Image, text: str, paper: int) -> Image.Image:
+    """Return a picture with a line of text below it; what is wider than the picture is cut off."""
+    out = Image.new(tile.mode, (tile.width, tile.height + CAPTION), (paper,) * len(tile.getbands()))
+    out.paste(tile)
+    write_text(out, text, (1, tile.height + 1))
+    return out
+
+
+def write_text(sheet: Image.Image, text: str, place: tuple[int, int]) -> None:
+    """Write a line of white text onto a sheet, with its left upper corner at `place`."""
+    ImageDraw.Draw(sheet).text(place, text, fill=(255,) * len(sheet.getbands()), font=ImageFont.load_default())
+
+
+def text_width(text: str) -> int:
+    """Return how many pixels a line of text is wide."""
+    return math.ceil(ImageFont.load_default().getlength(text))
 
 
 def laid_out(

@@ -2,7 +2,8 @@
 
     samples.png     a grid of up to 10,000 images with 1 to 4 channels; it can be read back exactly
     samples/        00000.png, 00001.png, ...: one file per sample, numbered by its index in the seed's stream
-    samples.npz     uint8 "samples" (N, H, W), or (N, H, W, C) for more than one channel; "settings", text
+    samples.npz     uint8 "samples" (N, H, W), or (N, H, W, C) for more than one channel; "settings", text; where
+                    classes were drawn, their numbers "labels" (N,) and their names "labels_names"
 
 This module does not interpret the texts; in a PNG they are text chunks. It does not import torch.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from gendi.data.images.class_rows import Asked, with_names
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.errors import DataError, UsageError
 from gendi.storage.disk import disk_error, require_space
@@ -25,6 +27,8 @@ from gendi.storage.files import temporary_name
 
 PNG_CHANNELS = range(1, 5)
 GRID_MOST = 10_000
+PAPER = 128
+"""The grey of the places in a grid that have no image."""
 GAP = 2
 """Pixels between the images of a grid, and around it."""
 SETTINGS = "gendi"
@@ -36,7 +40,9 @@ Texts: TypeAlias = Callable[[int, int], Mapping[str, str]]
 """A function that is called with n and the number of the first sample, and returns the texts of the file by key."""
 
 
-def write_samples(path: Path, images: Images, texts: Texts | None = None, first: int = 0) -> None:
+def write_samples(
+    path: Path, images: Images, texts: Texts | None = None, first: int = 0, asked: Asked | None = None
+) -> None:
     """Write samples as a grid (.png), an archive (.npz), or a new folder (a name without a suffix).
 
     A file of that name is replaced at once, so that a failure leaves the old file.
@@ -46,6 +52,7 @@ def write_samples(path: Path, images: Images, texts: Texts | None = None, first:
         images: the samples (N, H, W, C).
         texts: returns the texts to write; none by default.
         first: the number of the first sample.
+        asked: the classes of the samples: an archive holds them, and a grid has a row for each that was requested.
 
     Raises:
         UsageError: another suffix, a folder that holds something, or images that a PNG cannot hold.
@@ -62,10 +69,12 @@ def write_samples(path: Path, images: Images, texts: Texts | None = None, first:
                 arrays: dict[str, Any] = {"samples": images[..., 0] if images.shape[3] == 1 else images}
                 if (settings := texts(len(images), first).get(SETTINGS)) is not None:
                     arrays["settings"] = np.array(settings)
+                if asked is not None:
+                    arrays |= {"labels": asked.labels, "labels_names": np.array(asked.names)}
                 with temporary.open("xb") as file:
                     np.savez(file, **arrays)
             elif path.suffix == ".png":
-                temporary.write_bytes(_grid(images, texts(len(images), first)))
+                temporary.write_bytes(_grid(images, texts(len(images), first), asked))
             else:
                 temporary.mkdir()
                 for i, image in enumerate(images, first):
@@ -132,8 +141,17 @@ def read_texts(path: Path) -> dict[str, Any]:
     return png_text(path)
 
 
-def _grid(images: Images, texts: Mapping[str, str]) -> bytes:
-    """Return the PNG of a nearly square grid, with the numbers that are needed to cut it into samples again."""
+def _grid(images: Images, texts: Mapping[str, str], asked: Asked | None = None) -> bytes:
+    """Return the PNG of a nearly square grid, or of rows of classes, with what is needed to cut it into samples."""
+    if asked is not None and asked.in_rows and images.shape[3] in (1, 3):
+        slots = asked.slots()
+        rows = np.where((slots < 0)[:, None, None, None], PAPER, images[slots]).astype(np.uint8)
+        _, height, width, _ = images.shape
+        scale = max(1, min(4, 64 // max(height, width)))
+        left, picture = with_names(grid_image(rows, asked.columns, scale, GAP), asked, height * scale + GAP)
+        layout: dict[str, Any] = {"n": len(slots), "height": height, "width": width, "columns": asked.columns}
+        layout |= {"scale": scale, "gap": GAP, "left": left, "slots": slots.tolist()}
+        return png_bytes(picture, dict(texts) | {_LAYOUT: json.dumps(layout)})
     n, height, width, _ = images.shape
     columns, scale = math.ceil(math.sqrt(n)), max(1, min(4, 64 // max(height, width)))
     layout = {"n": n, "height": height, "width": width, "columns": columns, "scale": scale, "gap": GAP}
@@ -150,19 +168,22 @@ def _read_grid(path: Path) -> Images:
         )
     try:
         layout = json.loads(text)
+        slots, left = layout.pop("slots", None), layout.pop("left", 0)
         n, height, width, columns, scale, gap = (
             layout[key] for key in ("n", "height", "width", "columns", "scale", "gap")
         )
         if not all(type(value) is int and 1 <= value <= 1 << 20 for value in layout.values()):
             raise ValueError("a number is out of range")
         with Image.open(path) as picture:
-            sheet = np.atleast_3d(np.asarray(picture))
+            sheet = np.atleast_3d(np.asarray(picture))[:, left:]
         rows, down, across = math.ceil(n / columns), height * scale + gap, width * scale + gap
         if sheet.shape[:2] != (rows * down + gap, columns * across + gap):
             raise ValueError(f"the picture is {sheet.shape[0]} x {sheet.shape[1]}")
         cells = sheet[gap:, gap:].reshape(rows, down, columns, across, sheet.shape[2])
         out = cells[:, : height * scale : scale, :, : width * scale : scale].swapaxes(1, 2)
         images: Images = np.ascontiguousarray(out.reshape(rows * columns, height, width, sheet.shape[2])[:n])
+        if slots is not None:
+            images = images[np.argsort(np.where(np.array(slots) < 0, n, slots), kind="stable")[: max(slots) + 1]]
     except (ValueError, KeyError, TypeError, OSError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} could not be cut into samples ({error}): it was edited after gendi wrote it."

@@ -25,6 +25,14 @@ def names_pictures(spec: str) -> bool:
         return True
 
 
+def is_there(spec: str) -> bool:
+    """Return whether a text is the path of a file or a folder that is there, and not the name of a data set."""
+    try:
+        return spec != "" and spec not in NAMES and Path(spec).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
+
+
 def files_of(spec: str) -> tuple[Path, ...]:
     """Return the files and folders on this machine that a spec names, whether or not they exist."""
     if spec in NAMES or spec.startswith(HUB) or "://" in spec:

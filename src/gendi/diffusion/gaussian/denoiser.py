@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from gendi.diffusion.conditions import Conditions, by_name, keywords
 from gendi.diffusion.gaussian.config import Parameterisation
-from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, like
-from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, Time, like
+from gendi.diffusion.gaussian.schedule import Schedule, as_times
 from gendi.diffusion.shares import Shares
 from gendi.errors import UsageError, unknown_name
 
@@ -226,13 +226,13 @@ class NetworkDenoiser(nn.Module):
         shares = [share for _, share in found if share is not None]
         return torch.cat([x_0 for x_0, _ in found]), torch.cat(shares) if shares else None
 
-    def __call__(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> Batch:
-        """Return E[x_0 | x_t], of x_t's shape and dtype; t is () or (B,)."""
+    def __call__(self, x_t: Batch, t: Time, /, **cond: Tensor) -> Batch:
+        """Return E[x_0 | x_t], of x_t's shape and dtype; t is a number, or of shape () or (B,)."""
         x_0: Tensor = super().__call__(x_t, t, **keywords(cond))
         return x_0
 
-    def forward(self, x_t: Batch, t: PerSample, /, **given: Tensor) -> Batch:
-        return self._answer(x_t, t, by_name(given))[0]
+    def forward(self, x_t: Batch, t: Time, /, **given: Tensor) -> Batch:
+        return self._answer(x_t, as_times(t), by_name(given))[0]
 
 
 class LearnedVarianceDenoiser(NetworkDenoiser):
@@ -244,9 +244,9 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         prediction, second = out.chunk(2, dim=1)
         return prediction, (second + 1) / 2
 
-    def predict(self, x_t: Batch, t: PerSample, /, **cond: Tensor) -> tuple[Batch, Batch]:
+    def predict(self, x_t: Batch, t: Time, /, **cond: Tensor) -> tuple[Batch, Batch]:
         """Return E[x_0 | x_t] and the share of `Process.reverse_log_variance`, both of x_t's shape, in one call."""
-        x_0, share = self._answer(x_t, t, cond)
+        x_0, share = self._answer(x_t, as_times(t), cond)
         assert share is not None
         return x_0, share
 

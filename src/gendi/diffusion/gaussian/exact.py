@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from gendi.diffusion.gaussian.process import PerSample
+from gendi.diffusion.gaussian.process import Time
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import UsageError, unknown_name
 
@@ -45,7 +45,7 @@ class MixtureDenoiser:
         self.values, self.vectors = torch.linalg.eigh(covariances.double())
         self.values = self.values.clamp(min=0)
 
-    def _components(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _components(self, x_t: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """Return each component's E[x_0 | x_t] (B, K, d) and log(weight * density of x_t) (B, K)."""
         alpha, sigma = (c.reshape(-1, 1, 1) for c in self.schedule(t))
         spread = alpha**2 * self.values + sigma**2  # (B or 1, K, d): eigenvalues of S_t
@@ -54,16 +54,16 @@ class MixtureDenoiser:
         log_density = -0.5 * (centred**2 / spread + (2 * torch.pi * spread).log()).sum(-1)
         return self.means + shift, self.weights.log() + log_density
 
-    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **_: Any) -> Float[Tensor, " batch d"]:
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: Time, /, **_: Any) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t], (B, d) in x_t's dtype, for t of shape () or (B,)."""
         x_0, joint = self._components(x_t, t)
         return (joint.softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
 
-    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, /) -> Float64[Tensor, " batch"]:
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: Time, /) -> Float64[Tensor, " batch"]:
         """Return log q(x_t), (B,) float64, in nats."""
         return self._components(x_t, t)[1].logsumexp(-1)
 
-    def variance(self, x_t: Float[Tensor, " batch d"], t: PerSample) -> Float64[Tensor, " batch"]:
+    def variance(self, x_t: Float[Tensor, " batch d"], t: Time) -> Float64[Tensor, " batch"]:
         """Return tr Cov[x_0 | x_t], (B,) float64: the least mean squared error that a denoiser can reach at x_t."""
         alpha, sigma = (c.reshape(-1, 1, 1) for c in self.schedule(t))
         x_0, joint = self._components(x_t, t)
@@ -130,17 +130,17 @@ class ConditionalMixture(MixtureDenoiser):
         inside = carried.double()
         return inside.log() - (inside @ self.weights).log()[:, None]
 
-    def __call__(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **cond: Tensor) -> Float[Tensor, " batch d"]:
+    def __call__(self, x_t: Float[Tensor, " batch d"], t: Time, /, **cond: Tensor) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t, c], (B, d) in x_t's dtype, for t of shape () or (B,) and conditions (B,) by name."""
         x_0, joint = self._components(x_t, t)
         return ((joint + self._prior(cond)).softmax(-1)[..., None] * x_0).sum(1).to(x_t.dtype)
 
-    def log_density(self, x_t: Float[Tensor, " batch d"], t: PerSample, /, **cond: Tensor) -> Float64[Tensor, " batch"]:
+    def log_density(self, x_t: Float[Tensor, " batch d"], t: Time, /, **cond: Tensor) -> Float64[Tensor, " batch"]:
         """Return log q(x_t | c), (B,) float64, in nats."""
         return (self._components(x_t, t)[1] + self._prior(cond)).logsumexp(-1)
 
     def log_posterior(
-        self, x_t: Float[Tensor, " batch d"], t: PerSample, name: str = "class"
+        self, x_t: Float[Tensor, " batch d"], t: Time, name: str = "class"
     ) -> Float64[Tensor, " batch classes"]:
         """Return log p(c | x_t) of the classes 0, 1, ... of the condition `name`: the exact noise-aware classifier."""
         joint = self._components(x_t, t)[1]

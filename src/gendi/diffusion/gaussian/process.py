@@ -23,11 +23,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.gaussian.schedule import Schedule, as_times
 
 Batch: TypeAlias = Float[Tensor, " batch *shape"]
 PerSample: TypeAlias = Float[Tensor, ""] | Float[Tensor, " batch"]
 """A time or a coefficient: one for the whole batch, or one per sample."""
+Time: TypeAlias = float | int | PerSample
+"""A time in [0, 1] as people may give it: a plain number, one for the whole batch, or one per sample."""
 PerSample64: TypeAlias = Float64[Tensor, ""] | Float64[Tensor, " batch"]
 
 
@@ -39,31 +41,29 @@ def like(coefficient: Tensor, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Process:
-    """The forward process q of one schedule. Times are tensors of shape () or (B,)."""
+    """The forward process q of one schedule. Times are numbers, or tensors of shape () or (B,)."""
 
     schedule: Schedule
 
-    def sample(self, x_0: Batch, t: PerSample, eps: Batch) -> Batch:
+    def sample(self, x_0: Batch, t: Time, eps: Batch) -> Batch:
         """Return x_t = alpha_t x_0 + sigma_t eps, shape of x_0.  [Ho et al. 2020, eq. 4]"""
         alpha, sigma = self.schedule(t)
         return like(alpha, x_0) * x_0 + like(sigma, x_0) * eps
 
-    def transition(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64]:
+    def transition(self, t: Time, s: Time) -> tuple[PerSample64, PerSample64]:
         """Return (alpha_ts, variance) of q(x_t | x_s) for s < t.
 
         If t is the step after s, these are sqrt(1 - beta_t) and beta_t.
         """
         return _transition(*self.schedule(t), *self.schedule(s))
 
-    def posterior_weights(self, t: PerSample, s: PerSample) -> tuple[PerSample64, PerSample64, PerSample64]:
+    def posterior_weights(self, t: Time, s: Time) -> tuple[PerSample64, PerSample64, PerSample64]:
         """Return (w_t, w_0, variance) of q(x_s | x_t, x_0) for s < t.  [Ho et al. 2020, eqs. 6, 7]"""
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
         alpha_ts, var_ts = _transition(alpha_t, sigma_t, alpha_s, sigma_s)
         return alpha_ts * (sigma_s / sigma_t) ** 2, alpha_s * var_ts / sigma_t**2, var_ts * (sigma_s / sigma_t) ** 2
 
-    def reverse_log_variance(
-        self, t: PerSample, s: PerSample, share: Batch | float, before: PerSample | None = None
-    ) -> Tensor:
+    def reverse_log_variance(self, t: Time, s: Time, share: Batch | float, before: PerSample | None = None) -> Tensor:
         """Return the log variance of p(x_s | x_t) for s < t.
 
             share log beta + (1 - share) log beta-tilde                            [Nichol & Dhariwal 2021, eq. 15]
@@ -80,6 +80,7 @@ class Process:
         Returns:
             For a number the times' shape, float64; otherwise share's shape and dtype.
         """
+        t, s = as_times(t), as_times(s)
         large = self.transition(t, s)[1].log()
         one = torch.ones((), dtype=torch.float64)
         above = (2 * t).clamp(max=one) if before is None else before
@@ -89,7 +90,7 @@ class Process:
             return share * large + (1 - share) * small
         return share * like(large, share) + (1 - share) * like(small, share)
 
-    def posterior(self, x_t: Batch, x_0: Batch, t: PerSample, s: PerSample) -> tuple[Batch, PerSample64]:
+    def posterior(self, x_t: Batch, x_0: Batch, t: Time, s: Time) -> tuple[Batch, PerSample64]:
         """Return the mean (of x_t's shape) and the variance (of t's shape) of q(x_s | x_t, x_0)."""
         w_t, w_0, variance = self.posterior_weights(t, s)
         return like(w_t, x_t) * x_t + like(w_0, x_t) * x_0, variance

@@ -27,9 +27,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.process import Batch, PerSample, Process, eps_from_x0, like, score_from_x0
+from gendi.diffusion.gaussian.process import Batch, Process, Time, eps_from_x0, like, score_from_x0
 from gendi.diffusion.gaussian.samplers.state import Noise
-from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.gaussian.schedule import Schedule, as_times
 from gendi.errors import UsageError
 
 START = 0.002
@@ -38,33 +38,34 @@ START = 0.002
 # ------------------------------------------------------------------------------------------------ right-hand sides
 
 
-def drift(schedule: Schedule, x: Batch, t: PerSample) -> Batch:
+def drift(schedule: Schedule, x: Batch, t: Time) -> Batch:
     """Return f x, the drift of the forward SDE, of x's shape.  [Song et al. 2021, eq. 5]"""
     return like(schedule.rates(t)[0], x) * x
 
 
-def diffusion(schedule: Schedule, t: PerSample) -> Tensor:
+def diffusion(schedule: Schedule, t: Time) -> Tensor:
     """Return g, the forward and reverse SDE's coefficient of dw, float64 of t's shape.  [Song et al. 2021, eq. 5]"""
     return schedule.rates(t)[1].sqrt()
 
 
-def score(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
+def score(denoiser: Denoiser, x: Batch, t: Time) -> Batch:
     """Return the gradient of log q(x_t) at x, of x's shape, for t > 0 (Tweedie)."""
+    t = as_times(t)
     _require_noise(t)
     return score_from_x0(x, denoiser(x, t), *denoiser.schedule(t))
 
 
-def reverse_drift(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
+def reverse_drift(denoiser: Denoiser, x: Batch, t: Time) -> Batch:
     """Return f x - g^2 score, the drift of the reverse SDE (for dt < 0), for t > 0.  [Song et al. 2021, eq. 6]"""
     return _drift_less_score(denoiser, x, t, 1.0)
 
 
-def ode_velocity(denoiser: Denoiser, x: Batch, t: PerSample) -> Batch:
+def ode_velocity(denoiser: Denoiser, x: Batch, t: Time) -> Batch:
     """Return dx / dt = f x - g^2 score / 2 of the probability-flow ODE, for t > 0.  [Song et al. 2021, eq. 13]"""
     return _drift_less_score(denoiser, x, t, 0.5)
 
 
-def _drift_less_score(denoiser: Denoiser, x: Tensor, t: Tensor, share: float) -> Tensor:
+def _drift_less_score(denoiser: Denoiser, x: Tensor, t: Time, share: float) -> Tensor:
     f, g2 = denoiser.schedule.rates(t)
     return like(f, x) * x - like(share * g2, x) * score(denoiser, x, t)
 

@@ -28,6 +28,7 @@ from gendi.diffusion.gaussian.samplers.grid import Bounds, bounds_for
 from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
+from gendi.machine.tables import html_card
 from gendi.machine.version import __version__
 from gendi.storage.files import encode_json, read_json, verify_manifest
 from gendi.storage.folders import replace_folder
@@ -35,6 +36,7 @@ from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
 from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, bundle_folder, version_of
+from gendi.train.kept.portrait import facts_of, pictures_of
 from gendi.train.weights.model import denoiser_of, network_of, shares_of
 
 FORMAT = 1
@@ -122,6 +124,17 @@ class Bundle:
         made = denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
         made.shares = shares_of(self.config, network, self.codec.shape, torch.device(device))
         return made
+
+    def __repr__(self) -> str:
+        return "Bundle(" + ", ".join(f"{name}: {value}" for name, value in self._facts().items()) + ")"
+
+    def _repr_html_(self) -> str:
+        png = pictures_of(self.config, self.codec, self.denoiser(clip=1.0 if self.config.sample.clip else None))
+        note = "gendi.show(gendi.sample(model)) draws 64." if kind_of(self.codec.kind).previews else ""
+        return html_card("A diffusion model", self._facts(), png, note)
+
+    def _facts(self) -> dict[str, str]:
+        return facts_of(self.config, self.codec, self.meta, sum(tensor.numel() for tensor in self.state.values()))
 
 
 def _expected(config: RunConfig, codec: Codec) -> dict[str, TensorSpec]:

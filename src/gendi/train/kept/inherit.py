@@ -3,15 +3,19 @@
 This module does not import torch.
 """
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from gendi.data.kinds import default_preset
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import BundleError, UsageError
 from gendi.storage.edited import read_table
 from gendi.train.config import RunConfig
 from gendi.train.kept.folders import CONFIG, bundle_folder
 from gendi.train.kept.stored import stored_config, stored_start
+from gendi.train.presets import PRESETS
 
 
 def source_config(source: str | Path) -> RunConfig:
@@ -55,6 +59,19 @@ def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
 def _unresolved(spec: ConditionConfig) -> ConditionConfig:
     """Return a condition whose details are to be filled in from the data."""
     return ConditionConfig(spec.name, dropout=spec.dropout, via=spec.via, required=spec.required)
+
+
+def usual_preset(data: Any, size: int | tuple[int, int] | None, run: Path, fresh: bool) -> str:
+    """Return the preset of a run for which none was named: the one that it began with, or else the one for its data.
+
+    Raises `UsageError` for an object that is no data.
+    """
+    if not fresh and (run / "config.toml").is_file():
+        with contextlib.suppress(BundleError):  # others report it
+            begun = stored_config(run).preset
+            if begun in PRESETS:
+                return begun
+    return default_preset(data, size)
 
 
 def starting_config(config: RunConfig, source: str | Path | RunConfig | None, run: Path, fresh: bool) -> RunConfig:

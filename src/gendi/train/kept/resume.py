@@ -32,8 +32,10 @@ HARMLESS = frozenset(
 )
 
 
-def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool) -> None:
-    """Compare config.toml with the requested configuration and data.
+def refuse_changes(
+    run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool, size: tuple[int, int] | None = None
+) -> None:
+    """Compare config.toml with the requested configuration and data; `size` is what pictures are brought to, if asked.
 
     Raises:
         UsageError: fields differ that would change the run; the error names them all.
@@ -57,12 +59,27 @@ def refuse_changes(run: Path, config: RunConfig, fingerprint: str, allow_data_ch
             f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
             "another folder (--out) to begin a second run, or --fresh to start this one over."
         )
-    before = stored_tables(run)["data"].get("fingerprint")
+    data = stored_tables(run)["data"]
+    before = data.get("fingerprint")
+    if before != fingerprint and not allow_data_change and (words := _other_size(data.get("size"), size)):
+        raise DataError(
+            f"{run} was begun with {words}, so these are other pictures. Give the same size to go on, another folder "
+            "(--out) to begin a second run, or --fresh to start this one over."
+        )
     if before != fingerprint and not allow_data_change:
         raise DataError(
             f"The data changed since {run} was begun: their fingerprint was {before}, and is "
             f"{fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
         )
+
+
+def _other_size(before: object, now: tuple[int, int] | None) -> str:
+    """Return in words which sizes were requested, then and now; empty if they are the same."""
+    then = tuple(before * 2 if len(before) == 1 else before) if isinstance(before, list) else None
+    if then == now:
+        return ""
+    said = ["no --size" if size is None else f"--size {'x'.join(map(str, size))}" for size in (then, now)]
+    return f"{said[0]}, and now there is {said[1]}"
 
 
 def differing(new: Any, old: Any, path: str = "") -> dict[str, str]:

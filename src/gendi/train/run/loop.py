@@ -136,7 +136,8 @@ class _Loop:
         for remark in take_over(self.run, self.job.fresh, self.data.codec is None):
             self.console.say(remark)
         clean_stale(self.run)
-        refuse_changes(self.run, self.config, self.data.fingerprint, self.job.allow_data_change)
+        size = (self.job.size,) * 2 if isinstance(self.job.size, int) else self.job.size
+        refuse_changes(self.run, self.config, self.data.fingerprint, self.job.allow_data_change, size)
         return identity_of(self.run)
 
     # --- the run ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
-from gendi.diffusion.gaussian.process import Batch, PerSample, like
+from gendi.diffusion.gaussian.process import Batch, PerSample, Time, like
+from gendi.diffusion.gaussian.schedule import as_times
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class Guided(ABC):
         if isinstance(denoiser, LearnedVariance):
             self.predict = self._predict
 
-    def __call__(self, x_t: Batch, t: PerSample, /, **cond: Any) -> Batch:
-        """Return the guided E[x_0 | x_t], of x_t's shape and dtype, for t of shape () or (B,)."""
-        return self._answer(x_t, t, cond).x_0
+    def __call__(self, x_t: Batch, t: Time, /, **cond: Any) -> Batch:
+        """Return the guided E[x_0 | x_t], of x_t's shape and dtype, for t a number or of shape () or (B,)."""
+        return self._answer(x_t, as_times(t), cond).x_0
 
-    def _predict(self, x_t: Batch, t: PerSample, /, **cond: Any) -> tuple[Batch, Batch]:
-        answer = self._answer(x_t, t, cond)
+    def _predict(self, x_t: Batch, t: Time, /, **cond: Any) -> tuple[Batch, Batch]:
+        answer = self._answer(x_t, as_times(t), cond)
         assert answer.share is not None
         return answer.x_0, answer.share
 

@@ -27,6 +27,11 @@ class Estimate:
         """The standard error in bits per dimension."""
         return self.error / LN2
 
+    def __repr__(self) -> str:
+        """Show both units: bits, which is how pictures are measured, and nats."""
+        bits = _with_error(self.bits, self.bits_error)
+        return f"{bits} bits per dimension ({_with_error(self.nats, self.error)} nats)"
+
 
 def estimate(values: Float64[Tensor, " n"]) -> Estimate:
     """Return the mean of independent values (n,) and its standard error."""
@@ -85,6 +90,22 @@ class Bound:
         """The bound: the sum of its three terms."""
         return estimate(self.values)
 
+    @property
+    def bits(self) -> float:
+        """The bound in bits per dimension."""
+        return self.total.bits
+
+    def __repr__(self) -> str:
+        terms = ", ".join(
+            f"{name} {part.bits if self.discretised else part.nats:.4g}"
+            for name, part in (("prior", self.prior), ("steps", self.kl), ("decoder", self.decoder))
+        )
+        what = "upper bound" if self.discretised else "upper bound on the negative log-density in model space"
+        return (
+            f"Bound({_shown(self.total, self.discretised)} {_unit(self.discretised)} per dimension, {what} = {terms}; "
+            f"n = {len(self.values):,}, {self.calls} calls each)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Density:
@@ -112,6 +133,35 @@ class Density:
     def total(self) -> Estimate:
         """The mean of `values`."""
         return estimate(self.values)
+
+    @property
+    def bits(self) -> float:
+        """The mean of `values` in bits per dimension."""
+        return self.total.bits
+
+    def __repr__(self) -> str:
+        bits = self.dequantisation != "none"
+        what = f"{self.dequantisation} dequantisation" if bits else "the negative log-density in model space"
+        return (
+            f"Density({_shown(self.total, bits)} {_unit(bits)} per dimension by the probability-flow ODE, {what}; "
+            f"n = {len(self.values):,}, {float(self.calls.mean()):.0f} calls each)"
+        )
+
+
+def _unit(bits: bool) -> str:
+    return "bits" if bits else "nats"
+
+
+def _shown(value: Estimate, bits: bool) -> str:
+    return _with_error(value.bits, value.bits_error) if bits else _with_error(value.nats, value.error)
+
+
+def _with_error(value: float, error: float) -> str:
+    """Return a value with its standard error, to two digits of the error; to four digits where there is none."""
+    if not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    places = min(max(1 - math.floor(math.log10(error)), 0), 12)
+    return f"{value:.{places}f} ± {error:.{places}f}"
 
 
 def auroc(inside: Float64[Tensor, " n"], outside: Float64[Tensor, " m"]) -> float:

@@ -11,6 +11,7 @@ from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gendi.diffusion.gaussian.schedule.base import Schedule as Schedule
+    from gendi.diffusion.gaussian.schedule.base import as_times as as_times
     from gendi.diffusion.gaussian.schedule.paths import RectifiedFlow as RectifiedFlow
     from gendi.diffusion.gaussian.schedule.paths import SubVariancePreserving as SubVariancePreserving
     from gendi.diffusion.gaussian.schedule.paths import VarianceExploding as VarianceExploding
@@ -35,6 +36,7 @@ _HOMES = {
     "Tabulated": "gendi.diffusion.gaussian.schedule.tabulated",
     "VarianceExploding": "gendi.diffusion.gaussian.schedule.paths",
     "VariancePreserving": "gendi.diffusion.gaussian.schedule.preserving",
+    "as_times": "gendi.diffusion.gaussian.schedule.base",
     "make_schedule": "gendi.diffusion.gaussian.schedule.registry",
 }
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Tabulated",
     "VarianceExploding",
     "VariancePreserving",
+    "as_times",
     "make_schedule",
 ]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

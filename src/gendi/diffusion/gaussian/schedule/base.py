@@ -9,6 +9,7 @@ A schedule is the pair (alpha, sigma); the Gaussian marginals N(alpha x_0, sigma
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Float64
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from gendi.errors import UsageError
 
+Times: TypeAlias = float | int | Float[Tensor, " *times"]
+"""Times in [0, 1]: a plain number, such as 0.5, or a tensor of any shape."""
 FARTHEST = 300.0
 """`Schedule.time` clamps log-SNRs to this magnitude: the square of its exponential is still a float64."""
 
@@ -25,6 +28,11 @@ def checked_steps(steps: int | None) -> int | None:
     if steps is not None and steps < 1:
         raise UsageError(f"a chain needs at least 1 step; got {steps}.")
     return steps
+
+
+def as_times(t: Times) -> Tensor:
+    """Return times as a tensor: a tensor as it is, and a number as a float64 tensor of shape ()."""
+    return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
 
 def bisect(curve: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
@@ -43,17 +51,17 @@ class Schedule(ABC):
     name: str
     steps: int | None
 
-    def __call__(self, t: Float[Tensor, " *times"]) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
+    def __call__(self, t: Times) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
         """Return alpha and sigma at `t`, both float64 of t's shape. Raises `UsageError` outside [0, 1]."""
-        return self._alpha_sigma(_checked_times(t))
+        return self._alpha_sigma(self._checked(t))
 
-    def rates(self, t: Float[Tensor, " *times"]) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
+    def rates(self, t: Times) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
         """Return f and g^2 of the forward SDE dx = f x dt + g dw at `t`, float64 of t's shape.
 
         On a chain, whose log abar is piecewise linear, a time i / T belongs to step i, and 0 to step 1. Raises
         `UsageError` outside [0, 1].
         """
-        return self._rates(_checked_times(t))
+        return self._rates(self._checked(t))
 
     @abstractmethod
     def _alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -61,17 +69,17 @@ class Schedule(ABC):
     @abstractmethod
     def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def log_snr(self, t: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
+    def log_snr(self, t: Times) -> Float64[Tensor, " *times"]:
         """Return ln(alpha^2 / sigma^2), float64, +inf at t = 0 and falling in t."""
         alpha, sigma = self(t)
         return 2 * (alpha.log() - sigma.log())
 
-    def time(self, log_snr: Float[Tensor, " *times"]) -> Float64[Tensor, " *times"]:
+    def time(self, log_snr: Times) -> Float64[Tensor, " *times"]:
         """Return the t at which the log signal-to-noise ratio is `log_snr`, clamped to (0, 1]; float64.
 
         The error is at most 1e-12, and 1e-12 of t if the schedule has an inverse in closed form.
         """
-        return self._time(log_snr.double().clamp(-FARTHEST, FARTHEST)).clamp(max=1)
+        return self._time(as_times(log_snr).double().clamp(-FARTHEST, FARTHEST)).clamp(max=1)
 
     def _time(self, log_snr: Tensor) -> Tensor:
         """Return the t > 0 of a log-SNR; for one below the schedule's last, any value of 1 or more."""
@@ -86,10 +94,15 @@ class Schedule(ABC):
             raise UsageError(f"the {self.name} schedule was made in continuous time and has no discrete steps.")
         return torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
 
-
-def _checked_times(t: Tensor) -> Tensor:
-    t = t.double()
-    inside = 0 <= t.item() <= 1 if t.ndim == 0 else bool(((t >= 0) & (t <= 1)).all())
-    if not inside:
-        raise UsageError(f"time must lie in [0, 1]; got values from {t.min().item():g} to {t.max().item():g}.")
-    return t
+    def _checked(self, t: Times) -> Tensor:
+        """Return times in [0, 1] as a float64 tensor. Raises `UsageError` outside, which says how steps are times."""
+        t = as_times(t).double()
+        inside = 0 <= t.item() <= 1 if t.ndim == 0 else bool(((t >= 0) & (t <= 1)).all())
+        if inside:
+            return t
+        low, high = t.min().item(), t.max().item()
+        got = f"got {low:g}" if low == high else f"got values from {low:g} to {high:g}"
+        hint, steps = "0 is data and 1 is noise.", self.steps
+        if steps is not None and 1 < high <= steps and high == int(high):
+            hint = f"Step i of T = {steps} is the time i / T: write {int(high)} / {steps} for step {int(high)}."
+        raise UsageError(f"time must lie in [0, 1]; {got}. {hint}")

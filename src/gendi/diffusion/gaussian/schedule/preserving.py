@@ -42,6 +42,27 @@ class VariancePreserving(Schedule):
     def _beta(self, t: Tensor) -> Tensor:
         """Return -d log abar / dt of the continuous curve."""
 
+    @property
+    def betas(self) -> Tensor:
+        """The variances beta_1, ..., beta_T of the steps of a chain, (T,) float64; step i is entry i - 1.
+
+        Raises `UsageError` in continuous time, as `alphas` and `alpha_bar` do.  [Ho et al. 2020, eq. 2]
+        """
+        return -torch.expm1(self._log_abar_of_steps().diff())
+
+    @property
+    def alphas(self) -> Tensor:
+        """The alpha_i = 1 - beta_i of the steps of a chain, (T,) float64. They are not alpha(t) of the marginals."""
+        return self._log_abar_of_steps().diff().exp()
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """The products alpha_1 ... alpha_i, (T,) float64: alpha(t)^2 at t = i / T.  [Ho et al. 2020, eq. 4]"""
+        return self._log_abar_of_steps()[1:].exp()
+
+    def _log_abar_of_steps(self) -> Tensor:
+        return self.log_abar(self.grid())
+
     def log_abar(self, t: Tensor) -> Tensor:
         """Return log abar(t), float64."""
         if self.table is None or self.steps is None:

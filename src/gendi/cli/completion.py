@@ -1,0 +1,126 @@
+"""`gendi --completion SHELL`: a script that completes commands, their flags, and the names of presets and samplers.
+
+The script holds all names, so that pressing Tab starts no Python. It is written here, because the commands are many
+parsers that are imported one by one.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+
+import tyro
+
+from gendi.cli.parse import flags
+from gendi.errors import UsageError, unknown_name
+
+SHELLS = ("bash", "zsh", "fish")
+HOW = {
+    "bash": 'eval "$(gendi --completion bash)"    in ~/.bashrc',
+    "zsh": 'eval "$(gendi --completion zsh)"    in ~/.zshrc, after compinit',
+    "fish": "gendi --completion fish > ~/.config/fish/completions/gendi.fish",
+}
+
+
+def script(words: Sequence[str], commands: Sequence[str]) -> str:
+    """Return the script for the shell that `words` name.
+
+    Args:
+        words: what follows --completion.
+        commands: the names of the commands; those of two words are completed one after the other.
+
+    Raises:
+        UsageError: no shell, or one that is not known.
+    """
+    if len(words) != 1:
+        lines = "\n".join(f"  {shell}: {line}" for shell, line in HOW.items())
+        raise UsageError(f"Say for which shell: gendi --completion {'|'.join(SHELLS)}. Where it goes:\n{lines}")
+    if words[0] not in SHELLS:
+        raise unknown_name("shell", words[0], SHELLS)
+    flags_of = {command: _flags(command) for command in commands}
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[words[0]](flags_of)
+
+
+def _flags(command: str) -> list[str]:
+    """Return the flags of a command: those of its dataclass that are no positional arguments, and --help."""
+    module = importlib.import_module(f"gendi.cli.{command.replace(' ', '_').replace('-', '_')}")
+    name = "".join(part.capitalize() for part in command.replace("-", " ").split())
+    kind = getattr(module, name)
+    positional = {f.name.rstrip("_") for f in dataclasses.fields(kind) if _is_positional(f.type)}
+    found = [name.removeprefix("wanted.") for name in flags(kind) if name not in positional]
+    return sorted({f"--{name}" for name in found} | {"--help"})
+
+
+def _is_positional(annotation: object) -> bool:
+    metadata = getattr(annotation, "__metadata__", ())
+    return any(mark is tyro.conf._markers.Positional or "Positional" in repr(mark) for mark in metadata)
+
+
+def _values() -> dict[str, list[str]]:
+    """Return the names that flags take, as far as they are known without looking at data."""
+    from gendi.diffusion.gaussian.samplers.registry import SAMPLERS
+    from gendi.train.presets import PRESETS
+
+    return {"--preset": list(PRESETS), "--sampler": list(SAMPLERS)}
+
+
+def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
+    cases = "\n".join(f'    "{command}") flags="{" ".join(known)}" ;;' for command, known in flags_of.items())
+    values = "\n".join(
+        f'    {flag}) COMPREPLY=($(compgen -W "{" ".join(names)}" -- "$word")); return ;;'
+        for flag, names in _values().items()
+    )
+    first = " ".join(dict.fromkeys(command.split()[0] for command in flags_of))
+    second = {command.split()[0]: command.split()[1] for command in flags_of if " " in command}
+    seconds = "\n".join(
+        f'    {head}) [[ $COMP_CWORD -eq 2 ]] && {{ COMPREPLY=($(compgen -W "{tail}" -- "$word")); return; }} ;;'
+        for head, tail in second.items()
+    )
+    return f"""\
+# completion of gendi for bash: eval "$(gendi --completion bash)"
+{name}() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" flags="" command
+  if [[ $COMP_CWORD -eq 1 ]]; then
+    COMPREPLY=($(compgen -W "{first} --help --version --completion" -- "$word")); return
+  fi
+  case "$before" in
+    --completion) COMPREPLY=($(compgen -W "{" ".join(SHELLS)}" -- "$word")); return ;;
+{values}
+  esac
+  command="${{COMP_WORDS[1]}}"
+  case "$command" in
+{seconds}
+  esac
+  for both in "${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" "${{COMP_WORDS[1]}}"; do
+    case "$both" in
+{cases}
+    esac
+    [[ -n $flags ]] && break
+  done
+  if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "$flags" -- "$word"))
+  else COMPREPLY=($(compgen -f -- "$word")); fi
+}}
+complete -o filenames -F {name} gendi
+"""
+
+
+def _zsh(flags_of: dict[str, list[str]]) -> str:
+    """Return bash's script behind zsh's own bridge to it."""
+    head = '# completion of gendi for zsh, after compinit: eval "$(gendi --completion zsh)"\n'
+    return f"{head}autoload -U +X bashcompinit && bashcompinit\n" + _bash(flags_of).partition("\n")[2]
+
+
+def _fish(flags_of: dict[str, list[str]]) -> str:
+    lines = ["# completion of gendi for fish: gendi --completion fish > ~/.config/fish/completions/gendi.fish"]
+    first = " ".join(dict.fromkeys(command.split()[0] for command in flags_of))
+    lines.append(f"complete -c gendi -n __fish_use_subcommand -f -a '{first}'")
+    lines.append(f"complete -c gendi -n __fish_use_subcommand -l completion -x -a '{' '.join(SHELLS)}'")
+    values = _values()
+    for command, known in flags_of.items():
+        head, _, tail = command.partition(" ")
+        seen = f"__fish_seen_subcommand_from {head}"
+        if tail:
+            lines.append(f"complete -c gendi -n '{seen}' -f -a '{tail}'")
+        for flag in known:
+            names = f" -x -a '{' '.join(values[flag])}'" if flag in values else ""
+            lines.append(f"complete -c gendi -n '{seen}' -l '{flag.removeprefix('--')}'{names}")
+    return "\n".join(lines) + "\n"

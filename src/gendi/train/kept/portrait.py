@@ -1,0 +1,44 @@
+"""What is shown of a bundle where a person looks at the object: facts in a few words, and pictures in a notebook."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gendi.data.codec import Codec
+from gendi.data.kinds import kind_of
+from gendi.diffusion.conditions import requested_conditions
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.samplers import Drawing, get_sampler, sample
+from gendi.diffusion.networks.cost import flops_of_layers
+from gendi.train.config import RunConfig
+
+SHOWN = 16
+"""How many pictures are drawn."""
+QUICK = 1e11
+"""The floating-point operations below which drawing them takes about a second on two cores of a CPU."""
+
+
+def facts_of(config: RunConfig, codec: Codec, meta: Mapping[str, Any], parameters: int) -> dict[str, str]:
+    """Return what a bundle is, in a few words by name."""
+    facts = {
+        "preset": config.preset,
+        "draws": f"{kind_of(codec.kind).title} of {codec.description}",
+        "parameters": f"{parameters:,}",
+        "conditions": "; ".join(spec.in_words() for spec in config.conditions) or "none",
+    }
+    if meta.get("data"):
+        facts["data"] = str(meta["data"])
+    if isinstance(images := meta.get("images"), int):
+        facts["images seen"] = f"{images:,}"
+    return facts
+
+
+def pictures_of(config: RunConfig, codec: Codec, denoiser: NetworkDenoiser) -> bytes | None:
+    """Return a PNG file with samples of seed 0; None if they are no pictures, or if drawing them takes long."""
+    kind, how = kind_of(codec.kind), config.sample
+    calls = min(how.steps, config.process.steps or how.steps)
+    each = flops_of_layers(denoiser.network, codec.shape, config.conditions)
+    if not kind.previews or SHOWN * calls * each > QUICK or get_sampler(how.sampler).adaptive:
+        return None
+    cond = requested_conditions(config.conditions, None, SHOWN)
+    x = sample(denoiser, codec.shape, SHOWN, Drawing(steps=calls, sampler=how.sampler), cond=cond)
+    return kind.preview(codec.decode(x, cond, 0, 0).numpy())
