@@ -2,9 +2,10 @@
 
 They are made at multiples of `train.preview_every` images. If a run sees fewer images than that in its first half
 minute, earlier ones are added at a half, a quarter, an eighth, ... of `preview_every`, so that the interval doubles
-from one to the next until it is `preview_every`; runs of less than a minute have none of them. How many times it is halved is chosen once, from the pace of the first
-seconds of the run, and kept in its checkpoints. All else is counted in images, so a run that is resumed makes its
-previews at the steps of an uninterrupted one. The weights do not depend on any of this.
+from one to the next until it is `preview_every`; runs of less than a minute have none of them. How many times it is
+halved is chosen once, from the pace of the first seconds of the run, and kept in its checkpoints. All else is counted
+in images, so a run that is resumed makes its previews at the steps of an uninterrupted one. The weights do not depend
+on any of this.
 
 An early preview is left out if fewer images than `SPARE` times its own work lie between it and the one before, so that
 the slowest networks do not spend their first minutes on previews.
