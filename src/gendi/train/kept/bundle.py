@@ -30,7 +30,7 @@ from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
 from gendi.machine.tables import html_card
 from gendi.machine.version import __version__
-from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.files import MANIFEST, encode_json, read_json, verify_manifest
 from gendi.storage.folders import replace_folder
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
@@ -184,16 +184,24 @@ def load_bundle(path: str | Path) -> Bundle:
     """
     for attempt in range(ATTEMPTS):
         folder = bundle_folder(Path(path))
-        before = version_of(folder)
+        before, seal = version_of(folder), _seal(folder)
         try:
             found = _load(folder)
         except (BundleError, FileNotFoundError):
             if version_of(folder) == before or attempt == ATTEMPTS - 1:
                 raise
         else:
-            if version_of(folder) == before:
+            if _seal(folder) == seal:
                 return found
     raise BundleError(f"{path} was replaced {ATTEMPTS} times while it was read: try again.")
+
+
+def _seal(folder: Path) -> bytes | None:
+    """Return the manifest, which has the hash of every file: bundles with the same one are the same."""
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError:
+        return None
 
 
 def _load(folder: Path) -> Bundle:
