@@ -3,7 +3,7 @@
 from gendi.evaluate.result import Evaluation, Metric
 from gendi.report.gates import gate_in_words, verdict
 from gendi.report.metrics import Meaning, with_interval
-from gendi.report.page import Html, fill
+from gendi.report.page import Html, figures_table, fill
 
 MEANINGS = {
     "mean": Meaning("Mean", "Mean of the channel over all pixels, from 0 to 255.", ".1f"),
@@ -31,12 +31,7 @@ def colour_table(evaluation: Evaluation) -> Html:
     gated = [metric for metric in evaluation.metrics if metric.gate is not None]
     if not gated:
         return Html("")
-    return fill(
-        '<div class="scroll"><table><thead><tr><th scope="col">Colours</th>{heads}</tr></thead><tbody>{body}</tbody>'
-        "</table></div>",
-        heads=[fill('<th class="number" scope="col">{h}</th>', h=h) for h in HEADS],
-        body=[_row(metric) for metric in gated],
-    )
+    return figures_table("Colours", HEADS, [_row(metric) for metric in gated])
 
 
 def colours_in_words(evaluation: Evaluation) -> list[Html]:

@@ -2,7 +2,7 @@
 
 from gendi.evaluate.result import Evaluation, Metric
 from gendi.report.metrics import Meaning, with_interval, written
-from gendi.report.page import Html, fill
+from gendi.report.page import Html, figures_table, fill
 
 MEANINGS = {
     "energy": Meaning("Energy distance", "How far apart the two clouds of rows are; chance can bring it below 0."),
@@ -63,13 +63,7 @@ HEADS = ("Samples", "Real rows", "Gate", "Worst control")
 
 def gate_table(evaluation: Evaluation) -> Html:
     """Return the table of metrics with gates."""
-    heads = [fill('<th class="number" scope="col">{h}</th>', h=h) for h in HEADS]
-    return fill(
-        '<div class="scroll"><table><thead><tr><th scope="col">Metric</th>{heads}</tr></thead><tbody>{body}</tbody>'
-        "</table></div>",
-        heads=heads,
-        body=[_row(metric) for metric in evaluation.metrics],
-    )
+    return figures_table("Metric", HEADS, [_row(metric) for metric in evaluation.metrics])
 
 
 def gates_in_words(evaluation: Evaluation) -> list[Html]:

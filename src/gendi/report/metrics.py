@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Better, Evaluation, Interval, Metric
-from gendi.report.page import Html, fill
+from gendi.report.page import Html, figures_table, fill
 from gendi.report.words import in_words
 
 
@@ -149,15 +149,8 @@ def metric_table(evaluation: Evaluation) -> Html:
         head = '<tr class="group"><th colspan="{n}" scope="rowgroup">{name}</th></tr>'
         body.append(fill(head, n=3 + about_mnist + checked, name=name))
         body += [_row(metric, about_mnist, checked) for metric in groups[features]]
-    theirs = fill('<th class="number" scope="col">GENDI report</th>') if about_mnist else Html("")
-    asked = fill('<th class="number" scope="col">As real?</th>') if checked else Html("")
-    return fill(
-        '<div class="scroll"><table><thead><tr><th scope="col">Metric</th><th class="number" scope="col">Samples</th>'
-        '<th class="number" scope="col">Floor</th>{theirs}{asked}</tr></thead><tbody>{body}</tbody></table></div>',
-        theirs=theirs,
-        asked=asked,
-        body=body,
-    )
+    heads = ("Samples", "Floor", *(("GENDI report",) if about_mnist else ()), *(("As real?",) if checked else ()))
+    return figures_table("Metric", heads, body)
 
 
 def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gendi.evaluate.result import Evaluation
 from gendi.report.metrics import MEANINGS, Meaning, best_fid, split_name, with_interval
-from gendi.report.page import Html, fill
+from gendi.report.page import Html, figures_table, fill
 
 HEADS = ("Metric", "Samples", "Floor")
 
@@ -16,12 +16,7 @@ def others_table(others: Sequence[Evaluation], weights: object = None) -> Html:
     """
     if not others:
         return Html("")
-    return fill(
-        '<div class="scroll"><table><thead><tr><th scope="col">Evaluated before, otherwise</th>{heads}</tr></thead>'
-        "<tbody>{body}</tbody></table></div>",
-        heads=[fill('<th class="number" scope="col">{h}</th>', h=h) for h in HEADS],
-        body=[_row(each, weights) for each in others],
-    )
+    return figures_table("Evaluated before, otherwise", HEADS, [_row(each, weights) for each in others])
 
 
 def _row(evaluation: Evaluation, weights: object) -> Html:

@@ -85,6 +85,17 @@ class Gallery:
         )
 
 
+def figures_table(first: str, heads: Sequence[str], body: Sequence[Html]) -> Html:
+    """Return a table of rows `body` that scrolls by itself; the columns after the first one are of numbers."""
+    return fill(
+        '<div class="scroll"><table><thead><tr><th scope="col">{first}</th>{heads}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>",
+        first=first,
+        heads=[fill('<th class="number" scope="col">{h}</th>', h=h) for h in heads],
+        body=body,
+    )
+
+
 def figure(picture: Html, caption: object, ticks: Sequence[str] = ()) -> Html:
     """Return a picture with its caption; below it stand the `ticks` in equal columns, one per column of tiles."""
     below = fill(
