@@ -22,7 +22,7 @@ from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import load_bundle
 from gendi.train.kept.checkpoint import DAMAGED, read_state
 from gendi.train.kept.classifier_bundle import KIND, load_classifier
-from gendi.train.kept.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders
+from gendi.train.kept.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders, version_of
 from gendi.train.kept.identity import misfit
 from gendi.train.kept.stored import stored_config, stored_tables
 from gendi.train.weights.model import network_of
@@ -106,7 +106,7 @@ def _check(path: Path, kind: str) -> Checked | None:
     """Return the result for `path`; None if it was deleted meanwhile, as old checkpoints are."""
     start, problem, fingerprint, size = time.perf_counter(), None, None, 0
     for _ in range(ATTEMPTS):
-        before = _identity(path)
+        before = version_of(path)
         try:
             size = sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
             problem, fingerprint = None, CHECKS[kind](path)
@@ -114,19 +114,11 @@ def _check(path: Path, kind: str) -> Checked | None:
             problem = f"{path} is missing."
         except GendiError as error:
             problem = " ".join(str(error).split())
-        if (after := _identity(path)) is None:
+        if (after := version_of(path)) is None:
             return None
         if problem is None or after == before:
             break
     return Checked(kind, path, size, time.perf_counter() - start, fingerprint, problem)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 # -------------------------------------------------------- each check raises an error, or returns the data's fingerprint
