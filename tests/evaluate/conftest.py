@@ -1,4 +1,6 @@
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +21,12 @@ def small_mnist(mnist: Data) -> Data:
     assert mnist.train.labels is not None
     part = Split(mnist.train.rows[:6000], {"class": mnist.train.labels[:6000]})
     return dataclasses.replace(mnist, train=part, fingerprint="the first 6000 of MNIST")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory, small_mnist: Data) -> Iterator[Path]:  # the data are open by now
+    """A cache folder of a module's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENDI_CACHE", str(folder))
+        yield folder

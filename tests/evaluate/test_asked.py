@@ -1,8 +1,6 @@
 """Classes that were asked for: their shares are right by construction, and what is seen is measured instead."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +12,7 @@ from gendi.evaluate.classes import confusion_matrix
 from gendi.evaluate.result import Evaluation
 
 N = 200
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory, small_mnist: Data) -> Iterator[Path]:  # the data are open by now
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENDI_CACHE", str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
