@@ -20,7 +20,7 @@ from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, T
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 from gendi.data.kinds import find_kind
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 
 if TYPE_CHECKING:
     from gendi.api.request import Request
@@ -109,10 +109,11 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     the results. Several processes each draw a share, and process 0 evaluates.
     """
     from gendi.api.classes import asked_classes, without_class
+    from gendi.api.models import Models
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, classes_asked, made_here, make_request, prepared
+    from gendi.cli.requests import announced, classes_asked, made_here, make_request
     from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
@@ -128,8 +129,10 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     moment = moment_of(run, bundle)
     if moment is not None and team().first:
         say(f"note: {moment}")
-    request = made_here(make_request(bundle, command.run, command.n or USUAL, command), command.batch_size)
-    ready = prepared(request, bundle)
+    wanted = make_request(bundle, command.run, command.n or USUAL, command)
+    models = Models.read(bundle, wanted.guidance)
+    request = made_here(wanted, command.batch_size, models)
+    ready = prepare(request, models)
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
     kind = kind_of(data.kind)
     if not kind.pictures and command.n is None:
@@ -234,7 +237,8 @@ def _check(command: Evaluate) -> None:
             )
         drawing = [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]
         if given := drawing + command.wanted.given():
-            raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
+            error = UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
+            raise error.mended_by(Mend(drop=tuple(given)))
 
 
 def stopping(stop: "StopFlag") -> "Poll":

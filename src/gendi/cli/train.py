@@ -33,7 +33,8 @@ from gendi.data.kinds import find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.errors import UsageError
+from gendi.diffusion.networks.rules import attention_within
+from gendi.errors import Mend, UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.record import RunRecord
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
@@ -175,7 +176,8 @@ class Train:
         flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
         given = [flag for flag, value in flags.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
         if not given:
             return {"seconds": parse_duration(get_preset(self.preset).max_time)}
         return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
@@ -219,6 +221,7 @@ def main(args: Sequence[str]) -> int:
         )
     if first is not None and not first.preset:
         _say_why(command)
+    command = _with_attention_within(command, args)
     config, limits, run, spec = command.config(), command.limits(), command.folder(), command.spec()
     if command.page and command.no_page:
         raise UsageError("--page and --no-page cannot be given together.")
@@ -246,6 +249,29 @@ def main(args: Sequence[str]) -> int:
             update_timings(run, train_seconds=result.seconds, train_images=result.images)
             _tell(command, run, result)
     return 0
+
+
+def _with_attention_within(command: Train, args: Sequence[str]) -> Train:
+    """Return the command with the attention of its preset on levels that there are, if --network.channels took some.
+
+    A level that is gone hands its attention to the coarsest one that is left. What was asked by a flag stays as it is.
+    """
+    network = command.network
+    if network.kind != "unet" or any(word.replace("_", "-").startswith("--network.attention") for word in args):
+        return command
+    within = attention_within(network)
+    if within == network.attention or not network.channels:
+        return command
+    say(
+        f"note: network.attention is {_levels(network.attention)} in the preset, and {len(network.channels)} channels "
+        f"have the levels 0 to {len(network.channels) - 1}: it is {_levels(within)} now. --network.attention says it "
+        "otherwise."
+    )
+    return dataclasses.replace(command, network=dataclasses.replace(network, attention=within))
+
+
+def _levels(levels: Sequence[int]) -> str:
+    return " ".join(map(str, levels))
 
 
 def _say_why(command: Train) -> None:

@@ -29,7 +29,7 @@ from gendi.data.images.sources import HUB, MIX, SHARDS
 from gendi.data.kinds import claimed_by
 from gendi.data.split import Loaded, Rows, Split, fingerprint
 from gendi.diffusion.randomness import stream
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 from gendi.storage.file_rows import ArrayRows, FileRows
 
 LARGE = 128 * 128
@@ -187,4 +187,4 @@ def _existing(spec: str) -> Path:
     raise DataError(
         f"There is no data set, file or folder {spec!r} (looked in {Path.cwd()}).{hint} Known names: "
         f"{', '.join(KNOWN)}; else give the path of a folder of images or of idx files, or of a .npy or .npz file."
-    )
+    ).mended_by(*(Mend(put={spec: name}) for name in near))
