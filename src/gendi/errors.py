@@ -95,7 +95,9 @@ def diverged(what: str) -> DivergedError:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown `name`, which lists the known ones and suggests the nearest."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = [each for each in names if each.casefold() == name.casefold()][:1] or difflib.get_close_matches(
+        name, names, n=1
+    )
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
     error = UsageError(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
     return error.mended_by(*(Mend(put={name: other}) for other in near))

@@ -1,5 +1,6 @@
 """Below a refusal stands the user's own line with the mend: it keeps every other word, and is not refused again."""
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from gendi.cli.mending import mended_lines
 from gendi.cli.parse import parse, values_of
 from gendi.cli.train import Train, _defaults
 from gendi.errors import Mend, UsageError
+from gendi.train.kept.bundle import load_bundle
 from gendi.train.kept.stored import stored_config
 
 Gendi = Callable[..., Any]
@@ -60,7 +62,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("data photos --size 32", "data check photos --size 32"),
         ("data chekc photos", "data check photos"),
         ("evaluate --samples x.npz --data mnist --steps 5 --seed 2", "evaluate --samples x.npz --data mnist --seed 2"),
+        ("train mnist --preset MNIST --steps 3", "train mnist --preset mnist --steps 3"),
         ("ema runs/x --out y", "ema runs/x --out y --length 0.05 0.1"),
+        ("sample runs/x --prompt cat --n 2", "sample runs/x --n 2"),
+        ("train mnist --classes --steps 5", "train mnist --steps 5"),
     ],
 )
 def test_a_refusal_shows_the_line_that_works(gendi: Gendi, line: str, mended: str) -> None:
@@ -134,6 +139,47 @@ def test_a_run_without_snapshots_is_answered_with_its_own_command_and_snapshots(
         trained.process,
         trained.objective,
     )
+
+
+@pytest.mark.parametrize(
+    ("budget", "twice"),
+    [
+        (["--steps", "2"], ["--steps", "4"]),
+        (["--num-steps=2"], ["--steps", "4"]),
+        (["--images", "8"], ["--images", "16"]),
+        (["--max-time", "1s"], ["--max-time", "2s"]),
+    ],
+)
+def test_the_end_of_a_run_offers_its_own_command_with_twice_the_budget(
+    gendi: Gendi, tiny_data: Path, budget: list[str], twice: list[str]
+) -> None:
+    shared = ["train", str(tiny_data), *TINY, "--out", "r"]
+    outcome = gendi(*shared, *budget)
+    [more] = [line for line in outcome.err.splitlines() if "twice the budget" in line]
+    words = shlex.split(more.partition("    goes on")[0])
+    assert words == ["gendi", *shared, *twice]
+    if budget[0] == "--steps":
+        assert gendi(*words[1:]).code == 0
+        assert load_bundle("r").meta["step"] == 4
+
+
+def test_where_no_run_is_named_it_is_the_newest(gendi: Gendi) -> None:
+    for age, name in ((30, "old"), (10, "new"), (20, "other")):
+        config = Path("runs") / name / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.touch()
+        os.utime(config, (1e9 - age, 1e9 - age))
+    for line in ("sample --n 5", "report", "evaluate --n 9", "info --json"):
+        command, *rest = line.split()
+        assert suggested(gendi(line).err) == [[command, str(Path("runs/new")), *rest]]
+
+
+def test_data_are_taken_for_their_run_and_the_other_way_round(gendi: Gendi, tiny_run: Path) -> None:
+    Path("runs").mkdir()
+    Path("runs/letters").symlink_to(tiny_run)
+    Path("letters").mkdir()
+    assert suggested(gendi("sample letters --n 5").err) == [["sample", "runs/letters", "--n", "5"]]
+    assert suggested(gendi("train leters --steps 5").err) == [["train", "letters", "--steps", "5"]]
 
 
 def test_every_command_known_elsewhere_has_one_here() -> None:

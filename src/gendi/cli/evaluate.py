@@ -16,7 +16,7 @@ from gendi.cli.evaluation_file import NEWEST, as_text, keep_beside
 from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
 from gendi.cli.metrics_table import metrics_table
 from gendi.cli.outputs import Output
-from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
+from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows, with_a_run
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 from gendi.data.kinds import find_kind
@@ -229,7 +229,8 @@ def _check(command: Evaluate) -> None:
         )
     if (command.run is None) == (command.samples is None):
         both = "not both" if command.run is not None else "neither was given"
-        raise UsageError(f"Give a run (gendi evaluate RUN) or samples (--samples FILE --data mnist): {both}.")
+        error = UsageError(f"Give a run (gendi evaluate RUN) or samples (--samples FILE --data mnist): {both}.")
+        raise error.mended_by(*(with_a_run() if command.run is None else []))
     if command.samples is not None:
         if command.data is None:
             raise UsageError(

@@ -18,9 +18,9 @@ SAME: dict[str, tuple[str, ...]] = {
     "--output-dir": ("--out",),
     "--output": ("--out",),
     "--outdir": ("--out",),
-    "--cfg": ("--guidance",),
-    "--cfg-scale": ("--guidance",),
-    "--guidance-scale": ("--guidance",),
+    "--cfg": ("--guidance", "--sample.guidance"),
+    "--cfg-scale": ("--guidance", "--sample.guidance"),
+    "--guidance-scale": ("--guidance", "--sample.guidance"),
     "--count": ("--n",),
     "--num-samples": ("--n",),
     "--num-images": ("--n",),
@@ -36,6 +36,7 @@ SAME: dict[str, tuple[str, ...]] = {
     "--labels": ("--class",),
     "--classes": ("--class",),
     "--num": ("--n",),
+    "--batch": ("--batch-size",),
     "--scale": ("--guidance",),
     "--negative-prompt": ("--negative",),
     "--max-train-samples": ("--images",),
@@ -66,6 +67,8 @@ COMMANDS_ELSEWHERE = {
 
 EPOCHS = ("--epochs", "--num-epochs", "--num-train-epochs", "--max-epochs")
 _DATA = "the data are named without a flag: gendi train DATA."
+_CLASSES = "subfolders are classes by themselves, as the data's own classes are; --condition none leaves them out."
+_PROMPTS = "there are no prompts: --class NAME asks for a class, --condition NAME=VALUE for what else the data told."
 _GOES_ON = "the same command again goes on where it stopped; --fresh starts over."
 _PROCESSES = "one process uses one GPU; torchrun --nproc-per-node 2 -m -- gendi ... starts several."
 _PRECISION = "--train.precision is bf16, fp32 or auto, which takes the faster one."
@@ -77,6 +80,12 @@ OTHERWISE: dict[str, tuple[str, str]] = {
     "--dataset-name": ("--fresh", _DATA),
     "--data-dir": ("--fresh", _DATA),
     "--train-data-dir": ("--fresh", _DATA),
+    "--class": ("--fresh", _CLASSES),
+    "--classes": ("--fresh", _CLASSES),
+    "--class-cond": ("--fresh", _CLASSES),
+    "--conditional": ("--fresh", _CLASSES),
+    "--num-classes": ("--fresh", _CLASSES),
+    "--prompt": ("--class", _PROMPTS),
     "--mixed-precision": ("--fresh", _PRECISION),
     "--fp16": ("--fresh", _PRECISION),
     "--gpus": ("--json", _PROCESSES),
@@ -89,7 +98,7 @@ OTHERWISE: dict[str, tuple[str, str]] = {
     "--format": ("--sampler", "the ending of --out says it: a.png is a grid, a.npz an archive, a/ a folder of PNGs."),
 }
 """By flag: a flag that a command has for which this is the answer, and the answer."""
-VALUED = frozenset({*EPOCHS, *OTHERWISE} - {"--resume", "--fp16"})
+VALUED = frozenset({*EPOCHS, *OTHERWISE} - {"--resume", "--fp16", "--classes", "--class-cond", "--conditional"})
 """Those flags that have a value."""
 LEARNED_BY_NAME = {"mnist": 60_000, "fashion-mnist": 60_000}
 """How many images these data have for training."""

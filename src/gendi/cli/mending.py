@@ -23,7 +23,7 @@ AGAIN = 5
 
 def mended_lines(words: Sequence[str], error: GendiError, program: str) -> list[str]:
     """Return the command lines, quoted for a shell, that `words` become by each of the ways to mend an error."""
-    found = [_until_read(_changed(words, mend)) for mend in error.mends]
+    found = [_until_read(changed(words, mend)) for mend in error.mends]
     lines = [" ".join((program, *map(shlex.quote, line))) for line in found if line and "".join(line).isprintable()]
     return list(dict.fromkeys(lines))[:MOST]
 
@@ -39,7 +39,7 @@ def _until_read(words: list[str]) -> list[str] | None:
         except UsageError as error:
             if len(error.mends) != 1:
                 return None
-            words = _changed(words, error.mends[0])
+            words = changed(words, error.mends[0])
         else:
             return words
     return None
@@ -54,7 +54,7 @@ def _kind(command: str, args: Sequence[str]) -> Any:
     return Again if again else kind
 
 
-def _changed(words: Sequence[str], mend: Mend) -> list[str]:
+def changed(words: Sequence[str], mend: Mend) -> list[str]:
     """Return the words of a command line after a mend."""
     command, args = split(words)
     if mend.command is not None:

@@ -111,7 +111,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     Where they ask for the help, it is printed, `examples` first, and `SystemExit` is raised.
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
-    args = _bound(_translated(args, kind), flags(kind))
+    args = _bound(understood(args, kind), flags(kind))
     head = f"examples:\n{examples}\n\n" if examples else ""
     headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
@@ -120,10 +120,20 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{refusal(lambda: _read(kind, args, prog, default))} See {prog} --help.") from None
+        said = refusal(lambda: _read(kind, args, prog, default))
+        error = UsageError(f"{said} See {prog} --help.")
+        raise (error.mended_by(*with_a_run()) if said.startswith("RUN is missing") else error) from None
     if unknown:
         raise _unknown(unknown, args, written_flags(kind), prog)
     return command
+
+
+def with_a_run() -> list[Mend]:
+    """Return the mend of a command line that names no run: the one that was begun last, if there is one."""
+    from gendi.train.kept.folders import newest_run
+
+    newest = newest_run()
+    return [] if newest is None else [Mend(add=(newest,))]
 
 
 def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T | None:
@@ -133,7 +143,7 @@ def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = No
     """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return _read(kind, _translated(args, kind), prog, default, add_help=False)[0]
+            return _read(kind, understood(args, kind), prog, default, add_help=False)[0]
     except SystemExit:
         return None
 
@@ -168,7 +178,8 @@ def _bound(args: Sequence[str], known: Iterator[str]) -> list[str]:
     return out
 
 
-def _translated(args: Sequence[str], kind: Any) -> list[str]:
+def understood(args: Sequence[str], kind: Any) -> list[str]:
+    """Return words with the flags that others have under the names that a dataclass has for them."""
     return translated(args, {f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind)})
 
 

@@ -12,7 +12,7 @@ import tyro
 from gendi.cli.condition_flags import ConditionFlags, flag, is_given
 from gendi.cli.console import say, show, show_json
 from gendi.cli.outputs import Output
-from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows, with_a_run
 from gendi.cli.values import format_duration
 from gendi.errors import Mend, UsageError
 
@@ -135,7 +135,8 @@ def _check(command: Sample) -> None:
     if command.again is None:
         command.wanted.guidance_fields()
         if command.run is None:
-            raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
+            error = UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
+            raise error.mended_by(*with_a_run())
         return
     fixed = ("n", "steps", "sampler", "eta", "grid", "temperature", "noise_scale", "options", "seed", "per_class")
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()

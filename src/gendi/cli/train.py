@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +26,11 @@ from gendi.cli.parse import (
     named,
     parse,
     shows,
+    understood,
 )
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
-from gendi.cli.values import format_duration, parse_duration
+from gendi.cli.values import format_count, format_duration, parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import find_kind
 from gendi.diffusion.config import ConditionConfig
@@ -247,7 +250,7 @@ def main(args: Sequence[str]) -> int:
         result = _train(command, config, Budget(**limits), team.first)
         if team.first:
             update_timings(run, train_seconds=result.seconds, train_images=result.images)
-            _tell(command, run, result)
+            _tell(command, args, run, result)
     return 0
 
 
@@ -302,7 +305,7 @@ def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> 
         )
 
 
-def _tell(command: Train, run: Path, result: "TrainResult") -> None:
+def _tell(command: Train, args: Sequence[str], run: Path, result: "TrainResult") -> None:
     if command.json:
         show_json(dataclasses.asdict(result))
         return
@@ -313,8 +316,22 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
     else:
         text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
         show(text, needed=False)
-    name = program()
-    say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
+    name, where = program(), shlex.quote(str(run))
+    lines = [f"{name} sample {where} --n 64", f"{name} evaluate {where}", f"{name} report {where}"]
+    if not result.level and (words := _with_more(command, args)):
+        lines.append(f"{name} {shlex.join(words)}    goes on, to twice the budget")
+    say("\n  ".join(["next:", *lines]))
+
+
+def _with_more(command: Train, args: Sequence[str]) -> list[str]:
+    """Return the words of the command with twice the budget; none for a run of several processes."""
+    from gendi.cli.mending import changed
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return []
+    [(kind, amount)] = command.limits().items()
+    flag, show_ = ("--max-time", format_duration) if kind == "seconds" else (f"--{kind}", format_count)
+    return changed(["train", *understood(args, Train)], Mend(drop=("--fresh",), add=(flag, show_(2 * amount))))
 
 
 def _start(command: Train) -> RunConfig | None:

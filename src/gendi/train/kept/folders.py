@@ -1,6 +1,7 @@
 """Where a bundle is, and the folders of a run. This module imports no torch."""
 
 import difflib
+import glob
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,17 @@ def bundle_folder(path: Path) -> Path:
             f"{path} is a run without a bundle yet: the first one is written with its first checkpoint, within about "
             "two minutes of training, and when the training stops. Train it first."
         )
-    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
+    named = [str(run.parent) for run in (path.parent / "runs").glob(f"{glob.escape(path.name)}/config.toml")]
+    hint = "".join(f" Perhaps you meant {name}." for name in named)
+    raise UsageError(
+        f"{path} is neither a run nor a bundle: it has no {CONFIG}.{hint} Give runs/NAME or runs/NAME/bundle."
+    ).mended_by(*(Mend(put={str(path): name}) for name in named))
+
+
+def newest_run(home: Path = Path("runs")) -> str | None:
+    """Return the run in `home` that was begun last; None if there is none."""
+    found = sorted(home.glob("*/config.toml"), key=lambda path: path.stat().st_mtime_ns)
+    return str(found[-1].parent) if found else None
 
 
 def _near(path: Path) -> list[str]:
