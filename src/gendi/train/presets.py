@@ -10,6 +10,17 @@ from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What runs of so many images reached: medians of the runs in benchmarks/results/speedrun.json."""
+
+    images: int
+    excess: float
+    """FID on digit features of 5000 samples, less that of as many real test images."""
+    confidence: float
+    """Mean confidence of the digit classifier."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """A configuration, its budget, a description, and the results that it reached (from benchmarks/)."""
 
@@ -18,6 +29,10 @@ class Preset:
     max_time: str
     about: str
     expected: str
+    curve: tuple[Reached, ...] = ()
+    """Measured points of quality against images, from which a run foretells its own."""
+    curve_data: str = "mnist"
+    """The data of the curve."""
 
 
 _MNIST = RunConfig(
