@@ -1,4 +1,4 @@
-"""`make demo` from a fresh clone, as a new user would: wall time, peak memory, metrics, written to results/demo-KIND.json.
+"""`make demo` from a fresh clone, as a new user would: wall time, peak memory and metrics, in results/demo-KIND.json.
 
     python benchmarks/demo.py [--minutes 8] [--folder DIR] [--inception]
 

@@ -254,7 +254,8 @@ PRESETS: dict[str, Preset] = {
             _MNIST,
             "8m",
             "the best digits per CPU minute we found; conditional on the class where the data have classes",
-            "on 2 cores: FID 0.31 on digit features (floor 0.28), 16.3 on Inception (11.8), confidence 98.3%",
+            "after 65,000 images: digit FID 0.25 above its floor, confidence 97.4%; after 108,000: 0.14, 98.3%",
+            curve=(Reached(64_768, 0.249, 0.974), Reached(107_968, 0.136, 0.983)),
         ),
         Preset(
             "mnist-long",

@@ -1,6 +1,7 @@
 """What quality a run will reach, foretold from measured runs of its preset."""
 
 from dataclasses import replace
+from itertools import pairwise
 from math import exp, log
 
 from gendi.train.config import RunConfig
@@ -22,7 +23,7 @@ def expected_of(config: RunConfig, data_name: str, images: float) -> str:
         return ""
     if images >= curve[-1].images:
         return f"{_in_words(curve[-1])}, or better"
-    low, high = next((a, b) for a, b in zip(curve, curve[1:], strict=False) if a.images <= images < b.images)
+    low, high = next((a, b) for a, b in pairwise(curve) if a.images <= images < b.images)
     share = log(images / low.images) / log(high.images / low.images)
     between = Reached(
         round(images),
