@@ -81,7 +81,7 @@ def trained(objective: Objective, denoiser: NetworkDenoiser, steps: int, batch: 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        rate = max(0.02, 1 / (1 + step))
+        rate = max(0.005, 1 / (1 + step))
         for name, tensor in denoiser.network.state_dict().items():
             average[name].lerp_(tensor, rate)
     denoiser.network.load_state_dict(average)
