@@ -200,8 +200,8 @@ def test_a_student_in_a_gaussian_world_learns_the_end_of_the_ode() -> None:
     """An affine student, from new weights: it errs by less than 1e-2 of the data's size, in one call from pure noise
     and from every level. The steps of the last stage alone leave it 3.5e-3.
     """
-    made, denoiser, exact = consistency(), student(cosine()), GaussianFlow(world(cosine()))
-    trained(made, denoiser, 2000, batch=1024, lr=5e-3)
+    made, denoiser, exact = consistency(stages=4, ratio=4.0), student(cosine()), GaussianFlow(world(cosine()))
+    trained(made, denoiser, 3500, batch=512, lr=5e-3)
     noise = torch.randn(500, 2, generator=torch.Generator().manual_seed(9)).double()
     with torch.no_grad():
         for level in (0.1, 0.5, 2.0, 10.0, math.inf):

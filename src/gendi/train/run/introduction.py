@@ -26,9 +26,9 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows = kind_of(data.kind).noun
     yield (
-        f"{'going on' if going_on else 'training'} {config.preset}: {parameters / 1e6:.2f}M parameters on "
-        f"{len(data.train):,} {rows} of {data.name} ({data.fitted.description}), {budget}, from step "
-        f"{trainer.step_count}, in {run}"
+        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train):,} {rows} "
+        f"({data.fitted.description}), {parameters / 1e6:.2f}M parameters (preset {config.preset}), {budget}, "
+        f"from step {trainer.step_count}, in {run}"
     )
     if trainer.start is not None:
         anew = f"; {', '.join(trainer.new_parts)} start anew" if trainer.new_parts else ""
