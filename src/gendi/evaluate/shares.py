@@ -121,14 +121,20 @@ class SeenShares:
         scale, freedom, unit = self._tail(n)
         return float(chi2.sf(chi_square / (scale * unit), freedom))
 
-    def entropy(self, n: int) -> float:
-        """Return the entropy in nats that the classes seen in n samples have on average, if their shares are right.
+    def entropy(self, n: int) -> tuple[float, float]:
+        """Return the entropy in nats that the classes seen in n samples have on average, if their shares are right, and
+        its standard error, which comes from that of q.
 
         An entropy of noisy shares is too small by half of the trace of M [Miller 1955]; so is that of q.
         """
         q = self.expected[self.expected > 0]
-        of_expected = float(np.trace(self._relative(None)))
-        return float(-(q * np.log(q)).sum() + (of_expected - (len(self.expected) - 1) / n) / 2)
+        relative, root = self._relative(None), np.sqrt(self.shares @ self.rows)
+        slope = root * np.log(
+            root * root
+        )  # that of -q log q, times -sqrt q; constants do not count, as shares sum to 1
+        error = float(np.sqrt(max(slope @ relative @ slope, 0.0)))
+        bias = (float(np.trace(relative)) - (len(self.expected) - 1) / n) / 2
+        return float(-(q * np.log(q)).sum()) + bias, error
 
     def _test(self, d: Float64[np.ndarray, " k"], more: float, n: int) -> ShareTest:
         _, _, unit = self._tail(n)

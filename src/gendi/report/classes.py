@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gendi.evaluate.comparison import Z95
 from gendi.report.style import LIGHT, Theme, drawable, drawing
 
-MOST_NAMES = 24
+MOST_NAMES = 30
 
 
 def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

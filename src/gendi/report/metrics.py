@@ -176,7 +176,7 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
         grey=Html("" if metric.graded else ' class="nograde"'),
         title=meaning.title,
         text=meaning.text,
-        words=fill(" <b>{words}</b>", words=words) if (words := in_words(metric, split_name(metric)[0])) else Html(""),
+        words=fill(" <b>{words}</b>", words=words) if (words := _in_words(metric)) else Html(""),
         better=AIMS[metric.better].format(ideal=written(metric.ideal, ".4g")),
         value=with_interval(metric.value, metric.interval, meaning),
         floor=with_interval(metric.floor, metric.floor_interval, meaning),
@@ -185,11 +185,15 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
     )
 
 
+def _in_words(metric: Metric) -> str:
+    return f"No grade: {metric.no_grade}." if metric.no_grade else in_words(metric, split_name(metric)[0])
+
+
 def _asked(metric: Metric, meaning: Meaning) -> Html:
     """Return the cell that says whether samples pass as real images, or why the metric cannot tell."""
     check = metric.check
     if metric.no_grade:
-        return fill('<td class="number">no grade<br><span class="aim wide">{why}</span></td>', why=metric.no_grade)
+        return fill('<td class="number">no grade</td>')  # why, the words on the metric say
     if check is None:
         return fill('<td class="number">—</td>')
     if check.missed:

@@ -11,7 +11,7 @@ from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.colours import colour_table, colours_in_words
-from gendi.report.confusion import asked_in_words, confusion_figure
+from gendi.report.confusion import MOST_NUMBERED, asked_in_words, confusion_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.evaluations import evaluation_row, verdict_text
@@ -273,6 +273,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     body = [aside(picture, caption)]
     if record.confusion is not None:
         confusion = record.confusion
+        darker = "" if len(confusion) <= MOST_NUMBERED else ": the darker a square, the more, and the darkest is 100"
         matrix = gallery.figure(
             "asked-seen",
             lambda theme: confusion_figure(confusion, record.names, theme=theme),
@@ -280,7 +281,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         )
         caption = (
             f"Asked against seen, in percent of the samples asked to be of a class ({sum(map(sum, confusion)):,} in "
-            "all). What is off the diagonal is a mistake of the model, or of the classifier."
+            f"all){darker}. What is off the diagonal is a mistake of the model, or of the classifier."
         )
         body.append(aside(matrix, caption))
     return section("classes", "Classes", text, body)

@@ -183,10 +183,10 @@ def class_metrics(
         checks = share_checks(expected, ours.n, estimates)
         if checks["p-value"].missed:
             no_grade = (
-                f"if the classes of a tenth of the pictures were missing among {ours.n:,} real ones, this classifier "
-                f"would hardly notice (p = {checks['p-value'].controls[MISSING]:.2g})"
+                f"this classifier would hardly notice if the classes of a tenth of {ours.n:,} real pictures were "
+                f"missing (p = {checks['p-value'].controls[MISSING]:.2g})"
             )
-    entropy = expected.entropy(ours.n)
+    entropy = intervals.measured(*expected.entropy(ours.n), least=0.0, most=ours.entropy_maximum)
 
     def metric(name: str, key: str, better: Better, usual: Estimate, **fields: Any) -> Metric:
         report = GENDI_REPORT.get(name) if reader.extractor.name == "digits" else None
@@ -195,7 +195,7 @@ def class_metrics(
 
     found = [
         metric("confidence", "confidence", "higher", sure),
-        metric("class-entropy", "entropy", "closest", Estimate(entropy), ideal=entropy, no_grade=no_grade),
+        metric("class-entropy", "entropy", "closest", entropy, ideal=entropy.value, no_grade=no_grade),
         metric("class-chi-square", "chi-square", "lower", Estimate(float(k - 1)), no_grade=no_grade),
         metric("class-p-value", "p-value", "higher", Estimate(0.5), no_grade=no_grade),
     ]

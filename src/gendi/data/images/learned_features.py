@@ -165,14 +165,14 @@ def _made(data: Data) -> FeatureNetwork:
         return FeatureNetwork(channels, min(height, width), 4 if height == width else 2, classes if classes > 1 else 0)
 
 
-def train_network(network: FeatureNetwork, data: Data, poll: Poll | None = None, steps: int = STEPS) -> None:
-    """Train a network on the training pictures. The learning rate falls to zero along a cosine."""
+def train_network(network: FeatureNetwork, data: Data, poll: Poll | None = None) -> None:
+    """Train a network on the training pictures, for `STEPS`. The learning rate falls to zero along a cosine."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     network.train()
-    for step in range(steps):
+    for step in range(STEPS):
         may_stop(poll)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
         rows = stream(SEED, "feature network rows", step).integers(0, len(data.train), BATCH)
         losses, _ = _tasks(network, data.train, np.sort(rows), step)
         optimizer.zero_grad()
