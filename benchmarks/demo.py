@@ -1,4 +1,4 @@
-"""`make demo` from a fresh clone, as a new user would: wall time, peak memory, metrics, written to results/demo.json.
+"""`make demo` from a fresh clone, as a new user would: wall time, peak memory and metrics, in results/demo-KIND.json.
 
     python benchmarks/demo.py [--minutes 8] [--folder DIR] [--inception]
 
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import write
+from record import kind, write
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -58,7 +58,7 @@ def main() -> None:
         figures["inception"] = json.loads(
             subprocess.run(gendi, env=environment, check=True, capture_output=True).stdout
         )["metrics"]
-    write("demo", figures)
+    write(f"demo-{kind().lower()}", figures)
 
 
 if __name__ == "__main__":

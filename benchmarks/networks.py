@@ -31,10 +31,14 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "mnist-long": (1, 28, 28),
     "gendi-report": (1, 28, 28),
     "mnist-likelihood": (1, 28, 28),
+    "icons": (3, 32, 32),
+    "icons-64": (3, 64, 64),
     "cifar10": (3, 32, 32),
     "adm": (3, 64, 64),
 }
 CLASSES = {"adm": 1000}
+OTHER_SIZES = {"`icons` on 64 x 64": ("icons", (3, 64, 64))}
+"""Presets on pictures of another size than theirs, beside the one that is for it."""
 MLPS = {
     "an MLP, 50 numbers": (RunConfig(network=NetworkConfig("mlp", channels=(256,), blocks=4)), (50,)),
     "an MLP, 2000 numbers": (RunConfig(network=NetworkConfig("mlp", channels=(512,), blocks=4)), (2000,)),
@@ -45,8 +49,9 @@ CPU = torch.device("cpu")
 def networks() -> dict[str, tuple[RunConfig, tuple[int, ...]]]:
     """Return configuration and shape of a sample by name, conditions of the size they have on the data meant."""
     found = {}
-    for name, shape in SHAPES.items():
-        config = get_preset(name).config
+    presets = {name: (name, shape) for name, shape in SHAPES.items()} | OTHER_SIZES
+    for name, (preset, shape) in presets.items():
+        config = get_preset(preset).config
         told = tuple(replace(c, size=CLASSES.get(name, 10)) for c in config.conditions)
         found[name] = replace(config, conditions=told), shape
     return found | MLPS

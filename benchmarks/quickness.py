@@ -3,8 +3,8 @@
     python benchmarks/quickness.py RUN [--rounds 3]             and the same under the environment of AVX2
     python benchmarks/quickness.py RUN --rounds 0               commands alone; the seconds of samples stay as they were
 
-Samples are drawn with the network called in shares that stay in the caches, and on whole batches, in turn. Writes
-results/quickness-KIND.json and two tables of docs/speed.md.
+Samples are drawn with the network called in shares that stay in the caches, on whole batches, and in shares with
+classifier-free guidance everywhere, in turn. Writes results/quickness-KIND.json and two tables of docs/speed.md.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import torch
 from record import RESULTS, kind, write, write_table
 
 from gendi.diffusion.conditions import requested_conditions
+from gendi.diffusion.gaussian.guidance.settings import GuidanceRule
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
 
@@ -28,11 +29,12 @@ N, CALLS = 1000, 20
 DIGITS = "gendi sample RUN --n 64 --steps 20"
 
 
-def seconds_of(bundle: Bundle, seed: int, shares: bool) -> tuple[float, torch.Tensor]:
+def seconds_of(bundle: Bundle, seed: int, shares: bool, guided: bool = False) -> tuple[float, torch.Tensor]:
     """Return the seconds of drawing N samples, and the samples in model space."""
-    denoiser, how = bundle.denoiser(clip=1.0), bundle.config.sample
+    model, how = bundle.denoiser(clip=1.0), bundle.config.sample
     if not shares:
-        denoiser.shares = None
+        model.shares = None
+    denoiser = GuidanceRule(1.5).guide(model) if guided else model
     start = time.perf_counter()
     cond = requested_conditions(bundle.config.conditions, None, N)
     x = sample(denoiser, bundle.codec.shape, N, steps=CALLS, sampler=how.sampler, seed=seed, cond=cond)
@@ -41,18 +43,26 @@ def seconds_of(bundle: Bundle, seed: int, shares: bool) -> tuple[float, torch.Te
 
 def table() -> list[str]:
     lines = [
-        "| processor | precision | in shares, s | whole batches, s | ratio, by rounds |",
-        "|---|---|---:|---:|---:|",
+        "| processor | parameters | in shares, s | whole batches, s | ratio, by rounds | guided, s | over unguided |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for path in sorted(RESULTS.glob("quickness-*.json")):
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         a, b = found["seconds_in_shares"], found["seconds_on_whole_batches"]
-        ratios = [y / x for x, y in zip(a, b, strict=True)]
+        guided = found.get("seconds_guided", [])
+        what = (
+            f"{found['parameters'] / 1e6:.2f}M, {found['precision']}" if "parameters" in found else found["precision"]
+        )
         lines.append(
-            f"| {found['machine']['kind']} | {found['precision']} | {statistics.median(a):.1f} | "
-            f"{statistics.median(b):.1f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
+            f"| {found['machine']['kind']} | {what} | {statistics.median(a):.1f} | {statistics.median(b):.1f} | "
+            f"{_ratios(b, a)} | {f'{statistics.median(guided):.1f}' if guided else ''} | {_ratios(guided, a)} |"
         )
     return lines
+
+
+def _ratios(over: list[float], under: list[float]) -> str:
+    ratios = [y / x for x, y in zip(under, over, strict=True)] if over else []
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
 
 
 def commands(run: str) -> dict[str, list[float]]:
@@ -103,27 +113,30 @@ def main() -> None:
     bundle = load_bundle(args.run)
     if not kind().endswith("BF16"):
         bundle.meta["precision"] = "fp32"  # which the probe would have chosen there
-    shared, whole, far = [], [], []
+    shared, whole, guided, far = [], [], [], []
     for seed in range(args.rounds):
         (a, x), (b, y) = seconds_of(bundle, seed, True), seconds_of(bundle, seed, False)
         shared.append(a)
         whole.append(b)
+        guided.append(seconds_of(bundle, seed, True, guided=True)[0])
         far.append(float((x - y).abs().max()))
     path = RESULTS / f"quickness-{kind().lower()}.json"
     if args.rounds == 0:
         old = json.loads(path.read_text("utf-8"))
         shared, whole = old["seconds_in_shares"], old["seconds_on_whole_batches"]
-        far = [old["largest_difference_between_them"]]
+        far, guided = [old["largest_difference_between_them"]], old.get("seconds_guided", [])
     start_up = commands(args.run)
     write(
         path.stem,
         {
             "preset": bundle.config.preset,
             "precision": bundle.meta.get("precision"),
+            "parameters": sum(p.numel() for p in bundle.network().parameters()),
             "samples": N,
             "calls": CALLS,
             "seconds_in_shares": shared,
             "seconds_on_whole_batches": whole,
+            "seconds_guided": guided,
             "largest_difference_between_them": max(far),
             "start_up_seconds": {name: statistics.median(times) for name, times in start_up.items()},
             "start_up_rounds": start_up,

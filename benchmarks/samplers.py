@@ -129,7 +129,8 @@ def main() -> None:
     parser.add_argument("--name", default="samplers")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
-    parser.add_argument("--samplers", nargs="*", default=list(SAMPLERS), choices=list(SAMPLERS))
+    usual = [name for name, info in SAMPLERS.items() if info.takes == "mean"]
+    parser.add_argument("--samplers", nargs="*", default=usual, choices=usual)
     parser.add_argument("--temperatures", nargs="*", type=float, default=[1.0])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     args = parser.parse_args()

@@ -24,6 +24,7 @@ from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.gaussian.samplers import SAMPLERS, sample
 from gendi.train.kept.bundle import Bundle, load_bundle
 
+USUAL = [name for name, info in SAMPLERS.items() if info.takes == "mean"]
 CALLS, BATCHES = 20, (64, 250, 1000)
 ACTIVATIONS = 200_000
 """Bytes per row that the stand-in reads, about the size of the largest activations of preset `mnist`."""
@@ -100,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=list(SAMPLERS), help="samplers to print, without writing")
+    parser.add_argument("--only", nargs="*", default=USUAL, help="samplers to print, without writing")
     args = parser.parse_args()
     bundle = load_bundle(args.run)
     if not kind().endswith("BF16"):
@@ -119,7 +120,7 @@ def main() -> None:
     print({batch: f"{1000 * seconds:.1f} ms" for batch, seconds in network.items()})
     for name, by_batch in overheads.items():
         print(f"{name:24}", "  ".join(f"{100 * share:5.2f}%" for share in by_batch.values()))
-    if args.only == list(SAMPLERS):
+    if args.only == USUAL:
         write(
             f"step-overhead-{kind().lower()}",
             {

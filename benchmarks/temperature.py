@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="*", help="measure these again, and keep the other rows")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [(name, 1.0) for name, info in SAMPLERS.items() if not info.adaptive]
+    lines = [(name, 1.0) for name, info in SAMPLERS.items() if not info.adaptive and info.takes == "mean"]
     lines += [("deis", T) for T in TEMPERATURES] + [("dpmpp-2m-sde", T) for T in TEMPERATURES]
     rows = json.loads((RESULTS / "temperature.json").read_text("utf-8"))["rows"] if args.samplers else []
     rows = [row for row in rows if row["sampler"] not in (args.samplers or ())]

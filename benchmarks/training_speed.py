@@ -47,8 +47,8 @@ def of_size(parameters: int) -> tuple[int, ...]:
         widths = [
             w for w in itertools.product(range(8, 65, 8), range(8, 129, 8), range(8, 129, 8)) if w[0] <= w[1] <= w[2]
         ]
-        twice = [w for w in widths if w[1] <= 2 * w[0] and w[2] == 2 * w[1]]  # as theirs, or narrower at first
-        return min(twice, key=lambda w: abs(size(theirs_of(w)) - parameters))
+        growing = [w for w in widths if w[1] <= 2 * w[0] and w[2] <= 2 * w[1]]  # theirs doubles, or grows less
+        return min(growing, key=lambda w: abs(size(theirs_of(w)) - parameters))
 
 
 def theirs_of(widths: tuple[int, ...]) -> Any:

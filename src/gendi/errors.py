@@ -5,8 +5,22 @@ bug (exit code 1) and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, Self
+
+
+class Mend(NamedTuple):
+    """How the words of a command line are changed so that it is not refused for the same reason again."""
+
+    put: Mapping[str, str] = MappingProxyType({})
+    """Words, or values after "=", and what comes in their place."""
+    drop: tuple[str, ...] = ()
+    """Flags that are left out with their values."""
+    add: tuple[str, ...] = ()
+    """Words that come last; the value of a flag that was given before is replaced."""
+    command: str | None = None
+    """Another command, which takes the words instead."""
 
 
 class GendiError(Exception):
@@ -15,6 +29,13 @@ class GendiError(Exception):
     exit_code: ClassVar[int] = 1
     relayed: bool = False
     """Whether the error came from another process of the run, which prints it."""
+    mends: tuple[Mend, ...] = ()
+    """Ways to mend the command line, if it was the command line that caused the error; each would do."""
+
+    def mended_by(self, *mends: Mend) -> Self:
+        """Return this error with ways to mend the command line; `gendi.cli.mending` writes them out."""
+        self.mends = mends
+        return self
 
 
 class UsageError(GendiError, ValueError):
@@ -74,9 +95,12 @@ def diverged(what: str) -> DivergedError:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown `name`, which lists the known ones and suggests the nearest."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = [each for each in names if each.casefold() == name.casefold()][:1] or difflib.get_close_matches(
+        name, names, n=1
+    )
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
-    return UsageError(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+    error = UsageError(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+    return error.mended_by(*(Mend(put={name: other}) for other in near))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -112,4 +112,4 @@ def picture_of(pixels: Any, folder: Path) -> Path:
 def test_refusals(gendi: Gendi, rich: str, tmp_path: Path, flags: str, said: str) -> None:
     outcome = gendi("train", rich, *flags.split(), "--steps", "1", "--out", str(tmp_path / "run"))
     assert outcome.code == 2
-    assert said in outcome.err and outcome.err.count("\n") == 1
+    assert said in outcome.err and all(line.startswith("  gendi ") for line in outcome.err.splitlines()[1:])

@@ -131,7 +131,7 @@ def test_places_that_are_not_its_own_are_left_alone(gendi: Gendi, run: Path, tin
 def test_runs_it_cannot_use(gendi: Gendi, run: Path, tiny_run: Path) -> None:
     none = gendi(f"ema {tiny_run} --length 0.1")
     assert none.code == 2
-    assert "--optim.posthoc-every 50k" in none.err
+    assert "--optim.posthoc-every 50000" in none.err
     bundle = gendi(f"ema {run / 'bundle'} --length 0.1")
     assert bundle.code == 2
     assert "folder of its run" in bundle.err

@@ -1,5 +1,7 @@
 """The commands on a run that was stopped, and the page that `gendi train` keeps while it trains."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +15,10 @@ import pytest
 from PIL import Image
 from tiny import TINY
 
+from gendi.api.request import read_request
 from gendi.cli import main
-from gendi.train.kept.bundle import load_bundle
+from gendi.cli.again import read_made
+from gendi.train.kept.bundle import Bundle, load_bundle, save_bundle
 from gendi.train.progress import console
 from gendi.train.step.trainer import Trainer
 
@@ -138,3 +142,35 @@ def test_a_page_that_cannot_be_is_said_before_the_first_step(gendi: Gendi, tiny_
     outcome = gendi(*words)
     assert outcome.code == 2 and "gendi did not write it" in outcome.err
     assert (run / "report.html").read_text() == "<h1>mine</h1>" and load_bundle(run).meta["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (("sample", "--n", "2"), "samples.png"),
+        (("evaluate", "--n", "8", "--extractor", "pixels"), "samples.npz"),
+        (("vary", "--n", "1", "--class", "0"), "vary-black.png"),
+    ],
+)
+def test_results_name_the_weights_that_were_loaded_though_others_have_taken_their_place(
+    gendi: Gendi, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], settings: str
+) -> None:
+    """The bundle is replaced right after it was read, as a run that trains does it."""
+    weights = run / "bundle" / "model.safetensors"
+    before = hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    def load_and_replace(path: str | Path) -> Bundle:
+        found = load_bundle(path)
+        state = {name: tensor + 1 for name, tensor in found.state.items()}
+        save_bundle(run / "bundle", dataclasses.replace(found, state=state))
+        return found
+
+    monkeypatch.setattr("gendi.train.kept.bundle.load_bundle", load_and_replace)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    picture = [str(tmp_path / "black.png")] if words[0] == "vary" else []
+    assert gendi(words[0], str(run), *picture, *words[1:], "--steps", "2").code == 0
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() != before
+    if words[0] == "vary":
+        assert read_made(run / settings, "vary").sha256[str(run)] == before
+    else:
+        assert read_request(run / settings).weights == before

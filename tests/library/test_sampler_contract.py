@@ -15,7 +15,7 @@ from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 
-EVERY = sorted(SAMPLERS)
+EVERY = sorted(name for name, info in SAMPLERS.items() if info.takes != "map")
 STEPPING = [name for name in EVERY if not SAMPLERS[name].adaptive]
 BETWEEN = ("dpm-2", "pndm")  # they visit the middles of steps, which are no times of the grid
 LOOSE = {"steps": 400, "rtol": 0.1, "atol": 0.1}  # for the adaptive solver

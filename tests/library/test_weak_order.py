@@ -19,7 +19,9 @@ from gendi.diffusion.gaussian.samplers import SAMPLERS, get_sampler
 from gendi.diffusion.gaussian.schedule import make_schedule
 
 ENDS = (0.4, 0.05)
-NOISY = sorted(n for n, i in SAMPLERS.items() if not i.deterministic and n != "predictor-corrector")
+NOISY = sorted(
+    n for n, i in SAMPLERS.items() if not i.deterministic and i.takes == "mean" and n != "predictor-corrector"
+)
 
 
 def errors_of(

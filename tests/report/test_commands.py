@@ -9,9 +9,10 @@ from gendi.cli.parse import parse
 from gendi.cli.train import Train
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
-from gendi.report.commands import budget_flags, commands, wrapped
+from gendi.report.commands import commands, wrapped
 from gendi.report.run import Run
 from gendi.train.config import RunConfig
+from gendi.train.kept.as_flags import budget_flags
 from gendi.train.presets import PRESETS
 
 

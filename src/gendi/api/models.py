@@ -14,11 +14,9 @@ from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
-from gendi.errors import UsageError
-from gendi.storage.files import MANIFEST, read_json
+from gendi.errors import Mend, UsageError
 from gendi.train.kept.bundle import Bundle, load_bundle
-from gendi.train.kept.classifier_bundle import ClassifierBundle, classifier_folder, load_classifier
-from gendi.train.kept.folders import WEIGHTS, bundle_folder
+from gendi.train.kept.classifier_bundle import ClassifierBundle, load_classifier
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,14 @@ class Models:
         if self.classifier is None or self.own.condition("class") is not None:
             return specs
         return (*specs, self.classifier.condition)
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """SHA-256 of the weights of each model that was read from a folder: "" is the model's own, the others are those
+        that guide it, by the field of the guidance.
+        """
+        all_ = {"": self.own, "bad": self.bad, "classifier": self.classifier}
+        return {name: model.sha256 for name, model in all_.items() if model is not None and model.sha256 is not None}
 
     def denoiser(
         self,
@@ -107,27 +113,16 @@ def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, 
             raise UsageError(
                 f"this model was never trained without its {spec.name}: say which by "
                 f"{'--class' if spec.name == 'class' else f'--condition {spec.name}=VALUE'} (in Python by condition)."
-            )
+            ).mended_by(*_asking([spec]))
     return {spec.name: None for spec in specs} | dict(condition)
 
 
-def weights_sha256(run: str | Path) -> str | None:
-    """Return the SHA-256 of the weights of a run or a bundle, as its manifest has it."""
-    return _of_weights(bundle_folder(Path(run)))
-
-
-def guides_sha256(guidance: Guidance | None) -> dict[str, str]:
-    """Return the same of the models that guidance names, by field. Raises `UsageError` for a folder without one."""
-    places = {} if guidance is None else guidance.folders()
-    folders = {"bad": bundle_folder, "classifier": classifier_folder}
-    found = {name: _of_weights(folders[name](Path(place))) for name, place in places.items()}
-    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
-
-
-def _of_weights(folder: Path) -> str | None:
-    manifest = read_json(folder / MANIFEST)
-    entry = manifest["files"].get(WEIGHTS)
-    return str(entry["sha256"]) if entry else None
+def _asking(specs: Sequence[ConditionConfig]) -> list[Mend]:
+    """Return flags that request the first name of a condition, one way for each condition that has names."""
+    flags = {
+        spec.name: ("--class", "{}") if spec.name == "class" else ("--condition", f"{spec.name}={{}}") for spec in specs
+    }
+    return [Mend(add=(flags[s.name][0], flags[s.name][1].format(s.names[0]))) for s in specs if s.names]
 
 
 def _plain(bundle: Bundle, device: str, precision: str | None, clip: float | None) -> NetworkDenoiser:
@@ -148,7 +143,7 @@ def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor
     if not cond and not guidance.negative:
         raise UsageError(
             f"guidance needs a condition to move towards: request {' or '.join(spec.name for spec in specs)}."
-        )
+        ).mended_by(*_asking(specs))
     always = {spec.name for spec in specs if spec.dropout == 0}
     forgotten = [name for name in (guidance.scales or cond) if name not in always or name in guidance.negative]
     needed = guidance.scales or ({} if forgotten or guidance.negative else cond)

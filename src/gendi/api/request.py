@@ -22,7 +22,7 @@ from gendi.api.proportions import fits as fits_proportions
 from gendi.data.images.sample_files import SETTINGS, read_texts
 from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.plain import in_utf8
 from gendi.train.kept.bundle import Bundle
@@ -203,7 +203,8 @@ def read_request(path: Path) -> Request:
         return dataclasses.replace(read_request(pictures[0]), n=len(pictures))
     found = read_texts(path)
     if edit := edited_by(found):
-        raise UsageError(f"{path} was made by gendi {edit}: gendi {edit} --again {path}.")
+        error = UsageError(f"{path} was made by gendi {edit}: gendi {edit} --again {path}.")
+        raise error.mended_by(Mend(command=edit))
     text = found.get(SETTINGS)
     if text is None:
         raise DataError(
@@ -229,7 +230,7 @@ def own_calls(bundle: Bundle) -> int:
         raise UsageError(
             f"The model asks for {steps:,} calls of its network per sample; more than {MOST_OWN:,} are made only where "
             "they are asked for. Say how many: --steps 50, or steps=50 in Python."
-        )
+        ).mended_by(Mend(add=("--steps", "50")))
     return steps
 
 

@@ -4,41 +4,16 @@ One small file per command. This module knows their names and nothing else, so t
 Python itself; a command's file is imported when it is called, and it imports torch once its flags are parsed.
 """
 
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gendi.cli.commands import COMMANDS as COMMANDS
+from gendi.cli.commands import module_of
 from gendi.errors import UsageError
 from gendi.machine.streams import flush_results, standing_streams
-
-COMMANDS = {
-    "train": "learn from a data set within a budget; run again, it goes on",
-    "sample": "draw samples from a run: a grid, a folder of PNG or an .npz",
-    "train-classifier": "learn to name noisy pictures, to guide samples to a class",
-    "inpaint": "paint part of a picture anew, where a mask is white",
-    "upscale": "make a small picture as large as the model's",
-    "denoise": "take the noise out of a picture",
-    "vary": "draw variations of a picture, near or far",
-    "interpolate": "walk from one picture to another",
-    "mix": "the content of one picture with the detail of another",
-    "evaluate": "measure samples, each figure beside what real images score",
-    "likelihood": "bits per dimension of data under a run, term by term",
-    "ema": "the weights averaged over another length, after training",
-    "report": "write report.html: pictures, curves and the table of metrics",
-    "info": "show what a run is: network, training, data, metrics",
-    "verify": "check every checkpoint and bundle in a folder, byte by byte",
-    "runs": "list the runs there are: status, progress, last metric",
-    "plan": "memory, speed and days of training on N GPUs, by arithmetic",
-    "data check": "look at a data set before spending hours on it",
-    "cells check": "look at single cells: counts, classes, what is wrong and how to mend it",
-    "presets": "list the configurations to start from",
-    "samplers": "list the samplers, and when to use which",
-    "doctor": "show versions, devices, precision, memory and disk",
-    "demo": "the whole way on MNIST: train, sample, evaluate, report",
-}
 
 LIGHT = ("presets", "runs")
 """Commands that never load torch."""
@@ -81,18 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BaseException as error:
             from gendi.cli.failure import explain
 
-            return explain(error, debug)
+            return explain(error, debug, words)
 
 
 def help_text() -> str:
     """Return what `gendi --help` prints."""
     commands = "\n".join(f"  {name:<16} {about}" for name, about in COMMANDS.items())
     return f"{HELP}\ncommands:\n{commands}\n{FOOT}"
-
-
-def module_of(command: str) -> str:
-    """Return the module of a command: that of `data check` is gendi.cli.data_check."""
-    return f"gendi.cli.{command.replace(' ', '_').replace('-', '_')}"
 
 
 def _require_current_folder() -> None:
@@ -130,10 +100,9 @@ def _dispatch(words: list[str]) -> int:
     asks_for_help = pair is not None and words[1:] in (["--help"], ["-h"])
     name = pair if pair is not None and asks_for_help else " ".join(words[: 1 if pair is None else 2])
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-        kind = "flag" if name.startswith("-") else "command"
-        hint = f" Perhaps you meant {near[0]!r}." if near else ""
-        raise UsageError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(COMMANDS)}. See gendi --help.")
+        from gendi.cli.commands import unknown_command
+
+        raise unknown_command(name)
     args = words[1:] if asks_for_help else words[len(name.split()) :]
     _require_current_folder()
     if name not in LIGHT and not {"-h", "--help"} & set(args):

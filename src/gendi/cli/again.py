@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gendi.api.edit_settings import EDIT_TEXT, edited_by
 from gendi.data.images.sample_files import png_text
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def read_made(path: Path, command: str) -> Made:
     if other is None:
         raise DataError(f"{path} does not say how it was made: no edit of gendi wrote it, or it was changed since.")
     if other != command:
-        raise UsageError(f"{path} was made by gendi {other}: gendi {other} --again {path}.")
+        error = UsageError(f"{path} was made by gendi {other}: gendi {other} --again {path}.")
+        raise error.mended_by(Mend(command=other))
     data = json.loads(text[EDIT_TEXT])
     words, sha256 = data.get("words"), data.get("sha256")
     if not (_are_texts(words, list) and _are_texts(sha256, dict) and _are_texts(list(sha256.values()), list)):

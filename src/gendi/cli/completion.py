@@ -4,13 +4,10 @@ The script holds all names, so that pressing Tab starts no Python. It is written
 parsers that are imported one by one.
 """
 
-import dataclasses
-import importlib
 from collections.abc import Sequence
 
-import tyro
-
-from gendi.cli.parse import flags
+from gendi.cli.commands import kind_of
+from gendi.cli.parse import written_flags
 from gendi.errors import UsageError, unknown_name
 
 SHELLS = ("bash", "zsh", "fish")
@@ -42,17 +39,7 @@ def script(words: Sequence[str], commands: Sequence[str]) -> str:
 
 def _flags(command: str) -> list[str]:
     """Return the flags of a command: those of its dataclass that are no positional arguments, and --help."""
-    module = importlib.import_module(f"gendi.cli.{command.replace(' ', '_').replace('-', '_')}")
-    name = "".join(part.capitalize() for part in command.replace("-", " ").split())
-    kind = getattr(module, name)
-    positional = {f.name.rstrip("_") for f in dataclasses.fields(kind) if _is_positional(f.type)}
-    found = [name.removeprefix("wanted.") for name in flags(kind) if name not in positional]
-    return sorted({f"--{name}" for name in found} | {"--help"})
-
-
-def _is_positional(annotation: object) -> bool:
-    metadata = getattr(annotation, "__metadata__", ())
-    return any(mark is tyro.conf._markers.Positional or "Positional" in repr(mark) for mark in metadata)
+    return sorted({*written_flags(kind_of(command)), "--help"})
 
 
 def _values() -> dict[str, list[str]]:

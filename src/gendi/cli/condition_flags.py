@@ -7,7 +7,7 @@ import tyro
 
 from gendi.cli.parse import Folder, Number, Text, named, shows, spec
 from gendi.cli.values import read_pair, read_scale
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 GUIDANCE = (
     "guidance",
@@ -66,7 +66,8 @@ class ConditionFlags:
         """
         if self.guidance is None:
             if extra := [flag(name) for name in GUIDANCE if is_given(getattr(self, name))]:
-                raise UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
+                error = UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
+                raise error.mended_by(Mend(add=("--guidance", "2")))
             return {}
         found = read_scale(self.guidance)
         away = self.negative if self.negative is None or "=" in self.negative else f"class={self.negative}"

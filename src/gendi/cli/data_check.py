@@ -1,12 +1,13 @@
 """`gendi data check`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gendi.cli.console import cell, show, show_json, table
+from gendi.cli.console import cell, program, show, show_json, table
 from gendi.cli.parse import CountFromZero, Size, named, parse, shows
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def main(args: Sequence[str]) -> int:
     ]
     show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in facts]))
     if report.conditions:
-        show("\nconditions (gendi train DATA --condition NAME ...)")
+        given = ["--size", "x".join(map(str, command.size))] if command.size else []
+        line = shlex.join([program(), "train", command.data, *given, "--condition"])
+        show(f"\nconditions ({line} NAME ...)")
         rows = [(c.name, c.kind, _said_of(c), c.missing) for c in report.conditions]
         show(table(rows, ("name", "kind", "what", "missing")))
     for condition in report.conditions:

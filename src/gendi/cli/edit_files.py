@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gendi.api.edit_settings import EDIT_TEXT
 from gendi.api.editor import Edited, Editor
 from gendi.api.guidance import Guidance
-from gendi.api.models import guides_sha256, weights_sha256
+from gendi.api.models import Models
 from gendi.data.images.pictures import grid_image, png_bytes, to_image
 from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.errors import DataError, UsageError
@@ -77,13 +77,12 @@ def read_mask(path: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.asarray(painted)
 
 
-def hashes(run: str, guidance: Guidance | None, words: Sequence[str | None]) -> dict[str, str]:
-    """Return the SHA-256 of the weights in the folder of each model, and of each of `words` that is a file, by path."""
-    folders = {} if guidance is None else guidance.folders()
-    weights = {run: weights_sha256(run)}
-    weights |= {str(folders[name]): digest for name, digest in guides_sha256(guidance).items()}
+def hashes(run: str, models: Models, guidance: Guidance | None, words: Sequence[str | None]) -> dict[str, str]:
+    """Return the SHA-256 of the weights of each model that was read, and of each of `words` that is a file, by path."""
+    folders = {"": run, **({} if guidance is None else guidance.folders())}
+    weights = {str(folders[name]): digest for name, digest in models.sha256.items()}
     pictures = {word: sha256_file(Path(word)) for word in words if word is not None and Path(word).is_file()}
-    return pictures | {place: digest for place, digest in weights.items() if digest is not None}
+    return pictures | weights
 
 
 def check_out(out: Path, run: Path) -> None:

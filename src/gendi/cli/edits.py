@@ -183,7 +183,7 @@ def perform(
         dataclasses.replace(output, data=[bundle.meta.get("data_spec")]).check_apart()
         editor = Editor(bundle, n, wanted, lambda: stop.raise_if_requested("Nothing was written."))
         pictures += [*texts.values(), *guides.get("negative", {}).values()]
-        sha256 = hashes(command.run, guidance, pictures)
+        sha256 = hashes(command.run, editor.models, guidance, pictures)
         if command.again is not None:
             for place, old in read_made(Path(command.again), name).sha256.items():
                 if sha256.get(place) != old:

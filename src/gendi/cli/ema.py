@@ -9,9 +9,9 @@ import tyro
 
 from gendi.cli.console import program, say, show, show_json, table
 from gendi.cli.outputs import Output
-from gendi.cli.parse import Count, Folder, named, parse, shows
+from gendi.cli.parse import Count, Folder, named, parse, shows, with_a_run
 from gendi.cli.runs import read_config
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 from gendi.storage.files import read_json
 from gendi.train.weights.lengths import check_length
 
@@ -86,9 +86,12 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Ema) -> None:
     """Refuse what cannot mean anything, before anything heavy is imported."""
     if not command.run:
-        raise UsageError("RUN is missing: say which run's weights to average. See gendi ema --help.")
+        error = UsageError("RUN is missing: say which run's weights to average. See gendi ema --help.")
+        raise error.mended_by(*with_a_run())
     if not command.length:
-        raise UsageError("--length is missing: say how wide the average is, for instance --length 0.05 0.1.")
+        raise UsageError("--length is missing: say how wide the average is, for instance --length 0.05 0.1.").mended_by(
+            Mend(add=("--length", "0.05", "0.1"))
+        )
     for length in command.length:
         check_length(length, f"--length {length:g}")
     if len({f"{length:g}" for length in command.length}) != len(command.length):

@@ -16,11 +16,11 @@ from gendi.cli.evaluation_file import NEWEST, as_text, keep_beside
 from gendi.cli.how_many import MANY, USUAL, affordable, drawn_before, how_many
 from gendi.cli.metrics_table import metrics_table
 from gendi.cli.outputs import Output
-from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows
+from gendi.cli.parse import MOST_SAMPLES, Calls, Count, Folder, Samples, Seed, Text, parse, shows, with_a_run
 from gendi.cli.runs import update_timings
 from gendi.cli.values import format_duration
 from gendi.data.kinds import find_kind
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 
 if TYPE_CHECKING:
     from gendi.api.request import Request
@@ -109,10 +109,11 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     the results. Several processes each draw a share, and process 0 evaluates.
     """
     from gendi.api.classes import asked_classes, without_class
+    from gendi.api.models import Models
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, classes_asked, made_here, make_request, prepared
+    from gendi.cli.requests import announced, classes_asked, made_here, make_request
     from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import team
@@ -128,8 +129,10 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     moment = moment_of(run, bundle)
     if moment is not None and team().first:
         say(f"note: {moment}")
-    request = made_here(make_request(bundle, command.run, command.n or USUAL, command), command.batch_size)
-    ready = prepared(request, bundle)
+    wanted = make_request(bundle, command.run, command.n or USUAL, command)
+    models = Models.read(bundle, wanted.guidance)
+    request = made_here(wanted, command.batch_size, models)
+    ready = prepare(request, models)
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
     kind = kind_of(data.kind)
     if not kind.pictures and command.n is None:
@@ -226,7 +229,8 @@ def _check(command: Evaluate) -> None:
         )
     if (command.run is None) == (command.samples is None):
         both = "not both" if command.run is not None else "neither was given"
-        raise UsageError(f"Give a run (gendi evaluate RUN) or samples (--samples FILE --data mnist): {both}.")
+        error = UsageError(f"Give a run (gendi evaluate RUN) or samples (--samples FILE --data mnist): {both}.")
+        raise error.mended_by(*(with_a_run() if command.run is None else []))
     if command.samples is not None:
         if command.data is None:
             raise UsageError(
@@ -234,7 +238,8 @@ def _check(command: Evaluate) -> None:
             )
         drawing = [f"--{name}" for name in ("steps", "sampler") if getattr(command, name) is not None]
         if given := drawing + command.wanted.given():
-            raise UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
+            error = UsageError(f"{' and '.join(given)} cannot be given with --samples, which are drawn already.")
+            raise error.mended_by(Mend(drop=tuple(given)))
 
 
 def stopping(stop: "StopFlag") -> "Poll":

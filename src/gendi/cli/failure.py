@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 
 from gendi.errors import GendiError, ResourceError, UsageError, is_out_of_memory
 from gendi.machine.streams import tell
@@ -14,8 +15,11 @@ BUG, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 _REFUSED = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 
 
-def explain(error: BaseException, debug: bool = False) -> int:
-    """Print one paragraph about `error` to stderr (its traceback too with `debug`) and return the exit code."""
+def explain(error: BaseException, debug: bool = False, words: Sequence[str] = ()) -> int:
+    """Print one paragraph about `error` to stderr (its traceback too with `debug`) and return the exit code.
+
+    Below it stands the command line `words` with the mend that the error names, if it names one.
+    """
     if isinstance(error, BrokenPipeError):  # the reader, `head` for instance, has had enough
         with contextlib.suppress(OSError, ValueError):  # what is left to flush at exit must go nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -29,7 +33,19 @@ def explain(error: BaseException, debug: bool = False) -> int:
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     who = "gendi" if rank == "0" else f"gendi (process {rank})"
     tell(f"{who}: {text}")
+    for line in _mended(error, words):
+        tell(f"  {line}")
     return code
+
+
+def _mended(error: BaseException, words: Sequence[str]) -> list[str]:
+    """Return the command lines that would do; none for several processes, whose launcher is not among the words."""
+    if not isinstance(error, GendiError) or not error.mends or os.environ.get("WORLD_SIZE", "1") != "1":
+        return []
+    from gendi.cli.console import program
+    from gendi.cli.mending import mended_lines
+
+    return mended_lines(words, error, program())
 
 
 def _paragraph(error: BaseException) -> tuple[int, str]:

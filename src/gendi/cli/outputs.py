@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 if TYPE_CHECKING:
     from gendi.storage.record import RunRecord
@@ -50,7 +50,7 @@ class Output:
             raise UsageError(
                 f"--out {self.named} ends in a slash, as a folder does, and has the ending of a file. Write {path} for "
                 "the file, or a name without an ending for a folder."
-            )
+            ).mended_by(Mend(put={self.named: str(path)}))
         return path
 
     def check(self) -> None:

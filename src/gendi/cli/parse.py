@@ -25,7 +25,7 @@ from gendi.cli.values import (
     parse_seed,
     parse_size,
 )
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 T = TypeVar("T")
 NAMES = ("--class", "--negative")
@@ -111,7 +111,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     Where they ask for the help, it is printed, `examples` first, and `SystemExit` is raised.
     Raises `UsageError` naming the word that is wrong, with the nearest flag suggested.
     """
-    args = _bound(_translated(args, kind), flags(kind))
+    args = _bound(understood(args, kind), flags(kind))
     head = f"examples:\n{examples}\n\n" if examples else ""
     headed = _Headed(typing.cast(io.TextIOBase, sys.stdout), head)
     try:
@@ -120,10 +120,20 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{refusal(lambda: _read(kind, args, prog, default))} See {prog} --help.") from None
+        said = refusal(lambda: _read(kind, args, prog, default))
+        error = UsageError(f"{said} See {prog} --help.")
+        raise (error.mended_by(*with_a_run()) if said.startswith("RUN is missing") else error) from None
     if unknown:
-        raise _unknown(unknown, [f"--{name}" for name in flags(kind)], prog)
+        raise _unknown(unknown, args, written_flags(kind), prog)
     return command
+
+
+def with_a_run() -> list[Mend]:
+    """Return the mend of a command line that names no run: the one that was begun last, if there is one."""
+    from gendi.train.kept.folders import newest_run
+
+    newest = newest_run()
+    return [] if newest is None else [Mend(add=(newest,))]
 
 
 def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T | None:
@@ -133,7 +143,7 @@ def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = No
     """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return _read(kind, _translated(args, kind), prog, default, add_help=False)[0]
+            return _read(kind, understood(args, kind), prog, default, add_help=False)[0]
     except SystemExit:
         return None
 
@@ -168,7 +178,8 @@ def _bound(args: Sequence[str], known: Iterator[str]) -> list[str]:
     return out
 
 
-def _translated(args: Sequence[str], kind: Any) -> list[str]:
+def understood(args: Sequence[str], kind: Any) -> list[str]:
+    """Return words with the flags that others have under the names that a dataclass has for them."""
     return translated(args, {f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind)})
 
 
@@ -204,14 +215,54 @@ def flags(kind: Any, prefix: str = "") -> Iterator[str]:
             yield name
 
 
-def _unknown(words: Sequence[str], known: Sequence[str], prog: str) -> UsageError:
+def written_flags(kind: Any) -> list[str]:
+    """Return the flags of a dataclass as they are written on a command line, without its positional arguments."""
+    positional = {f.name.rstrip("_") for f in dataclasses.fields(kind) if _is_positional(f.type)}
+    return [f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind) if name not in positional]
+
+
+def _is_positional(annotation: object) -> bool:
+    metadata = getattr(annotation, "__metadata__", ())
+    return any("Positional" in repr(mark) for mark in metadata)
+
+
+def values_of(kind: Any, flag: str) -> int | None:
+    """Return how many words may follow a flag of a dataclass as its values; None if it has no such flag."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        name = field.name.rstrip("_").replace("_", "-")
+        if dataclasses.is_dataclass(hints[field.name]):
+            rest = flag if f"{name}." == UNPREFIXED else flag.replace(f"--{name}.", "--", 1)
+            own = None if rest == flag and f"{name}." != UNPREFIXED else values_of(hints[field.name], rest)
+            if own is not None:
+                return own
+        elif f"--{name}" == flag:
+            return 0 if hints[field.name] is bool else 1 if _is_one(hints[field.name]) else sys.maxsize
+    return None
+
+
+def _is_one(hint: Any) -> bool:
+    """Return whether a flag of this type has one value: lists have several."""
+    return not any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
+
+
+def _nearest(flag: str, known: Sequence[str]) -> list[str]:
+    """Return the flag whose name, or the last part of it, is most like that of `flag`, if one is."""
+    names = {name.rpartition(".")[2]: name for name in reversed(known)} | {name: name for name in known}
+    bare = {name.removeprefix("--"): full for name, full in names.items()}
+    return [bare[name] for name in difflib.get_close_matches(flag.removeprefix("--"), bare, n=1, cutoff=0.65)]
+
+
+def _unknown(words: Sequence[str], args: Sequence[str], known: Sequence[str], prog: str) -> UsageError:
     word = next((word for word in words if word.startswith("-")), None)
     if word is None:
         return UsageError(f"{words[0]!r} is one argument too many. See {prog} --help.")
     flag = word.partition("=")[0].replace("_", "-")
-    if said := answer(flag, known):
-        return UsageError(f"There is no flag {flag}: {said} See {prog} --help.")
+    if found := answer(flag, args, known):
+        said, mend = found
+        return UsageError(f"There is no flag {flag}: {said} See {prog} --help.").mended_by(mend)
     near = [name for name in known if name.endswith(f".{flag.removeprefix('--')}")]
-    near = near or difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+    near = near or _nearest(flag, known)
     hint = f" Perhaps you meant {' or '.join(near)}." if near else ""
-    return UsageError(f"There is no flag {flag}.{hint} See {prog} --help.")
+    error = UsageError(f"There is no flag {flag}.{hint} See {prog} --help.")
+    return error.mended_by(*(Mend(put={flag: name}) for name in near))

@@ -11,8 +11,8 @@ import torch
 
 from gendi.api.conditions import as_words
 from gendi.api.guidance import Guidance
-from gendi.api.models import Models, guides_sha256, weights_sha256
-from gendi.api.prepared import Prepared, prepare
+from gendi.api.models import Models
+from gendi.api.prepared import Prepared
 from gendi.api.request import Request, enough_calls, own_guidance, samplers_with_eta
 from gendi.cli.condition_flags import ConditionFlags
 from gendi.cli.console import say
@@ -94,25 +94,17 @@ def read_options(words: tuple[str, ...], eta: float | None, sampler: str) -> dic
     return found
 
 
-def made_here(request: Request, batch_size: int | None) -> Request:
-    """Return the request as it is drawn on this machine: on its device, with the hashes of the models in its folders.
-
-    Raises `UsageError` for a folder without a model.
-    """
+def made_here(request: Request, batch_size: int | None, models: Models) -> Request:
+    """Return the request as it is drawn on this machine: on its device, with the hashes of the models that draw."""
     how = dataclasses.replace(request.how, batch_size=batch_size or BATCH, device=pick_device())
-    hashes: dict[str, Any] = {"weights": weights_sha256(request.run), "guides": guides_sha256(request.guidance)}
-    return dataclasses.replace(request, how=how, **hashes)
+    guides = {name: digest for name, digest in models.sha256.items() if name}
+    return dataclasses.replace(request, how=how, weights=models.own.sha256, guides=guides)
 
 
 def say_moment(run: str, bundle: Bundle) -> None:
     """Say of which step a model is, if its run has not finished: while it trains, and after it was stopped."""
     if (moment := moment_of(Path(run), bundle)) is not None:
         say(f"note: {moment}")
-
-
-def prepared(request: Request, bundle: Bundle) -> Prepared:
-    """Return what it takes to draw a request. Raises as `gendi.api.prepared.prepare`."""
-    return prepare(request, Models.read(bundle, request.guidance))
 
 
 def say_what_changed(

@@ -1,6 +1,7 @@
 """`gendi runs`, and what the commands know of a run's folder before anything heavy is imported."""
 
 import contextlib
+import difflib
 import os
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from gendi.cli.evaluation_file import NEWEST, other_files
 from gendi.cli.parse import named, parse
 from gendi.cli.standings import in_words, standings
 from gendi.cli.values import format_duration
-from gendi.errors import BundleError, UsageError
+from gendi.errors import BundleError, Mend, UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.edited import read_table_if_there
 from gendi.storage.files import atomic_write, encode_json
@@ -35,7 +36,8 @@ def require_run(path: Path) -> Path:
     runs = sorted(str(found.parent) for found in beside.glob("*/config.toml"))
     known = f" Runs there are: {', '.join(runs[:8])}." if runs else " `gendi train DATA` makes one."
     what = "is no run: it has no config.toml" if path.exists() else "is not there"
-    raise UsageError(f"{path} {what}.{known}")
+    near = difflib.get_close_matches(str(path), runs, n=1)
+    raise UsageError(f"{path} {what}.{known}").mended_by(*(Mend(put={str(path): run}) for run in near))
 
 
 def read_config(run: Path) -> dict[str, Any]:

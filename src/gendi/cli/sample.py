@@ -12,9 +12,9 @@ import tyro
 from gendi.cli.condition_flags import ConditionFlags, flag, is_given
 from gendi.cli.console import say, show, show_json
 from gendi.cli.outputs import Output
-from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows
+from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, parse, shows, with_a_run
 from gendi.cli.values import format_duration
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 if TYPE_CHECKING:
     from gendi.api.request import Request
@@ -76,9 +76,11 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Sample, args, "gendi sample", EXAMPLES)
     _check(command)
+    from gendi.api.models import Models
+    from gendi.api.prepared import prepare
     from gendi.api.request import read_request
     from gendi.api.sample import draw
-    from gendi.cli.requests import announced, classes_asked, made_here, prepared, say_moment, say_what_changed
+    from gendi.cli.requests import announced, classes_asked, made_here, say_moment, say_what_changed
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.kept.bundle import load_bundle
@@ -89,7 +91,8 @@ def main(args: Sequence[str]) -> int:
     run = command.run or (old.run if old is not None else "")
     bundle = load_bundle(run)
     wanted = _request(command, run, bundle) if old is None else dataclasses.replace(old, run=run)
-    request = made_here(wanted, command.batch_size)
+    models = Models.read(bundle, wanted.guidance)
+    request = made_here(wanted, command.batch_size, models)
     if old is not None and command.again is not None:
         folders = {} if request.guidance is None else request.guidance.folders()
         places = {"": run} | {name: str(folders[name]) for name in request.guides}
@@ -105,7 +108,7 @@ def main(args: Sequence[str]) -> int:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     kind.check_destination(out, request.n, bundle.codec)
     output.check()
-    ready = prepared(request, bundle)
+    ready = prepare(request, models)
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
@@ -132,7 +135,8 @@ def _check(command: Sample) -> None:
     if command.again is None:
         command.wanted.guidance_fields()
         if command.run is None:
-            raise UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
+            error = UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
+            raise error.mended_by(*with_a_run())
         return
     fixed = ("n", "steps", "sampler", "eta", "grid", "temperature", "noise_scale", "options", "seed", "per_class")
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
@@ -140,7 +144,7 @@ def _check(command: Sample) -> None:
         raise UsageError(
             f"{' and '.join(given)} cannot be given with --again, which takes them from {command.again}. Leave them "
             "out, or give the run and all flags without --again."
-        )
+        ).mended_by(Mend(drop=tuple(given)))
 
 
 def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":

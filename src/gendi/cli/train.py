@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +26,18 @@ from gendi.cli.parse import (
     named,
     parse,
     shows,
+    understood,
 )
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
-from gendi.cli.values import format_duration, parse_duration
+from gendi.cli.values import format_count, format_duration, parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.errors import UsageError
+from gendi.diffusion.networks.rules import attention_within
+from gendi.errors import Mend, UsageError
 from gendi.machine.units import format_bytes
 from gendi.storage.record import RunRecord
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
@@ -175,7 +179,8 @@ class Train:
         flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
         given = [flag for flag, value in flags.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
         if not given:
             return {"seconds": parse_duration(get_preset(self.preset).max_time)}
         return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
@@ -219,6 +224,7 @@ def main(args: Sequence[str]) -> int:
         )
     if first is not None and not first.preset:
         _say_why(command)
+    command = _with_attention_within(command, args)
     config, limits, run, spec = command.config(), command.limits(), command.folder(), command.spec()
     if command.page and command.no_page:
         raise UsageError("--page and --no-page cannot be given together.")
@@ -244,8 +250,31 @@ def main(args: Sequence[str]) -> int:
         result = _train(command, config, Budget(**limits), team.first)
         if team.first:
             update_timings(run, train_seconds=result.seconds, train_images=result.images)
-            _tell(command, run, result)
+            _tell(command, args, run, result)
     return 0
+
+
+def _with_attention_within(command: Train, args: Sequence[str]) -> Train:
+    """Return the command with the attention of its preset on levels that there are, if --network.channels took some.
+
+    A level that is gone hands its attention to the coarsest one that is left. What was asked by a flag stays as it is.
+    """
+    network = command.network
+    if network.kind != "unet" or any(word.replace("_", "-").startswith("--network.attention") for word in args):
+        return command
+    within = attention_within(network)
+    if within == network.attention or not network.channels:
+        return command
+    say(
+        f"note: network.attention is {_levels(network.attention)} in the preset, and {len(network.channels)} channels "
+        f"have the levels 0 to {len(network.channels) - 1}: it is {_levels(within)} now. --network.attention says it "
+        "otherwise."
+    )
+    return dataclasses.replace(command, network=dataclasses.replace(network, attention=within))
+
+
+def _levels(levels: Sequence[int]) -> str:
+    return " ".join(map(str, levels))
 
 
 def _say_why(command: Train) -> None:
@@ -276,7 +305,7 @@ def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> 
         )
 
 
-def _tell(command: Train, run: Path, result: "TrainResult") -> None:
+def _tell(command: Train, args: Sequence[str], run: Path, result: "TrainResult") -> None:
     if command.json:
         show_json(dataclasses.asdict(result))
         return
@@ -287,8 +316,22 @@ def _tell(command: Train, run: Path, result: "TrainResult") -> None:
     else:
         text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
         show(text, needed=False)
-    name = program()
-    say(f"next:\n  {name} sample {run} --n 64\n  {name} evaluate {run}\n  {name} report {run}")
+    name, where = program(), shlex.quote(str(run))
+    lines = [f"{name} sample {where} --n 64", f"{name} evaluate {where}", f"{name} report {where}"]
+    if not result.level and (words := _with_more(command, args)):
+        lines.append(f"{name} {shlex.join(words)}    goes on, to twice the budget")
+    say("\n  ".join(["next:", *lines]))
+
+
+def _with_more(command: Train, args: Sequence[str]) -> list[str]:
+    """Return the words of the command with twice the budget; none for a run of several processes."""
+    from gendi.cli.mending import changed
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return []
+    [(kind, amount)] = command.limits().items()
+    flag, show_ = ("--max-time", format_duration) if kind == "seconds" else (f"--{kind}", format_count)
+    return changed(["train", *understood(args, Train)], Mend(drop=("--fresh",), add=(flag, show_(2 * amount))))
 
 
 def _start(command: Train) -> RunConfig | None:

@@ -85,7 +85,8 @@ def _factor(command: Upscale, editor: "Editor") -> int:
         if (small[0] * factor, small[1] * factor) != (height, width):
             raise UsageError(
                 f"{command.image} is {small[0]} x {small[1]} pixels (height x width), of which the model's {height} x "
-                f"{width} is no multiple. Scale or crop it first."
+                f"{width} is no multiple from 2 on. Scale or crop it first, for instance to "
+                f"{height // 2} x {width // 2}."
             )
         return factor
     if command.factor < 2 or height % command.factor or width % command.factor:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gendi.data.kinds import find_kind
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 
 def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Any:
@@ -13,7 +13,8 @@ def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad:
     """
     kind = find_kind(spec)
     if not kind.pictures:
-        raise UsageError(
+        error = UsageError(
             f"gendi data check is for pictures, and {spec} holds {kind.name}; gendi cells check is for cells."
         )
+        raise error.mended_by(Mend(command="cells check")) if kind.name == "cells" else error
     return kind.check(spec, size=size, max_bad=max_bad)

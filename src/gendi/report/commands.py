@@ -1,28 +1,16 @@
-"""The command lines that repeat a run: its preset, and a flag for everything that was set differently."""
+"""The command lines that repeat a run and its evaluations."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from gendi.diffusion.config import ConditionConfig
-from gendi.errors import UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.report.run import Run
-from gendi.train.config import RunConfig
-from gendi.train.presets import get_preset
+from gendi.train.kept.as_flags import train_command
 
 
 def commands(run: Run) -> list[list[str]]:
     """Return the commands that train, evaluate and report as this run did: lists of words, quoted for a shell."""
     where = shlex.quote(str(run.folder))
-    train = ["gendi", "train", shlex.quote(run.spec or "DATA")]
-    if run.config is not None:
-        train += config_flags(run.config)
-    if run.size is not None:
-        train += ["--size", f"{run.size[0]}x{run.size[1]}"]
-    budget = run.settings.get("budget")
-    train += [*budget_flags(budget if isinstance(budget, dict) else {}), "--out", where]
-    lines = [train]
+    lines = [train_command(run.spec, run.config, run.size, run.settings.get("budget"), run.folder)]
     if run.evaluation is not None:
         evaluate = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
         if run.drawn is not None:
@@ -49,42 +37,6 @@ def _evaluate_again(where: str, evaluation: Evaluation) -> list[str]:
     return line
 
 
-def config_flags(config: RunConfig) -> list[str]:
-    """Return `--preset` and a flag for every setting whose value differs from the preset's."""
-    try:
-        flags, usual = ["--preset", shlex.quote(config.preset)], get_preset(config.preset).config
-    except UsageError:  # the configuration was made in Python, and its name is not that of a preset
-        flags, usual = [], get_preset("mnist").config
-    plain = dict(_leaves(usual.to_dict()))
-    for name, value in _leaves(config.to_dict()):
-        if name in ("preset", "conditions") or value == plain[name]:
-            continue
-        group, _, field = name.replace("_", "-").rpartition(".")
-        match value:
-            case bool():
-                flags.append(f"--{group}.{field if value else f'no-{field}'}")
-            case tuple() | list():
-                flags += [f"--{group}.{field}", *map(str, value)]
-            case _:
-                flags += [f"--{group}.{field}", shlex.quote(str(value))]
-    return flags + condition_flags(config.conditions, usual.conditions)
-
-
-def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[ConditionConfig]) -> list[str]:
-    """Return the flags for conditions that differ from the `usual` ones.
-
-    Names and dropout need flags; everything else about a condition is read from the data.
-    """
-    names, dropouts = [c.name for c in conditions], [c.dropout for c in conditions]
-    flags: list[str] = []
-    if names != [c.name for c in usual]:
-        flags += ["--condition", *map(shlex.quote, names or ["none"])]
-        usual = [ConditionConfig(name) for name in names]
-    if dropouts != [c.dropout for c in usual]:
-        flags += ["--condition-dropout", *map(str, dropouts)]
-    return flags
-
-
 def wrapped(words: list[str], width: int = 84) -> str:
     """Join words into a command line, broken before flags, so that lines stay within `width` where they can."""
     parts: list[str] = []
@@ -100,21 +52,3 @@ def wrapped(words: list[str], width: int = 84) -> str:
         else:
             lines.append(f"    {part}")
     return " \\\n".join(lines)
-
-
-def budget_flags(budget: Mapping[str, Any]) -> list[str]:
-    """Return the flag for a run's budget; whole minutes are written as minutes."""
-    if isinstance(seconds := budget.get("seconds"), int | float):
-        return ["--max-time", f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"]
-    for name in ("images", "steps"):
-        if isinstance(count := budget.get(name), int):
-            return [f"--{name}", str(count)]
-    return []
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -187,7 +187,7 @@ class LivePage:
         if status in ENDS:
             lead = f"{ENDS[status]}: {where}.{f' {why}' if why else ''}"
         else:
-            lead = f"In training: {where}. {'' if left is None else f'About {duration_in_words(left)} left.'}"
+            lead = f"In training: {where}. {'' if left is None else f'{_left(left).capitalize()}.'}"
         stale = fill(
             '<p class="lead" data-written="{at}" data-patience="{p}" hidden>This page was last written at {clock}. A '
             "run that trains writes it more often: it has ended, or stands still.</p>",
@@ -208,7 +208,7 @@ class LivePage:
     def _cards(self, lines: list[dict[str, Any]]) -> list[Html]:
         rate, left, verdict = (self._fields.get(name) for name in ("images_per_second", "seconds_left", "verdict"))
         bar = fill('<div class="bar"><i style="width:{p}%"></i></div>', p=f"{100 * self._done:.1f}")
-        rest = "" if left is None or self._done >= 1 else f"about {duration_in_words(left)} left"
+        rest = "" if left is None or self._done >= 1 else _left(left)
         cards = [card("Done", unit(f"{100 * self._done:.0f}", "%"), bar, rest)]
         if rate is not None:
             speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -266,3 +266,8 @@ def _again(refresh: int | None) -> str:
     if refresh is None:
         return " The run has ended, so this page stays as it is."
     return f" A browser reads it again every {refresh} seconds."
+
+
+def _left(seconds: float) -> str:
+    """Return how much longer a run trains, in words."""
+    return f"about {duration_in_words(seconds)} left" if seconds >= 1 else "nearly done"

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from gendi.data.images.pictures import laid_out
 
 Pixels = NDArray[np.uint8]
-WHITE = 235
-"""The level above which the edges of pictures are white, on average: they would run into the page."""
+WHITE = 192
+"""The level above which the edges of pictures are light, on average: they would run into the page."""
 OUTLINE = 160
 """The grey of the line around such pictures."""
 
@@ -53,7 +53,7 @@ def grid(images: Pixels, columns: int, *, side: int = 112, gap: int = 4) -> Imag
 
 
 def _on_white(images: Pixels) -> bool:
-    """Return whether the pixels at the edges of pictures are white on average."""
+    """Return whether the pixels at the edges of pictures are light on average."""
     edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
     return sum(float(edge.mean()) for edge in edges if edge.size) > WHITE * len(edges)
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 from gendi.storage.disk import disk_error
 from gendi.storage.files import MANIFEST, atomic_write
 from gendi.storage.folders import discard_folder, is_sealed_name
@@ -179,7 +179,7 @@ def require_own_folder(folder: Path) -> None:
         raise UsageError(
             f"{folder} is not empty and holds no run ({shown}). A run needs a folder of its own: give another name, "
             f"for instance --out {folder / 'run'}."
-        )
+        ).mended_by(Mend(add=("--out", str(folder / "run"))))
 
 
 def adopted(run: Path) -> set[str]:

@@ -10,6 +10,17 @@ from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What runs of so many images reached: medians of the runs in benchmarks/results/speedrun.json."""
+
+    images: int
+    excess: float
+    """FID on digit features of 5000 samples, less that of as many real test images."""
+    confidence: float
+    """Mean confidence of the digit classifier."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """A configuration, its budget, a description, and the results that it reached (from benchmarks/)."""
 
@@ -18,15 +29,21 @@ class Preset:
     max_time: str
     about: str
     expected: str
+    curve: tuple[Reached, ...] = ()
+    """Measured points of quality against images, from which a run foretells its own."""
+    curve_data: str = "mnist"
+    """The data of the curve."""
 
 
 _MNIST = RunConfig(
     preset="mnist",
-    network=NetworkConfig(channels=(48, 96), blocks=1, patch=2),
+    network=NetworkConfig(channels=(48, 48), blocks=1, patch=2),
     process=ProcessConfig(schedule="cosine", steps=None),
     objective=ObjectiveConfig(precondition=True, weighting="edm", time_sampling="log-normal"),
     optim=OptimConfig(name="muon", lr=3e-3),
     train=TrainConfig(batch_size=64, evaluate_every=25_000),
+    # A model of a few minutes gains most by a little guidance; digits and clothes alike (docs/speed.md).
+    sample=SampleConfig(sampler="dpmpp-2m-sde-log-snr", guidance=1.15),
     conditions=(ConditionConfig("class", required=False),),
 )
 
@@ -237,7 +254,8 @@ PRESETS: dict[str, Preset] = {
             _MNIST,
             "8m",
             "the best digits per CPU minute we found; conditional on the class where the data have classes",
-            "on 2 cores: FID 0.31 on digit features (floor 0.28), 16.3 on Inception (11.8), confidence 98.3%",
+            "after 65,000 images: digit FID 0.25 above its floor, confidence 97.4%; after 108,000: 0.14, 98.3%",
+            curve=(Reached(64_768, 0.249, 0.974), Reached(107_968, 0.136, 0.983)),
         ),
         Preset(
             "mnist-long",

@@ -198,7 +198,7 @@ def test_a_reconstruction_needs_snapshots_and_names_what_is_damaged(images: str,
     with pytest.raises(BundleError, match="images_000000000084/average_1.safetensors"):
         gendi.reconstruct_ema(whole, 0.1)
     shutil.rmtree(whole / "ema")
-    with pytest.raises(UsageError, match="--optim.posthoc-every 50k"):
+    with pytest.raises(UsageError, match="--optim.posthoc-every 50000"):
         gendi.reconstruct_ema(whole, 0.1)
 
 

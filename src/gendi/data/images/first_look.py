@@ -4,6 +4,7 @@ It decides which preset they get unless one is named, so it must be quick: it re
 these may hold colours, the files themselves.
 """
 
+import contextlib
 import itertools
 import os
 import zipfile
@@ -14,12 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from gendi.data.images.folder import list_images
 from gendi.data.images.numpy_files import Members
 from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, quiet, read_size
 from gendi.errors import GendiError
 
 LOOKED_AT = 48
 """How many files of a folder are looked at."""
+MOST_HEADERS = 20_000
+"""How many headers are read where the files that are looked at have sizes for several presets."""
 TINY = 16
 """The shortest side in pixels below which pictures are too small for the levels of the recipe of icons."""
 MEDIUM = 40
@@ -82,8 +86,21 @@ def _at_folder(folder: Path, size: tuple[int, int] | None) -> Look | None:
                 continue
     if not sizes:
         return None
+    if size is None and len({Look(*hw, colour).preset for hw in sizes}) > 1:
+        sizes = _sizes_in(folder)
     height, width = min(sizes, key=lambda hw: (-sizes[hw], hw[0] * hw[1], hw))
     return Look(height, width, colour)
+
+
+def _sizes_in(folder: Path) -> Counter[tuple[int, int]]:
+    """Return how many pictures of a folder have which size, by their headers: the few do not say which is commonest."""
+    files = list_images(folder).files
+    sizes = Counter[tuple[int, int]]()
+    with quiet():
+        for path in files[:: -(-len(files) // MOST_HEADERS)]:
+            with contextlib.suppress(BadImageError):
+                sizes[read_size(folder / path)[:2]] += 1
+    return sizes
 
 
 def _files(folder: Path) -> Iterator[Path]:

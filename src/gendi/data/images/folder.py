@@ -19,7 +19,7 @@ from gendi.data.columns import Column, LeftOut, Notes, by_number
 from gendi.data.images.condition_table import TABLES, read_table
 from gendi.data.images.pixels import SUFFIXES, BadImageError, decode, enlarged, quiet, read_size
 from gendi.data.split import LARGEST_SIDE, Loaded, Skipped, class_spec
-from gendi.errors import DataError
+from gendi.errors import DataError, Mend
 from gendi.storage.file_rows import FileRows
 from gendi.storage.store import build, say
 
@@ -113,7 +113,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     if max(height, width) > LARGEST_SIDE:
         raise DataError(
             f"The images in {folder} are {height} x {width}, and a side may have {LARGEST_SIDE} pixels. Give a --size."
-        )
+        ).mended_by(Mend(add=("--size", "64")))
     rows = list(sizes)
 
     def fill(out: NDArray[np.uint8]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _refuse_too_many(folder: Path, listing: _Listing, bad: dict[int, str], limit
     raise DataError(
         f"{len(bad)} of the {len(listing.files)} images in {folder} cannot be read, and at most {limit} are skipped. "
         "Mend or remove them, or allow more with --max-bad:\n" + "\n".join(lines)
-    )
+    ).mended_by(*([Mend(add=("--max-bad", str(len(bad))))] if len(bad) < len(listing.files) else []))
 
 
 def _classes(files: list[Path]) -> tuple[list[Column], Notes]:

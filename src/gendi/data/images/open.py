@@ -1,5 +1,6 @@
 """Opens pictures: chooses the reader for a name or a path, holds pictures out of training, and makes the codec."""
 
+import contextlib
 import dataclasses
 import difflib
 from pathlib import Path
@@ -29,7 +30,7 @@ from gendi.data.images.sources import HUB, MIX, SHARDS
 from gendi.data.kinds import claimed_by
 from gendi.data.split import Loaded, Rows, Split, fingerprint
 from gendi.diffusion.randomness import stream
-from gendi.errors import DataError, UsageError
+from gendi.errors import DataError, Mend, UsageError
 from gendi.storage.file_rows import ArrayRows, FileRows
 
 LARGE = 128 * 128
@@ -182,9 +183,12 @@ def _existing(spec: str) -> Path:
         raise DataError(f"{spec!r} could not be looked up: {error}. Check the path.") from error
     if path.is_symlink():
         raise DataError(f"{path} is a broken link: it points to {path.readlink()}, which is not there. Mend the link.")
-    near = difflib.get_close_matches(spec.lower(), KNOWN, n=1)
+    here: list[str] = []
+    with contextlib.suppress(OSError):
+        here += map(str, path.parent.iterdir())
+    near = difflib.get_close_matches(spec.lower(), KNOWN, n=1) or difflib.get_close_matches(str(path), here, n=1)
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
     raise DataError(
         f"There is no data set, file or folder {spec!r} (looked in {Path.cwd()}).{hint} Known names: "
         f"{', '.join(KNOWN)}; else give the path of a folder of images or of idx files, or of a .npy or .npz file."
-    )
+    ).mended_by(*(Mend(put={spec: name}) for name in near))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+from gendi.diffusion.gaussian.flow_map.contract import FlowMap
 
 
 class Conditioned:
@@ -38,9 +39,21 @@ class ConditionedVariance(Conditioned):
         return self.denoiser.predict(x_t, t, **{**self.cond, **cond})
 
 
+class ConditionedFlow(Conditioned):
+    """A flow map that knows the conditions of its batch and passes them on by name."""
+
+    denoiser: FlowMap
+
+    def move(self, x_t: Tensor, t: Tensor, s: Tensor, /, **cond: Any) -> Tensor:
+        """Return x_s under the conditions, of x_t's shape."""
+        return self.denoiser.move(x_t, t, s, **{**self.cond, **cond})
+
+
 def conditioned(denoiser: Denoiser, cond: Conditions | None) -> Denoiser:
     """Return `denoiser` with the conditions of a batch bound to it, or `denoiser` itself if there are none."""
     if not cond:
         return denoiser
+    if isinstance(denoiser, FlowMap):
+        return ConditionedFlow(denoiser, cond)
     kind = ConditionedVariance if isinstance(denoiser, LearnedVariance) else Conditioned
     return kind(denoiser, cond)

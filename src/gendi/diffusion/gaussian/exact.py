@@ -45,14 +45,37 @@ class MixtureDenoiser:
         self.values, self.vectors = torch.linalg.eigh(covariances.double())
         self.values = self.values.clamp(min=0)
 
+    def _places(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return, for each component, x_t from its mean along its principal directions, S_t's eigenvalues, and
+        log(weight * density of x_t): (B, K, d), (B or 1, K, d) and (B, K). alpha and sigma are (B or 1, 1, 1)."""
+        spread = alpha**2 * self.values + sigma**2
+        centred = torch.einsum("bkd,kde->bke", x_t.double()[:, None] - alpha * self.means, self.vectors)
+        log_density = -0.5 * (centred**2 / spread + (2 * torch.pi * spread).log()).sum(-1)
+        return centred, spread, self.weights.log() + log_density
+
     def _components(self, x_t: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """Return each component's E[x_0 | x_t] (B, K, d) and log(weight * density of x_t) (B, K)."""
         alpha, sigma = (c.reshape(-1, 1, 1) for c in self.schedule(t))
-        spread = alpha**2 * self.values + sigma**2  # (B or 1, K, d): eigenvalues of S_t
-        centred = torch.einsum("bkd,kde->bke", x_t.double()[:, None] - alpha * self.means, self.vectors)
+        centred, spread, joint = self._places(x_t, alpha, sigma)
         shift = torch.einsum("bke,kde->bkd", alpha * self.values / spread * centred, self.vectors)
-        log_density = -0.5 * (centred**2 / spread + (2 * torch.pi * spread).log()).sum(-1)
-        return self.means + shift, self.weights.log() + log_density
+        return self.means + shift, joint
+
+    def at_level(
+        self, x: Float[Tensor, " batch d"], alpha: Float64[Tensor, " *times"], sigma: Float64[Tensor, " *times"]
+    ) -> tuple[Float64[Tensor, " batch d"], Float64[Tensor, " batch d"]]:
+        """Return E[x_0 | x] and E[eps | x] for x = alpha x_0 + sigma eps, float64, by formula even where sigma is 0.
+
+        alpha and sigma are () or (B,), and need not be those of a time of the schedule. With sigma = 0 the covariances
+        must be positive definite.
+        """
+        alpha, sigma = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
+        centred, spread, joint = self._places(x, alpha, sigma)
+        share = joint.softmax(-1)[..., None]
+        shift, eps = (
+            (share * torch.einsum("bke,kde->bkd", gain * centred, self.vectors)).sum(1)
+            for gain in (alpha * self.values / spread, sigma / spread)
+        )
+        return (share * self.means).sum(1) + shift, eps
 
     def __call__(self, x_t: Float[Tensor, " batch d"], t: Time, /, **_: Any) -> Float[Tensor, " batch d"]:
         """Return E[x_0 | x_t], (B, d) in x_t's dtype, for t of shape () or (B,)."""

@@ -1,24 +1,37 @@
 """The rules that the options of each kind of network must satisfy. This module does not import torch."""
 
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 
 
 def check_unet(config: NetworkConfig) -> None:
     """Raise `UsageError` naming the first field that a U-Net cannot have."""
     for width in config.channels:
         if width % config.groups:
+            near = max(config.groups, round(width / config.groups) * config.groups)
             raise UsageError(
-                f"network.channels has {width}, which network.groups = {config.groups} does not divide evenly."
-            )
+                f"network.channels has {width}, which network.groups = {config.groups} does not divide evenly; {near} "
+                "would do."
+            ).mended_by(Mend(put={str(width): str(near)}))
     for level in config.attention:
         if not 0 <= level < len(config.channels):
-            raise UsageError(f"network.attention names level {level}; levels are 0 to {len(config.channels) - 1}.")
+            kept = attention_within(config)
+            mend = Mend(add=("--network.attention", *map(str, kept)))
+            raise UsageError(
+                f"network.attention names level {level}; levels are 0 to {len(config.channels) - 1}, one for each of "
+                f"network.channels: --network.attention {' '.join(map(str, kept))} would do."
+            ).mended_by(mend)
     levels = set(config.attention)
     if config.middle_attention:
         levels.add(len(config.channels) - 1)
     for level in levels:
         _check_heads(config, level)
+
+
+def attention_within(config: NetworkConfig) -> tuple[int, ...]:
+    """Return the levels with attention, with those that there are not moved to the coarsest one that there is."""
+    last = len(config.channels) - 1
+    return tuple(sorted({min(max(level, 0), last) for level in config.attention}))
 
 
 def check_dit(config: NetworkConfig) -> None:

@@ -10,6 +10,7 @@ A bundle holds only data: names of registry entries, numbers and tensors. Readin
 every byte, every field and every shape before the network is allocated.
 """
 
+import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,8 @@ class Bundle:
     log_snr: Tensor | None = None
     """The table (1001,), float64, of a learned schedule (see `gendi.diffusion.gaussian.schedule.Tabulated`); None for
     other schedules."""
+    sha256: str | None = field(default=None, compare=False)
+    """SHA-256 of the file that the weights were read from; None for a model that was made in memory."""
 
     def condition(self, name: str) -> ConditionConfig | None:
         """Return the condition `name` of the network, or None if it has none of that name."""
@@ -191,8 +194,8 @@ def load_bundle(path: str | Path) -> Bundle:
             if version_of(folder) == before or attempt == ATTEMPTS - 1:
                 raise
         else:
-            if _seal(folder) == seal:
-                return found
+            if _seal(folder) == seal and seal is not None:
+                return replace(found, sha256=json.loads(seal)["files"][WEIGHTS]["sha256"])
     raise BundleError(f"{path} was replaced {ATTEMPTS} times while it was read: try again.")
 
 

@@ -6,7 +6,7 @@ classifier/MANIFEST.json        size and SHA-256 of each file
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, Classifie
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import BundleError, UsageError
 from gendi.machine.version import __version__
-from gendi.storage.files import encode_json, read_json, verify_manifest
+from gendi.storage.files import encode_json, read_json, read_manifest, verify_manifest
 from gendi.storage.folders import current_folder, replace_folder
 from gendi.storage.safe_tensors import read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.kept.folders import CONFIG, WEIGHTS
@@ -45,6 +45,8 @@ class ClassifierBundle:
     """The network's weights by name."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Facts about the classifier as plain JSON values: data, steps, seconds, accuracy by noise level."""
+    sha256: str | None = field(default=None, compare=False)
+    """SHA-256 of the file that the weights were read from; None for a classifier that was made in memory."""
 
     @property
     def condition(self) -> ConditionConfig:
@@ -121,12 +123,13 @@ def load_classifier(path: str | Path) -> ClassifierBundle:
             wrong.
     """
     folder = classifier_folder(Path(path))
+    sealed = {name: digest.sha256 for name, digest in read_manifest(folder).items()}
     verify_manifest(folder)
     bundle = _read_config(read_json(folder / CONFIG), folder / CONFIG)
     with torch.device("meta"):
         expected = specs(_network(bundle))
     bundle.state.update(read_tensors(folder / WEIGHTS, expected))
-    return bundle
+    return replace(bundle, sha256=sealed.get(WEIGHTS))
 
 
 def _read_config(data: dict[str, Any], where: Path) -> ClassifierBundle:

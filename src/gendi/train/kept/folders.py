@@ -1,9 +1,12 @@
 """Where a bundle is, and the folders of a run. This module imports no torch."""
 
+import difflib
+import glob
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from gendi.errors import BundleError, UsageError, diverged
+from gendi.errors import BundleError, Mend, UsageError, diverged
 from gendi.storage.files import read_json
 from gendi.storage.folders import current_folder
 from gendi.train.kept.status import read_status
@@ -55,6 +58,12 @@ def is_diverged(run: Path) -> bool:
         return False
 
 
+def elsewhere(run: Path) -> Mend:
+    """Return the mend of a command line that begins a second run beside `run`."""
+    names = (run.with_name(f"{run.name}-{i}") for i in itertools.count(2))
+    return Mend(add=("--out", str(next(name for name in names if not name.exists()))))
+
+
 def bundle_folder(path: Path) -> Path:
     """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither,
     `BundleError` if a file stands in its place, and `DivergedError` if the training ended without one.
@@ -66,7 +75,10 @@ def bundle_folder(path: Path) -> Path:
         check_folders(path, (BUNDLE,))
     path = current_folder(path)
     if not path.is_dir():
-        raise UsageError(f"There is no folder {path}. Give the folder of a run (runs/NAME) or of a bundle.")
+        near = _near(path)
+        hint = "".join(f" Perhaps you meant {name}." for name in near)
+        error = UsageError(f"There is no folder {path}.{hint} Give the folder of a run (runs/NAME) or of a bundle.")
+        raise error.mended_by(*(Mend(put={str(path): name}) for name in near))
     if (path / CONFIG).exists() or (path / WEIGHTS).exists():
         return path
     if is_diverged(path):
@@ -76,4 +88,23 @@ def bundle_folder(path: Path) -> Path:
             f"{path} is a run without a bundle yet: the first one is written with its first checkpoint, within about "
             "two minutes of training, and when the training stops. Train it first."
         )
-    raise UsageError(f"{path} is neither a run nor a bundle: it has no {CONFIG}. Give runs/NAME or runs/NAME/bundle.")
+    named = [str(run.parent) for run in (path.parent / "runs").glob(f"{glob.escape(path.name)}/config.toml")]
+    hint = "".join(f" Perhaps you meant {name}." for name in named)
+    raise UsageError(
+        f"{path} is neither a run nor a bundle: it has no {CONFIG}.{hint} Give runs/NAME or runs/NAME/bundle."
+    ).mended_by(*(Mend(put={str(path): name}) for name in named))
+
+
+def newest_run(home: Path = Path("runs")) -> str | None:
+    """Return the run in `home` that was begun last; None if there is none."""
+    found = sorted(home.glob("*/config.toml"), key=lambda path: path.stat().st_mtime_ns)
+    return str(found[-1].parent) if found else None
+
+
+def _near(path: Path) -> list[str]:
+    """Return the run beside `path`, or below `runs`, whose name is most like that of `path`, if one is."""
+    for place in (path.parent, path.parent / "runs"):
+        runs = {found.parent.name: str(found.parent) for found in place.glob("*/config.toml")}
+        if near := difflib.get_close_matches(path.name, runs, n=1):
+            return [runs[near[0]]]
+    return []

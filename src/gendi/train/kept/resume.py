@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from gendi.diffusion.gaussian.config import SampleConfig
-from gendi.errors import BundleError, DataError, UsageError
+from gendi.errors import BundleError, DataError, Mend, UsageError
 from gendi.machine.version import __version__
 from gendi.train.config import RunConfig
 from gendi.train.kept.checkpoint import list_checkpoints
+from gendi.train.kept.folders import elsewhere
 from gendi.train.kept.stored import stored_config, stored_tables
 
 HARMLESS = frozenset(
@@ -58,19 +59,26 @@ def refuse_changes(
         raise UsageError(
             f"{run} holds a run with another configuration: {'; '.join(harmful)}. Give it the same flags to go on, "
             "another folder (--out) to begin a second run, or --fresh to start this one over."
-        )
+        ).mended_by(elsewhere(run))
     data = stored_tables(run)["data"]
     before = data.get("fingerprint")
     if before != fingerprint and not allow_data_change and (words := _other_size(data.get("size"), size)):
         raise DataError(
             f"{run} was begun with {words}, so these are other pictures. Give the same size to go on, another folder "
             "(--out) to begin a second run, or --fresh to start this one over."
-        )
+        ).mended_by(_same_size(data.get("size")), elsewhere(run))
     if before != fingerprint and not allow_data_change:
         raise DataError(
             f"The data changed since {run} was begun: their fingerprint was {before}, and is "
             f"{fingerprint} now. Restore the data, or give --allow-data-change to go on with the new ones."
-        )
+        ).mended_by(Mend(add=("--allow-data-change",)))
+
+
+def _same_size(before: object) -> Mend:
+    """Return the mend of a command line that asks for the size of a run, or for none if it has none."""
+    if not isinstance(before, list):
+        return Mend(drop=("--size",))
+    return Mend(add=("--size", "x".join(map(str, before))))
 
 
 def _other_size(before: object, now: tuple[int, int] | None) -> str:

@@ -6,7 +6,7 @@
 Snapshots are written before the checkpoint of their time. A run that goes on from a checkpoint deletes later ones.
 """
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 
 from gendi.errors import UsageError
 from gendi.storage.folders import discard_folder
+from gendi.train.kept.as_flags import train_command
 from gendi.train.kept.bundle import Bundle, load_bundle
 from gendi.train.kept.folders import UNFINISHED
+from gendi.train.kept.stored import stored_tables
 from gendi.train.weights.posthoc_ema import gamma_to_sigma_rel, list_snapshots, reconstruct, sigma_rel_to_gamma
 
 NO_LONGER = ("metrics", "seconds", UNFINISHED)
@@ -54,7 +56,7 @@ def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None
     if not found:
         raise UsageError(
             f"{run} has no snapshots from which an average can be computed. Train with them, into another folder: "
-            f"gendi train {bundle.meta.get('data_spec') or 'DATA'} --optim.posthoc-every 50k --out {run}-ema"
+            f"{_training_with_snapshots(run, bundle)}"
         )
     expected = {name: (tuple(value.shape), torch.float32) for name, value in bundle.state.items()}
     state, error = reconstruct(run, sigma_rel, images, expected)
@@ -70,4 +72,13 @@ def reconstruct_ema(run: str | Path, sigma_rel: float, images: int | None = None
     }
     meta = {key: value for key, value in bundle.meta.items() if key not in NO_LONGER}
     meta |= {"images": time, "step": time // bundle.config.train.batch_size, "posthoc_ema": about}
-    return dataclasses.replace(bundle, state=state, meta=meta)
+    return replace(bundle, state=state, meta=meta, sha256=None)
+
+
+def _training_with_snapshots(run: Path, bundle: Bundle) -> str:
+    """Return the command that trains as a run was trained, and takes snapshots on the way."""
+    tables = stored_tables(run) if (run / "config.toml").is_file() else {}
+    config = replace(bundle.config, optim=replace(bundle.config.optim, posthoc_every=50_000))
+    size = tables.get("data", {}).get("size")
+    words = train_command(bundle.meta.get("data_spec"), config, size, tables.get("budget"), f"{run}-ema")
+    return " ".join(words)

@@ -19,10 +19,11 @@ from gendi.data.codec import Codec
 from gendi.data.vectors import training_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.transfer import Transfer, transferred
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 from gendi.storage.safe_tensors import tensor_chunks
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.folders import elsewhere
 from gendi.train.kept.resume import differing
 from gendi.train.kept.stored import stored_config, stored_start
 
@@ -86,15 +87,17 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
     if not going_on:  # a run that stopped before its first checkpoint begins again from the same source
         source = begun["from"] if source is None and begun is not None else source
         return None if source is None else read_start(source)
-    mend = (
+    words = (
         "Leave --from out to go on, choose another folder (--out) to begin a second run, or give --fresh to start this "
         "one over."
     )
+    mends = Mend(drop=("--from",)), elsewhere(run)
     if begun is None:
         if source is not None:
             raise UsageError(
-                f"{run} holds a run that began with new weights: it cannot start from {_place(source)} any more. {mend}"
-            )
+                f"{run} holds a run that began with new weights: it cannot start from {_place(source)} any more. "
+                f"{words}"
+            ).mended_by(*mends)
         return None
     own = stored_config(run).conditions
     start = Start(str(begun["from"]), str(begun.get("sha256")), float(begun["sigma_data"]), own)
@@ -102,8 +105,8 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
     if source is not None and not same and read_start(source).sha256 != start.sha256:
         raise UsageError(
             f"{run} holds a run that began with the weights of {start.place}; those of {_place(source)} are others. "
-            f"{mend}"
-        )
+            f"{words}"
+        ).mended_by(*mends)
     return start
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from gendi.data.order import batch_indices
 from gendi.data.split import Split
-from gendi.errors import DivergedError
+from gendi.errors import DivergedError, Mend
 from gendi.train.config import RunConfig
 from gendi.train.kept.checkpoint import list_checkpoints
+from gendi.train.kept.folders import elsewhere
 from gendi.train.progress.keeping import Keeper
 from gendi.train.step.trainer import StepResult
 
@@ -59,11 +60,13 @@ class Watch:
         if self.bad_steps > BAD_STEPS_ALLOWED:
             good = list_checkpoints(run)
             where = f"The last good checkpoint is {good[-1][1]}." if good else "There is no checkpoint yet."
+            rate = f"{self.config.optim.lr / 3:.1g}"
             raise DivergedError(
                 f"Training diverged: {self.bad_steps} steps in a row up to step {step} had no finite loss or "
                 f"gradient. {where} Their batches are listed in {run / 'bad_steps.jsonl'}. "
-                f"Try a smaller learning rate (--optim.lr {self.config.optim.lr / 3:.1g}) or --train.precision fp32."
-            )
+                f"Begin anew, in another folder (--out) or over this one (--fresh), with a smaller learning rate "
+                f"(--optim.lr {rate}) or with --train.precision fp32."
+            ).mended_by(Mend(add=("--optim.lr", rate, *elsewhere(run).add)))
 
     def log(self, step: int, images: int, result: StepResult) -> bool:
         """Gather the result of a step, the last of `step`; return whether a line of metrics was due and written."""

@@ -9,6 +9,7 @@ from gendi.data.kinds import kind_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.resume import versions
+from gendi.train.run.expectation import expected_of
 from gendi.train.step.trainer import Trainer
 
 
@@ -25,9 +26,9 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows = kind_of(data.kind).noun
     yield (
-        f"{'going on' if going_on else 'training'} {config.preset}: {parameters / 1e6:.2f}M parameters on "
-        f"{len(data.train):,} {rows} of {data.name} ({data.fitted.description}), {budget}, from step "
-        f"{trainer.step_count}, in {run}"
+        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train):,} {rows} "
+        f"({data.fitted.description}), {parameters / 1e6:.2f}M parameters (preset {config.preset}), {budget}, "
+        f"from step {trainer.step_count}, in {run}"
     )
     if trainer.start is not None:
         anew = f"; {', '.join(trainer.new_parts)} start anew" if trainer.new_parts else ""
@@ -38,6 +39,8 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     several = f"{team.size} processes{shared}, " if team.size > 1 else ""
     yield f"{several}device {trainer.device.type}, {torch.get_num_threads()} threads; {trainer.choice.reason}"
     if (rate := trainer.choice.rate) and budget.seconds is not None and not going_on:
-        yield f"about {round(rate * budget.seconds, -3):,.0f} {rows} in {budget} at that rate"
+        seen = rate * budget.seconds
+        foretold = expected_of(config, data.name, seen)
+        yield f"about {round(seen, -3):,.0f} {rows} in {budget} at that rate{'; ' + foretold if foretold else ''}"
     if trainer.parts.count > 1:
         yield f"each batch of {train.batch_size} is gone through in {trainer.parts.count} parts"

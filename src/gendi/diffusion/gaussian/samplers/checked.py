@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser, LearnedVariance
+from gendi.diffusion.gaussian.flow_map.contract import FlowMap
 from gendi.errors import UsageError, diverged
 from gendi.machine.stopping import Poll, may_stop
 
@@ -70,7 +71,22 @@ class CheckedVariance(Checked):
         return x_0, share
 
 
+class CheckedFlow(Checked):
+    """A `Checked` flow map."""
+
+    denoiser: FlowMap
+
+    def move(self, x_t: Tensor, t: Tensor, s: Tensor, /, **cond: Any) -> Tensor:
+        """Return the flow map's answer. Raises `UsageError` for another shape, `DivergedError` for NaN or infinity."""
+        x_s = self.denoiser.move(x_t, t, s, **cond)
+        self._check("x_s", x_s, x_t, t)
+        self._count()
+        return x_s
+
+
 def checked(denoiser: Denoiser, sampler: str, poll: Poll | None = None) -> Checked:
     """Return `denoiser` with its answers checked."""
+    if isinstance(denoiser, FlowMap):
+        return CheckedFlow(denoiser, sampler, poll)
     kind = CheckedVariance if isinstance(denoiser, LearnedVariance) else Checked
     return kind(denoiser, sampler, poll)

@@ -132,6 +132,11 @@ def trajectory(
     info, options = get_sampler(how.sampler), dict(how.options) if run is None else {}
     for option in options:
         info.check_option(how.sampler, option)
+    if info.takes != "mean" and run is None and how.temperature != 1:
+        raise UsageError(
+            f"temperature = {how.temperature:g}: a temperature changes E[x_0 | x_t], and the sampler {how.sampler} "
+            "follows paths that are learned as they are. Leave it out, or take another sampler."
+        )
     times = times_from(denoiser.schedule, info, t, how)
     noise: Noise = SampleNoise(how.seed, indices, shape, how.device)
     first = noise(0)

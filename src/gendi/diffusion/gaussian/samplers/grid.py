@@ -87,6 +87,18 @@ def karras(schedule: Schedule, n: int, bounds: Bounds = BOUNDS, rho: float = 7.0
     return _levels(schedule, n, bounds, 1 / rho)
 
 
+def angle(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
+    """Return 1, times evenly spaced in arctan(sigma / alpha), 0: n + 1 in all; the bounds do not matter.
+
+    They spread a few calls over the levels at which there is about as much noise as signal. For any schedule they are
+    nearly the times i / n of the cosine schedule.
+    """
+    last = math.atan(math.exp(float(schedule.log_snr(torch.ones((), dtype=torch.float64))) / -2))
+    inside = torch.arange(n - 1, 0, -1, dtype=torch.float64) * (last / n)
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    return torch.cat([one, schedule.time(-2 * inside.tan().log()), zero])
+
+
 def linspace(schedule: Schedule, n: int, bounds: Bounds = BOUNDS) -> Tensor:
     """Return n times evenly spaced from 1 down to 1 / T, and 0; for n = 1 only 1 and 0."""
     chain = schedule.steps or max(CHAIN, n)
@@ -106,6 +118,7 @@ GRIDS: dict[str, Callable[[Schedule, int, Bounds], Tensor]] = {
     "linspace": linspace,
     "leading": leading,
     "quadratic": quadratic,
+    "angle": angle,
     "log-snr": log_snr,
     "karras": karras,
 }

@@ -40,6 +40,9 @@ class SamplerInfo:
     """Maps a number of calls to the number of intervals of the grid."""
     adaptive: bool = False
     """Whether it chooses its own steps; the requested number of calls is then the greatest allowed."""
+    takes: Literal["mean", "end", "map"] = "mean"
+    """What it takes the denoiser's answer to be: E[x_0 | x_t]; the end of the path of x_t, which is the answer of a
+    consistency function; or that of a flow map, which it needs."""
     brownian: bool = False
     """Whether its noise is made of the increments of one Brownian path, the same for every grid."""
 

@@ -5,11 +5,13 @@ from functools import partial
 from gendi.diffusion.gaussian.samplers.adaptive import dopri5
 from gendi.diffusion.gaussian.samplers.ancestral import ancestral
 from gendi.diffusion.gaussian.samplers.angle import angular
+from gendi.diffusion.gaussian.samplers.consistency import consistency
 from gendi.diffusion.gaussian.samplers.ddim import ddim
 from gendi.diffusion.gaussian.samplers.deis import deis
 from gendi.diffusion.gaussian.samplers.dpm2 import dpm_2
 from gendi.diffusion.gaussian.samplers.dpmpp import dpmpp_2m, dpmpp_3m, dpmpp_singlestep
 from gendi.diffusion.gaussian.samplers.euler import euler
+from gendi.diffusion.gaussian.samplers.flow_map import flow_map
 from gendi.diffusion.gaussian.samplers.heun import heun, heun_intervals
 from gendi.diffusion.gaussian.samplers.info import SamplerInfo
 from gendi.diffusion.gaussian.samplers.lms import lms
@@ -122,6 +124,17 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         "the default: half way from the ODE to the reverse SDE, never far from the best on the networks tried",
     ),
     **SDE_SAMPLERS,
+    "consistency": SamplerInfo(
+        consistency,
+        "angle",
+        0,
+        False,
+        "for students of consistency tuning: to the data, back with fresh noise; 1 to 4 calls",
+        takes="end",
+    ),
+    "flow-map": SamplerInfo(
+        flow_map, "angle", 0, True, "for students that are flow maps: any number of calls ends the same", takes="map"
+    ),
 }
 
 
