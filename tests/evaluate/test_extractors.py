@@ -204,6 +204,15 @@ def test_inception_input_is_a_half_pixel_bilinear_stretch_over_three_equal_chann
         _inception_input(torch.zeros(1, 4, 8, 8))
 
 
+def test_features_are_the_same_whatever_the_strides_of_grey() -> None:
+    """The axis of a single channel may have any stride, and torch takes some of them for channels last."""
+    images = rng.integers(0, 256, (9, 28, 28, 1), dtype=np.uint8)
+    odd = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).permute(0, 2, 3, 1).numpy()
+    assert odd.strides != images.strides and (odd == images).all()
+    extract = digits_extractor()
+    np.testing.assert_array_equal(extract(odd), extract(images))
+
+
 # --- the digit classifier --------------------------------------------------------------------------------------------
 
 

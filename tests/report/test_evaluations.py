@@ -58,3 +58,15 @@ def test_the_page_has_the_curves_and_the_verdict(tmp_path: Path, monkeypatch: py
     page = PageReader(text)
     assert {f"{name} during training" for name in NAMES} <= set(page.alts)
     assert "the model copies" in text and "kept in bundle-best" in text
+
+
+def test_the_page_says_where_the_distance_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gendi.report.style.DPI", 40)
+    run, found = fake_run(tmp_path / "run", draw=False), lines(None)
+    for line in found[1:]:
+        line["evaluation"]["missed"] = ["blurred", "means"]
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in found)
+    text = PageReader(write_report(run).read_text(encoding="utf-8")).text
+    assert "it takes blurred images, means of images for real images, so it is no grade" in text
+    assert "bundle-best is the last model" in text and "smallest distance" not in text

@@ -63,7 +63,7 @@ def _explained(evaluation: "Evaluation") -> list[str]:
     lines += [
         f"{NO_GRADE}: {metric.name} takes {', '.join(metric.check.missed)} for real images"
         for metric in checked
-        if metric.check is not None and metric.check.missed and metric.check.value is not None
+        if metric.check is not None and metric.check.missed and metric.check.value is not None and not metric.no_grade
     ]
     for why in dict.fromkeys(metric.no_grade for metric in evaluation.metrics if metric.no_grade):
         names = ", ".join(metric.name for metric in evaluation.metrics if metric.no_grade == why)

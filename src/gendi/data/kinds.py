@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
     from gendi.data.split import Loaded
-    from gendi.evaluate.gauge import Gauge
+    from gendi.evaluate.gauge import Gauge, GaugeChoice
     from gendi.evaluate.result import Evaluation
+    from gendi.machine.stopping import Poll
 
     Texts = Callable[[int, int], Mapping[str, str]]
 
@@ -238,6 +239,22 @@ class Kind(ABC):
         The options are `n`, `seed`, `ema`, `source` and `poll`, as `gendi.evaluate.vectors.evaluate_rows` describes
         them, and those that `evaluation_options` names.
         """
+
+    def choose_gauge(self, data: "Data", seed: int, spare: float, poll: "Poll | None" = None) -> "GaugeChoice":
+        """Choose, once in a run, the features by which its samples are measured, and ask which fakes they miss.
+
+        By default the features are the usual ones, and no fakes are asked about. `gauge` is called with a choice of
+        other features as `features`, and with `poll`.
+
+        Args:
+            data: raw data.
+            seed: the seed of random draws.
+            spare: the floating-point operations that the run can spend on learning features.
+            poll: called between parts; raises to stop.
+        """
+        from gendi.evaluate.gauge import GaugeChoice
+
+        return GaugeChoice()
 
     def gauge(self, data: "Data", seed: int) -> "Gauge":
         """Return what measures samples quickly while a model trains, with random draws from `seed`.

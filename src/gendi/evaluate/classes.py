@@ -9,6 +9,7 @@ from gendi.errors import UsageError
 from gendi.evaluate.comparison import Z95
 from gendi.evaluate.intervals import SPLITS, around, halves, halves_error, measured, of_mean
 from gendi.evaluate.result import Estimate
+from gendi.evaluate.shares import SeenShares
 
 Counts = tuple[tuple[int, ...], ...]
 
@@ -26,49 +27,46 @@ class ClassBalance:
     """Entropy of the histogram in nats; at most `entropy_maximum` = ln K."""
     entropy_maximum: float
     chi_square: float
-    """Pearson's statistic of the histogram against the expected frequencies, with K - 1 degrees of freedom."""
+    """Chi-square of the histogram against the expected shares, which is K - 1 on average where these are right."""
     p_value: float
-    """Probability of a chi-square at least this large if the images came from the expected frequencies."""
+    """Probability of a chi-square at least this large where the shares are right."""
 
 
-def class_balance(probabilities: Float[np.ndarray, "n k"], frequencies: Float[np.ndarray, " k"]) -> ClassBalance:
-    """Compare softmax `probabilities` (n, K) with the expected class `frequencies` (K,), which need not sum to 1.
+def class_balance(
+    probabilities: Float[np.ndarray, "n k"], expected: SeenShares | Float[np.ndarray, " k"]
+) -> ClassBalance:
+    """Compare softmax `probabilities` (n, K) with the shares that the classifier should see.
 
-    Raises `UsageError` for an empty set, and for an expected frequency of zero, for which chi-square has no meaning.
+    Frequencies (K,), which need not sum to 1, are those that a classifier should see that is always right. Raises
+    `UsageError` for an empty set, and for a frequency of zero, for which chi-square has no meaning.
     """
-    from scipy.stats import chi2
-
     n, k = probabilities.shape
     if n == 0:
         raise UsageError("A class histogram needs at least one image.")
-    if (frequencies <= 0).any():
-        raise UsageError(f"Class {int(frequencies.argmin())} is expected never to occur: drop it from the frequencies.")
-    histogram = np.bincount(probabilities.argmax(axis=1), minlength=k)
-    expected = n * frequencies / frequencies.sum()
-    chi_square = float(((histogram - expected) ** 2 / expected).sum())
+    histogram = np.bincount(probabilities.argmax(axis=1), minlength=k).astype(np.int64)
+    tested = _shares(expected).test(histogram)
     return ClassBalance(
         n=n,
         confidence=float(probabilities.max(axis=1).mean(dtype=np.float64)),
         histogram=tuple(int(count) for count in histogram),
-        entropy=entropy(histogram.astype(np.int64)),
+        entropy=entropy(histogram),
         entropy_maximum=float(np.log(k)),
-        chi_square=chi_square,
-        p_value=float(chi2.sf(chi_square, k - 1)),
+        chi_square=tested.chi_square,
+        p_value=tested.p_value,
     )
 
 
 def class_estimates(
-    probabilities: Float[np.ndarray, "n k"], frequencies: Float[np.ndarray, " k"], seed: int = 0
+    probabilities: Float[np.ndarray, "n k"], expected: SeenShares | Float[np.ndarray, " k"], seed: int = 0
 ) -> dict[str, Estimate]:
     """Return `confidence`, `entropy`, `chi-square` and `p-value` of `class_balance` with their intervals.
 
     Chi-square is noncentral: with a noncentrality of l its variance is 2 (K - 1) + 4 l, and l is estimated by what
     chi-square exceeds its degrees of freedom by. The p-value's interval is that of chi-square, put through the tail of
-    the chi-square distribution.
+    its distribution.
     """
-    from scipy.stats import chi2
-
-    found, (n, k) = class_balance(probabilities, frequencies), probabilities.shape
+    shares = _shares(expected)
+    found, (n, k) = class_balance(probabilities, shares), probabilities.shape
     chosen = probabilities.argmax(axis=1)
     pairs = [
         [entropy(np.bincount(chosen[half], minlength=k).astype(np.int64)) for half in pair]
@@ -77,7 +75,7 @@ def class_estimates(
     error = halves_error(np.array(pairs)) if n > 3 else None
     excess = max(found.chi_square - (k - 1), 0.0)
     low, high = around(found.chi_square, spread := float(np.sqrt(2 * (k - 1) + 4 * excess)), least=0.0)
-    tail = (float(chi2.sf(high, k - 1)), float(chi2.sf(low, k - 1)))
+    tail = (shares.p_value(high, n), shares.p_value(low, n))
     return {
         "confidence": of_mean(probabilities.max(axis=1), least=1 / k, most=1.0),
         "entropy": measured(found.entropy, error, least=0.0, most=found.entropy_maximum),
@@ -103,3 +101,7 @@ def entropy(histogram: Int64[np.ndarray, " k"]) -> float:
     """Return -sum p ln p in nats, with 0 ln 0 = 0."""
     p = histogram[histogram > 0] / histogram.sum()
     return float(max(-(p * np.log(p)).sum(), 0.0))
+
+
+def _shares(expected: SeenShares | Float[np.ndarray, " k"]) -> SeenShares:
+    return expected if isinstance(expected, SeenShares) else SeenShares.known(expected)

@@ -37,6 +37,9 @@ REFERENCE_MOST = 2000
 FEWEST_HELD_OUT = 20
 """Held-out rows below which no train-likeness is computed: its standard error would be more than 0.06."""
 
+STANDARD_ERRORS = 3.0
+"""By how many standard errors fakes must be farther than real rows to count as caught."""
+
 Features = Float[np.ndarray, "_ _"]
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A function from rows (n, d) and (m, d) to k (n, m)."""
@@ -58,6 +61,18 @@ class Quantity:
     """The standard error of the floor; for the train-likeness, the standard deviation of what real rows would give."""
     parts: tuple[float, ...] = ()
     """The jackknife's pseudo-values, one for each sample, to six digits: their mean is about `value`."""
+
+
+@dataclass(frozen=True)
+class GaugeChoice:
+    """What measures the samples of a run. It is chosen before the first evaluation and kept in the checkpoints."""
+
+    features: str = ""
+    """The features of the distance, if they are not the kind's usual ones."""
+    missed: tuple[str, ...] = ()
+    """Fakes that the distance takes for real rows on these data. If there are any, it decides nothing."""
+    sha256: str = ""
+    """The hash of features that were learned."""
 
 
 @runtime_checkable
@@ -99,7 +114,7 @@ class Distance:
     def __init__(self, name: str, kernel: Kernel, reference: Features, heldout: Features) -> None:
         if len(reference) < 2:
             raise UsageError(f"A reference of {len(reference)} rows has no spread: give at least 2.")
-        self.name, self.kernel, self.reference = name, kernel, reference
+        self.name, self.kernel, self.reference, self._held = name, kernel, reference, len(heldout)
         m = len(reference)
         within = kernel(reference, reference)
         self._within = float(within.sum() - np.trace(within)) / (m * (m - 1))
@@ -124,6 +139,18 @@ class Distance:
         without = (total - 2 * row) / ((n - 1) * (n - 2)) - 2 * (crossed - across) / (n - 1)
         parts = n * value - (n - 1) * (without + self._within)
         return value, float(np.std(parts, ddof=1) / np.sqrt(n)), parts
+
+    def misses(self, features: Features) -> bool:
+        """Return whether the distance takes these features of fakes (n, d) for those of n real rows.
+
+        It does if they are not farther than the real held-out rows by `STANDARD_ERRORS` standard errors, those of the
+        floor and of n real rows together. Without a floor nobody knows, and that counts as no.
+        """
+        floor, error = self._floor
+        if floor is None or error is None:
+            return False
+        spread = error * float(np.sqrt(1 + self._held / len(features)))
+        return self(features).value <= floor + STANDARD_ERRORS * spread
 
     def work(self, n: int) -> float:
         """Return about how many floating-point operations a call takes."""
@@ -202,6 +229,7 @@ class FeatureGauge:
         likeness: measures `records` of decoded rows; None where there are too few held-out rows.
         records: turns decoded rows into the form that `likeness` takes; by default into their features.
         work: floating-point operations of `features` for one row.
+        sha256: the hash of the features, if they have one.
     """
 
     def __init__(
@@ -211,9 +239,10 @@ class FeatureGauge:
         likeness: TrainLikeness | None,
         records: Callable[[np.ndarray], np.ndarray] | None = None,
         work: float = 0.0,
+        sha256: str = "",
     ) -> None:
         self.distance, self.features, self.likeness, self.records = distance, features, likeness, records
-        self._work = work
+        self._work, self.sha256 = work, sha256
 
     def __call__(self, rows: np.ndarray, poll: Poll | None = None) -> tuple[Quantity, ...]:
         """Measure decoded rows (n, ...)."""

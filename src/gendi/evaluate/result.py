@@ -147,7 +147,7 @@ class ExtractorRecord:
 
 @dataclass(frozen=True)
 class ClassesRecord:
-    """Predicted classes of samples and of held-out images, and the training set's frequencies."""
+    """Classes seen in samples and in real held-out images, and the training set's frequencies."""
 
     names: tuple[str, ...]
     histogram: tuple[int, ...]
@@ -160,6 +160,12 @@ class ClassesRecord:
     confusion: tuple[tuple[int, ...], ...] | None = None
     """How many samples that were asked to be of class i are seen as class j, a row for each i; None if no class was
     asked for."""
+    expected: tuple[float, ...] | None = None
+    """The shares in which the classifier would see the classes in real pictures with the training set's frequencies;
+    None if nobody knows, and in older evaluations."""
+    right: float | None = None
+    """The share of real held-out pictures of which the classifier sees the class, brought to the training set's
+    frequencies; None as above."""
 
 
 @dataclass(frozen=True)

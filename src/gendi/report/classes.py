@@ -1,4 +1,4 @@
-"""The shares of the classes among the samples, drawn beside their shares in the training set."""
+"""The shares of the classes among the samples, drawn beside those that are expected."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gendi.evaluate.comparison import Z95
 from gendi.report.style import LIGHT, Theme, drawable, drawing
 
-MOST_NAMES = 24
+MOST_NAMES = 30
 
 
 def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -27,9 +27,9 @@ def expected_range(frequencies: NDArray[np.float64], n: int) -> tuple[NDArray[np
 def class_figure(
     histogram: Sequence[int], frequencies: NDArray[np.float64], names: Sequence[str], *, theme: Theme = LIGHT
 ) -> Figure:
-    """Draw the share of samples per class as bars; crosses show the training share and the range chance explains.
+    """Draw the share of samples per class as bars; crosses show the share expected and the range chance explains.
 
-    `histogram` holds the number of samples in each class, `frequencies` the number or share of training rows.
+    `histogram` holds the number of samples in each class, `frequencies` the number or share of real ones.
     """
     counts = np.asarray(histogram, np.float64)
     n, k = int(counts.sum()), len(counts)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gendi.evaluate.comparison import Z95
 from gendi.evaluate.gauge import TRAIN_LIKENESS
 from gendi.report.curves import Lines, images_axis
+from gendi.report.metrics import FAKES
 from gendi.report.page import Gallery, Html, figure, row
 from gendi.report.style import LIGHT, Theme, drawing
 from gendi.train.kept.status import Verdict, last_verdict
@@ -87,7 +88,7 @@ def evaluation_row(lines: Lines, gallery: Gallery, noun: str) -> Html | None:
         return None
     captions = {
         name: f"The distance of samples to training {noun}, and (dashed) that of real {noun} that were held out. Bars "
-        "and the band are 95% intervals. The model with the smallest distance is kept in bundle-best.",
+        f"and the band are 95% intervals. {_trusted(lines, noun)}",
         TRAIN_LIKENESS: f"Train-likeness: the probability that a sample is relatively nearer to the training {noun} "
         f"than a held-out one is. Copies bring it to 1; at or below the dashed line, nothing is copied.",
     }
@@ -100,6 +101,18 @@ def evaluation_row(lines: Lines, gallery: Gallery, noun: str) -> Html | None:
 
     there = [metric for metric in captions if len(curve(lines, metric))]
     return row(*(figure(picture(metric), captions[metric]) for metric in there)) if there else None
+
+
+def _trusted(lines: Lines, noun: str) -> str:
+    """Return what the distance decides: nothing, where it takes fakes for real rows."""
+    last = evaluations(lines)[-1][1].get("missed")
+    if not isinstance(last, list) or not last:
+        return "The model with the smallest distance is kept in bundle-best."
+    fakes = ", ".join(FAKES.get(str(name), str(name)) for name in last)
+    return (
+        f"On these data it takes {fakes} for real {noun}, so it is no grade: bundle-best is the last model that was "
+        "evaluated, and nobody can say by this distance that the run is level."
+    )
 
 
 def verdict_text(lines: Lines, noun: str) -> str | None:

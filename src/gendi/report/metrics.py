@@ -49,17 +49,25 @@ MEANINGS = {
     "asked-seen": Meaning(
         "Asked and seen",
         "Share of samples in which the classifier sees the class that was asked for; the floor is its share of right "
-        "answers on real images.",
+        "answers on real held-out images of these classes.",
         ".1%",
     ),
     "confidence": Meaning("Classifier confidence", "How sure the classifier is of its answers, on average.", ".2%"),
-    "class-entropy": Meaning("Class entropy", "How evenly the samples are spread over the classes, in nats.", ".3f"),
+    "class-entropy": Meaning(
+        "Class entropy",
+        "How evenly the classes that the classifier sees are spread, in nats. The floor is what it would see, on "
+        "average, in as many real images with the training set's shares.",
+        ".3f",
+    ),
     "class-chi-square": Meaning(
-        "Class chi-square", "How much the class histogram deviates from the training frequencies.", ".1f"
+        "Class chi-square",
+        "How much the shares of the classes deviate from those that the classifier sees in real images.",
+        ".1f",
     ),
     "class-p-value": Meaning(
         "Class p-value",
-        "Probability of such a deviation by chance alone; if it is small, the classes are out of balance.",
+        "Probability of such a deviation by chance alone, which is one half on average for real images; if it is "
+        "small, the classes are out of balance.",
         ".2g",
     ),
     "nearest-train-ratio": Meaning(
@@ -87,6 +95,8 @@ FAKES = {
     "shuffled": "images with shuffled patches",
     "means": "means of images",
     "copies": "copies",
+    "missing classes": "real images without the classes of a tenth of the data",
+    "ignored classes": "images that have nothing to do with the class",
 }
 """The controls in words, by their names."""
 
@@ -166,8 +176,8 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
         grey=Html("" if metric.graded else ' class="nograde"'),
         title=meaning.title,
         text=meaning.text,
-        words=fill(" <b>{words}</b>", words=words) if (words := in_words(metric, split_name(metric)[0])) else Html(""),
-        better=AIMS[metric.better].format(ideal=written(metric.ideal, "g")),
+        words=fill(" <b>{words}</b>", words=words) if (words := _in_words(metric)) else Html(""),
+        better=AIMS[metric.better].format(ideal=written(metric.ideal, ".4g")),
         value=with_interval(metric.value, metric.interval, meaning),
         floor=with_interval(metric.floor, metric.floor_interval, meaning),
         theirs=theirs,
@@ -175,11 +185,15 @@ def _row(metric: Metric, about_mnist: bool, checked: bool) -> Html:
     )
 
 
+def _in_words(metric: Metric) -> str:
+    return f"No grade: {metric.no_grade}." if metric.no_grade else in_words(metric, split_name(metric)[0])
+
+
 def _asked(metric: Metric, meaning: Meaning) -> Html:
     """Return the cell that says whether samples pass as real images, or why the metric cannot tell."""
     check = metric.check
     if metric.no_grade:
-        return fill('<td class="number">no grade<br><span class="aim wide">{why}</span></td>', why=metric.no_grade)
+        return fill('<td class="number">no grade</td>')  # why, the words on the metric say
     if check is None:
         return fill('<td class="number">—</td>')
     if check.missed:
@@ -238,7 +252,7 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
 def _of_checks(evaluation: Evaluation) -> list[Html]:
     """Return the note on the last column, where there is one."""
     checks = [metric.check for metric in evaluation.metrics if metric.check is not None]
-    checks = [check for check in checks if "copies" not in check.controls]  # those of the search for copies use all
+    checks = [check for check in checks if "noise" in check.controls]  # others, of copies and classes, use all
     sizes = sorted({check.n for check in checks})
     if not sizes:
         return []

@@ -11,12 +11,12 @@ from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
 from gendi.report.colours import colour_table, colours_in_words
-from gendi.report.confusion import asked_in_words, confusion_figure
+from gendi.report.confusion import MOST_NUMBERED, asked_in_words, confusion_figure
 from gendi.report.curves import column, heldout_figure, loss_figure
 from gendi.report.density import density_figure, process_pair
 from gendi.report.evaluations import evaluation_row, verdict_text
 from gendi.report.film import film, frames_of
-from gendi.report.metrics import honesty, metric_table
+from gendi.report.metrics import honesty, metric_table, written
 from gendi.report.others import others_table
 from gendi.report.page import Gallery, Html, absent, aside, figure, fill, row, section
 from gendi.report.processes import Film
@@ -249,25 +249,31 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         return None
     assert run.evaluation is not None, "it has the record"
     n, asked = sum(record.histogram), asked_in_words(run.evaluation)
-    frequencies = np.asarray(record.frequencies)
+    seen = record.expected is not None
+    frequencies = np.asarray(record.expected if record.expected is not None else record.frequencies)
     picture = gallery.figure(
         "classes",
         lambda theme: class_figure(record.histogram, frequencies, record.names, theme=theme),
         "Share of samples in each class",
     )
-    text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance.", *asked]
+    text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
+    if record.right is not None:
+        text[0] += f" The classifier that looks names {written(record.right, '.1%')} of real held-out images right."
+    text += asked
     how = ""
     if record.told:
         how = " They were drawn class by class, so these shares are right by construction, and no merit of the model."
     elif asked:
         how = " They were drawn without a class, so that the model itself chose."
     caption = (
-        f"Bars: the classes of {n:,} samples, according to the classifier.{how} Crosses: the shares in the training "
-        "set, and the range into which 95 of 100 such sets of faithful draws would fall."
+        f"Bars: the classes of {n:,} samples, according to the classifier.{how} Crosses: "
+        + ("the shares that it sees in real images" if seen else "the shares in the training set")
+        + ", and the range into which 95 of 100 such sets of faithful draws would fall."
     )
     body = [aside(picture, caption)]
     if record.confusion is not None:
         confusion = record.confusion
+        darker = "" if len(confusion) <= MOST_NUMBERED else ": the darker a square, the more, and the darkest is 100"
         matrix = gallery.figure(
             "asked-seen",
             lambda theme: confusion_figure(confusion, record.names, theme=theme),
@@ -275,7 +281,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         )
         caption = (
             f"Asked against seen, in percent of the samples asked to be of a class ({sum(map(sum, confusion)):,} in "
-            "all). What is off the diagonal is a mistake of the model, or of the classifier."
+            f"all){darker}. What is off the diagonal is a mistake of the model, or of the classifier."
         )
         body.append(aside(matrix, caption))
     return section("classes", "Classes", text, body)

@@ -10,15 +10,18 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from test_distributed import ended, start
 from test_resume import assert_equal_runs
 
+from gendi.data.images import gauge as picture_gauge
+from gendi.data.images import learned_features
 from gendi.data.images.kind import Images
 from gendi.diffusion import GaussianDenoiser, make_schedule, sample
 from gendi.errors import PreemptedError, UsageError
-from gendi.evaluate.gauge import Quantity
+from gendi.evaluate.gauge import GaugeChoice, Quantity
 from gendi.storage.files import read_json
 from gendi.storage.record import RunRecord
 from gendi.train.budget import Budget
@@ -261,3 +264,100 @@ def test_the_sampler_of_evaluations_draws_a_gaussian_right() -> None:
     denoiser = GaussianDenoiser(make_schedule("cosine", None), torch.zeros(2, dtype=torch.float64), cov)
     x = sample(denoiser, (2,), 20_000, steps=evaluating.CALLS, sampler=evaluating.SAMPLER, batch_size=20_000)
     assert (torch.cov(x.double().T) - cov).abs().max() < 0.05
+
+
+# --- a distance that takes fakes for real data ---------------------------------------------------------------------
+
+
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Images, "choose_gauge", lambda self, data, seed, spare, poll=None: GaugeChoice(missed=("blurred",))
+    )
+    monkeypatch.setattr(evaluating, "judge", lambda readings, count: "level" if count >= 2 else None)
+
+
+def test_a_distance_that_misses_a_fake_decides_nothing(
+    tmp_path: Path, images: str, watched: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind(monkeypatch)
+    config, run = with_train(watched, stop_when_level=True), tmp_path / "run"
+    result = train(images, config, run, Budget(steps=STEPS))
+    assert (result.step, result.level) == (STEPS, False)
+    lines = found(run)
+    assert {line["verdict"] for line in lines.values()} == {None}
+    assert all(line["missed"] == ["blurred"] for line in lines.values())
+    assert load_bundle(run / "bundle-best").meta["step"] == max(lines)  # the last one, whatever its distance
+    log = (run / "train.log").read_text()
+    assert "takes fakes for real data here (blurred)" in log and log.count("decides nothing") == 1
+    assert "uncertain" in log and "too early to say" not in log
+
+
+def test_what_measures_is_kept_in_the_run(
+    tmp_path: Path, images: str, watched: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is resumed where the choice would now be another one goes on with its own."""
+    with monkeypatch.context() as patch:
+        blind(patch)
+        train(images, watched, tmp_path / "whole", Budget(steps=STEPS))
+        with pytest.raises(PreemptedError):
+            train(images, watched, tmp_path / "run", Budget(steps=STEPS), console=StopAt(10))
+    monkeypatch.setattr(evaluating, "judge", lambda readings, count: "level" if count >= 2 else None)
+    train(images, watched, tmp_path / "run", Budget(steps=STEPS))
+    assert_equal(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Pictures whose pixels are made to miss a fake, so that features are learned, in three steps."""
+    monkeypatch.setenv("GENDI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(learned_features, "STEPS", 3)
+    monkeypatch.setattr(picture_gauge, "missed_fakes", lambda d, s, e, p=None: ("means",) if e.name == "pixels" else ())
+    path, rng = tmp_path / "shapes.npz", np.random.default_rng(0)
+    np.savez(path, images=rng.integers(0, 256, (260, 8, 8, 1), dtype=np.uint8), labels=np.arange(260) % 3)
+    return str(path)
+
+
+def test_features_are_learned_where_pixels_miss_a_fake_and_the_run_can_spare_it(
+    tmp_path: Path, shapes: str, watched: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten times the work of learning is the least budget that can spare a tenth for it."""
+    monkeypatch.setattr(picture_gauge, "learning_work", lambda data: 1e6)
+    watched = with_train(watched, preview_every=0)  # when early previews are made depends on the pace
+    with_learning, cache = tmp_path / "whole", tmp_path / "cache"
+    train(shapes, watched, with_learning, Budget(steps=STEPS))
+    assert all("kid-learned" in line["metrics"] and "missed" not in line for line in found(with_learning).values())
+    assert "measured by learned features" in (with_learning / "train.log").read_text()
+    run = tmp_path / "run"
+    with pytest.raises(PreemptedError):
+        train(shapes, watched, run, Budget(steps=STEPS), console=StopAt(10))
+    shutil.rmtree(cache)  # the choice does not depend on it, and the network comes out the same
+    train(shapes, watched, run, Budget(steps=STEPS))
+    assert_equal(run, with_learning)
+    monkeypatch.setattr(picture_gauge, "learning_work", lambda data: 1e15)
+    train(shapes, watched, tmp_path / "short", Budget(steps=STEPS))
+    lines = found(tmp_path / "short").values()
+    assert all("kid-pixels" in line["metrics"] and line["missed"] == ["means"] for line in lines)
+
+
+def test_a_stop_while_features_are_learned_is_heard_and_the_run_goes_on_exactly(
+    tmp_path: Path, shapes: str, watched: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_gauge, "learning_work", lambda data: 0.0)
+    watched = with_train(watched, preview_every=0)
+    train(shapes, watched, tmp_path / "whole", Budget(steps=STEPS))
+    shutil.rmtree(tmp_path / "cache")
+    run, learn, sent = tmp_path / "run", learned_features.train_network, []
+
+    def stopped(network, data, poll=None):
+        if not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        learn(network, data, poll)
+
+    monkeypatch.setattr(learned_features, "train_network", stopped)
+    with pytest.raises(PreemptedError):
+        train(shapes, watched, run, Budget(steps=STEPS))
+    checkpoint = load_latest(run)
+    assert checkpoint is not None and checkpoint.step == 4 and checkpoint.state["evaluations"]["pending"]
+    train(shapes, watched, run, Budget(steps=STEPS))
+    assert_equal(run, tmp_path / "whole")

@@ -13,15 +13,11 @@ Which one suits, nobody can say beforehand; the fakes of `gendi.data.images.cont
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float
-
 from gendi.data.dataset import Data
 from gendi.data.images.control_checks import DISTANCES, ControlCheck
 from gendi.data.images.extractors import EXTRACTORS, Extractor, ModuleExtractor, get_extractor
 from gendi.data.images.inception import installed_weights
-from gendi.data.images.learned_features import FEWEST, Learned, learned_network, to_input
+from gendi.data.images.learned_features import FEWEST, Learned, kept_or_trained, learned_network, to_input
 from gendi.errors import UsageError, unknown_name
 from gendi.machine.stopping import Poll
 
@@ -36,13 +32,10 @@ class LearnedExtractor(ModuleExtractor):
         super().__init__(learned.network, name=LEARNED, transform=to_input, resize=learned.resize, **options)
         self.learned = learned
 
-    def class_probabilities(self, images: np.ndarray, poll: Poll | None = None) -> Float[np.ndarray, "_ _"]:
-        """Return the network's softmax probabilities (n, K) of the data's classes."""
-        named = self.learned.network.named
-        assert named is not None, "the data have classes"
-        with torch.inference_mode():
-            logits: torch.Tensor = named.cpu()(torch.from_numpy(self(images, poll=poll)))
-        return logits.softmax(dim=1).numpy()
+
+def learned_alone(data: Data, poll: Poll | None = None) -> LearnedExtractor:
+    """Return the extractor of the network that learns from the data, for a process that asks for it alone."""
+    return LearnedExtractor(kept_or_trained(data, poll))
 
 
 def digits_suit(data: Data) -> bool:

@@ -6,6 +6,7 @@ writes the weights that come with gendi.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def load_classifier(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> Digit
     classifier = DigitClassifier()
     classifier.load_state_dict(load(content))
     return classifier.eval()
+
+
+def softmax_of(head: nn.Linear) -> Callable[[np.ndarray], Float32[np.ndarray, "n k"]]:
+    """Return the function from features (n, d) to the softmax probabilities (n, K) of a linear classifier."""
+
+    def probabilities(features: np.ndarray) -> Float32[np.ndarray, "n k"]:
+        with torch.inference_mode():
+            logits = head.cpu()(torch.from_numpy(features))
+            return np.asarray(logits.softmax(dim=1).numpy())
+
+    return probabilities
 
 
 def class_probabilities(

@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from gendi.data.dataset import Data
 from gendi.data.images.choose_extractors import Named, choose_extractors
-from gendi.data.images.class_metrics import Drawn, class_metrics, in_words, reader_of
+from gendi.data.images.class_metrics import Drawn, class_metrics, in_words, reader_of, seen_in_real
 from gendi.data.images.colour import colour_metrics
 from gendi.data.images.feature_metrics import feature_metrics
 from gendi.diffusion.randomness import stream
@@ -115,7 +115,8 @@ def evaluate(
     if reader is not None:
         drawn = Drawn(_asked(asked, n), None if free is None else checked_samples(free, data))
         with clock("classes"):
-            classes, measured = team().from_first(lambda: class_metrics(reader, images, data, floor, drawn, seed, poll))
+            real = seen_in_real(reader, data, seed, poll)
+            classes, measured = team().from_first(lambda: class_metrics(reader, images, data, real, drawn, seed, poll))
         found += measured
         notes += in_words(classes, n)
     with clock("colours"):

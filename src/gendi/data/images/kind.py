@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from gendi.data.images.class_rows import Asked
     from gendi.data.kinds import Texts
     from gendi.data.split import Loaded
-    from gendi.evaluate.gauge import Gauge
+    from gendi.evaluate.gauge import Gauge, GaugeChoice
     from gendi.evaluate.result import Evaluation
+    from gendi.machine.stopping import Poll
 
 
 class Images(Kind):
@@ -129,11 +130,17 @@ class Images(Kind):
 
         return evaluate(samples, data, **options)
 
-    def gauge(self, data: "Data", seed: int) -> "Gauge":
-        """Measure the kernel distance of cheap features, and the train-likeness: see `gendi.data.images.gauge`."""
+    def choose_gauge(self, data: "Data", seed: int, spare: float, poll: "Poll | None" = None) -> "GaugeChoice":
+        """Ask which fakes the usual features miss, and learn others where that is needed and affordable."""
+        from gendi.data.images.gauge import choose_gauge
+
+        return choose_gauge(data, seed, spare, poll)
+
+    def gauge(self, data: "Data", seed: int, features: str = "", poll: "Poll | None" = None) -> "Gauge":
+        """Measure the kernel distance of features, and the train-likeness: see `gendi.data.images.gauge`."""
         from gendi.data.images.gauge import picture_gauge
 
-        return picture_gauge(data, seed)
+        return picture_gauge(data, seed, features, poll)
 
     def preview(self, rows: "NDArray[Any]") -> bytes:
         from gendi.data.images.pictures import grid_image, png_bytes

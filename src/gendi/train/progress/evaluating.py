@@ -6,6 +6,11 @@ network, measures them by the gauge of their kind of data (`gendi.evaluate.gauge
 both to metrics.jsonl with the verdict of `gendi.train.progress.verdict`, and keeps the model in `bundle-best` if its
 distance is the smallest so far and its samples are no copies. Nothing of this changes the weights.
 
+**Honesty.** Before the first evaluation the kind of data chooses what measures samples, and asks which fakes this takes
+for real rows (`Kind.choose_gauge`). If it takes any, the distance decides nothing: no run is called level by it, and
+`bundle-best` is the last model that was evaluated. The choice is kept in the checkpoints, so a run that is resumed has
+the same. Learning features for it takes at most the share `LEARNING` of the run, counted as work like an evaluation.
+
 **Cost and exactness.** Evaluations take at most `SHARE` of a run. What decides that depends on the budget:
 
 - With a budget in images or steps, the clock decides nothing, so a run that is resumed writes the same lines and ends
@@ -35,7 +40,7 @@ from gendi.data.kinds import kind_of
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.gaussian.samplers.grid import bounds_for
 from gendi.errors import BundleError, DataError, DivergedError, ResourceError, UsageError
-from gendi.evaluate.gauge import Gauge, Quantity
+from gendi.evaluate.gauge import Gauge, GaugeChoice, Quantity
 from gendi.storage.files import read_json
 from gendi.storage.folders import current_folder, discard_folder
 from gendi.train.job import Job
@@ -54,6 +59,8 @@ SAMPLES, CALLS, SAMPLER = 256, 8, "deis"
 """`deis` is deterministic, so that a change of the distance is one of the model. With the exact denoiser of a Gaussian
 of correlation 0.9, 8 of its calls draw variances and covariance to 2%."""
 SHARE = 0.05
+LEARNING = 0.1
+"""The most that learning features takes, as a share of the run. This comes once, and does not count in `SHARE`."""
 ENOUGH = 4
 """Evaluations after which their share of the time is judged: the first one also sets up the gauge."""
 
@@ -97,8 +104,11 @@ class Evaluations:
         """Whether an evaluation of the present step was abandoned."""
         self.spent = float(state.get("spent", 0.0))
         self.took: float | None = state.get("took")
-        self.verdict: Verdict | None = judge(self.readings, self.count)
-        self._warned = False
+        choice = state.get("choice", {} if self.count else None)  # an older run has the usual features
+        self.choice = None if choice is None else GaugeChoice(**{**choice, "missed": tuple(choice.get("missed", ()))})
+        """What measures the samples; None before the first evaluation."""
+        self.verdict: Verdict | None = self._judged()
+        self._warned, self.seconds = False, 0.0
         if keeper.first and not trainer.step_count and keeper.record.holds(keeper.run / BEST):
             with contextlib.suppress(OSError):
                 discard_folder(keeper.run / BEST)  # a run that was killed before its first checkpoint left it
@@ -113,6 +123,7 @@ class Evaluations:
             "pending": self.pending,
             "spent": self.spent,
             "took": self.took,
+            "choice": None if self.choice is None else dataclasses.asdict(self.choice),
         }
 
     # --- when
@@ -124,12 +135,14 @@ class Evaluations:
             seconds: how long the run has trained.
             last: whether the run ends here. It is then evaluated once more, if it has been evaluated before.
         """
+        self.seconds = seconds
         if not self.every or (self.readings and self.readings[-1].images == self.trainer.images_seen):
             return
         if not (self.pending or self._passed() or (last and self.count)):
             return
         team = self.trainer.team
-        if not team.from_first(lambda: self.pending or self._is_time(seconds, last)):
+        if not team.from_first(lambda: self._is_time(seconds, last)):
+            self.pending = False
             return
         weights = self.trainer.average()
         outcome = team.from_first(lambda: self._evaluated(weights, seconds))
@@ -141,8 +154,14 @@ class Evaluations:
         return seen // self.every > (seen - self.trainer.config.train.batch_size) // self.every
 
     def _is_time(self, seconds: float, last: bool) -> bool:
-        if self.gauge is None:
-            return False
+        """Return whether to evaluate now. Where the clock decides nothing, the answer for a step is always the same."""
+        try:
+            if self.gauge is None:
+                return False
+        except _Abandoned:
+            return True  # `_evaluated` abandons it again, so that it is pending
+        if self.clocked and self.pending:
+            return True
         if self.clocked:
             step = seconds / max(self.trainer.step_count, 1)
             expected = self.steps_of_work * step if self.took is None else self.took
@@ -152,22 +171,74 @@ class Evaluations:
     @functools.cached_property
     def gauge(self) -> Gauge | None:
         """What measures samples; None if there are too few rows for it. It is made when it is first needed."""
-        begun = time.monotonic()
+        kind, data, seed = kind_of(self.job.data.kind), self.job.data, self.trainer.config.train.seed
         try:
-            return kind_of(self.job.data.kind).gauge(self.job.data, self.trainer.config.train.seed)
+            if self.choice is None:
+                self.choice = kind.choose_gauge(data, seed, LEARNING * self._work_of_run, self._poll)
+                self._say_choice(self.choice)
+            begun = time.monotonic()
+            others = {"features": self.choice.features, "poll": self._poll} if self.choice.features else {}
+            gauge = kind.gauge(data, seed, **others)
         except (DataError, UsageError) as error:
             self.keeper.log(f"note: the samples of this run are not evaluated. {error}")
             return None
-        finally:
+        if not others:
             self.spent += time.monotonic() - begun
+        if self.choice.sha256 and getattr(gauge, "sha256", "") != self.choice.sha256:
+            self.choice = dataclasses.replace(self.choice, sha256=getattr(gauge, "sha256", ""))
+            self.readings, self.best = [], None
+            self.keeper.log(
+                "note: the features that were learned on this machine are not those of the checkpoint, so distances "
+                "are compared from here on only."
+            )
+        return gauge
+
+    @property
+    def _work_of_run(self) -> float:
+        """The floating-point operations of the training steps of the whole run; by the pace so far if time limits it.
+
+        It depends on the budget alone if that is in images or steps.
+        """
+        size, budget = self.trainer.config.train.batch_size, self.job.budget
+        if budget.seconds is not None:
+            steps = self.trainer.step_count * budget.seconds / max(self.seconds, 1e-9)
+        else:
+            steps = budget.steps or math.ceil((budget.images or 0) / size)
+        return steps * self._work_of_step
+
+    @property
+    def _work_of_step(self) -> float:
+        size = self.trainer.config.train.batch_size
+        return 3 * run_cost(self.trainer.config, self.trainer.data.fitted.shape).flops * size
+
+    def _say_choice(self, choice: GaugeChoice) -> None:
+        if choice.features and not choice.missed:
+            self.keeper.log(
+                f"note: samples are measured by {choice.features} features, as the usual ones take fakes for real data."
+            )
+        if choice.missed:
+            self.keeper.log(
+                f"note: the quick metric takes fakes for real data here ({', '.join(choice.missed)}), so it decides "
+                "nothing: whether the run is level is uncertain, and bundle-best is the last model evaluated, not the "
+                "best one. `gendi evaluate` has better features."
+            )
+
+    def _judged(self) -> Verdict | None:
+        """Return the verdict on the run. A distance that takes fakes for real data cannot say that it is level."""
+        verdict = judge(self.readings, self.count)
+        return None if verdict == "level" and self.uncertain else verdict
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the distance takes fakes for real data, and so decides nothing."""
+        return self.choice is not None and bool(self.choice.missed)
 
     @property
     def steps_of_work(self) -> float:
         """The work of an evaluation, in training steps."""
         size = self.trainer.config.train.batch_size
-        step = 3 * run_cost(self.trainer.config, self.trainer.data.fitted.shape).flops * size
         passes = (self._calls + 1) * max(SAMPLES, size) / size  # the held-out loss takes about as much as a call
-        return passes / 3 + (0.0 if self.gauge is None else self.gauge.work(SAMPLES) / max(step, 1.0))
+        return passes / 3 + (0.0 if self.gauge is None else self.gauge.work(SAMPLES) / max(self._work_of_step, 1.0))
 
     @functools.cached_property
     def stride(self) -> int:
@@ -201,9 +272,10 @@ class Evaluations:
             return self.readings, self.count, self.level, False, self.verdict
         reading, before = reading_of(self.trainer.images_seen, found, mean), self.verdict
         self.readings, self.count = [*self.readings, reading][-WINDOW:], self.count + 1
-        self.verdict = judge(self.readings, self.count)
+        self.verdict = self._judged()
         self.level = before == self.verdict == "level"
-        is_best = not reading.looks_copied and (self.best is None or reading.distance < self.best)
+        smaller = self.best is None or reading.distance < self.best
+        is_best = not reading.looks_copied and (smaller or self.uncertain)
         self._write(found, mean)
         if is_best:
             self._keep(weights, found, seconds)
@@ -246,10 +318,14 @@ class Evaluations:
         shown = ("value", "error", "floor", "floor_error")
         entry = {q.name: {name: getattr(q, name) for name in shown} for q in found}
         step, images = self.trainer.step_count, self.trainer.images_seen
-        evaluation = {"n": SAMPLES, "heldout": heldout, "metrics": entry, "verdict": self.verdict}
+        evaluation: dict[str, Any] = {"n": SAMPLES, "heldout": heldout, "metrics": entry, "verdict": self.verdict}
+        unsure = "too early to say"
+        if self.choice is not None and self.choice.missed:
+            evaluation["missed"] = list(self.choice.missed)
+            unsure = "uncertain"
         self.keeper.metrics.metrics(step, images=images, evaluation=evaluation)
         texts = ", ".join(map(_text, found))
-        self.keeper.log(f"step {step}: {texts}, held-out loss {heldout:.4f}: {self.verdict or 'too early to say'}")
+        self.keeper.log(f"step {step}: {texts}, held-out loss {heldout:.4f}: {self.verdict or unsure}")
 
     def _keep(self, weights: dict[str, Tensor], found: tuple[Quantity, ...], seconds: float) -> None:
         """Write the best bundle. If the disk refuses, the one before stays."""
