@@ -18,6 +18,7 @@ from gendi.machine.lazy import lazy_names
 from gendi.machine.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from gendi.api.distil import distil as distil
     from gendi.api.edits import denoise as denoise
     from gendi.api.edits import inpaint as inpaint
     from gendi.api.edits import interpolate as interpolate
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
 _HOMES |= {
+    "distil": "gendi.api.distil",
     "Guidance": "gendi.api.guidance",
     "measure": "gendi.api.measure",
     "sample": "gendi.api.sample",
@@ -47,6 +49,7 @@ __all__ = [
     "__version__",
     "bits_per_dim",
     "denoise",
+    "distil",
     "fit",
     "inpaint",
     "interpolate",

@@ -121,6 +121,8 @@ def test_another_size_is_answered_with_that_of_the_run(gendi: Gendi, tmp_path: P
     lines = suggested(gendi("train", "data", *small, "--steps", "2", "--size", "12", "--out", "r").err)
     assert lines[0] == ["train", "data", *small, "--steps", "2", "--out", "r", "--size", "8x8"]
     assert gendi(*lines[0]).code == 0
+    asked = gendi("sample r --n 2 --class 3 --guidance 2")  # of a model of pictures without classes
+    assert "subfolders" in asked.err and suggested(asked.err) == [["sample", "r", "--n", "2"]]
 
 
 def test_a_run_that_is_not_there_is_answered_with_the_nearest(gendi: Gendi, tiny_run: Path) -> None:

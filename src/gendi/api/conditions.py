@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gendi.data.images.pixels import BadImageError, decode, read_size
 from gendi.diffusion.config import ConditionConfig
-from gendi.errors import DataError, UsageError, unknown_name
+from gendi.errors import DataError, Mend, UsageError, unknown_name
 from gendi.storage.plain import as_unicode
 
 
@@ -96,7 +96,11 @@ def _spec(specs: Sequence[ConditionConfig], name: str) -> ConditionConfig:
         if spec.name == name:
             return spec
     if not specs:
-        raise UsageError(f"--{name} was requested, but this model was trained without conditions.")
+        why = " Its data had no classes, which are the subfolders of a folder of pictures." if name == "class" else ""
+        error = UsageError(f"--{name} was requested, but this model was trained without conditions.{why}")
+        raise error.mended_by(
+            Mend(drop=("--class", "--guidance") if name == "class" else ("--condition", "--guidance"))
+        )
     raise unknown_name("condition", name, [spec.name for spec in specs])
 
 

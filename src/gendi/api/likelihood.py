@@ -12,6 +12,7 @@ from torch import Tensor
 from gendi.data import Data, open_data
 from gendi.data.images.codec import pictures_only
 from gendi.diffusion.conditions import requested_conditions, to_tensor
+from gendi.diffusion.gaussian.config import STUDENTS
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
@@ -59,6 +60,7 @@ def bits_per_dim(
     if method not in ("elbo", "ode"):
         raise unknown_name("method", method, ("elbo", "ode"))
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    refuse_student(bundle)
     codec = pictures_only(bundle.codec, "bits per dimension")
     images, own = _held_out(bundle, data, n, seed)
     cond = requested_conditions(bundle.config.conditions, condition, len(images)) if condition else own
@@ -73,6 +75,18 @@ def bits_per_dim(
     return variational_bound(
         denoiser, x_0, times=times, draws=draws, variance=variance or ("learned" if learned else "small"), **shared
     )
+
+
+def refuse_student(bundle: Bundle) -> None:
+    """Raise `UsageError` for a student, whose answers are no means of x_0: neither bound nor density follows."""
+    if bundle.config.objective.loss in STUDENTS:
+        start = bundle.meta.get("start")
+        teacher = start.get("from") if isinstance(start, dict) else None
+        where = f": {teacher}" if teacher else ""
+        raise UsageError(
+            "the model is a student: it learned where paths end, and not the mean of x_0 from which a likelihood is "
+            f"computed. Ask its teacher{where}."
+        )
 
 
 def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:

@@ -139,7 +139,7 @@ def _names_to_forget(specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor
             "this model was trained without conditions, so there is nothing that guidance could move towards. Train "
             "one with --condition class, or guide it by a classifier (gendi train-classifier) or a worse "
             "model (--bad-model)."
-        )
+        ).mended_by(Mend(drop=("--guidance",)))
     if not cond and not guidance.negative:
         raise UsageError(
             f"guidance needs a condition to move towards: request {' or '.join(spec.name for spec in specs)}."

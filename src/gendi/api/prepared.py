@@ -9,6 +9,7 @@ from torch import Tensor
 from gendi.api.conditions import read_conditions
 from gendi.api.models import Models
 from gendi.api.request import Request
+from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.samplers import GRIDS, get_sampler
 from gendi.diffusion.gaussian.samplers.temperature import check_heat
@@ -67,8 +68,19 @@ def _check(request: Request, models: Models) -> None:
         raise UsageError(
             f"steps = {how.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
         )
+    check_steps_of(models.own.config.objective, how.steps)
     if request.precision not in (None, "fp32", "bf16"):
         raise unknown_name("precision", request.precision or "", ("fp32", "bf16"))
+
+
+def check_steps_of(objective: ObjectiveConfig, calls: int) -> None:
+    """Raise `UsageError` if a progressive student is asked for another number of calls than it learned."""
+    known = objective.distil.calls
+    if objective.loss == "progressive" and calls != known:
+        raise UsageError(
+            f"steps = {calls}: this model is a progressive student of {known} call{'s' if known > 1 else ''}, which "
+            f"learned these {known} steps and no others. Leave the steps out, or ask its teacher."
+        )
 
 
 def _check_memory(request: Request, shape: tuple[int, ...]) -> None:

@@ -67,12 +67,14 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Likelihood, args, "gendi likelihood", EXAMPLES)
     _check(command)
+    from gendi.api.likelihood import refuse_student
     from gendi.cli.requests import say_moment
     from gendi.diffusion.gaussian.likelihood import auroc
     from gendi.train.kept.bundle import load_bundle
     from gendi.train.progress.signals import StopFlag
 
     bundle, run = load_bundle(command.run), Path(command.run)
+    refuse_student(bundle)
     say_moment(command.run, bundle)
     output = _output(command, run, bundle)
     if output is not None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from gendi.diffusion.gaussian.denoiser import make_denoiser as make_denoiser
     from gendi.diffusion.gaussian.exact import GaussianDenoiser as GaussianDenoiser
     from gendi.diffusion.gaussian.exact import MixtureDenoiser as MixtureDenoiser
+    from gendi.diffusion.gaussian.flow_map import FlowMap as FlowMap
+    from gendi.diffusion.gaussian.flow_map import GaussianFlow as GaussianFlow
+    from gendi.diffusion.gaussian.flow_map import MixtureFlow as MixtureFlow
     from gendi.diffusion.gaussian.guidance import Autoguidance as Autoguidance
     from gendi.diffusion.gaussian.guidance import ClassifierFree as ClassifierFree
     from gendi.diffusion.gaussian.guidance import ClassifierGuidance as ClassifierGuidance
@@ -72,12 +75,15 @@ _HOMES = {
     "Denoiser": "gendi.diffusion.gaussian.denoiser",
     "DiT": "gendi.diffusion.networks",
     "Drawing": "gendi.diffusion.gaussian.samplers",
+    "FlowMap": "gendi.diffusion.gaussian.flow_map",
     "GaussianDenoiser": "gendi.diffusion.gaussian.exact",
+    "GaussianFlow": "gendi.diffusion.gaussian.flow_map",
     "GuidanceRule": "gendi.diffusion.gaussian.guidance",
     "Interval": "gendi.diffusion.gaussian.guidance",
     "Linear": "gendi.diffusion.gaussian.schedule",
     "MLP": "gendi.diffusion.networks",
     "MixtureDenoiser": "gendi.diffusion.gaussian.exact",
+    "MixtureFlow": "gendi.diffusion.gaussian.flow_map",
     "NETWORKS": "gendi.diffusion.networks.registry",
     "NetworkConfig": "gendi.diffusion.networks.config",
     "NetworkDenoiser": "gendi.diffusion.gaussian.denoiser",
@@ -131,11 +137,14 @@ __all__ = [
     "Denoiser",
     "DiT",
     "Drawing",
+    "FlowMap",
     "GaussianDenoiser",
+    "GaussianFlow",
     "GuidanceRule",
     "Interval",
     "Linear",
     "MixtureDenoiser",
+    "MixtureFlow",
     "NetworkConfig",
     "NetworkDenoiser",
     "NetworkInfo",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gendi.cli import main
-from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.config import DistilConfig, ObjectiveConfig, Parameterisation, ProcessConfig
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.objectives import (
     OBJECTIVES,
     TIME_SAMPLINGS,
@@ -22,6 +23,7 @@ from gendi.diffusion.gaussian.objectives import (
     Setting,
 )
 from gendi.diffusion.gaussian.objectives.registry import validate
+from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.errors import BundleError, PreemptedError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
@@ -96,7 +98,7 @@ def test_the_command_line_takes_its_name_and_its_rules(
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are(tempered: str) -> None:
-    with pytest.raises(UsageError, match="Known: 'simple', 'vlb', 'hybrid', 'tempered'"):
+    with pytest.raises(UsageError, match="Known: 'simple', 'vlb', 'hybrid', 'consistency', 'progressive', 'tempered'"):
         RunConfig.from_dict({"objective": {"loss": "tempred"}})
     with pytest.raises(UsageError, match="objective.weighting = 'edn' is unknown. Known: 'simple', 'min-snr', 'edm'"):
         RunConfig.from_dict({"objective": {"weighting": "edn"}})
@@ -107,16 +109,21 @@ def test_a_name_that_nobody_knows_is_refused_with_those_there_are(tempered: str)
 def test_every_built_in_name_can_be_loaded() -> None:
     for registry in (OBJECTIVES, WEIGHTINGS, TIME_SAMPLINGS):
         assert all(registry[name] is not None for name in registry.built_in)
+
+    def teacher(schedule: Schedule) -> NetworkDenoiser:
+        return NetworkDenoiser(torch.nn.Linear(1, 1), schedule, Parameterisation())
+
     for name in OBJECTIVES.built_in:
         chain = OBJECTIVES[name].chain
         options = ObjectiveConfig(
             loss=name,
             variance=OBJECTIVES[name].variance[0],  # type: ignore[arg-type]
             time_sampling="discrete" if chain else "uniform",
+            distil=DistilConfig(stages=2),
         )
         process = ProcessConfig("linear", 10)
         validate(options, process)
-        objective = OBJECTIVES[name].build(Setting(options, process))
-        assert objective.tensors() == {} and objective.learned_table() is None
+        objective = OBJECTIVES[name].build(Setting(options, process, teacher=teacher))
+        assert (objective.tensors() == {}) == (name != "progressive") and objective.learned_table() is None
         draw = objective.draw(4, 0, 3)
         assert torch.equal(draw.t, objective.draw(4, 0, 3).t) and objective.weights(draw) is None

@@ -1,13 +1,15 @@
 """Options of the Gaussian process, its losses and its sampling. This module imports neither torch nor NumPy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub-vp", "rectified-flow", "learned"]
 Prediction = Literal["eps", "x0", "v", "mu"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
-Loss = Literal["simple", "vlb", "hybrid"]
+Loss = Literal["simple", "vlb", "hybrid", "consistency", "progressive"]
+STUDENTS = ("consistency", "progressive")
+"""The objectives whose models are students, which take large steps along the probability-flow ODE."""
 LEARNED = "learned"
 """The schedule that training shapes; it has no entry in the registry of schedules."""
 VARIANCE_PRESERVING = ("linear", "cosine", "sigmoid", LEARNED)
@@ -43,6 +45,25 @@ class Parameterisation:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """How a student learns to sample in a few calls; of use where `objective.loss` is `consistency` or `progressive`.
+
+    `gendi distil` sets these fields.
+    """
+
+    stages: int = 8
+    """Parts of the budget: at each, `consistency` divides the distance of its two times by `ratio`, and `progressive`
+    halves the calls.
+    """
+    ratio: float = 2.0
+    """q of `consistency` (Geng et al. 2024): the two times are (1 - q^-(stage + 1)) apart, or nearer to the noise."""
+    calls: int = 1
+    """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1)."""
+    guidance: float = 1.0
+    """Guidance of the teacher that the student has built in; 1 is none."""
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig:
     """What the network predicts, and how much each noise level counts."""
 
@@ -56,7 +77,8 @@ class ObjectiveConfig:
     """
     loss: Loss | str = "simple"
     """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
-    adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021).
+    adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021);
+    `consistency` and `progressive` train students that sample in a few calls (`gendi distil`).
     """
     variance: Literal["fixed", "learned"] = "fixed"
     """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
@@ -84,6 +106,7 @@ class ObjectiveConfig:
     """Highest log signal-to-noise ratio of `log-snr` time sampling and the learned schedule."""
     min_snr_gamma: float = 5.0
     """Gamma of min-SNR weighting (Hang et al. 2023)."""
+    distil: DistilConfig = field(default_factory=DistilConfig)
 
     @property
     def parameterisation(self) -> Parameterisation:

@@ -25,7 +25,9 @@ from gendi.data.order import batch_indices
 from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
+from gendi.errors import UsageError
 from gendi.machine.distributed import Team, team
 from gendi.machine.hardware import training_device
 from gendi.train.config import RunConfig
@@ -122,7 +124,8 @@ class Trainer:
         self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1 and not self.sharded:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
-        self.objective = objective_of(config, self.data.fitted.half_bin, self.device)
+        teacher = None if self.start is None else functools.partial(self._teacher, network)
+        self.objective = objective_of(config, self.data.fitted.half_bin, self.device, self.sigma_data, teacher)
         self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon)
         self.ema = EMA(network, config.optim.ema_images)
@@ -162,6 +165,17 @@ class Trainer:
 
         return step
 
+    def _teacher(self, network: torch.nn.Module, schedule: Schedule) -> NetworkDenoiser:
+        """Return a frozen copy of `network`, with its weights of this moment, as a denoiser."""
+        if self.sharded:
+            raise UsageError("train.shard does not go with a teacher, which every process needs whole: leave it out.")
+        with torch.random.fork_rng(devices=[]):
+            copied = network_of(self.config, self.data.fitted.shape)
+        copied.load_state_dict(network.state_dict())
+        place(copied, self.device, self.choice.layout)
+        frozen, precision = copied.eval().requires_grad_(False), self.choice.precision
+        return denoiser_of(self.config, frozen, schedule, self.sigma_data, precision=precision).eval()
+
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         precision = self.choice.precision
         return denoiser_of(self.config, network, self.objective.schedule, self.sigma_data, precision=precision)
@@ -172,6 +186,7 @@ class Trainer:
         """Do the next step, with `progress` in [0, 1] as the share of the budget that is spent."""
         config, objective, step, size = self.config, self.objective, self.step_count, self.config.train.batch_size
         self.network.train()
+        objective.begin(progress, self.ema.weights)
         draw = objective.draw(size, config.train.seed, step)
 
         def weighed(x_0: Tensor, cond: dict[str, Tensor], part: slice) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Builds the network, the denoiser and the objective of a run from its configuration."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ def shares_of(config: RunConfig, network: nn.Module, shape: tuple[int, ...], dev
     return Shares.of(flops_of_layers(network, shape, config.conditions), torch.get_num_threads())
 
 
-def objective_of(config: RunConfig, half_bin: float | None, device: torch.device) -> Objective:
-    """Return the objective of a run on `device`; `half_bin` is that of its codec."""
-    return make_objective(Setting(config.objective, config.process, half_bin, device))
+def objective_of(
+    config: RunConfig,
+    half_bin: float | None,
+    device: torch.device,
+    sigma_data: float = 1.0,
+    teacher: Callable[[Schedule], NetworkDenoiser] | None = None,
+) -> Objective:
+    """Return the objective of a run on `device`; `half_bin` is that of its codec, and `Setting` explains the rest."""
+    optional = tuple(spec.name for spec in config.conditions if spec.dropout > 0)
+    return make_objective(Setting(config.objective, config.process, half_bin, device, sigma_data, teacher, optional))

@@ -15,6 +15,21 @@ E[x_0 | x_t] is the mean of all x_0 that it might come from.
 
 from gendi.diffusion.gaussian.flow_map.contract import FlowMap
 from gendi.diffusion.gaussian.flow_map.exact import GaussianFlow, MixtureFlow
-from gendi.diffusion.gaussian.flow_map.quantities import average_velocity, ddim_target, moved, shortcut_target
+from gendi.diffusion.gaussian.flow_map.quantities import (
+    average_velocity,
+    ddim_step,
+    ddim_target,
+    moved,
+    shortcut_target,
+)
 
-__all__ = ["FlowMap", "GaussianFlow", "MixtureFlow", "average_velocity", "ddim_target", "moved", "shortcut_target"]
+__all__ = [
+    "FlowMap",
+    "GaussianFlow",
+    "MixtureFlow",
+    "average_velocity",
+    "ddim_step",
+    "ddim_target",
+    "moved",
+    "shortcut_target",
+]

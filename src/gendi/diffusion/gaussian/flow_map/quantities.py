@@ -39,5 +39,12 @@ def ddim_target(schedule: Schedule, x_t: Batch, x_s: Batch, t: Time, s: Time) ->
     return (x_s - like(ratio, x_t) * x_t) / like(alpha_s - alpha_t * ratio, x_t)
 
 
+def ddim_step(schedule: Schedule, x_t: Batch, x_0: Batch, t: Time, s: Time) -> Batch:
+    """Return x_s = alpha_s x_0 + sigma_s (x_t - alpha_t x_0) / sigma_t, of x_t's shape.  [Song et al. 2021, eq. 12]"""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    ratio = sigma_s / sigma_t
+    return like(alpha_s - alpha_t * ratio, x_t) * x_0 + like(ratio, x_t) * x_t
+
+
 def _difference(t: Time, s: Time) -> Tensor:
     return as_times(t).double() - as_times(s).double()

@@ -2,6 +2,7 @@
 
 A training step calls an objective in this order:
 
+    objective.begin(progress, average)                              how much of the budget is spent
     draw   = objective.draw(size, seed, step)                       the random draws for the whole batch
     losses = objective.losses(denoiser, x_0, cond, draw, rows)      the batch is corrupted and compared: (B,)
     objective.weighed(losses, draw, rows).mean().backward()         weights correct for draws that are more likely
@@ -13,7 +14,7 @@ continues exactly. Held-out losses are computed in the same way, with `draw_held
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +41,18 @@ class Setting:
         half_bin: half the distance between neighbouring values of x_0 (from the codec), for the decoder's term of the
             bound; None if x_0 is continuous.
         device: where batches are.
+        sigma_data: root mean square of the encoded training data.
+        teacher: makes a frozen copy of the denoiser, with the weights from which the run starts; None if these are new.
+        optional: the conditions that the teacher can do without, as guidance needs it.
     """
 
     options: ObjectiveConfig
     process: ProcessConfig
     half_bin: float | None = None
     device: torch.device | str = "cpu"
+    sigma_data: float = 1.0
+    teacher: Callable[[Schedule], NetworkDenoiser] | None = None
+    optional: tuple[str, ...] = ()
 
 
 class Draw:
@@ -77,6 +84,12 @@ class Objective(ABC):
 
     schedule: Schedule
     """The schedule under which the denoiser is trained."""
+
+    def begin(self, progress: float, average: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Prepare for a step that is taken when `progress` in [0, 1] of the budget is spent.
+
+        `average` holds the averaged weights of the network at that moment, by name; they are not to be changed.
+        """
 
     @abstractmethod
     def draw(self, size: int, seed: int, step: int) -> Draw:

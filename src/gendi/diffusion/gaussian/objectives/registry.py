@@ -51,6 +51,32 @@ class ObjectiveInfo:
         return make(setting)
 
 
+def check_consistency(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Raise `UsageError` unless the denoiser returns x_t itself at t = 0, from which consistency starts."""
+    if not options.precondition and options.prediction != "v":
+        raise UsageError(
+            f"objective.loss = 'consistency' needs a network whose answer is x_t itself where there is no noise, and "
+            f"that can say x_0 from noise alone: objective.prediction = {options.prediction!r} must be 'v', or "
+            "objective.precondition must be set."
+        )
+
+
+def check_progressive(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Raise `UsageError` unless x_0 can be predicted from noise alone, and the chain has as many steps as needed."""
+    if not options.precondition and options.prediction not in ("v", "x0"):
+        raise UsageError(
+            f"objective.loss = 'progressive' needs a network that can say x_0 from noise alone (Salimans & Ho 2022, "
+            f"section 4): objective.prediction = {options.prediction!r} must be 'v' or 'x0', or objective.precondition "
+            "must be set."
+        )
+    most = options.distil.calls * 2**options.distil.stages
+    if process.steps is not None and most > process.steps:
+        raise UsageError(
+            f"objective.distil.stages = {options.distil.stages} halvings down to {options.distil.calls} calls start "
+            f"from a teacher of {most:,} calls, and the chain has {process.steps:,} steps: take fewer of either."
+        )
+
+
 OBJECTIVES: Registry[ObjectiveInfo] = Registry(
     "loss",
     "gendi.objectives",
@@ -65,6 +91,16 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
             chain=True,
             variance=("learned",),
             because="its bound trains the variance alone",
+        ),
+        "consistency": ObjectiveInfo(
+            f"{_HERE}.consistency:Consistency",
+            "consistency tuning: the answer at t is to be that at an earlier time on the path",
+            check=check_consistency,
+        ),
+        "progressive": ObjectiveInfo(
+            f"{_HERE}.progressive:Progressive",
+            "progressive distillation: one step of DDIM for two of the teacher",
+            check=check_progressive,
         ),
     },
 )

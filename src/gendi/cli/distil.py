@@ -1,0 +1,104 @@
+"""`gendi distil`."""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from gendi.cli.console import program, say, show, show_json
+from gendi.cli.parse import Calls, Count, Duration, Folder, Number, Text, named, parse, shows
+from gendi.cli.runs import update_timings
+from gendi.cli.screen import screen
+from gendi.cli.values import format_duration
+from gendi.errors import UsageError
+from gendi.train.kept.distil import Wish, usual_folder
+
+EXAMPLES = """\
+  gendi distil runs/mnist                            4 minutes, into runs/mnist-student
+  gendi sample runs/mnist-student --n 64             in 2 calls, as it was made for
+  gendi distil runs/mnist --calls 1 --max-time 10m
+  gendi distil runs/mnist --guidance 2               the student has the guidance built in
+  gendi distil runs/mnist --method progressive --out runs/halved"""
+MINUTES = 4.0
+
+
+@dataclass(frozen=True)
+class Distil:
+    """Make a student of a run: a model that samples in 1 to 4 calls, where its teacher makes 20.
+
+    The student is a run like any other; the same command again goes on where it stopped. It does not need its teacher
+    to sample.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
+    """Folder of the teacher: a run or a bundle."""
+    method: Literal["ect", "progressive"] = "ect"
+    """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
+    of the teacher, halved until the calls are reached.
+    """
+    calls: Annotated[Calls, shows("2")] = None
+    """Network calls per sample that the student is made for."""
+    guidance: Annotated[Number, shows("the teacher's own")] = None
+    """Guidance to build in, so that the student is guided without being told: 1 is none."""
+    data: Annotated[Text, shows("what the teacher learned from")] = None
+    """What to learn from."""
+    max_time: Annotated[Duration, shows("4m, if no other budget is given")] = None
+    """Budget in time of training, in all: 90s, 8m."""
+    images: Annotated[Count, shows("none")] = None
+    """Budget in images seen, repeats counted."""
+    steps: Annotated[Count, shows("none")] = None
+    """Budget in optimiser steps."""
+    out: Annotated[Folder, shows("the teacher's, with -student after its name")] = None
+    """Folder of the student."""
+    lr: Annotated[Number, shows("a third of the teacher's")] = None
+    """Peak learning rate."""
+    fresh: bool = False
+    """Start over: delete what the student's folder holds."""
+    allow_data_change: bool = False
+    """Go on although the data are not those that the student began with."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def limits(self) -> dict[str, Any]:
+        """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
+        flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
+        given = [flag for flag, value in flags.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+        if not given:
+            return {"seconds": 60 * MINUTES}
+        return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    command = parse(Distil, args, "gendi distil", EXAMPLES)
+    if not command.run:
+        raise UsageError("RUN is missing: say which run to make a student of. See gendi distil --help.")
+    limits, run = command.limits(), usual_folder(command.run) if command.out is None else Path(command.out)
+    if run.resolve() == Path(command.run).resolve():
+        raise UsageError(f"{run} is the teacher's folder, and the student needs one of its own: give another --out.")
+    wish = Wish(command.method, 2 if command.calls is None else command.calls, command.guidance, command.lr)
+    from gendi.api.distil import run_student
+    from gendi.machine.distributed import together
+    from gendi.train.budget import Budget
+    from gendi.train.progress.telling import Silent
+
+    with together() as team:
+        shown = screen(run, command.data or "mnist") if team.first else contextlib.nullcontext(Silent())
+        options = {"fresh": command.fresh, "allow_data_change": command.allow_data_change}
+        with shown as console:
+            result = run_student(command.run, wish, run, Budget(**limits), console, command.data, **options)
+        if team.first:
+            update_timings(run, train_seconds=result.seconds, train_images=result.images)
+            if command.json:
+                show_json(dataclasses.asdict(result))
+                return 0
+            done = f"{result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
+            show(f"{run}{' is finished' if result.already_finished else ''}: {done}", needed=False)
+            say(f"next:\n  {program()} sample {run} --n 64\n  {program()} evaluate {run}")
+    return 0

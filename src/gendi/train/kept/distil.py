@@ -1,0 +1,124 @@
+"""The configuration of a student: what it takes from its teacher, and which teachers can have one.
+
+A student has the network, the process and the conditions of its teacher, and starts from its weights; its objective,
+its learning rate and its sampler are its own. This module does not import torch.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from gendi.diffusion.gaussian.config import LEARNED, STUDENTS, DistilConfig
+from gendi.errors import UsageError
+from gendi.train.config import RunConfig
+from gendi.train.kept.inherit import inherited
+
+METHODS = {"ect": "consistency", "progressive": "progressive"}
+"""The objective of each method, by the name that people give."""
+SAMPLERS = {"ect": "consistency", "progressive": "ddim"}
+"""The sampler of the students of each method."""
+STAGES = 8
+"""Stages of consistency tuning: with q = 2 the two times end 1 / 256 apart, as those of Geng et al. 2024."""
+FIRST_CALLS = 64
+"""About how many calls the first teacher of a progressive student makes."""
+RATE = 1 / 3
+"""The student's learning rate, as a share of the teacher's: its weights are good already."""
+MOST_CALLS = 64
+"""The most calls that a student is made for; with more, the teacher is as good."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a student."""
+
+    method: str = "ect"
+    """`ect` (consistency tuning) or `progressive`."""
+    calls: int = 2
+    """Network calls per sample."""
+    guidance: float | None = None
+    """Guidance to build in; None is the teacher's own."""
+    lr: float | None = None
+    """Peak learning rate; None is a third of the teacher's."""
+
+
+def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") -> RunConfig:
+    """Return the configuration of a student of `teacher`, which is called `name` in messages.
+
+    Raises `UsageError` if the teacher cannot have a student, or not this one.
+    """
+    if wish.method not in METHODS:
+        raise UsageError(f"the method {wish.method!r} is unknown. Known: {', '.join(METHODS)}.")
+    refuse_teacher(teacher, wish, name)
+    stages = _stages(teacher, wish)
+    own = teacher.sample.guidance if any(spec.dropout > 0 for spec in teacher.conditions) else 1.0
+    guidance = own if wish.guidance is None else wish.guidance
+    distil = DistilConfig(stages=stages, calls=wish.calls, guidance=guidance)
+    config = inherited(teacher, teacher)
+    config = dataclasses.replace(
+        config,
+        objective=dataclasses.replace(teacher.objective, loss=METHODS[wish.method], distil=distil),
+        optim=dataclasses.replace(teacher.optim, lr=wish.lr or RATE * teacher.optim.lr),
+        train=dataclasses.replace(teacher.train, stop_when_level=False),
+        sample=dataclasses.replace(teacher.sample, sampler=SAMPLERS[wish.method], steps=wish.calls, guidance=1.0),
+    )
+    config.validate()
+    return config
+
+
+def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:
+    """Raise `UsageError` if there is no student of such a teacher, with the reason and the way out."""
+    objective = teacher.objective
+    if objective.loss in STUDENTS:
+        raise UsageError(
+            f"{name} is a student itself: its answers are ends of paths, from which no student learns the paths. "
+            "Distil the model that it was made from."
+        )
+    if teacher.process.schedule == LEARNED:
+        raise UsageError(
+            f"{name} learned its noise schedule, and a student needs one that stays. Distil a model with a fixed one, "
+            "for instance of the preset mnist (process.schedule = 'cosine')."
+        )
+    if objective.variance == "learned":
+        raise UsageError(
+            f"{name} has a second output, for the variance of a step, which a student has no use for. Distil a model "
+            "with objective.variance = 'fixed'."
+        )
+    good = ("v",) if wish.method == "ect" else ("v", "x0")
+    if not objective.precondition and objective.prediction not in good:
+        raise UsageError(
+            f"{name} predicts {objective.prediction}. The first of a few calls is made on noise alone, where this says "
+            f"next to nothing about x_0, and the method {wish.method} needs a network that does say it: one trained "
+            f"with objective.prediction = 'v' or with objective.precondition."
+        )
+    if wish.guidance is not None and wish.guidance != 1 and not any(spec.dropout > 0 for spec in teacher.conditions):
+        raise UsageError(
+            f"guidance = {wish.guidance:g}: {name} cannot be guided, since it has no condition that it was trained "
+            "without too. Leave --guidance out."
+        )
+
+
+def _stages(teacher: RunConfig, wish: Wish) -> int:
+    """Return the stages of a student. Raises `UsageError` for calls that it cannot be made for."""
+    chain = teacher.process.steps
+    most = MOST_CALLS if chain is None else min(MOST_CALLS, chain if wish.method == "ect" else chain // 2)
+    if not 1 <= wish.calls <= most:
+        why = "" if most == MOST_CALLS else f", as the chain of its teacher has {chain} steps"
+        raise UsageError(
+            f"calls = {wish.calls} is out of range: a student is made for 1 to {most} calls per sample{why}. Few calls "
+            "are what distillation is for; its teacher makes many."
+        )
+    if wish.method == "ect":
+        return STAGES
+    stages = 1
+    while wish.calls * 2 ** (stages + 1) <= min(FIRST_CALLS, chain or FIRST_CALLS):
+        stages += 1
+    return stages
+
+
+def usual_folder(teacher: str | Path) -> Path:
+    """Return the folder of a student where none is given: that of its teacher, with -student after its name."""
+    place = Path(teacher)
+    if place.name.startswith("bundle") and (place.parent / "config.toml").is_file():
+        place = place.parent
+    place = place if place.name else place.resolve()
+    return place.with_name(f"{place.name}-student")

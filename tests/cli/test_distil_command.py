@@ -1,0 +1,44 @@
+"""`gendi distil`, from the words of a command to a student that samples."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import Gendi
+from gendi.api.request import read_request
+
+
+def test_from_the_command_line(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    done = gendi("distil", str(tiny_run), "--calls", "1", "--steps", "2", "--out", str(out))
+    assert done.code == 0, done.err
+    assert f"{out}: 2 steps, 8 images" in done.out and f"sample {out} --n 64" in done.err
+    again = gendi("distil", str(tiny_run), "--calls", "1", "--steps", "2", "--out", str(out), "--json")
+    assert again.code == 0 and json.loads(again.out)["already_finished"] is True
+    drawn = gendi("sample", str(out), "--n", "4", "--out", str(tmp_path / "four.png"))
+    assert drawn.code == 0, drawn.err
+    how = read_request(tmp_path / "four.png").how
+    assert (how.sampler, how.steps) == ("consistency", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("distil", "RUN is missing: say which run to make a student of"),
+        ("distil {run} --out {run}", "is the teacher's folder, and the student needs one of its own"),
+        ("distil {run} --steps 2 --images 3", "--images and --steps cannot be given together"),
+        (
+            "distil {run} --calls 11",
+            "a student is made for 1 to 10 calls per sample, as the chain of its teacher has 10",
+        ),
+        ("distil {run} --method progressive --calls 6", "a student is made for 1 to 5 calls"),
+        ("distil {run} --calls 0", "--calls"),
+        ("distil {run} --method magic", "magic"),
+        ("distil nowhere", "There is no folder nowhere"),
+    ],
+)
+def test_what_is_refused(gendi: Gendi, tiny_run: Path, words: str, message: str) -> None:
+    done = gendi(*words.format(run=tiny_run).split())
+    assert done.code == 2
+    assert message in done.err.replace("\n", " ")
