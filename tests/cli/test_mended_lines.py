@@ -19,6 +19,7 @@ from gendi.cli.parse import parse, values_of
 from gendi.cli.train import Train, _defaults
 from gendi.errors import Mend, UsageError
 from gendi.train.kept.bundle import load_bundle
+from gendi.train.kept.status import read_status
 from gendi.train.kept.stored import stored_config
 
 Gendi = Callable[..., Any]
@@ -107,6 +108,8 @@ def test_a_file_of_another_command_is_made_again_by_that_one(gendi: Gendi, tiny_
 def test_another_configuration_is_offered_a_second_folder(gendi: Gendi, tiny_run: Path, tiny_data: Path) -> None:
     line = f"train {tiny_data} --preset mnist --steps 4 --out {tiny_run}"
     assert suggested(gendi(line).err) == [shlex.split(f"{line}-2")]
+    status = read_status(tiny_run)
+    assert status is not None and status["status"] == "finished" and "error" not in status  # the refusal left it
 
 
 def test_another_size_is_answered_with_that_of_the_run(gendi: Gendi, tmp_path: Path) -> None:

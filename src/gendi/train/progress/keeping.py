@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import BundleError, DivergedError, GendiError, ResourceError, UsageError
+from gendi.errors import BundleError, DataError, DivergedError, GendiError, ResourceError, UsageError
 from gendi.machine.streams import lost
 from gendi.storage.plain import in_utf8
 from gendi.storage.record import RunRecord
@@ -236,12 +236,17 @@ def write_config(
 
 
 def write_end(run: Path, reason: Reason | None, error: BaseException) -> None:
-    """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen."""
+    """Write into status.json why the run ended, and keep its other fields. Never raises, so that `error` is seen.
+
+    A request that is refused leaves a run that is not in training as it is.
+    """
     status: Status = "diverged" if isinstance(error, DivergedError) else reason or "failed"
     try:
         old = read_status(run) or {}
     except BundleError:
         old = {}
+    if isinstance(error, UsageError | DataError) and old.get("status", "running") != "running":
+        return
     keep = {k: old[k] for k in ("step", "images", "seconds", "progress") if k in old}
     with contextlib.suppress(GendiError):
         write_status(run, status, **keep, error=str(error) or type(error).__name__)
