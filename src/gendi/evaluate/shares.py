@@ -129,9 +129,7 @@ class SeenShares:
         """
         q = self.expected[self.expected > 0]
         relative, root = self._relative(None), np.sqrt(self.shares @ self.rows)
-        slope = root * np.log(
-            root * root
-        )  # that of -q log q, times -sqrt q; constants do not count, as shares sum to 1
+        slope = 2 * root * np.log(root)  # of -q log q, times -sqrt q; constants do not count, as shares sum to 1
         error = float(np.sqrt(max(slope @ relative @ slope, 0.0)))
         bias = (float(np.trace(relative)) - (len(self.expected) - 1) / n) / 2
         return float(-(q * np.log(q)).sum()) + bias, error

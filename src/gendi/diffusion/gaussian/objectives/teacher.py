@@ -43,10 +43,13 @@ class Teacher:
                 f"objective.distil.guidance = {options.distil.guidance:g}: the teacher cannot be guided, because it "
                 "has no condition that it was trained without too. Leave it at 1."
             )
-        self.denoiser = setting.teacher(schedule)
-        self.guided: Denoiser = self.denoiser
-        if options.distil.guidance != 1:
-            self.guided = ClassifierFree(self.denoiser, options.distil.guidance, names=setting.optional)
+        self.denoiser, self.scale = setting.teacher(schedule), options.distil.guidance
+        self.rule = None if self.scale == 1 else ClassifierFree(self.denoiser, self.scale, names=setting.optional)
+
+    @property
+    def guided(self) -> Denoiser:
+        """The denoiser with its guidance, if it has any."""
+        return self.denoiser if self.rule is None else self.rule
 
     @torch.no_grad()
     def __call__(self, x_t: Batch, t: Tensor, cond: Conditions | None) -> Batch:
@@ -56,12 +59,18 @@ class Teacher:
     @torch.no_grad()
     def push(self, x_t: Batch, t: Tensor, cond: Conditions | None) -> Batch:
         """Return by how much guidance moves E[x_0 | x_t], of x_t's shape; 0 in rows whose conditions are all null."""
-        return self.guided(x_t, t, **(cond or {})) - self.denoiser(x_t, t, **(cond or {}))
+        if self.rule is None:
+            return torch.zeros_like(x_t)
+        given = dict(cond or {})
+        answer, first = self.rule.parts(x_t, t, given)
+        # The first of the two answers is the plain one, but a scale of 0 computes the null case alone.
+        plain = first if self.scale else self.denoiser(x_t, t, **given)
+        return answer.x_0 - plain
 
     def become(self, weights: Mapping[str, Tensor]) -> None:
         """Take these weights, of a student that has the guidance built in."""
         self.denoiser.network.load_state_dict(dict(weights))
-        self.guided = self.denoiser
+        self.rule = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, for a checkpoint."""
