@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from gendi.api.teacher import keep_teacher
 from gendi.data.kinds import IN_MEMORY
 from gendi.errors import UsageError
 from gendi.train.budget import Budget
@@ -10,6 +11,7 @@ from gendi.train.config import RunConfig
 from gendi.train.job import TrainResult
 from gendi.train.kept.bundle import Bundle, load_bundle
 from gendi.train.kept.distil import METHODS, Wish, student_config, usual_folder
+from gendi.train.kept.folders import place_of
 from gendi.train.kept.stored import stored_config, stored_start
 from gendi.train.progress.console import make_console
 from gendi.train.progress.telling import Console, Silent
@@ -86,7 +88,7 @@ def run_student(
             f"{model} is a file, and a teacher is the folder of a run or of a bundle: a denoiser with its noise "
             "schedule. Other models, such as the transport of perturbed cells, have no path from noise to data."
         )
-    if begun and not isinstance(model, Bundle) and not Path(model).exists():
+    if begun and not isinstance(model, Bundle) and not place_of(model).folder.exists():
         config = _as_begun(stored_config(run), wish)
         if data is None:
             raise UsageError(
@@ -104,7 +106,9 @@ def run_student(
         )
     size = teacher.meta.get("size") if data is None else None
     options = {"size": tuple(size) if isinstance(size, list) else size, **options}
-    return train(spec, config, run, budget, console=console, init=model, **options)
+    result = train(spec, config, run, budget, console=console, init=model, **options)
+    keep_teacher(teacher, None if isinstance(model, Bundle) else model, run, config, console)
+    return result
 
 
 def _as_begun(config: RunConfig, wish: Wish) -> RunConfig:

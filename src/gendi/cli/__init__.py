@@ -15,12 +15,13 @@ from gendi.cli.commands import module_of
 from gendi.errors import UsageError
 from gendi.machine.streams import flush_results, standing_streams
 
-LIGHT = ("presets", "runs")
+LIGHT = ("models", "presets", "runs")
 """Commands that never load torch."""
 HELP = """\
 gendi: train, sample and measure denoising diffusion models
 
 examples:
+  gendi sample digits                          64 digits, from a model that comes with gendi
   gendi demo                                   digits in minutes, and a report
   gendi train mnist --max-time 8m              train within a budget
   gendi train photos/ --size 32 --out runs/me  any folder of images

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "write report.html: pictures, curves and the table of metrics",
     "info": "show what a run is: network, training, data, metrics",
     "verify": "check every checkpoint and bundle in a folder, byte by byte",
+    "models": "list the models that come with gendi: gendi sample digits",
     "runs": "list the runs there are: status, progress, last metric",
     "plan": "memory, speed and days of training on N GPUs, by arithmetic",
     "data check": "look at a data set before spending hours on it",

@@ -1,14 +1,16 @@
-"""`gendi --completion SHELL`: a script that completes commands, their flags, and the names of presets and samplers.
+"""`gendi --completion SHELL`: a script that completes commands, their flags, and the names of presets, samplers and
+shipped models.
 
 The script holds all names, so that pressing Tab starts no Python. It is written here, because the commands are many
 parsers that are imported one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gendi.cli.commands import kind_of
-from gendi.cli.parse import written_flags
+from gendi.cli.parse import positional, written_flags
 from gendi.errors import UsageError, unknown_name
+from gendi.train.kept.shipped import shipped_names
 
 SHELLS = ("bash", "zsh", "fish")
 HOW = {
@@ -50,8 +52,16 @@ def _values() -> dict[str, list[str]]:
     return {"--preset": list(PRESETS), "--sampler": list(SAMPLERS)}
 
 
+def _taking_runs(commands: Iterable[str]) -> list[str]:
+    """Return those commands whose first argument is a run, in whose place a model that comes with gendi may stand."""
+    return [command for command in commands if "run" in positional(kind_of(command)) and command != "ema"]
+
+
 def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
     cases = "\n".join(f'    "{command}") flags="{" ".join(known)}" ;;' for command, known in flags_of.items())
+    models = "\n".join(
+        f'    "{command}") models="{" ".join(shipped_names())}" ;;' for command in _taking_runs(flags_of)
+    )
     values = "\n".join(
         f'    {flag}) COMPREPLY=($(compgen -W "{" ".join(names)}" -- "$word")); return ;;'
         for flag, names in _values().items()
@@ -65,7 +75,7 @@ def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
     return f"""\
 # completion of gendi for bash: eval "$(gendi --completion bash)"
 {name}() {{
-  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" flags="" command
+  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" flags="" models="" command
   if [[ $COMP_CWORD -eq 1 ]]; then
     COMPREPLY=($(compgen -W "{first} --help --version --completion" -- "$word")); return
   fi
@@ -83,8 +93,11 @@ def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
     esac
     [[ -n $flags ]] && break
   done
+  case "$command" in
+{models}
+  esac
   if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "$flags" -- "$word"))
-  else COMPREPLY=($(compgen -f -- "$word")); fi
+  else COMPREPLY=($(compgen -f -- "$word") $(compgen -W "$models" -- "$word")); fi
 }}
 complete -o filenames -F {name} gendi
 """
@@ -107,6 +120,8 @@ def _fish(flags_of: dict[str, list[str]]) -> str:
         seen = f"__fish_seen_subcommand_from {head}"
         if tail:
             lines.append(f"complete -c gendi -n '{seen}' -f -a '{tail}'")
+        if command in _taking_runs([command]):
+            lines.append(f"complete -c gendi -n '{seen}' -a '{' '.join(shipped_names())}'")
         for flag in known:
             names = f" -x -a '{' '.join(values[flag])}'" if flag in values else ""
             lines.append(f"complete -c gendi -n '{seen}' -l '{flag.removeprefix('--')}'{names}")

@@ -35,7 +35,7 @@ class Distil:
     """
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
-    """Folder of the teacher: a run or a bundle."""
+    """The teacher: the folder of a run or a bundle, or a model that comes with gendi."""
     method: Literal["ect", "progressive"] = "ect"
     """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
     of the teacher, halved until the calls are reached.

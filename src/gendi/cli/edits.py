@@ -32,7 +32,7 @@ class Edit:
     """Flags of every edit."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
-    """Folder of a run or of a bundle."""
+    """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
     image: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """A picture; it is read in colour or grey, as the model needs it."""
     wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
@@ -166,11 +166,12 @@ def perform(
     from gendi.cli.edit_files import check_out, hashes, write
     from gendi.cli.requests import pick_device, say_moment
     from gendi.train.kept.bundle import load_bundle
+    from gendi.train.kept.folders import place_of
     from gendi.train.progress.signals import StopFlag
 
     pictures = [command.image, *(getattr(command, name, None) for name in ("mask", "other", "to"))]
-    own = Path(command.run) if (Path(command.run) / "bundle").is_dir() else None
-    output = Output(command.out, _destination(name, command, own), own, (), pictures)
+    home = place_of(command.run).home
+    output = Output(command.out, _destination(name, command, home), home, (), pictures)
     out = output.path
     check_out(out, Path(command.run))
     output.check()

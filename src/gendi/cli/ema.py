@@ -51,10 +51,12 @@ def main(args: Sequence[str]) -> int:
     _check(command)
     from gendi.storage.lock import RunLock
     from gendi.train.kept.bundle import save_bundle
-    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.kept.folders import bundle_folder, place_of
     from gendi.train.kept.snapshots import reconstruct_ema
 
     run = Path(command.run)
+    if place_of(run).shipped:
+        raise UsageError(f"{run} comes with gendi, without the snapshots of its training: there is nothing to average.")
     if not (run / "config.toml").is_file() and (run / "config.json").is_file():
         raise UsageError(f"{run} is a bundle, and snapshots are in the folder of its run. Give that one, runs/NAME.")
     own = bundle_folder(run)

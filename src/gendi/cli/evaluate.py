@@ -48,7 +48,7 @@ class Evaluate:
     """Evaluate samples. Every figure stands beside its floor: the score of as many real held-out images."""
 
     run: Annotated[tyro.conf.Positional[Folder], shows("none; then --samples")] = None
-    """Folder of a run or of a bundle, to draw the samples from."""
+    """Folder of a run or of a bundle, or a model that comes with gendi, to draw the samples from."""
     samples: Annotated[Folder, shows("drawn from the run")] = None
     """Evaluate these samples instead: an .npz, a .npy, a folder of pictures, or a grid that gendi sample wrote; an
     .h5ad of cells, a .csv or .parquet of a table.
@@ -120,12 +120,14 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     from gendi.storage.files import atomic_write
     from gendi.storage.record import RunRecord
     from gendi.train.kept.bundle import load_bundle
+    from gendi.train.kept.folders import place_of
     from gendi.train.kept.moment import moment_of
+    from gendi.train.kept.shipped import begin_results
     from gendi.train.progress.signals import StopFlag
 
     assert command.run is not None
     run = Path(command.run)
-    bundle, own = load_bundle(run), (run / "bundle").is_dir()
+    bundle, home = load_bundle(run), place_of(run).home
     moment = moment_of(run, bundle)
     if moment is not None and team().first:
         say(f"note: {moment}")
@@ -141,12 +143,11 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     if kind.pictures and not request.condition:
         request = dataclasses.replace(request, proportions=Proportions.of(ready.models.conditions, data))
         ready = prepare(request, ready.models)
-    archive = kind.evaluated_file(run)
-    home = run if own else None
+    archive = kind.evaluated_file(home or run)
     output = Output.checked(command.out, home and home / NEWEST, home, [data.spec])
     Output.checked(None, home and archive, home, [])
     if kind.pictures and command.n is None and affordable(data) == MANY:
-        many = team().from_first(lambda: drawn_before(archive, request)) if own else None
+        many = team().from_first(lambda: drawn_before(archive, request)) if home else None
         if many is None:
             with StopFlag() as stop:
                 many, why = how_many(request, ready.models, stopping(stop))
@@ -162,7 +163,7 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         notes += (moment[:1].upper() + moment[1:],)
     if request.proportions is not None:
         notes += (request.proportions.in_words(),)
-    images = _kept(kind, archive, request) if kind.keeps_settings and own else None
+    images = _kept(kind, archive, request) if kind.keeps_settings and home else None
     with StopFlag() as stop:
         poll = stopping(stop)
         drawn, seconds = team().gathered(images is None)[0], 0.0
@@ -174,13 +175,14 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
         tell = say if team().first else _silent
         tell(f"drawn in {format_duration(seconds)}" if drawn else f"measuring the {request.n:,} samples in {archive}")
 
-        def keep() -> None:
-            RunRecord(run).claim(archive)
+        def keep(place: Path) -> None:
+            begin_results(place)
+            RunRecord(place).claim(archive)
             kind.write(archive, images, request.texts, **classes_asked(ready))
-            update_timings(run, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
+            update_timings(place, sample_seconds=seconds, samples=request.n, sample_calls=request.how.steps)
 
-        if drawn and own:
-            team().from_first(keep)
+        if drawn and home:
+            team().from_first(lambda: keep(home))
         source = {**request.to_dict(), "run": str(run)}
         options: dict[str, Any] = {"mirrored": bundle.config.train.flip} if kind.pictures else {}
         if "asked" in kind.evaluation_options and (asked := asked_classes(ready, data)) is not None:
@@ -195,12 +197,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
 
         def write() -> "Evaluation":
             whole = evaluation
-            if out is not None and command.out is None:
-                whole = keep_beside(run, evaluation)
+            if home and command.out is None:
+                whole = keep_beside(home, evaluation)
             elif output is not None:
                 atomic_write(output.claim(), as_text(whole))
-            if own:
-                update_timings(run, evaluate_seconds=sum(whole.seconds.values()))
+            if home:
+                update_timings(home, evaluate_seconds=sum(whole.seconds.values()))
             return whole
 
         return team().from_first(write), out

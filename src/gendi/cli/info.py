@@ -23,7 +23,7 @@ class Info:
     """Show what a run is and how far it came. Every byte of its bundle is checked on the way."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
-    """Folder of a run or of a bundle."""
+    """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -44,10 +44,12 @@ def collect(run: Path) -> dict[str, Any]:
 
     Raises `UsageError` if `run` is neither, `BundleError` if something in it is damaged.
     """
+    from gendi.train.kept.folders import place_of
+    from gendi.train.kept.shipped import META
     from gendi.train.kept.status import last_verdict, read_status
 
     found: dict[str, Any] = {"run": str(run)}
-    is_run = (run / "config.toml").is_file()
+    is_run = not place_of(run).shipped and (run / "config.toml").is_file()
     if is_run:
         stored = read_config(run)
         found |= {"config": stored.get("config"), "data": stored.get("data"), "budget": stored.get("budget")}
@@ -72,7 +74,9 @@ def collect(run: Path) -> dict[str, Any]:
     }
     found.setdefault("data", {"spec": meta.get("data_spec"), "name": meta.get("data")})
     found["data"] = {**(found["data"] or {}), "fingerprint": meta.get("fingerprint")}
-    found["metrics"] = read_metrics(run)
+    found["metrics"] = read_metrics(place_of(run).folder) or meta.get("metrics")
+    if place_of(run).shipped:
+        found["shipped"] = meta[META]
     return found
 
 

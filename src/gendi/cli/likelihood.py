@@ -34,7 +34,7 @@ class Likelihood:
     """Bits per dimension that a model needs for images it has not seen, each figure with its standard error."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
-    """Folder of a run or of a bundle."""
+    """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
     data: Annotated[tyro.conf.Positional[Text], shows("its own held-out images")] = None
     """Other data to measure beside the run's own: fashion-mnist, or a path."""
     method: Annotated[Text, shows("elbo")] = None
@@ -229,10 +229,12 @@ def _text(name: str, result: "Bound | Density") -> str:
 
 def _output(command: Likelihood, run: Path, bundle: "Bundle") -> Output | None:
     """Return where the figure goes; None if the method draws none, or a bundle alone has no place for it."""
-    own = run if (run / "bundle").is_dir() else None
-    if command.method == "ode" or (own is None and command.out is None):
+    from gendi.train.kept.folders import place_of
+
+    home = place_of(run).home
+    if command.method == "ode" or (home is None and command.out is None):
         return None
-    return Output(command.out, run / "likelihood.png", own, [bundle.meta.get("data_spec"), command.data])
+    return Output(command.out, (home or run) / "likelihood.png", home, [bundle.meta.get("data_spec"), command.data])
 
 
 def _draw(output: Output | None, bundle: "Bundle", found: "dict[str, Bound | Density]") -> Path | None:

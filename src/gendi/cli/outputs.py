@@ -18,7 +18,8 @@ class Output:
     Args:
         named: the place that the user named with --out, or None.
         usual: the place if the user named none.
-        run: the folder of the run that the results are of; None for a bundle alone, or for none.
+        run: the folder in which results about the model are kept, the `home` of `gendi.train.kept.folders.Place`;
+            None for a bundle alone, or for none.
         data: the specs of data in which nothing is written.
         read: files and folders that the command reads.
     """
@@ -68,13 +69,22 @@ class Output:
 
     def claim(self) -> Path:
         """Record the place right before it is written, and return it. Raises `UsageError` and `ResourceError`."""
+        self._begin()
         self._record().claim(self.path)
         return self.path
 
     def note(self) -> Path:
         """Record the place, what it holds having been checked before, and return it. Raises `ResourceError`."""
+        self._begin()
         self._record().add(self.path)
         return self.path
+
+    def _begin(self) -> None:
+        """Make the folder of results about a shipped model, if the output goes there."""
+        from gendi.train.kept.shipped import begin_results
+
+        if self.run is not None and self.run in self.path.parents:
+            begin_results(self.run)
 
     def _record(self) -> "RunRecord":
         from gendi.storage.record import RunRecord

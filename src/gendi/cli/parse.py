@@ -129,11 +129,14 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
 
 
 def with_a_run() -> list[Mend]:
-    """Return the mend of a command line that names no run: the one that was begun last, if there is one."""
+    """Return the mend of a command line that names no run: the one that was begun last, or else the first model that
+    comes with gendi.
+    """
     from gendi.train.kept.folders import newest_run
+    from gendi.train.kept.shipped import shipped_names
 
     newest = newest_run()
-    return [] if newest is None else [Mend(add=(newest,))]
+    return [Mend(add=(name,)) for name in ([*shipped_names()[:1]] if newest is None else [newest])]
 
 
 def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T | None:
@@ -217,8 +220,12 @@ def flags(kind: Any, prefix: str = "") -> Iterator[str]:
 
 def written_flags(kind: Any) -> list[str]:
     """Return the flags of a dataclass as they are written on a command line, without its positional arguments."""
-    positional = {f.name.rstrip("_") for f in dataclasses.fields(kind) if _is_positional(f.type)}
-    return [f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind) if name not in positional]
+    return [f"--{name.removeprefix(UNPREFIXED)}" for name in flags(kind) if name not in positional(kind)]
+
+
+def positional(kind: Any) -> set[str]:
+    """Return the names of the arguments of a dataclass that are written without a flag."""
+    return {f.name.rstrip("_") for f in dataclasses.fields(kind) if _is_positional(f.type)}
 
 
 def _is_positional(annotation: object) -> bool:

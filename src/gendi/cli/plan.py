@@ -28,7 +28,7 @@ class Plan:
     """Say by arithmetic what training on N accelerators would take: memory, images/s, days. Nothing is run."""
 
     what: Annotated[tyro.conf.Positional[str], named("PRESET|RUN")] = "mnist"
-    """A preset, or the folder of a run."""
+    """A preset, the folder of a run, or a model that comes with gendi."""
     gpus: Annotated[Count, shows("1")] = None
     """How many accelerators share a batch."""
     kind: str = "h100"
@@ -89,10 +89,11 @@ def main(args: Sequence[str]) -> int:
 def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
     """Return the configuration and the shape of a sample in model space."""
     from gendi.train.config import RunConfig
+    from gendi.train.kept.folders import place_of
     from gendi.train.presets import PRESETS, get_preset
 
     run = Path(command.what)
-    if command.what not in PRESETS and run.is_dir():
+    if command.what not in PRESETS and (run.is_dir() or place_of(run).shipped):
         from gendi.train.kept.bundle import load_bundle
 
         bundle = load_bundle(run)

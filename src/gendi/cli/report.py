@@ -20,7 +20,7 @@ class Report:
     """Write RUN/report.html, one file that opens offline, and its pictures as PNG in RUN/pictures."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
-    """Folder of the run."""
+    """Folder of the run, or a model that comes with gendi, whose report goes to runs/shipped/NAME."""
     json: bool = False
     """Print one JSON object."""
 
@@ -28,7 +28,11 @@ class Report:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Report, args, "gendi report", EXAMPLES)
-    run = require_run(Path(command.run))
+    from gendi.train.kept.folders import place_of
+
+    run = Path(command.run)
+    if not place_of(run).shipped:
+        require_run(run)
     from gendi.report import write_report
 
     path = write_report(run)

@@ -21,7 +21,8 @@ from gendi.machine.units import format_bytes
 from gendi.storage.edited import read_table_if_there
 from gendi.storage.files import atomic_write, encode_json
 from gendi.storage.plain import plain
-from gendi.storage.record import RunRecord
+from gendi.storage.record import RunRecord, is_run
+from gendi.train.kept.folders import near_models
 from gendi.train.kept.stored import stored_tables
 
 MAX_EVALUATION = 2**28
@@ -36,8 +37,8 @@ def require_run(path: Path) -> Path:
     runs = sorted(str(found.parent) for found in beside.glob("*/config.toml"))
     known = f" Runs there are: {', '.join(runs[:8])}." if runs else " `gendi train DATA` makes one."
     what = "is no run: it has no config.toml" if path.exists() else "is not there"
-    near = difflib.get_close_matches(str(path), runs, n=1)
-    raise UsageError(f"{path} {what}.{known}").mended_by(*(Mend(put={str(path): run}) for run in near))
+    near = dict.fromkeys((*difflib.get_close_matches(str(path), runs, n=1), *near_models(path)))
+    raise UsageError(f"{path} {what}.{known}").mended_by(*(Mend(put={str(path): name}) for name in near))
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -67,8 +68,13 @@ def _metrics_of(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]] 
 
 
 def update_timings(run: Path, **fields: Any) -> None:
-    """Set fields of a run's timings.json: how long training, sampling and measuring took, in seconds."""
+    """Set fields of a run's timings.json: how long training, sampling and measuring took, in seconds.
+
+    A folder that holds a bundle and is no run has no such file.
+    """
     path = run / "timings.json"
+    if not is_run(run):
+        return
     try:
         old = read_table_if_there(path) or {}
     except BundleError:

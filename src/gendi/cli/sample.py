@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from gendi.train.kept.bundle import Bundle
 
 EXAMPLES = """\
+  gendi sample digits                                   from a model that comes with gendi
   gendi sample runs/mnist                               a grid of 64, runs/mnist/samples.png
   gendi sample runs/mnist --n 1000 --out digits.npz     an archive for gendi evaluate
-  gendi sample runs/mnist --n 100 --out digits/         one PNG per sample
+  gendi sample runs/mnist --n 100 --out drawn/          one PNG per sample
   gendi sample runs/mnist --sampler ddim --steps 50 --eta 0.5 --seed 7
   gendi sample runs/mnist --sampler heun-churn --steps 40 --options churn=20
   gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
@@ -38,7 +39,7 @@ class Sample:
     """Draw samples. Sample i of a seed is the same picture whatever --n and --batch-size."""
 
     run: Annotated[tyro.conf.Positional[Folder], shows("with --again, that of the samples")] = None
-    """Folder of a run or of a bundle."""
+    """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
     n: Annotated[Samples, shows("64")] = None
     """How many."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
@@ -84,7 +85,7 @@ def main(args: Sequence[str]) -> int:
     from gendi.data.kinds import kind_of
     from gendi.machine.distributed import together
     from gendi.train.kept.bundle import load_bundle
-    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.kept.folders import bundle_folder, place_of
     from gendi.train.progress.signals import StopFlag
 
     old = read_request(Path(command.again)) if command.again is not None else None
@@ -100,9 +101,9 @@ def main(args: Sequence[str]) -> int:
         say_what_changed(command.again, places, before, now)
     say_moment(run, bundle)
     kind = kind_of(bundle.codec.kind)
-    own = Path(run) if (Path(run) / "bundle").is_dir() else None
-    usual = _destination(command, own, kind.suffixes[0])
-    output = Output(command.out, usual, own, [bundle.meta.get("data_spec")], [command.again])
+    home = place_of(run).home
+    usual = _destination(command, home, kind.suffixes[0])
+    output = Output(command.out, usual, home, [bundle.meta.get("data_spec")], [command.again])
     out = output.path
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")

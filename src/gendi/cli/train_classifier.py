@@ -31,7 +31,7 @@ class TrainClassifier:
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """Pictures with classes: mnist, fashion-mnist, a folder whose subfolders are classes, an .npz."""
     run: Annotated[Folder, shows("none: required")] = None
-    """Folder of the run or bundle whose samples the classifier will guide."""
+    """Run, bundle, or model that comes with gendi, whose samples the classifier will guide."""
     max_time: Annotated[Duration, shows("2m, if no other budget is given")] = None
     """Budget in time of training: 90s, 8m."""
     images: Annotated[Count, shows("none")] = None
@@ -65,18 +65,19 @@ def main(args: Sequence[str]) -> int:
     from gendi.train.budget import Budget
     from gendi.train.kept.bundle import load_bundle
     from gendi.train.kept.classifier_bundle import check_place, save_classifier
-    from gendi.train.kept.folders import bundle_folder
+    from gendi.train.kept.folders import bundle_folder, place_of
     from gendi.train.progress.console import make_console
     from gendi.train.progress.signals import StopFlag
     from gendi.train.run.classifier import train_classifier
 
     run, budget = Path(command.run), Budget(**limits)
-    out = run / "classifier" if command.out is None else Path(command.out)
+    home = place_of(run).home
+    out = (home or run) / "classifier" if command.out is None else Path(command.out)
     if bundle_folder(run).resolve() in (out.resolve(), *out.resolve().parents):
         raise UsageError(f"--out {out} lies inside the bundle, whose files are sealed. Choose another folder.")
     check_place(out)
     bundle = load_bundle(run)
-    output = Output(command.out, out, run if (run / "bundle").is_dir() else None, [command.data])
+    output = Output(command.out, out, home, [command.data])
     output.check_apart()
     data = open_data(command.data, size=bundle.codec.size)
     given: dict[str, Any] = {"lr": command.lr, "batch_size": command.batch_size, "seed": command.seed}

@@ -26,7 +26,7 @@ class Verify:
     """Check every byte of a run or a bundle; exit code 4 if one is wrong. Nothing is changed; a run may go on."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN|BUNDLE")]
-    """A folder: of a run, of a bundle, or of several."""
+    """A folder: of a run, of a bundle, or of several; or a model that comes with gendi."""
     data: bool = False
     """Read the data of the run again and compare their fingerprint."""
     json: bool = False
@@ -36,9 +36,11 @@ class Verify:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Verify, args, "gendi verify", EXAMPLES)
+    from gendi.train.kept.folders import place_of
     from gendi.train.kept.verify import verify
 
-    folder, checked = Path(command.run), []
+    folder = place_of(command.run).folder
+    checked: list[Checked] = []
     for found in verify(folder):
         checked.append(found)
         if not command.json:

@@ -2,15 +2,17 @@
 
 import shlex
 
+from gendi.diffusion.gaussian.config import STUDENTS
 from gendi.evaluate.result import Evaluation
 from gendi.report.run import Run
-from gendi.train.kept.as_flags import train_command
+from gendi.train.kept.as_flags import student_command, train_command
+from gendi.train.kept.shipped import META
 
 
 def commands(run: Run) -> list[list[str]]:
     """Return the commands that train, evaluate and report as this run did: lists of words, quoted for a shell."""
-    where = shlex.quote(str(run.folder))
-    lines = [train_command(run.spec, run.config, run.size, run.settings.get("budget"), run.folder)]
+    where = shlex.quote(run.argument)
+    lines = [_making(run)]
     if run.evaluation is not None:
         evaluate = ["gendi", "evaluate", where, "--n", str(run.evaluation.n)]
         if run.drawn is not None:
@@ -21,6 +23,16 @@ def commands(run: Run) -> list[list[str]]:
         lines.append(evaluate)
     lines += [_evaluate_again(where, other) for other in run.others]
     return [*lines, ["gendi", "report", where]]
+
+
+def _making(run: Run) -> list[str]:
+    """Return the command that made the model."""
+    if run.shipped is not None and isinstance(facts := run.meta.get(META), dict):
+        return str(facts.get("command")).split()
+    budget, start = run.settings.get("budget"), run.settings.get("start") or {}
+    if run.config is not None and run.config.objective.loss in STUDENTS and isinstance(start.get("from"), str):
+        return student_command(start["from"], run.config, budget, run.folder)
+    return train_command(run.spec, run.config, run.size, budget, run.folder)
 
 
 def _evaluate_again(where: str, evaluation: Evaluation) -> list[str]:

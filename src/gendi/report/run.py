@@ -22,6 +22,7 @@ from gendi.storage.edited import read_table
 from gendi.storage.folders import current_folder
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.folders import place_of
 from gendi.train.kept.moment import moment_of
 from gendi.train.kept.status import METRICS, TIMED, TIMINGS, read_lines, read_status
 from gendi.train.kept.stored import stored_config, stored_tables
@@ -34,6 +35,7 @@ class Run:
     """The contents of a run's folder. None stands for missing contents; `problems` says why, under the field's name."""
 
     folder: Path
+    """Where the report goes, and where results were kept: for a shipped model, runs/shipped/NAME."""
     settings: dict[str, Any]
     """The tables of config.toml (config, data, budget), empty if there is none."""
     config: RunConfig | None = None
@@ -53,11 +55,18 @@ class Run:
     problems: dict[str, str] = field(default_factory=dict)
     moment: str | None = None
     """A sentence on the step of the model, where the run has not finished."""
+    shipped: Path | None = None
+    """The folder in the package of a model that comes with gendi; None for a run."""
 
     @property
     def name(self) -> str:
         """The name of the folder."""
         return self.folder.resolve().name
+
+    @property
+    def argument(self) -> str:
+        """What commands call the run: its folder, or the name of a shipped model."""
+        return str(self.folder) if self.shipped is None else self.shipped.name
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -115,7 +124,20 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run in `folder` and open its data. Raises `UsageError` if `folder` is not a run's folder."""
+    """Read the run in `folder`, or the shipped model of this name, and open its data.
+
+    Raises `UsageError` if `folder` is neither.
+    """
+    place = place_of(folder)
+    if place.shipped and place.home is not None:
+        run = Run(place.home, {}, shipped=place.folder)
+        run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
+        _read_results(run)
+        if run.evaluation is None:
+            run.evaluation = _try(run, "evaluation", lambda: _evaluation(place.folder / "evaluation.json"))
+        run.config = None if run.bundle is None else run.bundle.config
+        run.data = _try(run, "data", lambda: _open(run))
+        return run
     if not (folder / "config.toml").is_file() and not (folder / "bundle").is_dir():
         raise UsageError(
             f"{folder} is not a run: it has neither a config.toml nor a bundle. Give the folder that gendi train wrote."
@@ -133,6 +155,14 @@ def read_run(folder: Path) -> Run:
     run.lines = _try(run, "lines", lambda: read_lines(folder / METRICS)) or []
     run.speeds = _try(run, "speeds", lambda: read_lines(folder / TIMINGS)) or []
     run.status = _try(run, "status", lambda: read_status(folder)) or {}
+    _read_results(run)
+    run.data = _try(run, "data", lambda: _open(run))
+    return run
+
+
+def _read_results(run: Run) -> None:
+    """Read what was drawn and measured, and how long that took, from the folder of a run or of its results."""
+    folder = run.folder
     if (folder / "timings.json").is_file():
         run.timings = _try(run, "timings", lambda: read_table(folder / "timings.json", TIMED)) or {}
     if (folder / "evaluation.json").is_file():
@@ -144,8 +174,6 @@ def read_run(folder: Path) -> Run:
     if samples.is_file():
         run.samples = _try(run, "samples", lambda: read_samples(samples))
         run.drawn = _try(run, "drawn", lambda: read_request(samples))
-    run.data = _try(run, "data", lambda: _open(run))
-    return run
 
 
 def _evaluation(path: Path) -> Evaluation:
@@ -177,7 +205,7 @@ def advice(run: Run, sentence: str, *commands: str) -> str:
     """Return a sentence, and the commands that mend what it says; all of them need a model."""
     if run.bundle is None:
         return f"{sentence} There is no trained model yet."
-    folder = shlex.quote(str(run.folder))
+    folder = shlex.quote(run.argument)
     return f"{sentence} This makes them: {', then '.join(f'gendi {name} {folder}' for name in commands)}."
 
 

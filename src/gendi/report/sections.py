@@ -130,7 +130,10 @@ def training_section(run: Run, gallery: Gallery) -> Html:
         figures.append(evaluated)
         if (verdict := verdict_text(run.lines, run.noun)) is not None:
             text.append(verdict)
-    return section("training", "Training", text, figures or [absent("The run's metrics.jsonl holds no losses.")])
+    none = "The run's metrics.jsonl holds no losses."
+    if run.shipped is not None:
+        none = "The curves of its training did not come with the model: the command at the end of the page makes them."
+    return section("training", "Training", text, figures or [absent(none)])
 
 
 def forward_section(run: Run, gallery: Gallery) -> Html:

@@ -17,15 +17,18 @@ from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
 from gendi.report.run import Run, read_run
+from gendi.report.teacher import teacher_section
 from gendi.storage.files import atomic_write
 from gendi.storage.record import RunRecord, is_run
 from gendi.train.kept.folders import check_folders
+from gendi.train.kept.shipped import begin_results
 
 FILM_CALLS_MOST = 40
 
 
 def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     """Write `run`/report.html, one file that needs no network, and its pictures to `run`/pictures; return its path.
+    The report on a model that comes with gendi, where `run` is its name, goes to runs/shipped/NAME.
 
     Where a run has no samples, evaluation or bundle yet, the page says so, or leaves the section out. Sections that
     show images stand on the pages of image models only. Existing files are replaced, each whole or not at all. `poll`
@@ -39,9 +42,11 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     """
     run, began = Path(run), time.perf_counter()
     found = read_run(run)
-    check_folders(run)
+    folder = found.folder
+    check_folders(folder)
+    begin_results(folder)
     record = _writable(found)
-    gallery = Gallery(run / "pictures", record)
+    gallery = Gallery(folder / "pictures", record)
     film = _film(found, poll)
     drawn: list[tuple[str, str, Html]] = []
 
@@ -54,6 +59,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     if found.pictures:
         add("samples", "Samples", s.samples_section(found, gallery, film))
         add("metrics", "Metrics", s.metrics_section(found))
+        add("teacher", "Teacher", teacher_section(found, gallery, poll))
     else:
         add("portrait", "Samples", portrait_section(found, gallery))
         add("metrics", "Metrics", gates_section(found))
@@ -68,7 +74,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     add("details", "Settings", details_section(found, time.perf_counter() - began))
     add("reproduce", "Do it again", reproduce_section(found))
     footer = "Every picture is also a file in the run's folder pictures. This page loads nothing from anywhere."
-    path = run / "report.html"
+    path = folder / "report.html"
     record.claim(path)
     scripts = [SCRIPT] if any('class="film"' in markup for _, _, markup in drawn) else []
     atomic_write(path, page(f"{found.name} · gendi", top, drawn, footer, scripts=scripts))
@@ -80,7 +86,7 @@ def _writable(run: Run) -> RunRecord:
     if not is_run(run.folder):
         raise UsageError(f"{run.folder} is not the folder of a run of gendi, so no report is written there.")
     record, pictures = RunRecord(run.folder), run.folder / "pictures"
-    refuse_among_data(pictures, run.settings.get("data", {}).get("spec"), flag="the report's folder")
+    refuse_among_data(pictures, run.spec, flag="the report's folder")
     record.check(run.folder / "report.html")
     if pictures.is_dir() and (foreign := sorted(path.name for path in pictures.iterdir() if not record.holds(path))):
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import Any
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import UsageError
 from gendi.train.config import RunConfig
+from gendi.train.kept.distil import METHODS
 from gendi.train.presets import get_preset
 
 
@@ -28,6 +29,22 @@ def train_command(
         words += config_flags(config)
     if size is not None:
         words += ["--size", "x".join(map(str, size))]
+    return [*words, *budget_flags(budget if isinstance(budget, dict) else {}), "--out", shlex.quote(str(out))]
+
+
+def student_command(teacher: str, config: RunConfig, budget: Any, out: str | Path) -> list[str]:
+    """Return the words of `gendi distil` that make a student of the configuration `config`, quoted for a shell.
+
+    Args:
+        teacher: what is distilled.
+        config: the configuration of the student, whose loss is one of those of students.
+        budget: the table of the student's budget.
+        out: the folder of the student.
+    """
+    method = next(name for name, loss in METHODS.items() if loss == config.objective.loss)
+    distil = config.objective.distil
+    words = ["gendi", "distil", shlex.quote(teacher), "--method", method, "--calls", str(distil.calls)]
+    words += ["--guidance", f"{distil.guidance:g}", "--lr", f"{config.optim.lr:g}"]
     return [*words, *budget_flags(budget if isinstance(budget, dict) else {}), "--out", shlex.quote(str(out))]
 
 

@@ -11,10 +11,13 @@ from gendi.train.kept.identity import read_identity, refuse_strangers
 
 WRITTEN = ("config.toml", "status.json", "metrics.jsonl", "timings.jsonl", "train.log")
 """The files that every run writes."""
+TEACHER_SAMPLES, TEACHER_EVALUATION = "teacher.npz", "teacher.json"
+"""What the run of a student keeps of its teacher: see `gendi.api.teacher`."""
 RESULTS = (
     *WRITTEN,
     *("codec", "checkpoints", "previews", BUNDLE, BEST, "ema", "pictures", "samples"),
     *("bad_steps.jsonl", "samples.npz", "samples.png", "evaluation.json", "evaluations", "timings.json", "report.html"),
+    *(TEACHER_SAMPLES, TEACHER_EVALUATION),
 )
 """The files and folders of a run that a fresh start deletes, as far as gendi wrote them."""
 

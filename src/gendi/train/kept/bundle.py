@@ -11,6 +11,8 @@ every byte, every field and every shape before the network is allocated.
 """
 
 import json
+import logging
+import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,8 +38,10 @@ from gendi.storage.folders import replace_folder
 from gendi.storage.formats import refuse_newer
 from gendi.storage.safe_tensors import TensorSpec, compare_specs, read_tensors, specs, tensor_bytes, tensor_chunks
 from gendi.train.config import RunConfig
-from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, bundle_folder, version_of
+from gendi.train.kept.card import model_card
+from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, ambiguity, bundle_folder, version_of
 from gendi.train.kept.portrait import facts_of, pictures_of
+from gendi.train.kept.shipped import META as META_SHIPPED
 from gendi.train.weights.model import denoiser_of, network_of, shares_of
 
 FORMAT = 1
@@ -45,15 +49,21 @@ FORMAT = 1
 TABLE = "schedule.log_snr"
 """The name of the tensor, beside the weights, that holds a learned schedule."""
 CARD = "README.md"
+STORED, FLOAT16 = "weights", "float16"
+"""The field of a bundle's meta, and its value, that says that the file holds the weights as float16; there is none for
+float32. In memory the weights are float32 either way."""
 ATTEMPTS = 5
 """How often a bundle is read that is replaced by the next one at that moment."""
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
+    STORED: str,
     **dict.fromkeys(("step", "images", "seed"), int),
     **dict.fromkeys(("seconds", "smallest_scale", UNFINISHED), float),
-    "metrics": dict,
+    **dict.fromkeys(("metrics", META_SHIPPED), dict),
 }
 """The names and types of facts about a model; `meta` may hold other names too."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -163,8 +173,9 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
             "meta": meta,
         }
     )
-    card = model_card(bundle)
-    tensors = bundle.state if bundle.log_snr is None else {**bundle.state, TABLE: bundle.log_snr}
+    card = model_card(bundle.config, bundle.codec, meta, sum(tensor.numel() for tensor in bundle.state.values()))
+    state = as_float16(bundle.state) if meta.get(STORED) == FLOAT16 else bundle.state
+    tensors = state if bundle.log_snr is None else {**state, TABLE: bundle.log_snr}
     size = tensor_bytes(tensors) + tensor_bytes(bundle.codec.tensors()) + 4 * len(text) + 4 * len(card) + 4096
     with replace_folder(folder, size) as writer:
         writer.write(WEIGHTS, tensor_chunks(tensors))
@@ -174,8 +185,21 @@ def save_bundle(folder: Path, bundle: Bundle) -> Path:
     return folder
 
 
+def as_float16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of float32 rounded to the nearest float16; other types stay.
+
+    Raises `UsageError` naming a tensor with a value that float16 has no number for, which is one beyond 65504.
+    """
+    found = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
+    for name, tensor in found.items():
+        if tensor.dtype == torch.float16 and not tensor.isfinite().all():
+            raise UsageError(f"{name!r} has values that float16 has no number for: keep these weights as float32.")
+    return found
+
+
 def load_bundle(path: str | Path) -> Bundle:
-    """Read the bundle of a run's folder, or the bundle in the folder `path`.
+    """Read the bundle of a run's folder, the bundle in the folder `path`, or the model of this name that comes with
+    gendi.
 
     A run that trains replaces its bundle from time to time. If that happens while it is read, it is read once more, so
     that the result is never a mixture of two.
@@ -195,6 +219,8 @@ def load_bundle(path: str | Path) -> Bundle:
                 raise
         else:
             if _seal(folder) == seal and seal is not None:
+                if (note := ambiguity(path)) is not None and os.environ.get("RANK", "0") == "0":
+                    logger.warning("note: %s", note)
                 return replace(found, sha256=json.loads(seal)["files"][WEIGHTS]["sha256"])
     raise BundleError(f"{path} was replaced {ATTEMPTS} times while it was read: try again.")
 
@@ -223,9 +249,13 @@ def _load(folder: Path) -> Bundle:
         expected = _expected(bundle.config, bundle.codec)
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+    if bundle.meta.get(STORED) == FLOAT16:
+        half = {torch.float32: torch.float16}
+        expected = {name: (shape, half.get(dtype, dtype)) for name, (shape, dtype) in expected.items()}
     if bundle.config.process.schedule == "learned":
         expected[TABLE] = ((ENTRIES,), torch.float64)
     tensors = read_tensors(weights, expected)
+    tensors = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
     bundle = replace(bundle, log_snr=tensors.pop(TABLE, None))
     bundle.state.update(tensors)
     bundle.schedule()
@@ -244,6 +274,8 @@ def _read_config(data: dict[str, Any], where: Path, fitted: Path) -> Bundle:
         raise BundleError(f"{where}: sigma_data = {sigma_data!r}; it must be a positive number.")
     if not isinstance(meta, dict):
         raise BundleError(f"{where}: meta must be a table of fields.")
+    if meta.get(STORED) not in (None, FLOAT16):
+        raise BundleError(f"{where}: meta.{STORED} = {meta[STORED]!r}; weights are stored as {FLOAT16} or float32.")
     for name in (name for name, kind in META.items() if not _is(meta.get(name), kind)):
         raise BundleError(f"{where}: meta.{name} = {meta[name]!r}; it must be of type {META[name].__name__}.")
     try:
@@ -260,68 +292,3 @@ def _is(value: object, kind: type) -> bool:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return value is None or (number and -1e300 < typing.cast(float, value) < 1e300)
     return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
-
-
-def model_card(bundle: Bundle) -> str:
-    """Return the README of a bundle: what it is, what it was trained on, its metrics, and code that loads it."""
-    config, codec, meta = bundle.config, bundle.codec, bundle.meta
-    about: dict[str, object] = {
-        kind_of(codec.kind).noun.capitalize(): codec.description,
-        "Conditions": "; ".join(map(_condition, config.conditions)) or "none: unconditional",
-        "Preset": config.preset,
-        "Parameters": f"{sum(tensor.numel() for tensor in bundle.state.values()):,} ({_average(meta)})",
-        "Schedule": config.process.schedule,
-        "T": config.process.steps or "continuous",
-    }
-    known = {
-        "data": "Data",
-        "fingerprint": "Fingerprint",
-        "images": "Images seen",
-        "step": "Steps",
-        "seconds": "Seconds",
-    }
-    about |= {label: meta[key] for key, label in known.items() if meta.get(key) is not None}
-    metrics = meta.get("metrics")
-    scores = _table(("Metric", "Value"), metrics) if isinstance(metrics, Mapping) and metrics else "Not evaluated.\n"
-    return f"""# A denoising diffusion model
-
-Made with gendi {__version__}.
-
-{_table(("", ""), about)}
-## How good it is
-
-{scores}
-## Use it
-
-```python
-{kind_of(codec.kind).usage(codec, config.sample)}
-```
-
-The weights are safetensors and the rest is JSON: nothing in this folder is code. `MANIFEST.json` holds the SHA-256 of
-every file, so that a changed one is refused.
-"""
-
-
-def _condition(spec: ConditionConfig) -> str:
-    return f"{spec.name} ({spec.kind}: {', '.join(spec.names) or spec.size})"
-
-
-def _average(meta: Mapping[str, Any]) -> str:
-    """Return which average the weights are; see `gendi.train.kept.snapshots`."""
-    if not isinstance(length := meta.get("posthoc_ema"), Mapping):
-        return "exponential moving average"
-    width, images = length.get("sigma_rel"), length.get("images")
-    return f"power-function average, sigma_rel = {width} of {images} images"
-
-
-def _table(head: tuple[str, str], rows: Mapping[str, object]) -> str:
-    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()]) + "\n"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, Mapping) and "value" in value:  # a metric with its floor, as evaluate writes it
-        floor = value.get("floor")
-        return _cell(value["value"]) + ("" if floor is None else f" (real images: {_cell(floor)})")
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.replace("|", "\\|").split())

@@ -11,6 +11,7 @@ from pathlib import Path
 from gendi.diffusion.gaussian.config import LEARNED, STUDENTS, DistilConfig
 from gendi.errors import UsageError
 from gendi.train.config import RunConfig
+from gendi.train.kept.folders import place_of
 from gendi.train.kept.inherit import inherited
 
 METHODS = {"ect": "consistency", "progressive": "progressive"}
@@ -116,8 +117,12 @@ def _stages(teacher: RunConfig, wish: Wish) -> int:
 
 
 def usual_folder(teacher: str | Path) -> Path:
-    """Return the folder of a student where none is given: that of its teacher, with -student after its name."""
+    """Return the folder of a student where none is given: that of its teacher, with -student after its name; below
+    runs/ for a teacher that comes with gendi.
+    """
     place = Path(teacher)
+    if place_of(place).shipped:
+        return Path("runs") / f"{place.name}-student"
     if place.name.startswith("bundle") and (place.parent / "config.toml").is_file():
         place = place.parent
     place = place if place.name else place.resolve()

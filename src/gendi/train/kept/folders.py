@@ -1,14 +1,16 @@
-"""Where a bundle is, and the folders of a run. This module imports no torch."""
+"""Where the model is that a RUN argument names, and the folders of a run. This module imports no torch."""
 
 import difflib
 import glob
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gendi.errors import BundleError, Mend, UsageError, diverged
 from gendi.storage.files import read_json
 from gendi.storage.folders import current_folder
+from gendi.train.kept.shipped import RESULTS, shipped_folder, shipped_names
 from gendi.train.kept.status import read_status
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -19,6 +21,44 @@ UNFINISHED = "progress"
 """The field of a bundle's meta that only the bundle of a run in progress has: the share of the budget that is spent."""
 FOLDERS = ("checkpoints", "previews", BUNDLE, BEST, "codec", "ema", "pictures")
 """Folders that a run, or a report on it, writes in the run's folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a RUN argument names.
+
+    Args:
+        folder: the folder of the run or of the bundle; that of a shipped model is in the package.
+        home: where results about it go unless the user says otherwise: the folder of the run, or runs/shipped/NAME;
+            None for a bundle alone.
+        shipped: whether it is a model that comes with gendi.
+    """
+
+    folder: Path
+    home: Path | None
+    shipped: bool = False
+
+
+def place_of(run: str | Path) -> Place:
+    """Return what a RUN argument names. Whether there is a model is for others to say.
+
+    A folder in the current directory comes before a shipped model of its name.
+    """
+    path = Path(run)
+    if (inside := shipped_folder(path)) is not None and not current_folder(path).is_dir():
+        return Place(inside, RESULTS / inside.name, shipped=True)
+    return Place(path, path if (path / BUNDLE).is_dir() else None)
+
+
+def ambiguity(run: str | Path) -> str | None:
+    """Return a sentence for a RUN argument that might mean two models: which one is meant. None for any other."""
+    path = Path(run)
+    if shipped_folder(path) is None:
+        return None
+    if not place_of(run).shipped:
+        return f"{path} is the folder here; the model that comes with gendi has the same name, and is not meant."
+    own = Path("runs") / path
+    return f"{path} is the model that comes with gendi; {own} is another one." if own.is_dir() else None
 
 
 def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:
@@ -65,9 +105,14 @@ def elsewhere(run: Path) -> Mend:
 
 
 def bundle_folder(path: Path) -> Path:
-    """Return the bundle's folder for `path`, a run's folder or a bundle. Raises `UsageError` if it is neither,
-    `BundleError` if a file stands in its place, and `DivergedError` if the training ended without one.
+    """Return the bundle's folder for `path`: a run's folder, a bundle, or the name of a model that comes with gendi.
+
+    Raises `UsageError` if it is none of them, `BundleError` if a file stands in the bundle's place, and `DivergedError`
+    if the training ended without one.
     """
+    place = place_of(path)
+    if place.shipped:
+        return place.folder / BUNDLE
     inside = current_folder(path / BUNDLE)
     if inside.is_dir():
         return inside
@@ -75,8 +120,8 @@ def bundle_folder(path: Path) -> Path:
         check_folders(path, (BUNDLE,))
     path = current_folder(path)
     if not path.is_dir():
-        near = _near(path)
-        hint = "".join(f" Perhaps you meant {name}." for name in near)
+        near = near_models(path)
+        hint = f" Perhaps you meant {' or '.join(map(_in_words, near))}." if near else ""
         error = UsageError(f"There is no folder {path}.{hint} Give the folder of a run (runs/NAME) or of a bundle.")
         raise error.mended_by(*(Mend(put={str(path): name}) for name in near))
     if (path / CONFIG).exists() or (path / WEIGHTS).exists():
@@ -90,6 +135,10 @@ def bundle_folder(path: Path) -> Path:
         )
     named = [str(run.parent) for run in (path.parent / "runs").glob(f"{glob.escape(path.name)}/config.toml")]
     hint = "".join(f" Perhaps you meant {name}." for name in named)
+    if shipped_folder(path) is not None:
+        hint += (
+            f" The folder hides {path}, the model that comes with gendi: call gendi elsewhere, or rename the folder."
+        )
     raise UsageError(
         f"{path} is neither a run nor a bundle: it has no {CONFIG}.{hint} Give runs/NAME or runs/NAME/bundle."
     ).mended_by(*(Mend(put={str(path): name}) for name in named))
@@ -101,10 +150,17 @@ def newest_run(home: Path = Path("runs")) -> str | None:
     return str(found[-1].parent) if found else None
 
 
-def _near(path: Path) -> list[str]:
-    """Return the run beside `path`, or below `runs`, whose name is most like that of `path`, if one is."""
+def near_models(path: Path) -> list[str]:
+    """Return what can be given in the place of `path`, which is not there: the run beside it, or below `runs`, whose
+    name is most like its own, and the shipped model whose name is.
+    """
+    found = list[str]()
     for place in (path.parent, path.parent / "runs"):
-        runs = {found.parent.name: str(found.parent) for found in place.glob("*/config.toml")}
-        if near := difflib.get_close_matches(path.name, runs, n=1):
-            return [runs[near[0]]]
-    return []
+        runs = {run.parent.name: str(run.parent) for run in place.glob("*/config.toml")}
+        if not found and (near := difflib.get_close_matches(path.name, runs, n=1)):
+            found.append(runs[near[0]])
+    return found + (difflib.get_close_matches(str(path), shipped_names(), n=1) if path == Path(path.name) else [])
+
+
+def _in_words(name: str) -> str:
+    return f"{name}, which comes with gendi" if shipped_folder(Path(name)) is not None else name

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from gendi.data.codec_files import CODEC, read_codec
-from gendi.errors import BundleError, GendiError, UsageError
+from gendi.errors import BundleError, GendiError, Mend, UsageError
 from gendi.storage.files import MANIFEST, REPLACED, TEMPORARY, read_json, verify_manifest
 from gendi.storage.safe_tensors import TensorSpec, check_tensors, compare_specs, read_header, specs
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import load_bundle
 from gendi.train.kept.checkpoint import DAMAGED, read_state
 from gendi.train.kept.classifier_bundle import KIND, load_classifier
-from gendi.train.kept.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders, version_of
+from gendi.train.kept.folders import BEST, BUNDLE, CONFIG, WEIGHTS, check_folders, near_models, version_of
 from gendi.train.kept.identity import misfit
 from gendi.train.kept.stored import stored_config, stored_tables
 from gendi.train.weights.model import network_of
@@ -52,7 +52,8 @@ def verify(folder: Path) -> Iterator[Checked]:
     Raises `UsageError` if there is no such folder, or if gendi wrote nothing in it.
     """
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}. Give the folder of a run (runs/NAME) or of a bundle.")
+        error = UsageError(f"There is no folder {folder}. Give the folder of a run (runs/NAME) or of a bundle.")
+        raise error.mended_by(*(Mend(put={str(folder): name}) for name in near_models(folder)))
     empty = True
     for path, kind in _find(folder):
         found = _check(path, kind)
