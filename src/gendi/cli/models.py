@@ -35,7 +35,9 @@ def main(args: Sequence[str]) -> int:
     for model in found:
         show(f"{model.name}: {model.facts['about']}")
         show(table(_rows(model)))
-    if found:
+    if not found:
+        show("No model came with this installation of gendi.")
+    else:
         show(f"next:\n  {program()} sample {found[0].name} --n 64")
     return 0
 
