@@ -133,7 +133,7 @@ def read_run(folder: Path) -> Run:
         run = Run(place.home, {}, shipped=place.folder)
         run.bundle = _try(run, "bundle", lambda: load_bundle(folder))
         _read_results(run)
-        if run.evaluation is None:
+        if run.evaluation is None and (place.folder / "evaluation.json").is_file():
             run.evaluation = _try(run, "evaluation", lambda: _evaluation(place.folder / "evaluation.json"))
         run.config = None if run.bundle is None else run.bundle.config
         run.data = _try(run, "data", lambda: _open(run))

@@ -87,7 +87,7 @@ def test_a_strangers_file_in_its_place_stops_nothing(teacher: Path, tmp_path: Pa
     (run / "teacher.json").write_text("mine")
     evaluated(teacher, 5.0, 0.1)
     assert gendi.distil(teacher, out=run, steps=2, quiet=True).meta["step"] == 2
-    assert (run / "teacher.json").is_file()
+    assert (run / "teacher.json").read_text() == "mine" and (run / "teacher.npz").is_file()
 
 
 def test_the_rows_of_a_student(teacher: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def _shipped(meta: Mapping[str, Any]) -> str:
     measured = evaluated if isinstance(evaluated, Mapping) else {}
     about = {
         "What": facts.get("about"),
-        "Measured with": f"{measured.get('n')} samples of seed {measured.get('seed')}, weights as stored here",
+        **({"Measured with": f"{measured.get('n')} samples, weights as stored here"} if measured else {}),
         "Made by": f"`{facts.get('command')}`",
         "Licence of the data": facts.get("license"),
     }
