@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.evaluate.nearest import nearest_images
+from gendi.evaluate.result import ClassesRecord
 from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
@@ -258,7 +259,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     )
     text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
     if record.right is not None:
-        text[0] += f" The classifier that looks names {written(record.right, '.1%')} of real held-out images right."
+        text[0] += f" The classifier that looks names {_right(record)} of real held-out images right."
     text += asked
     how = ""
     if record.told:
@@ -285,6 +286,14 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         )
         body.append(aside(matrix, caption))
     return section("classes", "Classes", text, body)
+
+
+def _right(record: ClassesRecord) -> str:
+    """Return the share of real pictures that the classifier names right, with its interval where it is known."""
+    value = written(record.right, ".1%")
+    if record.right_interval is None:
+        return value
+    return f"{value} ({' to '.join(written(end, '.1%') for end in record.right_interval)})"
 
 
 def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll | None = None) -> Html:
