@@ -83,7 +83,7 @@ def metrics_section(run: Run) -> Html:
     if run.evaluation is None:
         why = _why(run, "evaluation", advice(run, "This run has no metrics yet.", "evaluate", "report"))
         return section("metrics", "How good is it?", text, [absent(why)])
-    said = [*colours_in_words(run.evaluation), *honesty(run.evaluation)]
+    said = [*colours_in_words(run.evaluation), *honesty(run.evaluation, run.folder)]
     notes = [fill('<p class="note">{note}</p>', note=note) for note in said]
     weights = None if run.drawn is None else run.drawn.weights
     tables = [metric_table(run.evaluation), colour_table(run.evaluation), others_table(run.others, weights)]
