@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gendi.evaluate import Evaluation, Metric
+from gendi.evaluate.result import ClassesRecord, ExtractorRecord
 from gendi.report import write_report
 
 Gendi = Callable[..., Any]
@@ -79,3 +81,19 @@ def test_a_fresh_start_deletes_them(gendi: Gendi, run: Path, tiny_data: Path) ->
         gendi(f"evaluate {run} --n {n} --steps 3")
     assert gendi("train", str(tiny_data), *TINY, "--steps", "2", "--fresh", "--out", str(run)).code == 0
     assert not (run / "evaluations").exists() and not (run / "evaluation.json").exists()
+
+
+def test_what_a_classifier_saw_stays_when_another_extractor_measures_the_same_samples() -> None:
+    from gendi.cli.evaluation_file import join
+
+    def found(extractor: str, *metrics: Metric, classes: ClassesRecord | None = None) -> Evaluation:
+        records = (ExtractorRecord(extractor, "0" * 64, "none", 4),)
+        return Evaluation(9, 0, "d", "f", "train", 9, "heldout", 9, records, metrics, classes)
+
+    record = ClassesRecord(("a", "b"), (5, 4), None, (0.5, 0.5), 0.69, "c" * 64)
+    seen = Metric("asked-seen", 0.9, 0.9, "higher", extractor="classes")
+    learned = Metric("fid-learned", 1.0, 1.0, "lower", extractor="learned")
+    colour, again = Metric("mean-red", 1.0, 1.0, "closest"), Metric("mean-red", 2.0, 1.0, "closest")
+    pixels = Metric("fid-pixels", 1.0, 1.0, "lower", extractor="pixels")
+    whole = join(found("learned", learned, seen, colour, classes=record), found("pixels", pixels, again))
+    assert whole.metrics == (learned, seen, pixels, again) and whole.classes == record

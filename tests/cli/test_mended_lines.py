@@ -52,6 +52,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train mnist --chanels 64 128 --seed 3", "train mnist --network.channels 64 128 --seed 3"),
         ("train mnist --preset mnst --steps 3", "train mnist --preset mnist --steps 3"),
         ("train mnsit --steps 3 --out x", "train mnist --steps 3 --out x"),
+        ("train mnist --max-time 8 --out x", "train mnist --out x --max-time 8m"),
+        ("train mnist --max-time=90 --seed 8", "train mnist --seed 8 --max-time 90s"),
+        ("train mnist --max-time '2 hours'", "train mnist --max-time 2h"),
+        ("train-classifier mnist --run runs/x --max-time 3Min", "train-classifier mnist --run runs/x --max-time 3m"),
         ("train mnist --epochs 3 --out x", "train mnist --out x --images 180k"),
         ("train --dataset mnist --steps 3", "train mnist --steps 3"),
         ("train mnist --resume --steps 3", "train mnist --steps 3"),
@@ -82,7 +86,13 @@ def test_there_is_a_line_for_each_way(gendi: Gendi) -> None:
     assert suggested(said) == [shlex.split(way) for way in ways]
 
 
-@pytest.mark.parametrize("line", ["train mnist --max-tim soon", "train mnist more", "--hlp", "zzz x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("train mnist --max-tim soon", "train mnist --max-time 0", "train mnist --max-time 8x"),
+        *("train mnist more", "--hlp", "zzz x"),
+    ],
+)
 def test_no_line_is_shown_that_would_be_refused_too(gendi: Gendi, line: str) -> None:
     assert suggested(gendi(line).err) == []
 
@@ -234,3 +244,34 @@ def test_attention_follows_the_channels_to_the_coarsest_level(
     refused = gendi(*words, "--network.attention", "2")
     assert f"--network.attention {level} would do" in refused.err
     assert suggested(refused.err)[0][-2:] == ["--network.attention", str(level)]
+
+
+def test_a_run_that_is_in_use_is_answered_with_a_folder_beside_it(gendi: Gendi, tiny_data: Path) -> None:
+    from gendi.storage.lock import RunLock
+
+    words = ("train", str(tiny_data), *TINY, "--steps", "2", "--out", "taken")
+    Path("taken-2").mkdir()
+    with RunLock(Path("taken")):
+        outcome = gendi(*words)
+    assert outcome.code == 2 and f"in use by pid {os.getpid()}" in outcome.err
+    assert suggested(outcome.err) == [["train", str(tiny_data), *TINY, "--steps", "2", "--out", "taken-3"]]
+
+
+@pytest.mark.parametrize(("given", "first"), [("8", "auto"), ("auto", "")])
+def test_too_little_memory_is_answered_with_smaller_batches(
+    gendi: Gendi, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, given: str, first: str
+) -> None:
+    """In parts first, then half of the batch; where a single row does not fit, no other batch would."""
+    from gendi.diffusion.gaussian.objectives.simple import Simple
+
+    def none_left(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Simple, "losses", none_left)
+    tiny = [word for i, word in enumerate(TINY) if "--batch-size" not in (word, TINY[i - 1])]
+    outcome = gendi("train", str(tiny_data), *tiny, "--steps", "2", "--out", "x", "--batch-size", given)
+    assert outcome.code == 5 and "Out of memory" in outcome.err
+    rest = ["train", str(tiny_data), *tiny, "--steps", "2", "--out", "x", "--batch-size"]
+    assert suggested(outcome.err[outcome.err.index("gendi: Out of memory") :]) == (
+        [[*rest, first], [*rest, "4"]] if first else []
+    )

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gendi.errors import UsageError
 from gendi.evaluate import Evaluation, Metric, compare
-from gendi.evaluate.result import Better
+from gendi.evaluate.result import Better, ClassesRecord
 
 
 def measured(value: float, error: float | None, better: Better = "lower", ideal: float | None = None) -> Evaluation:
@@ -50,3 +51,13 @@ def test_two_samplings_of_one_model_are_a_tie_in_95_of_100() -> None:
     pairs = rng.normal(0, (1, 2), (2000, 2))
     wins = sum(not compare(measured(x, 1), measured(y, 2))[0].tie for x, y in pairs.tolist())
     assert 61 <= wins <= 139
+
+
+def test_classes_that_different_classifiers_see_are_not_compared() -> None:
+    def seen(sha256: str) -> Evaluation:
+        classes = ClassesRecord(("a", "b"), (50, 50), None, (0.5, 0.5), 0.69, sha256)
+        return dataclasses.replace(measured(1, 1), classes=classes)
+
+    assert compare(seen("a" * 64), seen("a" * 64))[0].tie
+    with pytest.raises(UsageError, match="classifier"):
+        compare(seen("a" * 64), seen("b" * 64))

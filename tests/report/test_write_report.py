@@ -100,7 +100,9 @@ def test_on_mnist_the_reports_figures_stand_beside_and_only_inception_is_compare
     both = evaluation(data="mnist", n=1000, extractors=["digits", "inception"])
     assert "93.05 %" in metric_table(digits)
     assert "22.58" not in metric_table(digits)
-    assert "cannot be compared with it" in " ".join(honesty(digits))
+    said = " ".join(honesty(digits, Path("my runs/mnist")))
+    assert "cannot be compared with it" in said
+    assert "gendi evaluate &#x27;my runs/mnist&#x27; --extractor inception" in said
     row = re.search(r"<td class=\"number value\">19.61</td>.*?</tr>", metric_table(both))
     assert row is not None
     assert "22.58" in row[0]

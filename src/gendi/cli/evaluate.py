@@ -25,7 +25,7 @@ from gendi.errors import DataError, Mend, UsageError
 if TYPE_CHECKING:
     from gendi.api.request import Request
     from gendi.data import Data
-    from gendi.data.kinds import Kind
+    from gendi.data.kind import Kind
     from gendi.evaluate import Evaluation
     from gendi.machine.stopping import Poll
     from gendi.train.progress.signals import StopFlag

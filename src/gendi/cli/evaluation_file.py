@@ -67,7 +67,8 @@ def join(old: "Evaluation | None", new: "Evaluation") -> "Evaluation":
     measured = {metric.name for metric in new.metrics}
     kept = tuple(record for record in old.extractors if record.name not in names)
     others = {record.name for record in kept}
-    metrics = tuple(m for m in old.metrics if m.extractor in others and m.name not in measured)
+    by_features = (m for m in old.metrics if m.extractor is not None and m.extractor not in names)
+    metrics = tuple(m for m in by_features if m.name not in measured)
     seconds = {name: value for name, value in old.seconds.items() if name in others}
     return dataclasses.replace(
         new,

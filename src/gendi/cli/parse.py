@@ -15,11 +15,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from gendi.cli.known_words import answer, translated
+from gendi.cli.known_words import answer, translated, value_of
 from gendi.cli.refusals import refusal
 from gendi.cli.values import (
     format_count,
     format_duration,
+    nearest_duration,
     parse_count,
     parse_duration,
     parse_seed,
@@ -30,6 +31,8 @@ from gendi.errors import Mend, UsageError
 T = TypeVar("T")
 NAMES = ("--class", "--negative")
 """The flags whose value is a name of the data, which may begin with a dash."""
+TIME = "--max-time"
+"""The flag whose value is a duration."""
 UNPREFIXED = "wanted."
 """The group of flags that are written without its name: `gendi.cli.condition_flags`."""
 MOST_SAMPLES = 10_000_000
@@ -122,7 +125,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, examples: str = "", def
             raise
         said = refusal(lambda: _read(kind, args, prog, default))
         error = UsageError(f"{said} See {prog} --help.")
-        raise (error.mended_by(*with_a_run()) if said.startswith("RUN is missing") else error) from None
+        raise error.mended_by(*(with_a_run() if said.startswith("RUN is missing") else _with_a_unit(args))) from None
     if unknown:
         raise _unknown(unknown, args, written_flags(kind), prog)
     return command
@@ -137,6 +140,19 @@ def with_a_run() -> list[Mend]:
 
     newest = newest_run()
     return [Mend(add=(name,)) for name in ([*shipped_names()[:1]] if newest is None else [newest])]
+
+
+def _with_a_unit(args: Sequence[str]) -> list[Mend]:
+    """Return the mend of a command line whose time has no unit, or one that is spelt out; none for any other."""
+    given = value_of(TIME, args)
+    if given is None:
+        return []
+    try:
+        parse_duration(given)
+    except ValueError:
+        meant = nearest_duration(given)
+        return [] if meant is None else [Mend(add=(TIME, meant))]
+    return []
 
 
 def glance(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T | None:

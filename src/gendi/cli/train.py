@@ -2,53 +2,28 @@
 
 import contextlib
 import dataclasses
-import os
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-import tyro
-
-from gendi.cli.console import program, say, show, show_json, table
-from gendi.cli.parse import (
-    Count,
-    CountFromZero,
-    CountOrAuto,
-    Duration,
-    Folder,
-    Number,
-    Seed,
-    Size,
-    Text,
-    glance,
-    named,
-    parse,
-    shows,
-    understood,
-)
+from gendi.cli.console import program, say, show_json
+from gendi.cli.parse import glance, parse
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
-from gendi.cli.values import format_count, format_duration, parse_duration
-from gendi.data.cells.config import CellsConfig
+from gendi.cli.train_flags import DEFAULT_PRESET
+from gendi.cli.train_flags import Train as Train
+from gendi.cli.train_words import show_plan, tell_end
 from gendi.data.kinds import find_kind
-from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
-from gendi.diffusion.networks.config import NetworkConfig
 from gendi.diffusion.networks.rules import attention_within
-from gendi.errors import Mend, UsageError
-from gendi.machine.units import format_bytes
+from gendi.errors import UsageError
 from gendi.storage.record import RunRecord
-from gendi.train.config import OptimConfig, RunConfig, TrainConfig
-from gendi.train.kept.inherit import starting_config, usual_preset
+from gendi.train.config import RunConfig
+from gendi.train.kept.inherit import starting_config
 from gendi.train.presets import get_preset
 
 if TYPE_CHECKING:
     from gendi.train.budget import Budget
     from gendi.train.job import TrainResult
 
-DEFAULT_PRESET = "mnist"
 EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
   gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
@@ -59,156 +34,6 @@ EXAMPLES = """\
   gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
   torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
-
-
-@dataclass(frozen=True)
-class Train:
-    """Learn to draw what a data set holds, within a budget. The same command again goes on where it stopped."""
-
-    data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; cells: an
-    .h5ad; a table: a .csv or a .parquet.
-    """
-    preset: str = DEFAULT_PRESET
-    """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
-    max_time: Annotated[Duration, shows("the preset's, if no other budget is given")] = None
-    """Budget in time of training, in all: 90s, 8m, 1h30m."""
-    images: Annotated[Count, shows("none")] = None
-    """Budget in images seen, repeats counted: 500k, 2M."""
-    steps: Annotated[Count, shows("none")] = None
-    """Budget in optimiser steps."""
-    out: Annotated[Folder, shows("runs/ and the name of the data")] = None
-    """Folder of the run."""
-    from_: Annotated[Folder, tyro.conf.arg(name="from", help_behavior_hint="(default: new weights)")] = None
-    """Start from the weights of a run or bundle: its network and codec come along, new classes start anew."""
-    size: Annotated[Size, shows("the images' own")] = None
-    """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
-    max_bad: Annotated[CountFromZero, shows("1% of them")] = None
-    """Unreadable files that may be skipped."""
-    seed: Annotated[Seed, shows("0")] = None
-    """Seed of every draw (also --train.seed)."""
-    batch_size: Annotated[CountOrAuto, shows("the preset's")] = None
-    """Images per step (also --train.batch-size). auto: the preset's, gone through in as few parts as memory holds,
-    twice as many whenever it runs out.
-    """
-    keep: Annotated[Count, shows("the preset's")] = None
-    """Checkpoints kept, the newest ones (also --train.keep)."""
-    evaluate_every: Annotated[CountFromZero, shows("the preset's")] = None
-    """Images between evaluations of some samples while training, at most 5% of the time (also --train.evaluate-every);
-    0 = none. The best model is kept in bundle-best.
-    """
-    stop_when_level: bool = False
-    """End before the budget when evaluations find no more improvement (also --train.stop-when-level)."""
-    layer: Annotated[Text, shows("where counts are found")] = None
-    """Cells: the layer of an .h5ad that has the counts."""
-    condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
-    """Conditions that the network is given with each image or row, by name: class dose; none is no condition. gendi
-    data check lists those of the data; low-res:4 is the picture itself, four times coarser.
-    """
-    condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
-    """Probability that a condition is left out for a training image: one for all conditions, or one each."""
-    condition_via: Annotated[tuple[Literal["embedding", "channels", "tokens"], ...], shows("what suits it")] = ()
-    """How a condition enters: beside the time, as channels beside a picture, or as tokens: one for all, or one each."""
-    flip: bool = False
-    """Mirror half of the images, each time anew (also --train.flip)."""
-    crop: Annotated[Number, shows("1, whole images")] = None
-    """Cut images out of copies up to so many times as large, each time anew: 1.1 (also --train.crop)."""
-    page: bool = False
-    """Keep the page report.html of the run's folder current while it trains: losses, previews, speed, time left. It
-    takes at most 1% of the time, and comes by itself where standard error is a terminal.
-    """
-    no_page: bool = False
-    """Keep no such page."""
-    dry_run: bool = False
-    """Say what would happen: settings, parameters, FLOPs, memory, disk, speed of one step; write nothing."""
-    fresh: bool = False
-    """Start over: delete what the run's folder holds."""
-    allow_data_change: bool = False
-    """Go on although the data are not those that the run began with."""
-    json: bool = False
-    """Print one JSON object."""
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    process: ProcessConfig = field(default_factory=ProcessConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    sample: SampleConfig = field(default_factory=SampleConfig)
-    conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
-    cells: CellsConfig = field(default_factory=CellsConfig)
-
-    def config(self) -> RunConfig:
-        """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
-        flip = True if self.flip else None
-        given: dict[str, Any] = {"seed": self.seed, "keep": self.keep, "crop": self.crop, "flip": flip}
-        if self.batch_size == "auto" and self.train.accumulate > 1:
-            raise UsageError("--batch-size auto and --train.accumulate cannot be given together: auto finds the parts.")
-        given |= {"evaluate_every": self.evaluate_every, "stop_when_level": True if self.stop_when_level else None}
-        given |= {"accumulate": 0} if self.batch_size == "auto" else {"batch_size": self.batch_size}
-        train = dataclasses.replace(self.train, **{name: value for name, value in given.items() if value is not None})
-        config = RunConfig(
-            self.preset,
-            self.network,
-            self.process,
-            self.objective,
-            self.optim,
-            train,
-            self.sample,
-            self._conditions(),
-            self.cells,
-        )
-        config.validate()
-        return config
-
-    def _conditions(self) -> tuple[ConditionConfig, ...]:
-        alone = self.condition == ("none",)  # no condition, unless the data have one of that name
-        requested = tuple(ConditionConfig(name, required=not alone) for name in self.condition)
-        conditions = requested if self.condition else self.conditions
-        for field_, values in (("dropout", self.condition_dropout), ("via", self.condition_via)):
-            if len(values) not in {0, 1, len(conditions)}:
-                raise UsageError(
-                    f"--condition-{field_} has {len(values)} values for {len(conditions)} condition(s): give one, or "
-                    "one each."
-                )
-            each = values * len(conditions) if len(values) == 1 else values
-            changes: list[dict[str, Any]] = [{field_: value} for value in each] or [{}] * len(conditions)
-            conditions = tuple(dataclasses.replace(c, **p) for c, p in zip(conditions, changes, strict=True))
-        return conditions
-
-    def limits(self) -> dict[str, Any]:
-        """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
-        flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
-        given = [flag for flag, value in flags.items() if value is not None]
-        if len(given) > 1:
-            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
-            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
-        if not given:
-            return {"seconds": parse_duration(get_preset(self.preset).max_time)}
-        return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
-
-    def folder(self) -> Path:
-        """Return the run's folder: as given, or runs/ and a name that data and preset decide."""
-        if self.out is not None:
-            return Path(self.out)
-        home = self._home()
-        usual = usual_preset(self.data, self.size, home, self.fresh)
-        return home if self.preset in (usual, home.name) else home.with_name(f"{home.name}-{self.preset}")
-
-    def usual(self) -> str:
-        """Return the preset that is meant where none is given. Raises `UsageError` for an object that is no data."""
-        return usual_preset(self.data, self.size, self._home() if self.out is None else Path(self.out), self.fresh)
-
-    def _home(self) -> Path:
-        place = self.data.partition("?")[0]
-        name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
-        return Path("runs") / name
-
-    def spec(self) -> str:
-        """Return the data to open, with the requested layer if any. Raises `UsageError` if such data have no layers."""
-        if self.layer is None:
-            return self.data
-        if "layer" not in find_kind(self.data).source_options:
-            raise UsageError(f"--layer is for cells (an .h5ad), and {self.data} is none.")
-        return f"{self.data}{'&' if '?' in self.data else '?'}layer={self.layer}"
 
 
 def main(args: Sequence[str]) -> int:
@@ -242,7 +67,7 @@ def main(args: Sequence[str]) -> int:
         if command.json:
             show_json(plan)
         else:
-            _show_plan(plan, limits)
+            show_plan(plan, limits)
         return 0
     from gendi.machine.distributed import together
 
@@ -250,7 +75,7 @@ def main(args: Sequence[str]) -> int:
         result = _train(command, config, Budget(**limits), team.first)
         if team.first:
             update_timings(run, train_seconds=result.seconds, train_images=result.images)
-            _tell(command, args, run, result)
+            tell_end(command, args, run, result)
     return 0
 
 
@@ -305,35 +130,6 @@ def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> 
         )
 
 
-def _tell(command: Train, args: Sequence[str], run: Path, result: "TrainResult") -> None:
-    if command.json:
-        show_json(dataclasses.asdict(result))
-        return
-    if result.already_finished:
-        show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.", needed=False)
-        more = "Without --stop-when-level, it goes on" if result.level else "A larger budget goes on with it"
-        say(f"{more}; --fresh starts over; --out begins another run.")
-    else:
-        text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
-        show(text, needed=False)
-    name, where = program(), shlex.quote(str(run))
-    lines = [f"{name} sample {where} --n 64", f"{name} evaluate {where}", f"{name} report {where}"]
-    if not result.level and (words := _with_more(command, args)):
-        lines.append(f"{name} {shlex.join(words)}    goes on, to twice the budget")
-    say("\n  ".join(["next:", *lines]))
-
-
-def _with_more(command: Train, args: Sequence[str]) -> list[str]:
-    """Return the words of the command with twice the budget; none for a run of several processes."""
-    from gendi.cli.mending import changed
-
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        return []
-    [(kind, amount)] = command.limits().items()
-    flag, show_ = ("--max-time", format_duration) if kind == "seconds" else (f"--{kind}", format_count)
-    return changed(["train", *understood(args, Train)], Mend(drop=("--fresh",), add=(flag, show_(2 * amount))))
-
-
 def _start(command: Train) -> RunConfig | None:
     """Return the configuration of a run that starts from weights, before flags are read; None if it does not."""
     preset, run = get_preset(command.preset).config, command.folder()
@@ -345,28 +141,3 @@ def _defaults(preset: str, begun: RunConfig | None = None) -> Train:
     """Return the fields of a preset, or of `begun`, for help and for what no flag overrides."""
     fields = vars(begun or get_preset(preset).config) | {"preset": preset}
     return Train(**fields)
-
-
-def _show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
-    data, choice = plan["data"], plan["choice"]
-    each = format_bytes(plan["snapshot_bytes"])
-    rows = [
-        (
-            "data",
-            f"{data['name']}: {data['train']:,} rows of {data['row']}; {data['heldout']:,} held out",
-        ),
-        ("run", plan["run"]),
-        ("budget", ", ".join(format_duration(v) if k == "seconds" else f"{v:,} {k}" for k, v in limits.items())),
-        ("parameters", f"{plan['parameters']:,}"),
-        ("forward pass", f"{plan['flops_per_image'] / 1e6:,.1f} MFLOP per image"),
-        ("speed", f"{plan['images_per_second']:,.0f} images/s at batch {plan['batch_size']}"),
-        ("arithmetic", choice["reason"]),
-        ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
-    ]
-    if plan["snapshots"]:
-        rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
-    rows.append(("disk", format_bytes(plan["disk_bytes"])))
-    show(table(rows, indent=""))
-    from gendi.storage.toml import dump_toml
-
-    show(f"\n{dump_toml(plan['config'])}".rstrip())

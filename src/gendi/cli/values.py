@@ -10,6 +10,10 @@ _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII
 )
+_SPELT_OUT = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(|d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?)",
+    re.ASCII,
+)
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)", re.ASCII)
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 LONGEST = 365 * 86_400
@@ -28,6 +32,22 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds <= LONGEST:
         raise ValueError(f"{text!r} is out of range: a duration must be more than 0s and at most 365d.")
     return seconds
+
+
+def nearest_duration(text: str) -> str | None:
+    """Return the duration that is likely meant by what `parse_duration` refuses; None if nothing is.
+
+    A bare number is minutes below 60 and seconds from there on; a unit may be spelt out: 8 min, 90sec, 2 hours.
+    """
+    match = _SPELT_OUT.fullmatch(text.lower())
+    if match is None:
+        return None
+    unit = match[2][:1] or ("m" if float(match[1]) < 60 else "s")
+    try:
+        parse_duration(f"{match[1]}{unit}")
+    except ValueError:
+        return None
+    return f"{match[1]}{unit}"
 
 
 def format_duration(seconds: float) -> str:

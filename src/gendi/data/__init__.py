@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec as Codec
     from gendi.data.codec_files import codec_from_dict as codec_from_dict
     from gendi.data.dataset import Data as Data
+    from gendi.data.kind import Kind as Kind
     from gendi.data.kinds import KINDS as KINDS
-    from gendi.data.kinds import Kind as Kind
     from gendi.data.open import open_data as open_data
     from gendi.data.split import Loaded as Loaded
     from gendi.data.split import Skipped as Skipped
@@ -26,7 +26,7 @@ _HOMES = {
     "Codec": "gendi.data.codec",
     "Data": "gendi.data.dataset",
     "KINDS": "gendi.data.kinds",
-    "Kind": "gendi.data.kinds",
+    "Kind": "gendi.data.kind",
     "Loaded": "gendi.data.split",
     "Skipped": "gendi.data.split",
     "Split": "gendi.data.split",

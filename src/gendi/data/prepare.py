@@ -39,7 +39,7 @@ def prepare(
         data: as `open_data` returned them. Data that have a codec, as pictures do, are returned as they are.
         conditions: the conditions that the network is given, filled in from the data.
         seed: the seed of the fit.
-        options: the options of the kind of data (`gendi.data.kinds.Kind.options`); its defaults if None.
+        options: the options of the kind of data (`gendi.data.kind.Kind.options`); its defaults if None.
         folder: where the codec is kept. A codec that is there already is read instead of being fitted.
 
     Raises:

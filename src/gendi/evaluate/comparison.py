@@ -58,6 +58,9 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name]:
             differing.append(f"extractor {name} ({ours[name].sha256[:12]} against {theirs[name].sha256[:12]})")
+    if a.classes and b.classes and a.classes.classifier_sha256 != b.classes.classifier_sha256:
+        hashes = (found.classes.classifier_sha256[:12] for found in (a, b) if found.classes)
+        differing.append(f"classifier ({' against '.join(hashes)})")
     if a.ema is not None and b.ema is not None and a.ema != b.ema:
         differing.append(f"EMA ({a.ema} against {b.ema})")
     if differing:

@@ -166,6 +166,8 @@ class ClassesRecord:
     right: float | None = None
     """The share of real held-out pictures of which the classifier sees the class, brought to the training set's
     frequencies; None as above."""
+    right_interval: Interval | None = None
+    """95% confidence interval of `right`; None as above."""
 
 
 @dataclass(frozen=True)

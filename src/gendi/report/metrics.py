@@ -1,7 +1,9 @@
 """The metrics of images in words and numbers: what each one means, and what it may be compared with."""
 
 import math
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Better, Evaluation, Interval, Metric
@@ -208,8 +210,10 @@ def _asked(metric: Metric, meaning: Meaning) -> Html:
     return fill('<td class="number">{v}<br><span class="aim">{g}</span></td>', v=verdict, g=gate)
 
 
-def honesty(evaluation: Evaluation) -> Sequence[Html]:
-    """Return the notes below the table: what the numbers depend on, and which of them may be compared."""
+def honesty(evaluation: Evaluation, run: Path) -> Sequence[Html]:
+    """Return the notes below the table of a run's evaluation: what the numbers depend on, and which of them may be
+    compared.
+    """
     has_inception = any(record.name == "inception" for record in evaluation.extractors)
     notes = [
         fill(
@@ -235,9 +239,12 @@ def honesty(evaluation: Evaluation) -> Sequence[Html]:
                 n=f"{GENDI_REPORT_SAMPLES:,}",
                 inception=Html(
                     "Distances on other features are on other scales, so compare only the Inception row with it."
-                    if has_inception
-                    else "Distances on other features are on other scales and cannot be compared with it; "
-                    "<code>gendi evaluate RUN --extractor inception</code> computes the one that can."
+                )
+                if has_inception
+                else fill(
+                    "Distances on other features are on other scales and cannot be compared with it; "
+                    "<code>gendi evaluate {run} --extractor inception</code> computes the one that can.",
+                    run=shlex.quote(str(run)),
                 ),
             )
         )

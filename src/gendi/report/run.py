@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gendi.api.request import Request, read_request
 from gendi.data import Data, open_data
 from gendi.data.images.sample_files import read_samples
-from gendi.data.kinds import Kind, find_kind, kind_of
+from gendi.data.kind import Kind
+from gendi.data.kinds import find_kind, kind_of
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.storage.edited import read_table

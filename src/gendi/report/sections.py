@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gendi.diffusion.gaussian.schedule import make_schedule
 from gendi.evaluate.nearest import nearest_images
+from gendi.evaluate.result import ClassesRecord
 from gendi.machine.stopping import Poll
 from gendi.report import processes
 from gendi.report.classes import class_figure
@@ -82,7 +83,7 @@ def metrics_section(run: Run) -> Html:
     if run.evaluation is None:
         why = _why(run, "evaluation", advice(run, "This run has no metrics yet.", "evaluate", "report"))
         return section("metrics", "How good is it?", text, [absent(why)])
-    said = [*colours_in_words(run.evaluation), *honesty(run.evaluation)]
+    said = [*colours_in_words(run.evaluation), *honesty(run.evaluation, run.folder)]
     notes = [fill('<p class="note">{note}</p>', note=note) for note in said]
     weights = None if run.drawn is None else run.drawn.weights
     tables = [metric_table(run.evaluation), colour_table(run.evaluation), others_table(run.others, weights)]
@@ -261,7 +262,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     )
     text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
     if record.right is not None:
-        text[0] += f" The classifier that looks names {written(record.right, '.1%')} of real held-out images right."
+        text[0] += f" The classifier that looks names {_right(record)} of real held-out images right."
     text += asked
     how = ""
     if record.told:
@@ -288,6 +289,14 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
         )
         body.append(aside(matrix, caption))
     return section("classes", "Classes", text, body)
+
+
+def _right(record: ClassesRecord) -> str:
+    """Return the share of real pictures that the classifier names right, with its interval where it is known."""
+    value = written(record.right, ".1%")
+    if record.right_interval is None:
+        return value
+    return f"{value} ({' to '.join(written(end, '.1%') for end in record.right_interval)})"
 
 
 def neighbours_section(run: Run, gallery: Gallery, film: Film | None, poll: Poll | None = None) -> Html:

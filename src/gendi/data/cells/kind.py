@@ -1,11 +1,11 @@
-"""The kind of data `cells`: single cells, integer counts of genes. See `gendi.data.kinds.Kind`."""
+"""The kind of data `cells`: single cells, integer counts of genes. See `gendi.data.kind.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendi.data.cells.config import CellsConfig
-from gendi.data.kinds import Kind
+from gendi.data.kind import Kind
 from gendi.diffusion.config import ConditionConfig
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gendi.data.cells.check import CellsReport
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
-    from gendi.data.kinds import Texts
+    from gendi.data.kind import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation

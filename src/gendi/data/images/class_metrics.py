@@ -15,8 +15,8 @@ construction**: they tell nothing about the model. Then two other things are mea
 - the shares of samples that were drawn **without a class**, if there are any: how often a model that may choose draws
   each class is its own doing.
 
-The classifier is the one that comes with gendi for MNIST, and the head of the network that learned from the data
-(`gendi.data.images.learned_features`) for others that have classes.
+The classifier is the one that comes with gendi for MNIST, and one that learned from the data
+(`gendi.data.images.class_classifier`) for others that have classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +27,12 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from gendi.data.dataset import Data
-from gendi.data.images.choose_extractors import LEARNED, LearnedExtractor, digits_suit
+from gendi.data.images.choose_extractors import LEARNED, digits_suit
+from gendi.data.images.class_classifier import class_classifier, has_classes
 from gendi.data.images.digit_classifier import DigitFeatures, softmax_of
-from gendi.data.images.extractors import Extractor, digits_extractor
+from gendi.data.images.extractors import Extractor, ModuleExtractor, digits_extractor
 from gendi.data.images.feature_cache import reference_features
-from gendi.data.images.learned_features import FEWEST
+from gendi.data.images.learned_features import to_input
 from gendi.diffusion.randomness import stream
 from gendi.evaluate import intervals
 from gendi.evaluate.classes import class_balance, class_estimates, confusion_matrix
@@ -42,6 +43,8 @@ from gendi.machine.stopping import Poll
 
 BY_CONSTRUCTION = "right by construction, as the samples were drawn class by class"
 NOBODY_KNOWS = "no held-out pictures tell what the classifier sees in real ones"
+CLASSES = "classes"
+"""The name of the classifier that learned from the data."""
 REAL_MOST = 2000
 """Most real pictures that are shown to the classifier."""
 LEVEL = ALPHA / 2
@@ -98,29 +101,30 @@ class Drawn:
         return self.asked is not None and bool((self.asked >= 0).any())
 
 
-def reader_of(data: Data, extractors: list[Extractor]) -> ClassReader | None:
-    """Return the classifier of the data's classes; None if there is none.
+def reader_of(data: Data, extractors: Sequence[str], poll: Poll | None = None) -> ClassReader | None:
+    """Return the classifier of the data's classes, trained if need be, or None if there is none: see `may_read`.
 
-    Data without training images of some class have none: the shares of their classes cannot be compared.
+    All processes call this together.
     """
+    if not may_read(data, extractors):
+        return None
     if digits_suit(data):
         digits = digits_extractor()
         assert isinstance(digits.module, DigitFeatures)
         return ClassReader(digits, softmax_of(digits.module.classifier.head))
-    if data.train.labels is None:
-        return None
-    for each in extractors:
-        if isinstance(each, LearnedExtractor) and each.learned.network.named is not None:
-            named = each.learned.network.named
-            if (np.bincount(_known(data.train.labels), minlength=named.out_features) > 0).all():
-                return ClassReader(each, softmax_of(named))
-    return None
+    found = class_classifier(data, poll)
+    features = ModuleExtractor(found.network, name=CLASSES, transform=to_input, resize=found.resize)
+    return ClassReader(features, softmax_of(found.network.head))
 
 
 def may_read(data: Data, extractors: Sequence[str]) -> bool:
-    """Return whether an evaluation by the named extractors, none for the usual one, may have a reader of classes."""
-    learns = data.train.labels is not None and len(data.train) >= FEWEST
-    return digits_suit(data) or (learns and (not extractors or LEARNED in extractors or "auto" in extractors))
+    """Return whether an evaluation by the named extractors, none for the usual one, reads classes.
+
+    It does where a classifier comes with gendi, and where one can learn the classes and the feature network learns from
+    the data too.
+    """
+    learns = not extractors or LEARNED in extractors or "auto" in extractors
+    return digits_suit(data) or (learns and has_classes(data))
 
 
 def seen_in_real(reader: ClassReader, data: Data, seed: int, poll: Poll | None) -> Real | None:
@@ -176,6 +180,7 @@ def class_metrics(
         told=told,
         expected=None if real is None else tuple(expected.expected.tolist()),
         right=right.value,
+        right_interval=right.interval,
     )
     checks: dict[str, Check] = {}
     no_grade = BY_CONSTRUCTION if told else NOBODY_KNOWS if real is None else ""
@@ -275,8 +280,8 @@ def in_words(record: ClassesRecord, n: int) -> list[str]:
     notes = []
     if record.right is not None:
         notes.append(
-            f"The classifier names {record.right:.1%} of real held-out images right, so the shares of the classes are "
-            "compared with those that it sees in real images."
+            f"The classifier names {right_in_words(record)} of real held-out images right, so the shares of the "
+            "classes are compared with those that it sees in real images."
         )
     if record.confusion is None:
         return notes
@@ -293,6 +298,14 @@ def in_words(record: ClassesRecord, n: int) -> list[str]:
         f"Class entropy, chi-square and p-value are those of {m:,} further samples, drawn without a class; those of "
         f"the {n:,} that were asked to be of a class would be right by construction.",
     ]
+
+
+def right_in_words(record: ClassesRecord) -> str:
+    """Return the share of real held-out pictures that the classifier names right, with its interval."""
+    if record.right_interval is None:
+        return f"{record.right:.1%}"
+    low, high = record.right_interval
+    return f"{record.right:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _known(labels: Labels) -> Labels:

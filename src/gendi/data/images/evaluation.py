@@ -18,6 +18,7 @@ from gendi.data.dataset import Data
 from gendi.data.images.choose_extractors import Named, choose_extractors
 from gendi.data.images.class_metrics import Drawn, class_metrics, in_words, reader_of, seen_in_real
 from gendi.data.images.colour import colour_metrics
+from gendi.data.images.extractors import Extractor
 from gendi.data.images.feature_metrics import feature_metrics
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
@@ -111,7 +112,8 @@ def evaluate(
         found += measured
         notes += said
     classes = None
-    reader = reader_of(data, chosen)
+    with clock("classifier"):
+        reader = reader_of(data, _names(extractor), poll)
     if reader is not None:
         drawn = Drawn(_asked(asked, n), None if free is None else checked_samples(free, data))
         with clock("classes"):
@@ -180,6 +182,11 @@ def checked_samples(samples: np.ndarray, data: Data) -> UInt8[np.ndarray, "n hei
     if len(images) < 2:
         raise UsageError(f"There are {len(images)} samples; a set of images needs at least 2 to be measured.")
     return images
+
+
+def _names(extractor: Named | Sequence[Named]) -> list[str]:
+    several = [extractor] if isinstance(extractor, str | Extractor) else extractor
+    return [each if isinstance(each, str) else each.name for each in several]
 
 
 def _asked(asked: Sequence[int] | np.ndarray | None, n: int) -> Int64[np.ndarray, " n"] | None:

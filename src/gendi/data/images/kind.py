@@ -1,11 +1,11 @@
-"""The kind of data `image`: pictures. Data that no other kind claims are pictures. See `gendi.data.kinds.Kind`."""
+"""The kind of data `image`: pictures. Data that no other kind claims are pictures. See `gendi.data.kind.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendi.data.images.sources import HUB, MIX, SHARDS, files_of, is_there, names_pictures
-from gendi.data.kinds import Kind
+from gendi.data.kind import Kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.data.images.check import DataReport
     from gendi.data.images.class_rows import Asked
-    from gendi.data.kinds import Texts
+    from gendi.data.kind import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge, GaugeChoice
     from gendi.evaluate.result import Evaluation

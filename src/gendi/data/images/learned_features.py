@@ -7,7 +7,8 @@ Nobody has to say what the pictures show. The network learns tasks whose answers
   batch [instance discrimination, with the loss of Chen et al. 2020, "SimCLR"];
 - **turn**: by how many quarter turns a picture was rotated (half turns, if it is not square) [Gidaris et al. 2018];
 - **level**: how much Gaussian noise was laid over that picture, as the logarithm of its standard deviation;
-- **class**: the class of a picture, where the data have classes.
+- **class**: the class of a picture, where the data have classes. This shapes the features only: which classes samples
+  have, another network says (`gendi.data.images.class_classifier`).
 
 The features are the mean over positions of the last layer. None of the tasks shows the network a fake of
 `gendi.data.images.controls`; whether it catches them is asked afterwards.
@@ -17,8 +18,6 @@ fixed seed. The weights are kept in the cache, under a key of the data and of ev
 their hash is recorded with every number. Another kind of processor may round otherwise, and so find other weights.
 """
 
-import contextlib
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,19 +26,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gendi.data.dataset import Data
+from gendi.data.images.network_cache import keep_tensors, kept_tensors, network_path
 from gendi.data.images.tensors import to_tensor
 from gendi.data.split import Split
 from gendi.diffusion.randomness import normal, stream
-from gendi.errors import ResourceError, UsageError
+from gendi.errors import UsageError
 from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll, may_stop
-from gendi.storage.files import atomic_write
-from gendi.storage.store import cache_dir, say
+from gendi.storage.store import say
 
 FEWEST = 200
 """Fewest training pictures for a network."""
@@ -79,7 +76,7 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Return the features."""
-        return torch.as_tensor(self.body(_shrunk(x))).mean(dim=(2, 3))
+        return torch.as_tensor(self.body(shrunk(x))).mean(dim=(2, 3))
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,8 @@ class Learned:
 
     network: FeatureNetwork
     skill: Mapping[str, float]
-    """Held-out results by task: shares of right answers for `match` (among a batch), `turn` and `class` (of pictures as
-    they are), and the share of the variance that is explained for `level`."""
+    """Held-out results by task: shares of right answers for `match` (among a batch) and `turn`, and the share of the
+    variance that is explained for `level`."""
     trained_on: int
     """Number of training pictures."""
     resize: str = "none"
@@ -101,7 +98,7 @@ class Learned:
             "match": "copies of a picture matched among {n} in {v:.0%}",
             "turn": "rotations named in {v:.0%}",
             "level": "{v:.0%} of the variance of noise levels explained",
-        }  # how well it names classes, the note on the classes of an evaluation says
+        }
         told = ", ".join(words[task].format(v=self.skill[task], n=BATCH) for task in words if task in self.skill)
         return (
             f"learned: the feature network was trained on the {self.trained_on:,} training images, without a look at "
@@ -137,21 +134,18 @@ def learning_work(data: Data) -> float:
 def kept_or_trained(data: Data, poll: Poll | None = None) -> Learned:
     """Return the feature network of some data from the cache, or train it, in this process alone."""
     network = _made(data)
-    parts = (data.fingerprint, str(data.train.rows.shape), str(STEPS), str(BATCH), str(WIDTHS), str(SEED), str(VERSION))
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    path = cache_dir() / "extractors" / f"learned-{key}.safetensors"
+    recipe = (STEPS, BATCH, WIDTHS, SEED, VERSION)
+    path = network_path("learned", (data.fingerprint, data.train.rows.shape, *recipe))
     try:
-        state = load(path.read_bytes())
+        state = kept_tensors(path) or {}
         skill = {name.removeprefix("skill."): float(state.pop(name)) for name in list(state) if "skill." in name}
         network.load_state_dict(state)
-    except (OSError, SafetensorError, RuntimeError, ValueError):
+    except (RuntimeError, ValueError):
         say("training a feature network on these pictures, once, for about a minute (it is kept in the cache)")
         train_network(network, data, poll)
         skill = measure_skill(network, data)
         kept = {**network.state_dict(), **{f"skill.{name}": torch.tensor(value) for name, value in skill.items()}}
-        with contextlib.suppress(OSError, ResourceError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, save({name: value.contiguous() for name, value in kept.items()}))
+        keep_tensors(path, kept)
     shrunk = min(data.train.rows.shape[1:3]) > SIDE_MOST
     resize = f"area, shorter side {SIDE_MOST}" if shrunk else "none"
     return Learned(network.eval().requires_grad_(False), skill, len(data.train), resize)
@@ -189,7 +183,6 @@ def measure_skill(network: FeatureNetwork, data: Data) -> dict[str, float]:
     for i, start in enumerate(range(0, n - 1, BATCH)):
         rows = np.arange(start, min(start + BATCH, n))
         _, answers = _tasks(network, data.heldout, rows, STEPS + i)
-        answers |= _named_right(network, data.heldout, rows)
         for task, values in answers.items():
             right.setdefault(task, []).append(values)
     found = {task: float(torch.cat(values).double().mean()) for task, values in right.items()}
@@ -206,7 +199,7 @@ def _tasks(
 
     For `level` the second are squared errors.
     """
-    x = _shrunk(to_input(to_tensor(split.batch(rows))))
+    x = shrunk(to_input(to_tensor(split.batch(rows))))
     rng, n = stream(SEED, "feature network tasks", step), len(rows)
     turns, steps = network.turn.out_features, 4 // network.turn.out_features
     k = torch.from_numpy(rng.integers(0, turns, n))
@@ -233,16 +226,6 @@ def _tasks(
     return losses, answers
 
 
-def _named_right(network: FeatureNetwork, split: Split, rows: np.ndarray) -> dict[str, Tensor]:
-    """Return, as `class`, for each of the pictures that have a class whether the network names it."""
-    if network.named is None or split.labels is None:
-        return {}
-    labels = torch.from_numpy(np.asarray(split.labels)[rows])
-    known = labels >= 0
-    named = network.named(network(to_input(to_tensor(split.batch(rows))))).argmax(1)
-    return {"class": (named == labels)[known]} if bool(known.any()) else {}
-
-
 def _varied(x: Float[Tensor, "n c h w"], rng: np.random.Generator) -> Float[Tensor, "n c h w"]:
     """Return pictures that are scaled, moved and tilted a little, with another contrast and other tones."""
     n, channels = x.shape[:2]
@@ -261,7 +244,7 @@ def to_input(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return x / 127.5 - 1
 
 
-def _shrunk(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
+def shrunk(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
     """Return pictures whose shorter side is at most `SIDE_MOST`."""
     height, width = x.shape[2:]
     side = min(height, width)

@@ -1,10 +1,10 @@
-"""The kind of data `table`: rows of a table with columns of numbers, words and dates. See `gendi.data.kinds.Kind`."""
+"""The kind of data `table`: rows of a table with columns of numbers, words and dates. See `gendi.data.kind.Kind`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendi.data.kinds import Kind
+from gendi.data.kind import Kind
 from gendi.diffusion.config import ConditionConfig
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
-    from gendi.data.kinds import Texts
+    from gendi.data.kind import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation

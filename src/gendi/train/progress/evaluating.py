@@ -6,10 +6,9 @@ network, measures them by the gauge of their kind of data (`gendi.evaluate.gauge
 both to metrics.jsonl with the verdict of `gendi.train.progress.verdict`, and keeps the model in `bundle-best` if its
 distance is the smallest so far and its samples are no copies. Nothing of this changes the weights.
 
-**Honesty.** Before the first evaluation the kind of data chooses what measures samples, and asks which fakes this takes
-for real rows (`Kind.choose_gauge`). If it takes any, the distance decides nothing: no run is called level by it, and
-`bundle-best` is the last model that was evaluated. The choice is kept in the checkpoints, so a run that is resumed has
-the same. Learning features for it takes at most the share `LEARNING` of the run, counted as work like an evaluation.
+**Honesty.** What measures samples is asked before the first evaluation which fakes it takes for real rows
+(`gendi.train.progress.chosen_gauge`). If it takes any, the distance decides nothing: no run is called level by it, and
+`bundle-best` is the last model that was evaluated.
 
 **Cost and exactness.** Evaluations take at most `SHARE` of a run. What decides that depends on the budget:
 
@@ -36,31 +35,28 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gendi.data.kinds import kind_of
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.gaussian.samplers.grid import bounds_for
-from gendi.errors import BundleError, DataError, DivergedError, ResourceError, UsageError
-from gendi.evaluate.gauge import Gauge, GaugeChoice, Quantity
+from gendi.errors import BundleError, DivergedError, ResourceError, UsageError
+from gendi.evaluate.gauge import Gauge, Quantity
 from gendi.storage.files import read_json
 from gendi.storage.folders import current_folder, discard_folder
 from gendi.train.job import Job
 from gendi.train.kept.bundle import save_bundle
 from gendi.train.kept.folders import BEST, CONFIG
 from gendi.train.kept.status import Verdict
+from gendi.train.progress.chosen_gauge import ChosenGauge
 from gendi.train.progress.finish import bundle_of
 from gendi.train.progress.heldout import Heldout, heldout_rows
 from gendi.train.progress.keeping import Keeper
 from gendi.train.progress.signals import StopFlag
 from gendi.train.progress.verdict import WINDOW, Reading, judge
 from gendi.train.step.trainer import Trainer
-from gendi.train.weights.model import run_cost
 
 SAMPLES, CALLS, SAMPLER = 256, 8, "deis"
 """`deis` is deterministic, so that a change of the distance is one of the model. With the exact denoiser of a Gaussian
 of correlation 0.9, 8 of its calls draw variances and covariance to 2%."""
 SHARE = 0.05
-LEARNING = 0.1
-"""The most that learning features takes, as a share of the run. This comes once, and does not count in `SHARE`."""
 ENOUGH = 4
 """Evaluations after which their share of the time is judged: the first one also sets up the gauge."""
 
@@ -105,10 +101,9 @@ class Evaluations:
         self.spent = float(state.get("spent", 0.0))
         self.took: float | None = state.get("took")
         choice = state.get("choice", {} if self.count else None)  # an older run has the usual features
-        self.choice = None if choice is None else GaugeChoice(**{**choice, "missed": tuple(choice.get("missed", ()))})
-        """What measures the samples; None before the first evaluation."""
+        self.chosen = ChosenGauge(job, trainer, keeper.log, self._poll, choice)
         self.verdict: Verdict | None = self._judged()
-        self._warned, self.seconds = False, 0.0
+        self._warned = False
         if keeper.first and not trainer.step_count and keeper.record.holds(keeper.run / BEST):
             with contextlib.suppress(OSError):
                 discard_folder(keeper.run / BEST)  # a run that was killed before its first checkpoint left it
@@ -123,7 +118,7 @@ class Evaluations:
             "pending": self.pending,
             "spent": self.spent,
             "took": self.took,
-            "choice": None if self.choice is None else dataclasses.asdict(self.choice),
+            "choice": None if self.chosen.choice is None else dataclasses.asdict(self.chosen.choice),
         }
 
     # --- when
@@ -135,7 +130,7 @@ class Evaluations:
             seconds: how long the run has trained.
             last: whether the run ends here. It is then evaluated once more, if it has been evaluated before.
         """
-        self.seconds = seconds
+        self.chosen.seconds = seconds
         if not self.every or (self.readings and self.readings[-1].images == self.trainer.images_seen):
             return
         if not (self.pending or self._passed() or (last and self.count)):
@@ -170,58 +165,12 @@ class Evaluations:
 
     @functools.cached_property
     def gauge(self) -> Gauge | None:
-        """What measures samples; None if there are too few rows for it. It is made when it is first needed."""
-        kind, data, seed = kind_of(self.job.data.kind), self.job.data, self.trainer.config.train.seed
-        try:
-            if self.choice is None:
-                self.choice = kind.choose_gauge(data, seed, LEARNING * self._work_of_run, self._poll)
-                self._say_choice(self.choice)
-            begun = time.monotonic()
-            others = {"features": self.choice.features, "poll": self._poll} if self.choice.features else {}
-            gauge = kind.gauge(data, seed, **others)
-        except (DataError, UsageError) as error:
-            self.keeper.log(f"note: the samples of this run are not evaluated. {error}")
-            return None
-        if not others:
-            self.spent += time.monotonic() - begun
-        if self.choice.sha256 and getattr(gauge, "sha256", "") != self.choice.sha256:
-            self.choice = dataclasses.replace(self.choice, sha256=getattr(gauge, "sha256", ""))
+        """What measures samples; None if there are too few rows for it."""
+        gauge = self.chosen.gauge
+        self.spent += self.chosen.took
+        if self.chosen.is_another:
             self.readings, self.best = [], None
-            self.keeper.log(
-                "note: the features that were learned on this machine are not those of the checkpoint, so distances "
-                "are compared from here on only."
-            )
         return gauge
-
-    @property
-    def _work_of_run(self) -> float:
-        """The floating-point operations of the training steps of the whole run; by the pace so far if time limits it.
-
-        It depends on the budget alone if that is in images or steps.
-        """
-        size, budget = self.trainer.config.train.batch_size, self.job.budget
-        if budget.seconds is not None:
-            steps = self.trainer.step_count * budget.seconds / max(self.seconds, 1e-9)
-        else:
-            steps = budget.steps or math.ceil((budget.images or 0) / size)
-        return steps * self._work_of_step
-
-    @property
-    def _work_of_step(self) -> float:
-        size = self.trainer.config.train.batch_size
-        return 3 * run_cost(self.trainer.config, self.trainer.data.fitted.shape).flops * size
-
-    def _say_choice(self, choice: GaugeChoice) -> None:
-        if choice.features and not choice.missed:
-            self.keeper.log(
-                f"note: samples are measured by {choice.features} features, as the usual ones take fakes for real data."
-            )
-        if choice.missed:
-            self.keeper.log(
-                f"note: the quick metric takes fakes for real data here ({', '.join(choice.missed)}), so it decides "
-                "nothing: whether the run is level is uncertain, and bundle-best is the last model evaluated, not the "
-                "best one. `gendi evaluate` has better features."
-            )
 
     def _judged(self) -> Verdict | None:
         """Return the verdict on the run. A distance that takes fakes for real data cannot say that it is level."""
@@ -231,14 +180,14 @@ class Evaluations:
     @property
     def uncertain(self) -> bool:
         """Whether the distance takes fakes for real data, and so decides nothing."""
-        return self.choice is not None and bool(self.choice.missed)
+        return bool(self.chosen.missed)
 
     @property
     def steps_of_work(self) -> float:
         """The work of an evaluation, in training steps."""
         size = self.trainer.config.train.batch_size
         passes = (self._calls + 1) * max(SAMPLES, size) / size  # the held-out loss takes about as much as a call
-        return passes / 3 + (0.0 if self.gauge is None else self.gauge.work(SAMPLES) / max(self._work_of_step, 1.0))
+        return passes / 3 + self.chosen.steps(SAMPLES)
 
     @functools.cached_property
     def stride(self) -> int:
@@ -320,8 +269,8 @@ class Evaluations:
         step, images = self.trainer.step_count, self.trainer.images_seen
         evaluation: dict[str, Any] = {"n": SAMPLES, "heldout": heldout, "metrics": entry, "verdict": self.verdict}
         unsure = "too early to say"
-        if self.choice is not None and self.choice.missed:
-            evaluation["missed"] = list(self.choice.missed)
+        if self.uncertain:
+            evaluation["missed"] = list(self.chosen.missed)
             unsure = "uncertain"
         self.keeper.metrics.metrics(step, images=images, evaluation=evaluation)
         texts = ", ".join(map(_text, found))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec_files import write_codec
-from gendi.errors import ResourceError, is_out_of_memory
+from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
@@ -27,7 +27,7 @@ from gendi.train.job import Job, TrainResult
 from gendi.train.kept.belongings import check_place, take_over
 from gendi.train.kept.bundle import Bundle, save_bundle
 from gendi.train.kept.checkpoint import Checkpoint, clean_stale, list_checkpoints
-from gendi.train.kept.folders import BUNDLE, check_folders, has_ended
+from gendi.train.kept.folders import BUNDLE, check_folders, elsewhere, has_ended
 from gendi.train.kept.identity import Identity, identity_of
 from gendi.train.kept.resume import refuse_changes
 from gendi.train.kept.snapshots import drop_later
@@ -105,7 +105,10 @@ def train(
         with contextlib.ExitStack() as held, StopFlag() as stop:
 
             def lock() -> None:
-                held.enter_context(RunLock(run))
+                try:
+                    held.enter_context(RunLock(run))
+                except UsageError as error:
+                    raise error.mended_by(elsewhere(run)) from None
 
             team.from_first(lock)
             try:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
-from gendi.errors import ResourceError, UsageError, is_out_of_memory
+from gendi.errors import Mend, ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team
 from gendi.train.config import RunConfig
 
@@ -75,6 +75,10 @@ def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
     batch, count = config.train.batch_size, config.train.accumulate
     several = f" over {team.size} processes" if team.size > 1 else ""
     smaller = f"make it smaller (--batch-size {max(1, batch // 2)}), or train on smaller images (--size)."
+    half = Mend(drop=("--train.batch-size",), add=("--batch-size", str(max(1, batch // 2))))
+    mends = [half] if batch > 1 and count else []
+    if count and team.size == 1:
+        mends.insert(0, Mend(drop=("--train.accumulate", "--train.batch-size"), add=("--batch-size", "auto")))
     if count == 0:
         how, mend = ", even one row at a time", f"Choose a smaller network, or {smaller.partition('or ')[2]}"
     else:
@@ -82,4 +86,5 @@ def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
         how = f", in {count} parts" if count > 1 else ""
         mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * count}), {smaller}"
     row = "rows" if data.codec is None else data.codec.description
-    return ResourceError(f"Out of memory at batch size {batch} of {row}{several}{how}. {mend}")
+    error = ResourceError(f"Out of memory at batch size {batch} of {row}{several}{how}. {mend}")
+    return error.mended_by(*mends)
