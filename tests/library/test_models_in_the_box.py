@@ -80,8 +80,8 @@ def test_rounding_changes_its_answers_by_as_much_as_the_card_says(name: str) -> 
     """By a third to three times as much: weights and pictures are others, but as many."""
     bundle, generator = gendi.load(name), torch.Generator().manual_seed(0)
     before = {key: could_have_been(tensor, generator) for key, tensor in bundle.state.items()}
-    same = [(before[key].half().float() == tensor).float().mean() for key, tensor in bundle.state.items()]
-    assert min(same) > 0.98  # all but those beside a power of two, where a unit of the last place is half as large
+    same = torch.cat([(before[key].half().float() == tensor).flatten() for key, tensor in bundle.state.items()])
+    assert same.float().mean() > 0.99  # all but some that are powers of two, below which the unit is half as large
     other = dataclasses.replace(bundle, state=before)
     drawn = gendi.sample(bundle, n=20, steps=min(8, bundle.config.sample.steps))
     x_0 = bundle.codec.encode(torch.from_numpy(drawn))

@@ -62,7 +62,7 @@ def _rows(model: Shipped) -> list[tuple[str, object]]:
     return [
         ("parameters", f"{facts['parameters']:,}; {format_bytes(model.weights.size)} as float16"),
         ("calls", f"{how['steps']} of {how['sampler']}{each}"),
-        ("quality", _quality(model.meta.get("metrics") or {})),
+        ("quality", _quality(model.meta.get("metrics") or {}) or "not measured"),
         ("data", f"{model.meta.get('data')}; licence: {facts['license']}"),
         ("made by", f"{facts['command']} ({model.meta.get('images'):,} images, seed {model.meta.get('seed')})"),
         ("SHA-256", model.weights.sha256),
