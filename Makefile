@@ -27,10 +27,10 @@ demo: .venv/installed
 install: .venv/installed
 
 test: lint
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-all: lint
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

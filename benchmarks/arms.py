@@ -14,6 +14,7 @@ What won is in the preset. What lost is here alone, in the few lines that it tak
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from recipe import configure, heldout_error
 from record import AVX2, DOCS, RESULTS, kind, machine, write_table
 from torch import Tensor
 from torch.optim import Optimizer
 
+import gendi.diffusion.networks.blocks as blocks
 import gendi.train.step.muon as muon
 import gendi.train.step.optim as optim
 from gendi.data import open_data
@@ -128,10 +131,42 @@ def every_second() -> None:
     muon.Muon._orthogonal = orthogonal  # type: ignore[method-assign]
 
 
+def half_resolution() -> None:
+    """Let every second batch be of 14 x 14 pixels, means over squares of four."""
+    whole = Trainer.batch
+
+    def batch(self: Trainer, step: int, part: slice = slice(None)) -> tuple[Tensor, dict[str, Tensor]]:
+        x_0, cond = whole(self, step, part)
+        return (F.avg_pool2d(x_0, 2) if step % 2 else x_0), cond
+
+    Trainer.batch = batch  # type: ignore[method-assign]
+
+
+def magnitude() -> None:
+    """Keep magnitudes by the weights: filters of norm 1, SiLU and sums divided by what they do to a variance, no group
+    norms; pixels are normalised where a block begins.  [Karras et al. 2024, "EDM2"]"""
+
+    def conv(layer: torch.nn.Conv2d, x: Tensor) -> Tensor:
+        weight = F.normalize(layer.weight.flatten(1), dim=1).view_as(layer.weight)
+        return F.conv2d(x, weight, padding=layer.padding)  # type: ignore[arg-type]
+
+    def forward(self: blocks.ResidualBlock, x: Tensor, embedding: Tensor) -> Tensor:
+        x = blocks.resize(x, self.scale)
+        plain = conv(self.skip, x) if isinstance(self.skip, torch.nn.Conv2d) else x
+        plain = plain / (plain.square().mean(1, keepdim=True) + 1e-4).sqrt()
+        h = conv(self.conv1, F.silu(x) / 0.596)
+        h = h * (1 + self.film(embedding)[:, : h.shape[1], None, None])
+        h = conv(self.conv2, F.silu(h) / 0.596)
+        return torch.lerp(plain, h, 0.3) / math.hypot(0.7, 0.3)
+
+    blocks.zero = lambda layer: layer  # type: ignore[assignment]
+    blocks.ResidualBlock.forward = forward  # type: ignore[method-assign]
+
+
 ARMS: dict[str, tuple[str, list[str], Callable[[], None] | None]] = {
     "base": ("preset `mnist`", [], None),
     "middle": ("levels of 48 and 64 channels", ["network.channels=[48,64]"], None),
-    "level": ("levels of 48 and 48 channels", ["network.channels=[48,48]"], None),
+    "as-before": ("levels of 48 and 96 channels", ["network.channels=[48,96]"], None),
     "narrow": ("levels of 32 and 64 channels", ["network.channels=[32,64]"], None),
     "wide-first": ("levels of 64 and 64 channels", ["network.channels=[64,64]"], None),
     "batch-32": ("batches of 32, learning rate 2e-3", ["train.batch_size=32", "optim.lr=2e-3"], None),
@@ -146,6 +181,14 @@ ARMS: dict[str, tuple[str, list[str], Callable[[], None] | None]] = {
     ),
     "every-second": ("Newton-Schulz every second step", [], every_second),
     "soap": ("SOAP in Muon's place", [], soap),
+    "magnitude": ("layers that keep magnitudes (EDM2), no group norms", [], magnitude),
+    "half-resolution": ("every second batch at 14 x 14 pixels", [], half_resolution),
+    "seven": (
+        "one level of 7 x 7, 160 channels, 3 blocks",
+        ["network.patch=4", "network.channels=[160]", "network.blocks=3"],
+        None,
+    ),
+    "compile": ("kernels made by torch.compile", ["train.compile=true"], None),
     "adamw": ("AdamW at 1e-3 in Muon's place", ["optim.name=adamw", "optim.lr=1e-3"], None),
 }
 

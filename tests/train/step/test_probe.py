@@ -83,6 +83,25 @@ def test_a_candidate_that_is_far_behind_is_given_up_after_one_step() -> None:
     assert machine.calls == 2 * 3 + 2 * 1
 
 
+def test_the_making_of_kernels_does_not_count() -> None:
+    """Every candidate waits a minute before its first step; without that, bf16 takes half of the time."""
+    machine = Machine({(p, "contiguous"): 2.0 if p == "fp32" else 1.0 for p in ("fp32", "bf16")}, {"bf16": 0.0})
+
+    def compiled(choice: Choice) -> Callable[[], None]:
+        step, kernels = machine.steps(choice), [60.0]
+
+        def first_slow() -> None:
+            machine.now += kernels.pop() if kernels else 0.0
+            step()
+
+        return first_slow
+
+    options = Options(("fp32", "bf16"), ("contiguous",), ("bf16",), (1,))
+    assert choose(options, compiled, 64, machine.clock, compiled=True).precision == "bf16"
+    assert machine.calls == 2 * 4
+    assert choose(options, compiled, 64, machine.clock).precision == "fp32"
+
+
 def test_a_part_without_a_choice_is_neither_timed_nor_named() -> None:
     """With the workers alone open there are two candidates: three steps each, and one figure each in the reason."""
     machine = Machine({("fp32", "contiguous"): 1.0}, {"fp32": 0.0}, worker=0.5)

@@ -84,6 +84,7 @@ def choose(
     trial: Callable[[Choice], Callable[[], object]],
     rows: int,
     clock: Callable[[], float] = time.perf_counter,
+    compiled: bool = False,
 ) -> Choice:
     """Return the fastest choice among the options.
 
@@ -92,6 +93,7 @@ def choose(
         trial: returns for a choice a function that does a whole step of training on a copy of the run.
         rows: the rows of such a step.
         clock: the seconds, from any start.
+        compiled: whether a candidate's first step waits for its kernels to be made, so that its time says nothing.
 
     Precision and layout of the network are chosen first, together; then Muon's precision; then the workers. A part with
     a single option is passed over, and no step is timed or named on its account. A candidate does a first step that is
@@ -101,7 +103,7 @@ def choose(
     if not options.open:
         first = options.first("")
         return replace(first, reason=f"{first.precision}, {first.layout}: as requested")
-    timer = _Timer(trial, clock)
+    timer = _Timer(trial, clock, compiled)
     best, said = options.first("the device ran no candidate of the probe"), []
     for part in (_networks, _muons, _workers):
         candidates = {name: replace(best, **change) for name, change in part(options)}
@@ -142,8 +144,10 @@ def _workers(options: Options) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 class _Timer:
-    def __init__(self, trial: Callable[[Choice], Callable[[], object]], clock: Callable[[], float]) -> None:
-        self.trial, self.clock, self.best = trial, clock, float("inf")
+    def __init__(
+        self, trial: Callable[[Choice], Callable[[], object]], clock: Callable[[], float], compiled: bool
+    ) -> None:
+        self.trial, self.clock, self.compiled, self.best = trial, clock, compiled, float("inf")
         self.known: dict[tuple[object, ...], float | None] = {}
 
     def seconds(self, choice: Choice) -> float | None:
@@ -156,6 +160,8 @@ class _Timer:
     def _measured(self, choice: Choice) -> float | None:
         try:
             step = self.trial(choice)
+            if self.compiled:
+                step()
             first = self._once(step)
             if first > GIVE_UP * self.best + 1:
                 return first

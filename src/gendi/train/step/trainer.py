@@ -147,7 +147,8 @@ class Trainer:
         share = self.parts.rows
         rows = max(1, min(share, int(FLOPS / (3 * max(1, run_cost(config, shape).flops)))))
         options = options_of(config, shape, self.device, rows, self.team.size)
-        return choose(options, functools.partial(self._trial, network, rows), rows)
+        trial = functools.partial(self._trial, network, rows)
+        return choose(options, trial, rows, compiled=config.train.compile)
 
     def _trial(self, network: torch.nn.Module, rows: int, choice: Choice) -> Callable[[], None]:
         """Return a function that does a whole step on `rows` rows as `choice` says, on a copy of this trainer."""
