@@ -3,6 +3,9 @@
     python benchmarks/controls.py measure icons DATA --size 32      one kind of data, added to the results
     python benchmarks/controls.py measure digits mnist --extractors digits learned pixels
     python benchmarks/controls.py table                              writes the table into docs/measuring.md
+    python benchmarks/controls.py stopped mnist mnist --extractors digits pixels        models stopped early
+    python benchmarks/controls.py stopped icons DATA --preset icons --extractors learned pixels
+    python benchmarks/controls.py stopped-table                      writes their table there
 
 The features are those of `gendi evaluate --extractor`; `untrained` is the network of `learned` before its training.
 Letters are drawn from the fonts that come with matplotlib: `python benchmarks/controls.py letters FOLDER`.
@@ -15,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from record import RESULTS, machine, write_table
+from stopped_early import add_commands
 
 from gendi.data import open_data
 from gendi.data.dataset import Data
@@ -106,6 +110,7 @@ def main() -> None:
     one.add_argument("--extractors", nargs="+", default=["pixels", "untrained", "learned"])
     one.set_defaults(run=measure)
     commands.add_parser("table").set_defaults(run=table)
+    add_commands(commands)
     draw = commands.add_parser("letters")
     draw.add_argument("folder", type=Path)
     draw.set_defaults(run=letters)

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from gendi.api.models import Models
 from gendi.api.prepared import prepare
 from gendi.api.sample import draw
-from gendi.api.teacher import teacher_request
+from gendi.api.teacher import guidance_of, teacher_request
 from gendi.data.images.pictures import grid_image
 from gendi.report.teacher import in_words, student_rows
 from gendi.train.kept.bundle import load_bundle
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "few-calls.png")
     args = parser.parse_args()
     teacher, student = load_bundle(args.run), load_bundle(args.student)
-    request = teacher_request(teacher, student.config.objective.distil.guidance, n=args.n)
+    request = teacher_request(teacher, guidance_of(student.config), n=args.n)
     images = draw(prepare(request, Models.read(teacher, request.guidance)))
     rows = [(f"teacher, {in_words(request.how.steps)}", images), *student_rows(student, args.n)]
     figure, axes = plt.subplots(len(rows), 1, figsize=(0.5 * args.n + 1.4, 0.55 * len(rows)), layout="constrained")

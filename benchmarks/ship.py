@@ -24,7 +24,7 @@ import torch
 from gendi.api.models import Models
 from gendi.api.prepared import prepare
 from gendi.api.sample import draw
-from gendi.api.teacher import teacher_request
+from gendi.api.teacher import guidance_of, teacher_request
 from gendi.cli import main as gendi
 from gendi.cli.evaluation_file import NEWEST
 from gendi.data import open_data
@@ -123,7 +123,7 @@ def ship(name: str, run: Path, args: argparse.Namespace) -> None:
 def beside(name: str, student: Path) -> None:
     """Put samples and the evaluation of the teacher, with its rounded weights, beside its student, for its report."""
     teacher, folder = load_bundle(home() / name), home() / f"{name}-student"
-    guidance = load_bundle(student).config.objective.distil.guidance
+    guidance = guidance_of(load_bundle(student).config)
     request = teacher_request(teacher, guidance, name)
     images = draw(prepare(request, Models.read(teacher, request.guidance)))
     kind_of(teacher.codec.kind).write(folder / TEACHER_SAMPLES, images, request.texts)

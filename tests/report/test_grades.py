@@ -103,7 +103,7 @@ def test_the_terminal_says_the_same() -> None:
     text = metrics_table(graded())
     (precision,) = (line for line in text.splitlines() if line.strip().startswith("precision-learned"))
     assert "(0.883)" in precision and precision.endswith("no grade")
-    assert "no grade: precision-learned takes blurred for real images" in text
+    assert "no grade: precision-learned takes blurred images for real images" in text
     assert "no grade: class-entropy, class-chi-square, class-p-value: right by construction" in text
     (fid,) = (line for line in text.splitlines() if line.strip().startswith("fid-learned"))
     assert fid.endswith("FAIL")

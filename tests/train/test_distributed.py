@@ -127,6 +127,19 @@ def test_two_processes_see_the_batches_of_one_and_take_its_steps(tmp_path: Path,
         assert loss == pytest.approx(other_loss, rel=1e-5) and norm == pytest.approx(other_norm, rel=1e-4)
 
 
+def test_two_processes_take_the_steps_of_one_with_mean_flows(tmp_path: Path, images: str, plain: RunConfig) -> None:
+    """The calls that have no gradient, and the derivative along the path, must not disturb the joining of gradients."""
+    data = json.loads(json.dumps(plain.to_dict()))
+    data["objective"]["loss"] = "mean-flow"
+    config, steps = RunConfig.from_dict(data), 3
+    codes, said = ended(start(2, images, json.dumps(config.to_dict()), tmp_path / "two", steps, "", ""))
+    assert codes == [0, 0], said
+    train(images, config, tmp_path / "one", Budget(steps=steps))
+    apart = deviations(tmp_path / "one", tmp_path / "two", "model")
+    assert apart.max() <= 2 * config.optim.lr * steps
+    assert apart.quantile(0.95) < 1e-6
+
+
 def test_a_batch_in_parts_is_the_whole_batchs_step(tmp_path: Path, images: str, plain: RunConfig) -> None:
     import dataclasses
 

@@ -1,7 +1,7 @@
 """Make a student of a model: one that samples in a few calls."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gendi.api.teacher import keep_teacher
 from gendi.data.kinds import IN_MEMORY
@@ -10,12 +10,14 @@ from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.job import TrainResult
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.classifier_bundle import is_classifier
 from gendi.train.kept.distil import METHODS, Wish, student_config, usual_folder
 from gendi.train.kept.folders import place_of
 from gendi.train.kept.stored import stored_config, stored_start
 from gendi.train.progress.console import make_console
 from gendi.train.progress.telling import Console, Silent
 from gendi.train.run.loop import train
+from gendi.train.run.plan import dry_run
 
 SECONDS = 240.0
 """The budget where none is given."""
@@ -29,7 +31,10 @@ def distil(
     method: str = "ect",
     calls: int = 2,
     guidance: float | None = None,
+    guidance_range: tuple[float, float] | None = None,
     lr: float | None = None,
+    seed: int | None = None,
+    derivative: Literal["auto", "forward", "differences"] = "auto",
     seconds: float | None = None,
     images: int | None = None,
     steps: int | None = None,
@@ -42,10 +47,15 @@ def distil(
         model: the teacher: a bundle, or the folder of a run or bundle.
         out: the student's folder; by default that of the teacher with -student after its name.
         data: what to learn from; by default the data of the teacher.
-        method: `ect`, consistency tuning, or `progressive` distillation.
+        method: `ect`, consistency tuning; `progressive` distillation; or `mean-flow`, average velocities.
         calls: network calls per sample that the student is made for.
         guidance: guidance to build into the student, which then needs none; by default the teacher's own.
+        guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that
+            is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. For `ect`
+            and `mean-flow`.
         lr: peak learning rate; by default a third of the teacher's.
+        seed: the seed of every draw; by default the teacher's.
+        derivative: how `mean-flow` differentiates along the path; see `gendi.diffusion.gaussian.config.DistilConfig`.
         seconds, images, steps: the budget, at most one of them; 4 minutes by default.
         quiet: say nothing.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
@@ -60,7 +70,7 @@ def distil(
     if seconds is None and images is None and steps is None:
         seconds = SECONDS
     budget = Budget(seconds=seconds, images=images, steps=steps)
-    wish = Wish(method, calls, guidance, lr)
+    wish = Wish(method, calls, guidance, guidance_range, lr, seed, derivative)
     if quiet:
         run_student(model, wish, run, budget, Silent(), data, **options)
     else:
@@ -83,11 +93,7 @@ def run_student(
     A run that has begun does not need its teacher any more.
     """
     begun = not options.get("fresh") and stored_start(run) is not None
-    if not isinstance(model, Bundle) and Path(model).is_file():
-        raise UsageError(
-            f"{model} is a file, and a teacher is the folder of a run or of a bundle: a denoiser with its noise "
-            "schedule. Other models, such as the transport of perturbed cells, have no path from noise to data."
-        )
+    refuse_others(model)
     if begun and not isinstance(model, Bundle) and not place_of(model).folder.exists():
         config = _as_begun(stored_config(run), wish)
         if data is None:
@@ -96,6 +102,21 @@ def run_student(
                 "--data, or data= in Python."
             )
         return train(data, config, run, budget, console=console, **options)
+    spec, config, size = _ready(model, wish, data)
+    result = train(spec, config, run, budget, console=console, init=model, **{"size": size, **options})
+    keep_teacher(model, run, config, console)
+    return result
+
+
+def plan_student(model: Bundle | str | Path, wish: Wish, budget: Budget, data: Any = None) -> dict[str, Any]:
+    """Return what a student would take, by a step without writing anything; see `gendi.train.run.plan.dry_run`."""
+    refuse_others(model)
+    spec, config, size = _ready(model, wish, data)
+    return dry_run(spec, config, size=size, budget=budget, init=model)
+
+
+def _ready(model: Bundle | str | Path, wish: Wish, data: Any) -> tuple[Any, RunConfig, int | tuple[int, int] | None]:
+    """Return what a student learns from, its configuration, and the size of the pictures that it learns from."""
     teacher = model if isinstance(model, Bundle) else load_bundle(model)
     config = student_config(teacher.config, wish, "The model" if isinstance(model, Bundle) else str(model))
     spec = data if data is not None else teacher.meta.get("data_spec")
@@ -105,10 +126,23 @@ def run_student(
             "learns from, --data mnist or a path (data= in Python)."
         )
     size = teacher.meta.get("size") if data is None else None
-    options = {"size": tuple(size) if isinstance(size, list) else size, **options}
-    result = train(spec, config, run, budget, console=console, init=model, **options)
-    keep_teacher(teacher, None if isinstance(model, Bundle) else model, run, config, console)
-    return result
+    return spec, config, tuple(size) if isinstance(size, list) else size
+
+
+def refuse_others(model: Any) -> None:
+    """Raise `UsageError` for what is no denoiser with its noise schedule: another object, a file, a classifier."""
+    what = ""
+    if not isinstance(model, Bundle | str | Path):
+        what = f"a {type(model).__name__} is no teacher, which is a Bundle in Python"
+    elif not isinstance(model, Bundle) and Path(model).is_file():
+        what = f"{model} is a file, and a teacher is the folder of a run or of a bundle"
+    elif not isinstance(model, Bundle) and is_classifier(Path(model)):
+        what = f"{model} is a classifier of noisy pictures, which can lead a teacher and be none"
+    if what:
+        raise UsageError(
+            f"{what}: a denoiser with its noise schedule. Other models, such as the transport of perturbed cells or "
+            "the weights of a network alone, have no path from noise to data that a student could learn."
+        )
 
 
 def _as_begun(config: RunConfig, wish: Wish) -> RunConfig:

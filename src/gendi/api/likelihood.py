@@ -78,15 +78,19 @@ def bits_per_dim(
 
 
 def refuse_student(bundle: Bundle) -> None:
-    """Raise `UsageError` for a student, whose answers are no means of x_0: neither bound nor density follows."""
-    if bundle.config.objective.loss in STUDENTS:
-        start = bundle.meta.get("start")
-        teacher = start.get("from") if isinstance(start, dict) else None
-        where = f": {teacher}" if teacher else ""
-        raise UsageError(
-            "the model is a student: it learned where paths end, and not the mean of x_0 from which a likelihood is "
-            f"computed. Ask its teacher{where}."
-        )
+    """Raise `UsageError` for a student whose answers are no means of x_0, from which bound and density follow."""
+    objective = bundle.config.objective
+    guided = objective.distil.guidance != 1 or objective.distil.guidance_range
+    if objective.loss not in STUDENTS or (objective.parameterisation.flow_map and not guided):
+        return
+    start = bundle.meta.get("start")
+    teacher = start.get("from") if isinstance(start, dict) else None
+    where = f": {teacher}" if teacher else ""
+    learned = "where paths end" if not objective.parameterisation.flow_map else "guided velocities"
+    raise UsageError(
+        f"the model is a student: it learned {learned}, and not the mean of x_0 from which a likelihood is computed. "
+        f"Ask its teacher{where}."
+    )
 
 
 def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
+from gendi.diffusion.networks.told import SCALE
 from gendi.errors import Mend, UsageError
 from gendi.train.kept.bundle import Bundle, load_bundle
 from gendi.train.kept.classifier_bundle import ClassifierBundle, load_classifier
@@ -78,7 +79,11 @@ class Models:
         Raises:
             UsageError: the model cannot be guided in the requested way.
         """
-        bound = 1.0 if (self.own.config.sample.clip if clip is None else clip) else None
+        if ends := self.own.config.objective.distil.guidance_range:
+            denoiser = _plain(self.own, device, precision, 1.0 if self._clips(clip) else None)
+            denoiser.told = {SCALE: told_scale(guidance, ends)}
+            return denoiser
+        bound = 1.0 if self._clips(clip) else None
         denoiser = _plain(self.own, device, precision, bound if guidance is None else None)
         if guidance is None:
             return denoiser
@@ -96,11 +101,36 @@ class Models:
             return Threshold(with_guidance, None, bound)
         return with_guidance
 
+    def _clips(self, clip: bool | None) -> bool:
+        return self.own.config.sample.clip if clip is None else clip
+
     def _negative(self, guidance: Guidance) -> dict[str, Tensor | float]:
         if not guidance.negative:
             return {}
         values = {name: read_one(self.conditions, name, value) for name, value in guidance.negative.items()}
         return {name: rows[0] for name, rows in requested_conditions(self.conditions, values, 1).items()}
+
+
+def told_scale(guidance: Guidance | None, ends: Sequence[float]) -> float:
+    """Return the scale of guidance that a student is told which knows those between two ends.
+
+    Raises `UsageError` for a scale outside, and for guidance that is more than one scale.
+    """
+    low, high = ends
+    if guidance is not None and dataclasses.replace(guidance, scale=1.0) != Guidance():
+        raise UsageError(
+            "this student is told the scale of guidance, and is called once a step: it can be given neither an "
+            "interval, a negative condition, another model nor a scale for each condition. Give --guidance alone, or "
+            "ask its teacher."
+        )
+    wanted = 1.0 if guidance is None else guidance.scale
+    if callable(wanted) or not low <= wanted <= high:
+        what = "a function of time" if callable(wanted) else f"{wanted:g}"
+        raise UsageError(
+            f"guidance = {what} is out of range: this student learned the scales from {low:g} to {high:g}. Ask for one "
+            "of them, or ask its teacher."
+        )
+    return float(wanted)
 
 
 def null_where_silent(specs: Sequence[ConditionConfig], condition: Mapping[str, Any]) -> dict[str, Any]:

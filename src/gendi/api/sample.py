@@ -60,7 +60,7 @@ def sample(
     """
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     poll: Poll | None = options.pop("poll", None)
-    how = {"steps": steps or None, "sampler": sampler or None, "seed": seed, "first_index": first_index}
+    how = {"steps": steps, "sampler": sampler or None, "seed": seed, "first_index": first_index}
     request = Request.of(
         bundle,
         n,

@@ -36,26 +36,27 @@ CALLS, SAMPLER = 20, "dpmpp-2m"
 MOST_EVALUATION = 2**28
 
 
-def keep_teacher(teacher: Bundle, source: str | Path | None, run: Path, student: RunConfig, console: Console) -> None:
+def keep_teacher(model: Bundle | str | Path, run: Path, student: RunConfig, console: Console) -> None:
     """Write what the run of a student keeps of its teacher; what is there already stays.
 
     A file that cannot be written is left out with a warning, as the student is whole without it. Nothing is written
     where the data are no pictures.
 
     Args:
-        teacher: the teacher.
-        source: the RUN argument that named it; None for a model in memory.
+        model: the teacher: a bundle, or the RUN argument that names it.
         run: the folder of the student's run.
         student: the student's configuration, whose guidance the teacher is drawn with.
         console: where the warning goes.
     """
+    source = None if isinstance(model, Bundle) else model
+    teacher = model if isinstance(model, Bundle) else load_bundle(model)
     kind = kind_of(teacher.codec.kind)
     if not kind.pictures:
         return
     members, record = team(), RunRecord(run)
     try:
         if not members.from_first((run / TEACHER_SAMPLES).exists):
-            request = teacher_request(teacher, student.objective.distil.guidance, str(source or ""))
+            request = teacher_request(teacher, guidance_of(student), str(source or ""))
             images = draw(prepare(request, Models.read(teacher, request.guidance)))
 
             def write() -> None:
@@ -69,6 +70,12 @@ def keep_teacher(teacher: Bundle, source: str | Path | None, run: Path, student:
             atomic_write(run / TEACHER_EVALUATION, json.dumps(measured.to_dict(), ensure_ascii=False) + "\n")
     except GendiError as error:
         console.say(f"warning: {error} The report will show the student without its teacher.")
+
+
+def guidance_of(student: RunConfig) -> float:
+    """Return the guidance that a student samples with: built in, or told where it samples."""
+    distil = student.objective.distil
+    return student.sample.guidance if distil.guidance_range else distil.guidance
 
 
 def teacher_request(teacher: Bundle, guidance: float, run: str = "", n: int = KEPT) -> Request:

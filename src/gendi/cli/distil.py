@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gendi.cli.console import program, say, show, show_json
-from gendi.cli.parse import Calls, Count, Duration, Folder, Number, Text, named, parse, shows
+from gendi.cli.parse import Calls, Count, Duration, Folder, Number, Seed, Text, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
+from gendi.cli.train_words import show_plan
 from gendi.cli.values import format_duration
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 from gendi.train.kept.distil import Wish, usual_folder
 
 EXAMPLES = """\
@@ -22,7 +23,9 @@ EXAMPLES = """\
   gendi sample runs/mnist-student --n 64             in 2 calls, as it was made for
   gendi distil runs/mnist --calls 1 --max-time 10m
   gendi distil runs/mnist --guidance 2               the student has the guidance built in
-  gendi distil runs/mnist --method progressive --out runs/halved"""
+  gendi distil runs/mnist --guidance-range 1 4       it is told how strongly, by gendi sample --guidance
+  gendi distil runs/mnist --method progressive --out runs/halved
+  gendi distil runs/mnist --method mean-flow --out runs/flow"""
 MINUTES = 4.0
 
 
@@ -36,14 +39,19 @@ class Distil:
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
     """The teacher: the folder of a run or a bundle, or a model that comes with gendi."""
-    method: Literal["ect", "progressive"] = "ect"
+    method: Literal["ect", "progressive", "mean-flow"] = "ect"
     """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
-    of the teacher, halved until the calls are reached.
+    of the teacher, halved until the calls are reached. mean-flow: average velocities between any two times, for any
+    number of calls; the student is a denoiser too.
     """
     calls: Annotated[Calls, shows("2")] = None
     """Network calls per sample that the student is made for."""
     guidance: Annotated[Number, shows("the teacher's own")] = None
     """Guidance to build in, so that the student is guided without being told: 1 is none."""
+    guidance_range: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: one scale, built in)")] = None
+    """Scales of guidance that the student is told: gendi sample --guidance then asks for any between these. For ect and
+    mean-flow.
+    """
     data: Annotated[Text, shows("what the teacher learned from")] = None
     """What to learn from."""
     max_time: Annotated[Duration, shows("4m, if no other budget is given")] = None
@@ -56,6 +64,14 @@ class Distil:
     """Folder of the student."""
     lr: Annotated[Number, shows("a third of the teacher's")] = None
     """Peak learning rate."""
+    seed: Annotated[Seed, shows("the teacher's")] = None
+    """Seed of every draw."""
+    derivative: Literal["auto", "forward", "differences"] = "auto"
+    """How mean-flow differentiates along the path: forward-mode differentiation, central differences, or the first
+    where the network allows it.
+    """
+    dry_run: bool = False
+    """Say what it would take: settings, parameters, memory, disk, speed of one step; write nothing."""
     fresh: bool = False
     """Start over: delete what the student's folder holds."""
     allow_data_change: bool = False
@@ -63,12 +79,18 @@ class Distil:
     json: bool = False
     """Print one JSON object."""
 
+    def wish(self) -> Wish:
+        """Return what is asked of the student."""
+        calls = 2 if self.calls is None else self.calls
+        return Wish(self.method, calls, self.guidance, self.guidance_range, self.lr, self.seed, self.derivative)
+
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
         flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
         given = [flag for flag, value in flags.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
+            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
         if not given:
             return {"seconds": 60 * MINUTES}
         return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
@@ -82,12 +104,22 @@ def main(args: Sequence[str]) -> int:
     limits, run = command.limits(), usual_folder(command.run) if command.out is None else Path(command.out)
     if run.resolve() == Path(command.run).resolve():
         raise UsageError(f"{run} is the teacher's folder, and the student needs one of its own: give another --out.")
-    wish = Wish(command.method, 2 if command.calls is None else command.calls, command.guidance, command.lr)
-    from gendi.api.distil import run_student
+    if command.dry_run and command.fresh:
+        raise UsageError("--dry-run and --fresh cannot be given together: a dry run writes and deletes nothing.")
+    wish = command.wish()
+    from gendi.api.distil import plan_student, run_student
     from gendi.machine.distributed import together
     from gendi.train.budget import Budget
     from gendi.train.progress.telling import Silent
 
+    if command.dry_run:
+        plan = plan_student(command.run, wish, Budget(**limits), command.data)
+        plan |= {"run": str(run), "budget": limits}
+        if command.json:
+            show_json(plan)
+        else:
+            show_plan(plan, limits)
+        return 0
     with together() as team:
         shown = screen(run, command.data or "mnist") if team.first else contextlib.nullcontext(Silent())
         options = {"fresh": command.fresh, "allow_data_change": command.allow_data_change}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gendi.cli.colours import colours_table
 from gendi.cli.console import cell, table
 from gendi.cli.gates import between, gates_table
+from gendi.evaluate.fakes import fakes_in_words
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
@@ -61,7 +62,7 @@ def _explained(evaluation: "Evaluation") -> list[str]:
         of = " and ".join(f"{size:,}" for size in sizes)
         lines.append(f"as real?: whether {of} samples lie where as many real images would")
     lines += [
-        f"{NO_GRADE}: {metric.name} takes {', '.join(metric.check.missed)} for real images"
+        f"{NO_GRADE}: {metric.name} takes {fakes_in_words(metric.check.missed)} for real images"
         for metric in checked
         if metric.check is not None and metric.check.missed and metric.check.value is not None and not metric.no_grade
     ]

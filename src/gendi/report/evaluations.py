@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gendi.evaluate.comparison import Z95
+from gendi.evaluate.fakes import fakes_in_words
 from gendi.evaluate.gauge import TRAIN_LIKENESS
 from gendi.report.curves import Lines, images_axis
-from gendi.report.metrics import FAKES
 from gendi.report.page import Gallery, Html, figure, row
 from gendi.report.style import LIGHT, Theme, drawing
 from gendi.train.kept.status import Verdict, last_verdict
@@ -108,7 +108,7 @@ def _trusted(lines: Lines, noun: str) -> str:
     last = evaluations(lines)[-1][1].get("missed")
     if not isinstance(last, list) or not last:
         return "The model with the smallest distance is kept in bundle-best."
-    fakes = ", ".join(FAKES.get(str(name), str(name)) for name in last)
+    fakes = fakes_in_words(map(str, last))
     return (
         f"On these data it takes {fakes} for real {noun}, so it is no grade: bundle-best is the last model that was "
         "evaluated, and nobody can say by this distance that the run is level."

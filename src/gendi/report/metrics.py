@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gendi.evaluate.fakes import fakes_in_words
 from gendi.evaluate.result import GENDI_REPORT, GENDI_REPORT_SAMPLES, Better, Evaluation, Interval, Metric
 from gendi.report.page import Html, figures_table, fill
 from gendi.report.words import in_words
@@ -90,18 +91,6 @@ AIMS: dict[Better, str] = {
     "higher": "↑ higher is better",
     "closest": "→ {ideal} is best",
 }
-FAKES = {
-    "noise": "coloured noise",
-    "blurred": "blurred images",
-    "blobs": "smooth blobs",
-    "shuffled": "images with shuffled patches",
-    "means": "means of images",
-    "copies": "copies",
-    "missing classes": "real images without the classes of a tenth of the data",
-    "ignored classes": "images that have nothing to do with the class",
-}
-"""The controls in words, by their names."""
-
 GROUPS = {
     "inception": "On Inception features, the usual scale for photographs",
     "digits": "On features of gendi's own digit classifier",
@@ -199,7 +188,7 @@ def _asked(metric: Metric, meaning: Meaning) -> Html:
     if check is None:
         return fill('<td class="number">—</td>')
     if check.missed:
-        fakes = ", ".join(FAKES.get(name, name) for name in check.missed)
+        fakes = fakes_in_words(check.missed)
         return fill(
             '<td class="number">no grade<br><span class="aim wide">takes {fakes} for real images</span></td>',
             fakes=fakes,
@@ -269,6 +258,6 @@ def _of_checks(evaluation: Evaluation) -> list[Html]:
             "group in one evaluation of a hundred. Every metric on features was asked about fakes first, {n} of each "
             "kind: {fakes}. One that takes any of them for real images is no grade on these data, and is greyed out.",
             n=" or ".join(f"{size:,}" for size in sizes),
-            fakes=", ".join(FAKES.get(name, name) for name in checks[0].controls),
+            fakes=fakes_in_words(checks[0].controls),
         )
     ]

@@ -34,8 +34,9 @@ Row = tuple[str, NDArray[np.uint8]]
 
 
 def is_student(run: Run) -> bool:
-    """Return whether the model of a run is a student."""
-    return run.config is not None and run.config.objective.loss in STUDENTS
+    """Return whether the model of a run is a student that began with the weights of a teacher."""
+    begun = isinstance(run.meta.get("start"), dict)
+    return begun and run.config is not None and run.config.objective.loss in STUDENTS
 
 
 def student_rows(bundle: Bundle, n: int = KEPT, seed: int = 0, poll: Poll | None = None) -> list[Row]:
@@ -44,7 +45,7 @@ def student_rows(bundle: Bundle, n: int = KEPT, seed: int = 0, poll: Poll | None
     A student of progressive distillation knows the steps of its own number of calls and no others.
     """
     own, chain = bundle.config.sample.steps, bundle.config.process.steps
-    several = {own, *CALLS} if bundle.config.objective.loss == "consistency" else {own}
+    several = {own} if bundle.config.objective.loss == "progressive" else {own, *CALLS}
     rows = []
     for calls in sorted(k for k in several if chain is None or k <= chain):
         request = Request.of(bundle, n, {"steps": calls, "seed": seed})

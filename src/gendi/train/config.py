@@ -154,6 +154,8 @@ class RunConfig:
             raise UsageError("network.fourier_fade reads the noise level from network.time_input = 'log-snr'.")
         if network.output == "bytes":
             self._validate_bytes()
+        if self.objective.parameterisation.flow_map:
+            self._validate_flow_map()
         if self.optim.warmup + self.optim.decay > 1:
             raise UsageError("optim.warmup + optim.decay is more than 1: together they exceed the budget.")
         if self.train.stop_when_level and not self.train.evaluate_every:
@@ -183,6 +185,18 @@ class RunConfig:
             )
         if self.train.compile:
             raise UsageError(f"{who} is computed a few rows at a time, which train.compile would unroll: leave it out.")
+
+    def _validate_flow_map(self) -> None:
+        """Raise `UsageError` for a network or a step that no flow map can have."""
+        who = f"objective.loss = {self.objective.loss!r}"
+        if self.network.output == "bytes":
+            raise UsageError(
+                f"{who} learns average velocities, and network.output = 'bytes' can only say the mean of a byte: take "
+                "network.output = 'linear', or --method ect to distil such a model."
+            )
+        if self.train.compile or self.train.shard:
+            which = "train.compile" if self.train.compile else "train.shard"
+            raise UsageError(f"{who} differentiates the network along the path, which {which} hinders: leave it out.")
 
     def _validate_conditions(self) -> None:
         """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""

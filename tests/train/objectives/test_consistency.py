@@ -17,6 +17,7 @@ from gendi.diffusion.gaussian.flow_map import GaussianFlow
 from gendi.diffusion.gaussian.objectives.consistency import Consistency, earlier_level
 from gendi.diffusion.gaussian.objectives.registry import validate
 from gendi.diffusion.gaussian.schedule import make_schedule
+from gendi.diffusion.networks.told import SCALE
 from gendi.errors import BundleError, UsageError
 
 
@@ -177,6 +178,22 @@ def test_guidance_moves_the_guess_of_the_path() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(moved[2], x_0[2], rtol=1e-12, atol=1e-12)
     assert (moved[:2] - x_0[:2]).abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("w", [1.5, 3.0])
+def test_a_scale_that_is_told_moves_the_guess_as_one_that_is_built_in(w: float) -> None:
+    exact, schedule, cond = mixture(), cosine(), {"class": torch.tensor([0, 1, -1])}
+    x_0, eps, t, r = data(3, 1).double(), data(3, 2).double(), f64(0.7, 0.5, 0.8), f64(0.5, 0.0, 0.7)
+    (a, b) = (v[:, None] for v in schedule(t))
+    x_t, found, told = a * x_0 + b * eps, [], []
+    for options, given in (({"guidance": w}, {}), ({"guidance_range": (1.0, 4.0)}, {SCALE: torch.full((3,), w)})):
+        made = consistency(teacher=lambda schedule: Exactly(exact, schedule), **options)
+        spy = Exactly(lambda x, t, **cond: told.append(cond.get(SCALE)) or x, schedule)
+        found.append(made.target(spy, x_0, x_t, t, r, eps, {**cond, **given}))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-6)
+    assert told[0] is None and told[1].tolist() == [w] * 3
+    draw = made.draw(100, 0, 0)
+    assert set(draw.told(cond)) == {"class", SCALE} and 1 <= float(draw.scale.min()) < float(draw.scale.max()) <= 4
 
 
 def test_both_calls_have_the_same_dropout() -> None:

@@ -98,7 +98,9 @@ def test_the_command_line_takes_its_name_and_its_rules(
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are(tempered: str) -> None:
-    with pytest.raises(UsageError, match="Known: 'simple', 'vlb', 'hybrid', 'consistency', 'progressive', 'tempered'"):
+    with pytest.raises(
+        UsageError, match="Known: 'simple', 'vlb', 'hybrid', 'consistency', 'progressive', 'mean-flow', 'tempered'"
+    ):
         RunConfig.from_dict({"objective": {"loss": "tempred"}})
     with pytest.raises(UsageError, match="objective.weighting = 'edn' is unknown. Known: 'simple', 'min-snr', 'edm'"):
         RunConfig.from_dict({"objective": {"weighting": "edn"}})

@@ -14,7 +14,7 @@ from PIL import Image
 import gendi
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks import build_network
-from gendi.errors import BundleError, DataError, DivergedError, UsageError
+from gendi.errors import BundleError, DataError, DivergedError, PreemptedError, UsageError
 from gendi.storage.files import read_json
 from gendi.storage.lock import RunLock
 from gendi.train.budget import Budget
@@ -24,6 +24,7 @@ from gendi.train.kept.status import read_lines
 from gendi.train.run.loop import train
 from gendi.train.run.plan import dry_run
 from gendi.train.step import trainer as trainer_module
+from stop_at import StopAt
 
 Replace = dataclasses.replace
 
@@ -238,3 +239,13 @@ def test_memorises_four_images(tmp_path: Path, tiny: RunConfig) -> None:
     apart = np.sqrt(((pictures[:, None].astype(float) - pictures[None]) ** 2).mean((2, 3)))
     assert np.median(distance.min(1)) < 0.2 * apart[apart > 0].min()
     assert len(set(distance.argmin(1).tolist())) >= 3  # 16 draws of 4 leave two or more out with probability 3e-4
+
+
+def test_a_run_that_was_stopped_is_said_to_be_where_it_was_saved(tmp_path: Path, images: str, tiny: RunConfig) -> None:
+    """Also between two lines of its log: step 10 of 20, after 10 steps of 7 images."""
+    with pytest.raises(PreemptedError):
+        train(images, tiny, tmp_path / "run", Budget(steps=20), console=StopAt(10))
+    status = read_json(tmp_path / "run" / "status.json")
+    assert (status["status"], status["step"], status["images"]) == ("preempted", 10, 70)
+    assert status["progress"] == 0.5
+    assert list_checkpoints(tmp_path / "run")[-1][0] == 10

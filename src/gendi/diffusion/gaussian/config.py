@@ -7,9 +7,13 @@ ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub
 Prediction = Literal["eps", "x0", "v", "mu"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
-Loss = Literal["simple", "vlb", "hybrid", "consistency", "progressive"]
-STUDENTS = ("consistency", "progressive")
+Loss = Literal["simple", "vlb", "hybrid", "consistency", "progressive", "mean-flow"]
+STUDENTS = ("consistency", "progressive", "mean-flow")
 """The objectives whose models are students, which take large steps along the probability-flow ODE."""
+FLOW_MAPS = ("mean-flow",)
+"""The objectives whose networks are flow maps, and know E[x_0 | x_t] too."""
+TOLD = ("consistency", "mean-flow")
+"""The objectives whose networks can be told the scale of guidance."""
 LEARNED = "learned"
 """The schedule that training shapes; it has no entry in the registry of schedules."""
 VARIANCE_PRESERVING = ("linear", "cosine", "sigmoid", LEARNED)
@@ -37,6 +41,8 @@ class Parameterisation:
     prediction: Prediction = "v"
     precondition: bool = False
     variance: Literal["fixed", "learned"] = "fixed"
+    flow_map: bool = False
+    """Whether the network is told how far to go, and is a flow map (`gendi.diffusion.gaussian.flow_map.network`)."""
 
     @property
     def outputs(self) -> int:
@@ -46,7 +52,8 @@ class Parameterisation:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """How a student learns to sample in a few calls; of use where `objective.loss` is `consistency` or `progressive`.
+    """How a student learns to sample in a few calls; of use where `objective.loss` is `consistency`, `progressive` or
+    `mean-flow`.
 
     `gendi distil` sets these fields.
     """
@@ -61,6 +68,14 @@ class DistilConfig:
     """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1)."""
     guidance: float = 1.0
     """Guidance of the teacher that the student has built in; 1 is none."""
+    guidance_range: tuple[float, ...] = ()
+    """Lowest and highest scale of guidance, of which a student of `consistency` or `mean-flow` is told one in each row,
+    in training and in sampling; none by default.
+    """
+    derivative: Literal["auto", "forward", "differences"] = "auto"
+    """How `mean-flow` differentiates along the path: forward-mode differentiation, central differences in fp32, or the
+    first where the network allows it.
+    """
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,7 @@ class ObjectiveConfig:
     loss: Loss | str = "simple"
     """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
     adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021);
-    `consistency` and `progressive` train students that sample in a few calls (`gendi distil`).
+    `consistency`, `progressive` and `mean-flow` train models that sample in a few calls (`gendi distil`).
     """
     variance: Literal["fixed", "learned"] = "fixed"
     """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
@@ -111,7 +126,7 @@ class ObjectiveConfig:
     @property
     def parameterisation(self) -> Parameterisation:
         """What the network's outputs mean, which is all that a denoiser needs to know."""
-        return Parameterisation(self.prediction, self.precondition, self.variance)
+        return Parameterisation(self.prediction, self.precondition, self.variance, self.loss in FLOW_MAPS)
 
 
 @dataclass(frozen=True)

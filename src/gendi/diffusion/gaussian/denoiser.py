@@ -22,7 +22,7 @@ variance of each dimension between `small` and `large`:
     share = (F' + 1) / 2                                                           [Nichol & Dhariwal 2021, eq. 15]
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -159,6 +159,8 @@ class NetworkDenoiser(nn.Module):
             raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
         self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
         self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
+        self.told: Mapping[str, float] = {}
+        """Numbers that the network is told in every row, by the name of the condition, unless a call says otherwise."""
         self.shares: Shares | None = None
         """How calls without gradients divide a batch; None calls the network on all of it."""
 
@@ -201,8 +203,9 @@ class NetworkDenoiser(nn.Module):
     def _out(self, x_t: Batch, value: Float[Tensor, " batch"], c_in: PerSample, cond: Conditions) -> Tensor:
         """Return all outputs of the network, of x_t's shape but with its number of outputs, and in x_t's dtype."""
         x = like(c_in, x_t) * x_t
+        told = {name: torch.full_like(value, number) for name, number in self.told.items() if name not in cond}
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            out: Tensor = self.network(x, value, **keywords(cond))
+            out: Tensor = self.network(x, value, **keywords({**cond, **told}))
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")

@@ -5,7 +5,8 @@
 All tensors are 4-D at the call of scaled dot-product attention, (B, heads, tokens, d), and all shapes follow from the
 shape of the input. So fused kernels can be used, and `torch.export` works. There is one exception: in bf16 on a CPU,
 the backward pass of the fused kernel takes three to ten times as long as that of the formula (measured with torch
-2.13). Training there computes the formula step by step, if its N x M weights are few enough.
+2.13). Training there computes the formula step by step, if its N x M weights are few enough. So does forward-mode
+differentiation, which fused kernels do not have.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gendi.diffusion.forward_mode import has_tangent
 from gendi.diffusion.networks.embeddings import zero
 
 Tokens = tuple[Tensor, Tensor | None]
@@ -27,7 +29,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, there: Bool[Tensor, "b m"] | None = 
     """Return softmax(q k^T / sqrt(d)) v with the heads side by side: q (B, heads, N, d), k and v (B, heads, M, d)."""
     mask = None if there is None else there[:, None, None, :]
     few = q.shape[:3].numel() * k.shape[2] <= WRITTEN_OUT
-    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.requires_grad and few:
+    slow = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.requires_grad and few
+    if slow or has_tangent(q, k, v):
         a = _by_formula(q, k, v, mask)
     else:
         a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from gendi.diffusion.forward_mode import has_tangent
+
 
 class GroupNorm(nn.GroupNorm):
     """GroupNorm, which a CPU computes in float32 under bf16 autocast, and returns in float32.
@@ -17,4 +19,7 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if self.widen and x.dtype == torch.bfloat16 and x.device.type == "cpu":
             x = x.float()
+        if x.ndim == 4 and has_tangent(x):  # torch's forward mode takes a batch whose channels are apart alone
+            own = x.contiguous(memory_format=torch.contiguous_format)
+            return super().forward(own).contiguous(memory_format=torch.channels_last)
         return super().forward(x)

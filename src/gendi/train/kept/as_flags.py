@@ -44,7 +44,9 @@ def student_command(teacher: str, config: RunConfig, budget: Any, out: str | Pat
     method = next(name for name, loss in METHODS.items() if loss == config.objective.loss)
     distil = config.objective.distil
     words = ["gendi", "distil", shlex.quote(teacher), "--method", method, "--calls", str(distil.calls)]
-    words += ["--guidance", f"{distil.guidance:g}", "--lr", f"{config.optim.lr:g}"]
+    told = [f"{scale:g}" for scale in distil.guidance_range]
+    words += ["--guidance-range", *told] if told else ["--guidance", f"{distil.guidance:g}"]
+    words += ["--lr", f"{config.optim.lr:g}"]
     return [*words, *budget_flags(budget if isinstance(budget, dict) else {}), "--out", shlex.quote(str(out))]
 
 

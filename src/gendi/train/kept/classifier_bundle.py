@@ -19,7 +19,7 @@ from gendi.data.kinds import kind_of
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.guidance.noisy_classifier import GROUPS, ClassifierNetwork, NoisyClassifier
 from gendi.diffusion.gaussian.schedule import Schedule
-from gendi.errors import BundleError, UsageError
+from gendi.errors import BundleError, GendiError, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.files import encode_json, read_json, read_manifest, verify_manifest
 from gendi.storage.folders import current_folder, replace_folder
@@ -100,6 +100,15 @@ def check_place(folder: Path) -> None:
     data = read_json(config) if config.is_file() else None
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise UsageError(f"{folder} holds something else than a classifier. Choose another folder.")
+
+
+def is_classifier(path: Path) -> bool:
+    """Return whether there is a classifier in the folder `path`."""
+    try:
+        classifier_folder(path)
+    except GendiError:
+        return False
+    return True
 
 
 def classifier_folder(path: Path) -> Path:

@@ -7,6 +7,7 @@ its learning rate and its sampler are its own. This module does not import torch
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gendi.diffusion.gaussian.config import LEARNED, STUDENTS, DistilConfig
 from gendi.errors import UsageError
@@ -14,9 +15,9 @@ from gendi.train.config import RunConfig
 from gendi.train.kept.folders import place_of
 from gendi.train.kept.inherit import inherited
 
-METHODS = {"ect": "consistency", "progressive": "progressive"}
+METHODS = {"ect": "consistency", "progressive": "progressive", "mean-flow": "mean-flow"}
 """The objective of each method, by the name that people give."""
-SAMPLERS = {"ect": "consistency", "progressive": "ddim"}
+SAMPLERS = {"ect": "consistency", "progressive": "ddim", "mean-flow": "flow-map"}
 """The sampler of the students of each method."""
 STAGES = 8
 """Stages of consistency tuning: with q = 2 the two times end 1 / 256 apart, as those of Geng et al. 2024."""
@@ -33,13 +34,19 @@ class Wish:
     """What is asked of a student."""
 
     method: str = "ect"
-    """`ect` (consistency tuning) or `progressive`."""
+    """`ect` (consistency tuning), `progressive` or `mean-flow`."""
     calls: int = 2
     """Network calls per sample."""
     guidance: float | None = None
     """Guidance to build in; None is the teacher's own."""
+    guidance_range: tuple[float, float] | None = None
+    """Lowest and highest scale that the student is told; None if it has one built in."""
     lr: float | None = None
     """Peak learning rate; None is a third of the teacher's."""
+    seed: int | None = None
+    """Seed of every draw; None is the teacher's."""
+    derivative: Literal["auto", "forward", "differences"] = "auto"
+    """How `mean-flow` differentiates along the path."""
 
 
 def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") -> RunConfig:
@@ -50,17 +57,25 @@ def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") ->
     if wish.method not in METHODS:
         raise UsageError(f"the method {wish.method!r} is unknown. Known: {', '.join(METHODS)}.")
     refuse_teacher(teacher, wish, name)
+    if wish.derivative != "auto" and wish.method != "mean-flow":
+        raise UsageError(f"derivative = {wish.derivative!r} is for the method mean-flow, and {wish.method} takes none.")
     stages = _stages(teacher, wish)
     own = teacher.sample.guidance if any(spec.dropout > 0 for spec in teacher.conditions) else 1.0
-    guidance = own if wish.guidance is None else wish.guidance
-    distil = DistilConfig(stages=stages, calls=wish.calls, guidance=guidance)
+    guidance, usual, ends = own if wish.guidance is None else wish.guidance, 1.0, wish.guidance_range or ()
+    if ends:
+        guidance, usual = 1.0, min(max(own, ends[0]), ends[1])
+    distil = DistilConfig(
+        stages=stages, calls=wish.calls, guidance=guidance, guidance_range=ends, derivative=wish.derivative
+    )
     config = inherited(teacher, teacher)
     config = dataclasses.replace(
         config,
         objective=dataclasses.replace(teacher.objective, loss=METHODS[wish.method], distil=distil),
         optim=dataclasses.replace(teacher.optim, lr=wish.lr or RATE * teacher.optim.lr),
-        train=dataclasses.replace(teacher.train, stop_when_level=False),
-        sample=dataclasses.replace(teacher.sample, sampler=SAMPLERS[wish.method], steps=wish.calls, guidance=1.0),
+        train=dataclasses.replace(
+            teacher.train, stop_when_level=False, seed=teacher.train.seed if wish.seed is None else wish.seed
+        ),
+        sample=dataclasses.replace(teacher.sample, sampler=SAMPLERS[wish.method], steps=wish.calls, guidance=usual),
     )
     config.validate()
     return config
@@ -84,31 +99,43 @@ def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:
             f"{name} has a second output, for the variance of a step, which a student has no use for. Distil a model "
             "with objective.variance = 'fixed'."
         )
-    good = ("v",) if wish.method == "ect" else ("v", "x0")
+    good = ("v", "x0") if wish.method == "progressive" else ("v",)
     if not objective.precondition and objective.prediction not in good:
         raise UsageError(
             f"{name} predicts {objective.prediction}. The first of a few calls is made on noise alone, where this says "
             f"next to nothing about x_0, and the method {wish.method} needs a network that does say it: one trained "
             f"with objective.prediction = 'v' or with objective.precondition."
         )
-    if wish.guidance is not None and wish.guidance != 1 and not any(spec.dropout > 0 for spec in teacher.conditions):
+    if wish.guidance_range is not None and wish.guidance is not None:
         raise UsageError(
-            f"guidance = {wish.guidance:g}: {name} cannot be guided, since it has no condition that it was trained "
-            "without too. Leave --guidance out."
+            f"guidance = {wish.guidance:g} and a range of guidance exclude each other: a student has one scale built "
+            "in, or is told one where it samples. Give one of --guidance and --guidance-range."
         )
+    asked = wish.guidance_range if wish.guidance is None else wish.guidance
+    if asked not in (None, 1) and not any(spec.dropout > 0 for spec in teacher.conditions):
+        flag = "--guidance" if wish.guidance_range is None else "--guidance-range"
+        raise UsageError(
+            f"guidance = {_words(asked)}: {name} cannot be guided, since it has no condition that it was trained "
+            f"without too. Leave {flag} out."
+        )
+
+
+def _words(asked: float | tuple[float, ...] | None) -> str:
+    return " to ".join(f"{value:g}" for value in (asked if isinstance(asked, tuple) else (asked or 0.0,)))
 
 
 def _stages(teacher: RunConfig, wish: Wish) -> int:
     """Return the stages of a student. Raises `UsageError` for calls that it cannot be made for."""
     chain = teacher.process.steps
-    most = MOST_CALLS if chain is None else min(MOST_CALLS, chain if wish.method == "ect" else chain // 2)
+    longest = None if chain is None else chain // 2 if wish.method == "progressive" else chain
+    most = MOST_CALLS if longest is None else min(MOST_CALLS, longest)
     if not 1 <= wish.calls <= most:
         why = "" if most == MOST_CALLS else f", as the chain of its teacher has {chain} steps"
         raise UsageError(
             f"calls = {wish.calls} is out of range: a student is made for 1 to {most} calls per sample{why}. Few calls "
             "are what distillation is for; its teacher makes many."
         )
-    if wish.method == "ect":
+    if wish.method != "progressive":
         return STAGES
     stages = 1
     while wish.calls * 2 ** (stages + 1) <= min(FIRST_CALLS, chain or FIRST_CALLS):

@@ -26,6 +26,7 @@ from gendi.train.kept.bundle import Bundle, load_bundle
 from gendi.train.kept.folders import elsewhere
 from gendi.train.kept.resume import differing
 from gendi.train.kept.stored import stored_config, stored_start
+from gendi.train.weights.model import conditions_of
 
 IN_MEMORY = "a model in memory"
 FREE = ("dropout",)
@@ -164,7 +165,8 @@ def as_before(config: RunConfig, start: Start | None) -> RunConfig:
 def _meaning(config: RunConfig) -> dict[str, object]:
     """Return the options that decide the meaning of weights."""
     network = {name: value for name, value in dataclasses.asdict(config.network).items() if name not in FREE}
-    return {"network": network, "objective": dataclasses.asdict(config.objective.parameterisation)}
+    output = dataclasses.replace(config.objective.parameterisation, flow_map=False)
+    return {"network": network, "objective": dataclasses.asdict(output)}
 
 
 def codec_of(start: Start, config: RunConfig, data: Data) -> Codec | None:
@@ -182,7 +184,7 @@ def adopt(network: nn.Module, start: Start, config: RunConfig) -> Transfer:
     """
     assert start.bundle is not None
     unit = config.network.patch**2
-    found = transferred(network, start.bundle.state, start.bundle.config.conditions, unit)
+    found = transferred(network, start.bundle.state, conditions_of(start.bundle.config), unit)
     if found.problems:
         raise UsageError(
             f"The weights of {start.place} do not fit this network: {found.problem()}. Data of the same number of "

@@ -252,6 +252,8 @@ class _Loop:
             if reason is not None:
                 self.stop.request(reason)
                 self._save()
+                if self.team.first:
+                    self._write_running()
                 self.stop.raise_if_requested(f"Step {trainer.step_count} is saved in {self.run}.")
             if save:
                 self._save(wait=False)

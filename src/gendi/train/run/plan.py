@@ -8,6 +8,7 @@ from typing import Any
 from gendi.data import open_data
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.start import as_before, check_kind, check_start, read_start
 from gendi.train.run.room import needs, snapshot_bytes
 from gendi.train.step.resolve import resolve
@@ -22,7 +23,7 @@ def dry_run(
     size: int | tuple[int, int] | None = None,
     max_bad: int | None = None,
     budget: Budget | None = None,
-    init: str | Path | None = None,
+    init: str | Path | Bundle | None = None,
 ) -> dict[str, Any]:
     """Open the data, build the network, do one step, and return what training would need. Nothing is written.
 

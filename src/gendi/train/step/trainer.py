@@ -46,7 +46,7 @@ from gendi.train.step.recompute import recompute
 from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
 from gendi.train.step.workers import summed_gradients
 from gendi.train.weights.ema import EMA
-from gendi.train.weights.model import denoiser_of, network_of, objective_of, run_cost, shares_of
+from gendi.train.weights.model import denoiser_of, mean_of, network_of, objective_of, run_cost, shares_of
 from gendi.train.weights.posthoc_ema import PowerAverages
 from gendi.train.weights.sharding import gathered, number, part_of, shard
 
@@ -175,7 +175,7 @@ class Trainer:
         copied.load_state_dict(network.state_dict())
         place(copied, self.device, self.choice.layout)
         frozen, precision = copied.eval().requires_grad_(False), self.choice.precision
-        return denoiser_of(self.config, frozen, schedule, self.sigma_data, precision=precision).eval()
+        return mean_of(self.config, frozen, schedule, self.sigma_data, precision=precision).eval()
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         precision = self.choice.precision
@@ -192,7 +192,8 @@ class Trainer:
 
         def weighed(x_0: Tensor, cond: dict[str, Tensor], part: slice) -> tuple[Tensor, Tensor]:
             losses = objective.losses(self.denoiser, x_0, cond, draw, part)
-            return self._mean(objective.weighed(losses, draw, part)), losses.detach()
+            emphasised = objective.emphasised(losses)
+            return self._mean(objective.weighed(emphasised, draw, part)), losses.detach()
 
         def backward(part: slice) -> Tensor:
             if self.choice.workers > 1:

@@ -6,19 +6,37 @@ from typing import Any
 import torch
 from torch import nn
 
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
+from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
 from gendi.diffusion.gaussian.objectives.base import Objective, Setting
 from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
 from gendi.diffusion.networks.cost import Cost, cost_of, flops_of_layers
+from gendi.diffusion.networks.told import SCALE, of_a_flow_map, scale, without_effect
 from gendi.diffusion.shares import Shares
 from gendi.train.config import RunConfig
 
 
 def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
     """Return an untrained network for samples of `shape`, with as many outputs as the run's denoiser needs."""
-    return build_network(config.network, shape, config.conditions, outputs_of(config, shape))
+    network = build_network(config.network, shape, conditions_of(config), outputs_of(config, shape))
+    if told := told_of(config):
+        without_effect(network, told)
+    return network
+
+
+def told_of(config: RunConfig) -> tuple[ConditionConfig, ...]:
+    """Return the numbers that the network is told beside the time and the conditions of the data."""
+    ends = config.objective.distil.guidance_range
+    angles = of_a_flow_map() if config.objective.parameterisation.flow_map else ()
+    return (*angles, scale(*ends)) if ends else angles
+
+
+def conditions_of(config: RunConfig) -> tuple[ConditionConfig, ...]:
+    """Return the conditions of the network of a run: those of the data, and what else it is told."""
+    return (*config.conditions, *told_of(config))
 
 
 def outputs_of(config: RunConfig, shape: tuple[int, ...]) -> int:
@@ -28,13 +46,28 @@ def outputs_of(config: RunConfig, shape: tuple[int, ...]) -> int:
 
 def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
     """Return the cost of the network of a run on samples of `shape`; see `cost_of`."""
-    return cost_of(config.network, shape, config.conditions, outputs_of(config, shape))
+    return cost_of(config.network, shape, conditions_of(config), outputs_of(config, shape))
 
 
 def denoiser_of(
     config: RunConfig, network: nn.Module, schedule: Schedule, sigma_data: float, **options: Any
 ) -> NetworkDenoiser:
     """Return the denoiser of a run's network; `options` are `clip` and `precision` of `NetworkDenoiser`."""
+    meaning, time_input = config.objective.parameterisation, config.network.time_input
+    make = FlowMapDenoiser if meaning.flow_map else make_denoiser
+    made = make(network, schedule, meaning, sigma_data, time_input, **options)
+    if config.objective.distil.guidance_range:
+        made.told = {SCALE: config.sample.guidance}
+    return made
+
+
+def mean_of(
+    config: RunConfig, network: nn.Module, schedule: Schedule, sigma_data: float, **options: Any
+) -> NetworkDenoiser:
+    """Return the denoiser E[x_0 | x_t] of a network that has only begun to be a student, as `denoiser_of` does.
+
+    It is told nothing, which the network takes as it took its teacher's calls.
+    """
     meaning, time_input = config.objective.parameterisation, config.network.time_input
     return make_denoiser(network, schedule, meaning, sigma_data, time_input, **options)
 
@@ -43,7 +76,7 @@ def shares_of(config: RunConfig, network: nn.Module, shape: tuple[int, ...], dev
     """Return how samplers divide a batch among the cores of a CPU; None for other devices and for vectors."""
     if device.type != "cpu" or len(shape) != 3:
         return None
-    return Shares.of(flops_of_layers(network, shape, config.conditions), torch.get_num_threads())
+    return Shares.of(flops_of_layers(network, shape, conditions_of(config)), torch.get_num_threads())
 
 
 def objective_of(

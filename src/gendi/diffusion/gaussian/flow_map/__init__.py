@@ -11,6 +11,9 @@ E[x_0 | x_t] is the mean of all x_0 that it might come from.
     contract.py      the contract of a flow map
     quantities.py    average velocity, shortcut and the target of progressive distillation, as formulas of two points
     exact.py         the flow map of a Gaussian, by formula, and of a mixture, by the ODE
+    angle.py         the angle arctan(sigma / alpha), in which velocities of networks are meant
+    network.py       the flow map of a network, which is a denoiser too
+    slope.py         the change of an average velocity along the path
 """
 
 from gendi.diffusion.gaussian.flow_map.contract import FlowMap

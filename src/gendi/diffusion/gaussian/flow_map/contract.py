@@ -11,7 +11,8 @@ from gendi.diffusion.gaussian.denoiser import Denoiser
 class FlowMap(Denoiser, Protocol):
     """Anything that moves x_t to x_s along the probability-flow ODE of `schedule`, for any two times.
 
-    Called as a denoiser, it returns the end of the path, f(x_t, t) = move(x_t, t, 0), which is no mean over x_0.
+    What it returns as a denoiser is its own: an exact map the end of the path, f(x_t, t) = move(x_t, t, 0), which is no
+    mean over x_0; a network that also knows the velocity at t the mean E[x_0 | x_t], so that all samplers can use it.
     """
 
     def move(self, x_t: Tensor, t: Tensor, s: Tensor, /, **cond: Any) -> Tensor:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from gendi.diffusion.gaussian.dormand_prince import Place, solve
 from gendi.diffusion.gaussian.exact import GaussianDenoiser, MixtureDenoiser
+from gendi.diffusion.gaussian.flow_map.angle import angle_at
 from gendi.diffusion.gaussian.process import Batch, Time, like
-from gendi.diffusion.gaussian.schedule import Schedule, as_times
+from gendi.diffusion.gaussian.schedule import as_times
 
 FIRST = 1e-3
 """The first step of the solver, in radians."""
@@ -69,7 +70,9 @@ class MixtureFlow:
 
     def move(self, x_t: Batch, t: Time, s: Time, /, **cond: Any) -> Batch:
         """Return x_s, of x_t's shape (B, d) and dtype, for any two times."""
-        (begin, radius_t), (end, radius_s) = (_angle(self.schedule, time, len(x_t)) for time in (t, s))
+        (begin, radius_t), (end, radius_s) = (
+            (c.expand(len(x_t)) for c in angle_at(self.schedule, time)) for time in (t, s)
+        )
         way = (end - begin).sign()
         z = x_t.double() / like(radius_t, x_t.double())
 
@@ -85,9 +88,3 @@ class MixtureFlow:
     def _turn(self, z: Tensor, theta: Tensor) -> Tensor:
         x_0, eps = self.denoiser.at_level(z, theta.cos(), theta.sin())
         return like(theta.cos(), z) * eps - like(theta.sin(), z) * x_0
-
-
-def _angle(schedule: Schedule, t: Time, n: int) -> tuple[Tensor, Tensor]:
-    """Return arctan(sigma / alpha) and sqrt(alpha^2 + sigma^2) at t for each of n rows, float64."""
-    alpha, sigma = schedule(as_times(t).expand(n))
-    return torch.atan2(sigma, alpha), torch.hypot(alpha, sigma)

@@ -5,6 +5,7 @@ A training step calls an objective in this order:
     objective.begin(progress, average)                              how much of the budget is spent
     draw   = objective.draw(size, seed, step)                       the random draws for the whole batch
     losses = objective.losses(denoiser, x_0, cond, draw, rows)      the batch is corrupted and compared: (B,)
+    losses = objective.emphasised(losses)                           some rows may matter more than others
     objective.weighed(losses, draw, rows).mean().backward()         weights correct for draws that are more likely
     objective.remember(draw, losses, lr)                            the objective learns from the losses
 
@@ -26,6 +27,7 @@ from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.process import Batch
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.networks.told import SCALE
 from gendi.diffusion.randomness import normal
 
 ALL = slice(None)
@@ -79,6 +81,29 @@ class Draw:
         return self._noise[rows].to(x_0.device)
 
 
+class PairDraw(Draw):
+    """The draws of a step, with an earlier time r (B,), float64, for each time t.
+
+    `scale` (B,) are the scales of guidance that a student is told, float32; None if it is told none.
+    """
+
+    def __init__(
+        self,
+        t: Float64[Tensor, " batch"],
+        r: Float64[Tensor, " batch"],
+        seed: int,
+        purpose: str,
+        step: int = 0,
+        scale: Tensor | None = None,
+    ) -> None:
+        super().__init__(t, seed, purpose, step)
+        self.r, self.scale = r, scale
+
+    def told(self, cond: Conditions | None, rows: slice = ALL) -> dict[str, Tensor]:
+        """Return the conditions of `rows`, with the scale of guidance among them if the student is told one."""
+        return {**(cond or {}), **({} if self.scale is None else {SCALE: self.scale[rows]})}
+
+
 class Objective(ABC):
     """A way to train a denoiser. The module's docstring says in which order its methods are called."""
 
@@ -120,6 +145,10 @@ class Objective(ABC):
             draw: what `draw` or `draw_heldout` returned for the whole batch.
             rows: which rows of the batch these are.
         """
+
+    def emphasised(self, losses: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """Return what is differentiated in the place of the losses (b,); the losses themselves are logged."""
+        return losses
 
     def weights(self, draw: Draw, rows: slice = ALL) -> Float[Tensor, " rows"] | None:
         """Return the weights (b,) with which the mean over draws estimates the mean over all noise levels.

@@ -16,21 +16,22 @@ network that counts as much there as at the level of the data.
 
 The noise, and with it the difference x_t - x_r, is an unbiased guess of the path's direction. If the teacher is guided,
 the guess is moved as guidance moves E[x_0 | x_t]: x_0 + guided - plain takes the place of x_0 (and eps follows from
-it), so the student learns the end of the guided ODE.
+it), so the student learns the end of the guided ODE. With a range of scales each row has one of its own, which the
+student is told.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting
-from gendi.diffusion.gaussian.objectives.teacher import Teacher
+from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, PairDraw, Setting
+from gendi.diffusion.gaussian.objectives.same_draws import same_draws
+from gendi.diffusion.gaussian.objectives.teacher import drawn_scales, teacher_of
 from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, Process, eps_from_x0, like
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
@@ -58,16 +59,6 @@ def earlier_level(t: Float64[Tensor, "*times"], stage: int, q: float) -> Float64
     return (t * (1 - n / q ** (stage + 1))).clamp(min=0)
 
 
-class PairDraw(Draw):
-    """The draws of a step, with an earlier time r (B,), float64, for each time t."""
-
-    def __init__(
-        self, t: Float64[Tensor, " batch"], r: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0
-    ) -> None:
-        super().__init__(t, seed, purpose, step)
-        self.r = r
-
-
 class Consistency(Objective):
     """The objective that the module's docstring describes."""
 
@@ -76,19 +67,24 @@ class Consistency(Objective):
         self.schedule: Schedule = make_schedule(setting.process.schedule, setting.process.steps)
         self.sigma_data, self.unit = setting.sigma_data, setting.sigma_data / EDM_SCALE
         self.stage = 0
-        self.teacher = Teacher(setting, self.schedule) if self.options.guidance != 1 else None
+        self.teacher = teacher_of(setting, self.schedule)
 
     def begin(self, progress: float, average: Mapping[str, Tensor]) -> None:
         self.stage = min(int(progress * self.options.stages), self.options.stages - 1)
 
     def draw(self, size: int, seed: int, step: int) -> PairDraw:
         t = self.times(torch.as_tensor(stratified(stream(seed, "time", step), size)))
-        return PairDraw(t.to(self.device), self.earlier(t, self.stage).to(self.device), seed, "noise", step)
+        return self._pairs(t, self.earlier(t, self.stage), seed, "noise", step)
 
     def draw_heldout(self, size: int, seed: int) -> PairDraw:
         t = self.times(torch.as_tensor(stratified(stream(seed, "time", -1), size))).sort().values
         r = self.earlier(t, self.options.stages - 1)
-        return PairDraw(t.to(self.device), r.to(self.device), seed, "heldout-noise")
+        return self._pairs(t, r, seed, "heldout-noise")
+
+    def _pairs(self, t: Tensor, r: Tensor, seed: int, purpose: str, step: int = 0) -> PairDraw:
+        scale = drawn_scales(self.options, len(t), seed, step if purpose == "noise" else -1)
+        told = None if scale is None else scale.to(self.device)
+        return PairDraw(t.to(self.device), r.to(self.device), seed, purpose, step, told)
 
     def times(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """Return the times t for uniform numbers in [0, 1); the largest numbers become t = 1."""
@@ -114,7 +110,7 @@ class Consistency(Objective):
         self, denoiser: NetworkDenoiser, x_0: Batch, cond: Conditions | None, draw: Draw, rows: slice = ALL
     ) -> Float[Tensor, " rows"]:
         assert isinstance(draw, PairDraw)
-        return self.at(denoiser, x_0, draw.t[rows], draw.r[rows], draw.noise(x_0, rows), cond)
+        return self.at(denoiser, x_0, draw.t[rows], draw.r[rows], draw.noise(x_0, rows), draw.told(cond, rows))
 
     def at(
         self,
@@ -161,11 +157,3 @@ class Consistency(Objective):
     def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         if self.teacher is not None:
             self.teacher.restore(groups.get(self.teacher.group, {}))
-
-
-@contextmanager
-def same_draws(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Let the call after this block have the dropout that the call within it has."""
-    random = any(isinstance(part, nn.Dropout) and part.p > 0 and part.training for part in network.modules())
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], enabled=random):
-        yield

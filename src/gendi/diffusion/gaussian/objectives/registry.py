@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, ObjectiveConfig, ProcessConfig
+from gendi.diffusion.gaussian.config import LEARNED, STEPWISE, TOLD, ObjectiveConfig, ProcessConfig
 from gendi.errors import UsageError
 from gendi.machine.registry import Registry, at_address
 
@@ -77,6 +77,20 @@ def check_progressive(options: ObjectiveConfig, process: ProcessConfig) -> None:
         )
 
 
+def check_mean_flow(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Raise `UsageError` unless the output stands for a velocity at every time, and times are drawn without memory."""
+    if not options.precondition and options.prediction != "v":
+        raise UsageError(
+            "objective.loss = 'mean-flow' learns velocities, for which the output of the network must stand at every "
+            f"time: objective.prediction = {options.prediction!r} must be 'v', or objective.precondition must be set."
+        )
+    if process.schedule == LEARNED or options.time_sampling == "loss-aware":
+        what = (
+            "process.schedule = 'learned'" if process.schedule == LEARNED else "objective.time_sampling = 'loss-aware'"
+        )
+        raise UsageError(f"objective.loss = 'mean-flow' has two times a row, of which {what} knows nothing: change it.")
+
+
 OBJECTIVES: Registry[ObjectiveInfo] = Registry(
     "loss",
     "gendi.objectives",
@@ -101,6 +115,11 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
             f"{_HERE}.progressive:Progressive",
             "progressive distillation: one step of DDIM for two of the teacher",
             check=check_progressive,
+        ),
+        "mean-flow": ObjectiveInfo(
+            f"{_HERE}.mean_flow:MeanFlow",
+            "mean flows: the average velocity between two times, for a flow map",
+            check=check_mean_flow,
         ),
     },
 )
@@ -161,8 +180,30 @@ def validate(options: ObjectiveConfig, process: ProcessConfig) -> None:
             f"{options.log_snr_max:g}."
         )
     _validate_continuous(options, process)
+    _validate_guidance(options)
     if info.check is not None:
         info.check(options, process)
+
+
+def _validate_guidance(options: ObjectiveConfig) -> None:
+    """Raise `UsageError` for a range of guidance that is none, or that this objective does not tell its network."""
+    ends, scale = options.distil.guidance_range, options.distil.guidance
+    if not ends:
+        return
+    if options.loss not in TOLD:
+        raise UsageError(
+            f"objective.distil.guidance_range = {ends} is for students that are told the scale of guidance, "
+            f"objective.loss = {' or '.join(map(repr, TOLD))}, and not for {options.loss!r}: give it one scale instead."
+        )
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 100:
+        raise UsageError(
+            f"objective.distil.guidance_range = {ends} must be two scales between 0 and 100, the lower one first."
+        )
+    if scale != 1:
+        raise UsageError(
+            f"objective.distil.guidance = {scale:g} and objective.distil.guidance_range = {ends} exclude each other: a "
+            "student has one scale built in, or is told one."
+        )
 
 
 def _validate_chain(options: ObjectiveConfig, process: ProcessConfig, info: ObjectiveInfo) -> None:

@@ -7,15 +7,37 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.gaussian.config import DistilConfig
 from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import ClassifierFree
 from gendi.diffusion.gaussian.objectives.base import Setting
-from gendi.diffusion.gaussian.process import Batch
+from gendi.diffusion.gaussian.objectives.times import stratified
+from gendi.diffusion.gaussian.process import Batch, like
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.networks.told import SCALE
+from gendi.diffusion.randomness import stream
 from gendi.errors import BundleError, UsageError
+
+TWICE = 2.0
+"""The scale at which guidance moves a mean by its distance from the unconditional one."""
+
+
+def drawn_scales(options: DistilConfig, size: int, seed: int, step: int) -> Float[Tensor, " batch"] | None:
+    """Return the scales of guidance that a batch is told, uniform between two ends; None if it is told none."""
+    if not options.guidance_range:
+        return None
+    low, high = options.guidance_range
+    return (low + (high - low) * stratified(stream(seed, "guidance", step), size)).float()
+
+
+def teacher_of(setting: Setting, schedule: Schedule) -> "Teacher | None":
+    """Return the teacher of a student that learns from data, and needs it for guidance alone; None without guidance."""
+    options = setting.options.distil
+    return Teacher(setting, schedule) if options.guidance != 1 or options.guidance_range else None
 
 
 class Teacher:
@@ -38,12 +60,15 @@ class Teacher:
                 f"objective.loss = {options.loss!r} with these options learns from a teacher, and this run starts with "
                 "new weights: give the teacher by --from, or use gendi distil."
             )
-        if options.distil.guidance != 1 and not setting.optional:
+        scale, ends = options.distil.guidance, options.distil.guidance_range
+        if (scale != 1 or ends) and not setting.optional:
+            given = f"guidance_range = {ends}" if ends else f"guidance = {scale:g}"
             raise UsageError(
-                f"objective.distil.guidance = {options.distil.guidance:g}: the teacher cannot be guided, because it "
-                "has no condition that it was trained without too. Leave it at 1."
+                f"objective.distil.{given}: the teacher cannot be guided, because it "
+                "has no condition that it was trained without too. Leave it out."
             )
-        self.denoiser, self.scale = setting.teacher(schedule), options.distil.guidance
+        self.denoiser, self.ends = setting.teacher(schedule), ends
+        self.scale = TWICE if ends else scale
         self.rule = None if self.scale == 1 else ClassifierFree(self.denoiser, self.scale, names=setting.optional)
 
     @property
@@ -58,10 +83,18 @@ class Teacher:
 
     @torch.no_grad()
     def push(self, x_t: Batch, t: Tensor, cond: Conditions | None) -> Batch:
-        """Return by how much guidance moves E[x_0 | x_t], of x_t's shape; 0 in rows whose conditions are all null."""
+        """Return by how much guidance moves E[x_0 | x_t], of x_t's shape; 0 in rows whose conditions are all null.
+
+        If the student is told the scale w of each row, it is among the conditions. Guidance then moves by w - 1 times
+        the distance of the conditional mean from the unconditional one.
+        """
         if self.rule is None:
             return torch.zeros_like(x_t)
         given = dict(cond or {})
+        told = given.pop(SCALE, None)
+        if told is not None:
+            answer, plain = self.rule.parts(x_t, t, given)
+            return like(told - 1, x_t) * (answer.x_0 - plain)
         answer, first = self.rule.parts(x_t, t, given)
         # The first of the two answers is the plain one, but a scale of 0 computes the null case alone.
         plain = first if self.scale else self.denoiser(x_t, t, **given)

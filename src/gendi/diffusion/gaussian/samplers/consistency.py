@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.flow_map.contract import FlowMap
 from gendi.diffusion.gaussian.process import Process
 from gendi.diffusion.gaussian.samplers.state import Noise, State, pairs
 from gendi.diffusion.gaussian.schedule import Schedule
@@ -20,7 +21,7 @@ def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, l
 
     If f is the end of the probability-flow ODE and x_t has the law q(x_t), then f has the law of the data, and x_s has
     the law q(x_s), however few the steps are. With E[x_0 | x_t] in the place of f this is not so, and more steps do not
-    mend it.
+    mend it. Of a flow map f is the way to s = 0.
 
     Args:
         denoiser, x, times, noise: see `gendi.diffusion.gaussian.samplers`.
@@ -32,7 +33,7 @@ def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, l
     """
     process = Process(denoiser.schedule)
     for k, (t, s) in enumerate(pairs(_at_levels(denoiser.schedule, times, levels) if levels else times)):
-        x_0 = denoiser(x, t)
+        x_0 = denoiser.move(x, t, torch.zeros_like(t)) if isinstance(denoiser, FlowMap) else denoiser(x, t)
         x = process.sample(x_0, s, noise(k)) if s > 0 else x_0
         yield State(t, s, x, x_0)
 

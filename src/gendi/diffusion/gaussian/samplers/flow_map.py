@@ -19,7 +19,8 @@ def flow_map(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise) -> Iter
     if not isinstance(denoiser, FlowMap):
         raise UsageError(
             "the sampler flow-map needs a flow map, which takes x_t to any x_s in one call; this model knows x_0 "
-            "alone. A student of consistency tuning is sampled by consistency, and any other model by ddim or dpmpp-2m."
+            "alone, or is guided, which a flow map has built in. A student of consistency tuning is sampled by "
+            "consistency, and any other model by ddim or dpmpp-2m."
         )
     for t, s in pairs(times):
         x_s = denoiser.move(x, t, s)
