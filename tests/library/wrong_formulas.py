@@ -203,6 +203,34 @@ WRONG: dict[tuple[str, str], Wrong] = {
         ("like(last, z) * z", "z / like(last, z)"),
         ("times[-1]", "times[-2]"),
     ],
+    (f"{A}samplers.consistency.consistency", "any_number_of_calls_has_the_law_of_the_data"): [
+        ("process.sample(x_0, s, noise(k))", "process.sample(x_0, t, noise(k))"),
+        ("torch.zeros_like(t)", "0.5 * t"),
+    ],
+    (f"{A}flow_map.quantities.ddim_target", "a_step_of_ddim_to_its_target_ends_where_it_should"): [
+        ("alpha_s - alpha_t * ratio", "alpha_s + alpha_t * ratio"),
+        ("x_s - like(ratio, x_t) * x_t", "x_s + like(ratio, x_t) * x_t"),
+    ],
+    (f"{A}objectives.consistency.earlier_level", "the_earlier_level_is_that_of_the_paper"): [
+        ("torch.sigmoid(-t)", "torch.sigmoid(t)"),
+        ("q ** (stage + 1)", "q ** stage"),
+    ],
+    (
+        f"{A}flow_map.quantities.average_velocity",
+        "the_average_velocity_is_the_mean_of_the_velocities_on_the_way",
+    ): [("x_t - x_s", "x_s - x_t"), ("_difference(t, s)", "2 * _difference(t, s)")],
+    (f"{A}flow_map.slope.slope_forward", "the_change_of_an_exact_flow_is_its_formula"): [
+        ("dual(z, v)", "dual(z, 0 * v)"),
+        ("place.moving(denoiser.schedule)", "place"),
+    ],
+    (f"{A}flow_map.network.FlowMapDenoiser.move", "the_map_goes_by_its_average_velocity"): [
+        ("like(place.theta - theta_s, z)", "like(place.theta + theta_s, z)"),
+        ("like(radius_s, z)", "like(place.radius, z)"),
+    ],
+    (f"{A}objectives.mean_flow.MeanFlow.at", "the_error_is_its_formula_for_any_network"): [
+        ("u + like(place.theta - to, z) * change", "u - like(place.theta - to, z) * change"),
+        ("velocity - sampled", "velocity + sampled"),
+    ],
     ("train.weights.posthoc_ema.reconstruct", "any_length_after_training"): [
         ("alpha=weight", "alpha=2 * weight"),
         ("_recorded(gamma, found)", "_recorded(gamma + 1, found)"),
