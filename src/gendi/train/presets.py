@@ -281,7 +281,7 @@ PRESETS: dict[str, Preset] = {
             _MNIST_LIKELIHOOD,
             "30m",
             "for bits per dimension: trained on the bound, without conditions",
-            "",
+            "after 360,000 images: 1.02 bits/dim by the bound, 1.01 by the ODE",
         ),
         Preset(
             "mnist-learned-schedule",
