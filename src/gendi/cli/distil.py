@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gendi.cli.console import program, say, show, show_json
+from gendi.cli.one_budget import one_budget
 from gendi.cli.parse import Calls, Count, Duration, Folder, Number, Seed, Text, named, parse, shows
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
 from gendi.cli.train_words import show_plan
 from gendi.cli.values import format_duration
-from gendi.errors import Mend, UsageError
+from gendi.errors import UsageError
 from gendi.train.kept.distil import Wish, usual_folder
 
 EXAMPLES = """\
@@ -86,14 +87,7 @@ class Distil:
 
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
-        flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
-        given = [flag for flag, value in flags.items() if value is not None]
-        if len(given) > 1:
-            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
-            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
-        if not given:
-            return {"seconds": 60 * MINUTES}
-        return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
+        return one_budget(self.max_time, self.images, self.steps) or {"seconds": 60 * MINUTES}
 
 
 def main(args: Sequence[str]) -> int:
@@ -115,10 +109,7 @@ def main(args: Sequence[str]) -> int:
     if command.dry_run:
         plan = plan_student(command.run, wish, Budget(**limits), command.data)
         plan |= {"run": str(run), "budget": limits}
-        if command.json:
-            show_json(plan)
-        else:
-            show_plan(plan, limits)
+        show_plan(plan, limits, command.json)
         return 0
     with together() as team:
         shown = screen(run, command.data or "mnist") if team.first else contextlib.nullcontext(Silent())

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gendi.cli.console import program, say, show_json
+from gendi.cli.console import program, say
 from gendi.cli.parse import glance, parse
 from gendi.cli.runs import update_timings
 from gendi.cli.screen import screen
@@ -64,10 +64,7 @@ def main(args: Sequence[str]) -> int:
         budget = Budget(**limits)
         plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget, init=command.from_)
         plan |= {"run": str(run), "budget": limits}
-        if command.json:
-            show_json(plan)
-        else:
-            show_plan(plan, limits)
+        show_plan(plan, limits, command.json)
         return 0
     from gendi.machine.distributed import together
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gendi.cli.one_budget import one_budget
 from gendi.cli.parse import (
     Count,
     CountFromZero,
@@ -26,7 +27,7 @@ from gendi.data.kinds import find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.errors import Mend, UsageError
+from gendi.errors import UsageError
 from gendi.train.config import OptimConfig, RunConfig, TrainConfig
 from gendi.train.kept.inherit import usual_preset
 from gendi.train.presets import get_preset
@@ -149,14 +150,8 @@ class Train:
 
     def limits(self) -> dict[str, Any]:
         """Return the one budget, by its name in `Budget`. Raises `UsageError` if several are given."""
-        flags = {"--max-time": self.max_time, "--images": self.images, "--steps": self.steps}
-        given = [flag for flag, value in flags.items() if value is not None]
-        if len(given) > 1:
-            error = UsageError(f"{' and '.join(given)} cannot be given together: a run has one budget.")
-            raise error.mended_by(*(Mend(drop=tuple(other for other in given if other != flag)) for flag in given))
-        if not given:
-            return {"seconds": parse_duration(get_preset(self.preset).max_time)}
-        return {{"--max-time": "seconds"}.get(given[0], given[0][2:]): flags[given[0]]}
+        given = one_budget(self.max_time, self.images, self.steps)
+        return given or {"seconds": parse_duration(get_preset(self.preset).max_time)}
 
     def folder(self) -> Path:
         """Return the run's folder: as given, or runs/ and a name that data and preset decide."""

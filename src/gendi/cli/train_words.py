@@ -48,8 +48,11 @@ def _with_more(command: Train, args: Sequence[str]) -> list[str]:
     return changed(["train", *understood(args, Train)], Mend(drop=("--fresh",), add=(flag, show_(2 * amount))))
 
 
-def show_plan(plan: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Print what a dry run found, and the configuration."""
+def show_plan(plan: dict[str, Any], limits: dict[str, Any], json: bool) -> None:
+    """Print what a dry run found, and the configuration; as one JSON object if asked for."""
+    if json:
+        show_json(plan)
+        return
     data, choice = plan["data"], plan["choice"]
     each = format_bytes(plan["snapshot_bytes"])
     rows = [

@@ -29,12 +29,11 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, PairDraw, Setting
+from gendi.diffusion.gaussian.objectives.base import ALL, Draw, PairDraw, Setting
+from gendi.diffusion.gaussian.objectives.pairs import PairObjective
 from gendi.diffusion.gaussian.objectives.same_draws import same_draws
-from gendi.diffusion.gaussian.objectives.teacher import drawn_scales, teacher_of
 from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, Process, eps_from_x0, like
-from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.randomness import stream
 
 LOG_MEAN, LOG_STD = -1.1, 2.0
@@ -59,32 +58,24 @@ def earlier_level(t: Float64[Tensor, "*times"], stage: int, q: float) -> Float64
     return (t * (1 - n / q ** (stage + 1))).clamp(min=0)
 
 
-class Consistency(Objective):
+class Consistency(PairObjective):
     """The objective that the module's docstring describes."""
 
     def __init__(self, setting: Setting) -> None:
-        self.options, self.device = setting.options.distil, setting.device
-        self.schedule: Schedule = make_schedule(setting.process.schedule, setting.process.steps)
+        super().__init__(setting)
         self.sigma_data, self.unit = setting.sigma_data, setting.sigma_data / EDM_SCALE
         self.stage = 0
-        self.teacher = teacher_of(setting, self.schedule)
 
     def begin(self, progress: float, average: Mapping[str, Tensor]) -> None:
         self.stage = min(int(progress * self.options.stages), self.options.stages - 1)
 
     def draw(self, size: int, seed: int, step: int) -> PairDraw:
         t = self.times(torch.as_tensor(stratified(stream(seed, "time", step), size)))
-        return self._pairs(t, self.earlier(t, self.stage), seed, "noise", step)
+        return self.pairs(t, self.earlier(t, self.stage), seed, step)
 
     def draw_heldout(self, size: int, seed: int) -> PairDraw:
         t = self.times(torch.as_tensor(stratified(stream(seed, "time", -1), size))).sort().values
-        r = self.earlier(t, self.options.stages - 1)
-        return self._pairs(t, r, seed, "heldout-noise")
-
-    def _pairs(self, t: Tensor, r: Tensor, seed: int, purpose: str, step: int = 0) -> PairDraw:
-        scale = drawn_scales(self.options, len(t), seed, step if purpose == "noise" else -1)
-        told = None if scale is None else scale.to(self.device)
-        return PairDraw(t.to(self.device), r.to(self.device), seed, purpose, step, told)
+        return self.pairs(t, self.earlier(t, self.options.stages - 1), seed)
 
     def times(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """Return the times t for uniform numbers in [0, 1); the largest numbers become t = 1."""
@@ -150,10 +141,3 @@ class Consistency(Objective):
         with same_draws(denoiser.network, x_0.device):
             answer = denoiser(x_r, torch.where(inside, r, t), **(cond or {}))
         return torch.where(like(inside, x_0).bool(), answer, x_0)
-
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        return {} if self.teacher is None else {self.teacher.group: self.teacher.tensors()}
-
-    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-        if self.teacher is not None:
-            self.teacher.restore(groups.get(self.teacher.group, {}))

@@ -21,8 +21,6 @@ over dimensions. If the teacher is guided, x_0 + guided - plain takes the place 
 scale or at scales of each row's own, which the student is told.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -33,13 +31,12 @@ from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.flow_map.angle import Place, angle_at, time_at, turning
 from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
 from gendi.diffusion.gaussian.flow_map.slope import bare, slope_by_differences, slope_forward
-from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, PairDraw, Setting
+from gendi.diffusion.gaussian.objectives.base import ALL, Draw, PairDraw, Setting
+from gendi.diffusion.gaussian.objectives.pairs import PairObjective
 from gendi.diffusion.gaussian.objectives.registry import TIME_SAMPLINGS
 from gendi.diffusion.gaussian.objectives.same_draws import same_draws
-from gendi.diffusion.gaussian.objectives.teacher import drawn_scales, teacher_of
 from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, PerSample64, eps_from_x0, like
-from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 
@@ -54,31 +51,24 @@ FLOOR, SPREAD = 1e-3, 8.0
 a row's own error is mostly chance, and weighing by it would draw the answer from the mean towards a mode."""
 
 
-class MeanFlow(Objective):
+class MeanFlow(PairObjective):
     """The objective that the module's docstring describes."""
 
     def __init__(self, setting: Setting) -> None:
-        self.options, self.device = setting.options.distil, setting.device
-        self.schedule: Schedule = make_schedule(setting.process.schedule, setting.process.steps)
+        super().__init__(setting)
         self.times = TIME_SAMPLINGS.find(setting.options.time_sampling).of(setting.options, self.schedule)
-        self.teacher = teacher_of(setting, self.schedule)
         self.forward = self.options.derivative != "differences"
         self.floor = FLOOR
 
     def draw(self, size: int, seed: int, step: int) -> PairDraw:
-        t, r = self._pairs(size, seed, step)
-        return self._draw(t, r, drawn_scales(self.options, size, seed, step), seed, "noise", step)
+        return self.pairs(*self._two_times(size, seed, step), seed, step)
 
     def draw_heldout(self, size: int, seed: int) -> PairDraw:
-        t, r = self._pairs(size, seed, -1)
+        t, r = self._two_times(size, seed, -1)
         order = t.argsort(stable=True)
-        return self._draw(t[order], r[order], drawn_scales(self.options, size, seed, -1), seed, "heldout-noise")
+        return self.pairs(t[order], r[order], seed)
 
-    def _draw(self, t: Tensor, r: Tensor, scale: Tensor | None, seed: int, purpose: str, step: int = 0) -> PairDraw:
-        told = None if scale is None else scale.to(self.device)
-        return PairDraw(t.to(self.device), r.to(self.device), seed, purpose, step, told)
-
-    def _pairs(self, size: int, seed: int, step: int) -> tuple[Float64[Tensor, " b"], Float64[Tensor, " b"]]:
+    def _two_times(self, size: int, seed: int, step: int) -> tuple[Float64[Tensor, " b"], Float64[Tensor, " b"]]:
         """Return the times t and r <= t of a batch."""
         one, other = (self._times(size, seed, name, step) for name in ("time", "other time"))
         chance = torch.from_numpy(stream(seed, "ends", step).random((2, size)))
@@ -164,13 +154,6 @@ class MeanFlow(Objective):
                     raise no_forward_mode(error) from error
                 self.forward = False
         return slope_by_differences(bare(denoiser, "fp32"), z, v, place, to, cond)
-
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        return {} if self.teacher is None else {self.teacher.group: self.teacher.tensors()}
-
-    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-        if self.teacher is not None:
-            self.teacher.restore(groups.get(self.teacher.group, {}))
 
 
 def take_rows(cond: Conditions, rows: Tensor) -> dict[str, Tensor]:
