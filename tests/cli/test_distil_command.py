@@ -48,7 +48,7 @@ def test_the_scale_is_asked_for_where_the_student_samples(gendi: Gendi, tiny_run
 
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "student"
-    for method in ("ect", "progressive", "mean-flow"):
+    for method in ("ect", "progressive", "mean-flow", "dmd"):
         done = gendi(
             "distil", str(tiny_run), "--method", method, "--dry-run", "--steps", "3", "--out", str(out), "--json"
         )

@@ -11,7 +11,7 @@ from gendi.data.tables.example import mixed_table
 SMALL = ("--network.channels", "16", "--network.blocks", "1", "--network.time-dim", "16", "--batch-size", "32")
 
 
-@pytest.mark.parametrize("method", ["ect", "progressive", "mean-flow"])
+@pytest.mark.parametrize("method", ["ect", "progressive", "mean-flow", "dmd"])
 def test_a_student_of_a_table_is_a_table_of_the_same_columns(gendi: Gendi, tmp_path: Path, method: str) -> None:
     import pandas as pd
 

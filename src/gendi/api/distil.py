@@ -47,7 +47,8 @@ def distil(
         model: the teacher: a bundle, or the folder of a run or bundle.
         out: the student's folder; by default that of the teacher with -student after its name.
         data: what to learn from; by default the data of the teacher.
-        method: `ect`, consistency tuning; `progressive` distillation; or `mean-flow`, average velocities.
+        method: `ect`, consistency tuning; `progressive` distillation; `mean-flow`, average velocities; or `dmd`,
+            distribution matching.
         calls: network calls per sample that the student is made for.
         guidance: guidance to build into the student, which then needs none; by default the teacher's own.
         guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that

@@ -86,7 +86,8 @@ def refuse_student(bundle: Bundle) -> None:
     start = bundle.meta.get("start")
     teacher = start.get("from") if isinstance(start, dict) else None
     where = f": {teacher}" if teacher else ""
-    learned = "where paths end" if not objective.parameterisation.flow_map else "guided velocities"
+    others = {"mean-flow": "guided velocities", "distribution-matching": "to draw samples"}
+    learned = others.get(objective.loss, "where paths end")
     raise UsageError(
         f"the model is a student: it learned {learned}, and not the mean of x_0 from which a likelihood is computed. "
         f"Ask its teacher{where}."

@@ -74,13 +74,18 @@ def _check(request: Request, models: Models) -> None:
 
 
 def check_steps_of(objective: ObjectiveConfig, calls: int) -> None:
-    """Raise `UsageError` if a progressive student is asked for another number of calls than it learned."""
+    """Raise `UsageError` if a student is asked for a number of calls that it did not learn."""
+    if objective.knows(calls):
+        return
     known = objective.distil.calls
-    if objective.loss == "progressive" and calls != known:
-        raise UsageError(
-            f"steps = {calls}: this model is a progressive student of {known} call{'s' if known > 1 else ''}, which "
-            f"learned these {known} steps and no others. Leave the steps out, or ask its teacher."
-        )
+    if objective.loss == "progressive":
+        learned = f"a progressive student of {known} call{'s' if known > 1 else ''}, which learned these {known} steps"
+    else:
+        some = " or ".join(str(n) for n in range(1, known + 1) if known % n == 0)
+        learned = f"a student by distribution matching, which learned {some} call{'s' if known > 1 else ''}"
+    raise UsageError(
+        f"steps = {calls}: this model is {learned} and no others. Leave the steps out, or ask its teacher."
+    )
 
 
 def _check_memory(request: Request, shape: tuple[int, ...]) -> None:

@@ -40,10 +40,11 @@ class Distil:
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
     """The teacher: the folder of a run or a bundle, or a model that comes with gendi."""
-    method: Literal["ect", "progressive", "mean-flow"] = "ect"
+    method: Literal["ect", "progressive", "mean-flow", "dmd"] = "ect"
     """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
     of the teacher, halved until the calls are reached. mean-flow: average velocities between any two times, for any
-    number of calls; the student is a denoiser too.
+    number of calls; the student is a denoiser too. dmd: distribution matching, which draws the law of the student's
+    samples towards the teacher's, with a critic beside it; in the calls that it was made for and their divisors.
     """
     calls: Annotated[Calls, shows("2")] = None
     """Network calls per sample that the student is made for."""

@@ -40,14 +40,12 @@ def is_student(run: Run) -> bool:
 
 
 def student_rows(bundle: Bundle, n: int = KEPT, seed: int = 0, poll: Poll | None = None) -> list[Row]:
-    """Return the first n samples of a student in 1, 2 and 4 calls, and in those that it was made for.
-
-    A student of progressive distillation knows the steps of its own number of calls and no others.
+    """Return the first n samples of a student in 1, 2 and 4 calls, as far as it knows them, and in those that it was
+    made for.
     """
-    own, chain = bundle.config.sample.steps, bundle.config.process.steps
-    several = {own} if bundle.config.objective.loss == "progressive" else {own, *CALLS}
+    own, chain, objective = bundle.config.sample.steps, bundle.config.process.steps, bundle.config.objective
     rows = []
-    for calls in sorted(k for k in several if chain is None or k <= chain):
+    for calls in sorted(k for k in {own, *CALLS} if objective.knows(k) and (chain is None or k <= chain)):
         request = Request.of(bundle, n, {"steps": calls, "seed": seed})
         rows.append((f"student, {in_words(calls)}", draw(prepare(request, Models(bundle)), poll)))
     return rows

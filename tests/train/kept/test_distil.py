@@ -43,7 +43,8 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("method", "sampler"), [("ect", "consistency"), ("progressive", "ddim"), ("mean-flow", "flow-map")]
+    ("method", "sampler"),
+    [("ect", "consistency"), ("progressive", "ddim"), ("mean-flow", "flow-map"), ("dmd", "consistency")],
 )
 def test_a_student_samples_by_itself_in_the_calls_it_was_made_for(teacher: Path, method: str, sampler: str) -> None:
     before = load_bundle(teacher)
@@ -62,7 +63,8 @@ def test_a_student_samples_by_itself_in_the_calls_it_was_made_for(teacher: Path,
 
 
 @pytest.mark.parametrize(
-    ("method", "ends"), [("ect", None), ("progressive", None), ("mean-flow", None), ("mean-flow", (1.0, 3.0))]
+    ("method", "ends"),
+    [("ect", None), ("progressive", None), ("mean-flow", None), ("mean-flow", (1.0, 3.0)), ("dmd", None)],
 )
 def test_interrupted_is_uninterrupted(
     teacher: Path, tmp_path: Path, method: str, ends: tuple[float, float] | None

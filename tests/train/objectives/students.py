@@ -1,7 +1,7 @@
 """Small worlds for objectives that distil: exact denoisers in the form that objectives expect, and a student that is
 affine in x, whose best answer in a Gaussian world is a formula."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,27 @@ class Affine(nn.Module):
         return a * x + b
 
 
+class Adams:
+    """A learner by Adam; the gradients that it was given last are kept."""
+
+    def __init__(self, denoiser: NetworkDenoiser) -> None:
+        self.denoiser, self.last = denoiser, ([], 0.0)
+        self.adam = torch.optim.Adam(denoiser.parameters(), betas=(0.9, 0.99))
+
+    def learn(self, gradients: Sequence[Tensor | None], lr: float) -> None:
+        self.last = (list(gradients), lr)
+        for p, gradient in zip(self.denoiser.parameters(), gradients, strict=True):
+            p.grad = gradient
+        self.adam.param_groups[0]["lr"] = lr
+        self.adam.step()
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        return {"second": dict(self.denoiser.network.state_dict())}
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.denoiser.network.load_state_dict(dict(groups["second"]))
+
+
 def student(schedule: Schedule) -> NetworkDenoiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -82,6 +103,7 @@ def trained(objective: Objective, denoiser: NetworkDenoiser, steps: int, batch: 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        objective.remember(draw, losses.detach(), optimizer.param_groups[0]["lr"])
         rate = max(0.005, 1 / (1 + step))
         for name, tensor in denoiser.network.state_dict().items():
             average[name].lerp_(tensor, rate)

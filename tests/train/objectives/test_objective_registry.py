@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from students import Adams
 from torch import Tensor
 
 from gendi.cli import main
@@ -98,9 +99,8 @@ def test_the_command_line_takes_its_name_and_its_rules(
 
 
 def test_a_name_that_nobody_knows_is_refused_with_those_there_are(tempered: str) -> None:
-    with pytest.raises(
-        UsageError, match="Known: 'simple', 'vlb', 'hybrid', 'consistency', 'progressive', 'mean-flow', 'tempered'"
-    ):
+    known = "'consistency', 'progressive', 'mean-flow', 'distribution-matching', 'tempered'"
+    with pytest.raises(UsageError, match=f"Known: 'simple', 'vlb', 'hybrid', {known}"):
         RunConfig.from_dict({"objective": {"loss": "tempred"}})
     with pytest.raises(UsageError, match="objective.weighting = 'edn' is unknown. Known: 'simple', 'min-snr', 'edm'"):
         RunConfig.from_dict({"objective": {"weighting": "edn"}})
@@ -115,6 +115,9 @@ def test_every_built_in_name_can_be_loaded() -> None:
     def teacher(schedule: Schedule) -> NetworkDenoiser:
         return NetworkDenoiser(torch.nn.Linear(1, 1), schedule, Parameterisation())
 
+    def learner(schedule: Schedule) -> Adams:
+        return Adams(teacher(schedule))
+
     for name in OBJECTIVES.built_in:
         chain = OBJECTIVES[name].chain
         options = ObjectiveConfig(
@@ -125,7 +128,8 @@ def test_every_built_in_name_can_be_loaded() -> None:
         )
         process = ProcessConfig("linear", 10)
         validate(options, process)
-        objective = OBJECTIVES[name].build(Setting(options, process, teacher=teacher))
-        assert (objective.tensors() == {}) == (name != "progressive") and objective.learned_table() is None
+        objective = OBJECTIVES[name].build(Setting(options, process, teacher=teacher, learner=learner))
+        stateless = name not in ("progressive", "distribution-matching")
+        assert (objective.tensors() == {}) == stateless and objective.learned_table() is None
         draw = objective.draw(4, 0, 3)
         assert torch.equal(draw.t, objective.draw(4, 0, 3).t) and objective.weights(draw) is None

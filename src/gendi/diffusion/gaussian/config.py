@@ -7,8 +7,8 @@ ScheduleName = Literal["linear", "cosine", "sigmoid", "variance-exploding", "sub
 Prediction = Literal["eps", "x0", "v", "mu"]
 Weighting = Literal["simple", "min-snr", "edm", "uniform", "bound"]
 TimeSampling = Literal["discrete", "uniform", "log-normal", "log-snr", "loss-aware"]
-Loss = Literal["simple", "vlb", "hybrid", "consistency", "progressive", "mean-flow"]
-STUDENTS = ("consistency", "progressive", "mean-flow")
+Loss = Literal["simple", "vlb", "hybrid", "consistency", "progressive", "mean-flow", "distribution-matching"]
+STUDENTS = ("consistency", "progressive", "mean-flow", "distribution-matching")
 """The objectives whose models are students, which take large steps along the probability-flow ODE."""
 FLOW_MAPS = ("mean-flow",)
 """The objectives whose networks are flow maps, and know E[x_0 | x_t] too."""
@@ -52,8 +52,7 @@ class Parameterisation:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """How a student learns to sample in a few calls; of use where `objective.loss` is `consistency`, `progressive` or
-    `mean-flow`.
+    """How a student learns to sample in a few calls; of use where `objective.loss` is one of `STUDENTS`.
 
     `gendi distil` sets these fields.
     """
@@ -65,7 +64,9 @@ class DistilConfig:
     ratio: float = 2.0
     """q of `consistency` (Geng et al. 2024): the two times are (1 - q^-(stage + 1)) apart, or nearer to the noise."""
     calls: int = 1
-    """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1)."""
+    """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1). The most calls of one of
+    `distribution-matching`.
+    """
     guidance: float = 1.0
     """Guidance of the teacher that the student has built in; 1 is none."""
     guidance_range: tuple[float, ...] = ()
@@ -93,7 +94,8 @@ class ObjectiveConfig:
     loss: Loss | str = "simple"
     """`simple` is the weighted squared error; `vlb` is the variational bound, one of its T terms at a time; `hybrid`
     adds `vlb_weight` times the bound to `simple`, for the learned variance alone (Nichol & Dhariwal 2021);
-    `consistency`, `progressive` and `mean-flow` train models that sample in a few calls (`gendi distil`).
+    `consistency`, `progressive`, `mean-flow` and `distribution-matching` train models that sample in a few calls
+    (`gendi distil`).
     """
     variance: Literal["fixed", "learned"] = "fixed"
     """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
@@ -127,6 +129,16 @@ class ObjectiveConfig:
     def parameterisation(self) -> Parameterisation:
         """What the network's outputs mean, which is all that a denoiser needs to know."""
         return Parameterisation(self.prediction, self.precondition, self.variance, self.loss in FLOW_MAPS)
+
+    def knows(self, calls: int) -> bool:
+        """Return whether a model of this objective can sample in so many calls.
+
+        One of `progressive` knows its own steps alone, and one of `distribution-matching` the times of its own calls,
+        among which are those of their divisors. All others know every time.
+        """
+        if self.loss == "progressive":
+            return calls == self.distil.calls
+        return self.loss != "distribution-matching" or (calls > 0 and self.distil.calls % calls == 0)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,14 @@ from gendi.train.config import RunConfig
 from gendi.train.kept.folders import place_of
 from gendi.train.kept.inherit import inherited
 
-METHODS = {"ect": "consistency", "progressive": "progressive", "mean-flow": "mean-flow"}
+METHODS = {
+    "ect": "consistency",
+    "progressive": "progressive",
+    "mean-flow": "mean-flow",
+    "dmd": "distribution-matching",
+}
 """The objective of each method, by the name that people give."""
-SAMPLERS = {"ect": "consistency", "progressive": "ddim", "mean-flow": "flow-map"}
+SAMPLERS = {"ect": "consistency", "progressive": "ddim", "mean-flow": "flow-map", "dmd": "consistency"}
 """The sampler of the students of each method."""
 STAGES = 8
 """Stages of consistency tuning: with q = 2 the two times end 1 / 256 apart, as those of Geng et al. 2024."""
@@ -34,7 +39,7 @@ class Wish:
     """What is asked of a student."""
 
     method: str = "ect"
-    """`ect` (consistency tuning), `progressive` or `mean-flow`."""
+    """`ect` (consistency tuning), `progressive`, `mean-flow` or `dmd` (distribution matching)."""
     calls: int = 2
     """Network calls per sample."""
     guidance: float | None = None

@@ -44,6 +44,7 @@ from gendi.train.step.parts import Parts, parts, refuse_shares
 from gendi.train.step.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.step.recompute import recompute
 from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
+from gendi.train.step.second import SecondNetwork
 from gendi.train.step.workers import summed_gradients
 from gendi.train.weights.ema import EMA
 from gendi.train.weights.model import denoiser_of, mean_of, network_of, objective_of, run_cost, shares_of
@@ -124,8 +125,11 @@ class Trainer:
         self.averaged: DistributedDataParallel | None = None
         if self.team.size > 1 and not self.sharded:
             self.averaged = DistributedDataParallel(network, gradient_as_bucket_view=True)
-        teacher = None if self.start is None else functools.partial(self._teacher, network)
-        self.objective = objective_of(config, self.data.fitted.half_bin, self.device, self.sigma_data, teacher)
+        new = self.start is None
+        teacher = None if new else functools.partial(self._teacher, network)
+        learner = None if new else functools.partial(self._learner, network)
+        half_bin = self.data.fitted.half_bin
+        self.objective = objective_of(config, half_bin, self.device, self.sigma_data, teacher, learner)
         self.denoiser = self._denoiser(self.averaged or network)
         self.optimizers = make_optimizers(network, config.optim, self.team, choice.muon)
         self.ema = EMA(network, config.optim.ema_images)
@@ -168,14 +172,23 @@ class Trainer:
 
     def _teacher(self, network: torch.nn.Module, schedule: Schedule) -> NetworkDenoiser:
         """Return a frozen copy of `network`, with its weights of this moment, as a denoiser."""
+        made = self._copy(network, schedule).eval()
+        made.network.requires_grad_(False)
+        return made
+
+    def _learner(self, network: torch.nn.Module, schedule: Schedule) -> SecondNetwork:
+        """Return a copy of `network`, with its weights of this moment, that learns by optimisers of its own."""
+        made, optim = self._copy(network, schedule).train(), self.config.optim
+        return SecondNetwork(made, make_optimizers(made.network, optim, self.team, self.choice.muon), optim, self.team)
+
+    def _copy(self, network: torch.nn.Module, schedule: Schedule) -> NetworkDenoiser:
         if self.sharded:
             raise UsageError("train.shard does not go with a teacher, which every process needs whole: leave it out.")
         with torch.random.fork_rng(devices=[]):
             copied = network_of(self.config, self.data.fitted.shape)
         copied.load_state_dict(network.state_dict())
         place(copied, self.device, self.choice.layout)
-        frozen, precision = copied.eval().requires_grad_(False), self.choice.precision
-        return mean_of(self.config, frozen, schedule, self.sigma_data, precision=precision).eval()
+        return mean_of(self.config, copied, schedule, self.sigma_data, precision=self.choice.precision)
 
     def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
         precision = self.choice.precision
@@ -276,6 +289,7 @@ class Trainer:
     def _forget_gradients(self) -> None:
         """Clear the gradient after a batch that did not fit in memory; nothing else has been changed."""
         self.network.zero_grad(set_to_none=True)
+        self.objective.forget()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -9,7 +9,7 @@ from torch import nn
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
-from gendi.diffusion.gaussian.objectives.base import Objective, Setting
+from gendi.diffusion.gaussian.objectives.base import Learner, Objective, Setting
 from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
@@ -85,7 +85,9 @@ def objective_of(
     device: torch.device,
     sigma_data: float = 1.0,
     teacher: Callable[[Schedule], NetworkDenoiser] | None = None,
+    learner: Callable[[Schedule], Learner] | None = None,
 ) -> Objective:
     """Return the objective of a run on `device`; `half_bin` is that of its codec, and `Setting` explains the rest."""
     optional = tuple(spec.name for spec in config.conditions if spec.dropout > 0)
-    return make_objective(Setting(config.objective, config.process, half_bin, device, sigma_data, teacher, optional))
+    setting = Setting(config.objective, config.process, half_bin, device, sigma_data, teacher, optional, learner)
+    return make_objective(setting)

@@ -15,8 +15,9 @@ continues exactly. Held-out losses are computed in the same way, with `draw_held
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Float64
@@ -33,6 +34,28 @@ from gendi.diffusion.randomness import normal
 ALL = slice(None)
 
 
+class Learner(Protocol):
+    """A second network that an objective trains beside the first one, with optimisers of its own."""
+
+    denoiser: NetworkDenoiser
+
+    def learn(self, gradients: Sequence[Tensor | None], lr: float) -> None:
+        """Take a step of learning rate `lr`.
+
+        `gradients` has an entry for each weight that has a gradient, in the order of `denoiser.parameters()`: the sum
+        over this process's rows of the batch. Those of several processes are added.
+        """
+        ...
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return the state for a checkpoint, as `Objective.tensors` does."""
+        ...
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restore what `tensors` returned. Raises `BundleError` naming a tensor that is missing."""
+        ...
+
+
 @dataclass(frozen=True)
 class Setting:
     """What an objective is made from.
@@ -46,6 +69,7 @@ class Setting:
         sigma_data: root mean square of the encoded training data.
         teacher: makes a frozen copy of the denoiser, with the weights from which the run starts; None if these are new.
         optional: the conditions that the teacher can do without, as guidance needs it.
+        learner: makes a second network to be trained, with the same weights as the teacher; None if there is none.
     """
 
     options: ObjectiveConfig
@@ -55,6 +79,7 @@ class Setting:
     sigma_data: float = 1.0
     teacher: Callable[[Schedule], NetworkDenoiser] | None = None
     optional: tuple[str, ...] = ()
+    learner: Callable[[Schedule], Learner] | None = None
 
 
 class Draw:
@@ -164,6 +189,9 @@ class Objective(ABC):
 
     def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:  # noqa: B027
         """Learn from the losses (B,) of a whole batch, without gradient, after a step of learning rate `lr`."""
+
+    def forget(self) -> None:  # noqa: B027
+        """Clear what `losses` kept of parts of a batch that starts again, because it did not fit in memory."""
 
     def sampling_schedule(self) -> Schedule:
         """Return the schedule under which samples are drawn at present."""

@@ -91,6 +91,15 @@ def check_mean_flow(options: ObjectiveConfig, process: ProcessConfig) -> None:
         raise UsageError(f"objective.loss = 'mean-flow' has two times a row, of which {what} knows nothing: change it.")
 
 
+def check_matching(options: ObjectiveConfig, process: ProcessConfig) -> None:
+    """Raise `UsageError` unless x_0 can be predicted from noise alone, and the noise from data alone."""
+    if not options.precondition and options.prediction != "v":
+        raise UsageError(
+            "objective.loss = 'distribution-matching' calls the network on noise alone, and its critic at every level: "
+            f"objective.prediction = {options.prediction!r} must be 'v', or objective.precondition must be set."
+        )
+
+
 OBJECTIVES: Registry[ObjectiveInfo] = Registry(
     "loss",
     "gendi.objectives",
@@ -120,6 +129,11 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
             f"{_HERE}.mean_flow:MeanFlow",
             "mean flows: the average velocity between two times, for a flow map",
             check=check_mean_flow,
+        ),
+        "distribution-matching": ObjectiveInfo(
+            f"{_HERE}.distribution_matching:DistributionMatching",
+            "distribution matching distillation: the law of a student's samples is to be the teacher's",
+            check=check_matching,
         ),
     },
 )

@@ -1,0 +1,165 @@
+"""Distribution matching distillation: the law of a student's samples is drawn towards that of its teacher's.
+
+    x = f(x_t, t)                       a sample of the student, from noise or from a noise level of its few calls
+    x_s = alpha_s x + sigma_s eps       is noised again
+    direction = (critic(x_s, s) - teacher(x_s, s)) / mean |x - teacher(x_s, s)|         [Yin et al. 2024a, eqs. 7, 8]
+
+Both answers are means of clean data given x_s: the teacher's of the data, the critic's of the student's own samples. By
+Tweedie's formula their difference is that of the scores of both laws at x_s, so x - direction lies where the teacher's
+law has more mass and the student's has less, and the gradient of the student's loss is `direction` times dx. Where the
+two laws agree it is zero. No path is followed, so a student is not bound to the end of the probability-flow ODE, and
+is asked for no exactness that its samples do not show.
+
+The critic is a second network, which begins as the teacher and is trained in the same steps, as a diffusion model of
+the student's samples:
+
+    critic's loss = |F - F*|^2,      F* the network's right output for x_s from x           [Yin et al. 2024a, eq. 6]
+
+The calls of a student of n calls are at the n times of the sampler `consistency`; half of the rows of a batch have
+t = 1, and the others are data, noised to one of the later times [Yin et al. 2024b, section 4.4, with data in the
+place of the student's own samples]. Those of m calls, where m divides n, are among them. The times s are even in the
+angle arctan(sigma / alpha), from 2% to 98% of the way, which are the times of the paper for a cosine schedule.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
+from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting
+from gendi.diffusion.gaussian.objectives.teacher import Teacher
+from gendi.diffusion.gaussian.objectives.times import stratified
+from gendi.diffusion.gaussian.process import Batch, Process, like
+from gendi.diffusion.gaussian.samplers.grid import make_grid
+from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.diffusion.randomness import normal, stream
+
+FROM_NOISE = 0.5
+"""The share of rows at t = 1, where a student makes more than one call."""
+ENDS = (0.02, 0.98)
+"""The lowest and the highest angle of the times s, as shares of the angle at t = 1."""
+CRITIC_RATE = 2.0
+"""The critic's learning rate, as a multiple of the student's, whose samples it has to follow."""
+LEAST = 1e-3
+"""The least distance that divides a direction."""
+
+
+class MatchDraw(Draw):
+    """The draws of a step; the student is called at t, and its samples are compared at s, both (B,) and float64."""
+
+    def __init__(
+        self, t: Float64[Tensor, " batch"], s: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0
+    ) -> None:
+        super().__init__(t, seed, purpose, step)
+        self.s = s
+        self._again: Tensor | None = None
+
+    def again(self, x: Batch, rows: slice = ALL) -> Batch:
+        """Return the standard normal noise with which samples of the shape of x (b, ...), `rows` of the batch, are
+        noised again.
+        """
+        shape = (len(self.t), *x.shape[1:])
+        if self._again is None or self._again.shape != shape:
+            self._again = normal(shape, self.seed, f"{self.purpose}, again", self.step)
+        return self._again[rows].to(x.device)
+
+
+class DistributionMatching(Objective):
+    """The objective that the module's docstring describes. Raises `UsageError` where there is no teacher."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.options, self.device = setting.options.distil, setting.device
+        self.schedule: Schedule = make_schedule(setting.process.schedule, setting.process.steps)
+        self.teacher = Teacher(setting, self.schedule)
+        assert setting.learner is not None, "a setting with a teacher has a learner"
+        self.critic = setting.learner(self.schedule)
+        self.calls = make_grid(self.schedule, self.options.calls, "angle")[:-1]
+        self._gradients: dict[int, tuple[Tensor | None, ...]] = {}
+        """The critic's gradients of parts of the batch, by the first row of each."""
+
+    def begin(self, progress: float, average: Mapping[str, Tensor]) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._gradients.clear()
+
+    def draw(self, size: int, seed: int, step: int) -> MatchDraw:
+        return self._at(size, seed, step, "noise")
+
+    def draw_heldout(self, size: int, seed: int) -> MatchDraw:
+        draw = self._at(size, seed, -1, "heldout-noise")
+        return MatchDraw(draw.t.sort().values, draw.s, seed, "heldout-noise")
+
+    def _at(self, size: int, seed: int, step: int, purpose: str) -> MatchDraw:
+        which = torch.as_tensor(stratified(stream(seed, "time", step), size))
+        later = ((which - FROM_NOISE) / (1 - FROM_NOISE) * (len(self.calls) - 1)).floor().long() + 1
+        t = self.calls[later.clamp(min=0, max=len(self.calls) - 1).where(which >= FROM_NOISE, 0)]
+        s = self.compared(torch.as_tensor(stratified(stream(seed, "compared", step), size)))
+        return MatchDraw(t.to(self.device), s.to(self.device), seed, purpose, max(step, 0))
+
+    def compared(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
+        """Return the times s (B,) for uniform numbers in [0, 1)."""
+        last = (-self.schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).exp().atan()
+        angle = last * (ENDS[0] + (ENDS[1] - ENDS[0]) * uniform)
+        s = self.schedule.time(-2 * angle.tan().log())
+        steps = self.schedule.steps
+        return s if steps is None else (s * steps).round().clamp(min=1) / steps
+
+    def losses(
+        self, denoiser: NetworkDenoiser, x_0: Batch, cond: Conditions | None, draw: Draw, rows: slice = ALL
+    ) -> Float[Tensor, " rows"]:
+        """Return half the squared length of each row's direction, (b,), whose gradient is the direction's.
+
+        Where gradients are wanted, those of the critic are kept for `remember`.
+        """
+        assert isinstance(draw, MatchDraw)
+        t, s, process = draw.t[rows], draw.s[rows], Process(self.schedule)
+        x = denoiser(process.sample(x_0, t, draw.noise(x_0, rows)), t, **(cond or {}))
+        sample = x.detach()
+        x_s = process.sample(sample, s, draw.again(x_0, rows))
+        if torch.is_grad_enabled():
+            answer, loss = self.criticised(sample, x_s, s, cond)
+            weights = [p for p in self.critic.denoiser.parameters() if p.requires_grad]
+            start = rows.start or 0
+            self._gradients[start] = torch.autograd.grad(loss.sum() / len(draw.t), weights, allow_unused=True)
+        else:
+            answer, _ = self.criticised(sample, x_s, s, cond)
+        direction = self.direction(sample, x_s, s, answer.detach(), cond)
+        return 0.5 * (x - (sample - direction)).square().flatten(1).mean(1)
+
+    def criticised(
+        self, x: Batch, x_s: Batch, s: Float64[Tensor, " rows"], cond: Conditions | None = None
+    ) -> tuple[Batch, Float[Tensor, " rows"]]:
+        """Return the critic's mean of x given x_s, (b, ...), and its loss (b,) against the samples x themselves."""
+        critic = self.critic.denoiser
+        answer = critic(x_s, s, **(cond or {}))
+        error = (answer - x) / like(critic.coefficients(s).c_out, x)
+        return answer, error.square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def direction(
+        self, x: Batch, x_s: Batch, s: Float64[Tensor, " rows"], answer: Batch, cond: Conditions | None = None
+    ) -> Batch:
+        """Return the direction (b, ...) against which x, noised to x_s, is to move; `answer` is the critic's."""
+        real = self.teacher(x_s, s, cond)
+        distance = (x - real).abs().flatten(1).mean(1).clamp(min=LEAST)
+        return (answer - real) / like(distance, x)
+
+    def remember(self, draw: Draw, losses: Float[Tensor, " batch"], lr: float) -> None:
+        """Let the critic take its step; its gradients are summed over the parts of the batch in their order."""
+        found = [self._gradients[start] for start in sorted(self._gradients)]
+        total = list(found[0])
+        for part in found[1:]:
+            total = [b if a is None else a if b is None else a + b for a, b in zip(total, part, strict=True)]
+        self.critic.learn(total, CRITIC_RATE * lr)
+        self.forget()
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        return {self.teacher.group: self.teacher.tensors(), **self.critic.tensors()}
+
+    def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.teacher.restore(groups.get(self.teacher.group, {}))
+        self.critic.restore(groups)
