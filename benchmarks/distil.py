@@ -7,7 +7,7 @@
 
 `--train` makes the students, by `gendi distil`, in folders that stay, and `--evaluate` measures the teacher and the
 students that are there; without either, both are done. A student of `progressive` is made for each number of calls, one
-of `ect` or `mean-flow` once for all of them. 5000 samples, the classes in turn, are compared with 5000 training images
+of `dmd` for the most of them, and one of `ect` or `mean-flow` for 2. 5000 samples, the classes in turn, are compared with 5000 training images
 on the features of the digit classifier; the floor is that of as many real test images, and the excess is what is above
 it. The seconds are those of 1000 samples, drawn on their own. All models are kept in results/distil.json with the
 machine and the versions; measuring one again replaces its figures.
@@ -35,7 +35,7 @@ from gendi.train.kept.bundle import Bundle, load_bundle
 
 N, TIMED = 5000, 1000
 """Samples that are measured, and those whose drawing is timed."""
-METHODS = ("ect", "progressive", "mean-flow")
+METHODS = ("ect", "progressive", "mean-flow", "dmd")
 FILE = RESULTS / "distil.json"
 SHOWN = ("coverage-digits", "asked-seen", "nearest-train-ratio", "confidence")
 
@@ -46,10 +46,11 @@ def place(folder: Path, method: str, calls: int, seconds: float, seed: int) -> P
     return folder / f"{method}{made_for}-{seconds:g}s-{seed}"
 
 
-def trained(run: Path, student: Path, method: str, calls: int, seconds: float, seed: int, flags: list[str]) -> None:
+def trained(
+    run: Path, student: Path, method: str, made_for: int, seconds: float, seed: int, flags: list[str]
+) -> None:
     """Make a student by the command, so that it is what a user would get, or go on with it."""
     command = [sys.executable, "-m", "gendi", "distil", str(run), "--method", method, "--max-time", f"{seconds:g}s"]
-    made_for = calls if method == "progressive" else 2
     command += ["--calls", str(made_for), "--seed", str(seed), "--out", str(student), *flags]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -167,7 +168,8 @@ def main() -> None:
         for method, seconds, seed, calls in wanted:
             student = place(args.folder, method, calls, seconds, seed)
             if student not in done:
-                trained(args.run, student, method, calls, seconds, seed, shlex.split(args.flags))
+                made_for = {"progressive": calls, "dmd": max(args.calls)}.get(method, 2)
+                trained(args.run, student, method, made_for, seconds, seed, shlex.split(args.flags))
                 print(f"made: {student}", flush=True)
             done.add(student)
     if not args.table and (args.evaluate or not args.train):

@@ -216,6 +216,14 @@ WRONG: dict[tuple[str, str], Wrong] = {
         ("q ** (stage + 1)", "q ** stage"),
     ],
     (
+        f"{A}objectives.distribution_matching.DistributionMatching.direction",
+        "the_direction_is_the_difference_of_the_scores",
+    ): [("answer - real", "real - answer"), ("x - real", "answer - real")],
+    (
+        f"{A}objectives.distribution_matching.DistributionMatching.criticised",
+        "the_critic_learns_the_mean_of_the_students_samples",
+    ): [("answer - x)", "answer - x_s)"), ("coefficients(s).c_out", "coefficients(s).c_skip")],
+    (
         f"{A}flow_map.quantities.average_velocity",
         "the_average_velocity_is_the_mean_of_the_velocities_on_the_way",
     ): [("x_t - x_s", "x_s - x_t"), ("_difference(t, s)", "2 * _difference(t, s)")],
