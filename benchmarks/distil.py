@@ -7,10 +7,10 @@
 
 `--train` makes the students, by `gendi distil`, in folders that stay, and `--evaluate` measures the teacher and the
 students that are there; without either, both are done. A student of `progressive` is made for each number of calls, one
-of `dmd` for the most of them, and one of `ect` or `mean-flow` for 2. 5000 samples, the classes in turn, are compared with 5000 training images
-on the features of the digit classifier; the floor is that of as many real test images, and the excess is what is above
-it. The seconds are those of 1000 samples, drawn on their own. All models are kept in results/distil.json with the
-machine and the versions; measuring one again replaces its figures.
+of `dmd` for the most of them, and one of `ect` or `mean-flow` for 2. 5000 samples, the classes in turn, are compared
+with 5000 training images on the features of the digit classifier; the floor is that of as many real test images, and
+the excess is what is above it. The seconds are those of 1000 samples, drawn on their own. All models are kept in
+results/distil.json with the machine and the versions; measuring one again replaces its figures.
 """
 
 import argparse
@@ -46,9 +46,7 @@ def place(folder: Path, method: str, calls: int, seconds: float, seed: int) -> P
     return folder / f"{method}{made_for}-{seconds:g}s-{seed}"
 
 
-def trained(
-    run: Path, student: Path, method: str, made_for: int, seconds: float, seed: int, flags: list[str]
-) -> None:
+def trained(run: Path, student: Path, method: str, made_for: int, seconds: float, seed: int, flags: list[str]) -> None:
     """Make a student by the command, so that it is what a user would get, or go on with it."""
     command = [sys.executable, "-m", "gendi", "distil", str(run), "--method", method, "--max-time", f"{seconds:g}s"]
     command += ["--calls", str(made_for), "--seed", str(seed), "--out", str(student), *flags]
