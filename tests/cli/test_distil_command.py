@@ -55,7 +55,9 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(gendi: Gendi, tiny
         assert done.code == 0, done.err
         plan = json.loads(done.out)
         assert plan["run"] == str(out) and plan["budget"] == {"steps": 3}
-        assert plan["config"]["objective"]["loss"] == {"ect": "consistency"}.get(method, method)
+        assert plan["config"]["objective"]["loss"] == {"ect": "consistency", "dmd": "distribution-matching"}.get(
+            method, method
+        )
         assert plan["parameters"] > 0 and plan["checkpoint_bytes"] > plan["parameters"] * 4
     shown = gendi("distil", str(tiny_run), "--dry-run", "--out", str(out))
     assert shown.code == 0 and "parameters" in shown.out and "4m" in shown.out

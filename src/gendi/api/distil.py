@@ -54,7 +54,7 @@ def distil(
         guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that
             is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. For `ect`
             and `mean-flow`.
-        lr: peak learning rate; by default a third of the teacher's.
+        lr: peak learning rate; by default a third of the teacher's, or a sixth for `dmd`.
         seed: the seed of every draw; by default the teacher's.
         derivative: how `mean-flow` differentiates along the path; see `gendi.diffusion.gaussian.config.DistilConfig`.
         seconds, images, steps: the budget, at most one of them; 4 minutes by default.

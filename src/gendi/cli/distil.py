@@ -64,7 +64,7 @@ class Distil:
     """Budget in optimiser steps."""
     out: Annotated[Folder, shows("the teacher's, with -student after its name")] = None
     """Folder of the student."""
-    lr: Annotated[Number, shows("a third of the teacher's")] = None
+    lr: Annotated[Number, shows("a third of the teacher's, a sixth for dmd")] = None
     """Peak learning rate."""
     seed: Annotated[Seed, shows("the teacher's")] = None
     """Seed of every draw."""

@@ -35,14 +35,15 @@ class Exactly(NetworkDenoiser):
 
 
 class Affine(nn.Module):
-    """F = a x + b, with a and b functions of the time alone."""
+    """F = a x + b, with a and b functions of the time, and of one other number if the network is told one."""
 
-    def __init__(self, d: int = 2) -> None:
+    def __init__(self, d: int = 2, told: int = 0) -> None:
         super().__init__()
-        self.of_time = nn.Sequential(nn.Linear(1, 48), nn.SiLU(), nn.Linear(48, 48), nn.SiLU(), nn.Linear(48, 2 * d))
+        hidden = [nn.Linear(1 + told, 48), nn.SiLU(), nn.Linear(48, 48), nn.SiLU()]
+        self.of_time = nn.Sequential(*hidden, nn.Linear(48, 2 * d))
 
-    def forward(self, x: Tensor, value: Tensor) -> Tensor:
-        a, b = self.of_time(value[:, None]).chunk(2, dim=1)
+    def forward(self, x: Tensor, value: Tensor, **told: Tensor) -> Tensor:
+        a, b = self.of_time(torch.stack([value, *told.values()], dim=1)).chunk(2, dim=1)
         return a * x + b
 
 
@@ -67,10 +68,10 @@ class Adams:
         self.denoiser.network.load_state_dict(dict(groups["second"]))
 
 
-def student(schedule: Schedule) -> NetworkDenoiser:
+def student(schedule: Schedule, told: int = 0) -> NetworkDenoiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return NetworkDenoiser(Affine(), schedule, EDM, SIGMA_DATA)
+        return NetworkDenoiser(Affine(told=told), schedule, EDM, SIGMA_DATA)
 
 
 def objective_for(

@@ -28,7 +28,10 @@ def matching(
 ) -> DistributionMatching:
     options = ObjectiveConfig(loss="distribution-matching", precondition=True, distil=DistilConfig(**distil))
     process = ProcessConfig("cosine", steps)
-    learner = lambda schedule: Adams(critic(schedule))  # noqa: E731
+
+    def learner(schedule: Schedule, told: tuple[Any, ...]) -> Adams:
+        return Adams(critic(schedule, len(told)))
+
     setting = Setting(options, process, sigma_data=SIGMA_DATA, teacher=teacher, optional=("class",), learner=learner)
     return DistributionMatching(setting)
 
@@ -83,7 +86,7 @@ class Weighed(Exactly):
 def test_the_loss_has_the_gradient_of_the_direction_and_none_where_the_laws_agree(shift: float) -> None:
     schedule = cosine()
     samples_law = GaussianDenoiser(schedule, MEAN + shift, torch.diag(STD**2))
-    made = matching(critic=lambda schedule: Weighed(samples_law, schedule), calls=2)
+    made = matching(critic=lambda schedule, told: Weighed(lambda x, t, **call: samples_law(x, t), schedule), calls=2)
     draw, x_0 = made.draw(16, 0, 0), data(16, 1).double()
     x = (3 * x_0).requires_grad_()
     losses = made.losses(Exactly(lambda x_t, t: x, schedule), x_0, {}, draw)
@@ -108,14 +111,15 @@ def test_the_critic_learns_the_mean_of_the_students_samples(cuts: list[int]) -> 
         made.losses(Exactly(lambda x_t, t: 2 * x_t, schedule), x_0[rows], {}, draw, rows)
     made.remember(draw, torch.zeros(8), 0.25)
     found, lr = made.critic.last
-    assert lr == 0.5  # twice the student's
+    assert lr == 1.5  # six times the student's
     alpha, sigma = (value[:, None] for value in schedule(draw.t))
     x = 2 * (alpha * x_0 + sigma * draw.noise(x_0))
     alpha, sigma = (value[:, None] for value in schedule(draw.s))
     x_s = alpha * x + sigma * draw.again(x_0)
     norm = (sigma**2 + alpha**2 * SIGMA_DATA**2).sqrt()  # Karras et al. 2022, table 1, for any alpha
-    network = student(schedule).network
-    out = network((x_s / norm).float(), (schedule.log_snr(draw.s) / -8).float())
+    network = student(schedule, told=1).network
+    start = torch.atan2(*reversed(schedule(draw.t))) / torch.atan2(*reversed(schedule(torch.ones(1).double())))
+    out = network((x_s / norm).float(), (schedule.log_snr(draw.s) / -8).float(), call=start.float())
     right = (x - alpha * (SIGMA_DATA / norm) ** 2 * x_s) / (sigma * SIGMA_DATA / norm)
     loss = (out - right).square().mean(1).mean()
     expected = torch.autograd.grad(loss, list(network.parameters()))
@@ -147,7 +151,8 @@ def test_held_out_rows_teach_nothing_and_a_batch_that_starts_again_counts_once()
 @pytest.mark.parametrize("calls", [1, 2])
 def test_a_student_in_a_gaussian_world_has_its_law(calls: int) -> None:
     """An affine student and an affine critic, from new weights: one call from pure noise has the mean and the standard
-    deviations of the data, each within 3% of sigma_data (three standard errors of 20,000 samples are 1.6%).
+    deviations of the data, each within 3% of sigma_data (three standard errors of 20,000 samples are 1.6%). With a
+    critic that is not told from which call a sample came, the mean was off by 20% at 2 calls.
     """
     made, denoiser = matching(calls=calls), student(cosine())
     trained(made, denoiser, 3000, batch=256, lr=3e-3)

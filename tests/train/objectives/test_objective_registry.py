@@ -11,6 +11,7 @@ from students import Adams
 from torch import Tensor
 
 from gendi.cli import main
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import DistilConfig, ObjectiveConfig, Parameterisation, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.objectives import (
@@ -115,7 +116,7 @@ def test_every_built_in_name_can_be_loaded() -> None:
     def teacher(schedule: Schedule) -> NetworkDenoiser:
         return NetworkDenoiser(torch.nn.Linear(1, 1), schedule, Parameterisation())
 
-    def learner(schedule: Schedule) -> Adams:
+    def learner(schedule: Schedule, told: tuple[ConditionConfig, ...]) -> Adams:
         return Adams(teacher(schedule))
 
     for name in OBJECTIVES.built_in:

@@ -3,6 +3,7 @@
     ANGLE        where a flow map is: arctan(sigma / alpha), in quarter turns                        [0, 1]
     TO_GO        how far it is to go: the angle between the two times, in quarter turns              [0, 1]
     SCALE        the scale of guidance, drawn in training between two ends
+    CALL         of a critic: from where the sample came, as the angle of the time of its call               [0, 1]
 
 They enter as values do (`conditions.py`), beside the embedding of the time, and start without any effect: the last
 layer of each, and the row that stands for its absence, are zero. So a student that starts from its teacher's weights
@@ -19,7 +20,7 @@ from gendi.diffusion.networks.conditions import ConditionEmbedding, RowEmbedding
 from gendi.diffusion.networks.embeddings import zero
 from gendi.errors import UsageError
 
-ANGLE, TO_GO, SCALE = "angle of the time", "angle to go", "guidance scale"
+ANGLE, TO_GO, SCALE, CALL = "angle of the time", "angle to go", "guidance scale", "angle of the call"
 WIDTH = 4.0
 """The standard deviation by which an angle is divided, so that the quickest of its sinusoids turns once."""
 
@@ -32,6 +33,11 @@ def of_a_flow_map() -> tuple[ConditionConfig, ...]:
 def scale(low: float, high: float) -> ConditionConfig:
     """Return the condition that tells a network a scale of guidance between `low` and `high`, low < high."""
     return ConditionConfig(SCALE, "value", 1, dropout=0.0, mean=(low + high) / 2, std=high - low)
+
+
+def call() -> ConditionConfig:
+    """Return the condition that tells a critic from which call of the student a sample came."""
+    return ConditionConfig(CALL, "value", 1, dropout=0.0, mean=0.5, std=0.5)
 
 
 def without_effect(network: nn.Module, told: Sequence[ConditionConfig]) -> None:

@@ -24,6 +24,7 @@ from gendi.data.kinds import kind_of
 from gendi.data.order import batch_indices
 from gendi.data.row_conditions import as_seen, derived, raw
 from gendi.diffusion.conditions import drop
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
@@ -176,17 +177,22 @@ class Trainer:
         made.network.requires_grad_(False)
         return made
 
-    def _learner(self, network: torch.nn.Module, schedule: Schedule) -> SecondNetwork:
-        """Return a copy of `network`, with its weights of this moment, that learns by optimisers of its own."""
-        made, optim = self._copy(network, schedule).train(), self.config.optim
+    def _learner(
+        self, network: torch.nn.Module, schedule: Schedule, told: tuple[ConditionConfig, ...]
+    ) -> SecondNetwork:
+        """Return a copy of `network` that learns by optimisers of its own, and is `told` more, without effect yet."""
+        made, optim = self._copy(network, schedule, told).train(), self.config.optim
         return SecondNetwork(made, make_optimizers(made.network, optim, self.team, self.choice.muon), optim, self.team)
 
-    def _copy(self, network: torch.nn.Module, schedule: Schedule) -> NetworkDenoiser:
+    def _copy(
+        self, network: torch.nn.Module, schedule: Schedule, told: tuple[ConditionConfig, ...] = ()
+    ) -> NetworkDenoiser:
         if self.sharded:
             raise UsageError("train.shard does not go with a teacher, which every process needs whole: leave it out.")
         with torch.random.fork_rng(devices=[]):
-            copied = network_of(self.config, self.data.fitted.shape)
-        copied.load_state_dict(network.state_dict())
+            torch.manual_seed(int(stream(self.config.train.seed, "told").integers(2**63)))
+            copied = network_of(self.config, self.data.fitted.shape, told)
+        copied.load_state_dict(copied.state_dict() | network.state_dict())
         place(copied, self.device, self.choice.layout)
         return mean_of(self.config, copied, schedule, self.sigma_data, precision=self.choice.precision)
 

@@ -19,10 +19,13 @@ from gendi.diffusion.shares import Shares
 from gendi.train.config import RunConfig
 
 
-def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained network for samples of `shape`, with as many outputs as the run's denoiser needs."""
-    network = build_network(config.network, shape, conditions_of(config), outputs_of(config, shape))
-    if told := told_of(config):
+def network_of(config: RunConfig, shape: tuple[int, ...], more: tuple[ConditionConfig, ...] = ()) -> nn.Module:
+    """Return an untrained network for samples of `shape`, with as many outputs as the run's denoiser needs.
+
+    It is told `more` beside the conditions of the run.
+    """
+    network = build_network(config.network, shape, (*conditions_of(config), *more), outputs_of(config, shape))
+    if told := (*told_of(config), *more):
         without_effect(network, told)
     return network
 
@@ -85,7 +88,7 @@ def objective_of(
     device: torch.device,
     sigma_data: float = 1.0,
     teacher: Callable[[Schedule], NetworkDenoiser] | None = None,
-    learner: Callable[[Schedule], Learner] | None = None,
+    learner: Callable[[Schedule, tuple[ConditionConfig, ...]], Learner] | None = None,
 ) -> Objective:
     """Return the objective of a run on `device`; `half_bin` is that of its codec, and `Setting` explains the rest."""
     optional = tuple(spec.name for spec in config.conditions if spec.dropout > 0)

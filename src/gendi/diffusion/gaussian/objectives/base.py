@@ -24,6 +24,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.process import Batch
@@ -69,7 +70,8 @@ class Setting:
         sigma_data: root mean square of the encoded training data.
         teacher: makes a frozen copy of the denoiser, with the weights from which the run starts; None if these are new.
         optional: the conditions that the teacher can do without, as guidance needs it.
-        learner: makes a second network to be trained, with the same weights as the teacher; None if there is none.
+        learner: makes a second network to be trained, which begins as the teacher and can be told more than it; None if
+            there is none.
     """
 
     options: ObjectiveConfig
@@ -79,7 +81,7 @@ class Setting:
     sigma_data: float = 1.0
     teacher: Callable[[Schedule], NetworkDenoiser] | None = None
     optional: tuple[str, ...] = ()
-    learner: Callable[[Schedule], Learner] | None = None
+    learner: Callable[[Schedule, tuple[ConditionConfig, ...]], Learner] | None = None
 
 
 class Draw:

@@ -15,6 +15,9 @@ the student's samples:
 
     critic's loss = |F - F*|^2,      F* the network's right output for x_s from x           [Yin et al. 2024a, eq. 6]
 
+A student of several calls is as many students of one law, whose samples the critic must not take for one another's:
+errors of one call could make up for those of another. So it is told from which call a sample came.
+
 The calls of a student of n calls are at the n times of the sampler `consistency`; half of the rows of a batch have
 t = 1, and the others are data, noised to one of the later times [Yin et al. 2024b, section 4.4, with data in the
 place of the student's own samples]. Those of m calls, where m divides n, are among them. The times s are even in the
@@ -35,13 +38,14 @@ from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, Process, like
 from gendi.diffusion.gaussian.samplers.grid import make_grid
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
+from gendi.diffusion.networks.told import CALL, call
 from gendi.diffusion.randomness import normal, stream
 
 FROM_NOISE = 0.5
 """The share of rows at t = 1, where a student makes more than one call."""
 ENDS = (0.02, 0.98)
 """The lowest and the highest angle of the times s, as shares of the angle at t = 1."""
-CRITIC_RATE = 2.0
+CRITIC_RATE = 6.0
 """The critic's learning rate, as a multiple of the student's, whose samples it has to follow."""
 LEAST = 1e-3
 """The least distance that divides a direction."""
@@ -75,7 +79,7 @@ class DistributionMatching(Objective):
         self.schedule: Schedule = make_schedule(setting.process.schedule, setting.process.steps)
         self.teacher = Teacher(setting, self.schedule)
         assert setting.learner is not None, "a setting with a teacher has a learner"
-        self.critic = setting.learner(self.schedule)
+        self.critic = setting.learner(self.schedule, (call(),) if self.options.calls > 1 else ())
         self.calls = make_grid(self.schedule, self.options.calls, "angle")[:-1]
         self._gradients: dict[int, tuple[Tensor | None, ...]] = {}
         """The critic's gradients of parts of the batch, by the first row of each."""
@@ -102,11 +106,14 @@ class DistributionMatching(Objective):
 
     def compared(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """Return the times s (B,) for uniform numbers in [0, 1)."""
-        last = (-self.schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).exp().atan()
-        angle = last * (ENDS[0] + (ENDS[1] - ENDS[0]) * uniform)
+        angle = self._angle(torch.ones((), dtype=torch.float64)) * (ENDS[0] + (ENDS[1] - ENDS[0]) * uniform)
         s = self.schedule.time(-2 * angle.tan().log())
         steps = self.schedule.steps
         return s if steps is None else (s * steps).round().clamp(min=1) / steps
+
+    def _angle(self, t: Float64[Tensor, "*times"]) -> Float64[Tensor, "*times"]:
+        """Return arctan(sigma / alpha)."""
+        return (-self.schedule.log_snr(t) / 2).exp().atan()
 
     def losses(
         self, denoiser: NetworkDenoiser, x_0: Batch, cond: Conditions | None, draw: Draw, rows: slice = ALL
@@ -121,21 +128,31 @@ class DistributionMatching(Objective):
         sample = x.detach()
         x_s = process.sample(sample, s, draw.again(x_0, rows))
         if torch.is_grad_enabled():
-            answer, loss = self.criticised(sample, x_s, s, cond)
+            answer, loss = self.criticised(sample, x_s, s, t, cond)
             weights = [p for p in self.critic.denoiser.parameters() if p.requires_grad]
             start = rows.start or 0
             self._gradients[start] = torch.autograd.grad(loss.sum() / len(draw.t), weights, allow_unused=True)
         else:
-            answer, _ = self.criticised(sample, x_s, s, cond)
+            answer, _ = self.criticised(sample, x_s, s, t, cond)
         direction = self.direction(sample, x_s, s, answer.detach(), cond)
         return 0.5 * (x - (sample - direction)).square().flatten(1).mean(1)
 
     def criticised(
-        self, x: Batch, x_s: Batch, s: Float64[Tensor, " rows"], cond: Conditions | None = None
+        self,
+        x: Batch,
+        x_s: Batch,
+        s: Float64[Tensor, " rows"],
+        t: Float64[Tensor, " rows"],
+        cond: Conditions | None = None,
     ) -> tuple[Batch, Float[Tensor, " rows"]]:
-        """Return the critic's mean of x given x_s, (b, ...), and its loss (b,) against the samples x themselves."""
-        critic = self.critic.denoiser
-        answer = critic(x_s, s, **(cond or {}))
+        """Return the critic's mean of x given x_s, (b, ...), and its loss (b,) against the samples x themselves.
+
+        t (b,) are the times of the calls from which the samples came.
+        """
+        critic, told = self.critic.denoiser, dict(cond or {})
+        if self.options.calls > 1:
+            told[CALL] = (self._angle(t) / self._angle(torch.ones_like(t))).float()
+        answer = critic(x_s, s, **told)
         error = (answer - x) / like(critic.coefficients(s).c_out, x)
         return answer, error.square().flatten(1).mean(1)
 
