@@ -77,7 +77,7 @@ def scatter_figure(*sets: tuple[str, Points], theme: Theme = LIGHT, limit: float
         for place, (title, rows) in zip(
             np.atleast_1d(figure.subplots(1, len(sets), sharex=True, sharey=True)), sets, strict=True
         ):
-            place.scatter(*np.asarray(rows).T, s=3, color=theme.blue, alpha=0.5, linewidths=0)
+            place.scatter(rows[:, 0], rows[:, 1], s=3, color=theme.blue, alpha=0.5, linewidths=0)
             place.set_title(title, fontsize=11)
             place.set_xlim(-limit, limit), place.set_ylim(-limit, limit)
             place.set_aspect("equal")
@@ -99,7 +99,7 @@ def field_figure(
     arrows = arrows / np.hypot(*arrows.T).max() * float(line[1] - line[0])
     with drawing(theme, SIDE, SIDE) as (figure, axes):
         if points is not None:
-            axes.scatter(*points.T, s=3, color=theme.orange, alpha=0.35, linewidths=0)
+            axes.scatter(points[:, 0], points[:, 1], s=3, color=theme.orange, alpha=0.35, linewidths=0)
         axes.quiver(*grid.numpy().T, *arrows.T, color=theme.blue, angles="xy", scale_units="xy", scale=1, width=0.004)
         axes.set_xlim(-limit, limit), axes.set_ylim(-limit, limit)
         axes.set_aspect("equal")
@@ -116,8 +116,8 @@ def paths_figure(
     with drawing(theme, SIDE, SIDE) as (figure, axes):
         for k in range(n):
             axes.plot(*way[:, k].T, color=theme.blue, alpha=0.35, lw=0.8)
-        axes.scatter(*way[0].T, s=6, color=theme.muted, linewidths=0)
-        axes.scatter(*way[-1].T, s=14, facecolors="none", edgecolors=theme.orange, linewidths=1)
+        axes.scatter(way[0, :, 0], way[0, :, 1], s=6, color=theme.muted, linewidths=0)
+        axes.scatter(way[-1, :, 0], way[-1, :, 1], s=14, facecolors="none", edgecolors=theme.orange, linewidths=1)
         axes.set_xlim(-limit, limit), axes.set_ylim(-limit, limit)
         axes.set_aspect("equal")
         axes.set_xticks([]), axes.set_yticks([])

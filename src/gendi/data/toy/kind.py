@@ -54,7 +54,7 @@ class Toys(Kind):
             raise UsageError(f"toy:{place} has the options n and seed; {min(strange)!r} is not one of them.")
         n, seed = _whole(place, options, "n", 10_000, 10, MOST), _whole(place, options, "seed", 0, 0, 2**63 - 1)
         rows, labels = found.points(n, seed)
-        known = {"name": place, "schema": {"world": place}}
+        known: dict[str, Any] = {"name": place, "schema": {"world": place}}
         if labels is None:
             return Loaded(rows, **known)
         return Loaded(rows, {"class": labels}, specs=(class_spec(found.names),), **known)

@@ -54,9 +54,10 @@ class World:
 
     def denoiser(self, schedule: Schedule) -> RectangleDenoiser:
         """Return the exact denoiser of this world under a schedule; it takes the condition `class` if there is one."""
-        parts = (torch.from_numpy(part) for part in (self.weights, self.centres, self.axes, self.halves))
+        weights, centres = torch.from_numpy(self.weights), torch.from_numpy(self.centres)
+        axes, halves = torch.from_numpy(self.axes), torch.from_numpy(self.halves)
         classes = None if self.classes is None else torch.from_numpy(self.classes)
-        return RectangleDenoiser(schedule, *parts, self.thickness, classes)
+        return RectangleDenoiser(schedule, weights, centres, axes, halves, self.thickness, classes)
 
     def points(self, n: int, seed: int = 0) -> tuple[Grid, NDArray[np.int64] | None]:
         """Return n points (n, 2) and their classes (n,), or None; they are a function of the name, n and the seed."""

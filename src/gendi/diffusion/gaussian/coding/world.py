@@ -63,7 +63,7 @@ class GridWorld:
     def posterior(self, t: int) -> Float64[np.ndarray, "n n n"]:
         """Return q(x_{t-1} | x_t, x_0) for t > 1, indexed by x_0, x_t and x_{t-1}."""
         joint = self.given_data[t - 1][:, None, :] * self.forward[t - 1].T[None]
-        return joint / joint.sum(2, keepdims=True)
+        return np.asarray(joint / joint.sum(2, keepdims=True))
 
     def chain_terms(self) -> Float64[np.ndarray, " t_plus_1"]:
         """Return E[-log p(x_T)], then E[log q(x_t | x_{t-1}) - log p(x_{t-1} | x_t)] for t = 1, ..., T.  [eq. 3]"""
@@ -102,7 +102,7 @@ class GridWorld:
         """Return sqrt(E[(x_0 - x0_hat(x_t))^2]) for t = 1, ..., T: what is wrong with the picture after x_t."""
         errors = (self.levels[:, None] - self.guess[:, None, :]) ** 2  # t, x_0, x_t
         joint = self.data[:, None] * self.given_data[1:]
-        return np.sqrt((joint * errors).sum((1, 2)))
+        return np.asarray(np.sqrt((joint * errors).sum((1, 2))))
 
 
 def grid_world(
@@ -139,4 +139,4 @@ def binned(
     below, above = ndtr(place), np.exp(log_ndtr(-place))
     inside = np.where(place[:, :-1] > 0, above[:, :-1] - above[:, 1:], below[:, 1:] - below[:, :-1])
     found = np.maximum(np.concatenate([below[:, :1], inside, above[:, -1:]], axis=1), LEAST)
-    return found / found.sum(1, keepdims=True)
+    return np.asarray(found / found.sum(1, keepdims=True))
