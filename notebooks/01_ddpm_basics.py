@@ -156,7 +156,7 @@ def train(network, batches, steps, lr=2e-3):
 
 points = torch.from_numpy(world("swissroll").points(10_000)[0]).float()
 network = Perceptron(2)
-losses = train(network, lambda: (points[torch.randint(len(points), (512,))], {}), 1500)
+losses = train(network, lambda: (points[torch.randint(len(points), (512,))], {}), 1000)
 made, kept = sample(network, (1500, 2), keep=(150, 100, 50, 20, 0))
 
 figure, axes = plt.subplots(1, 6, figsize=(12, 2.2), sharex=True, sharey=True)
@@ -244,14 +244,14 @@ class UNet(nn.Module):
 # %%
 if images is not None:
     unet = UNet()
-    train(unet, lambda: (images[torch.randint(len(images), (64,))], {}), 600)
+    train(unet, lambda: (images[torch.randint(len(images), (64,))], {}), 400)
     made = sample(unet, (40, 1, 14, 14))
     grid = made.reshape(4, 10, 14, 14).permute(0, 2, 1, 3).reshape(56, 140)
     figure, axes = plt.subplots(figsize=(8, 3.4))
     axes.imshow(grid.clamp(-1, 1), cmap="gray"), axes.axis("off")
 
 # %% [markdown]
-# Half a minute of training gives strokes and the first digits. `gendi train mnist` does the same with a better network, better weights of the loss and a better sampler, and needs eight minutes for good ones.
+# Some seconds of training give strokes and the first digits. `gendi train mnist` does the same with a better network, better weights of the loss and a better sampler, and needs eight minutes for good ones.
 #
 # ## Gene expression, and a condition
 #
@@ -300,7 +300,7 @@ if logs is not None:
         told = torch.where(torch.rand(256) < 0.1, anything, label[chosen])
         return rows[chosen], {"label": told}
 
-    train(network, batches, 1200)
+    train(network, batches, 800)
     wanted = label.clone()  # as many of each type as there are
     made = sample(guided(network, wanted, anything, 1.0), (len(rows), 30))
     genes = (made * scale) @ axes_[:30] + mean

@@ -277,7 +277,10 @@ WRONG: dict[tuple[str, str], Wrong] = {
     (f"{ELBO}step_kl", "a_step_costs_the_fall_of_snr_times_the_error"): [
         ("process.posterior_weights(t, s)[1]", "process.posterior_weights(t, s)[0]"),
     ],
-    (f"{ELBO}prior_kl", "the_bound_of_a_chain_is_the_closed_form"): [("alpha / sigma", "alpha")],
+    (f"{ELBO}prior_kl", "the_term_of_the_prior_is_the_divergence_of_two_normals"): [
+        ("0.5 * (", "1.5 * ("),
+        ("alpha / sigma", "alpha"),
+    ],
     (f"{ELBO}decoder_loss", "decoder_takes_the_variance_of_the_second_step"): [
         ("t, torch.zeros_like(t), share, before", "t, torch.zeros_like(t), 1.0, before"),
     ],

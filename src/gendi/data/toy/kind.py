@@ -35,6 +35,7 @@ class Toys(Kind):
     preset = "toy"
     suffixes = (".csv",)
     previews = True
+    made = True
     without_conditions = "the toy worlds moons, gaussians and letters have classes."
 
     def files(self, spec: str) -> tuple[Path, ...]:
