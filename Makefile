@@ -41,6 +41,7 @@ lint: .venv/installed-dev
 
 docs: .venv/installed-docs
 	MPLBACKEND=agg $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 speedrun: .venv/installed-dev

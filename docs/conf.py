@@ -22,7 +22,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinxcontrib.katex",
 ]
-exclude_patterns = ["_build", "conf.py", "_static/**", "slurm/**", ".jupyter_cache"]
+exclude_patterns = ["_build", "conf.py", "check_site.py", "_static/**", "slurm/**", ".jupyter_cache"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 # --- Markdown and notebooks
@@ -35,7 +35,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-nb_execution_excludepatterns = ["conf.py"]
+nb_execution_excludepatterns = ["conf.py", "check_site.py"]
 nb_merge_streams = True
 
 # --- mathematics: script from the package, style sheet and fonts from _static; nothing is fetched
