@@ -51,6 +51,26 @@ def test_the_student_is_called_where_it_samples(calls: int, steps: int | None) -
         assert all(bool(torch.isclose(grid, t, rtol=1e-9).any()) for t in of_fewer)
 
 
+def test_a_later_call_is_given_what_the_calls_before_it_have_made() -> None:
+    """From noise, x_t = alpha f(x) + sigma noise once a call, each row as often as its call says; in parts too."""
+    made, schedule = matching(calls=4), cosine()
+    draw, x_0 = made.draw(60, 0, 0), data(60, 1).double()
+    f = Exactly(lambda x_t, t, **cond: x_t.sin() + t[:, None] + cond["class"][:, None], schedule)
+    cond = {"class": torch.arange(60) % 3}
+    found = torch.cat(
+        [made.called(f, x_0[k], {"class": cond["class"][k]}, draw, k) for k in (slice(0, 17), slice(17, 60))]
+    )
+    for row in range(60):
+        alpha, sigma = schedule(torch.ones(()).double())
+        x = alpha * x_0[row] + sigma * draw.noise(x_0)[row]
+        for k in range(int(draw.which[row])):
+            alpha, sigma = schedule(made.calls[k + 1])
+            clean = x.sin() + made.calls[k] + row % 3
+            x = alpha * clean + sigma * draw.more(f"call {k + 1}", x_0)[row]
+        torch.testing.assert_close(found[row], x, rtol=1e-6, atol=1e-6)
+    assert [int((draw.which == k).sum()) for k in range(4)] == [30, 10, 10, 10]
+
+
 def test_samples_are_compared_at_even_angles() -> None:
     """The cosine schedule's t is the angle over pi / 2, but for what it keeps back at its ends."""
     made = matching()
@@ -92,7 +112,7 @@ def test_the_loss_has_the_gradient_of_the_direction_and_none_where_the_laws_agre
     losses = made.losses(Exactly(lambda x_t, t: x, schedule), x_0, {}, draw)
     losses.sum().backward()
     alpha, sigma = (value[:, None] for value in schedule(draw.s))
-    x_s = alpha * x.detach() + sigma * draw.again(x_0)
+    x_s = alpha * x.detach() + sigma * draw.more("again", x_0)
     direction = made.direction(x.detach(), x_s, draw.s, samples_law(x_s, draw.s))
     assert x.grad is not None
     torch.testing.assert_close(x.grad, direction / 2, rtol=1e-6, atol=1e-9)
@@ -112,10 +132,9 @@ def test_the_critic_learns_the_mean_of_the_students_samples(cuts: list[int]) -> 
     made.remember(draw, torch.zeros(8), 0.25)
     found, lr = made.critic.last
     assert lr == 1.5  # six times the student's
-    alpha, sigma = (value[:, None] for value in schedule(draw.t))
-    x = 2 * (alpha * x_0 + sigma * draw.noise(x_0))
+    x = 2 * made.called(Exactly(lambda x_t, t: 2 * x_t, schedule), x_0, {}, draw)
     alpha, sigma = (value[:, None] for value in schedule(draw.s))
-    x_s = alpha * x + sigma * draw.again(x_0)
+    x_s = alpha * x + sigma * draw.more("again", x_0)
     norm = (sigma**2 + alpha**2 * SIGMA_DATA**2).sqrt()  # Karras et al. 2022, table 1, for any alpha
     network = student(schedule, told=1).network
     start = torch.atan2(*reversed(schedule(draw.t))) / torch.atan2(*reversed(schedule(torch.ones(1).double())))

@@ -18,17 +18,20 @@ the student's samples:
 A student of several calls is as many students of one law, whose samples the critic must not take for one another's:
 errors of one call could make up for those of another. So it is told from which call a sample came.
 
-The calls of a student of n calls are at the n times of the sampler `consistency`; half of the rows of a batch have
-t = 1, and the others are data, noised to one of the later times [Yin et al. 2024b, section 4.4, with data in the
-place of the student's own samples]. Those of m calls, where m divides n, are among them. The times s are even in the
+The calls of a student of n calls are at the n times of the sampler `consistency`. Half of the rows of a batch have
+t = 1, and the others one of the later times, where x_t is what the student's own calls before it have made, without
+gradients [Yin et al. 2024b, section 4.4]: so every call learns from what it is given in sampling. The times of m
+calls, where m divides n, are among them. The times s are even in the
 angle arctan(sigma / alpha), from 2% to 98% of the way, which are the times of the paper for a cosine schedule.
 """
 
+import copy
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
@@ -52,23 +55,29 @@ LEAST = 1e-3
 
 
 class MatchDraw(Draw):
-    """The draws of a step; the student is called at t, and its samples are compared at s, both (B,) and float64."""
+    """The draws of a step: the student's call `which` (B,), at the time t, and the times s (B,), float64, at which its
+    samples are compared.
+    """
 
     def __init__(
-        self, t: Float64[Tensor, " batch"], s: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0
+        self,
+        which: Int64[Tensor, " batch"],
+        t: Float64[Tensor, " batch"],
+        s: Float64[Tensor, " batch"],
+        seed: int,
+        purpose: str,
+        step: int = 0,
     ) -> None:
         super().__init__(t, seed, purpose, step)
-        self.s = s
-        self._again: Tensor | None = None
+        self.which, self.s = which, s
+        self._kept: dict[str, Tensor] = {}
 
-    def again(self, x: Batch, rows: slice = ALL) -> Batch:
-        """Return the standard normal noise with which samples of the shape of x (b, ...), `rows` of the batch, are
-        noised again.
-        """
-        shape = (len(self.t), *x.shape[1:])
-        if self._again is None or self._again.shape != shape:
-            self._again = normal(shape, self.seed, f"{self.purpose}, again", self.step)
-        return self._again[rows].to(x.device)
+    def more(self, what: str, x_0: Batch, rows: slice = ALL) -> Batch:
+        """Return the standard normal noise `what` for `rows` of the batch, as `noise` does for the first."""
+        shape = (len(self.t), *x_0.shape[1:])
+        if what not in self._kept or self._kept[what].shape != shape:
+            self._kept[what] = normal(shape, self.seed, f"{self.purpose}, {what}", self.step)
+        return self._kept[what][rows].to(x_0.device)
 
 
 class DistributionMatching(Objective):
@@ -94,15 +103,17 @@ class DistributionMatching(Objective):
         return self._at(size, seed, step, "noise")
 
     def draw_heldout(self, size: int, seed: int) -> MatchDraw:
-        draw = self._at(size, seed, -1, "heldout-noise")
-        return MatchDraw(draw.t.sort().values, draw.s, seed, "heldout-noise")
+        return self._at(size, seed, -1, "heldout-noise")
 
     def _at(self, size: int, seed: int, step: int, purpose: str) -> MatchDraw:
-        which = torch.as_tensor(stratified(stream(seed, "time", step), size))
-        later = ((which - FROM_NOISE) / (1 - FROM_NOISE) * (len(self.calls) - 1)).floor().long() + 1
-        t = self.calls[later.clamp(min=0, max=len(self.calls) - 1).where(which >= FROM_NOISE, 0)]
+        uniform = torch.as_tensor(stratified(stream(seed, "time", step), size))
+        if step < 0:  # held-out rows have their times in order
+            uniform = uniform.sort(descending=True).values
+        later = (uniform - FROM_NOISE) / (1 - FROM_NOISE) * (len(self.calls) - 1)
+        which = torch.where(uniform < FROM_NOISE, 0, (later.floor() + 1).clamp(max=len(self.calls) - 1)).long()
         s = self.compared(torch.as_tensor(stratified(stream(seed, "compared", step), size)))
-        return MatchDraw(t.to(self.device), s.to(self.device), seed, purpose, max(step, 0))
+        which, t = which.to(self.device), self.calls[which].to(self.device)
+        return MatchDraw(which, t, s.to(self.device), seed, purpose, max(step, 0))
 
     def compared(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """Return the times s (B,) for uniform numbers in [0, 1)."""
@@ -124,9 +135,9 @@ class DistributionMatching(Objective):
         """
         assert isinstance(draw, MatchDraw)
         t, s, process = draw.t[rows], draw.s[rows], Process(self.schedule)
-        x = denoiser(process.sample(x_0, t, draw.noise(x_0, rows)), t, **(cond or {}))
+        x = denoiser(self.called(denoiser, x_0, cond, draw, rows), t, **(cond or {}))
         sample = x.detach()
-        x_s = process.sample(sample, s, draw.again(x_0, rows))
+        x_s = process.sample(sample, s, draw.more("again", x_0, rows))
         if torch.is_grad_enabled():
             answer, loss = self.criticised(sample, x_s, s, t, cond)
             weights = [p for p in self.critic.denoiser.parameters() if p.requires_grad]
@@ -136,6 +147,23 @@ class DistributionMatching(Objective):
             answer, _ = self.criticised(sample, x_s, s, t, cond)
         direction = self.direction(sample, x_s, s, answer.detach(), cond)
         return 0.5 * (x - (sample - direction)).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def called(
+        self, denoiser: NetworkDenoiser, x_0: Batch, cond: Conditions | None, draw: MatchDraw, rows: slice = ALL
+    ) -> Batch:
+        """Return x_t (b, ...) of each row's call: noise, or what the student's calls before it have made of noise."""
+        process, which = Process(self.schedule), draw.which[rows]
+        x_t = process.sample(x_0, torch.ones_like(draw.t[rows]), draw.noise(x_0, rows))
+        own = _unwrapped(denoiser)
+        for k in range(1, len(self.calls)):
+            mine = torch.nonzero(which >= k).flatten()
+            if len(mine) == 0:
+                break
+            before, now = (self.calls[n].to(x_0.device).expand(len(mine)) for n in (k - 1, k))
+            x = own(x_t[mine], before, **{name: value[mine] for name, value in (cond or {}).items()})
+            x_t[mine] = process.sample(x, now, draw.more(f"call {k}", x_0, rows)[mine])
+        return x_t
 
     def criticised(
         self,
@@ -180,3 +208,12 @@ class DistributionMatching(Objective):
     def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.teacher.restore(groups.get(self.teacher.group, {}))
         self.critic.restore(groups)
+
+
+def _unwrapped(denoiser: NetworkDenoiser) -> NetworkDenoiser:
+    """Return a denoiser without the wrapper that joins gradients of several processes, which would wait for them."""
+    if not isinstance(denoiser.network, DistributedDataParallel):
+        return denoiser
+    own = copy.copy(denoiser)
+    own._modules = {**denoiser._modules, "network": denoiser.network.module}
+    return own
