@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import unknown_name
@@ -238,6 +239,17 @@ _TABLE = replace(
     sample=SampleConfig(sampler="unipc", steps=30),
 )
 
+# Sequences of some tens of letters: masks, and one letter a call in sampling, which errs nowhere but in the network.
+_SEQUENCE = RunConfig(
+    preset="sequence",
+    network=NetworkConfig("sequence", channels=(128,), blocks=4, time_dim=128),
+    process=ProcessConfig(schedule="cosine", steps=None),
+    optim=OptimConfig(name="muon", lr=2e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=128, preview_every=50_000, evaluate_every=50_000),
+    sample=SampleConfig(sampler="first-hitting", steps=64),
+    tokens=TokensConfig(process="absorbing"),
+)
+
 # Images of 64 x 64 on a few cores: the network for icons with a narrow level of 32 x 32 above its three, which takes
 # 1.4 times the operations of icons of 32 x 32 instead of four times.
 _ICONS_64 = replace(
@@ -309,6 +321,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),
         Preset("table", _TABLE, "1m", "tables (.csv, .parquet)", ""),
+        Preset("sequence", _SEQUENCE, "5m", "sequences of letters (.fasta, .txt, .smi, a column of a CSV)", ""),
         *map(_ablation, _ABLATIONS),
     )
 }
