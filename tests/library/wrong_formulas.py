@@ -243,7 +243,7 @@ WRONG: dict[tuple[str, str], Wrong] = {
         ("self.schedule.hazard(t)", "-self.schedule.slope(t)"),
         ("x_t == self.mask", "x_t != self.mask"),
     ],
-    (f"{D}process.Uniform.bound_rate", "the_limit_of_uniform_noise_is_the_entropy"): [
+    (f"{D}process.Uniform.bound_rate", "the_limit_is_that_of_long_chains_for_a_wrong_denoiser_too"): [
         ("model - exact", "exact - model"),
         ("jumps * elsewhere", "jumps"),
     ],
@@ -278,7 +278,7 @@ WRONG: dict[tuple[str, str], Wrong] = {
         f"{D}samplers.predictor_corrector.predictor_corrector",
         "corrections_draw_the_law_of_their_kernel_which_is_nearer",
     ): [
-        ("s + back * (t - s)", "s + (t - s)"),
+        ("process.noised(x, r, draws(), s)", "x"),
         ("process.noised(x, r, draws(), s)", "process.noised(x, r, draws())"),
     ],
     (f"{D}guidance.TokenGuidance.__call__", "guidance_tilts_the_law_of_one_token"): [
