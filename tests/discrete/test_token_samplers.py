@@ -112,7 +112,7 @@ def test_corrections_draw_the_law_of_their_kernel_which_is_nearer():
     p = law(world, 3)
     plain, corrected = ancestral_law(world, 2, 3), ancestral_law(world, 2, 3, corrections=2, back=0.8)
     assert variation(corrected, p) < 0.7 * variation(plain, p)
-    x = sample(world, 3, N, batch_size=N, sampler="predictor-corrector", steps=4, corrections=2, back=0.8)
+    x = sample(world, 3, 5 * N, batch_size=5 * N, sampler="predictor-corrector", steps=4, corrections=2, back=0.8)
     close(x, corrected, 2)
 
 

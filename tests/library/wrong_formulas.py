@@ -245,7 +245,7 @@ WRONG: dict[tuple[str, str], Wrong] = {
     ],
     (f"{D}process.Uniform.bound_rate", "the_limit_is_that_of_long_chains_for_a_wrong_denoiser_too"): [
         ("model - exact", "exact - model"),
-        ("jumps * elsewhere", "jumps"),
+        ("-self.schedule.slope(t) / self.schedule.alpha(t) / self.tokens", "-self.schedule.slope(t) / self.tokens"),
     ],
     (f"{D}bound.bound_term", "the_bound_of_a_chain_falls_to_the_entropy_as_1_over_its_steps"): [
         ("torch.xlogy(q, q)", "torch.xlogy(p, p)"),
@@ -279,7 +279,6 @@ WRONG: dict[tuple[str, str], Wrong] = {
         "corrections_draw_the_law_of_their_kernel_which_is_nearer",
     ): [
         ("process.noised(x, r, draws(), s)", "x"),
-        ("process.noised(x, r, draws(), s)", "process.noised(x, r, draws())"),
     ],
     (f"{D}guidance.TokenGuidance.__call__", "guidance_tilts_the_law_of_one_token"): [
         ("(1 - self.scale) * log_free", "self.scale * log_free"),

@@ -161,15 +161,14 @@ class Uniform(TokenProcess):
         """The divergence of the rates of jumps from x_t, of the exact reversal and of the model's.
 
         With r_j the rate of a jump to j under x_0 and m_j the model's, it is the sum over j of
-        m_j - r_j + r_j log(r_j / m_j).  [Campbell et al. 2022, proposition 2]
+        m_j - r_j + r_j log(r_j / m_j), whose term is 0 at j = x_t.  [Campbell et al. 2022, proposition 2]
         """
         p = log_p.double().exp()
         exact = self._tilted(x_t, F.one_hot(x_0, self.tokens).double(), t, t)
         model = self._tilted(x_t, p, t, t).clamp(min=1e-300)
         jumps = model - exact + exact * (exact / model).log()
-        elsewhere = 1 - F.one_hot(x_t, self.tokens).double()
         rate = -self.schedule.slope(t) / self.schedule.alpha(t) / self.tokens
-        return beside(rate, x_0) * (jumps * elsewhere).sum(-1)
+        return beside(rate, x_0) * jumps.sum(-1)
 
 
 PROCESSES: dict[str, type[TokenProcess]] = {"absorbing": Absorbing, "uniform": Uniform}
