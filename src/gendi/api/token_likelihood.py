@@ -110,7 +110,7 @@ def bits_per_letter(
     denoiser.precision = "fp32"
     found = variational_bound(
         denoiser,
-        torch.from_numpy(rows.astype(np.int64)).to(device),
+        torch.from_numpy(rows.astype(np.int64)).to("cpu" if device == "mps" else device),  # MPS has no float64
         steps=steps,
         draws=draws,
         seed=seed,

@@ -53,13 +53,17 @@ class NetworkTokenDenoiser(Trained):
         return log_p
 
     def forward(self, x_t: Tokens, t: Tensor, /, **given: Any) -> LogP:
-        cond, value = by_name(given), self.time_value(x_t, t)
+        # tokens may be elsewhere than the network: Apple's MPS has no float64, in which they are drawn
+        place = next((p.device for p in self.network.parameters()), x_t.device)
+        x, value = x_t.to(place), self.time_value(x_t, t).to(place)
+        cond = {name: rows.to(place) for name, rows in by_name(given).items()}
 
         def some(rows: slice) -> Tensor:
-            return self._logits(part_of(x_t, rows), part_of(value, rows), parts_of(cond, rows))
+            return self._logits(part_of(x, rows), part_of(value, rows), parts_of(cond, rows))
 
         found = self.by_shares(some, len(x_t))
-        return carried_over(self.process, found[0] if len(found) == 1 else torch.cat(found), x_t)
+        logits = found[0] if len(found) == 1 else torch.cat(found)
+        return carried_over(self.process, logits.to(x_t.device), x_t)
 
     def _logits(self, x_t: Tokens, value: Float[Tensor, " batch"], cond: dict[str, Tensor]) -> Tensor:
         told = {name: torch.full_like(value, number) for name, number in self.told.items() if name not in cond}

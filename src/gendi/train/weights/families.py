@@ -222,7 +222,8 @@ class Discrete(Family):
             "seed": how.seed,
             "temperature": how.temperature,
         }
-        settings |= {"batch_size": how.batch_size, "device": how.device, **how.options}
+        device = "cpu" if torch.device(how.device).type == "mps" else how.device  # MPS has no float64
+        settings |= {"batch_size": how.batch_size, "device": device, **how.options}
         return sample_tokens(
             denoiser, shape[0], n, first_index=how.first_index, cond=cond, given=given, poll=poll, **settings
         )

@@ -43,6 +43,8 @@ class TokenObjective(Objective[NetworkTokenDenoiser, TokenProcess]):
         draw: Draw,
         rows: slice = ALL,
     ) -> Float[Tensor, " rows"]:
+        if x_0.device.type == "mps":  # which has no float64
+            x_0 = x_0.cpu()
         t = draw.t[rows].to(x_0.device)
         return self.at(denoiser, x_0, t, draw.uniform(x_0, rows), cond or {}).float()
 
