@@ -51,24 +51,21 @@ def test_the_student_is_called_where_it_samples(calls: int, steps: int | None) -
         assert all(bool(torch.isclose(grid, t, rtol=1e-9).any()) for t in of_fewer)
 
 
-def test_a_later_call_is_given_what_the_calls_before_it_have_made() -> None:
-    """From noise, x_t = alpha f(x) + sigma noise once a call, each row as often as its call says; in parts too."""
+def test_a_later_call_is_given_what_the_first_one_makes_of_noise() -> None:
+    """x_t = alpha f(x_1, 1) + sigma noise, and noise itself for the first call; in parts too."""
     made, schedule = matching(calls=4), cosine()
     draw, x_0 = made.draw(60, 0, 0), data(60, 1).double()
     f = Exactly(lambda x_t, t, **cond: x_t.sin() + t[:, None] + cond["class"][:, None], schedule)
-    cond = {"class": torch.arange(60) % 3}
-    found = torch.cat(
-        [made.called(f, x_0[k], {"class": cond["class"][k]}, draw, k) for k in (slice(0, 17), slice(17, 60))]
-    )
-    for row in range(60):
-        alpha, sigma = schedule(torch.ones(()).double())
-        x = alpha * x_0[row] + sigma * draw.noise(x_0)[row]
-        for k in range(int(draw.which[row])):
-            alpha, sigma = schedule(made.calls[k + 1])
-            clean = x.sin() + made.calls[k] + row % 3
-            x = alpha * clean + sigma * draw.more(f"call {k + 1}", x_0)[row]
-        torch.testing.assert_close(found[row], x, rtol=1e-6, atol=1e-6)
+    cond, parts = {"class": torch.arange(60) % 3}, (slice(0, 17), slice(17, 60))
+    found = torch.cat([made.called(f, x_0[k], {"class": cond["class"][k]}, draw, k) for k in parts])
+    alpha, sigma = schedule(torch.ones(()).double())
+    x_1 = alpha * x_0 + sigma * draw.noise(x_0)
+    alpha, sigma = (value[:, None] for value in schedule(draw.t))
+    again = alpha * (x_1.sin() + 1 + cond["class"][:, None]) + sigma * draw.more("call", x_0)
+    expected = torch.where((draw.t < 1)[:, None], again, x_1)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert [int((draw.which == k).sum()) for k in range(4)] == [30, 10, 10, 10]
+    assert sorted(set(draw.t.tolist()), reverse=True) == made.calls.tolist()
 
 
 def test_samples_are_compared_at_even_angles() -> None:

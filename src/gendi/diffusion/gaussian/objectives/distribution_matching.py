@@ -19,9 +19,9 @@ A student of several calls is as many students of one law, whose samples the cri
 errors of one call could make up for those of another. So it is told from which call a sample came.
 
 The calls of a student of n calls are at the n times of the sampler `consistency`. Half of the rows of a batch have
-t = 1, and the others one of the later times, where x_t is what the student's own calls before it have made, without
-gradients [Yin et al. 2024b, section 4.4]: so every call learns from what it is given in sampling. The times of m
-calls, where m divides n, are among them. The times s are even in the
+t = 1, and the others one of the later times, where x_t is a sample of the student's own first call, without
+gradients, noised to t [Yin et al. 2024b, section 4.4]: so a later call learns from samples of the student, as in
+sampling, and not from data. The times of m calls, where m divides n, are among them. The times s are even in the
 angle arctan(sigma / alpha), from 2% to 98% of the way, which are the times of the paper for a cosine schedule.
 """
 
@@ -152,17 +152,14 @@ class DistributionMatching(Objective):
     def called(
         self, denoiser: NetworkDenoiser, x_0: Batch, cond: Conditions | None, draw: MatchDraw, rows: slice = ALL
     ) -> Batch:
-        """Return x_t (b, ...) of each row's call: noise, or what the student's calls before it have made of noise."""
-        process, which = Process(self.schedule), draw.which[rows]
-        x_t = process.sample(x_0, torch.ones_like(draw.t[rows]), draw.noise(x_0, rows))
-        own = _unwrapped(denoiser)
-        for k in range(1, len(self.calls)):
-            mine = torch.nonzero(which >= k).flatten()
-            if len(mine) == 0:
-                break
-            before, now = (self.calls[n].to(x_0.device).expand(len(mine)) for n in (k - 1, k))
-            x = own(x_t[mine], before, **{name: value[mine] for name, value in (cond or {}).items()})
-            x_t[mine] = process.sample(x, now, draw.more(f"call {k}", x_0, rows)[mine])
+        """Return x_t (b, ...) of each row: noise, or what the student's first call makes of noise, noised to t."""
+        process, t = Process(self.schedule), draw.t[rows]
+        x_t = process.sample(x_0, torch.ones_like(t), draw.noise(x_0, rows))
+        later = torch.nonzero(draw.which[rows]).flatten()
+        if len(later):
+            given = {name: value[later] for name, value in (cond or {}).items()}
+            x = _unwrapped(denoiser)(x_t[later], torch.ones_like(t[later]), **given)
+            x_t[later] = process.sample(x, t[later], draw.more("call", x_0, rows)[later])
         return x_t
 
     def criticised(
