@@ -179,7 +179,7 @@ def main() -> None:
             fields = {"method": method, "seconds": seconds, "seed": seed}
             models.append((place(args.folder, method, calls, seconds, seed), fields, calls))
         for folder, fields, calls in models:
-            if not folder.exists():
+            if folder != args.run and not folder.exists():
                 print(f"not there, and left out: {folder}", flush=True)
                 continue
             found = measured(load_bundle(folder), calls)
