@@ -19,6 +19,7 @@ from gendi.data import Data, open_data
 from gendi.data.codec_files import write_codec
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
+from gendi.machine.units import duration_in_words
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
 from gendi.train.budget import Budget
@@ -234,8 +235,10 @@ class _Loop:
             if (now_parts := trainer.parts.count) != parts:
                 self.log(f"note: out of memory in step {step}: batches are gone through in {now_parts} parts now.")
             now = time.monotonic()
-            self.pace.took(now - clock)
-            self.seconds, clock = self.seconds + now - clock, now
+            worked = self.pace.lap(now - clock)
+            if (paused := now - clock - worked) > 0:
+                self.log(f"note: paused for {duration_in_words(round(paused))}, which is no time of training.")
+            self.seconds, clock = self.seconds + worked, now
             self.watch.guard(step, result)
             if self.team.first:
                 self._log_step(result)
