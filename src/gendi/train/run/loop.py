@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec_files import write_codec
+from gendi.data.kinds import as_text
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
 from gendi.machine.units import duration_in_words
@@ -91,6 +92,7 @@ def train(
         InterruptedRunError: a person stopped the run; everything is saved.
     """
     config.validate()
+    spec = as_text(spec)
     with together(config.train.timeout) as team:
         console = console if console is not None and team.first else Silent()
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
