@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gendi.data.codec import Codec
 from gendi.data.kinds import kind_of
-from gendi.evaluate.result import GENDI_REPORT, Metric
+from gendi.evaluate.result import GENDI_REPORT
 from gendi.machine.units import duration_in_words
 from gendi.report.metrics import best_fid, split_name, written
 from gendi.report.page import Gallery, Html, fill
@@ -157,7 +157,7 @@ def _confidence(run: Run) -> Html | None:
 
 def _gates(run: Run) -> Html | None:
     metrics = run.evaluation.metrics if run.evaluation is not None else ()
-    judged = {m.name: passes for m in metrics if (passes := _passes(m)) is not None}
+    judged = {m.name: m.as_real == "pass" for m in metrics if m.as_real in ("pass", "FAIL")}
     if not judged:
         return None
     failed = [name for name, passes in judged.items() if not passes]
@@ -167,13 +167,6 @@ def _gates(run: Run) -> Html | None:
     else:
         note = f"Real {run.noun} would pass them too, except by chance."
     return card("Gates passed", unit(f"{len(judged) - len(failed)}", f"of {len(judged)}"), note)
-
-
-def _passes(metric: Metric) -> bool | None:
-    """Return whether samples pass a gate as real rows would; None where there is none, or where it is no grade."""
-    if metric.check is not None and metric.graded:
-        return metric.check.passed
-    return metric.passed
 
 
 def _training(run: Run) -> Html | None:
