@@ -9,7 +9,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 QUIET = --quiet
 
-.PHONY: help demo install test test-all lint format clean speedrun
+.PHONY: help demo install test test-all lint format clean speedrun docs
 
 help:
 	@echo "make demo              train on MNIST, sample, measure, and write runs/demo/report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make test              lint, types, layers and tests"
 	@echo "make test-all          the slow tests too"
 	@echo "make speedrun          how long training takes until samples are good, to compare with docs/speed.md"
+	@echo "make docs              the site, in docs/_build/html; it is built without a network"
 	@echo "make lint              lint, types and layers alone"
 	@echo "make clean             remove .venv and caches; runs/ stays"
 	@echo "make PYTHON=python3.12 demo    with another Python"
@@ -38,6 +39,11 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
+docs: .venv/installed-docs
+	MPLBACKEND=agg $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 speedrun: .venv/installed-dev
 	$(BIN)/python benchmarks/speedrun.py
 
@@ -46,7 +52,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone: left to the resolver, it brings gigabytes of GPU packages to machines that have no GPU.
@@ -66,4 +72,9 @@ clean:
 .venv/installed-dev: .venv/installed
 	@echo "installing what the tests need (once)"
 	@$(PIP) install $(QUIET) --group dev
+	@touch $@
+
+.venv/installed-docs: .venv/installed-dev
+	@echo "installing what the site needs (once)"
+	@$(PIP) install $(QUIET) -e '.[docs]'
 	@touch $@

@@ -66,4 +66,5 @@ __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 announce("cells", "gendi.data.cells.kind:CELLS")
 announce("table", "gendi.data.tables.kind:TABLES")
+announce("toy", "gendi.data.toy.kind:TOYS")
 announce("image", "gendi.data.images.kind:IMAGES", rest=True)

@@ -227,3 +227,10 @@ def test_parts_that_memory_decides_are_planned_as_one() -> None:
     auto = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=0))
     one, other = (plan(c, (1, 8, 8), DEVICES["a100"], images=10, batch=32) for c in (config, auto))
     assert one == other
+
+
+def test_a_run_of_a_toy_world_has_its_name() -> None:
+    from gendi.cli.train_flags import Train
+
+    assert Train(data="toy:moons?n=50", preset="toy").folder() == Path("runs/moons")
+    assert Train(data="toy:../../moons", preset="toy").folder() == Path("runs/moons")

@@ -23,6 +23,7 @@ TRANSITION, SAMPLE = f"{A}process.Process.transition", f"{A}process.Process.samp
 POSTERIOR, WEIGHTS = f"{A}process.Process.posterior", f"{A}process.Process.posterior_weights"
 COEFFICIENTS, BOUND = f"{A}denoiser.coefficients", f"{A}objectives.bound.bound_term"
 LINEAR, DENSITY = f"{A}schedule.Linear", f"{A}likelihood.ode.log_density"
+CHAIN, ELBO = f"{A}chain.", f"{A}likelihood.elbo."
 
 swapped_posterior: Wrong = [("process.posterior(x, x_0, t, s)", "process.posterior(x_0, x, t, s)")]
 swapped_transition: Wrong = [("*self.schedule(t), *self.schedule(s)", "*self.schedule(s), *self.schedule(t)")]
@@ -234,5 +235,65 @@ WRONG: dict[tuple[str, str], Wrong] = {
     ("train.weights.posthoc_ema.reconstruct", "any_length_after_training"): [
         ("alpha=weight", "alpha=2 * weight"),
         ("_recorded(gamma, found)", "_recorded(gamma + 1, found)"),
+    ],
+    (TRANSITION, "variances_of_the_reports_steps_add_up"): swapped_transition,
+    (TRANSITION, "a_constant_beta_leaves_powers_of_one_minus_beta"): swapped_transition,
+    (f"{CHAIN}log_likelihood", "jensens_inequality_has_the_gap_of_a_divergence"): [
+        ("logsumexp(-costs, 0)", "logsumexp(costs, 0)"),
+        ("- math.log(len(costs))", "- 2 * math.log(len(costs))"),
+    ],
+    (f"{CHAIN}log_p_path", "a_path_of_p_has_the_density_of_its_joint_gaussian"): [
+        ("_state(x_0, path, i - 1)", "_state(x_0, path, i)"),
+        ("range(len(path), 0, -1)", "range(len(path), 1, -1)"),
+    ],
+    (f"{CHAIN}log_q_path", "a_path_of_q_has_the_density_of_its_joint_gaussian"): [
+        ("like(factor, before) * before", "before"),
+        ("variance.log()", "2 * variance.log()"),
+    ],
+    (f"{CHAIN}log_q_path", "jensens_inequality_has_the_gap_of_a_divergence"): [
+        ("before = x.double()", "before = x_0.double()"),
+    ],
+    (f"{CHAIN}path_terms", "bayes_rule_and_the_telescoping_sum_change_no_path"): [
+        ("times[i], times[i - 1]", "times[i - 1], times[i - 2]"),
+        ("ours - log_p_step", "ours + log_p_step"),
+        ("-log_p_step(denoiser, path[0]", "log_p_step(denoiser, path[0]"),
+    ],
+    (f"{CHAIN}product_of_gaussians", "the_product_of_two_gaussians_is_a_gaussian"): [
+        ("mean_1 / variance_1", "mean_1 / variance_2"),
+        ("1 / variance_1 +", "1 / variance_1 -"),
+    ],
+    (f"{CHAIN}mean_from_eps", "the_mean_by_the_noise_is_the_posteriors_mean"): [
+        ("/ like(factor, x_t)", ""),
+        ("variance / sigma", "variance / sigma ** 2"),
+    ],
+    (f"{CHAIN}noise_weight", "the_weight_of_the_noise_is_that_of_the_divergence"): [
+        ("factor ** 2 * ", ""),
+        ("beta ** 2 / (2 *", "beta ** 2 / ("),
+    ],
+    (f"{A}likelihood.terms.gaussian_kl", "kl_is_the_integral"): [
+        ("logvar1 - logvar2", "logvar2 - logvar1"),
+        ("torch.exp(-logvar2)", "torch.exp(-logvar1)"),
+    ],
+    (f"{ELBO}step_kl", "a_step_costs_the_fall_of_snr_times_the_error"): [
+        ("process.posterior_weights(t, s)[1]", "process.posterior_weights(t, s)[0]"),
+    ],
+    (f"{ELBO}prior_kl", "the_term_of_the_prior_is_the_divergence_of_two_normals"): [
+        ("0.5 * (", "1.5 * ("),
+        ("alpha / sigma", "alpha"),
+    ],
+    (f"{ELBO}decoder_loss", "decoder_takes_the_variance_of_the_second_step"): [
+        ("t, torch.zeros_like(t), share, before", "t, torch.zeros_like(t), 1.0, before"),
+    ],
+    (f"{A}coding.world.GridWorld.marginal_terms", "the_three_groupings_of_the_bound_are_one_number"): [
+        ("(pair / law).T", "pair.T"),
+        ("law @ np.log2(law / self.prior)", "law @ np.log2(self.prior)"),
+    ],
+    (f"{A}coding.coder.send", "the_bits_of_every_step_are_those_of_the_path"): [
+        ("tables.model(t, x)", "tables.model(last, x)"),
+        ("cost[t] += stack.bits - before", "cost[t] = stack.bits - before"),
+    ],
+    (f"{A}coding.coder.receive", "what_was_sent_is_received_and_every_bit_is_given_back"): [
+        ("range(1, last + 1)", "range(2, last + 1)"),
+        ("found[::-1]", "found"),
     ],
 }

@@ -23,7 +23,7 @@ from gendi.cli.parse import (
 )
 from gendi.cli.values import parse_duration
 from gendi.data.cells.config import CellsConfig
-from gendi.data.kinds import find_kind
+from gendi.data.kinds import claimed_by, find_kind
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
@@ -168,6 +168,8 @@ class Train:
     def _home(self) -> Path:
         place = self.data.partition("?")[0]
         name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
+        if (kind := claimed_by(self.data)) is not None and kind.made:
+            name = Path(kind.place(self.data)[0]).name or name
         return Path("runs") / name
 
     def spec(self) -> str:

@@ -60,6 +60,8 @@ class Kind(ABC):
     """The names of conditions that are computed from the rows, as users write them: `low-res:F`."""
     without_conditions: ClassVar[str] = ""
     """The end of a sentence that says how to add conditions to data without any."""
+    made: ClassVar[bool] = False
+    """Whether specs name data that are made when they are opened, instead of a place; a run is called by that name."""
     evaluation_options: ClassVar[tuple[str, ...]] = ()
     """The names of further options of `evaluate`."""
     evaluates_together: ClassVar[bool] = False

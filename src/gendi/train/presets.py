@@ -238,6 +238,17 @@ _TABLE = replace(
     sample=SampleConfig(sampler="unipc", steps=30),
 )
 
+# Points in the plane (gendi.data.toy). There are plenty of them, so nothing is memorised and there is no dropout.
+_TOY = replace(
+    _VECTORS,
+    preset="toy",
+    network=NetworkConfig("mlp", channels=(128,), blocks=3, expand=2, time_dim=64),
+    optim=replace(_VECTORS.optim, lr=2e-3, ema_images=100_000),
+    train=replace(_VECTORS.train, batch_size=512, preview_every=500_000, evaluate_every=0),
+    sample=SampleConfig(sampler="unipc", steps=30),
+    conditions=(ConditionConfig("class", required=False),),
+)
+
 # Images of 64 x 64 on a few cores: the network for icons with a narrow level of 32 x 32 above its three, which takes
 # 1.4 times the operations of icons of 32 x 32 instead of four times.
 _ICONS_64 = replace(
@@ -309,6 +320,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),
         Preset("table", _TABLE, "1m", "tables (.csv, .parquet)", ""),
+        Preset("toy", _TOY, "20s", "points in the plane: toy:swissroll, toy:moons, toy:gaussians and others", ""),
         *map(_ablation, _ABLATIONS),
     )
 }

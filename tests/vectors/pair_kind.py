@@ -1,7 +1,7 @@
 """A kind of data that a stranger might bring, in one file: rows of numbers with a class, rotated by a codec's weights.
 
-toy:PATH             rows of two numbers, vectors (2,) in model space
-toy:PATH?grid=yes    the same in model space as pictures (1, 4, 4): three axes
+pair:PATH             rows of two numbers, vectors (2,) in model space
+pair:PATH?grid=yes    the same in model space as pictures (1, 4, 4): three axes
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ FITS: list[int] = []
 MEAN, STD = np.array([[3.0, -1.0], [5.0, 1.0]]), np.array([0.5, 2.0])
 
 
-class ToyCodec(VectorCodec):
+class PairCodec(VectorCodec):
     """Rows (N, 2), standardised and rotated by weights; on its way in and out it draws a jitter of 1e-6."""
 
-    kind = "toy"
+    kind = "pair"
     once = True
     width: ClassVar[int] = 2
 
@@ -38,7 +38,7 @@ class ToyCodec(VectorCodec):
         self.mean, self.std, self.weights, self.training_conditions = mean, std, weights, cond
 
     @classmethod
-    def fit(cls, rows: NDArray[np.float64], cond: Mapping[str, Tensor], seed: int) -> "ToyCodec":
+    def fit(cls, rows: NDArray[np.float64], cond: Mapping[str, Tensor], seed: int) -> "PairCodec":
         """Take mean and deviation from the rows, and draw a rotation, of which two columns are kept."""
         q, _ = np.linalg.qr(stream(seed, "toy weights").normal(size=(cls.width, cls.width)))
         mean, std = torch.tensor(rows.mean(0)), torch.tensor(rows.std(0))
@@ -49,7 +49,7 @@ class ToyCodec(VectorCodec):
         return (self.width,)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        jitter = torch.tensor([stream(0, "toy", index=int(i)).normal() for i in index])
+        jitter = torch.tensor([stream(0, "pair", index=int(i)).normal() for i in index])
         z = (rows - self.mean) / self.std + 1e-6 * jitter[:, None]
         return (z @ self.weights.T).float().reshape(-1, *self.shape)
 
@@ -73,15 +73,15 @@ class ToyCodec(VectorCodec):
         return found | ({"told:type": ((data["rows"],), torch.int64)} if data["rows"] else {})
 
     @classmethod
-    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "ToyCodec":
+    def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "PairCodec":
         cond = {name[5:]: value for name, value in tensors.items() if name.startswith("told:")}
         return cls(tensors["mean"], tensors["std"], tensors["weights"], cond)
 
 
-class GridCodec(ToyCodec):
+class GridCodec(PairCodec):
     """The same, spread over a grid of three axes; each batch is encoded anew."""
 
-    kind = "toy-grid"
+    kind = "pair-grid"
     once = False
     width = 16
 
@@ -90,13 +90,13 @@ class GridCodec(ToyCodec):
         return 1, 4, 4
 
 
-class Toys(Kind):
+class Pairs(Kind):
     """Rows of two numbers and a class."""
 
-    name = "toy"
-    title = "toys"
+    name = "pair"
+    title = "pairs"
     preset = "cells"
-    suffixes = (".toy",)
+    suffixes = (".pair",)
 
     def open_path(self, place: str, options: Mapping[str, str]) -> Loaded:
         path = Path(place)
@@ -108,12 +108,12 @@ class Toys(Kind):
         return Loaded(table[:, :2], {"type": labels}, specs=(spec,), schema=dict(options))
 
     def codecs(self) -> Mapping[str, type[Codec]]:
-        return {codec.kind: codec for codec in (ToyCodec, GridCodec)}
+        return {codec.kind: codec for codec in (PairCodec, GridCodec)}
 
-    def fit(self, data: Data, conditions: Sequence[ConditionConfig], seed: int, options: Any) -> ToyCodec:
+    def fit(self, data: Data, conditions: Sequence[ConditionConfig], seed: int, options: Any) -> PairCodec:
         FITS.append(1)
         rows = np.asarray(data.train.batch(range(len(data.train))))
-        codec = GridCodec if data.schema.get("grid") else ToyCodec
+        codec = GridCodec if data.schema.get("grid") else PairCodec
         return codec.fit(rows, training_conditions(conditions, data.train.conditions), seed)
 
     def present(
@@ -139,7 +139,7 @@ class Toys(Kind):
         return evaluate_rows(*sets, space=Standardised.fit, **named, **options)
 
 
-TOYS = Toys()
+PAIRS = Pairs()
 
 
 def world(n: int, seed: int = 0) -> NDArray[np.float64]:
