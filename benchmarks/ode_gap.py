@@ -126,7 +126,7 @@ def of_run(run: str, n: int) -> dict[str, Any]:
     bound = gendi.bits_per_dim(bundle, n=n, draws=200)
     ode = gendi.bits_per_dim(bundle, n=n, method="ode", probes=2)
     data = open_data(bundle.meta["data_spec"])
-    from gendi.api.likelihood import held_out_rows
+    from gendi.api.held_out import held_out_rows
 
     x_0 = bundle.codec.encode(torch.from_numpy(data.heldout.batch(held_out_rows(data, n, 0))))
     options: dict[str, Any] = {"half_bin": 1 / 255, "dequantisation": "normal", "probes": 2}

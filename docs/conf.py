@@ -19,7 +19,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinxcontrib.katex",
 ]
 exclude_patterns = ["_build", "conf.py", "check_site.py", "_static/**", "slurm/**", ".jupyter_cache"]
@@ -34,7 +33,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1800  # of one cell, on a busy machine
 nb_execution_excludepatterns = ["conf.py", "check_site.py"]
 nb_merge_streams = True
 

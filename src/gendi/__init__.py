@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from gendi.api.measure import measure as measure
     from gendi.api.sample import sample as sample
     from gendi.api.show import show as show
+    from gendi.api.token_likelihood import bits_per_letter as bits_per_letter
     from gendi.train.kept.snapshots import reconstruct_ema as reconstruct_ema
 
 _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load": "gendi.api.fit"}
 _HOMES |= {
+    "bits_per_letter": "gendi.api.token_likelihood",
     "distil": "gendi.api.distil",
     "Guidance": "gendi.api.guidance",
     "measure": "gendi.api.measure",
@@ -48,6 +50,7 @@ __all__ = [
     "Guidance",
     "__version__",
     "bits_per_dim",
+    "bits_per_letter",
     "denoise",
     "distil",
     "fit",
@@ -66,5 +69,6 @@ __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 announce("cells", "gendi.data.cells.kind:CELLS")
 announce("table", "gendi.data.tables.kind:TABLES")
+announce("sequence", "gendi.data.sequences.kind:SEQUENCES")
 announce("toy", "gendi.data.toy.kind:TOYS")
 announce("image", "gendi.data.images.kind:IMAGES", rest=True)

@@ -46,9 +46,11 @@ def test_every_equation_has_its_place_in_the_book_exactly_once(letter: str, most
 
 
 @pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
-def test_every_page_is_in_the_table_of_contents_and_has_exercises(page: Path) -> None:
+def test_every_page_is_in_the_table_of_contents_and_every_chapter_has_exercises(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert f"book/{page.stem}\n" in (DOCS / "index.md").read_text(encoding="utf-8")
+    if page.stem == "impatient":  # commands alone
+        return
     assert CELL.findall(text) and "## Exercises" in text
     assert text.count(":::{admonition} Answer") == len(re.findall(r"^\*\*\d\.\*\*", text, re.MULTILINE)) > 0
 
@@ -56,14 +58,14 @@ def test_every_page_is_in_the_table_of_contents_and_has_exercises(page: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("page", BOOK, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import matplotlib
+    import matplotlib.pyplot as plt
 
-    matplotlib.use("agg")
+    plt.switch_backend("agg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in CELL.findall(page.read_text(encoding="utf-8")):
         exec(compile(block, str(page), "exec"), names)
-    matplotlib.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)

@@ -27,6 +27,7 @@ from gendi.diffusion import (
     make_schedule,
     sample,
 )
+from gendi.diffusion.discrete.samplers import TOKEN_SAMPLERS
 from gendi.diffusion.networks.roles import inner_matrices, units_of
 from gendi.errors import BundleError
 from gendi.machine.registry import Registry
@@ -36,7 +37,7 @@ from gendi.train.weights.model import objective_of
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-OURS: tuple[Registry[Any], ...] = (SAMPLERS, SCHEDULES, NETWORKS, OBJECTIVES, KINDS)
+OURS: tuple[Registry[Any], ...] = (SAMPLERS, SCHEDULES, NETWORKS, OBJECTIVES, KINDS, TOKEN_SAMPLERS)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,12 @@ def test_the_score_of_that_module_points_to_the_data(page: dict[str, Any]) -> No
     with torch.no_grad():
         error = page["score"](denoiser, x, 0.5).double() - exact
     assert float(error.square().mean() / exact.square().mean()) < 0.04
+
+
+def test_the_sampler_of_tokens_draws_a_chain_that_stays_where_it_starts(page: dict[str, Any]) -> None:
+    tokens = page["tokens"]
+    assert tokens.shape == (5, 8)
+    assert torch.equal(tokens, tokens[:, :1].expand(5, 8))
 
 
 @pytest.mark.statistical

@@ -17,7 +17,7 @@ METHODS = {
 """The methods in which the formulas of classes are."""
 
 Wrong = list[tuple[str, str]]
-A = "diffusion.gaussian."
+A, D = "diffusion.gaussian.", "diffusion.discrete."
 ANCESTRAL, DDIM = f"{A}samplers.ancestral.ancestral", f"{A}samplers.ddim.ddim"
 TRANSITION, SAMPLE = f"{A}process.Process.transition", f"{A}process.Process.sample"
 POSTERIOR, WEIGHTS = f"{A}process.Process.posterior", f"{A}process.Process.posterior_weights"
@@ -231,6 +231,59 @@ WRONG: dict[tuple[str, str], Wrong] = {
     (f"{A}objectives.mean_flow.MeanFlow.at", "the_error_is_its_formula_for_any_network"): [
         ("u + like(place.theta - to, z) * change", "u - like(place.theta - to, z) * change"),
         ("velocity - sampled", "velocity + sampled"),
+    ],
+    (f"{D}process.Absorbing.reverse", "the_posterior_is_bayes_rule"): [
+        ("lifted * p", "p"),
+        ("(1 - lifted)", "lifted"),
+    ],
+    (f"{D}process.Uniform.reverse", "the_posterior_is_bayes_rule"): [
+        ("1 - kept", "kept"),
+        ("self.schedule.alpha(t) / self.schedule.alpha(s)", "self.schedule.alpha(t)"),
+    ],
+    (f"{D}process.Absorbing.bound_rate", "the_limit_of_masks_is_the_entropy"): [
+        ("self.schedule.hazard(t)", "-self.schedule.slope(t)"),
+        ("x_t == self.mask", "x_t != self.mask"),
+    ],
+    (f"{D}process.Uniform.bound_rate", "the_limit_is_that_of_long_chains_for_a_wrong_denoiser_too"): [
+        ("model - exact", "exact - model"),
+        ("-self.schedule.slope(t) / self.schedule.alpha(t) / self.tokens", "-self.schedule.slope(t) / self.tokens"),
+    ],
+    (f"{D}bound.bound_term", "the_bound_of_a_chain_falls_to_the_entropy_as_1_over_its_steps"): [
+        ("torch.xlogy(q, q)", "torch.xlogy(p, p)"),
+        ("p.clamp(min=1e-300)", "p.clamp(min=0.1)"),
+    ],
+    (f"{D}bound._of_count", "one_token_a_step_is_any_order_autoregression"): [
+        ("(u * length).floor().long() + 1", "(u * length).floor().long()"),
+        ("/ share.to(x_0.device)", "* share.to(x_0.device)"),
+    ],
+    (f"{D}objectives.any_order.AnyOrder.at", "the_loss_of_the_exact_denoiser_is_the_entropy_per_position"): [
+        ("/ n.to(cross)", "/ length"),
+        ("< n", "<= n"),
+    ],
+    (f"{D}exact.HiddenMarkovDenoiser.posterior", "the_exact_denoiser_is_bayes_rule_over_all_sequences"): [
+        ("seen / total @ self.transition", "seen / total @ self.transition.T"),
+        ("@ self.transition.T", "@ self.transition"),
+    ],
+    (f"{D}exact.MarkovDenoiser.entropy", "log_prob_and_entropy_are_those_of_the_enumerated_law"): [
+        ("law = law @ self.transition", "law = self.initial"),
+        ("length - 1", "length"),
+    ],
+    (f"{D}samplers.ancestral.ancestral", "ancestral_draws_the_law_of_its_kernel"): [
+        ("denoiser(x, t), t, s)", "denoiser(x, t), t, 0 * s)"),
+    ],
+    (f"{D}samplers.first_hitting.first_hitting", "first_hitting_visits_the_times_of_the_process"): [
+        ("** (1 / left.clamp(min=1))", "** (1 / (left + 1))"),
+        ("draws()[:, 0] ** (1 / left.clamp(min=1))", "draws()[:, 0]"),
+    ],
+    (
+        f"{D}samplers.predictor_corrector.predictor_corrector",
+        "corrections_draw_the_law_of_their_kernel_which_is_nearer",
+    ): [
+        ("process.noised(x, r, draws(), s)", "x"),
+    ],
+    (f"{D}guidance.TokenGuidance.__call__", "guidance_tilts_the_law_of_one_token"): [
+        ("(1 - self.scale) * log_free", "self.scale * log_free"),
+        ("self.scale * log_p", "log_p"),
     ],
     ("train.weights.posthoc_ema.reconstruct", "any_length_after_training"): [
         ("alpha=weight", "alpha=2 * weight"),

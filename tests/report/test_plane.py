@@ -31,7 +31,8 @@ def test_at_the_start_it_is_the_histogram() -> None:
 def test_figures_have_the_points_arrows_and_paths() -> None:
     exact = world("moons").denoiser(make_schedule("cosine"))
     rows, _ = world("moons").points(50)
-    assert len(marginals_figure(rows[:, 0], CHAIN, (0, 100)).axes) == 2
+    densities = marginals_figure(rows[:, 0], CHAIN, (0, 100))
+    assert len(densities.axes) == 2 and densities._repr_png_().startswith(b"\x89PNG")  # which a notebook shows
     shown = scatter_figure(("data", rows), ("again", rows + 1)).axes
     assert [len(each.collections[0].get_offsets()) for each in shown] == [50, 50]
     arrows = field_figure(exact, 0.5, rows).axes[0].collections[-1]

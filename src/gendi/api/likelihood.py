@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gendi.api.held_out import held_out_rows, is_own_data
 from gendi.data import Data, open_data
 from gendi.data.images.codec import pictures_only
 from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.gaussian.config import STUDENTS
 from gendi.diffusion.gaussian.likelihood import Bound, Density, chain_times, log_density, variational_bound
-from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError, unknown_name
 from gendi.train.kept.bundle import Bundle, load_bundle
 
@@ -91,16 +91,6 @@ def refuse_student(bundle: Bundle) -> None:
         f"the model is a student: it learned {learned}, and not the mean of x_0 from which a likelihood is computed. "
         f"Ask its teacher{where}."
     )
-
-
-def held_out_rows(data: Data, n: int, seed: int) -> NDArray[np.int64]:
-    """Return which n held-out images (n,) a likelihood is measured on, drawn by the seed, in rising order."""
-    return np.sort(stream(seed, "likelihood images").permutation(len(data.heldout))[:n])
-
-
-def is_own_data(bundle: Bundle, data: Data) -> bool:
-    """Return whether these are the model's own data, with the conditions that it was trained under."""
-    return bool(bundle.config.conditions) and data.fingerprint == bundle.meta.get("fingerprint")
 
 
 def _held_out(

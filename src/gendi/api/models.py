@@ -12,7 +12,9 @@ from gendi.api.conditions import read_one
 from gendi.api.guidance import Guidance
 from gendi.diffusion.conditions import Conditions, requested_conditions
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.denoiser import Denoiser, NetworkDenoiser
+from gendi.diffusion.discrete.denoiser import TokenDenoiser
+from gendi.diffusion.discrete.guidance import TokenGuidance
+from gendi.diffusion.gaussian.denoiser import Denoiser
 from gendi.diffusion.gaussian.guidance import GuidanceRule, Strength, Threshold
 from gendi.diffusion.networks.told import SCALE
 from gendi.errors import Mend, UsageError
@@ -68,8 +70,8 @@ class Models:
         device: str = "cpu",
         precision: str | None = None,
         clip: bool | None = None,
-    ) -> Denoiser:
-        """Return the model's denoiser, with guidance if there is any.
+    ) -> Any:
+        """Return the model's denoiser, with guidance if there is any: a `Denoiser`, or a `TokenDenoiser` of tokens.
 
         Args:
             cond: the conditions of the samples by name; only the names matter.
@@ -79,6 +81,8 @@ class Models:
         Raises:
             UsageError: the model cannot be guided in the requested way.
         """
+        if self.own.config.tokens.used:
+            return self._of_tokens(guidance, cond, device, precision)
         if ends := self.own.config.objective.distil.guidance_range:
             denoiser = _plain(self.own, device, precision, 1.0 if self._clips(clip) else None)
             denoiser.told = {SCALE: told_scale(guidance, ends)}
@@ -100,6 +104,20 @@ class Models:
         if bound is not None and guidance.threshold is None:
             return Threshold(with_guidance, None, bound)
         return with_guidance
+
+    def _of_tokens(
+        self, guidance: Guidance | None, cond: Conditions, device: str, precision: str | None
+    ) -> TokenDenoiser:
+        """Return the denoiser of a model of tokens. Raises `UsageError` for guidance that tokens do not have."""
+        denoiser: TokenDenoiser = _plain(self.own, device, precision, None)
+        if guidance is None:
+            return denoiser
+        if dataclasses.replace(guidance, scale=1.0) != Guidance() or callable(guidance.scale):
+            raise UsageError(
+                "models of tokens are guided by one scale: intervals, scales of several conditions, negative "
+                "conditions, rescaling and the guidance by other models are for Gaussian noise. Give --guidance alone."
+            )
+        return TokenGuidance(denoiser, guidance.scale, _names_to_forget(self.conditions, cond, guidance))
 
     def _clips(self, clip: bool | None) -> bool:
         return self.own.config.sample.clip if clip is None else clip
@@ -155,7 +173,7 @@ def _asking(specs: Sequence[ConditionConfig]) -> list[Mend]:
     return [Mend(add=(flags[s.name][0], flags[s.name][1].format(s.names[0]))) for s in specs if s.names]
 
 
-def _plain(bundle: Bundle, device: str, precision: str | None, clip: float | None) -> NetworkDenoiser:
+def _plain(bundle: Bundle, device: str, precision: str | None, clip: float | None) -> Any:
     denoiser = bundle.denoiser(device, clip)
     if precision is not None:
         denoiser.precision = precision

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from torch import Tensor
@@ -10,10 +11,10 @@ from gendi.api.conditions import read_conditions
 from gendi.api.models import Models
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.config import ObjectiveConfig
-from gendi.diffusion.gaussian.denoiser import Denoiser
-from gendi.diffusion.gaussian.samplers import GRIDS, get_sampler
+from gendi.diffusion.gaussian.samplers import GRIDS
 from gendi.diffusion.gaussian.samplers.temperature import check_heat
 from gendi.errors import ResourceError, UsageError, unknown_name
+from gendi.train.weights.families import family_of
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Prepared:
 
     request: Request
     models: Models
-    denoiser: Denoiser
-    """The model's denoiser, with guidance."""
+    denoiser: Any
+    """The model's denoiser, with guidance; see `Models.denoiser`."""
     cond: dict[str, Tensor]
     """Conditions by name, n rows each."""
+    given: Tensor | None = None
+    """Parts of a sample that are given, (*shape), where the request has any."""
 
 
 def prepare(request: Request, models: Models) -> Prepared:
@@ -43,20 +46,21 @@ def prepare(request: Request, models: Models) -> Prepared:
     if request.proportions is not None and not wanted:
         wanted = dict(request.proportions.values(request.indices))
     cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
+    given = None if request.infill is None else own.codec.infilled(request.infill)
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
-    return Prepared(request, models, denoiser, cond)
+    return Prepared(request, models, denoiser, cond, given)
 
 
 def _check(request: Request, models: Models) -> None:
-    n, how, chain = request.n, request.how, models.own.config.process.steps
+    n, how, chain = request.n, request.how, family_of(models.own.config).steps(models.own.config)
     if n < 1 or how.batch_size < 1:
         raise UsageError(
             f"the number of samples and the batch size must be at least 1; got n = {n}, batch size {how.batch_size}."
         )
     if not 0 <= how.seed < 2**63 or not 0 <= how.first_index < 2**63:
         raise UsageError(f"a seed and an index are whole numbers from 0 to {2**63 - 1}; got seed {how.seed}.")
-    info = get_sampler(how.sampler)
+    info = family_of(models.own.config).find_sampler(how.sampler)
     for option in how.options:
         info.check_option(how.sampler, option)
     if how.grid is not None and how.grid not in GRIDS:
@@ -64,7 +68,7 @@ def _check(request: Request, models: Models) -> None:
     check_heat(how.temperature, how.noise_scale)
     if how.steps < 1:
         raise UsageError(f"sampling needs at least 1 step; got {how.steps}.")
-    if chain is not None and how.steps > chain and not info.adaptive:
+    if chain is not None and how.steps > chain and not getattr(info, "adaptive", False):
         raise UsageError(
             f"steps = {how.steps} is out of range: this model's chain has {chain} steps; choose 1 to {chain}."
         )

@@ -2,8 +2,8 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions) is written only where it is not
-the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill) is written only where it
+is not the default.
 """
 
 import dataclasses
@@ -20,12 +20,13 @@ from gendi.api.guidance import Guidance
 from gendi.api.proportions import Proportions
 from gendi.api.proportions import fits as fits_proportions
 from gendi.data.images.sample_files import SETTINGS, read_texts
-from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, get_sampler
+from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, SamplerInfo
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.errors import DataError, Mend, UsageError
 from gendi.machine.version import __version__
 from gendi.storage.plain import in_utf8
 from gendi.train.kept.bundle import Bundle
+from gendi.train.weights.families import family_of
 
 MOST_OWN = 10_000
 """The most calls that a bundle's own configuration may ask for; whoever wants more says so."""
@@ -34,7 +35,7 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "temperature", "noise_scale", "precision", "proportions"),
+    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill"),
 )
 HEAT = ("temperature", "noise_scale")
 """Settings that are written only where they are not 1."""
@@ -71,6 +72,8 @@ class Request:
     version: str = __version__
     proportions: Proportions | None = None
     """How often each class is drawn where no condition is requested; None draws the classes in turn."""
+    infill: str | None = None
+    """Which parts of a sequence are given, as the codec of sequences reads it; None for none."""
 
     @classmethod
     def of(
@@ -83,6 +86,7 @@ class Request:
         condition: Mapping[str, Any] | None = None,
         guidance: Guidance | float | None = None,
         precision: str | None = None,
+        infill: str | None = None,
     ) -> Self:
         """Return the request that keywords stand for; the bundle's own sampler, calls and guidance are the defaults.
 
@@ -94,7 +98,7 @@ class Request:
         usual = {} if "steps" in given else {"steps": own_calls(bundle)}
         how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
         guided = own_guidance(bundle) if guidance is None else Guidance.of(guidance)
-        return cls(run, n, how, condition or {}, None, guided, precision, own.clip)
+        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill)
 
     @property
     def indices(self) -> range:
@@ -136,6 +140,8 @@ class Request:
         values |= {name: heat for name in HEAT if (heat := getattr(how, name)) != 1}
         if self.precision is not None:
             values["precision"] = self.precision
+        if self.infill is not None:
+            values["infill"] = self.infill
         if self.proportions is not None:
             values["proportions"] = self.proportions.to_dict()
         return values
@@ -176,7 +182,11 @@ class Request:
             options=data.get("options", {}) | ({} if eta is None else {"eta": eta}),
             **{name: data[name] for name in HEAT if name in data},
         )
-        rest = {name: data[name] for name in ("per_class", "precision", "clip", "weights", "guides") if name in data}
+        rest = {
+            name: data[name]
+            for name in ("per_class", "precision", "clip", "weights", "guides", "infill")
+            if name in data
+        }
         return cls(
             data["run"],
             data["n"],
@@ -215,11 +225,17 @@ def read_request(path: Path) -> Request:
 
 def enough_calls(sampler: str, bundle: Bundle) -> int:
     """Return the calls to make with `sampler` when neither the user nor the model says: enough for it to be good."""
-    own, info = bundle.config.sample.sampler, get_sampler(sampler)
-    if info.adaptive:
-        return own_calls(bundle) if sampler == own else MOST_ADAPTIVE
-    usual = 20 if info.grid in ("karras", "log-snr") else 50 if info.quick else 1000
-    wanted, chain = own_calls(bundle) if sampler == own else usual, bundle.config.process.steps
+    own, family = bundle.config.sample.sampler, family_of(bundle.config)
+    info = family.find_sampler(sampler)
+    if isinstance(info, SamplerInfo):
+        if info.adaptive:
+            return own_calls(bundle) if sampler == own else MOST_ADAPTIVE
+        usual = 20 if info.grid in ("karras", "log-snr") else 50 if info.quick else 1000
+    else:
+        usual = own_calls(bundle)
+        if getattr(info, "one_by_one", False):
+            return bundle.codec.shape[0]
+    wanted, chain = own_calls(bundle) if sampler == own else usual, family.steps(bundle.config)
     return wanted if chain is None else min(wanted, chain)
 
 
@@ -270,7 +286,7 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
         case "proportions":
             return fits_proportions(value)
-        case "weights" | "grid" | "precision":
+        case "weights" | "grid" | "precision" | "infill":
             return value is None or isinstance(value, str)
     return isinstance(value, str)
 

@@ -13,11 +13,11 @@ from gendi.api.prepared import Prepared, prepare
 from gendi.api.request import Request
 from gendi.data.kinds import kind_of
 from gendi.diffusion.conditions import take
-from gendi.diffusion.gaussian.samplers import sample as draw_samples
 from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll
 from gendi.machine.version import __version__
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.weights.families import family_of
 
 
 def sample(
@@ -32,12 +32,13 @@ def sample(
     first_index: int = 0,
     device: str = "cpu",
     precision: str | None = None,
+    infill: str | None = None,
     **options: Any,
 ) -> Any:
     """Draw n samples; sample i of a seed is the same whatever n is.
 
     Pictures are bytes (n, H, W, C), cells an AnnData with integer counts, lines of a table a DataFrame like the
-    training data's.
+    training data's, sequences an array of texts (n,).
 
     Args:
         model: a bundle, or the folder of a run or bundle.
@@ -51,6 +52,8 @@ def sample(
             whose `bad` and `classifier` may be folders; the bundle's own by default, often none.
         device: where to compute.
         precision: "fp32" or "bf16"; what the training chose by default.
+        infill: for sequences, which letters are given, "ACD??F": a question mark is a letter that is drawn, and a
+            star at the end lets the sequence go on.
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
             options, and `poll`, which is called after every network call and raises to stop.
 
@@ -69,6 +72,7 @@ def sample(
         condition=condition,
         guidance=guidance,
         precision=precision,
+        infill=infill,
     )
     return draw(prepare(request, Models.read(bundle, request.guidance)), poll)
 
@@ -88,16 +92,19 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
     same as those of one process alone.
     """
     request, shape, members = prepared.request, prepared.models.own.codec.shape, team()
+    family, codec = family_of(prepared.models.own.config), prepared.models.own.codec
+    none = torch.zeros(0, *shape, dtype=torch.float32 if codec.tokens is None else torch.int64)
 
     def some(rows: slice) -> Tensor:
         part = request.part(rows.stop - rows.start, request.how.first_index + rows.start)
-        return draw_samples(prepared.denoiser, shape, part.n, part.how, cond=take(prepared.cond, rows), poll=poll)
+        given = None if prepared.given is None else prepared.given.expand(part.n, *shape)
+        return family.draw(prepared.denoiser, shape, part.n, part.how, take(prepared.cond, rows), poll, given)
 
     if members.size == 1:
         return some(slice(0, request.n))
     shares = members.shares(request.n, request.how.batch_size)
     mine = shares[members.rank]
-    return members.join_rows(some(mine) if mine.stop > mine.start else torch.zeros(0, *shape), shares)
+    return members.join_rows(some(mine) if mine.stop > mine.start else none, shares)
 
 
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request) -> Any:

@@ -46,10 +46,11 @@ def _flags(command: str) -> list[str]:
 
 def _values() -> dict[str, list[str]]:
     """Return the names that flags take, as far as they are known without looking at data."""
+    from gendi.diffusion.discrete.samplers import TOKEN_SAMPLERS
     from gendi.diffusion.gaussian.samplers.registry import SAMPLERS
     from gendi.train.presets import PRESETS
 
-    return {"--preset": list(PRESETS), "--sampler": list(SAMPLERS)}
+    return {"--preset": list(PRESETS), "--sampler": list(dict.fromkeys((*SAMPLERS, *TOKEN_SAMPLERS)))}
 
 
 def _taking_runs(commands: Iterable[str]) -> list[str]:

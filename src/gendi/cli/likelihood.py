@@ -11,6 +11,7 @@ import tyro
 from gendi.cli.console import say, show, show_json, table
 from gendi.cli.outputs import Output
 from gendi.cli.parse import Calls, Count, Folder, Number, Samples, Seed, Text, named, parse, shows
+from gendi.cli.token_likelihood import likelihood_of_tokens
 from gendi.cli.values import format_duration
 from gendi.errors import UsageError, unknown_name
 
@@ -24,6 +25,7 @@ EXAMPLES = """\
   gendi likelihood runs/mnist                        the bound on 1000 test images, term by term
   gendi likelihood runs/mnist fashion-mnist          can it tell other pictures from its own?
   gendi likelihood runs/mnist --method ode --n 100   the probability-flow density
+  gendi likelihood runs/seqs                         bits per letter of held-out sequences
   gendi likelihood runs/mnist --draws 2000           every term of a chain of 1000, none drawn"""
 METHODS = ("elbo", "ode")
 ONLY_ELBO, ONLY_ODE = ("steps", "draws", "variance"), ("dequantisation", "tolerance", "probes")
@@ -31,7 +33,8 @@ ONLY_ELBO, ONLY_ODE = ("steps", "draws", "variance"), ("dequantisation", "tolera
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Bits per dimension that a model needs for images it has not seen, each figure with its standard error."""
+    """Bits per dimension that a model needs for images it has not seen, or bits per letter of sequences, each figure
+    with its standard error."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
     """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
@@ -74,6 +77,9 @@ def main(args: Sequence[str]) -> int:
     from gendi.train.progress.signals import StopFlag
 
     bundle, run = load_bundle(command.run), Path(command.run)
+    if bundle.codec.tokens is not None:
+        say_moment(command.run, bundle)
+        return likelihood_of_tokens(command, bundle)
     refuse_student(bundle)
     say_moment(command.run, bundle)
     output = _output(command, run, bundle)
@@ -141,7 +147,7 @@ def _open(bundle: "Bundle", other: str | None) -> "list[Data]":
 
 
 def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
-    from gendi.api.likelihood import is_own_data
+    from gendi.api.held_out import is_own_data
 
     if not bundle.config.conditions:
         return "the model is given no conditions"
@@ -151,7 +157,8 @@ def _labels(bundle: "Bundle", sets: "list[Data]") -> str:
 
 
 def _measure(command: Likelihood, bundle: "Bundle", data: "Data", alone: bool, poll: "Poll") -> "Bound | Density":
-    from gendi.api.likelihood import bits_per_dim, held_out_rows
+    from gendi.api.held_out import held_out_rows
+    from gendi.api.likelihood import bits_per_dim
     from gendi.cli.requests import pick_device
 
     seed, n = command.seed or 0, _n(command)

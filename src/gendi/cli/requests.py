@@ -19,11 +19,12 @@ from gendi.cli.console import say
 from gendi.cli.values import format_duration
 from gendi.data.images.class_rows import Asked
 from gendi.data.kinds import kind_of
-from gendi.diffusion.gaussian.samplers import Drawing, get_sampler
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.errors import UsageError
 from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.moment import moment_of
 from gendi.train.progress.signals import StopFlag
+from gendi.train.weights.families import family_of
 
 BATCH = 250
 ESTIMATE_AFTER, LONG = 3.0, 600.0
@@ -75,12 +76,14 @@ def make_request(bundle: Bundle, run: str, n: int, flags: DrawingFlags) -> Reque
     )
 
 
-def read_options(words: tuple[str, ...], eta: float | None, sampler: str) -> dict[str, float | int | bool | str]:
-    """Return the options of a sampler from NAME=VALUE and --eta.
+def read_options(
+    words: tuple[str, ...], eta: float | None, sampler: str, bundle: Bundle
+) -> dict[str, float | int | bool | str]:
+    """Return the options of a sampler of the family of `bundle` from NAME=VALUE and --eta.
 
     Raises `UsageError` for an option that the sampler has not, or a word that is no value of it.
     """
-    info, found = get_sampler(sampler), {}
+    info, found = family_of(bundle.config).find_sampler(sampler), {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:

@@ -30,6 +30,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
+  gendi sample runs/seqs --infill "ACD??F"              sequences: the letters around what is given
   gendi sample --again runs/mnist/samples.png           the same samples again
   torchrun --nproc-per-node 4 -m -- gendi sample runs/mnist --n 10k --out many.npz"""
 
@@ -61,12 +62,14 @@ class Sample:
     per_class: Annotated[Count, shows("the classes in turn")] = None
     """Samples of each --class, in place of --n."""
     wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
-    out: Annotated[Folder, shows("samples.png, .h5ad or .csv in the run's folder")] = None
+    out: Annotated[Folder, shows("samples.png, .h5ad, .csv or .fasta in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
-    cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet.
+    cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet, sequences NAME.fasta, NAME.txt or NAME.csv.
     """
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call; halved by itself when memory runs out."""
+    infill: Annotated[Text, shows("none")] = None
+    """Sequences: letters that are given, "ACD??F"; ? is drawn, and a star at the end lets the sequence go on."""
     again: Annotated[Folder, shows("none")] = None
     """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, into NAME-again."""
     json: bool = False
@@ -102,7 +105,7 @@ def main(args: Sequence[str]) -> int:
     say_moment(run, bundle)
     kind = kind_of(bundle.codec.kind)
     home = place_of(run).home
-    usual = _destination(command, home, kind.suffixes[0])
+    usual = _destination(command, home, kind.usual_suffix(bundle.codec))
     output = Output(command.out, usual, home, [bundle.meta.get("data_spec")], [command.again])
     out = output.path
     if bundle_folder(Path(run)).resolve() in out.resolve().parents:
@@ -139,7 +142,19 @@ def _check(command: Sample) -> None:
             error = UsageError("Say which run to sample from: gendi sample RUN. See gendi sample --help.")
             raise error.mended_by(*with_a_run())
         return
-    fixed = ("n", "steps", "sampler", "eta", "grid", "temperature", "noise_scale", "options", "seed", "per_class")
+    fixed = (
+        "n",
+        "steps",
+        "sampler",
+        "eta",
+        "grid",
+        "temperature",
+        "noise_scale",
+        "options",
+        "seed",
+        "per_class",
+        "infill",
+    )
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
     if given:
         raise UsageError(
@@ -157,10 +172,10 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
         classes = command.wanted.conditions()["class"]
         n = command.per_class * len(words_of(classes, bundle.class_names))
     request = make_request(bundle, run, n, command)
-    options = read_options(command.options, command.eta, request.how.sampler)
+    options = read_options(command.options, command.eta, request.how.sampler, bundle)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
     how = dataclasses.replace(request.how, grid=command.grid, options=options, **heat)
-    return dataclasses.replace(request, how=how, per_class=command.per_class)
+    return dataclasses.replace(request, how=how, per_class=command.per_class, infill=command.infill)
 
 
 def _destination(command: Sample, run: Path | None, suffix: str) -> Path:

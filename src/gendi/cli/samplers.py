@@ -22,6 +22,7 @@ class Samplers:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Samplers, args, "gendi samplers", EXAMPLES)
+    from gendi.diffusion.discrete.samplers import TOKEN_SAMPLERS
     from gendi.diffusion.gaussian.samplers import SAMPLERS
 
     if command.json:
@@ -38,6 +39,18 @@ def main(args: Sequence[str]) -> int:
                 }
                 for name, info in SAMPLERS.items()
             }
+            | {
+                "tokens": {
+                    name: {
+                        "calls_per_step": info.calls_per_step,
+                        "one_by_one": info.one_by_one,
+                        "processes": info.processes,
+                        "options": info.options,
+                        "use": info.use,
+                    }
+                    for name, info in TOKEN_SAMPLERS.items()
+                }
+            }
         )
         return 0
     rows = [
@@ -45,4 +58,6 @@ def main(args: Sequence[str]) -> int:
         for name, info in SAMPLERS.items()
     ]
     show(table(rows, ("sampler", "order", "calls a step", "deterministic", "times", "use")))
+    tokens = [(name, ", ".join(info.processes), info.use) for name, info in TOKEN_SAMPLERS.items()]
+    show("\nOf models of sequences:\n" + table(tokens, ("sampler", "process", "use")))
     return 0

@@ -25,6 +25,7 @@ from gendi.cli.values import parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import claimed_by, find_kind
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import UsageError
@@ -41,7 +42,7 @@ class Train:
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; cells: an
-    .h5ad; a table: a .csv or a .parquet.
+    .h5ad; a table: a .csv or a .parquet; sequences: a .fasta, .txt or .smi, or sequences: and a .csv.
     """
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
@@ -109,6 +110,7 @@ class Train:
     sample: SampleConfig = field(default_factory=SampleConfig)
     conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
     cells: CellsConfig = field(default_factory=CellsConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
@@ -129,6 +131,7 @@ class Train:
             self.sample,
             self._conditions(),
             self.cells,
+            self.tokens,
         )
         config.validate()
         return config

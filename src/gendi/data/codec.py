@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.config import ConditionConfig
+from gendi.errors import UsageError
 from gendi.storage.safe_tensors import TensorSpec
 
 
@@ -31,6 +32,8 @@ class Codec(ABC):
     """The least and the greatest value in model space; None if the data have no such bounds."""
     half_bin: ClassVar[float | None] = None
     """Half the distance between neighbouring levels in model space; None if model space is continuous."""
+    tokens: int | None = None
+    """How many different tokens model space has; None if it is made of numbers."""
     log2_scale: ClassVar[float | None] = None
     """Log2 of |d row / d x|. Bits per dimension in model space plus this number are the bits per dimension of
     dequantised rows. None if it has no meaning."""
@@ -52,7 +55,7 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Map rows (B, ...) to float32 (B, *shape).
+        """Map rows (B, ...) to float32 (B, *shape), or to int64 if model space is made of tokens.
 
         Args:
             rows: in the user's units.
@@ -93,6 +96,20 @@ class Codec(ABC):
             schema: the schema of the other data.
             ours: the conditions of the other data.
             theirs: the conditions of the data that the codec was fitted to.
+        """
+        return ""
+
+    def infilled(self, pattern: str) -> Tensor:
+        """Return the parts of a sample that a pattern gives, (*shape), as the family of the model takes them.
+
+        Raises `UsageError` for a pattern that does not fit, and for data of which no parts can be given in words.
+        """
+        raise UsageError(f"an infill pattern is for sequences, and this model draws {self.description}.")
+
+    def mismatch(self, other: "Codec") -> str:
+        """Return a sentence that says why data that have the codec `other` are not for a model with this one.
+
+        It is empty if they are, or if nothing can be said.
         """
         return ""
 

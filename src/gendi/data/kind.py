@@ -207,6 +207,10 @@ class Kind(ABC):
             ResourceError: the disk is full or refuses.
         """
 
+    def usual_suffix(self, codec: "Codec") -> str:
+        """Return the ending of the file that samples are written to where the user names none."""
+        return self.suffixes[0]
+
     def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
         """Raise `UsageError` if n samples cannot be written to `path`; called before the work starts."""
         if path.suffix not in self.suffixes:

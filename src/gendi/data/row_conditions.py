@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,6 +39,6 @@ def stored(
     return as_seen(specs, raw(specs, split, rows), device)
 
 
-def derived(data: Data, specs: Sequence[ConditionConfig], x_0: Float[Tensor, "b ..."]) -> dict[str, Tensor]:
+def derived(data: Data, specs: Sequence[ConditionConfig], x_0: Tensor) -> dict[str, Tensor]:
     """Return by name the conditions that are computed from the encoded rows x_0."""
     return kind_of(data.kind).derived(specs, x_0)

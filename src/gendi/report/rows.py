@@ -64,8 +64,7 @@ def gates_section(run: Run) -> Html:
             "Beside every number stands the number that <b>real rows</b> have in the samples' place. A metric passes "
             "its gate where real rows would; real rows fail a gate in one report of a hundred."
         ),
-        "The last column shows the worst of four fakes: class means, a Gaussian mixture, columns shuffled within "
-        "their class, and copies of training rows.",
+        fill("The last column shows the worst of the fakes that must be caught: {names}.", names=_fakes(run)),
     ]
     if run.evaluation is None:
         why = _why(run)
@@ -73,6 +72,13 @@ def gates_section(run: Run) -> Html:
     notes = [fill('<p class="note">{note}</p>', note=note) for note in gates_in_words(run.evaluation)]
     tables = [gate_table(run.evaluation), others_table(run.others)]
     return section("metrics", "How good is it?", text, [*tables, fill("<div>{n}</div>", n=notes)])
+
+
+def _fakes(run: Run) -> str:
+    names = [] if run.evaluation is None else list(run.evaluation.caught())
+    if not names or "class-means" in names:
+        return "class means, a Gaussian mixture, columns shuffled within their class, and copies of training rows"
+    return ", ".join(names)
 
 
 def _why(run: Run) -> str:

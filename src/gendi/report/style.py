@@ -98,11 +98,20 @@ LIGHT = Theme(
 DARK = Theme("dark", "#15181c", "#e6e8eb", "#98a1ab", "#2a2f36", "#56b4e9", "#f0a04b", "#35c39b", "#dc94c0", "#f2faff")
 
 
+class Drawn(Figure):
+    """A figure that a notebook shows, although it is none of pyplot's."""
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=100)
+        return out.getvalue()
+
+
 @contextlib.contextmanager
 def drawing(theme: Theme, width: float = 5.6, height: float = 3.5) -> Iterator[tuple[Figure, Axes]]:
     """Yield a figure of `width` x `height` hundred CSS pixels with one pair of axes, under the theme's settings."""
     with mpl.rc_context(theme.settings()):
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.07))
+        figure = Drawn(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.07))
         FigureCanvasAgg(figure)
         yield figure, figure.add_subplot()
 

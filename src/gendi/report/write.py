@@ -61,12 +61,14 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
         add("metrics", "Metrics", s.metrics_section(found))
         add("teacher", "Teacher", teacher_section(found, gallery, poll))
     else:
-        add("portrait", "Samples", portrait_section(found, gallery))
+        if found.evaluation is None or found.evaluation.portrait is not None:
+            add("portrait", "Samples", portrait_section(found, gallery))
         add("metrics", "Metrics", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
     if found.pictures:
         add("forward", "Into noise", s.forward_section(found, gallery))
-    add("density", "Variance", s.density_section(found, gallery))
+    if found.bundle is None or found.bundle.codec.tokens is None:
+        add("density", "Variance", s.density_section(found, gallery))
     if found.pictures:
         add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
         add("classes", "Classes", s.classes_section(found, gallery))

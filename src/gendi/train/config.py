@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.discrete.config import MASKED_SAMPLERS, TokensConfig
+from gendi.diffusion.discrete.config import validate as validate_tokens
 from gendi.diffusion.gaussian.config import (
     LEARNED,
     VARIANCE_PRESERVING,
@@ -24,7 +26,7 @@ from gendi.diffusion.gaussian.config import (
 from gendi.diffusion.gaussian.objectives.registry import validate as validate_objective
 from gendi.diffusion.gaussian.schedule.registry import SCHEDULES
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.registry import check_way_in
+from gendi.diffusion.networks.registry import NETWORKS, check_way_in
 from gendi.diffusion.networks.registry import validate as validate_network
 from gendi.errors import UsageError
 from gendi.storage.fields import read_fields
@@ -119,6 +121,7 @@ class RunConfig:
     conditions: tuple[ConditionConfig, ...] = ()
     """The conditions that the network is given; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)
 
     def __str__(self) -> str:
         """Return the lines of config.toml."""
@@ -153,6 +156,7 @@ class RunConfig:
             raise UsageError(f"process.schedule = {self.process.schedule!r} is unknown. Known: {known}.")
         self._validate_conditions()
         validate_objective(self.objective, self.process)
+        self._validate_tokens()
         if network.time_input == "step" and self.process.steps is None:
             raise UsageError("network.time_input = 'step' needs process.steps, the T of the chain.")
         if network.fourier_fade and network.time_input != "log-snr":
@@ -173,6 +177,28 @@ class RunConfig:
             raise UsageError("train.compile goes with none of train.workers above 1, train.recompute and train.shard.")
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
+
+    def _validate_tokens(self) -> None:
+        """Raise `UsageError` for options of tokens that cannot work, alone or with the network."""
+        validate_tokens(self.tokens)
+        kind, takes = self.network.kind, NETWORKS[self.network.kind].tokens
+        if takes and not self.tokens.used:
+            raise UsageError(
+                f"network.kind = {kind!r} takes tokens, and tokens.process = 'none' is for numbers: take "
+                "tokens.process = 'absorbing'."
+            )
+        if self.tokens.used and not takes:
+            known = ", ".join(repr(name) for name in NETWORKS.built_in if NETWORKS[name].tokens)
+            raise UsageError(
+                f"network.kind = {kind!r} takes numbers, and tokens.process = {self.tokens.process!r} is for tokens: "
+                f"take network.kind = {known}."
+            )
+
+        if self.tokens.process == "uniform" and self.sample.sampler in MASKED_SAMPLERS:
+            raise UsageError(
+                f"sample.sampler = {self.sample.sampler!r} lifts masks, and tokens.process = 'uniform' has none: take "
+                "sample.sampler = 'ancestral'."
+            )
 
     def _validate_bytes(self) -> None:
         """Raise `UsageError` unless the network answers with v, and can tell alpha and sigma from what it sees."""
@@ -228,6 +254,8 @@ class RunConfig:
             *((f"conditions.{c.name}.std", 1e-30, 1e30, c.std) for c in self.conditions),
             ("cells.factors", 1, 1000, self.cells.factors),
             ("cells.genes", 0, 1_000_000, self.cells.genes),
+            ("tokens.steps", 1, 1_000_000, 1 if self.tokens.steps is None else self.tokens.steps),
+            ("tokens.vocabulary", 0, 65_536, self.tokens.vocabulary),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),
             ("objective.log_sigma_mean", -20.0, 20.0, obj.log_sigma_mean),
             ("objective.log_sigma_std", 1e-3, 20.0, obj.log_sigma_std),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
 from gendi.diffusion.networks.config import NetworkConfig
 from gendi.errors import unknown_name
@@ -238,6 +239,17 @@ _TABLE = replace(
     sample=SampleConfig(sampler="unipc", steps=30),
 )
 
+# Sequences of some tens of letters: masks, and one letter a call in sampling, which errs nowhere but in the network.
+_SEQUENCE = RunConfig(
+    preset="sequence",
+    network=NetworkConfig("sequence", channels=(128,), blocks=4, time_dim=128),
+    process=ProcessConfig(schedule="cosine", steps=None),
+    optim=OptimConfig(name="muon", lr=2e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=128, preview_every=50_000, evaluate_every=50_000),
+    sample=SampleConfig(sampler="first-hitting", steps=64),
+    tokens=TokensConfig(process="absorbing"),
+)
+
 # Points in the plane (gendi.data.toy). There are plenty of them, so nothing is memorised and there is no dropout.
 _TOY = replace(
     _VECTORS,
@@ -320,6 +332,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),
         Preset("table", _TABLE, "1m", "tables (.csv, .parquet)", ""),
+        Preset("sequence", _SEQUENCE, "5m", "sequences of letters (.fasta, .txt, .smi, a column of a CSV)", ""),
         Preset("toy", _TOY, "20s", "points in the plane: toy:swissroll, toy:moons, toy:gaussians and others", ""),
         *map(_ablation, _ABLATIONS),
     )

@@ -90,16 +90,21 @@ def test_a_run_stopped_between_or_at_evaluations_goes_on_exactly(
 def test_a_stop_during_an_evaluation_abandons_it_and_the_resumed_run_does_it_first(
     tmp_path: Path, images: str, watched: RunConfig, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, sample = tmp_path / "interrupted", evaluating.sample
+    run, family_of = tmp_path / "interrupted", evaluating.family_of
     sent: list[int] = []
 
-    def stopped(*args, **how):
-        if not sent:
-            sent.append(1)
-            os.kill(os.getpid(), signal.SIGTERM)
-        return sample(*args, **how)
+    def stopping(config):
+        own = family_of(config)
 
-    monkeypatch.setattr(evaluating, "sample", stopped)
+        def draw(*args):
+            if not sent:
+                sent.append(1)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return own.draw(*args)
+
+        return SimpleNamespace(quick=own.quick, draw=draw)
+
+    monkeypatch.setattr(evaluating, "family_of", stopping)
     with pytest.raises(PreemptedError):
         train(images, watched, run, Budget(steps=STEPS))
     checkpoint = load_latest(run)

@@ -150,7 +150,8 @@ class Diffusion:
             "dose": torch.full((n,), float(np.log(dose))),
         }
         scales = {"cell_type": state_scale, "drug": drug_scale, "dose": drug_scale}
-        guided = GuidanceRule(scales=scales, nested=True).guide(self.denoiser)
+        denoiser: Any = self.denoiser  # of numbers, as the codec's are
+        guided = GuidanceRule(scales=scales, nested=True).guide(denoiser)
         how = self.settings
         x = sample(guided, self.codec.shape, n, steps=how.steps, sampler=how.sampler, seed=seed, cond=cond)
         rates, dispersions = self._marginals(cell_type, drug, dose)

@@ -22,9 +22,8 @@ variance of each dimension between `small` and `large`:
     share = (F' + 1) / 2                                                           [Nichol & Dhariwal 2021, eq. 15]
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -34,12 +33,9 @@ from gendi.diffusion.conditions import Conditions, by_name, keywords
 from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.process import Batch, PerSample, PerSample64, Process, Time, like
 from gendi.diffusion.gaussian.schedule import Schedule, as_times
-from gendi.diffusion.shares import Shares
+from gendi.diffusion.trained import Trained, part_of, parts_of
 from gendi.errors import UsageError, unknown_name
 
-T = TypeVar("T")
-ALL = slice(None)
-"""The rows of a whole batch, from which no views are taken."""
 PREDICTIONS = ("eps", "x0", "v")
 """The meanings of an output that need (alpha, sigma) alone; `mu` also needs the time before."""
 
@@ -118,7 +114,7 @@ def step_before(schedule: Schedule, t: PerSample) -> PerSample64:
     return (t.double() - 1 / schedule.steps).clamp(min=0)
 
 
-class NetworkDenoiser(nn.Module):
+class NetworkDenoiser(Trained):
     """The denoiser made of a network and its parameterisation, for a network whose only output is F.
 
     `make_denoiser` chooses the class that a parameterisation needs.
@@ -149,7 +145,7 @@ class NetworkDenoiser(nn.Module):
         clip: float | None = None,
         precision: str = "fp32",
     ) -> None:
-        super().__init__()
+        super().__init__(network, precision, clip)
         if time_input == "step" and schedule.steps is None:
             raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
         if parameterisation.prediction == "mu" and schedule.steps is None:
@@ -157,12 +153,12 @@ class NetworkDenoiser(nn.Module):
         if parameterisation.variance != self.variance_kind:
             found = parameterisation.variance
             raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
-        self.network, self.schedule, self.parameterisation = network, schedule, parameterisation
-        self.sigma_data, self.time_input, self.clip, self.precision = sigma_data, time_input, clip, precision
-        self.told: Mapping[str, float] = {}
-        """Numbers that the network is told in every row, by the name of the condition, unless a call says otherwise."""
-        self.shares: Shares | None = None
-        """How calls without gradients divide a batch; None calls the network on all of it."""
+        self.schedule, self.parameterisation = schedule, parameterisation
+        self.sigma_data, self.time_input = sigma_data, time_input
+
+    def under(self, process: Schedule) -> None:
+        """Let the denoiser work under another schedule."""
+        self.schedule = process
 
     def coefficients(self, t: PerSample) -> Coefficients:
         """Return the affine map of this denoiser's parameterisation at t, of shape () or (B,)."""
@@ -188,17 +184,11 @@ class NetworkDenoiser(nn.Module):
         value = self.time_value(t).to(x_t.device)
 
         def some(rows: slice) -> Tensor:
-            own = c_in if c_in.ndim == 0 else _part(c_in, rows)
-            return self._out(_part(x_t, rows), _part(value, rows), own, _parts(cond, rows))
+            own = c_in if c_in.ndim == 0 else part_of(c_in, rows)
+            return self._out(part_of(x_t, rows), part_of(value, rows), own, parts_of(cond, rows))
 
-        found = self._by_shares(some, len(x_t))
+        found = self.by_shares(some, len(x_t))
         return self._split(found[0] if len(found) == 1 else torch.cat(found))
-
-    def _by_shares(self, call: Callable[[slice], T], n: int) -> list[T]:
-        """Return the results of `call` on slices that cover n rows, which are divided if no gradients are wanted."""
-        if self.shares is None or torch.is_grad_enabled():
-            return [call(ALL)]
-        return self.shares.over(call, n)
 
     def _out(self, x_t: Batch, value: Float[Tensor, " batch"], c_in: PerSample, cond: Conditions) -> Tensor:
         """Return all outputs of the network, of x_t's shape but with its number of outputs, and in x_t's dtype."""
@@ -218,12 +208,12 @@ class NetworkDenoiser(nn.Module):
         c, value = self.coefficients(t), self.time_value(t.expand(len(x_t))).to(x_t.device)
 
         def some(rows: slice) -> tuple[Tensor, Tensor | None]:
-            x, own = _part(x_t, rows), c.of(rows)
-            out, share = self._split(self._out(x, _part(value, rows), own.c_in, _parts(cond, rows)))
+            x, own = part_of(x_t, rows), c.of(rows)
+            out, share = self._split(self._out(x, part_of(value, rows), own.c_in, parts_of(cond, rows)))
             x_0 = like(own.c_skip, x) * x + like(own.c_out, x) * out
             return (x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)), share
 
-        found = self._by_shares(some, len(x_t))
+        found = self.by_shares(some, len(x_t))
         if len(found) == 1:
             return found[0]
         shares = [share for _, share in found if share is not None]
@@ -252,14 +242,6 @@ class LearnedVarianceDenoiser(NetworkDenoiser):
         x_0, share = self._answer(x_t, as_times(t), cond)
         assert share is not None
         return x_0, share
-
-
-def _part(values: Tensor, rows: slice) -> Tensor:
-    return values if rows == ALL else values[rows]
-
-
-def _parts(cond: Conditions, rows: slice) -> dict[str, Tensor]:
-    return {name: _part(values, rows) for name, values in cond.items()}
 
 
 def make_denoiser(

@@ -95,6 +95,15 @@ def rotations(height: int, width: int, d: int, device: torch.device) -> Float[Te
     return torch.stack([angles.cos(), angles.sin()])
 
 
+def line_rotations(length: int, d: int, device: torch.device) -> Float[Tensor, "2 n half"]:
+    """Return cos and sin (2, L, d / 2) of the angles by which a line of queries or keys of d channels is rotated.
+
+    The frequencies go from 1 down to about 1/10000. `d` is even.  [Su et al. 2021, eq. 15]
+    """
+    angles = torch.arange(length, device=device)[:, None] * _frequencies(d // 2, 10_000.0, device)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
 def rotate(x: Float[Tensor, "b heads n d"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "b heads n d"]:
     """Return x with each pair of channels (i, i + d / 2) rotated by the angle of its token.
 

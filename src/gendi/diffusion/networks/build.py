@@ -16,9 +16,10 @@ def build_network(
     conditions: Sequence[ConditionConfig] = (),
     out_channels: int | None = None,
 ) -> nn.Module:
-    """Return an untrained network that takes `conditions`, for samples of shape (C, H, W), or (D,) for an MLP.
+    """Return an untrained network that takes `conditions`, for samples of shape (C, H, W), (D,) for an MLP, or
+    (L,) for tokens.
 
-    It has `out_channels` outputs, by default C or D.
+    It has `out_channels` outputs, by default C or D; for tokens they are K, the number of different ones.
 
     Raises:
         UsageError: the network is for samples of another shape; a condition enters in a way that the network does not

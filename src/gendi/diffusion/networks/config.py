@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-NetworkKind = Literal["unet", "dit", "mlp"]
+NetworkKind = Literal["unet", "dit", "mlp", "sequence"]
 Resample = Literal["conv-narrow", "conv", "residual"]
 Inject = Literal["film", "add", "concat"]
 Positions = Literal["sinusoidal", "rotary"]
@@ -12,10 +12,10 @@ Output = Literal["linear", "bytes"]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network: a U-Net, a transformer of patches (DiT), or residual blocks over a vector (MLP)."""
+    """The network: a U-Net, a transformer of patches (DiT) or of tokens, or residual blocks over a vector (MLP)."""
 
     kind: NetworkKind | str = "unet"
-    """`unet` and `dit` are for images, `mlp` for vectors."""
+    """`unet` and `dit` are for images, `mlp` for vectors, `sequence` for tokens."""
     channels: tuple[int, ...] = (64, 128)
     """Width of each level, finest first; each level after the first halves height and width. A DiT or an MLP has only
     one width.

@@ -12,6 +12,7 @@ from gendi.diffusion.conditions import keywords
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.build import build_network
 from gendi.diffusion.networks.config import NetworkConfig
+from gendi.diffusion.networks.registry import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,17 @@ def cost_of(
         network = build_network(config, shape, conditions, out_channels).eval()
         cond = {spec.name: condition_row(spec, shape) for spec in conditions}
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, *shape), torch.zeros(1), **keywords(cond))
+            network(_row(NETWORKS[config.kind].tokens, shape), torch.zeros(1), **keywords(cond))
     return Cost(sum(p.numel() for p in network.parameters()), int(counter.get_total_flops()))
 
 
-def flops_of_layers(network: nn.Module, shape: tuple[int, ...], conditions: Sequence[ConditionConfig] = ()) -> int:
+def flops_of_layers(
+    network: nn.Module, shape: tuple[int, ...], conditions: Sequence[ConditionConfig] = (), tokens: bool = False
+) -> int:
     """Return the floating-point operations of a network's linear layers and convolutions, by a call on one sample.
 
     It takes milliseconds, where `cost_of` first loads torch's compiler, and leaves out the products of attention. The
-    network is on the CPU, in evaluation mode.
+    network is on the CPU, in evaluation mode; `tokens` says whether samples are whole numbers.
     """
     total = 0
 
@@ -58,11 +61,16 @@ def flops_of_layers(network: nn.Module, shape: tuple[int, ...], conditions: Sequ
     try:
         cond = {spec.name: condition_row(spec, shape) for spec in conditions}
         with torch.no_grad():
-            network(torch.zeros(1, *shape), torch.zeros(1), **keywords(cond))
+            network(_row(tokens, shape), torch.zeros(1), **keywords(cond))
     finally:
         for hook in hooks:
             hook.remove()
     return total
+
+
+def _row(tokens: bool, shape: tuple[int, ...]) -> Tensor:
+    """Return a row of zeros of `shape`, tokens or numbers."""
+    return torch.zeros(1, *shape, dtype=torch.int64 if tokens else torch.float32)
 
 
 def condition_row(spec: ConditionConfig, shape: tuple[int, ...]) -> Tensor:

@@ -34,6 +34,7 @@ class NetworkInfo:
         title: what messages call the network.
         check: raises `UsageError` for options that disagree.
         check_way_in: raises `UsageError` if a condition, given as (configuration, name, kind, via), cannot enter so.
+        tokens: whether a sample is L tokens, whole numbers of shape (L,), and the output is (B, L, channels).
     """
 
     make: "str | Make"
@@ -41,6 +42,7 @@ class NetworkInfo:
     title: str = ""
     check: Callable[[NetworkConfig], None] | None = None
     check_way_in: Callable[[NetworkConfig, str, str, str], None] | None = None
+    tokens: bool = False
 
     def build(
         self, config: NetworkConfig, channels: int, conditions: Sequence[ConditionConfig], out_channels: int
@@ -61,6 +63,14 @@ NETWORKS: Registry[NetworkInfo] = Registry(
         "unet": NetworkInfo(f"{_HERE}.unet:UNet", 3, "U-Net", rules.check_unet, rules.unet_way_in),
         "dit": NetworkInfo(f"{_HERE}.dit:DiT", 3, "DiT", rules.check_dit, rules.token_way_in),
         "mlp": NetworkInfo(f"{_HERE}.mlp:MLP", 1, "MLP", rules.check_mlp, rules.mlp_way_in),
+        "sequence": NetworkInfo(
+            f"{_HERE}.sequence:SequenceTransformer",
+            1,
+            "sequence transformer",
+            rules.check_sequence,
+            rules.sequence_way_in,
+            tokens=True,
+        ),
     },
 )
 """The networks by the names that `network.kind` may have."""

@@ -56,6 +56,27 @@ def check_mlp(config: NetworkConfig) -> None:
         raise UsageError("network.output = 'bytes' is for images: an mlp takes vectors.")
 
 
+def check_sequence(config: NetworkConfig) -> None:
+    """Raise `UsageError` naming the first field that a transformer of sequences cannot have."""
+    _check_one_width(config)
+    _check_heads(config, 0)
+    if (unit := config.channels[0] // config.heads_at(0)) % 2:
+        raise UsageError(f"rotary positions need an even number of channels in a head: {unit} is odd.")
+    if config.patch != 1 or config.fourier_features or config.output == "bytes" or config.inject != "film":
+        raise UsageError(
+            "network.patch, network.fourier_features, network.output and network.inject are for images: a sequence "
+            "transformer takes tokens one by one, and conditions by 'film'."
+        )
+
+
+def sequence_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
+    """Raise `UsageError` if the condition `name` cannot enter a transformer of sequences by `via`."""
+    if via == "channels" or kind == "image":
+        raise UsageError(
+            f"{name} is a picture beside a sequence: it enters via 'embedding' or 'tokens' as another kind."
+        )
+
+
 def unet_way_in(config: NetworkConfig, name: str, kind: str, via: str) -> None:
     """Raise `UsageError` if the condition `name` cannot enter a U-Net by `via`."""
     if via == "tokens" and not (config.attention or config.middle_attention):

@@ -27,9 +27,7 @@ from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensor
 from gendi.data.kinds import kind_of
 from gendi.data.places import from_here
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.samplers.grid import Bounds, bounds_for
-from gendi.diffusion.gaussian.schedule import Schedule, Tabulated, make_schedule
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
 from gendi.errors import BundleError, UsageError
 from gendi.machine.tables import html_card
@@ -43,12 +41,11 @@ from gendi.train.kept.card import model_card
 from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, ambiguity, bundle_folder, version_of
 from gendi.train.kept.portrait import facts_of, pictures_of
 from gendi.train.kept.shipped import META as META_SHIPPED
+from gendi.train.weights.families import TABLE, family_of
 from gendi.train.weights.model import denoiser_of, network_of, shares_of
 
 FORMAT = 1
 """The version of the files of a bundle; a reader refuses a higher one."""
-TABLE = "schedule.log_snr"
-"""The name of the tensor, beside the weights, that holds a learned schedule."""
 CARD = "README.md"
 STORED, FLOAT16 = "weights", "float16"
 """The field of a bundle's meta, and its value, that says that the file holds the weights as float16; there is none for
@@ -100,20 +97,12 @@ class Bundle:
         """The bounds of the grids that are even in the noise level, chosen by the smallest scale of the data."""
         return bounds_for(self.meta.get("smallest_scale"))
 
-    def schedule(self) -> Schedule:
-        """Return the schedule of the forward process.
+    def schedule(self) -> Any:
+        """Return the schedule of the forward process; of tokens, the process itself.
 
         Raises `BundleError` if it is a learned schedule whose table is missing or bad.
         """
-        process = self.config.process
-        if process.schedule != "learned":
-            return make_schedule(process.schedule, process.steps)
-        if self.log_snr is None:
-            raise BundleError(f"The schedule was learned, but its table, {TABLE!r}, is missing.")
-        try:
-            return Tabulated(self.log_snr)
-        except UsageError as error:
-            raise BundleError(f"{TABLE!r}: {error}") from None
+        return family_of(self.config).process(self.config, self.log_snr)
 
     def network(self, device: str | torch.device = "cpu") -> nn.Module:
         """Return the network with its weights on `device`, in evaluation mode.
@@ -128,8 +117,10 @@ class Bundle:
         network.load_state_dict(self.state)
         return network.to(device).eval().requires_grad_(False)
 
-    def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> NetworkDenoiser:
-        """Return the denoiser E[x_0 | x_t] for samplers, with a variance if the model learned one.
+    def denoiser(self, device: str | torch.device = "cpu", clip: float | None = None) -> Any:
+        """Return the denoiser for samplers, a `Trained` one of the model's family.
+
+        It says E[x_0 | x_t], with a variance if the model learned one; of tokens, log p(x_0 | x_t).
 
         `clip` bounds its output to [-clip, clip] (1 for pixels); None leaves it unbounded.
         """

@@ -9,6 +9,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.machine.version import __version__
 from gendi.train.config import RunConfig
 from gendi.train.kept.shipped import META
+from gendi.train.weights.families import family_of
 
 
 def model_card(config: RunConfig, codec: Codec, meta: Mapping[str, Any], parameters: int) -> str:
@@ -18,8 +19,8 @@ def model_card(config: RunConfig, codec: Codec, meta: Mapping[str, Any], paramet
         "Conditions": "; ".join(map(_condition, config.conditions)) or "none: unconditional",
         "Preset": config.preset,
         "Parameters": f"{parameters:,} ({_average(meta)})",
-        "Schedule": config.process.schedule,
-        "T": config.process.steps or "continuous",
+        "Schedule": family_of(config).in_words(config),
+        "T": family_of(config).steps(config) or "continuous",
     }
     known = {
         "data": "Data",

@@ -84,6 +84,11 @@ def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") ->
 def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:
     """Raise `UsageError` if there is no student of such a teacher, with the reason and the way out."""
     objective = teacher.objective
+    if teacher.tokens.used:
+        raise UsageError(
+            f"{name} is a model of tokens, whose samples jump and follow no path of an ODE, so no student can learn "
+            "such paths from it. Fewer calls are had from it directly: --sampler ancestral --steps 16."
+        )
     if objective.loss in STUDENTS:
         raise UsageError(
             f"{name} is a student itself: its answers are ends of paths, from which no student learns the paths. "

@@ -51,6 +51,7 @@ def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
         process=source.process,
         objective=source.objective,
         cells=source.cells,
+        tokens=source.tokens,
         sample=source.sample,
         conditions=(*own, *others),
     )

@@ -6,10 +6,11 @@ from typing import Any
 from gendi.data.codec import Codec
 from gendi.data.kinds import kind_of
 from gendi.diffusion.conditions import requested_conditions
-from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.samplers import Drawing, get_sampler, sample
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.networks.cost import flops_of_layers
+from gendi.diffusion.trained import Trained
 from gendi.train.config import RunConfig
+from gendi.train.weights.families import family_of
 
 SHOWN = 16
 """How many pictures are drawn."""
@@ -32,13 +33,15 @@ def facts_of(config: RunConfig, codec: Codec, meta: Mapping[str, Any], parameter
     return facts
 
 
-def pictures_of(config: RunConfig, codec: Codec, denoiser: NetworkDenoiser) -> bytes | None:
+def pictures_of(config: RunConfig, codec: Codec, denoiser: Trained) -> bytes | None:
     """Return a PNG file with samples of seed 0; None if they are no pictures, or if drawing them takes long."""
-    kind, how = kind_of(codec.kind), config.sample
-    calls = min(how.steps, config.process.steps or how.steps)
-    each = flops_of_layers(denoiser.network, codec.shape, config.conditions)
-    if not kind.previews or SHOWN * calls * each > QUICK or get_sampler(how.sampler).adaptive:
+    kind, how, family = kind_of(codec.kind), config.sample, family_of(config)
+    if not kind.previews or getattr(family.find_sampler(how.sampler), "adaptive", False):
+        return None
+    calls = min(how.steps, family.steps(config) or how.steps)
+    each = flops_of_layers(denoiser.network, codec.shape, config.conditions, codec.tokens is not None)
+    if SHOWN * calls * each > QUICK:
         return None
     cond = requested_conditions(config.conditions, None, SHOWN)
-    x = sample(denoiser, codec.shape, SHOWN, Drawing(steps=calls, sampler=how.sampler), cond=cond)
+    x = family.draw(denoiser, codec.shape, SHOWN, Drawing(steps=calls, sampler=how.sampler), cond)
     return kind.preview(codec.decode(x, cond, 0, 0).numpy())

@@ -134,6 +134,8 @@ def check_start(start: Start | None, config: RunConfig, data: Data) -> None:
     if start is None or start.bundle is None:
         return
     bundle, source = start.bundle, start.bundle.config
+    if data.codec is not None and (why := bundle.codec.mismatch(data.codec)):
+        raise UsageError(f"{data.name} does not fit the weights of {start.place}: {why}")
     ours, theirs = (_meaning(c) for c in (config, source))
     if changed := differing(ours, theirs):
         raise UsageError(
@@ -166,7 +168,8 @@ def _meaning(config: RunConfig) -> dict[str, object]:
     """Return the options that decide the meaning of weights."""
     network = {name: value for name, value in dataclasses.asdict(config.network).items() if name not in FREE}
     output = dataclasses.replace(config.objective.parameterisation, flow_map=False)
-    return {"network": network, "objective": dataclasses.asdict(output)}
+    tokens = {"process": config.tokens.process, "vocabulary": config.tokens.vocabulary}
+    return {"network": network, "objective": dataclasses.asdict(output), "tokens": tokens}
 
 
 def codec_of(start: Start, config: RunConfig, data: Data) -> Codec | None:

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.gaussian.samplers import Drawing
 from gendi.diffusion.gaussian.samplers.grid import bounds_for
 from gendi.errors import BundleError, DivergedError, ResourceError, UsageError
 from gendi.evaluate.gauge import Gauge, Quantity
@@ -52,6 +52,7 @@ from gendi.train.progress.keeping import Keeper
 from gendi.train.progress.signals import StopFlag
 from gendi.train.progress.verdict import WINDOW, Reading, judge
 from gendi.train.step.trainer import Trainer
+from gendi.train.weights.families import family_of
 
 SAMPLES, CALLS, SAMPLER = 256, 8, "deis"
 """`deis` is deterministic, so that a change of the distance is one of the model. With the exact denoiser of a Gaussian
@@ -203,7 +204,11 @@ class Evaluations:
 
     @property
     def _calls(self) -> int:
-        return min(CALLS, self.trainer.objective.sampling_schedule().steps or CALLS)
+        return int(self._quick["steps"])
+
+    @property
+    def _quick(self) -> Mapping[str, Any]:
+        return family_of(self.trainer.config).quick(self.trainer.config, CALLS, SAMPLER)
 
     # --- what
 
@@ -242,11 +247,11 @@ class Evaluations:
         mean, _ = self.heldout(denoiser)
         self._poll()
         denoiser.clip = 1.0 if trainer.config.sample.clip else None
-        denoiser.schedule = trainer.objective.sampling_schedule()
+        denoiser.under(trainer.objective.sampling_schedule())
         cond = self._conditions
-        how: dict[str, Any] = {"steps": self._calls, "sampler": SAMPLER, "seed": seed}
-        how |= {"bounds": bounds_for(trainer.smallest_scale), "device": trainer.device, "batch_size": SAMPLES}
-        x = sample(denoiser, data.fitted.shape, SAMPLES, cond=cond, poll=self._poll, **how)
+        how = Drawing(**self._quick, seed=seed, device=trainer.device, batch_size=SAMPLES)
+        how = dataclasses.replace(how, bounds=bounds_for(trainer.smallest_scale))
+        x = family_of(trainer.config).draw(denoiser, data.fitted.shape, SAMPLES, how, cond, self._poll)
         rows = data.fitted.decode(x.cpu(), {name: value.cpu() for name, value in cond.items()}, seed, 0)
         return mean, gauge(rows.numpy(), self._poll)
 

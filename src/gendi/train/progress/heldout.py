@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from gendi.data.vectors import HELD_OUT
 from gendi.diffusion.batches import in_batches
 from gendi.diffusion.conditions import take
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives.base import Objective
+from gendi.diffusion.objective import Objective
 from gendi.diffusion.randomness import stream
+from gendi.diffusion.trained import Trained
 
 HELDOUT_IMAGES = 256
 
@@ -36,7 +37,7 @@ class Heldout:
     def __init__(
         self,
         data: Data,
-        objective: Objective,
+        objective: Objective[Any, Any],
         conditions: Sequence[ConditionConfig],
         seed: int,
         device: torch.device,
@@ -49,7 +50,7 @@ class Heldout:
         self.objective, self.draw = objective, objective.draw_heldout(n, seed)
 
     @torch.no_grad()
-    def __call__(self, denoiser: NetworkDenoiser) -> tuple[float, list[float]]:
+    def __call__(self, denoiser: Trained) -> tuple[float, list[float]]:
         """Return the mean loss, and the mean of each quartile of t from least to most noise (NaN if it is empty)."""
         losses: list[Tensor] = []
 

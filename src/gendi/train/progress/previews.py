@@ -5,6 +5,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,32 @@ from gendi.data.kinds import kind_of
 from gendi.data.row_conditions import derived, stored
 from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.config import ConditionConfig
-from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.samplers import sample
+from gendi.diffusion.gaussian.samplers import Drawing
+from gendi.diffusion.trained import Trained
 from gendi.errors import ResourceError, UsageError
 from gendi.storage.files import atomic_write
 from gendi.train.budget import Budget
+from gendi.train.config import RunConfig
 from gendi.train.progress.heldout import HELDOUT_IMAGES, Heldout
 from gendi.train.progress.keeping import Keeper
 from gendi.train.progress.occasions import Occasions
 from gendi.train.step.trainer import Trainer
+from gendi.train.weights.families import family_of
 
 PREVIEWS, PREVIEW_STEPS = 36, 12
 
 
-def preview(denoiser: NetworkDenoiser, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device) -> bytes:
-    """Return a picture of 36 samples under the conditions `cond`, drawn in 12 calls from the same noises every time."""
-    steps = min(PREVIEW_STEPS, denoiser.schedule.steps or PREVIEW_STEPS)
-    x = sample(denoiser, data.fitted.shape, PREVIEWS, steps=steps, seed=seed, device=device, cond=cond)
+def preview(
+    config: RunConfig, denoiser: Trained, data: Data, cond: dict[str, Tensor], seed: int, device: torch.device
+) -> bytes:
+    """Return a picture of 36 samples under the conditions `cond`, drawn in 12 calls (of tokens, 48).
+
+    The noises are the same every time.
+    """
+    family = family_of(config)
+    how = Drawing(seed=seed, device=device)
+    how = replace(how, **family.quick(config, PREVIEW_STEPS, how.sampler))
+    x = family.draw(denoiser, data.fitted.shape, PREVIEWS, how, cond)
     return kind_of(data.kind).preview(data.fitted.decode(x.cpu(), take(cond, slice(None)), seed, 0).numpy())
 
 
@@ -108,8 +118,8 @@ class Previews:
         self.keeper.metrics.metrics(step, images=trainer.images_seen, heldout=mean, heldout_q=quartiles)
         if kind_of(data.kind).previews:
             denoiser.clip = 1.0 if trainer.config.sample.clip else None
-            denoiser.schedule = trainer.objective.sampling_schedule()
-            picture = preview(denoiser, data, self.cond, trainer.config.train.seed, trainer.device)
+            denoiser.under(trainer.objective.sampling_schedule())
+            picture = preview(trainer.config, denoiser, data, self.cond, trainer.config.train.seed, trainer.device)
             try:
                 place = self.keeper.run / "previews" / f"step_{step:08d}.png"
                 self.keeper.record.claim(place)

@@ -14,6 +14,7 @@ from gendi.data.kinds import KINDS, kind_of
 from gendi.data.prepare import prepare
 from gendi.data.row_conditions import stored
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.networks.byte_posterior import BytePosterior
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
@@ -40,9 +41,29 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
             raise _no_such_condition(requested.name, data)
         if there is not None:
             found.append(_filled(requested, there, data))
-    config = dataclasses.replace(config, conditions=tuple(found))
+    config = dataclasses.replace(config, conditions=tuple(found), tokens=_tokens(config, data))
     config.validate()
     return config
+
+
+def _tokens(config: RunConfig, data: Data) -> TokensConfig:
+    """Return the options of tokens with the number of different ones that the data have.
+
+    Raises `UsageError` if the data are tokens and the configuration is for numbers, or the other way about.
+    """
+    own, there = config.tokens, None if data.codec is None else data.codec.tokens
+    if (there is None) == own.used:
+        what = "numbers" if there is None else "tokens"
+        wanted = "'none'" if there is None else "'absorbing' or 'uniform'"
+        raise UsageError(
+            f"{data.name} is made of {what}, and tokens.process = {own.process!r}: it must be {wanted}. The preset "
+            f"{kind_of(data.kind).preset} suits such data."
+        )
+    if there is None:
+        return own
+    if own.vocabulary not in (0, there):
+        raise UsageError(f"tokens.vocabulary = {own.vocabulary}, and {data.name} has {there} different tokens.")
+    return dataclasses.replace(own, vocabulary=there)
 
 
 def prepared(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
@@ -94,7 +115,12 @@ def _filled(requested: ConditionConfig, there: ConditionConfig, data: Data) -> C
 
 
 def root_mean_square(data: Data, specs: Sequence[ConditionConfig] = ()) -> float:
-    """Return the root mean square of the training rows in model space, from at most 4096 evenly spaced rows."""
+    """Return the root mean square of the training rows in model space, from at most 4096 evenly spaced rows.
+
+    It is 1 for tokens, which have no size.
+    """
+    if data.fitted.tokens is not None:
+        return 1.0
     total, count = 0.0, 0
     for x_0 in _encoded(data, specs):
         total += float(x_0.double().square().mean()) * len(x_0)
@@ -113,12 +139,17 @@ def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float |
     """Return the standard deviation of the narrowest direction of the training rows in model space.
 
     It is the root of the smallest eigenvalue of the covariance of at most 4096 evenly spaced rows; constant directions
-    do not count. None for data with levels, such as pictures, whose narrow directions nobody sees; for rows of more
-    than 2048 numbers; and for fewer rows than numbers, whose covariance says nothing of the narrow directions.
+    do not count. None for tokens; for data with levels, such as pictures, whose narrow directions nobody sees; for rows
+    of more than 2048 numbers; and for fewer rows than numbers, whose covariance says nothing of the narrow directions.
     """
     codec = data.fitted
     dimensions = math.prod(codec.shape)
-    if codec.half_bin is not None or dimensions > MOST_DIMENSIONS or len(data.train) <= dimensions:
+    if (
+        codec.half_bin is not None
+        or codec.tokens is not None
+        or dimensions > MOST_DIMENSIONS
+        or len(data.train) <= dimensions
+    ):
         return None
     rows = torch.cat([x_0.double().flatten(1) for x_0 in _encoded(data, specs)])
     widths = torch.linalg.eigvalsh(rows.T.cov().reshape(dimensions, dimensions)).clamp(min=0).sqrt().reshape(-1)

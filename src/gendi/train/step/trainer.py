@@ -27,6 +27,7 @@ from gendi.diffusion.conditions import drop
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.randomness import stream
+from gendi.diffusion.trained import Trained
 from gendi.errors import UsageError
 from gendi.machine.distributed import Team, team
 from gendi.machine.hardware import training_device
@@ -177,7 +178,7 @@ class Trainer:
         frozen, precision = copied.eval().requires_grad_(False), self.choice.precision
         return mean_of(self.config, frozen, schedule, self.sigma_data, precision=precision).eval()
 
-    def _denoiser(self, network: torch.nn.Module) -> NetworkDenoiser:
+    def _denoiser(self, network: torch.nn.Module) -> Trained:
         precision = self.choice.precision
         return denoiser_of(self.config, network, self.objective.schedule, self.sigma_data, precision=precision)
 
@@ -294,7 +295,7 @@ class Trainer:
             return groups
         return {group: gathered(named, keep=self.team.first) for group, named in groups.items()}
 
-    def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> NetworkDenoiser:
+    def ema_denoiser(self, clip: float | None = None, weights: dict[str, Tensor] | None = None) -> Trained:
         """Return a denoiser with a copy of the averaged weights, in evaluation mode; `weights` is `average()`."""
         with torch.random.fork_rng(devices=[]):
             network = network_of(self.config, self.data.fitted.shape)

@@ -8,15 +8,15 @@ from torch import nn
 
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
-from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
-from gendi.diffusion.gaussian.objectives.base import Objective, Setting
-from gendi.diffusion.gaussian.objectives.registry import make_objective
 from gendi.diffusion.gaussian.schedule import Schedule
 from gendi.diffusion.networks.build import build_network
 from gendi.diffusion.networks.cost import Cost, cost_of, flops_of_layers
-from gendi.diffusion.networks.told import SCALE, of_a_flow_map, scale, without_effect
+from gendi.diffusion.networks.told import of_a_flow_map, scale, without_effect
+from gendi.diffusion.objective import Objective
 from gendi.diffusion.shares import Shares
+from gendi.diffusion.trained import Trained
 from gendi.train.config import RunConfig
+from gendi.train.weights.families import Batches, family_of
 
 
 def network_of(config: RunConfig, shape: tuple[int, ...]) -> nn.Module:
@@ -41,7 +41,7 @@ def conditions_of(config: RunConfig) -> tuple[ConditionConfig, ...]:
 
 def outputs_of(config: RunConfig, shape: tuple[int, ...]) -> int:
     """Return how many channels, or numbers, the network of a run outputs for samples of `shape`."""
-    return shape[0] * config.objective.parameterisation.outputs
+    return family_of(config).outputs(config, shape)
 
 
 def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
@@ -49,16 +49,9 @@ def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
     return cost_of(config.network, shape, conditions_of(config), outputs_of(config, shape))
 
 
-def denoiser_of(
-    config: RunConfig, network: nn.Module, schedule: Schedule, sigma_data: float, **options: Any
-) -> NetworkDenoiser:
-    """Return the denoiser of a run's network; `options` are `clip` and `precision` of `NetworkDenoiser`."""
-    meaning, time_input = config.objective.parameterisation, config.network.time_input
-    make = FlowMapDenoiser if meaning.flow_map else make_denoiser
-    made = make(network, schedule, meaning, sigma_data, time_input, **options)
-    if config.objective.distil.guidance_range:
-        made.told = {SCALE: config.sample.guidance}
-    return made
+def denoiser_of(config: RunConfig, network: nn.Module, process: Any, sigma_data: float, **options: Any) -> Trained:
+    """Return the denoiser of a run's network under a schedule or a process; `options` are `clip` and `precision`."""
+    return family_of(config).denoiser(config, network, process, sigma_data, **options)
 
 
 def mean_of(
@@ -84,8 +77,7 @@ def objective_of(
     half_bin: float | None,
     device: torch.device,
     sigma_data: float = 1.0,
-    teacher: Callable[[Schedule], NetworkDenoiser] | None = None,
-) -> Objective:
-    """Return the objective of a run on `device`; `half_bin` is that of its codec, and `Setting` explains the rest."""
-    optional = tuple(spec.name for spec in config.conditions if spec.dropout > 0)
-    return make_objective(Setting(config.objective, config.process, half_bin, device, sigma_data, teacher, optional))
+    teacher: Callable[[Any], NetworkDenoiser] | None = None,
+) -> Objective[Any, Any]:
+    """Return the objective of a run on `device`; `half_bin` is that of its codec, and `Batches` explains the rest."""
+    return family_of(config).objective(config, Batches(half_bin, device, sigma_data, teacher))

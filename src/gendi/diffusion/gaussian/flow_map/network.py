@@ -71,7 +71,7 @@ class FlowMapDenoiser(NetworkDenoiser):
         def some(rows: slice) -> Tensor:
             return self._out(z[rows], value[rows], scale[rows], {name: each[rows] for name, each in given.items()})
 
-        found = self._by_shares(some, len(z))
+        found = self.by_shares(some, len(z))
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _value(self, place: Place) -> Tensor:

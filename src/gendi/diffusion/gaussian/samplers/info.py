@@ -1,12 +1,11 @@
 """The description of a sampler in the registry."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_origin
+from typing import Literal
 
 from gendi.diffusion.gaussian.samplers.state import State
-from gendi.errors import UsageError, unknown_name
+from gendi.diffusion.options import WithOptions
 
 
 def identity(n: int) -> int:
@@ -15,7 +14,7 @@ def identity(n: int) -> int:
 
 
 @dataclass(frozen=True)
-class SamplerInfo:
+class SamplerInfo(WithOptions):
     """One sampler: its function, the grid that suits it, its order, and whether it draws noise on the way."""
 
     run: Callable[..., Iterator[State]]
@@ -47,38 +46,6 @@ class SamplerInfo:
     """Whether its noise is made of the increments of one Brownian path, the same for every grid."""
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """The names of the options that `run` takes."""
-        kinds = inspect.signature(self.run).parameters
-        return tuple(name for name, p in kinds.items() if p.kind is p.KEYWORD_ONLY and name != "calls")
-
-    def read_option(self, sampler: str, name: str, text: str) -> float | int | bool | str:
-        """Return the value of option `name` that `text` stands for, of the type that `run` takes.
-
-        Raises `UsageError` for an unknown option, an option that cannot be written as text, or a text of another type.
-        """
-        self.check_option(sampler, name)
-        kind = inspect.signature(self.run).parameters[name].annotation
-        if kind is bool and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        try:
-            if kind in (int, float):
-                number: float | int = kind(text)
-                return number
-        except ValueError:
-            raise UsageError(f"{name} = {text!r} is no {'whole number' if kind is int else 'number'}.") from None
-        if kind is str or get_origin(kind) is Literal:
-            return text
-        raise UsageError(f"the option {name} cannot be given as a word; give it from Python.")
-
-    def check_option(self, sampler: str, name: str) -> None:
-        """Raise `UsageError` for an option that `run` does not have, naming those it has; `sampler` is its name."""
-        if name not in self.options:
-            if not self.options:
-                raise UsageError(f"the sampler {sampler} has no options; got {name!r}.")
-            raise unknown_name(f"option of the sampler {sampler}", name, self.options)
-
-    @property
     def takes_calls(self) -> bool:
         """Whether `run` takes the number of calls, because its grid alone does not determine it."""
-        return "calls" in inspect.signature(self.run).parameters
+        return self.takes_argument("calls")

@@ -1,0 +1,33 @@
+"""The registry of samplers of tokens. Add your own by `register`, or by the entry points `gendi.token_samplers`."""
+
+from gendi.diffusion.discrete.samplers.ancestral import ancestral
+from gendi.diffusion.discrete.samplers.cached import cached
+from gendi.diffusion.discrete.samplers.confidence import confidence
+from gendi.diffusion.discrete.samplers.first_hitting import first_hitting
+from gendi.diffusion.discrete.samplers.info import TokenSamplerInfo
+from gendi.diffusion.discrete.samplers.predictor_corrector import predictor_corrector
+from gendi.machine.registry import Registry
+
+MASKED = ("absorbing",)
+TOKEN_SAMPLERS: Registry[TokenSamplerInfo] = Registry(
+    "sampler of tokens",
+    "gendi.token_samplers",
+    {
+        "ancestral": TokenSamplerInfo(ancestral, "every position by itself at each step; error of the order of a step"),
+        "cached": TokenSamplerInfo(
+            cached, "the samples of ancestral, with a call for a row only where one of its masks was lifted", MASKED
+        ),
+        "first-hitting": TokenSamplerInfo(
+            first_hitting, "one mask at a time: no error of steps; as many calls as tokens", MASKED, one_by_one=True
+        ),
+        "confidence": TokenSamplerInfo(
+            confidence, "the likeliest tokens first: typical, and biased, at any number of steps", MASKED
+        ),
+        "predictor-corrector": TokenSamplerInfo(
+            predictor_corrector,
+            "ancestral steps, and tokens drawn anew: more calls, nearer to the law",
+            calls_per_step=2,
+        ),
+    },
+)
+"""The samplers of tokens by name."""
