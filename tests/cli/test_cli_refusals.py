@@ -25,7 +25,7 @@ USAGE = [
     ("train", "DATA is missing"),
     ("train mnist --max-tim 8m", "no flag --max-tim. Perhaps you meant --max-time"),
     ("train mnist --network.chanels 64", "Perhaps you meant --network.channels"),
-    ("train mnist --epochs 3", "3 epochs of 60,000 images are --images 180k"),
+    ("train mnist --epochs 3", "3 epochs of 60,000 training images are --images 180k"),
     ("train mnist more", "'more' is one argument too many"),
     ("train mnist --max-time 8", "write 8s for seconds or 8m for minutes"),
     ("train mnist --max-time soon", "write it like 90s, 8m or 1h30m"),

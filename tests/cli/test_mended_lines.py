@@ -17,6 +17,7 @@ from gendi.cli.known_words import COMMANDS_ELSEWHERE
 from gendi.cli.mending import mended_lines
 from gendi.cli.parse import parse, values_of
 from gendi.cli.train import Train, _defaults
+from gendi.data import open_data
 from gendi.errors import Mend, UsageError
 from gendi.train.kept.bundle import load_bundle
 from gendi.train.kept.status import read_status
@@ -57,6 +58,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train mnist --max-time '2 hours'", "train mnist --max-time 2h"),
         ("train-classifier mnist --run runs/x --max-time 3Min", "train-classifier mnist --run runs/x --max-time 3m"),
         ("train mnist --epochs 3 --out x", "train mnist --out x --images 180k"),
+        ("train mnist --max-time 1m --epochs 3", "train mnist --max-time 1m"),
+        ("train mnist --epochs 3 --max_train_steps=9", "train mnist --max_train_steps=9"),
         ("train --dataset mnist --steps 3", "train mnist --steps 3"),
         ("train mnist --resume --steps 3", "train mnist --steps 3"),
         ("train mnist --network.channels 60 --steps 3", "train mnist --network.channels 64 --steps 3"),
@@ -97,13 +100,17 @@ def test_no_line_is_shown_that_would_be_refused_too(gendi: Gendi, line: str) -> 
     assert suggested(gendi(line).err) == []
 
 
-def test_epochs_of_a_folder_are_counted(gendi: Gendi, tmp_path: Path) -> None:
-    for name in ("a/1.png", "a/2.PNG", "b/3.jpg", "b/notes.txt"):
-        (tmp_path / "my photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "my photos" / name).touch()
+def test_epochs_of_a_folder_are_counted_without_what_is_held_out(gendi: Gendi, tmp_path: Path) -> None:
+    """Of 50 pictures 2 are held out, 5% rounded to even."""
+    for i in range(50):
+        name = tmp_path / "my photos" / "ab"[i % 2] / f"{i}.{('png', 'PNG', 'jpg')[i % 3]}"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 4 * i, np.uint8)).save(name)
+    (tmp_path / "my photos" / "a" / "notes.txt").touch()
+    assert len(open_data(tmp_path / "my photos").train) == 48
     said = gendi("train", "my photos", "--epochs", "40", "--out", "x").err
-    assert "40 epochs of 3 images are --images 120;" in said
-    assert suggested(said) == [["train", "my photos", "--out", "x", "--images", "120"]]
+    assert "40 epochs of 48 training images are --images 1920;" in said
+    assert suggested(said) == [["train", "my photos", "--out", "x", "--images", "1920"]]
 
 
 def test_a_file_of_another_command_is_made_again_by_that_one(gendi: Gendi, tiny_run: Path) -> None:

@@ -1,6 +1,7 @@
 """The sentence in the box that tyro draws: these fail when tyro draws another."""
 
 import io
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -40,6 +41,27 @@ def test_a_refusal_is_one_sentence(args: list[str], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(Command, args, "gendi command")
     assert str(caught.value) == f"{said} See gendi command --help."
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A command with three arguments."""
+
+    one: Annotated[tyro.conf.Positional[str], named("ONE")]
+    """The first."""
+    other: Annotated[tyro.conf.Positional[str], named("OTHER")]
+    """The second one."""
+    mask: str
+    """What is kept."""
+
+
+def test_several_that_are_missing_are_named_apart() -> None:
+    with pytest.raises(
+        UsageError, match=re.escape("OTHER and --mask are missing. OTHER: The second one. --mask: What")
+    ):
+        parse(Pair, ["x"], "gendi pair")
+    with pytest.raises(UsageError, match="^ONE, OTHER and --mask are missing. ONE: The first. OTHER"):
+        parse(Pair, [], "gendi pair")
 
 
 def test_the_box_is_as_expected() -> None:

@@ -32,6 +32,23 @@ def test_an_unknown_name_is_refused(spec: str) -> None:
         assert "Perhaps you meant" in str(caught.value)
 
 
+def test_a_path_object_is_a_path_and_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("mnist", np.arange(20 * 16, dtype=np.uint8).reshape(20, 4, 4))
+    Path("mnist.npy").rename("mnist")
+    with pytest.raises(DataError, match="mnist is a file"):  # a file without a known suffix, and not the digits
+        open_data(Path("mnist"))
+    Path("mnist").rename("a.npy")
+    found = open_data(Path("a.npy"))
+    assert (found.spec, len(found.train)) == ("./a.npy", 19)
+    assert open_data(tmp_path / "a.npy").spec == str(tmp_path / "a.npy")
+
+
+def test_an_array_in_memory_is_told_what_to_do() -> None:
+    with pytest.raises(UsageError, match=r"ndarray\. Save it with numpy\.save"):
+        open_data(np.zeros((5, 8, 8), np.uint8))
+
+
 @pytest.mark.parametrize("size", [0, -3, (28, 0), (10**6, 28)])
 def test_a_size_that_cannot_be_is_refused(size: int | tuple[int, int]) -> None:
     with pytest.raises(UsageError, match=r"size = .* out of range"):

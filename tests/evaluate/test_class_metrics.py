@@ -86,7 +86,7 @@ def test_real_pictures_pass_however_weak_the_classifier_is(right: float) -> None
 def test_a_missing_class_is_caught_where_the_classifier_is_good_and_is_no_grade_where_it_is_blind() -> None:
     rng = np.random.default_rng(1)
     without = rng.integers(1, K, 400)
-    for right in (0.99, 0.6):
+    for right in (0.99, 0.8):  # at 0.8, class 0 is seen in 0.15 instead of 0.31: 5 standard deviations
         found = measured(world(right, rng), pictures(without, right, rng))
         p, chi, entropy = (found[f"class-{name}"] for name in ("p-value", "chi-square", "entropy"))
         assert p.graded and p.check is not None and p.check.passed is False

@@ -1,5 +1,7 @@
 """What a person sees first: the names of the package, pictures, and what objects show of themselves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from gendi.data.images.codec import ImageCodec
 from gendi.data.split import Split, class_spec
 from gendi.diffusion.gaussian.likelihood.result import Bound, Density, Estimate
 from gendi.errors import DataError, UsageError
-from gendi.evaluate.result import Evaluation, Metric
+from gendi.evaluate.result import Check, Evaluation, Metric
 
 BYTES = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5, 1)
 
@@ -92,6 +94,20 @@ def test_the_table_of_an_evaluation_prints_as_one() -> None:
     assert lines[2].split() == ["<recall>", "-", "-", "0.5", "higher"]
     assert len({line.index(word) for line, word in zip(lines, ("better", "lower", "higher"), strict=True)}) == 1
     assert [row.name for row in metrics().table()] == ["fid-digits", "<recall>"]
+
+
+def test_the_table_says_what_is_no_grade_and_what_passes() -> None:
+    """Precision takes noise for real pictures, recall lies inside its gate, and the distance outside."""
+    rows = (
+        Metric("fid-pixels", 2.2, 0.25, "lower", check=Check(64, 2.3, (None, 0.4), {"noise": 9.0}, ())),
+        Metric("precision-pixels", 0.9, 0.8, "higher", check=Check(64, 0.9, (0.7, None), {"noise": 0.95}, ("noise",))),
+        Metric("recall-pixels", 0.8, 0.8, "higher", gate=(0.7, None)),
+        Metric("near-copies", 0.0, 0.01, "lower"),
+    )
+    table = dataclasses.replace(metrics(), metrics=rows).table()
+    assert [row.as_real for row in table] == ["FAIL", "no grade", "pass", None]
+    lines = str(table).splitlines()
+    assert lines[0].endswith("as real?") and [line.split()[1] for line in lines[1:4]] == ["2.2", "(0.9)", "0.8"]
 
 
 def test_an_evaluation_is_short_and_shows_its_table_in_a_notebook() -> None:

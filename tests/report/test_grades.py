@@ -56,8 +56,16 @@ def test_a_metric_that_takes_a_fake_for_real_is_greyed_out_and_says_so(page: str
     assert "nograde" not in table["Fréchet distance (FID)"]
     assert "FAIL" in table["Fréchet distance (FID)"] and "≤ 2.00" in table["Fréchet distance (FID)"]
     assert "pass" in table["Kernel distance (KID) × 1000"]
+    fid = next(m for m in graded().metrics if m.name == "fid-learned")
+    assert fid.value != 4.0  # the row has another value than the check, which is of other samples
+    assert "4.00 is not ≤ 2.00" in table["Fréchet distance (FID)"]
     text = PageReader(page).text
     assert "“As real?” says whether 80 samples lie where as many real images would" in text
+
+
+def test_the_card_of_gates_counts_grades_alone(page: str) -> None:
+    """The Fréchet distance fails, the kernel distance and the ratio pass, and precision is no grade."""
+    assert re.search(r"Gates passed 2 of 3 Failed: fid-learned", PageReader(page).text)
 
 
 def test_the_ratio_is_read_from_both_sides(page: str) -> None:

@@ -1,9 +1,11 @@
 """The report says in words whether 2.20 against 0.25 is good, and outlines pictures on white."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from gendi.evaluate.result import Better, Metric
+from gendi.evaluate.result import Better, Check, Metric
 from gendi.report.tiles import OUTLINE, grid
 from gendi.report.words import in_words
 
@@ -31,6 +33,10 @@ def test_a_value_beside_its_floor(base: str, value: float | None, floor: float, 
 def test_a_tie_is_said_to_be_one() -> None:
     tie = Metric("fid-digits", 0.31, 0.28, "lower", interval=(0.19, 0.53), floor_interval=(0.22, 0.33))
     assert in_words(tie, "fid").startswith("As good as")
+    failed = dataclasses.replace(tie, check=Check(100, 0.33, (None, 0.3), {}, ()))
+    assert in_words(failed, "fid").startswith("Worse than as many real images")
+    passed = dataclasses.replace(tie, check=Check(100, 0.29, (None, 0.3), {}, ()))
+    assert in_words(passed, "fid").startswith("As good as")
     apart = Metric("fid-digits", 0.61, 0.28, "lower", interval=(0.5, 0.7), floor_interval=(0.22, 0.33))
     assert in_words(apart, "fid").startswith("Some way from")
 

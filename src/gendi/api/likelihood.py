@@ -21,7 +21,7 @@ from gendi.train.kept.bundle import Bundle, load_bundle
 
 def bits_per_dim(
     model: Bundle | str | Path,
-    data: Data | str | NDArray[np.uint8] | None = None,
+    data: Data | str | Path | NDArray[np.uint8] | None = None,
     *,
     method: str = "elbo",
     n: int = 1000,
@@ -95,7 +95,7 @@ def refuse_student(bundle: Bundle) -> None:
 
 
 def _held_out(
-    bundle: Bundle, data: Data | str | NDArray[np.uint8] | None, n: int, seed: int
+    bundle: Bundle, data: Data | str | Path | NDArray[np.uint8] | None, n: int, seed: int
 ) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
     """Return n held-out images of a data set, drawn by the seed, and their conditions."""
     if isinstance(data, np.ndarray):
@@ -103,7 +103,7 @@ def _held_out(
     data = data or bundle.meta.get("data_spec")
     if data is None:
         raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
-    if isinstance(data, str):
+    if isinstance(data, str | Path):
         data = open_data(data, size=bundle.codec.size)
     rows = held_out_rows(data, n, seed)
     specs = bundle.config.conditions if is_own_data(bundle, data) else ()

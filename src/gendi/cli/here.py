@@ -1,14 +1,20 @@
 """`gendi` alone, in the folder of a run: what this run is, and what to do next."""
 
 import contextlib
+import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gendi.cli.console import program, show, table
 from gendi.cli.runs import describe
+from gendi.data.places import begun_in
+from gendi.diffusion.gaussian.config import STUDENTS
 from gendi.errors import BundleError
 from gendi.machine.units import duration_in_words
-from gendi.train.kept.stored import stored_tables
+from gendi.train.kept.as_flags import student_command, train_command
+from gendi.train.kept.stored import stored_config, stored_tables
 
 NEXT = {
     "sample . --n 64": "a grid of pictures, or rows in the data's own form",
@@ -21,6 +27,8 @@ BEFORE = {
     "verify .": "whether all its files are sound",
 }
 """What can be done before there is a model."""
+STOPPED = ("interrupted", "preempted", "failed", "dead")
+"""What the status of a run is whose training was stopped."""
 
 
 def about_this_run(folder: Path = Path()) -> bool:
@@ -46,6 +54,30 @@ def about_this_run(folder: Path = Path()) -> bool:
     show(table([fact for fact in facts if fact[1] is not None]))
     show("next:")
     commands = NEXT if (folder / "bundle").is_dir() else BEFORE
-    show(table([(f"{program()} {command}", about) for command, about in commands.items()]))
+    lines = [(f"{program()} {command}", about) for command, about in commands.items()]
+    if found["status"] in STOPPED and (going_on := _going_on(folder, tables)):
+        show(f"  {going_on}\n    goes on with the training")
+        del lines[-1]
+    show(table(lines))
     show(f"\n{program()} --help lists all commands.")
     return True
+
+
+def _going_on(folder: Path, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the command that goes on with the training of a run, in the folder in which it was begun; "" if that
+    cannot be told.
+    """
+    spec, start = tables["data"]["spec"], tables.get("start", {}).get("from")
+    with contextlib.suppress(BundleError):
+        config, home = stored_config(folder), begun_in(spec, folder).resolve()
+        size = tables["data"].get("size")
+        out = os.path.relpath(folder.resolve(), home)
+        budget = dict(tables.get("budget", {}))
+        if config.objective.loss in STUDENTS:
+            words = [] if not isinstance(start, str) else student_command(start, config, budget, out)
+        else:
+            words = train_command(spec, config, [size] * 2 if isinstance(size, int) else size, budget, out)
+            words += ["--from", shlex.quote(start)] if isinstance(start, str) else []
+        there = "" if home == Path().resolve() else f"cd {shlex.quote(os.path.relpath(home))} && "
+        return f"{there}{' '.join(words)}" if words else ""
+    return ""

@@ -66,6 +66,12 @@ COMMANDS_ELSEWHERE = {
 """Commands by the names that others give them."""
 
 EPOCHS = ("--epochs", "--num-epochs", "--num-train-epochs", "--max-epochs")
+BUDGETS = (
+    "--max-time",
+    "--images",
+    "--steps",
+    *(name for name, mine in SAME.items() if {*mine} & {"--images", "--steps"}),
+)
 _DATA = "the data are named without a flag: gendi train DATA."
 _CLASSES = "subfolders are classes by themselves, as the data's own classes are; --condition none leaves them out."
 _PROMPTS = "there are no prompts: --class NAME asks for a class, --condition NAME=VALUE for what else the data told."
@@ -140,13 +146,18 @@ def answer(flag: str, args: Sequence[str], known: Collection[str]) -> tuple[str,
 
 
 def _budget_for(flag: str, args: Sequence[str]) -> tuple[str, Mend]:
-    """Return the budget in images that so many epochs are, or one in time where the images could not be counted."""
+    """Return the budget in images that so many epochs are, or one in time where the images could not be counted.
+
+    If there is another budget, it is left alone.
+    """
     said = "a run's budget is counted in images, steps or time, as an epoch is another amount for each data set: "
     value = value_of(flag, args)
     epochs = int(value) if value is not None and value.isdecimal() and 0 < int(value) < 1_000_000 else 10
     images = next((n for word in _alone(args) if (n := _count_images(word))), None)
     few = 6_000 if images is None else images
-    of = f"{epochs} epochs of {few:,} images are --images {format_count(epochs * few)}; "
+    of = f"{epochs} epochs of {few:,} training images are --images {format_count(epochs * few)}; "
+    if given := [word for word in args if word.partition("=")[0].replace("_", "-") in BUDGETS]:
+        return f"{said}{of}but {given[0]} is the budget here already.", Mend(drop=(flag,))
     budget = ("--max-time", "30m") if images is None else ("--images", format_count(epochs * images))
     return f"{said}{of}or give --steps or --max-time 30m.", Mend(drop=(flag,), add=budget)
 
@@ -168,7 +179,12 @@ def _alone(args: Sequence[str]) -> list[str]:
 
 
 def _count_images(word: str) -> int | None:
-    """Return how many images the data named `word` hold, by the names of the files alone; None if that is not known."""
+    """Return how many images the data named `word` have for training; None if that is not known.
+
+    In a folder, the names of the files tell it.
+    """
+    from gendi.data.images.hold_out import held_out_of
+
     if word in LEARNED_BY_NAME or not Path(word).is_dir():
         return LEARNED_BY_NAME.get(word)
     found = 0
@@ -176,4 +192,4 @@ def _count_images(word: str) -> int | None:
         if i == COUNTED:
             return None
         found += (mimetypes.guess_type(name)[0] or "").startswith("image/")
-    return found or None
+    return found - held_out_of(found) if found > 1 else found or None

@@ -6,12 +6,11 @@ from gendi.cli.colours import colours_table
 from gendi.cli.console import cell, table
 from gendi.cli.gates import between, gates_table
 from gendi.evaluate.fakes import fakes_in_words
+from gendi.evaluate.table import NO_GRADE
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
     from gendi.evaluate.result import Metric
-
-NO_GRADE = "no grade"
 
 
 def metrics_table(evaluation: "Evaluation") -> str:
@@ -31,7 +30,7 @@ def metrics_table(evaluation: "Evaluation") -> str:
     rows = [
         (m.name, _value(m), between(m.interval), m.floor, between(m.floor_interval), m.better)
         + ((m.report,) if known else ())
-        + ((judged(m),) if checked else ())
+        + ((m.as_real,) if checked else ())
         for m in shown
     ]
     text = (
@@ -39,14 +38,6 @@ def metrics_table(evaluation: "Evaluation") -> str:
         f"is {evaluation.floor_n:,} held-out images in the samples' place\n{table(rows, head)}"
     )
     return "\n".join([text, *_explained(evaluation), *([colours_table(evaluation)] if gated else [])])
-
-
-def judged(metric: "Metric") -> str | None:
-    """Return whether samples pass as real pictures: "pass", "FAIL", or "no grade" where fakes would pass too."""
-    if not metric.graded:
-        return NO_GRADE
-    passed = None if metric.check is None else metric.check.passed
-    return None if passed is None else "pass" if passed else "FAIL"
 
 
 def _value(metric: "Metric") -> object:

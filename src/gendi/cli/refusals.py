@@ -9,8 +9,7 @@ stands here, and `tests/cli/test_refusals_of_tyro.py` fails when tyro draws anot
 import contextlib
 import io
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 UNKNOWN = "The arguments could not be read."
 
@@ -40,11 +39,25 @@ def first_section(box: str) -> str:
             break
         lines.append(inside)
     text = " ".join(lines).replace("Error parsing ", "")
-    if missing := re.fullmatch(r"Missing from .*?: (\S+) (.*) \(required\)", text):
-        text = f"{missing[1]} is missing: {missing[2]}"
+    if lines and lines[0].startswith("Missing from "):
+        text = _missing(lines[1:])
     if not text:
         return UNKNOWN
     return text if text[-1] in ".!?" else f"{text}."
+
+
+def _missing(lines: Sequence[str]) -> str:
+    """Return which arguments are missing, from lines of names, each with a line of help that ends in "(required)"."""
+    found, name = list[tuple[str, str]](), ""
+    for line in lines:
+        if line.endswith("(required)"):
+            found.append((name, line.removesuffix("(required)").strip()))
+        else:
+            name = line.split()[0]
+    if len(found) < 2:
+        return "".join(f"{name} is missing: {what}" for name, what in found)
+    *first, last = (name for name, _ in found)
+    return f"{', '.join(first)} and {last} are missing. {' '.join(f'{name}: {what}' for name, what in found)}"
 
 
 @contextlib.contextmanager

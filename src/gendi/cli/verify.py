@@ -82,9 +82,11 @@ def _compare_data(folder: Path, checked: "Sequence[Checked]") -> dict[str, Any]:
 
 def _spec(folder: Path) -> tuple[Any, int | tuple[int, int] | None]:
     """Return the data set that a run's config.toml, or a bundle, was trained on, and the size it was brought to."""
+    from gendi.data.places import from_here
+
     if (folder / "config.toml").is_file():
         stored = read_config(folder).get("data", {})
-        spec, size = stored.get("spec"), stored.get("size")
+        spec, size = from_here(stored.get("spec"), folder), stored.get("size")
     else:
         from gendi.train.kept.bundle import load_bundle
 

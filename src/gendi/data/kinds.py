@@ -9,7 +9,9 @@ A kind is an instance of a subclass of `gendi.data.kind.Kind`. It is either regi
 A kind is loaded when it is first needed.
 """
 
+import os
 import warnings
+from typing import Any
 
 from gendi.data.kind import Kind
 from gendi.data.sources import prefix_of
@@ -65,15 +67,27 @@ def claimed_by(spec: object) -> Kind | None:
     return next((kind for kind in strangers if kind and (_has_prefix(kind, spec) or kind.claims(spec))), None)
 
 
+def as_text(spec: Any) -> Any:
+    """Return data that are given as a `Path` as a text, which is no known name; anything else as it is."""
+    if not isinstance(spec, os.PathLike):
+        return spec
+    text = os.fsdecode(spec)
+    return text if os.sep in text else f".{os.sep}{text}"
+
+
 def find_kind(spec: object) -> Kind:
-    """Return the kind of data that a text or an object names. Raises `UsageError` for an object that no kind claims."""
+    """Return the kind of data that a text, a path or an object names. Raises `UsageError` for an object that no kind
+    claims.
+    """
+    spec = as_text(spec)
     found = claimed_by(spec)
     if found is not None:
         return found
     if not isinstance(spec, str):
         kinds = [KINDS[name] for name in KINDS.at_hand()]
         names = ["a name", "a path", *(kind.objects for kind in kinds if kind.objects)]
-        raise UsageError(f"data are {', '.join(names[:-1])} or {names[-1]}; this is a {type(spec).__name__}.")
+        file = " Save it with numpy.save, and give the path of the file." if hasattr(spec, "__array__") else ""
+        raise UsageError(f"data are {', '.join(names[:-1])} or {names[-1]}; this is a {type(spec).__name__}.{file}")
     return KINDS[_REST[0]]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from gendi.data.columns import with_statistics
 from gendi.data.dataset import Data
-from gendi.data.kinds import IN_MEMORY, find_kind
+from gendi.data.kinds import IN_MEMORY, as_text, find_kind
 from gendi.data.split import LARGEST_SIDE, Split, fingerprint, hold_out_rows
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
@@ -28,7 +28,7 @@ def open_data(spec: Any, *, size: int | tuple[int, int] | None = None, max_bad: 
         UsageError: a size or a limit that is out of range.
         ResourceError: neither the memory nor the disk can hold the images.
     """
-    target = _target(size)
+    target, spec = _target(size), as_text(spec)
     if max_bad is not None and max_bad < 0:
         raise UsageError(f"max_bad = {max_bad} is out of range: it is a number of files, 0 or more.")
     kind, named = find_kind(spec), isinstance(spec, str)

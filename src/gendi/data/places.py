@@ -1,7 +1,12 @@
-"""Keeps results out of the data: no folder or file of results may hold the data, or lie in them."""
+"""Where data lie: found again from another folder, and kept apart from results.
 
+No folder or file of results may hold the data, or lie in them.
+"""
+
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from gendi.data.kinds import find_kind
 from gendi.errors import DataError, UsageError
@@ -34,3 +39,50 @@ def refuse_among(out: Path, places: Iterable[Path], *, flag: str = "--out") -> N
                 f"{flag} {out} {how} {place}, which is read: results and data are kept apart, so that neither changes "
                 "the other. Choose another place."
             )
+
+
+ABOVE = 4
+"""How many folders above a run are searched for its data."""
+
+
+def from_here(spec: Any, run: Path) -> Any:
+    """Return how the data that a run calls `spec` are called from the current folder.
+
+    A run calls them as its user did, from the folder in which it was begun; see `begun_in`.
+    """
+    if not isinstance(spec, str) or not (above := begun_in(spec, run)).parts:
+        return spec
+    head, place, options = _parts(spec)
+    return f"{head}{above / place}{options}"
+
+
+def begun_in(spec: str, run: Path) -> Path:
+    """Return the folder from which `spec` leads to the data of a run; `Path()` for the current one.
+
+    If a path leads nowhere from the current folder, the folders above the run's are searched, the nearest first. If it
+    leads nowhere from there either, that is `Path()` too. A run is nobody's data.
+    """
+    head, place, options = _parts(spec)
+    try:
+        places = tuple(find_kind(spec).files(spec))
+        if not place or Path(place).is_absolute() or len(places) != 1 or places[0].expanduser().exists():
+            return Path()
+        for above in resolved(run).parents[:ABOVE]:
+            found = tuple(find_kind(spec).files(f"{head}{above / place}{options}"))
+            if above != above.parent and len(found) == 1 and found[0].exists() and not _is_run(found[0], run):
+                return above
+    except (OSError, RuntimeError, UsageError, DataError):  # whoever opens the data says what is wrong with the name
+        pass
+    return Path()
+
+
+def _is_run(place: Path, run: Path) -> bool:
+    """Return whether a place is a run, or holds this one."""
+    return (place / "config.toml").is_file() or resolved(place) in (here := resolved(run), *here.parents)
+
+
+def _parts(spec: str) -> tuple[str, str, str]:
+    """Return the name of a kind with its colon, the place, and the options of a spec."""
+    parts = re.fullmatch(r"([a-z]\w*:)?([^?]*)(\?.*)?", spec, re.DOTALL)
+    assert parts is not None, "every text has such parts"
+    return parts[1] or "", parts[2], parts[3] or ""

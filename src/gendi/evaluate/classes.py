@@ -75,13 +75,18 @@ def class_estimates(
     error = halves_error(np.array(pairs)) if n > 3 else None
     excess = max(found.chi_square - (k - 1), 0.0)
     low, high = around(found.chi_square, spread := float(np.sqrt(2 * (k - 1) + 4 * excess)), least=0.0)
-    tail = (shares.p_value(high, n), shares.p_value(low, n))
+    tail = (shares.p_value(high), shares.p_value(low))
     return {
-        "confidence": of_mean(probabilities.max(axis=1), least=1 / k, most=1.0),
+        "confidence": confidence_of(probabilities),
         "entropy": measured(found.entropy, error, least=0.0, most=found.entropy_maximum),
         "chi-square": Estimate(found.chi_square, spread, (low, high)),
         "p-value": Estimate(found.p_value, (tail[1] - tail[0]) / (2 * Z95), tail),
     }
+
+
+def confidence_of(probabilities: Float[np.ndarray, "n k"]) -> Estimate:
+    """Return the mean of the largest softmax probabilities (n, K), with its interval."""
+    return of_mean(probabilities.max(axis=1), least=1 / probabilities.shape[1], most=1.0)
 
 
 def confusion_matrix(asked: Int64[np.ndarray, " n"], seen: Int64[np.ndarray, " n"], k: int) -> Counts:

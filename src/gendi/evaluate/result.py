@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from gendi.errors import DataError, UsageError
-from gendi.evaluate.table import Row, Table
+from gendi.evaluate.table import NO_GRADE, Row, Table
 from gendi.machine.tables import cell, html_card
 from gendi.storage.plain import plain
 
@@ -112,6 +112,16 @@ class Metric:
     def passed(self) -> bool | None:
         """Whether `value` lies within the gate; None where either is missing."""
         return None if self.value is None else self.within(self.value)
+
+    @property
+    def as_real(self) -> str | None:
+        """Whether samples pass as real rows: "pass" or "FAIL", or "no grade" where fakes would pass too; None where
+        that was not asked.
+        """
+        if not self.graded:
+            return NO_GRADE
+        passed = self.passed if self.check is None else self.check.passed
+        return None if passed is None else "pass" if passed else "FAIL"
 
     @property
     def worst_control(self) -> str | None:
@@ -280,7 +290,8 @@ class Evaluation:
     def table(self) -> Table:
         """Return one row per metric, in the order of `metrics`: a list that prints as a table."""
         return Table(
-            Row(m.name, m.value, m.floor, m.better, m.report, m.interval, m.floor_interval) for m in self.metrics
+            Row(m.name, m.value, m.floor, m.better, m.report, m.interval, m.floor_interval, m.as_real)
+            for m in self.metrics
         )
 
     def __repr__(self) -> str:

@@ -156,10 +156,11 @@ def _confidence(run: Run) -> Html | None:
 
 
 def _gates(run: Run) -> Html | None:
-    judged = [m for m in run.evaluation.metrics if m.passed is not None] if run.evaluation is not None else []
+    metrics = run.evaluation.metrics if run.evaluation is not None else ()
+    judged = {m.name: m.as_real == "pass" for m in metrics if m.as_real in ("pass", "FAIL")}
     if not judged:
         return None
-    failed = [m.name for m in judged if not m.passed]
+    failed = [name for name, passes in judged.items() if not passes]
     if failed:
         more = " …" if len(failed) > 4 else ""
         note = f"Failed: {', '.join(failed[:4])}{more}"

@@ -196,6 +196,10 @@ def _asked(metric: Metric, meaning: Meaning) -> Html:
     low, high = (written(end, meaning.form, meaning.factor) for end in check.gate)
     gate = f"≤ {high}" if check.gate[0] is None else f"≥ {low}" if check.gate[1] is None else f"{low} to {high}"
     verdict = "—" if check.passed is None else "pass" if check.passed else "FAIL"
+    # The gate is for other samples and another reference than the value of the row: what was measured there decides.
+    there, here = (written(value, meaning.form, meaning.factor) for value in (check.value, metric.value))
+    if check.value is not None and there != here:
+        gate = f"{there} is {gate}" if check.passed else f"{there} is not {gate}"
     return fill('<td class="number">{v}<br><span class="aim">{g}</span></td>', v=verdict, g=gate)
 
 

@@ -17,6 +17,7 @@ from gendi.data import Data, open_data
 from gendi.data.images.sample_files import read_samples
 from gendi.data.kind import Kind
 from gendi.data.kinds import find_kind, kind_of
+from gendi.data.places import from_here
 from gendi.errors import GendiError, UsageError
 from gendi.evaluate.result import Evaluation
 from gendi.storage.edited import read_table
@@ -93,8 +94,8 @@ class Run:
 
     @property
     def spec(self) -> str | None:
-        """The name or path of the data set, as `open_data` was given it."""
-        spec = self.meta.get("data_spec") or _table(self.settings, "data").get("spec")
+        """The name or path of the data set, as `open_data` takes it here."""
+        spec = self.meta.get("data_spec") or from_here(_table(self.settings, "data").get("spec"), self.folder)
         return spec if isinstance(spec, str) else None
 
     @property

@@ -26,6 +26,8 @@ def in_words(metric: Metric, base: str) -> str:
         return ""
     higher = metric.better == "higher"
     if (value >= floor if higher else value <= floor) or _overlap(metric):
+        if metric.check is not None and metric.check.passed is False:  # it knows more than the intervals of few rows
+            return "Worse than as many real images, as far as these numbers can tell."
         return "As good as real images, as far as these numbers can tell."
     if floor <= 0:
         return "Worse than real images."

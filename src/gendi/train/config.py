@@ -30,6 +30,7 @@ from gendi.diffusion.networks.registry import NETWORKS, check_way_in
 from gendi.diffusion.networks.registry import validate as validate_network
 from gendi.errors import UsageError
 from gendi.storage.fields import read_fields
+from gendi.storage.toml import dump_toml
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class RunConfig:
     """The conditions that the network is given; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
+
+    def __str__(self) -> str:
+        """Return the lines of config.toml."""
+        return dump_toml(self.to_dict())
 
     def options_of(self, kind: str) -> Any:
         """Return the options of this configuration for a kind of data, or None if it has none."""

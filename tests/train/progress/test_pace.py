@@ -17,8 +17,9 @@ import gendi.train.run.loop as loop_module
 from gendi.errors import PreemptedError
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.progress import pace as pace_module
 from gendi.train.progress.console import PlainConsole
-from gendi.train.progress.pace import ENOUGH, HORIZON, Pace, logged_pace
+from gendi.train.progress.pace import ENOUGH, HORIZON, Pace, logged_pace, worked_seconds
 from gendi.train.progress.telling import Silent
 from gendi.train.run.loop import train
 
@@ -58,6 +59,32 @@ def test_the_log_is_believed_until_there_are_steps_to_go_by() -> None:
     for i in range(1, ENOUGH + 1):
         pace.took(0.5)
         assert pace.step_seconds == (2.0 if i < ENOUGH else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "processor", "usual", "worked"),
+    [
+        (300.0, 0.1, 0.2, 0.2),  # Ctrl-Z for five minutes
+        (300.0, 3.0, 0.2, 3.0),  # and a preview before it
+        (300.0, 250.0, 0.2, 300.0),  # a long evaluation
+        (1.5, 0.0, 0.1, 1.5),  # too short to be told from other work on the machine
+        (30.0, 0.0, 10.0, 30.0),  # steps that wait for another device are all alike
+        (300.0, 0.0, None, 300.0),  # nobody knows
+    ],
+)
+def test_a_pause_is_no_work(seconds: float, processor: float, usual: float | None, worked: float) -> None:
+    assert worked_seconds(seconds, processor, usual) == worked
+
+
+def test_a_pause_does_not_change_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [0.0]
+    monkeypatch.setattr(pace_module, "time", types.SimpleNamespace(process_time=lambda: used[0]))
+    pace, spent = Pace(Budget(steps=1000), 8), 0.0
+    for i in range(100):
+        used[0] += 0.5
+        spent += pace.lap(0.25 if i != 50 else 600.25)  # two threads
+    assert pace.step_seconds == pytest.approx(0.25, rel=0.02)  # the paused step counts with its processor time
+    assert spent == pytest.approx(100 * 0.25 + 0.25)
 
 
 @pytest.mark.parametrize(
@@ -166,3 +193,21 @@ def test_lines_come_at_once_and_then_every_ten_seconds(
 def test_what_is_not_known_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
     PlainConsole().progress(0.0, step=0)
     assert "? images/s  ? left" in capsys.readouterr().err
+
+
+def test_a_paused_run_keeps_its_budget(tmp_path: Path, images: str, tiny: RunConfig) -> None:
+    """A clock that jumps by an hour in step 6, while the processor rests: the run has the time that it was given."""
+    config = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, preview_every=0))
+    with pytest.MonkeyPatch.context() as patch:
+        clock, watched = Clock(patch, 5.0), Watched()
+        step = loop_module.Trainer.step
+
+        def paused(trainer: Any, progress: float) -> Any:
+            clock.now += 3600.0 * (trainer.step_count == 5)
+            return step(trainer, progress)
+
+        patch.setattr(loop_module.Trainer, "step", paused)
+        result = train(images, config, tmp_path / "run", Budget(seconds=60.0), console=watched)
+    assert (result.step, result.seconds) == (12, 60.0)
+    assert watched.told[6]["seconds_left"] == pytest.approx(30.0)
+    assert "paused for 60 min, which is no time of training" in (tmp_path / "run" / "train.log").read_text()

@@ -35,7 +35,7 @@ from gendi.data.images.feature_cache import reference_features
 from gendi.data.images.learned_features import to_input
 from gendi.diffusion.randomness import stream
 from gendi.evaluate import intervals
-from gendi.evaluate.classes import class_balance, class_estimates, confusion_matrix
+from gendi.evaluate.classes import class_balance, class_estimates, confidence_of, confusion_matrix
 from gendi.evaluate.prediction import ALPHA
 from gendi.evaluate.result import GENDI_REPORT, Better, Check, ClassesRecord, Estimate, Metric
 from gendi.evaluate.shares import SeenShares
@@ -163,10 +163,8 @@ def class_metrics(
         right = _right(counts, frequencies)[0]
     free = seen if drawn.free is None else reader(drawn.free, poll)
     ours, estimates = class_balance(free, expected), class_estimates(free, expected, seed)
-    estimates["confidence"] = class_estimates(seen, expected, seed)["confidence"]
-    sure = Estimate(None)
-    if real is not None:
-        sure = class_estimates(real.probabilities, expected, seed)["confidence"]
+    estimates["confidence"] = confidence_of(seen)
+    sure = Estimate(None) if real is None else confidence_of(real.probabilities)
     told = drawn.told and drawn.free is None
     record = ClassesRecord(
         names=data.class_names or tuple(str(c) for c in range(k)),
@@ -224,7 +222,7 @@ def share_checks(expected: SeenShares, n: int, estimates: Mapping[str, Estimate]
 
     The control is what they would be, on average, if classes of a tenth of the data were missing.
     """
-    fake, most = expected.without(n), expected.largest_chi_square(n, LEVEL)
+    fake, most = expected.without(n), expected.largest_chi_square(LEVEL)
     missed = (MISSING,) if fake.p_value >= LEVEL else ()
     return {
         "chi-square": Check(n, estimates["chi-square"].value, (None, most), {MISSING: fake.chi_square}, missed),

@@ -14,6 +14,11 @@ HELDOUT_SHARE = 0.05
 HELDOUT_MOST = 1000
 
 
+def held_out_of(n: int) -> int:
+    """Return how many of n > 1 images are held out."""
+    return min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
+
+
 def hold_out(
     images: ArrayRows, conditions: Mapping[str, NDArray[Any]], rng: np.random.Generator
 ) -> tuple[Split, Split, tuple[str, ...]]:
@@ -64,7 +69,7 @@ def _drawn(
     n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the numbers, in order, of the images to hold out of n > 1, and notes."""
-    k = min(HELDOUT_MOST, max(1, round(HELDOUT_SHARE * n)))
+    k = held_out_of(n)
     order = rng.permutation(n)
     notes: tuple[str, ...] = ()
     if labels is not None:

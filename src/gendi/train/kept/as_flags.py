@@ -74,11 +74,12 @@ def config_flags(config: RunConfig) -> list[str]:
 def condition_flags(conditions: Sequence[ConditionConfig], usual: Sequence[ConditionConfig]) -> list[str]:
     """Return the flags for conditions that differ from the `usual` ones.
 
-    Names and dropout need flags; everything else about a condition is read from the data.
+    Names, whether they must be there, and dropout need flags; everything else about a condition is read from the data.
     """
     names, dropouts = [c.name for c in conditions], [c.dropout for c in conditions]
     flags: list[str] = []
-    if names != [c.name for c in usual]:
+    # A condition that was named must be there; the preset's own is left out where the data have none.
+    if [(c.name, c.required) for c in conditions] != [(c.name, c.required) for c in usual]:
         flags += ["--condition", *map(shlex.quote, names or ["none"])]
         usual = [ConditionConfig(name) for name in names]
     if dropouts != [c.dropout for c in usual]:

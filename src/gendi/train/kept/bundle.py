@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gendi.data.codec import Codec
 from gendi.data.codec_files import TENSORS, read_codec_parts, write_codec_tensors
 from gendi.data.kinds import kind_of
+from gendi.data.places import from_here
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.samplers.grid import Bounds, bounds_for
 from gendi.diffusion.gaussian.schedule.learned import ENTRIES
@@ -212,7 +213,9 @@ def load_bundle(path: str | Path) -> Bundle:
             if _seal(folder) == seal and seal is not None:
                 if (note := ambiguity(path)) is not None and os.environ.get("RANK", "0") == "0":
                     logger.warning("note: %s", note)
-                return replace(found, sha256=json.loads(seal)["files"][WEIGHTS]["sha256"])
+                spec = from_here(found.meta.get("data_spec"), folder)
+                meta = found.meta if spec is None else {**found.meta, "data_spec": spec}
+                return replace(found, meta=meta, sha256=json.loads(seal)["files"][WEIGHTS]["sha256"])
     raise BundleError(f"{path} was replaced {ATTEMPTS} times while it was read: try again.")
 
 

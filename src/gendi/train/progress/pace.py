@@ -3,9 +3,13 @@
 A run may be continued on another machine, or beside other work, so the pace of earlier sittings says little about this
 one. The pace is therefore that of the last minute of this sitting, previews and saves included. The pace in the run's
 log counts only until this sitting has made a few steps.
+
+A process may be paused as a whole, by Ctrl-Z or a batch system. That is no time of training: it counts neither in the
+pace nor in the budget (`worked_seconds`).
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +21,24 @@ ENOUGH = 3
 """Steps of this sitting after which the log no longer counts."""
 RECENT = 10
 """Number of lines of the log from which its pace is computed."""
+LONGER, LEAST, IDLE = 10.0, 5.0, 0.1
+"""A step is held to contain a pause if it took so many times as long as usual, so many seconds at least, and the
+processor worked for less than this share of it."""
+
+
+def worked_seconds(seconds: float, processor: float, usual: float | None) -> float:
+    """Return how much of a step was work, and no pause of the whole process.
+
+    A process that is paused uses no processor, which tells a pause from a step that is slow.
+
+    Args:
+        seconds: how long the step took.
+        processor: the seconds of processor time that the process used in it.
+        usual: how long a step usually takes; None if that is not known, and then all of it is work.
+    """
+    if usual is None or seconds < max(LONGER * usual, LEAST) or processor > IDLE * seconds:
+        return seconds
+    return min(seconds, max(usual, processor))
 
 
 class Pace:
@@ -34,6 +56,14 @@ class Pace:
         self.budget, self.batch, self._before = budget, batch, before
         self._steps = 0
         self._weight = self._seconds = 0.0
+        self._processor = time.process_time()
+
+    def lap(self, seconds: float) -> float:
+        """Record one more step, which ended just now after `seconds`; return how much of that was no pause."""
+        before, self._processor = self._processor, time.process_time()
+        worked = worked_seconds(seconds, self._processor - before, self.step_seconds)
+        self.took(worked)
+        return worked
 
     def took(self, seconds: float) -> None:
         """Record one more step, which took `seconds`."""

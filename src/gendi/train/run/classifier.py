@@ -75,10 +75,8 @@ def train_classifier(
     classifier, process = NoisyClassifier(network, schedule, bundle.sigma_data), Process(schedule)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=WEIGHT_DECAY)
     labels = torch.from_numpy(data.train.conditions["class"]).to(device)
-    start = clock = time.perf_counter()
-    step, pace = 0, Pace(budget, batch_size)
+    step, seconds, pace, clock = 0, 0.0, Pace(budget, batch_size), time.perf_counter()
     while True:
-        seconds = time.perf_counter() - start
         progress = budget.progress(seconds=seconds, images=step * batch_size, steps=step)
         if progress >= 1:
             break
@@ -97,9 +95,9 @@ def train_classifier(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step, before, clock = step + 1, clock, time.perf_counter()
-        pace.took(clock - before)
+        seconds += pace.lap(clock - before)
         if console is not None:
-            fields = pace.fields(seconds=clock - start, steps=step)
+            fields = pace.fields(seconds=seconds, steps=step)
             console.progress(progress, step=step, images=step * batch_size, loss=loss.item(), **fields)
     classifier.eval()
     meta: dict[str, Any] = {
@@ -108,7 +106,7 @@ def train_classifier(
         "fingerprint": data.fingerprint,
         "steps": step,
         "images": step * batch_size,
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "seed": seed,
         "accuracy": {f"{level:g}": value for level, value in accuracy(classifier, data, seed, device).items()},
     }

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from gendi.data import Data, open_data
 from gendi.data.codec_files import write_codec
+from gendi.data.kinds import as_text
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
+from gendi.machine.units import duration_in_words
 from gendi.storage.disk import check_writable
 from gendi.storage.lock import RunLock
 from gendi.train.budget import Budget
@@ -90,6 +92,7 @@ def train(
         InterruptedRunError: a person stopped the run; everything is saved.
     """
     config.validate()
+    spec = as_text(spec)
     with together(config.train.timeout) as team:
         console = console if console is not None and team.first else Silent()
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
@@ -234,8 +237,10 @@ class _Loop:
             if (now_parts := trainer.parts.count) != parts:
                 self.log(f"note: out of memory in step {step}: batches are gone through in {now_parts} parts now.")
             now = time.monotonic()
-            self.pace.took(now - clock)
-            self.seconds, clock = self.seconds + now - clock, now
+            worked = self.pace.lap(now - clock)
+            if (paused := now - clock - worked) > 0:
+                self.log(f"note: paused for {duration_in_words(round(paused))}, which is no time of training.")
+            self.seconds, clock = self.seconds + worked, now
             self.watch.guard(step, result)
             if self.team.first:
                 self._log_step(result)
