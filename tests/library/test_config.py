@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from gendi.errors import UsageError
+from gendi.storage.toml import read_toml
 from gendi.train.config import RunConfig
 from gendi.train.presets import PRESETS
 
@@ -89,3 +91,12 @@ def test_a_preset_travels_as_json(name: str) -> None:
 def test_a_bad_field_is_named(change: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         RunConfig.from_dict(change)
+
+
+def test_a_configuration_prints_as_the_lines_of_config_toml(tmp_path: Path) -> None:
+    """Read back as that file is, they are the same configuration."""
+    config = PRESETS["mnist"].config
+    text = str(config)
+    assert "\nlr = 0.003\n" in text and max(map(len, text.splitlines())) < 120
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    assert RunConfig.from_dict(read_toml(tmp_path / "config.toml")) == config
