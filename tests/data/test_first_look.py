@@ -42,7 +42,7 @@ def test_size_and_colours_decide_the_preset(
 ) -> None:
     folder = folder_of(tmp_path / "photos", *(noise(*shape, seed=i) for i in range(5)))
     assert look_at(str(folder), size) == look
-    assert default_preset(str(folder), size) == preset
+    assert default_preset(str(folder), size) == default_preset(folder, size) == preset
     np.savez(tmp_path / "photos.npz", images=noise(5, *shape), labels=np.arange(5))
     assert default_preset(str(tmp_path / "photos.npz"), size) == preset
 

@@ -11,6 +11,7 @@ A kind is loaded when it is first needed.
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 from gendi.data.kind import Kind
@@ -93,6 +94,7 @@ def find_kind(spec: object) -> Kind:
 
 def default_preset(spec: object, size: int | tuple[int, int] | None = None) -> str:
     """Return the preset for the data that a text or an object names. Raises `UsageError` as `find_kind`."""
+    spec = str(spec) if isinstance(spec, Path) else spec
     return find_kind(spec).preset_for(spec, (size, size) if isinstance(size, int) else size)[0]
 
 
