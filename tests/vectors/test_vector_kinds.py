@@ -273,7 +273,7 @@ def pair_tensors() -> dict[str, torch.Tensor]:
 def test_a_name_that_is_taken_stays_what_it_is() -> None:
     with pytest.raises(UsageError, match="already"):
         KINDS.register("cells", pair_kind.PAIRS)
-    assert [KINDS[name].name for name in KINDS.built_in] == ["cells", "table", "toy", "image"]
+    assert [KINDS[name].name for name in KINDS.built_in] == ["cells", "table", "sequence", "toy", "image"]
 
 
 def test_a_strangers_kind_is_evaluated_while_it_trains(

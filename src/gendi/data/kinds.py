@@ -11,7 +11,7 @@ A kind is loaded when it is first needed.
 
 import os
 import warnings
-from pathlib import Path
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from gendi.data.kind import Kind
@@ -59,13 +59,20 @@ def claimed_by(spec: object) -> Kind | None:
     for kind in (*kinds, *rest):
         if _has_prefix(kind, spec):
             return None if kind in rest else kind
+    prefixed = isinstance(spec, str) and prefix_of(spec).isidentifier()  # it may be the prefix of a stranger
+    if prefixed and (found := next((kind for kind in _strangers(known) if _has_prefix(kind, spec)), None)):
+        return found
     for kind in kinds:
         if kind.claims(spec):
             return kind
     if any(kind.claims(spec) for kind in rest):
         return None
-    strangers = (_loaded(name) for name in KINDS if name not in known)
-    return next((kind for kind in strangers if kind and (_has_prefix(kind, spec) or kind.claims(spec))), None)
+    return next((kind for kind in _strangers(known) if _has_prefix(kind, spec) or kind.claims(spec)), None)
+
+
+def _strangers(known: Collection[str]) -> Iterator[Kind]:
+    """Yield the kinds of installed packages."""
+    return (kind for name in KINDS if name not in known and (kind := _loaded(name)))
 
 
 def as_text(spec: Any) -> Any:
@@ -94,7 +101,7 @@ def find_kind(spec: object) -> Kind:
 
 def default_preset(spec: object, size: int | tuple[int, int] | None = None) -> str:
     """Return the preset for the data that a text or an object names. Raises `UsageError` as `find_kind`."""
-    spec = str(spec) if isinstance(spec, Path) else spec
+    spec = as_text(spec)
     return find_kind(spec).preset_for(spec, (size, size) if isinstance(size, int) else size)[0]
 
 
