@@ -69,6 +69,11 @@ def take(cond: Conditions | None, rows: slice, device: torch.device | str = "cpu
     return {name: value[rows].to(device) for name, value in (cond or {}).items()}
 
 
+def take_rows(cond: Conditions, rows: Tensor) -> dict[str, Tensor]:
+    """Return the conditions of some rows."""
+    return {name: value[rows] for name, value in cond.items()}
+
+
 def to_tensor(spec: ConditionConfig, array: NDArray[Any]) -> Tensor:
     """Return a condition's rows as the network sees them; the bytes of pictures (N, H, W, C) are scaled to [-1, 1]."""
     if spec.kind == "class":

@@ -46,15 +46,19 @@ class Draw:
 
     def __init__(self, t: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0) -> None:
         self.t, self.seed, self.purpose, self.step = t, seed, purpose, step
-        self._noise: Tensor | None = None
+        self._noise: dict[str, Tensor] = {}
         self._uniform: Tensor | None = None
 
-    def noise(self, x_0: Tensor, rows: slice = ALL) -> Tensor:
-        """Return standard normal noise for `rows` of the batch, of the shape and on the device of their x_0."""
-        shape = (len(self.t), *x_0.shape[1:])
-        if self._noise is None or self._noise.shape != shape:
-            self._noise = normal(shape, self.seed, self.purpose, self.step)
-        return self._noise[rows].to(x_0.device)
+    def noise(self, x_0: Tensor, rows: slice = ALL, what: str = "") -> Tensor:
+        """Return standard normal noise for `rows` of the batch, of the shape and on the device of their x_0.
+
+        `what` names another noise of the same step, where it needs more than one.
+        """
+        shape, kept = (len(self.t), *x_0.shape[1:]), self._noise.get(what)
+        if kept is None or kept.shape != shape:
+            purpose = f"{self.purpose}, {what}" if what else self.purpose
+            kept = self._noise[what] = normal(shape, self.seed, purpose, self.step)
+        return kept[rows].to(x_0.device)
 
     def uniform(self, x_0: Tensor, rows: slice = ALL) -> Tensor:
         """Return uniform numbers in [0, 1), float64, for `rows` of the batch, of the shape and on the device of x_0."""

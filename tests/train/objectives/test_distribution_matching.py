@@ -61,7 +61,7 @@ def test_a_later_call_is_given_what_the_first_one_makes_of_noise() -> None:
     alpha, sigma = schedule(torch.ones(()).double())
     x_1 = alpha * x_0 + sigma * draw.noise(x_0)
     alpha, sigma = (value[:, None] for value in schedule(draw.t))
-    again = alpha * (x_1.sin() + 1 + cond["class"][:, None]) + sigma * draw.more("call", x_0)
+    again = alpha * (x_1.sin() + 1 + cond["class"][:, None]) + sigma * draw.noise(x_0, what="call")
     expected = torch.where((draw.t < 1)[:, None], again, x_1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert [int((draw.which == k).sum()) for k in range(4)] == [30, 10, 10, 10]
@@ -109,7 +109,7 @@ def test_the_loss_has_the_gradient_of_the_direction_and_none_where_the_laws_agre
     losses = made.losses(Exactly(lambda x_t, t: x, schedule), x_0, {}, draw)
     losses.sum().backward()
     alpha, sigma = (value[:, None] for value in schedule(draw.s))
-    x_s = alpha * x.detach() + sigma * draw.more("again", x_0)
+    x_s = alpha * x.detach() + sigma * draw.noise(x_0, what="again")
     direction = made.direction(x.detach(), x_s, draw.s, samples_law(x_s, draw.s))
     assert x.grad is not None
     torch.testing.assert_close(x.grad, direction / 2, rtol=1e-6, atol=1e-9)
@@ -131,7 +131,7 @@ def test_the_critic_learns_the_mean_of_the_students_samples(cuts: list[int]) -> 
     assert lr == 1.5  # six times the student's
     x = 2 * made.called(Exactly(lambda x_t, t: 2 * x_t, schedule), x_0, {}, draw)
     alpha, sigma = (value[:, None] for value in schedule(draw.s))
-    x_s = alpha * x + sigma * draw.more("again", x_0)
+    x_s = alpha * x + sigma * draw.noise(x_0, what="again")
     norm = (sigma**2 + alpha**2 * SIGMA_DATA**2).sqrt()  # Karras et al. 2022, table 1, for any alpha
     network = student(schedule, told=1).network
     start = torch.atan2(*reversed(schedule(draw.t))) / torch.atan2(*reversed(schedule(torch.ones(1).double())))

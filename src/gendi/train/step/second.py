@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.errors import BundleError
+from gendi.diffusion.gaussian.objectives.teacher import load_checked
 from gendi.machine.distributed import Team
 from gendi.train.config import OptimConfig
 from gendi.train.step.optim import optimizer_tensors, restore_optimizers, update_weights
@@ -61,9 +61,6 @@ class SecondNetwork:
         }
 
     def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-        network, weights = self.denoiser.network, groups.get(self.weights, {})
-        for name, mine in network.state_dict().items():
-            if name not in weights or weights[name].shape != mine.shape:
-                raise BundleError(f"The checkpoint's second network needs {name!r} of shape {tuple(mine.shape)}.")
-        network.load_state_dict(dict(weights))
+        network = self.denoiser.network
+        load_checked(network, groups.get(self.weights, {}), "second network")
         restore_optimizers(network, self.optimizers, groups.get(self.moments, {}))

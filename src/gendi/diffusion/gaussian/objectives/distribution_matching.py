@@ -33,7 +33,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.conditions import Conditions, take_rows
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting
 from gendi.diffusion.gaussian.objectives.teacher import Teacher
@@ -42,7 +42,7 @@ from gendi.diffusion.gaussian.process import Batch, Process, like
 from gendi.diffusion.gaussian.samplers.grid import make_grid
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.networks.told import CALL, call
-from gendi.diffusion.randomness import normal, stream
+from gendi.diffusion.randomness import stream
 
 FROM_NOISE = 0.5
 """The share of rows at t = 1, where a student makes more than one call."""
@@ -70,14 +70,6 @@ class MatchDraw(Draw):
     ) -> None:
         super().__init__(t, seed, purpose, step)
         self.which, self.s = which, s
-        self._kept: dict[str, Tensor] = {}
-
-    def more(self, what: str, x_0: Batch, rows: slice = ALL) -> Batch:
-        """Return the standard normal noise `what` for `rows` of the batch, as `noise` does for the first."""
-        shape = (len(self.t), *x_0.shape[1:])
-        if what not in self._kept or self._kept[what].shape != shape:
-            self._kept[what] = normal(shape, self.seed, f"{self.purpose}, {what}", self.step)
-        return self._kept[what][rows].to(x_0.device)
 
 
 class DistributionMatching(Objective):
@@ -137,14 +129,12 @@ class DistributionMatching(Objective):
         t, s, process = draw.t[rows], draw.s[rows], Process(self.schedule)
         x = denoiser(self.called(denoiser, x_0, cond, draw, rows), t, **(cond or {}))
         sample = x.detach()
-        x_s = process.sample(sample, s, draw.more("again", x_0, rows))
+        x_s = process.sample(sample, s, draw.noise(x_0, rows, "again"))
+        answer, loss = self.criticised(sample, x_s, s, t, cond)
         if torch.is_grad_enabled():
-            answer, loss = self.criticised(sample, x_s, s, t, cond)
             weights = [p for p in self.critic.denoiser.parameters() if p.requires_grad]
             start = rows.start or 0
             self._gradients[start] = torch.autograd.grad(loss.sum() / len(draw.t), weights, allow_unused=True)
-        else:
-            answer, _ = self.criticised(sample, x_s, s, t, cond)
         direction = self.direction(sample, x_s, s, answer.detach(), cond)
         return 0.5 * (x - (sample - direction)).square().flatten(1).mean(1)
 
@@ -157,9 +147,8 @@ class DistributionMatching(Objective):
         x_t = process.sample(x_0, torch.ones_like(t), draw.noise(x_0, rows))
         later = torch.nonzero(draw.which[rows]).flatten()
         if len(later):
-            given = {name: value[later] for name, value in (cond or {}).items()}
-            x = _unwrapped(denoiser)(x_t[later], torch.ones_like(t[later]), **given)
-            x_t[later] = process.sample(x, t[later], draw.more("call", x_0, rows)[later])
+            x = _unwrapped(denoiser)(x_t[later], torch.ones_like(t[later]), **take_rows(cond or {}, later))
+            x_t[later] = process.sample(x, t[later], draw.noise(x_0, rows, "call")[later])
         return x_t
 
     def criticised(

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from gendi.diffusion.conditions import Conditions
+from gendi.diffusion.conditions import Conditions, take_rows
 from gendi.diffusion.forward_mode import lacks_forward_mode
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.flow_map.angle import Place, angle_at, time_at, turning
@@ -154,11 +154,6 @@ class MeanFlow(PairObjective):
                     raise no_forward_mode(error) from error
                 self.forward = False
         return slope_by_differences(bare(denoiser, "fp32"), z, v, place, to, cond)
-
-
-def take_rows(cond: Conditions, rows: Tensor) -> dict[str, Tensor]:
-    """Return the conditions of some rows."""
-    return {name: value[rows] for name, value in cond.items()}
 
 
 def no_forward_mode(error: Exception) -> UsageError:

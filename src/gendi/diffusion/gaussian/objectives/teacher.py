@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.gaussian.config import DistilConfig
@@ -111,7 +111,15 @@ class Teacher:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` returned. Raises `BundleError` naming a tensor that is missing or of another shape."""
-        for name, mine in self.denoiser.network.state_dict().items():
-            if name not in tensors or tensors[name].shape != mine.shape:
-                raise BundleError(f"The checkpoint's teacher needs {name!r} of shape {tuple(mine.shape)}.")
-        self.denoiser.network.load_state_dict(dict(tensors))
+        load_checked(self.denoiser.network, tensors, "teacher")
+
+
+def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], who: str) -> None:
+    """Load the weights of the network `who` from a checkpoint.
+
+    Raises `BundleError` naming a tensor that is missing or of another shape.
+    """
+    for name, mine in network.state_dict().items():
+        if name not in tensors or tensors[name].shape != mine.shape:
+            raise BundleError(f"The checkpoint's {who} needs {name!r} of shape {tuple(mine.shape)}.")
+    network.load_state_dict(dict(tensors))
