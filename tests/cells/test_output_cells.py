@@ -15,6 +15,7 @@ from cells_world import cells
 
 import gendi
 from gendi.cli import main
+from gendi.data import open_data
 from gendi.data.cells.observations import column_of
 from gendi.data.cells.read import open_object, read_h5ad
 from gendi.diffusion.config import ConditionConfig
@@ -131,6 +132,39 @@ def test_what_is_asked_for_is_what_comes(run: Path, tmp_path: Path, capsys: Any)
     assert "A" in capsys.readouterr().err
     assert main(["sample", str(run), "--out", str(tmp_path / "fake.csv")]) == 2
     assert "NAME.h5ad" in capsys.readouterr().err
+
+
+def test_a_number_far_outside_the_training_data_is_drawn_with_a_warning(run: Path, tmp_path: Path, capsys: Any) -> None:
+    dose = cells().obs["dose"].to_numpy()
+    heldout = open_data(cells()).heldout.conditions["dose"]
+    known = dose[~np.isin(dose.astype(np.float32), heldout)]
+    low, high, std = known.min(), known.max(), known.std()
+    beyond = 7.5 - high
+    with pytest.warns(UserWarning, match="dose = 7.5 lies outside") as found:
+        gendi.sample(run, 3, condition={"dose": [float(low), 7.5, float(high)]})
+    said = str(found[0].message)
+    assert f"{low:,.6g} to {high:,.6g}: it is {beyond:,.4g} more than the greatest" in said
+    assert f"{beyond / std:.3g} of their standard deviations" in said and len(found) == 1
+    out = tmp_path / "fake.h5ad"
+    assert main(["sample", str(run), "--n", "2", "--condition", "dose=-1", "--out", str(out)]) == 0
+    err = capsys.readouterr().err
+    assert "warning: dose = -1 lies outside the training data" in err and "less than the least" in err
+    assert main(["sample", str(run), "--n", "2", "--condition", f"dose={(low + high) / 2}", "--out", str(out)]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_blocks_of_cells_for_every_value_of_every_condition(run: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "fake.h5ad"
+    blocks = ["--per-class", "2", "--out", str(out)]
+    assert main(["sample", str(run), "--condition", "cell-type=A,B", *blocks]) == 0
+    assert list(read_h5ad(str(out)).obs["cell type"]) == ["A", "A", "B", "B"]
+    assert main(["sample", str(run), "--condition", "cell-type=A,B", "--condition", "dose=0.5,0.25,0.75", *blocks]) == 0
+    obs = read_h5ad(str(out)).obs
+    pairs = obs.groupby(["cell type", "dose"], observed=True).size()
+    assert len(obs) == 12 and len(pairs) == 6 and set(pairs) == {2}
+    assert main(["sample", str(run), *blocks]) == 2 and "say which" in capsys.readouterr().err
+    assert main(["sample", str(run), "--condition", "cell-type=none", *blocks]) == 2
+    assert "values to take in turn" in capsys.readouterr().err
 
 
 def test_samples_can_be_trained_on(run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cells_world import cells
 
 import gendi.data.cells
 from gendi.data import open_data
+from gendi.data.cells.check import check_cells
 from gendi.data.cells.demo import SHA256, demo_anndata
 from gendi.data.cells.looks import look_at
 from gendi.data.cells.read import matched, open_object, open_path
@@ -125,6 +126,45 @@ def test_counts_are_found_in_the_order_that_is_promised() -> None:
     adata.raw = adata.copy()
     adata.X = counts.log1p()
     assert open_object(adata).schema["layer"] == "raw"
+
+
+@pytest.mark.parametrize("backed", ["no", "yes"])
+@pytest.mark.parametrize("form", ["csr", "dense"])
+def test_raw_counts_are_found_after_genes_were_selected(form: str, backed: str, tmp_path: Path) -> None:
+    adata = cells()
+    counts = adata.X.toarray()
+    adata.X = counts if form == "dense" else adata.X
+    adata.raw = adata.copy()
+    chosen = [7, 2, 9, 0]
+    adata.X = np.log1p(counts)
+    adata = adata[:, chosen].copy()
+    loaded = open_path(written(adata, tmp_path), {"backed": backed})
+    np.testing.assert_array_equal(loaded.rows[np.array([5, 2, 2])], counts[[5, 2, 2]][:, chosen])
+    np.testing.assert_array_equal(loaded.rows[3:6], counts[3:6][:, chosen])
+    assert loaded.schema["layer"] == "raw" and loaded.schema["genes"] == [f"gene{i}" for i in chosen]
+    assert "of its 12 genes, the 4 that were selected" in loaded.notes[0]
+    np.testing.assert_array_equal(loaded.conditions["depth"], counts[:, chosen].sum(1))
+    adata.var_names = ["other", *adata.var_names[1:]]
+    with pytest.raises(DataError, match="no integer counts"):
+        open_object(adata)
+
+
+def test_a_column_called_depth_does_not_stand_for_the_sum_of_counts() -> None:
+    adata = cells()
+    depth = np.asarray(adata.X.sum(1)).ravel()
+    adata.obs["depth"] = depth + 0.001
+    loaded = open_object(adata)
+    assert loaded.schema["sum_of_counts"] == "depth" and not loaded.notes, "it is the sum"
+    for column, first in ((np.log(depth), f"{np.log(depth[0]):,.6g}"), (["low", "high"] * 30, "'low'")):
+        adata.obs["depth"] = column
+        loaded = open_object(adata)
+        assert loaded.schema["sum_of_counts"] == "counts-depth" and loaded.schema["obs"]["depth"] == "depth"
+        np.testing.assert_array_equal(loaded.conditions["counts-depth"], depth)
+        assert f"obs['depth'] is not the sum of a cell's counts ({first} for the first" in loaded.notes[0]
+        assert any("obs['depth'] is not the sum" in problem.what for problem in check_cells(adata).problems)
+    adata.obs["counts-depth"] = 1.5
+    loaded = open_object(adata)
+    np.testing.assert_array_equal(loaded.conditions[loaded.schema["sum_of_counts"]], depth)
 
 
 def test_setup_is_remembered_with_the_data(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ The word none stands for the null condition: the model is given nothing. The sam
 so that --again can read them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ def read_conditions(
 
     Args:
         specs: the conditions that the model knows.
-        per_class: samples of a class before the next one's, where several are requested; one by default.
+        per_class: samples of a value before the next one's, where several are requested; one by default. Where the
+            condition `class` is requested, only its values come in such blocks.
         in_turn: whether several classes or numbers may be requested.
 
     Raises:
@@ -68,15 +70,35 @@ def read_conditions(
         DataError: a picture that cannot be read.
     """
     found: dict[str, Any] = {}
+    blocks = ("class",) if "class" in condition else tuple(condition)
     for name, value in condition.items():
         if not isinstance(value, Words):
             found[name] = value
         elif in_turn:
-            rows, each = _read(_spec(specs, name), value.text), (per_class or 1) if name == "class" else 1
+            rows, each = _read(_spec(specs, name), value.text), (per_class or 1) if name in blocks else 1
             found[name] = [rows[i // each % len(rows)] for i in indices] if isinstance(rows, tuple) else rows
         else:
             found[name] = read_one(specs, name, value)
     return found
+
+
+def in_blocks(specs: Sequence[ConditionConfig], condition: Mapping[str, Words], per_class: int) -> int:
+    """Return how many samples have `per_class` of each requested class or number, or of each pair of these.
+
+    Several conditions go through their values together, until each combination that comes up has had its block.
+
+    Raises:
+        UsageError: as `read_conditions`, and where no condition has values that are taken in turn.
+    """
+    blocks = ("class",) if "class" in condition else tuple(condition)
+    rows = [_read(_spec(specs, name), condition[name].text) for name in blocks]
+    values = [len(found) for found in rows if isinstance(found, tuple)]
+    if not values:
+        raise UsageError(
+            "--per-class goes with --class A,B or --condition NAME=A,B, and none of these conditions has values to "
+            "take in turn: say how many samples with --n."
+        ).mended_by(Mend(drop=("--per-class",)))
+    return per_class * math.lcm(*values)
 
 
 def read_one(specs: Sequence[ConditionConfig], name: str, value: Any) -> Any:

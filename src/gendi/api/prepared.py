@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gendi.api.conditions import read_conditions
 from gendi.api.models import Models
+from gendi.api.outside import outside
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.samplers import GRIDS
@@ -29,6 +30,8 @@ class Prepared:
     """Conditions by name, n rows each."""
     given: Tensor | None = None
     """Parts of a sample that are given, (*shape), where the request has any."""
+    warnings: tuple[str, ...] = ()
+    """What to say before drawing: requested numbers far from the training data (`gendi.api.outside`)."""
 
 
 def prepare(request: Request, models: Models) -> Prepared:
@@ -49,7 +52,8 @@ def prepare(request: Request, models: Models) -> Prepared:
     given = None if request.infill is None else own.codec.infilled(request.infill)
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
-    return Prepared(request, models, denoiser, cond, given)
+    asked = {name: rows for name, rows in cond.items() if name in wanted}
+    return Prepared(request, models, denoiser, cond, given, outside(own.codec, models.conditions, asked))
 
 
 def _check(request: Request, models: Models) -> None:

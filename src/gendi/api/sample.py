@@ -1,5 +1,6 @@
 """Drawing samples from Python; the commands that draw use the same functions."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def sample(
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
             options, and `poll`, which is called after every network call and raises to stop.
 
+    A requested number outside the training data is drawn with a `UserWarning` that says how far outside it is.
+
     Raises:
         UsageError, ResourceError: as `gendi.api.prepared.prepare` does.
         DivergedError: a denoiser that returns NaN or infinity.
@@ -74,7 +77,10 @@ def sample(
         precision=precision,
         infill=infill,
     )
-    return draw(prepare(request, Models.read(bundle, request.guidance)), poll)
+    ready = prepare(request, Models.read(bundle, request.guidance))
+    for text in ready.warnings:
+        warnings.warn(text, stacklevel=2)
+    return draw(ready, poll)
 
 
 def draw(prepared: Prepared, poll: Poll | None = None) -> Any:

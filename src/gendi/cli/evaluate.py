@@ -135,6 +135,8 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     models = Models.read(bundle, wanted.guidance)
     request = made_here(wanted, command.batch_size, models)
     ready = prepare(request, models)
+    for text in ready.warnings if team().first else ():
+        say(f"warning: {text}")
     data = _open(command.data or bundle.meta.get("data_spec"), bundle.codec.size)
     kind = kind_of(data.kind)
     if not kind.pictures and command.n is None:

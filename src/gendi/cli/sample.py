@@ -30,6 +30,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --class 0,1,2 --per-class 10 --guidance 2
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
+  gendi sample runs/cells --condition dose=0,1,10 --per-class 200
   gendi sample runs/seqs --infill "ACD??F"              sequences: the letters around what is given
   gendi sample --again runs/mnist/samples.png           the same samples again
   torchrun --nproc-per-node 4 -m -- gendi sample runs/mnist --n 10k --out many.npz"""
@@ -60,7 +61,7 @@ class Sample:
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     per_class: Annotated[Count, shows("the classes in turn")] = None
-    """Samples of each --class, in place of --n."""
+    """Samples of each --class, or of each value in --condition NAME=A,B; in place of --n."""
     wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("samples.png, .h5ad, .csv or .fasta in the run's folder")] = None
     """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
@@ -113,6 +114,8 @@ def main(args: Sequence[str]) -> int:
     kind.check_destination(out, request.n, bundle.codec)
     output.check()
     ready = prepare(request, models)
+    for text in ready.warnings:
+        say(f"warning: {text}")
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
@@ -133,9 +136,10 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Sample) -> None:
     if command.eta is not None and not 0 <= command.eta <= 1:
         raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
-    if command.per_class is not None and (command.wanted.class_ is None or command.n is not None):
-        raise UsageError("--per-class goes with --class, and stands in the place of --n.")
-    command.wanted.conditions()
+    if not command.wanted.conditions() and command.per_class is not None:
+        raise UsageError("--per-class goes with --class A,B or --condition NAME=A,B: say which.")
+    if command.per_class is not None and command.n is not None:
+        raise UsageError("--per-class stands in the place of --n: give one of them.")
     if command.again is None:
         command.wanted.guidance_fields()
         if command.run is None:
@@ -164,13 +168,12 @@ def _check(command: Sample) -> None:
 
 
 def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
-    from gendi.api.conditions import words_of
+    from gendi.api.conditions import as_words, in_blocks
     from gendi.cli.requests import make_request, read_options
 
     n = command.n or 64
     if command.per_class is not None:
-        classes = command.wanted.conditions()["class"]
-        n = command.per_class * len(words_of(classes, bundle.class_names))
+        n = in_blocks(bundle.config.conditions, as_words(command.wanted.conditions()), command.per_class)
     request = make_request(bundle, run, n, command)
     options = read_options(command.options, command.eta, request.how.sampler, bundle)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
-from gendi.data.cells.observations import conditions_of
+from gendi.data.cells.observations import conditions_of, sum_of_counts
 from gendi.data.cells.read import find_counts, matrices
 from gendi.data.cells.rows import CountRows
 from gendi.data.cells.settings import Setup, read_setup
@@ -88,6 +88,8 @@ def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
         what, _, mend = str(error).rpartition(". ")
         problems.append(Problem("error", what, mend))
         columns, left_out, _ = conditions_of(adata, Setup(), depth)
+    mend = "rename the column, if a depth is to be requested as depth"
+    problems += [Problem("warning", note, mend) for note in sum_of_counts(columns, depth)[1]]
     problems += _count_problems(adata, depth, per_gene) + _class_problems([(spec, rows) for spec, rows, _ in columns])
     return CellsReport(
         cells,

@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendi.data.cells.observations import DEPTH, OTHER_DEPTH
+from gendi.data.cells.observations import depth_condition
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
@@ -116,18 +116,16 @@ class CellsCodec(VectorCodec):
         return np.asarray(x.detach().cpu().numpy(), np.float64)
 
     def depths_of(self, cond: Mapping[str, Tensor], score: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Return the requested depths (the condition `depth`), and the depths of `score` where none is requested.
-
-        A condition `depth` that is no sum of counts requests none.
+        """Return the requested depths (`depth_condition`), and the depths of `score` where none is requested.
 
         Raises `UsageError` for a requested depth that is not positive.
         """
-        drawn = self.depth.depth(score)
-        if DEPTH not in cond or self.header.schema.get(OTHER_DEPTH):
+        drawn, name = self.depth.depth(score), depth_condition(self.header.schema)
+        if name is None or name not in cond:
             return drawn
-        requested = np.asarray(cond[DEPTH].cpu().numpy(), np.float64)
+        requested = np.asarray(cond[name].cpu().numpy(), np.float64)
         if (requested <= 0).any():
-            raise UsageError(f"depth = {requested[requested <= 0][0]:g}: the depth of a cell must be positive.")
+            raise UsageError(f"{name} = {requested[requested <= 0][0]:g}: the depth of a cell must be positive.")
         return np.where(np.isnan(requested), drawn, requested)
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 Categories are classes, in their own order, and so are booleans and integers of at most ten values. Other numbers are
 values. Samples get columns of the same form, so that real and drawn cells can be joined and written.
 
-`depth`, the sum of a cell's counts, is a condition too, unless `obs` has a column of that name. Samples get the
-depths that are requested; if such a column holds classes, or numbers that no depth can be, it means something else, and
-samples then have depths that the model draws.
+`depth`, the sum of a cell's counts, is a condition too. If `obs` has a column of that name that holds other numbers or
+classes, this column stays the condition `depth`, and the sum of the counts is the condition `counts-depth`.
 """
 
 import dataclasses
@@ -23,8 +22,13 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 
 DEPTH = "depth"
+OTHER_NAME = "counts-depth"
+SUM = "sum_of_counts"
+"""The field of a schema that names the condition that is the sum of a cell's counts."""
 OTHER_DEPTH = "depth_is_no_sum"
-"""The field of a schema that says that the condition `depth` is something else than the sum of a cell's counts."""
+"""The field by which schemas of earlier versions say that no condition is the sum of a cell's counts."""
+DEPTH_ERROR = 1e-4
+"""A column `depth` is the sum of a cell's counts if it agrees with it within this share."""
 Column = tuple[ConditionConfig, NDArray[Any], str]
 """A condition, its rows, and the name of its column of obs."""
 
@@ -95,14 +99,47 @@ def conditions_of(
                     f"column, for instance by adata.obs[{key!r}] = adata.obs[{key!r}].astype(str), or name another."
                 ) from error
             left_out[str(key)] = str(error)
-    if all(spec.name != DEPTH for spec, _, _ in found):
+    own = next((column for column in found if column[0].name == DEPTH), None)
+    if own is None:
         found.append((ConditionConfig(DEPTH, "value", 1), depth.astype(np.float32), DEPTH))
+    elif not _is_sum(own, depth):
+        name = OTHER_NAME
+        while any(spec.name == name for spec, _, _ in found):
+            name += "-too"
+        found.append((ConditionConfig(name, "value", 1), depth.astype(np.float32), name))
     return found, left_out, left_out_note("obs", left_out)
 
 
-def may_be_depth(spec: ConditionConfig, values: NDArray[Any]) -> bool:
-    """Return whether the rows of a condition may be the sums of cells' counts: positive numbers, or missing."""
-    return spec.kind == "value" and not bool((values <= 0).any())
+def sum_of_counts(columns: Sequence[Column], depth: NDArray[np.float64]) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the condition that is the sum of a cell's counts, and a note if that name is not `depth`."""
+    own = next(column for column in columns if column[0].name == DEPTH)
+    if _is_sum(own, depth):
+        return DEPTH, ()
+    name = columns[-1][0].name
+    return name, (
+        f"obs[{own[2]!r}] is not the sum of a cell's counts ({_first(own)} for the first cell, whose counts sum to "
+        f"{depth[0]:,.0f}): it is the condition {DEPTH}, and the sum is the condition {name}",
+    )
+
+
+def depth_condition(schema: Mapping[str, Any]) -> str | None:
+    """Return the name of the condition by which a depth is requested; None for data of which none is the sum."""
+    return None if schema.get(OTHER_DEPTH) else str(schema.get(SUM, DEPTH))
+
+
+def _is_sum(column: Column, depth: NDArray[np.float64]) -> bool:
+    spec, values, _ = column
+    if spec.kind != "value":
+        return False
+    known = ~np.isnan(values)
+    return bool((np.abs(values[known] - depth[known]) <= DEPTH_ERROR * depth[known]).all())
+
+
+def _first(column: Column) -> str:
+    spec, values, _ = column
+    if spec.kind == "class":
+        return repr(spec.names[int(values[0])]) if values[0] >= 0 else "a missing value"
+    return "a missing value" if np.isnan(values[0]) else f"{float(values[0]):,.6g}"
 
 
 def _column(name: str, column: Any) -> tuple[ConditionConfig, NDArray[Any]]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from gendi.data.cells.demo import DEMO, demo_anndata
 from gendi.data.cells.extra import require
 from gendi.data.cells.looks import Look, Trouble, blocks, first_trouble, look_at
-from gendi.data.cells.observations import DEPTH, OTHER_DEPTH, colors, conditions_of, forms, may_be_depth
-from gendi.data.cells.rows import CountRows, dense, large
+from gendi.data.cells.observations import SUM, colors, conditions_of, forms, sum_of_counts
+from gendi.data.cells.rows import CountRows, SomeColumns, dense, large
 from gendi.data.cells.settings import read_setup
 from gendi.data.split import Loaded
 from gendi.errors import DataError, UsageError, unknown_name
@@ -90,6 +91,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
             "them out: sc.pp.filter_cells(adata, min_counts=1)."
         )
     columns, left_out, notes = conditions_of(adata, settings, depth)
+    total, more = sum_of_counts(columns, depth)
     schema: dict[str, Any] = {
         "genes": genes,
         "var": _plain_columns(adata.var),
@@ -98,15 +100,14 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         "forms": forms(adata, columns),
         "colors": colors(adata, columns),
         "labels_key": settings.labels_key,
+        SUM: total,
     }
-    if any(spec.name == DEPTH and not may_be_depth(spec, values) for spec, values, _ in columns):
-        schema[OTHER_DEPTH] = True
     return Loaded(
         rows,
         {spec.name: values for spec, values, _ in columns},
         specs=tuple(spec for spec, _, _ in columns),
         left_out=left_out,
-        notes=(*_passed_over(adata, name, layer or settings.layer), *notes),
+        notes=(*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name), *more, *notes),
         schema=schema,
     )
 
@@ -128,13 +129,25 @@ def find_counts(adata: Any, requested: str | None) -> tuple[str, Any]:
 
 
 def matrices(adata: Any) -> dict[str, Any]:
-    """Return the matrices of an AnnData that have its genes as columns, by name: layers, X and raw."""
+    """Return the matrices of an AnnData with its genes as columns, by name: layers, X and raw.
+
+    `raw` often holds more genes, since genes were selected after `adata.raw = adata`; then it is those of its columns
+    that belong to the selected genes.
+    """
     found = dict(adata.layers.items())
     if adata.X is not None:
         found["X"] = adata.X
     raw = adata.raw
-    if raw is not None and raw.shape == adata.shape and list(raw.var_names) == list(adata.var_names):
+    if raw is None or raw.shape[0] != len(adata):
+        return found
+    genes, place = list(adata.var_names), {gene: i for i, gene in enumerate(raw.var_names)}
+    if list(raw.var_names) == genes:
         found["raw"] = raw.X
+    elif len(place) == raw.shape[1] and all(gene in place for gene in genes):
+        columns = np.array([place[gene] for gene in genes], np.int64)
+        matrix = raw.X
+        in_memory = isinstance(matrix, np.ndarray) or sp.issparse(matrix)
+        found["raw"] = matrix[:, columns] if in_memory else SomeColumns(matrix, columns)
     return found
 
 
@@ -203,6 +216,16 @@ def _plain_columns(table: Any) -> dict[str, list[Any]]:
             if all(isinstance(value, str | int | float | bool | None) for value in values):
                 found[str(key)] = values
     return found
+
+
+def _selected(adata: Any, name: str) -> tuple[str, ...]:
+    """Return a note if the counts are those of a selection of the genes of raw."""
+    if name != "raw" or name in adata.layers or adata.raw.shape[1] == adata.shape[1]:
+        return ()
+    return (
+        f"the counts are taken from raw: of its {adata.raw.shape[1]:,} genes, the {adata.shape[1]:,} that were "
+        "selected; adata.raw.to_adata() has all of them",
+    )
 
 
 def _passed_over(adata: Any, name: str, requested: str | None) -> tuple[str, ...]:

@@ -53,6 +53,19 @@ class CountRows:
         return dense(self.matrix[index] if isinstance(index, slice) else _taken(self.matrix, np.asarray(index)))
 
 
+class SomeColumns:
+    """Some columns of a matrix on the disk; rows are read whole, and the columns are taken from them."""
+
+    def __init__(self, matrix: Any, columns: NDArray[np.int64]) -> None:
+        self.matrix, self.columns = matrix, columns
+        self.shape: tuple[int, int] = (int(matrix.shape[0]), len(columns))
+        self.dtype: np.dtype[Any] = np.dtype(matrix.dtype)
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return some rows (n, g), dense or sparse as the matrix is."""
+        return self.matrix[rows][:, self.columns]
+
+
 def _stamp(path: Path | None) -> tuple[int, int] | None:
     """Return the size and the time of a file."""
     if path is None:
