@@ -7,8 +7,13 @@ from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gendi.api import perturbation as perturbation
+    from gendi.data.cells.recover import recover_counts as recover_counts
     from gendi.data.cells.setup import setup_anndata as setup_anndata
 
-_HOMES = {"perturbation": "gendi.api", "setup_anndata": "gendi.data.cells.setup"}
-__all__ = ["perturbation", "setup_anndata"]
+_HOMES = {
+    "perturbation": "gendi.api",
+    "recover_counts": "gendi.data.cells.recover",
+    "setup_anndata": "gendi.data.cells.setup",
+}
+__all__ = ["perturbation", "recover_counts", "setup_anndata"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   gendi cells check blood.h5ad
   gendi cells check blood.h5ad --layer counts
+  gendi cells check filtered_feature_bc_matrix/         a folder of 10x
   gendi cells check cells:pbmc68k --json                the data that scanpy brings along"""
 
 
@@ -26,9 +27,11 @@ class CellsCheck:
     """Inspect single cells before training on them: what the file holds, what is wrong, and how to mend it."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """An .h5ad."""
+    """An .h5ad; a 10x .h5, or a folder with matrix.mtx; cells: and a .csv with a line for each cell."""
     layer: Annotated[Text, shows("where counts are found")] = None
     """The layer that has the counts."""
+    recover_counts: bool = False
+    """Compute counts from normalised or log-normalised expression, where they can be computed."""
     json: bool = False
     """Print one JSON object."""
 
@@ -37,11 +40,13 @@ def main(args: Sequence[str]) -> int:
     """Run the command. It ends with 3 if training would not begin."""
     command = parse(CellsCheck, args, "gendi cells check", EXAMPLES)
     if not command.data:
-        raise UsageError("DATA is missing: say which .h5ad to look at. See gendi cells check --help.")
+        raise UsageError("DATA is missing: say which cells to look at. See gendi cells check --help.")
     kind = claimed_by(command.data) or kind_of("cells")
     if kind.name != "cells":
-        raise UsageError(f"{command.data} is no .h5ad but a {kind.name}.")
-    report = kind.check(command.data, layer=command.layer)
+        raise UsageError(
+            f"{command.data} is read as {kind.name}, not as cells. For cells in such a file write cells:{command.data}."
+        )
+    report = kind.check(command.data, layer=command.layer, recover="yes" if command.recover_counts else None)
     if command.json:
         show_json(dataclasses.asdict(report) | {"usable": report.usable})
     else:

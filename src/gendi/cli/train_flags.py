@@ -42,7 +42,8 @@ class Train:
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; cells: an
-    .h5ad; a table: a .csv or a .parquet; sequences: a .fasta, .txt or .smi, or sequences: and a .csv.
+    .h5ad, a 10x .h5, a folder with matrix.mtx, or cells: and a .csv; a table: a .csv or a .parquet; sequences: a
+    .fasta, .txt or .smi, or sequences: and a .csv.
     """
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
@@ -76,6 +77,8 @@ class Train:
     """End before the budget when evaluations find no more improvement (also --train.stop-when-level)."""
     layer: Annotated[Text, shows("where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
+    recover_counts: bool = False
+    """Cells: compute counts from normalised or log-normalised expression, where they can be computed."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
     """Conditions that the network is given with each image or row, by name: class dose; none is no condition. gendi
     data check lists those of the data; low-res:4 is the picture itself, four times coarser.
@@ -176,9 +179,10 @@ class Train:
         return Path("runs") / name
 
     def spec(self) -> str:
-        """Return the data to open, with the requested layer if any. Raises `UsageError` if such data have no layers."""
-        if self.layer is None:
-            return self.data
-        if "layer" not in find_kind(self.data).source_options:
-            raise UsageError(f"--layer is for cells (an .h5ad), and {self.data} is none.")
-        return f"{self.data}{'&' if '?' in self.data else '?'}layer={self.layer}"
+        """Return the data to open, with the options that flags request. Raises `UsageError` if they are not for it."""
+        given = {"layer": self.layer, "recover": "yes" if self.recover_counts else None}
+        words = [f"{name}={value}" for name, value in given.items() if value is not None]
+        if words and "layer" not in find_kind(self.data).source_options:
+            flag = "--recover-counts" if self.layer is None else "--layer"
+            raise UsageError(f"{flag} is for cells (an .h5ad), and {self.data} is none.")
+        return f"{self.data}{'&' if '?' in self.data else '?'}{'&'.join(words)}" if words else self.data

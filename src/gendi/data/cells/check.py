@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
+from gendi.data.cells.matrices import find_counts, matrices
 from gendi.data.cells.observations import conditions_of, sum_of_counts
-from gendi.data.cells.read import find_counts, matrices
 from gendi.data.cells.rows import CountRows
 from gendi.data.cells.settings import Setup, read_setup
 from gendi.data.condition_report import ConditionReport, condition_report

@@ -27,16 +27,21 @@ class Cells(Kind):
     title = "cells"
     preset = "cells"
     suffixes = (".h5ad",)
-    endings = (".h5ad",)
+    endings = (".h5ad", ".h5", ".mtx")
     objects = "an AnnData"
-    source_options = ("layer", "backed")
+    source_options = ("layer", "backed", "recover", "transpose")
     options = CellsConfig
 
     def claims(self, spec: object) -> bool:
-        return super().claims(spec) or (hasattr(spec, "obs") and hasattr(spec, "var_names"))
+        if isinstance(spec, str):
+            from gendi.data.cells.matrix_folder import is_10x_folder
+
+            place = spec.partition("?")[0]
+            return super().claims(spec) or place.lower().endswith(".mtx.gz") or is_10x_folder(Path(place).expanduser())
+        return hasattr(spec, "obs") and hasattr(spec, "var_names")
 
     def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
-        """Read an .h5ad or the demo data: see `gendi.data.cells.read.open_path`."""
+        """Read a file of counts or the demo data: see `gendi.data.cells.read.open_path`."""
         from gendi.data.cells.read import open_path
 
         return open_path(place, options)
@@ -48,12 +53,13 @@ class Cells(Kind):
         return open_object(thing)
 
     def check(self, spec: str, **options: Any) -> "CellsReport":
-        """Look at an .h5ad, or at the counts in its `layer`: see `gendi.data.cells.check`."""
+        """Look at a file of counts, or at its `layer`, after `recover`: see `gendi.data.cells.check`."""
         from gendi.data.cells.check import check_cells
-        from gendi.data.cells.read import read_h5ad
+        from gendi.data.cells.read import read_cells
 
         place, given = self.place(spec)
-        return check_cells(read_h5ad(place, given.get("backed")), options.get("layer") or given.get("layer"))
+        adata, layer, _ = read_cells(place, given | {name: value for name, value in options.items() if value})
+        return check_cells(adata, layer)
 
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.cells.fit import CODECS

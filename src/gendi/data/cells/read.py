@@ -1,46 +1,74 @@
-"""Reading an .h5ad or an AnnData: rows of integer counts, conditions from `obs`, and the schema that output needs.
+"""Reading an .h5ad, another file of counts or an AnnData.
+
+The result are rows of integer counts, conditions from `obs`, and the schema that output needs.
 
 The counts are in the requested layer (`?layer=NAME`, where X and raw are names too), otherwise in the layer named in
 `setup_anndata`, otherwise in the first of layers["counts"], X and raw.X that looks like counts. Scaled or logarithmic
-data are refused, because counts cannot be computed from them.
+data are refused; counts are computed from logarithms only where that is requested (`?recover=yes`).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from gendi.data.cells.demo import DEMO, demo_anndata
 from gendi.data.cells.extra import require
-from gendi.data.cells.looks import Look, Trouble, blocks, first_trouble, look_at
+from gendi.data.cells.files import TEXTS, read_counts_file
+from gendi.data.cells.looks import Trouble, blocks, first_trouble, look_at
+from gendi.data.cells.matrices import find_counts
+from gendi.data.cells.matrix_folder import is_10x_folder
 from gendi.data.cells.observations import SUM, colors, conditions_of, forms, sum_of_counts
-from gendi.data.cells.rows import CountRows, SomeColumns, dense, large
+from gendi.data.cells.recover import recover_counts
+from gendi.data.cells.rows import CountRows, dense, large
 from gendi.data.cells.settings import read_setup
 from gendi.data.split import Loaded
 from gendi.errors import DataError, UsageError, unknown_name
 
-OPTIONS = ("layer", "backed")
+OPTIONS = ("layer", "backed", "recover", "transpose")
+FILES = (*TEXTS, ".mtx", ".mtx.gz", ".h5")
+"""Endings of files of counts other than .h5ad."""
 
 
 def open_path(place: str, options: Mapping[str, str]) -> Loaded:
-    """Open the demo data or an .h5ad, with the options `layer` and `backed`.
+    """Open the demo data, an .h5ad or another file of counts, with the options of `read_cells`.
 
-    A backed file (`yes`) stays on the disk; by default, files above 1 GB do.
+    Raises:
+        UsageError: an error of `read_cells`.
+        DataError: an error of `read_cells` or of `load_anndata`.
+    """
+    adata, layer, notes = read_cells(place, options)
+    loaded = load_anndata(adata, layer)
+    return replace(loaded, notes=(*notes, *loaded.notes))
+
+
+def read_cells(place: str, options: Mapping[str, str]) -> tuple[Any, str | None, tuple[str, ...]]:
+    """Return the AnnData at a place, the layer that is requested or None, and notes on how it was read.
+
+    The options are `layer`; `backed` (`yes`: the file stays on the disk, as files above 1 GB do by default); `recover`
+    (`yes`: counts are computed from normalised expression, see `recover_counts`); and, for texts, `transpose` (`yes`:
+    a line for each gene).
 
     Raises:
         UsageError: an unknown option, or anndata is missing.
-        DataError: no such file, or an error of `load_anndata`.
+        DataError: no such file, or one that cannot be read; counts that cannot be recovered.
     """
     for name in options:
         if name not in OPTIONS:
             raise unknown_name("option of cells", name, OPTIONS)
-    if options.get("backed", "no") not in ("yes", "no"):
-        raise UsageError(f"backed = {options['backed']!r} must be yes or no.")
-    return load_anndata(read_h5ad(place, options.get("backed")), options.get("layer"))
+        if name != "layer" and options[name] not in ("yes", "no"):
+            raise UsageError(f"{name} = {options[name]!r} must be yes or no.")
+    layer, recover = options.get("layer"), options.get("recover") == "yes"
+    path = Path(place).expanduser()
+    if is_10x_folder(path) or (path.is_file() and path.name.lower().endswith(FILES)):
+        adata = read_counts_file(path, options.get("transpose") == "yes")
+    else:
+        adata = read_h5ad(place, "no" if recover else options.get("backed"))
+    return (adata, "counts", (recover_counts(adata, layer),)) if recover else (adata, layer, ())
 
 
 def open_object(adata: Any) -> Loaded:
@@ -112,50 +140,6 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     )
 
 
-def find_counts(adata: Any, requested: str | None) -> tuple[str, Any]:
-    """Return the name and the matrix of the counts. Raises `UsageError` and `DataError` as `load_anndata` does."""
-    there = matrices(adata)
-    if requested is not None:
-        if requested not in there:
-            raise unknown_name("layer", requested, list(there))
-        look = look_at(there[requested])
-        if look.kind != "counts":
-            raise DataError(f"{requested} does not hold counts: it looks {look}. {_where(there)}")
-        return requested, there[requested]
-    for name in ("counts", "X", "raw"):
-        if name in there and look_at(there[name]).kind == "counts":
-            return name, there[name]
-    raise DataError(f"These cells have no integer counts in layers['counts'], X or raw. {_where(there)}")
-
-
-def matrices(adata: Any) -> dict[str, Any]:
-    """Return the matrices of an AnnData with its genes as columns, by name: layers, X and raw.
-
-    `raw` often holds more genes, since genes were selected after `adata.raw = adata`; then it is those of its columns
-    that belong to the selected genes.
-    """
-    found = dict(adata.layers.items())
-    if adata.X is not None:
-        found["X"] = adata.X
-    raw = adata.raw
-    if raw is None or raw.shape[0] != len(adata):
-        return found
-    genes, place = list(adata.var_names), {gene: i for i, gene in enumerate(raw.var_names)}
-    if list(raw.var_names) == genes:
-        found["raw"] = raw.X
-    elif len(place) == raw.shape[1] and all(gene in place for gene in genes):
-        columns = np.array([place[gene] for gene in genes], np.int64)
-        matrix = raw.X
-        in_memory = isinstance(matrix, np.ndarray) or sp.issparse(matrix)
-        found["raw"] = matrix[:, columns] if in_memory else SomeColumns(matrix, columns)
-    return found
-
-
-def looks(adata: Any) -> dict[str, Look]:
-    """Return the look of every matrix of an AnnData, by name."""
-    return {name: look_at(matrix) for name, matrix in matrices(adata).items()}
-
-
 def matched(rows: Any, genes: Sequence[str], order: Sequence[str]) -> NDArray[Any]:
     """Return counts (N, G) with the genes of `order`, in this order, matched by name.
 
@@ -181,21 +165,6 @@ def _check_names(adata: Any, genes: list[str]) -> None:
             f"{len(twice)} names belong to several genes, the first is {twice[0]!r}. Give each gene its own name: "
             "adata.var_names_make_unique()."
         )
-
-
-def _where(there: Mapping[str, Any]) -> str:
-    looking = {name: look_at(matrix) for name, matrix in there.items()}
-    counts = [name for name, look in looking.items() if look.kind == "counts"]
-    said = "; ".join(f"{name} looks {look}" for name, look in looking.items())
-    mend = (
-        f"The counts are in {counts[0]}: name them with --layer {counts[0]}, or in Python with "
-        f"setup_anndata(adata, layer={counts[0]!r})."
-        if counts
-        else 'Put the counts that the sequencer gave into adata.layers["counts"], before normalising.'
-    )
-    if not counts and any(look.kind == "text" for look in looking.values()):
-        mend += " Numbers that are stored as Python objects become counts by matrix.astype(numpy.int32)."
-    return f"{f'There are: {said}' if said else 'There is no matrix at all'}. {mend}"
 
 
 def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> DataError:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gendi.data.cells.matrices import find_counts
 from gendi.data.cells.observations import conditions_of
-from gendi.data.cells.read import find_counts
 from gendi.data.cells.settings import KEY, Setup
 from gendi.errors import unknown_name
 

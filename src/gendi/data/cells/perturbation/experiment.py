@@ -98,7 +98,7 @@ def read_experiment(
     """Return the experiment in an AnnData of counts.
 
     Args:
-        adata: cells; `gendi.data.cells.read.find_counts` finds their counts.
+        adata: cells; `gendi.data.cells.matrices.find_counts` finds their counts.
         cell_type, drug, dose: columns of `obs`: two with names, one with numbers. The drug and dose of controls are
             not read.
         control: the column of `obs` that is True for controls, or the name of the drug that controls have ("DMSO").
