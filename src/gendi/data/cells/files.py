@@ -121,11 +121,9 @@ def _10x(counts: Any, cells: Sequence[str], ids: Sequence[str], symbols: Sequenc
     """Return counts (N, G) as an AnnData of its genes alone; genes of the same symbol are told apart by a number."""
     pandas = require("pandas")
     kept = np.flatnonzero(np.array(kinds) == GENES) if GENES in kinds else np.arange(len(symbols))
-    var = pandas.DataFrame({"gene_ids": [ids[i] for i in kept]}, index=pandas.Index([symbols[i] for i in kept]))
-    adata = _anndata(counts[:, kept], pandas.DataFrame(index=pandas.Index(cells)), var)
-    if not adata.var_names.is_unique:
-        adata.var_names_make_unique()
-    return adata
+    names = require("anndata.utils").make_index_unique(pandas.Index([symbols[i] for i in kept]))
+    var = pandas.DataFrame({"gene_ids": [ids[i] for i in kept]}, index=names)
+    return _anndata(counts[:, kept], pandas.DataFrame(index=pandas.Index(cells)), var)
 
 
 def _anndata(counts: Any, obs: Any, var: Any) -> Any:
