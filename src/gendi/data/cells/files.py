@@ -75,14 +75,14 @@ def _mtx(path: Path) -> Any:
     names = []
     for kinds in (("features", "genes"), ("barcodes",)):
         tables = [path.with_name(f"{before}{kind}.tsv{zipped}") for kind in kinds for zipped in ("", ".gz")]
-        found = next((table for table in tables if table.is_file()), None)
-        if found is None:
+        there = next((table for table in tables if table.is_file()), None)
+        if there is None:
             whose = "cells" if kinds[0] == "barcodes" else "genes"
             raise DataError(
                 f"{path} has no {before}{kinds[0]}.tsv beside it, so its {whose} have no names. Put the files that the "
                 "sequencing software wrote into one folder."
             )
-        names.append(pandas.read_csv(found, sep="\t", header=None, dtype=str, keep_default_na=False))
+        names.append(pandas.read_csv(there, sep="\t", header=None, dtype=str, keep_default_na=False))
     genes, cells = names
     matrix = sp.csr_matrix(scipy.io.mmread(path))
     if matrix.shape == (len(cells), len(genes)) and len(cells) != len(genes):
@@ -105,7 +105,7 @@ def _h5(path: Path) -> Any:
                 "scanpy, and give that."
             )
         group, named = groups[0], "features" in groups[0]
-        shape = tuple(int(size) for size in group["shape"][:])
+        shape = int(group["shape"][0]), int(group["shape"][1])
         matrix = sp.csc_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), shape=shape)
         ids = _words(group["features/id"] if named else group["genes"])
         symbols = _words(group["features/name"] if named else group["gene_names"])
@@ -120,7 +120,7 @@ def _words(dataset: Any) -> list[str]:
 def _10x(counts: Any, cells: Sequence[str], ids: Sequence[str], symbols: Sequence[str], kinds: Sequence[str]) -> Any:
     """Return counts (N, G) as an AnnData of its genes alone; genes of the same symbol are told apart by a number."""
     pandas = require("pandas")
-    kept = np.flatnonzero(np.array(kinds) == GENES) if GENES in kinds else np.arange(len(symbols))
+    kept = [i for i in range(len(symbols)) if GENES not in kinds or kinds[i] == GENES]
     names = require("anndata.utils").make_index_unique(pandas.Index([symbols[i] for i in kept]))
     var = pandas.DataFrame({"gene_ids": [ids[i] for i in kept]}, index=names)
     return _anndata(counts[:, kept], pandas.DataFrame(index=pandas.Index(cells)), var)
