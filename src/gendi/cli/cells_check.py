@@ -70,6 +70,12 @@ def _text(report: "CellsReport") -> str:
     if report.conditions:
         lines += ["", "conditions (--condition NAME)"]
         lines.append(table((c.name, c.kind, _extent(c)) for c in report.conditions))
+    if report.clusters:
+        lines += [
+            "",
+            f"Without a condition of the kind class, training divides the cells into {report.clusters} clusters",
+        ]
+        lines.append("and gives them to the network as the condition cluster; --cells.clusters 0 turns this off.")
     if report.left_out:
         lines += ["", "no conditions"]
         lines.append(table(report.left_out.items()))

@@ -116,6 +116,27 @@ class Kind(ABC):
         """Open data as training would and return a report on them. Raises `UsageError` if the kind has no check."""
         raise UsageError(f"There is no check of {self.title}: {spec} is looked at when it is trained on.")
 
+    def grouped(
+        self,
+        data: "Data",
+        conditions: Sequence[ConditionConfig],
+        seed: int,
+        options: Any,
+        before: "Codec | None" = None,
+        own: bool = False,
+    ) -> "Data":
+        """Return raw data, perhaps with a further condition that the kind finds by itself; by default there is none.
+
+        Args:
+            data: raw data.
+            conditions: the conditions that the network is given.
+            seed: the seed of random draws.
+            options: the options of the kind (`options`).
+            before: the codec of the run that goes on, or of the source of its weights; None for a new run.
+            own: whether `before` is the codec of this run.
+        """
+        return data
+
     # --- the codec, and what happens to rows on their way to it
 
     @abstractmethod

@@ -254,6 +254,7 @@ class RunConfig:
             *((f"conditions.{c.name}.std", 1e-30, 1e30, c.std) for c in self.conditions),
             ("cells.factors", 1, 1000, self.cells.factors),
             ("cells.genes", 0, 1_000_000, self.cells.genes),
+            ("cells.clusters", -1, 1000, self.cells.clusters),
             ("tokens.steps", 1, 1_000_000, 1 if self.tokens.steps is None else self.tokens.steps),
             ("tokens.vocabulary", 0, 65_536, self.tokens.vocabulary),
             ("process.steps", 1, 1_000_000, 1 if proc.steps is None else proc.steps),

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gendi.data.cells.clusters import number_of_clusters
 from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
 from gendi.data.cells.matrices import find_counts, matrices
 from gendi.data.cells.observations import conditions_of, sum_of_counts
 from gendi.data.cells.rows import CountRows
 from gendi.data.cells.settings import Setup, read_setup
 from gendi.data.condition_report import ConditionReport, condition_report
+from gendi.data.split import HELDOUT_ROWS_SHARE
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 
@@ -50,6 +52,8 @@ class CellsReport:
     left_out: dict[str, str] = field(default_factory=dict)
     """The columns of obs that cannot be conditions, and why."""
     problems: tuple[Problem, ...] = ()
+    clusters: int = 0
+    """How many clusters training divides the cells into where no condition with classes is named; 0 if none."""
 
     @property
     def usable(self) -> bool:
@@ -102,6 +106,7 @@ def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
         tuple(condition_report(spec, values) for spec, values, _ in columns),
         left_out,
         tuple(problems),
+        number_of_clusters(cells - round(HELDOUT_ROWS_SHARE * cells)),
     )
 
 

@@ -15,3 +15,6 @@ class CellsConfig:
     """Dimensions of the factors or of the latent space."""
     genes: int = 0
     """How many highly variable genes are modelled (0 = all)."""
+    clusters: int = -1
+    """Where no classes are given to the network: how many clusters the cells are divided into, which it is given
+    instead (-1: the square root of their number, divided by 3; 0: none)."""

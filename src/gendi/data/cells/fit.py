@@ -58,14 +58,14 @@ def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: C
     law = DepthLaw.fit(depth[depth > 0])
     match options.model:
         case "copula":
-            return _fit_copula(options.factors, seed, train, header, cond, law, modelled, label)
+            return fit_copula(options.factors, seed, train, header, cond, law, modelled, label)
         case "log":
             return fit_log(header, cond, law, modelled, (counts for _, counts in counts_of(train)))
         case "latent":
             return fit_latent(header, cond, law, modelled, train, options.factors, seed)
 
 
-def _fit_copula(
+def fit_copula(
     factors: int,
     seed: int,
     train: Split,
@@ -75,6 +75,11 @@ def _fit_copula(
     modelled: NDArray[np.int64],
     label: ConditionConfig | None,
 ) -> CopulaCodec:
+    """Return the copula of training cells; classes are those of the condition `label`, if there is one.
+
+    `modelled` are the columns of the genes that share `factors` factors; `cond` are the conditions that the codec
+    remembers; `law` is that of depths.
+    """
     labels = None if label is None else np.asarray(train.conditions[label.name], np.int64)
     parts = ((counts, None if labels is None else labels[rows]) for rows, counts in counts_of(train))
     marginals = fit_marginals(parts, 0 if label is None else label.size, header.genes)

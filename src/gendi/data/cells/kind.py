@@ -61,6 +61,20 @@ class Cells(Kind):
         adata, layer, _ = read_cells(place, given | {name: value for name, value in options.items() if value})
         return check_cells(adata, layer)
 
+    def grouped(
+        self,
+        data: "Data",
+        conditions: Sequence[ConditionConfig],
+        seed: int,
+        options: CellsConfig,
+        before: "Codec | None" = None,
+        own: bool = False,
+    ) -> "Data":
+        """Divide cells without classes into clusters: see `gendi.data.cells.clusters`."""
+        from gendi.data.cells.clusters import grouped
+
+        return grouped(data, conditions, options, seed, before, own)
+
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.cells.fit import CODECS
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.data import Data, open_data
-from gendi.data.codec_files import write_codec
+from gendi.data.codec_files import read_codec, write_codec
 from gendi.data.kinds import as_text
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
 from gendi.machine.distributed import Team, together
@@ -50,7 +50,7 @@ from gendi.train.run.introduction import introduction, setting_of
 from gendi.train.run.room import require_room
 from gendi.train.step.parts import out_of_memory
 from gendi.train.step.probe import Choice
-from gendi.train.step.resolve import prepared, resolve
+from gendi.train.step.resolve import grouped, prepared, resolve
 from gendi.train.step.trainer import StepResult, Trainer
 
 
@@ -102,6 +102,11 @@ def train(
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)
+        source = None if start is None else start.bundle
+        own = source is None and not fresh and (run / "codec").is_dir()
+        before = read_codec(run / "codec") if own else None if source is None else source.codec
+        opened, requested = data, config
+        config, data = team.first_before_others(lambda: grouped(requested, opened, before, own))
         config = as_before(resolve(config, data), start)
         check_start(start, config, data)
         team.from_first(lambda: check_writable(run))

@@ -11,7 +11,7 @@ from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.start import as_before, check_kind, check_start, read_start
 from gendi.train.run.room import needs, snapshot_bytes
-from gendi.train.step.resolve import resolve
+from gendi.train.step.resolve import grouped, resolve
 from gendi.train.step.trainer import Trainer
 from gendi.train.weights.model import run_cost
 
@@ -36,6 +36,8 @@ def dry_run(
     data = open_data(spec, size=size, max_bad=max_bad)
     source = None if init is None else read_start(init)
     check_kind(source, data)
+    before = None if source is None or source.bundle is None else source.bundle.codec
+    config, data = grouped(config, data, before)
     config = as_before(resolve(config, data), source)
     check_start(source, config, data)
     trainer = Trainer(config, data, start=source)

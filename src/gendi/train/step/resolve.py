@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gendi.data import Data
+from gendi.data.codec import Codec
 from gendi.data.kinds import KINDS, kind_of
 from gendi.data.prepare import prepare
 from gendi.data.row_conditions import stored
@@ -44,6 +45,18 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
     config = dataclasses.replace(config, conditions=tuple(found), tokens=_tokens(config, data))
     config.validate()
     return config
+
+
+def grouped(config: RunConfig, data: Data, before: Codec | None = None, own: bool = False) -> tuple[RunConfig, Data]:
+    """Return the configuration and raw data with the conditions that the kind of data finds by itself.
+
+    `before` and `own` are those of `gendi.data.kind.Kind.grouped`.
+    """
+    options = config.options_of(data.kind)
+    found = kind_of(data.kind).grouped(data, config.conditions, config.train.seed, options, before, own)
+    known = {spec.name for spec in (*data.conditions, *config.conditions)}
+    more = tuple(ConditionConfig(spec.name) for spec in found.conditions if spec.name not in known)
+    return dataclasses.replace(config, conditions=(*config.conditions, *more)), found
 
 
 def _tokens(config: RunConfig, data: Data) -> TokensConfig:
