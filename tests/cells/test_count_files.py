@@ -168,6 +168,7 @@ def test_recovery_is_done_where_it_is_requested_and_refused_where_it_cannot_be(t
     blurred.X = adata.X.toarray() @ (np.eye(12) * 0.9 + 0.1 / 12)
     with pytest.raises(DataError, match="no factor makes the expression of cell"):
         gendi.cells.recover_counts(blurred)
+    adata.X = adata.X.toarray()
     sc.pp.scale(adata)
     with pytest.raises(DataError, match="X cannot be recovered: it looks scaled"):
         gendi.cells.recover_counts(adata)
