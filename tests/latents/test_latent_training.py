@@ -11,7 +11,9 @@ from latent_world import LINEAR, RUN, SMALL, TRAINING, write_pictures
 
 import gendi
 from gendi.cli import main
+from gendi.data import open_data
 from gendi.data.images.latents import LatentCodec
+from gendi.diffusion.autoencoder.losses import reconstruction_loss
 from gendi.errors import DataError, InterruptedRunError, UsageError
 from gendi.train.budget import Budget
 from gendi.train.kept.bundle import Bundle, load_bundle
@@ -61,18 +63,20 @@ def test_an_autoencoder_that_was_interrupted_ends_bit_for_bit_as_one_that_was_no
     assert train_autoencoder(pictures, tmp_path / "parts", budget, config, training).already_finished
 
 
-def test_training_makes_reconstructions_better_than_principal_components(pictures: str, tmp_path: Path) -> None:
-    config = replace(SMALL, regularise="none", equivariance=0.0)
-    start, end = (
-        gendi.fit_autoencoder(pictures, out=tmp_path / str(steps), config=config, steps=steps, quiet=True, **TRAINING)
-        for steps in (1, 150)
-    )
-    assert end.about["psnr"] > start.about["psnr"] + 0.5
+def test_training_reconstructs_better_than_principal_components(pictures: str, tmp_path: Path) -> None:
+    """It begins as the best linear autoencoder, so whatever its loss falls by is what the convolutions learned."""
+    config, options = replace(SMALL, regularise="none", equivariance=0.0), {**TRAINING, "lr": 1e-2}
+    train, losses = open_data(pictures).train, []
+    for steps in (1, 200):
+        codec = gendi.fit_autoencoder(
+            pictures, out=tmp_path / str(steps), config=config, steps=steps, quiet=True, **options
+        )
+        x = codec.pixels.encode(train.batch(range(len(train))))
+        losses.append(float(reconstruction_loss(x, codec.network.decode(codec.network.encode(x))).mean()))
+    assert losses[1] < 0.95 * losses[0]
 
 
 def test_equivariance_brings_turned_latents_nearer_to_turned_pictures(pictures: str, tmp_path: Path) -> None:
-    from gendi.data import open_data
-
     rows = open_data(pictures).heldout.batch(range(3))
     errors = []
     for share in (0.0, 0.5):
@@ -121,7 +125,6 @@ def test_a_run_in_latents_that_was_interrupted_goes_on_exactly_without_the_first
 def test_evaluation_prints_the_latent_floor_and_the_reconstruction(
     pictures: str, model: Path, codec: LatentCodec
 ) -> None:
-    from gendi.data import open_data
     from gendi.data.images.evaluation import evaluate
 
     found = gendi.measure(model, n=3, extractor="pixels")
@@ -136,8 +139,6 @@ def test_evaluation_prints_the_latent_floor_and_the_reconstruction(
 
 
 def test_edits_that_make_sense_in_latents_work_and_others_say_why_not(pictures: str, model: Path) -> None:
-    from gendi.data import open_data
-
     image, other = open_data(pictures).heldout.batch([0, 1])
     assert gendi.vary(model, image, n=2, strength=0.3, steps=3).shape == (2, 16, 16, 3)
     assert gendi.interpolate(model, image, other, n=3, steps=3).shape == (3, 16, 16, 3)
