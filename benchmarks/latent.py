@@ -84,7 +84,8 @@ def quiet(config: RunConfig, seed: int, **network: Any) -> RunConfig:
 
 def latent(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     begun = time.monotonic()
-    config = AutoencoderConfig(channels=given.channels, regularise=given.regularise, equivariance=given.equivariance)
+    names = ("channels", "regularise", "strength", "equivariance")
+    config = AutoencoderConfig(**{name: value for name in names if (value := getattr(given, name)) is not None})
     out: dict[str, Any] = {"size": given.size, "seed": seed, "quiet": True}
     codec = gendi.fit_autoencoder(spec, out=folder / "autoencoder", config=config, seconds=given.first * seconds, **out)
     middle = time.monotonic()
@@ -161,9 +162,10 @@ def main() -> None:
     running.add_argument("--encoding", type=float, default=0.0, help="seconds kept back for encoding the pictures")
     running.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     running.add_argument("--size", type=int, default=128)
-    running.add_argument("--channels", type=int, default=4)
-    running.add_argument("--regularise", choices=("noise", "kl", "none"), default="noise")
-    running.add_argument("--equivariance", type=float, default=0.5)
+    running.add_argument("--channels", type=int)
+    running.add_argument("--regularise", choices=("noise", "kl", "none"))
+    running.add_argument("--strength", type=float)
+    running.add_argument("--equivariance", type=float)
     running.add_argument("--n", type=int, default=1000)
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--name", default="latent", help="the results are in benchmarks/results/NAME.json")

@@ -144,7 +144,7 @@ def test_other_options_data_or_things_than_pictures_are_refused(
     pictures: str, autoencoder: Path, tmp_path: Path
 ) -> None:
     more = {"quiet": True, "steps": 40, **TRAINING}
-    with pytest.raises(UsageError, match="equivariance was 0.5, is 0.0"):
+    with pytest.raises(UsageError, match="equivariance was 0.25, is 0.0"):
         gendi.fit_autoencoder(pictures, out=autoencoder, config=replace(SMALL, equivariance=0.0), **more)
     other = write_pictures(tmp_path / "others.npz", seed=1)
     with pytest.raises(DataError, match="not those with which"):

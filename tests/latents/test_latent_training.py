@@ -110,7 +110,7 @@ def test_a_run_in_latents_draws_pictures_of_both_classes_and_its_bundle_is_whole
 def test_a_run_in_latents_that_was_interrupted_goes_on_exactly_without_the_first_folder(
     pictures: str, autoencoder: Path, codec: LatentCodec, tmp_path: Path
 ) -> None:
-    config = replace(RUN, train=replace(RUN.train, preview_every=16))
+    config = replace(RUN, train=replace(RUN.train, preview_every=16, evaluate_every=24))
     whole = gendi.fit(pictures, out=tmp_path / "whole", config=config, steps=6, quiet=True, autoencoder=autoencoder)
     gendi.fit(pictures, out=tmp_path / "parts", config=config, steps=3, quiet=True, autoencoder=codec)
     parts = gendi.fit(pictures, out=tmp_path / "parts", config=config, steps=6, quiet=True)
@@ -120,6 +120,8 @@ def test_a_run_in_latents_that_was_interrupted_goes_on_exactly_without_the_first
     assert whole.codec == parts.codec == again.codec
     assert all(torch.equal(parts.state[name], again.state[name]) for name in parts.state)
     assert list((tmp_path / "whole" / "previews").glob("step_*.png"))
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert any("evaluation" in line for line in lines)
 
 
 def test_evaluation_prints_the_latent_floor_and_the_reconstruction(
@@ -231,7 +233,7 @@ def test_the_two_commands_go_the_whole_way(
     tiny += ["--train.precision", "fp32", "--train.layout", "contiguous", "--network.attention", "1"]
     chosen = ["train", pictures, "--autoencoder", "runs/shapes-autoencoder", *tiny]
     assert main([*chosen, "--dry-run", "--steps", "2"]) == 0
-    assert "4 x 4 x 4" in capsys.readouterr().out
+    assert "8 x 4 x 4" in capsys.readouterr().out
     assert main([*chosen, "--steps", "2"]) == 0
     assert (tmp_path / "runs" / "shapes-latents" / "bundle" / "codec.safetensors").is_file()
     assert main(["sample", "runs/shapes-latents", "--n", "2", "--steps", "2", "--out", "a.png"]) == 0

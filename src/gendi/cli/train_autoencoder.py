@@ -19,7 +19,7 @@ EXAMPLES = """\
   gendi train-autoencoder photos/ --size 128               ten minutes, into runs/photos-autoencoder
   gendi train-autoencoder photos/ --size 128               run it again: it goes on, or says that it is finished
   gendi train photos/ --size 128 --autoencoder runs/photos-autoencoder     then a diffusion model of its latents
-  gendi train-autoencoder photos/ --autoencoder.channels 8 --autoencoder.regularise kl --autoencoder.strength 1e-4"""
+  gendi train-autoencoder photos/ --autoencoder.channels 4 --autoencoder.regularise kl --autoencoder.strength 1e-4"""
 MINUTES = 10.0
 
 

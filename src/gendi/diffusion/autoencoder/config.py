@@ -14,7 +14,7 @@ MOST = 4096
 class AutoencoderConfig:
     """The network of an autoencoder, and how its latents are kept in order."""
 
-    channels: int = 4
+    channels: int = 8
     """Numbers at each place of the latents."""
     factor: int = 8
     """Pixels along the side of the square that becomes one place of the latents."""
@@ -29,9 +29,9 @@ class AutoencoderConfig:
     regularise: Literal["noise", "kl", "none"] = "noise"
     """`noise`: the decoder learns from latents with noise; `kl`: the encoder says a mean and a variance, whose
     divergence from N(0, 1) is a part of the loss; `none`: neither."""
-    strength: float = 0.1
+    strength: float = 0.05
     """Of `noise`: its standard deviation as a share of the latents' own; of `kl`: the weight of the divergence."""
-    equivariance: float = 0.5
+    equivariance: float = 0.25
     """The share of each batch that is decoded from latents that were turned and shrunk, and compared with the pictures
     turned and shrunk alike (EQ-VAE); 0 switches it off."""
 

@@ -82,6 +82,8 @@ def in_latents(
         DataError: the autoencoder was trained on other pictures.
         BundleError: it is damaged.
     """
+    if source is None and not kind_of(data.kind).pictures:
+        return data
     own = _own(run) if going_on else _started(start)
     codec = read_autoencoder(source) if isinstance(source, str | Path) else source
     if codec is not None and not isinstance(codec, LatentCodec):
