@@ -22,6 +22,7 @@ COMMANDS = {
     "likelihood": "bits per dimension of data under a run, term by term",
     "ema": "the weights averaged over another length, after training",
     "report": "write report.html: pictures, curves and the table of metrics",
+    "explain": "one page with sliders that walks through a model, or a toy world",
     "info": "show what a run is: network, training, data, metrics",
     "verify": "check every checkpoint and bundle in a folder, byte by byte",
     "models": "list the models that come with gendi: gendi sample digits",

@@ -48,7 +48,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     begin_results(folder)
     record = _writable(found)
     gallery = Gallery(folder / "pictures", record)
-    film = _film(found, poll)
+    film = film_of(found, poll)
     drawn: list[tuple[str, str, Html]] = []
 
     def add(key: str, name: str, markup: Html | None) -> None:
@@ -101,8 +101,8 @@ def _writable(run: Run) -> RunRecord:
     return record
 
 
-def _film(run: Run, poll: Poll | None) -> Film | None:
-    """Draw the first samples again and keep every step.
+def film_of(run: Run, poll: Poll | None) -> Film | None:
+    """Draw the first samples again and keep every step; None where there is no model that can.
 
     They are drawn as the run's samples were, if that takes few calls of the network; otherwise in 20 steps.
     """
