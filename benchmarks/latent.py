@@ -91,6 +91,8 @@ def latent(spec: str, folder: Path, seconds: float, seed: int, given: argparse.N
     middle = time.monotonic()
     size = {"size": given.size, "quiet": True, "autoencoder": codec}
     left = seconds - (middle - begun) - given.encoding
+    if left <= 0:
+        raise SystemExit(f"the autoencoder took {middle - begun:.0f} s with all around it: give more --seconds")
     chosen = quiet(get_preset("latents").config, seed)
     model = gendi.fit(spec, out=folder / "latent", config=chosen, seconds=left, **size)
     about = {"autoencoder": config.to_dict(), "autoencoder_about": codec.about}
