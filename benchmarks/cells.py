@@ -229,7 +229,7 @@ def page(files: list[str]) -> None:
         rows = found["labelled"][way]
         cells = [record.with_interval([row[n] for row in rows], SHOWN[n][1]) for n in chosen]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    record.write_table("../README.md", "cells", lines)
+    record.write_table("figures.md", "cells", lines)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Write the tables of docs/ and README that stand in the results of other benchmarks, without measuring anything.
+"""Write the tables of docs/ that stand in the results of other benchmarks, without measuring anything.
 
 python benchmarks/pages.py
 """

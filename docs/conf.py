@@ -78,7 +78,8 @@ def setup(app: Any) -> None:
 
 def with_addresses(app: Any, name: str, source: list[str]) -> None:
     """Turn links to files outside the pages (`../benchmarks/demo.py`) into links to the repository."""
-    source[0] = source[0].replace("](../benchmarks/", f"]({REPOSITORY}/benchmarks/")
+    for up in ("../../benchmarks/", "../benchmarks/"):
+        source[0] = source[0].replace(f"]({up}", f"]({REPOSITORY}/benchmarks/")
     source[0] = source[0].replace("](../SECURITY.md", f"]({REPOSITORY}/SECURITY.md")
 
 

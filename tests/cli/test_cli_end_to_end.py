@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gendi.api.request import read_request
 from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
 from gendi.data.images.sample_files import read_samples, write_samples
+from gendi.storage.toml import read_toml
+from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import load_bundle
 from gendi.train.presets import get_preset
 
@@ -59,7 +62,21 @@ def test_dry_run_writes_nothing(gendi: Gendi, tiny_data: Path, tmp_path: Path, m
     shown = gendi("train", str(tiny_data), *TINY, "--dry-run", "--max-time", "90s")
     assert "1m30s" in shown.out
     assert f"{plan['parameters']:,}" in shown.out
+    lines = shown.out.partition("\n\n")[2]
+    printed = tomllib.loads(lines)
+    assert not {"cells", "tokens"} & set(printed) and "distil" not in printed["objective"]  # these are pictures
+    Path("printed.toml").write_text(lines)
+    read = RunConfig.from_dict(read_toml(Path("printed.toml")))
+    assert read == RunConfig.from_dict(plan["config"])
+    Path("printed.toml").unlink()
+    assert "probing" not in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_probe_says_that_it_probes(gendi: Gendi, tiny_data: Path, tmp_path: Path) -> None:
+    words = [word if word != "fp32" else "auto" for word in TINY]
+    words = ["train", str(tiny_data), *words, "--steps", "1", "--out", str(tmp_path / "r")]
+    assert all("probing which arithmetic" in gendi(*words, *more).err for more in (["--dry-run"], []))
 
 
 def test_sample_i_is_the_same_whatever_is_around_it(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:

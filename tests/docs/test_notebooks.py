@@ -9,9 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendi.diffusion import Process, make_schedule
+from gendi.data.toy import world
+from gendi.diffusion import GaussianDenoiser, Process, make_schedule
+from gendi.diffusion import score as exact_score
+from gendi.diffusion.discrete.exact import MarkovDenoiser
+from gendi.diffusion.discrete.process import Absorbing
+from gendi.diffusion.discrete.schedules import make_token_schedule
+from gendi.diffusion.gaussian.guidance.settings import GuidanceRule
+from gendi.diffusion.gaussian.likelihood import variational_bound
 from gendi.diffusion.gaussian.process import x0_from_eps
+from gendi.diffusion.gaussian.samplers import make_grid
 from gendi.diffusion.gaussian.samplers.ancestral import ancestral
+from gendi.diffusion.gaussian.samplers.ddim import ddim
+from gendi.diffusion.gaussian.samplers.dpmpp import dpmpp_2m
+from gendi.diffusion.gaussian.sde import ode_velocity, reverse_drift
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
@@ -22,7 +33,7 @@ def plain(name: str) -> dict[str, Any]:
     text = (FOLDER / name).read_text(encoding="utf-8")
     cells = re.split(r"^# %%", text, flags=re.MULTILINE)
     names: dict[str, Any] = {}
-    exec("import math\nimport torch\nfrom torch import nn", names)
+    exec("import itertools\nimport math\nimport numpy as np\nimport torch\nfrom torch import nn", names)
     for cell in cells:
         if cell.startswith(' tags=["plain"]'):
             exec(compile(cell.partition("\n")[2], name, "exec"), names)
@@ -91,9 +102,142 @@ def test_networks_know_the_step_and_keep_the_shape(basics: dict[str, Any]) -> No
         assert not torch.allclose(network(x, early), network(x, late))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# ------------------------------------------------------------------------------------------------ 02_sde
+
+
+@pytest.fixture(scope="module")
+def sde() -> dict[str, Any]:
+    return plain("02_sde.py")
+
+
+class Moons:
+    """The exact score of the moons under the linear schedule, as the notebook's functions call it."""
+
+    def __init__(self) -> None:
+        self.denoiser = world("moons").denoiser(make_schedule("linear"))
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return exact_score(self.denoiser, x, t.double())
+
+
+def test_the_rates_and_the_solution_are_those_of_the_schedule(sde: dict[str, Any]) -> None:
+    schedule, t = make_schedule("linear"), torch.linspace(0.001, 1, 50, dtype=torch.float64)
+    for found, expected in zip(sde["alpha_sigma"](t), schedule(t), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(sde["beta"](t), schedule.rates(t)[1], rtol=1e-9, atol=0)
+
+
+def test_drift_flow_and_loss_are_the_librarys(sde: dict[str, Any]) -> None:
+    exact, x = Moons(), torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    torch.testing.assert_close(sde["reverse_drift"](exact, x, t), reverse_drift(exact.denoiser, x, t))
+    torch.testing.assert_close(sde["flow"](exact, x, t), ode_velocity(exact.denoiser, x, t))
+    eps = torch.randn(9, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x_t = Process(make_schedule("linear")).sample(x, t, eps)
+    sigma = make_schedule("linear")(t)[1][:, None]
+    expected = (sigma * exact(x_t, t) + eps).square().sum(1).mean()
+    torch.testing.assert_close(sde["matching_loss"](exact, x, t, eps), expected)
+
+
+def test_the_density_by_the_flow_is_that_of_a_gaussian(sde: dict[str, Any]) -> None:
+    """For N(0, v I) the score at t is -x / (a^2 v + s^2), and the density at time 0.001 is nearly that of the data."""
+    variance = 0.5
+
+    def gaussian(x: Tensor, t: Tensor) -> Tensor:
+        a, s = sde["alpha_sigma"](t)
+        return -x / (a**2 * variance + s**2)[:, None]
+
+    x = torch.tensor([[0.0, 0.0], [0.7, -0.3], [-1.2, 0.4]], dtype=torch.float64)
+    a, s = sde["alpha_sigma"](torch.tensor(1e-3, dtype=torch.float64))
+    law = torch.distributions.Normal(0.0, float(a**2 * variance + s**2) ** 0.5)
+    torch.testing.assert_close(sde["log_density"](gaussian, x, 200), law.log_prob(x).sum(1), rtol=0, atol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------ 03, 04
+
+
+def test_the_two_samplers_are_the_librarys() -> None:
+    cells = plain("03_sampling_and_guidance.py")
+    denoiser = world("gaussians").denoiser(make_schedule("cosine"))
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = make_grid(denoiser.schedule, 12, "log-snr")
+    none = lambda k: torch.zeros_like(x)  # noqa: E731
+    for name, sampler in (("ddim", ddim), ("dpmpp_2m", dpmpp_2m)):
+        *_, last = sampler(denoiser, x, times, none)
+        torch.testing.assert_close(cells[name](denoiser, x, times), last.x, rtol=1e-9, atol=1e-11)
+
+
+def test_guidance_of_the_third_notebook_is_the_librarys() -> None:
+    guided = plain("03_sampling_and_guidance.py")["guided"]
+    denoiser = world("moons").denoiser(make_schedule("cosine"))
+    x, label, t = torch.randn(5, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1]), torch.tensor(0.4)
+    for w in (0.0, 1.0, 3.0):
+        rule = GuidanceRule(scale=w).guide(denoiser, ["class"])
+        torch.testing.assert_close(guided(denoiser, x, t, label, w), rule(x, t, **{"class": label}))
+
+
+def test_the_bound_is_the_librarys_in_a_gaussian_world() -> None:
+    """Both are estimates of one number from noises of their own: they agree to five standard errors."""
+    chain = make_schedule("linear", 12)
+    mean, covariance = torch.tensor([0.3, -0.2]), torch.tensor([[0.5, 0.3], [0.3, 0.4]])
+    denoiser = GaussianDenoiser(chain, mean, covariance)
+    generator = torch.Generator().manual_seed(0)
+    x_0 = torch.randn(3000, 2, generator=generator, dtype=torch.float64) * 0.7
+    noise = torch.randn(12, 3000, 2, generator=generator, dtype=torch.float64)
+    prior, steps, decoder = plain("04_likelihood.py")["bound"](denoiser, chain, x_0, noise)
+    expected = variational_bound(denoiser, x_0)
+    assert len(steps) == 11
+    assert float(prior) == pytest.approx(float(expected.prior.nats), abs=1e-6)
+    for found, part in ((steps.sum(), expected.kl), (decoder, expected.decoder)):
+        assert float(found) == pytest.approx(float(part.nats), abs=5 * 2**0.5 * float(part.error))
+
+
+# ------------------------------------------------------------------------------------------------ 06, 07, 08
+
+
+def test_masks_are_as_many_as_asked_and_their_loss_is_the_mean_cost() -> None:
+    """The cost of each row, letter by letter, by the definition; the masks are the places of the least draws."""
+    cells = plain("08_sequences.py")
+    generator = torch.Generator().manual_seed(0)
+    x, u = torch.randint(4, (7, 9), generator=generator), torch.rand(7, 9, generator=generator)
+    n = torch.tensor([1, 2, 3, 5, 7, 8, 9])
+    table = torch.randn(5, 4, generator=generator)
+    network = lambda seen: table[seen]  # noqa: E731
+    seen, hidden = cells["hide"](x, n, u)
+    found = cells["any_order_loss"](network, x, n, u)
+    for row in range(7):
+        least = sorted(range(9), key=lambda i, row=row: float(u[row, i]))[: int(n[row])]
+        assert sorted(least) == hidden[row].nonzero()[:, 0].tolist()
+        assert all(seen[row, i] == (4 if i in least else x[row, i]) for i in range(9))
+        costs = [-float(table[seen[row, i]].log_softmax(0)[x[row, i]]) for i in least]
+        assert float(found[row]) == pytest.approx(sum(costs) / len(costs), rel=1e-5)
+
+
+def test_one_letter_at_a_time_has_the_law_of_the_chain() -> None:
+    """Two letters of an exact world in two steps: 8000 draws against all 16 probabilities, to five deviations."""
+    cells = plain("08_sequences.py")
+    transition = torch.tensor(
+        [[0.7, 0.1, 0.1, 0.1], [0, 0, 1, 0], [0.25] * 4, [0.1, 0.1, 0.1, 0.7]], dtype=torch.float64
+    )
+    exact = MarkovDenoiser(Absorbing(4, make_token_schedule("linear")), torch.full((4,), 0.25).double(), transition)
+    laws = lambda x: exact(x, torch.tensor(0.5)).exp()  # noqa: E731
+    made = cells["draw"](laws, 8000, 2, 2, torch.Generator().manual_seed(0))
+    found = torch.bincount(4 * made[:, 0] + made[:, 1], minlength=16) / 8000
+    true = (transition / 4).flatten()
+    assert ((found - true).abs() <= 5 * (true * (1 - true) / 8000).sqrt()).all()
+
+
+# ------------------------------------------------------------------------------------------------ all of them
+
+
+RUN = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem.startswith("01") else [pytest.mark.slow])
+    for path in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("notebook", RUN)
+def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     """In a process of its own, without the checks of annotations, as a reader runs it."""
     import subprocess
 
@@ -102,6 +246,11 @@ def test_a_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.Mon
     )
     assert run.returncode == 0, run.stderr
     assert (took := re.search(r"took (\d+) s", run.stdout)) and int(took[1]) >= 0
+
+
+def test_every_notebook_is_on_the_site() -> None:
+    index = (FOLDER.parent / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [path.stem for path in NOTEBOOKS if f"notebooks/{path.stem}\n" not in index] == []
 
 
 def _environment() -> dict[str, str]:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -132,6 +134,24 @@ def test_the_network_sees_the_integer_step_or_c_noise() -> None:
     alpha, sigma = schedule(t)
     assert c_noise.dtype == torch.float32
     torch.testing.assert_close(c_noise.double(), (sigma / alpha).log() / 4, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("time_input", ["step", "log-snr"])
+def test_above_a_level_a_network_is_told_no_higher_one(time_input: str) -> None:
+    """sigma / alpha = 5 sigma_data; below it, and in all that multiplies x_t and the output, nothing changes."""
+    schedule, options = make_schedule("linear", 1000), {"sigma_data": 0.5, "time_input": time_input}
+    free, ending = (NetworkDenoiser(Echo(), schedule, Parameterisation(), **options) for _ in range(2))
+    ending.far = 5.0
+    t = schedule.grid()[1:]
+    alpha, sigma = schedule(t)
+    far = sigma / alpha > 2.5
+    found, expected = ending.time_value(t).double(), free.time_value(t).double()
+    assert 100 < int(far.sum()) < 900
+    assert torch.equal(found[~far], expected[~far])
+    end = math.log(2.5) / 4 if time_input == "log-snr" else float(schedule.time(scalar(-2 * math.log(2.5))) * 1000)
+    torch.testing.assert_close(found[far], torch.full_like(found[far], end), rtol=1e-6, atol=1e-6)
+    for each, other in zip(*(vars(made.coefficients(t)).values() for made in (free, ending)), strict=True):
+        assert torch.equal(each, other)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

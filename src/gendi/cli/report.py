@@ -7,12 +7,13 @@ from typing import Annotated
 
 import tyro
 
-from gendi.cli.console import show, show_json
-from gendi.cli.parse import named, parse
+from gendi.cli.console import say, show, show_json
+from gendi.cli.parse import Folder, named, parse, shows
 from gendi.cli.runs import require_run
 
 EXAMPLES = """\
-  gendi report runs/mnist"""
+  gendi report runs/mnist
+  gendi report runs/gendi-report --figures figures/   figures 1 to 7 of the GENDI report, for this run"""
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Report:
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
     """Folder of the run, or a model that comes with gendi, whose report goes to runs/shipped/NAME."""
+    figures: Annotated[Folder, shows("none")] = None
+    """Write figures 1 to 7 of the GENDI report and its table of metrics to this folder, in the place of the page."""
     json: bool = False
     """Print one JSON object."""
 
@@ -33,6 +36,8 @@ def main(args: Sequence[str]) -> int:
     run = Path(command.run)
     if not place_of(run).shipped:
         require_run(run)
+    if command.figures is not None:
+        return _figures(run, Path(command.figures), command.json)
     from gendi.report import write_report
 
     path = write_report(run)
@@ -40,4 +45,18 @@ def main(args: Sequence[str]) -> int:
         show_json({"report": path})
     else:
         show(f"{path}")
+    return 0
+
+
+def _figures(run: Path, folder: Path, json: bool) -> int:
+    from gendi.report.figures import write_figures
+
+    written, missing = write_figures(run, folder)
+    for sentence in missing:
+        say(f"note: {sentence}")
+    if json:
+        show_json({"figures": written, "missing": missing})
+    else:
+        for path in written:
+            show(f"{path}")
     return 0

@@ -1,15 +1,18 @@
 """What denoisers that hold a network have in common, whatever the family: how the network is called."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.shares import Shares
 
 T = TypeVar("T")
+D = TypeVar("D", bound="Trained")
 ALL = slice(None)
 """The rows of a whole batch, from which no views are taken."""
 
@@ -40,6 +43,22 @@ class Trained(nn.Module):
         if self.shares is None or torch.is_grad_enabled():
             return [call(ALL)]
         return self.shares.over(call, n)
+
+
+def bare(denoiser: D, precision: str | None = None) -> D:
+    """Return a denoiser without the wrapper that joins the gradients of several processes, or with another precision.
+
+    The wrapper takes every call for one whose gradient is to be joined: it waits for the other processes, or spoils
+    the next call that is one. The network is the same, and so is everything else that the denoiser holds.
+    """
+    network = denoiser.network
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    if inner is network and precision in (None, denoiser.precision):
+        return denoiser
+    own = copy.copy(denoiser)
+    own._modules = {**denoiser._modules, "network": inner}
+    own.precision = precision or denoiser.precision
+    return own
 
 
 def part_of(values: Tensor, rows: slice) -> Tensor:

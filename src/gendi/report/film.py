@@ -73,7 +73,7 @@ def film(frames: Sequence[Frame], noun: str, *, inside: bool = True) -> Html:
     last = len(pictures) - 1
     shown = [
         fill(
-            '<img class="tiles" src="{uri}" width="{w}" height="{h}" alt="{text}"{hidden}>',
+            '<img class="tiles frame" src="{uri}" width="{w}" height="{h}" alt="{text}"{hidden}>',
             uri=uri,
             w=width,
             h=height,
@@ -85,7 +85,8 @@ def film(frames: Sequence[Frame], noun: str, *, inside: bool = True) -> Html:
     if not last:
         return fill("<figure>{p}<figcaption>{text}</figcaption></figure>", p=shown, text=pictures[0][0])
     return fill(
-        '<figure class="film">{pictures}<div class="controls" hidden><button type="button">Play</button>'
+        '<figure class="film" data-keep="gendi-film">{pictures}<div class="controls" hidden>'
+        '<button type="button">Play</button>'
         '<input type="range" min="0" max="{last}" value="{last}" step="1" aria-label="Preview"></div>'
         "<figcaption><output>{text}</output></figcaption></figure>",
         pictures=shown,

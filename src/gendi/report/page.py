@@ -146,6 +146,7 @@ def page(
     footer: object,
     *,
     scripts: Sequence[str] = (),
+    styles: Sequence[str] = ("page.css",),
     refresh: int | None = None,
 ) -> str:
     """Return the whole document.
@@ -156,9 +157,10 @@ def page(
         sections: (key, name in the table of contents, markup) of each.
         footer: the last line.
         scripts: the files beside this module whose JavaScript the page contains.
+        styles: the files beside this module with its style sheets.
         refresh: seconds after which a browser reads the file again; None for a page that stays as it is.
     """
-    css = Html(_beside("page.css"))
+    css = Html("".join(map(_beside, styles)))
     return fill(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

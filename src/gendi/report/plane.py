@@ -31,7 +31,7 @@ def marginals(
     """Return x (places,) and, for each step i of a chain, the density of x_i there (places,).
 
     The data are any numbers (n,), whose histogram of so many bins is taken for their density. What noise makes of a
-    histogram is a formula, so nothing is simulated. Raises `UsageError` if the schedule has no steps.
+    histogram is a formula, so nothing is simulated. Step i of a schedule in continuous time is the time i / 1000.
     """
     mass, edges = np.histogram(values, bins)
     kept = mass > 0
@@ -44,11 +44,11 @@ def marginals(
         torch.full((int(kept.sum()), 1), half),
         thickness=1e-6 * half,
     )
-    last = schedule.grid()
     reach = max(4.0, 1.2 * float(np.abs(values).max()))
     x = np.linspace(-reach, reach, places)
     at = torch.from_numpy(x)[:, None]
-    return x, {i: np.asarray(world.log_density(at, last[i]).exp()) for i in steps}
+    times = {i: torch.tensor(i / (schedule.steps or REPORT_STEPS[-1]), dtype=torch.float64) for i in steps}
+    return x, {i: np.asarray(world.log_density(at, t).exp()) for i, t in times.items()}
 
 
 def marginals_figure(

@@ -81,9 +81,19 @@ class Run:
         return self._kind.pictures
 
     @property
+    def tokens(self) -> bool:
+        """Whether the data are sequences of letters, as far as anyone knows."""
+        return self._kind.name == "sequence"
+
+    @property
     def noun(self) -> str:
         """What the rows of the data are called on the page."""
         return self._kind.noun
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of the data."""
+        return self._kind.name
 
     @property
     def _kind(self) -> Kind:

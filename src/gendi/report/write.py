@@ -13,6 +13,7 @@ from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.film import SCRIPT
 from gendi.report.hero import hero
+from gendi.report.letters import letters_section
 from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
@@ -47,7 +48,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
     begin_results(folder)
     record = _writable(found)
     gallery = Gallery(folder / "pictures", record)
-    film = _film(found, poll)
+    film = film_of(found, poll)
     drawn: list[tuple[str, str, Html]] = []
 
     def add(key: str, name: str, markup: Html | None) -> None:
@@ -61,13 +62,15 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
         add("metrics", "Metrics", s.metrics_section(found))
         add("teacher", "Teacher", teacher_section(found, gallery, poll))
     else:
-        if found.evaluation is None or found.evaluation.portrait is not None:
+        if found.tokens:
+            add("portrait", "Samples", letters_section(found, gallery))
+        elif found.evaluation is None or found.evaluation.portrait is not None:
             add("portrait", "Samples", portrait_section(found, gallery))
         add("metrics", "Metrics", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
     if found.pictures:
         add("forward", "Into noise", s.forward_section(found, gallery))
-    if found.bundle is None or found.bundle.codec.tokens is None:
+    if not found.tokens:
         add("density", "Variance", s.density_section(found, gallery))
     if found.pictures:
         add("reverse", "Out of noise", s.reverse_section(found, gallery, film))
@@ -98,8 +101,8 @@ def _writable(run: Run) -> RunRecord:
     return record
 
 
-def _film(run: Run, poll: Poll | None) -> Film | None:
-    """Draw the first samples again and keep every step.
+def film_of(run: Run, poll: Poll | None) -> Film | None:
+    """Draw the first samples again and keep every step; None where there is no model that can.
 
     They are drawn as the run's samples were, if that takes few calls of the network; otherwise in 20 steps.
     """

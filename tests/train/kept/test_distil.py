@@ -253,7 +253,7 @@ def test_average_velocities_from_new_weights(images: str, tiny: RunConfig, tmp_p
             dataclasses.replace(config, train=dataclasses.replace(config.train, **{name: True})).validate()
 
 
-@pytest.mark.parametrize("method", ["ect", "mean-flow"])
+@pytest.mark.parametrize("method", ["ect", "mean-flow", "dmd"])
 def test_a_student_is_told_the_scale_of_guidance(teacher: Path, tmp_path: Path, method: str) -> None:
     """One call a step at any scale of its range; at first the scale says nothing, and after training it does."""
     out, how = tmp_path / "s", {"method": method, "guidance_range": (1, 4), "quiet": True}

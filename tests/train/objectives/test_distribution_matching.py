@@ -8,14 +8,16 @@ import torch
 from students import MEAN, SIGMA_DATA, STD, Adams, Exactly, cosine, data, student, trained, world
 from torch import Tensor
 
+from gendi.diffusion.conditions import null_like
 from gendi.diffusion.gaussian.config import DistilConfig, ObjectiveConfig, ProcessConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.exact import GaussianDenoiser
+from gendi.diffusion.gaussian.exact import ConditionalMixture, GaussianDenoiser
 from gendi.diffusion.gaussian.objectives.base import Setting
 from gendi.diffusion.gaussian.objectives.distribution_matching import DistributionMatching
 from gendi.diffusion.gaussian.objectives.registry import validate
 from gendi.diffusion.gaussian.samplers import get_sampler, make_grid
 from gendi.diffusion.gaussian.schedule import Schedule
+from gendi.diffusion.networks.told import SCALE
 from gendi.errors import UsageError
 
 
@@ -90,6 +92,44 @@ def test_the_direction_is_the_difference_of_the_scores() -> None:
     expected = -(sigma**2 / alpha) * (scores[0] - scores[1]) / (x - mean).abs().mean(1, keepdim=True)
     found = made.direction(x, x_s, s, theirs(x_s, s))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("w", [0.5, 3.0])
+def test_a_scale_that_is_told_guides_the_teacher_and_is_told_to_student_and_critic(w: float) -> None:
+    """The teacher's answer is u + w (c - u), of the conditional mean c and the unconditional one u."""
+    means = torch.stack([MEAN, -MEAN])
+    mixture = ConditionalMixture(
+        cosine(),
+        torch.tensor([0.4, 0.6]).double(),
+        means,
+        torch.diag(STD**2).expand(2, 2, 2),
+        {"class": torch.arange(2)},
+    )
+    heard: dict[str, list[Tensor]] = {"student": [], "critic": []}
+
+    def hearing(who: str) -> Any:
+        return lambda x, t, **cond: heard[who].append(cond[SCALE]) or 0.5 * x
+
+    made = matching(
+        teacher=lambda schedule: Exactly(mixture, schedule),
+        critic=lambda schedule, told: Weighed(hearing("critic"), schedule),
+        calls=2,
+        guidance_range=(0.0, 4.0),
+    )
+    x_0, draw, cond = data(30, 1).double(), made.draw(30, 0, 0), {"class": torch.arange(30) % 2}
+    draw.scale = torch.full((30,), w)
+    found = made.losses(Exactly(hearing("student"), cosine()), x_0, cond, draw)
+    sample = 0.5 * made.called(Exactly(hearing("student"), cosine()), x_0, draw.told(cond), draw)
+    alpha, sigma = (value[:, None] for value in made.schedule(draw.s))
+    x_s = alpha * sample + sigma * draw.noise(x_0, what="again")
+    c, u = mixture(x_s, draw.s, **cond), mixture(x_s, draw.s, **{"class": null_like(cond["class"])})
+    guided = u + w * (c - u)
+    direction = (0.5 * x_s - guided) / (sample - guided).abs().mean(1, keepdim=True)
+    torch.testing.assert_close(found, 0.5 * direction.square().mean(1), rtol=1e-6, atol=1e-9)
+    assert all(each.unique().tolist() == [w] for told in heard.values() for each in told)
+    scales = torch.cat([made.draw(100, 0, step).scale for step in range(5)])
+    assert float(scales.min()) >= 0 and float(scales.max()) <= 4
+    assert float(scales.mean()) == pytest.approx(2.0, abs=0.02)  # stratified: even in 100 slices
 
 
 class Weighed(Exactly):

@@ -12,8 +12,13 @@ STUDENTS = ("consistency", "progressive", "mean-flow", "distribution-matching")
 """The objectives whose models are students, which take large steps along the probability-flow ODE."""
 FLOW_MAPS = ("mean-flow",)
 """The objectives whose networks are flow maps, and know E[x_0 | x_t] too."""
-TOLD = ("consistency", "mean-flow")
+TOLD = ("consistency", "mean-flow", "distribution-matching")
 """The objectives whose networks can be told the scale of guidance."""
+FAR = {"distribution-matching": 5.0}
+"""The noise level, in standard deviations of the data, above which networks of these objectives are told no higher.
+On more noise their teacher answers with the mean of the data, whatever the noise is. A student that began so would have
+to find out first that noises differ (Zhou et al. 2024, "Score identity Distillation": sigma_init = 2.5 for 0.5).
+"""
 LEARNED = "learned"
 """The schedule that training shapes; it has no entry in the registry of schedules."""
 VARIANCE_PRESERVING = ("linear", "cosine", "sigmoid", LEARNED)
@@ -70,8 +75,8 @@ class DistilConfig:
     guidance: float = 1.0
     """Guidance of the teacher that the student has built in; 1 is none."""
     guidance_range: tuple[float, ...] = ()
-    """Lowest and highest scale of guidance, of which a student of `consistency` or `mean-flow` is told one in each row,
-    in training and in sampling; none by default.
+    """Lowest and highest scale of guidance, of which a student is told one in each row, in training and in sampling;
+    none by default. Not for `progressive`.
     """
     derivative: Literal["auto", "forward", "differences"] = "auto"
     """How `mean-flow` differentiates along the path: forward-mode differentiation, central differences in fp32, or the

@@ -22,6 +22,7 @@ variance of each dimension between `small` and `large`:
     share = (F' + 1) / 2                                                           [Nichol & Dhariwal 2021, eq. 15]
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -155,6 +156,8 @@ class NetworkDenoiser(Trained):
             raise UsageError(f"objective.variance = {found!r}: build this denoiser by `make_denoiser`.")
         self.schedule, self.parameterisation = schedule, parameterisation
         self.sigma_data, self.time_input = sigma_data, time_input
+        self.far: float | None = None
+        """The noise level, in standard deviations of the data, above which the network is told no higher one."""
 
     def under(self, process: Schedule) -> None:
         """Let the denoiser work under another schedule."""
@@ -169,6 +172,9 @@ class NetworkDenoiser(Trained):
 
     def time_value(self, t: Tensor) -> Tensor:
         """Return what the network sees of `t`, float32 of t's shape."""
+        if self.far is not None:
+            end = self.schedule.time(torch.tensor(-2 * math.log(self.far * self.sigma_data), dtype=torch.float64))
+            t = torch.minimum(t.double(), end.to(t.device))
         if self.time_input == "step":
             assert self.schedule.steps is not None
             return (t.double() * self.schedule.steps).float()

@@ -8,6 +8,7 @@ from typing import Any
 from gendi.data import open_data
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.kept.autoencoder import check_latents, in_latents
 from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.start import as_before, check_kind, check_start, read_start
 from gendi.train.run.room import needs, snapshot_bytes
@@ -24,13 +25,16 @@ def dry_run(
     max_bad: int | None = None,
     budget: Budget | None = None,
     init: str | Path | Bundle | None = None,
+    autoencoder: str | Path | None = None,
+    allow_data_change: bool = False,
 ) -> dict[str, Any]:
     """Open the data, build the network, do one step, and return what training would need. Nothing is written.
 
     The result has the parameters, the FLOPs of a forward pass per image, the seconds per step, the bytes of checkpoints
     and on the disk, the precision, and the resolved configuration. With `optim.posthoc_every`, it also has the number
     of snapshots within `budget` and the bytes of each (without a budget, only of the last one). `init` is a source of
-    weights to start from; see `gendi.train.kept.start`.
+    weights to start from; see `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run
+    works, and `allow_data_change` says whether it may be one of other pictures.
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
@@ -38,6 +42,8 @@ def dry_run(
     check_kind(source, data)
     before = None if source is None or source.bundle is None else source.bundle.codec
     config, data = grouped(config, data, before)
+    data = in_latents(data, autoencoder, Path(), going_on=False, start=source, allow_data_change=allow_data_change)
+    check_latents(config, data)
     config = as_before(resolve(config, data), source)
     check_start(source, config, data)
     trainer = Trainer(config, data, start=source)
@@ -55,6 +61,7 @@ def dry_run(
     return {
         "data": {
             "name": data.name,
+            "kind": data.kind,
             "train": len(data.train),
             "heldout": len(data.heldout),
             "shape": list(data.fitted.shape),

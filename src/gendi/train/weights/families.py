@@ -20,6 +20,7 @@ from gendi.diffusion.discrete.process import TokenProcess, make_process
 from gendi.diffusion.discrete.samplers import TOKEN_SAMPLERS
 from gendi.diffusion.discrete.samplers import sample as sample_tokens
 from gendi.diffusion.discrete.schedules import make_token_schedule
+from gendi.diffusion.gaussian.config import FAR
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
 from gendi.diffusion.gaussian.objectives.base import Learner, Setting
@@ -151,6 +152,7 @@ class Gaussian(Family):
         made = make(network, process, meaning, sigma_data, time_input, **options)
         if config.objective.distil.guidance_range:
             made.told = {SCALE: config.sample.guidance}
+        made.far = FAR.get(config.objective.loss)
         return made
 
     def objective(self, config: RunConfig, about: Batches) -> Objective[Any, Any]:

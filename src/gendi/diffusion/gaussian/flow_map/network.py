@@ -19,7 +19,7 @@ is the answer as a denoiser, for samplers of any kind, guidance and likelihoods;
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gendi.diffusion.conditions import by_name
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
@@ -99,10 +99,3 @@ class FlowMapDenoiser(NetworkDenoiser):
         u = self.velocity(z, place, place.theta, **by_name(given))
         x_0: Batch = like(place.theta.cos(), z) * z - like(place.theta.sin(), z) * u
         return x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)
-
-    def around(self, network: nn.Module, precision: str | None = None) -> "FlowMapDenoiser":
-        """Return this denoiser with another network, such as its own without a wrapper, or another precision."""
-        rest = (self.parameterisation, self.sigma_data, self.time_input, self.clip, precision or self.precision)
-        made = type(self)(network, self.schedule, *rest)
-        made.told = self.told
-        return made

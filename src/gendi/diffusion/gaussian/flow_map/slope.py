@@ -10,7 +10,6 @@ leave in a network.
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from gendi.diffusion.conditions import Conditions
 from gendi.diffusion.forward_mode import dual, dual_level, tangent_of
@@ -20,18 +19,6 @@ from gendi.diffusion.gaussian.process import Batch, PerSample64, like
 
 STEP = 0.05
 """The most that a difference goes to either side, in radians; it is a quarter of the angle where that is less."""
-
-
-def bare(denoiser: FlowMapDenoiser, precision: str | None = None) -> FlowMapDenoiser:
-    """Return the denoiser without the wrapper that joins the gradients of several processes.
-
-    The wrapper takes every call for one whose gradient is to be joined, or spoils the next one that is.
-    """
-    network = denoiser.network
-    inner = network.module if isinstance(network, DistributedDataParallel) else network
-    if inner is network and precision in (None, denoiser.precision):
-        return denoiser
-    return denoiser.around(inner, precision)
 
 
 @torch.no_grad()

@@ -68,11 +68,25 @@ class Setting:
     learner: Callable[[Schedule, tuple[ConditionConfig, ...]], Learner] | None = None
 
 
-class PairDraw(Draw):
-    """The draws of a step, with an earlier time r (B,), float64, for each time t.
+class ToldDraw(Draw):
+    """The draws of a step, with the scales of guidance (B,), float32, that a student is told; None if it is told none.
 
-    `scale` (B,) are the scales of guidance that a student is told, float32; None if it is told none.
+    The other arguments are those of `gendi.diffusion.objective.Draw`.
     """
+
+    def __init__(
+        self, t: Float64[Tensor, " batch"], seed: int, purpose: str, step: int = 0, scale: Tensor | None = None
+    ) -> None:
+        super().__init__(t, seed, purpose, step)
+        self.scale = scale
+
+    def told(self, cond: Conditions | None, rows: slice = ALL) -> dict[str, Tensor]:
+        """Return the conditions of `rows`, with the scale of guidance among them if the student is told one."""
+        return {**(cond or {}), **({} if self.scale is None else {SCALE: self.scale[rows]})}
+
+
+class PairDraw(ToldDraw):
+    """The draws of a step, with an earlier time r (B,), float64, for each time t."""
 
     def __init__(
         self,
@@ -83,12 +97,8 @@ class PairDraw(Draw):
         step: int = 0,
         scale: Tensor | None = None,
     ) -> None:
-        super().__init__(t, seed, purpose, step)
-        self.r, self.scale = r, scale
-
-    def told(self, cond: Conditions | None, rows: slice = ALL) -> dict[str, Tensor]:
-        """Return the conditions of `rows`, with the scale of guidance among them if the student is told one."""
-        return {**(cond or {}), **({} if self.scale is None else {SCALE: self.scale[rows]})}
+        super().__init__(t, seed, purpose, step, scale)
+        self.r = r
 
 
 class Objective(objective.Objective[NetworkDenoiser, Schedule]):

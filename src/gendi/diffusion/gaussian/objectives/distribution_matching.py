@@ -25,24 +25,23 @@ sampling, and not from data. The times of m calls, where m divides n, are among 
 angle arctan(sigma / alpha), from 2% to 98% of the way, which are the times of the paper for a cosine schedule.
 """
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from gendi.diffusion.conditions import Conditions, take_rows
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting
-from gendi.diffusion.gaussian.objectives.teacher import Teacher
+from gendi.diffusion.gaussian.objectives.base import ALL, Draw, Objective, Setting, ToldDraw
+from gendi.diffusion.gaussian.objectives.teacher import Teacher, drawn_scales
 from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, Process, like
 from gendi.diffusion.gaussian.samplers.grid import make_grid
 from gendi.diffusion.gaussian.schedule import Schedule, make_schedule
 from gendi.diffusion.networks.told import CALL, call
 from gendi.diffusion.randomness import stream
+from gendi.diffusion.trained import bare
 
 FROM_NOISE = 0.5
 """The share of rows at t = 1, where a student makes more than one call."""
@@ -54,9 +53,9 @@ LEAST = 1e-3
 """The least distance that divides a direction."""
 
 
-class MatchDraw(Draw):
+class MatchDraw(ToldDraw):
     """The draws of a step: the student's call `which` (B,), at the time t, and the times s (B,), float64, at which its
-    samples are compared.
+    samples are compared; see `ToldDraw`.
     """
 
     def __init__(
@@ -67,8 +66,9 @@ class MatchDraw(Draw):
         seed: int,
         purpose: str,
         step: int = 0,
+        scale: Tensor | None = None,
     ) -> None:
-        super().__init__(t, seed, purpose, step)
+        super().__init__(t, seed, purpose, step, scale)
         self.which, self.s = which, s
 
 
@@ -105,7 +105,8 @@ class DistributionMatching(Objective):
         which = torch.where(uniform < FROM_NOISE, 0, (later.floor() + 1).clamp(max=len(self.calls) - 1)).long()
         s = self.compared(torch.as_tensor(stratified(stream(seed, "compared", step), size)))
         which, t = which.to(self.device), self.calls[which].to(self.device)
-        return MatchDraw(which, t, s.to(self.device), seed, purpose, max(step, 0))
+        scale = drawn_scales(self.options, size, seed, step, self.device)
+        return MatchDraw(which, t, s.to(self.device), seed, purpose, max(step, 0), scale)
 
     def compared(self, uniform: Float64[Tensor, " batch"]) -> Float64[Tensor, " batch"]:
         """Return the times s (B,) for uniform numbers in [0, 1)."""
@@ -126,16 +127,16 @@ class DistributionMatching(Objective):
         Where gradients are wanted, those of the critic are kept for `remember`.
         """
         assert isinstance(draw, MatchDraw)
-        t, s, process = draw.t[rows], draw.s[rows], Process(self.schedule)
-        x = denoiser(self.called(denoiser, x_0, cond, draw, rows), t, **(cond or {}))
+        t, s, process, told = draw.t[rows], draw.s[rows], Process(self.schedule), draw.told(cond, rows)
+        x = denoiser(self.called(denoiser, x_0, told, draw, rows), t, **told)
         sample = x.detach()
         x_s = process.sample(sample, s, draw.noise(x_0, rows, "again"))
-        answer, loss = self.criticised(sample, x_s, s, t, cond)
+        answer, loss = self.criticised(sample, x_s, s, t, told)
         if torch.is_grad_enabled():
             weights = [p for p in self.critic.denoiser.parameters() if p.requires_grad]
             start = rows.start or 0
             self._gradients[start] = torch.autograd.grad(loss.sum() / len(draw.t), weights, allow_unused=True)
-        direction = self.direction(sample, x_s, s, answer.detach(), cond)
+        direction = self.direction(sample, x_s, s, answer.detach(), told)
         return 0.5 * (x - (sample - direction)).square().flatten(1).mean(1)
 
     @torch.no_grad()
@@ -147,7 +148,7 @@ class DistributionMatching(Objective):
         x_t = process.sample(x_0, torch.ones_like(t), draw.noise(x_0, rows))
         later = torch.nonzero(draw.which[rows]).flatten()
         if len(later):
-            x = _unwrapped(denoiser)(x_t[later], torch.ones_like(t[later]), **take_rows(cond or {}, later))
+            x = bare(denoiser)(x_t[later], torch.ones_like(t[later]), **take_rows(cond or {}, later))
             x_t[later] = process.sample(x, t[later], draw.noise(x_0, rows, "call")[later])
         return x_t
 
@@ -194,12 +195,3 @@ class DistributionMatching(Objective):
     def restore(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.teacher.restore(groups.get(self.teacher.group, {}))
         self.critic.restore(groups)
-
-
-def _unwrapped(denoiser: NetworkDenoiser) -> NetworkDenoiser:
-    """Return a denoiser without the wrapper that joins gradients of several processes, which would wait for them."""
-    if not isinstance(denoiser.network, DistributedDataParallel):
-        return denoiser
-    own = copy.copy(denoiser)
-    own._modules = {**denoiser._modules, "network": denoiser.network.module}
-    return own

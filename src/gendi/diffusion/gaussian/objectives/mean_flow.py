@@ -30,7 +30,7 @@ from gendi.diffusion.forward_mode import lacks_forward_mode
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
 from gendi.diffusion.gaussian.flow_map.angle import Place, angle_at, time_at, turning
 from gendi.diffusion.gaussian.flow_map.network import FlowMapDenoiser
-from gendi.diffusion.gaussian.flow_map.slope import bare, slope_by_differences, slope_forward
+from gendi.diffusion.gaussian.flow_map.slope import slope_by_differences, slope_forward
 from gendi.diffusion.gaussian.objectives.base import ALL, Draw, PairDraw, Setting
 from gendi.diffusion.gaussian.objectives.pairs import PairObjective
 from gendi.diffusion.gaussian.objectives.registry import TIME_SAMPLINGS
@@ -38,6 +38,7 @@ from gendi.diffusion.gaussian.objectives.same_draws import same_draws
 from gendi.diffusion.gaussian.objectives.times import stratified
 from gendi.diffusion.gaussian.process import Batch, PerSample64, eps_from_x0, like
 from gendi.diffusion.randomness import stream
+from gendi.diffusion.trained import bare
 from gendi.errors import UsageError
 
 AT_NOISE = 0.1

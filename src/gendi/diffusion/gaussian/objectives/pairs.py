@@ -22,8 +22,7 @@ class PairObjective(Objective):
         self, t: Float64[Tensor, " batch"], r: Float64[Tensor, " batch"], seed: int, step: int | None = None
     ) -> PairDraw:
         """Return the draws of a step, or of held-out rows, with the scales of guidance that the network is told."""
-        scale = drawn_scales(self.options, len(t), seed, -1 if step is None else step)
-        told = None if scale is None else scale.to(self.device)
+        told = drawn_scales(self.options, len(t), seed, -1 if step is None else step, self.device)
         purpose = "heldout-noise" if step is None else "noise"
         return PairDraw(t.to(self.device), r.to(self.device), seed, purpose, step or 0, told)
 

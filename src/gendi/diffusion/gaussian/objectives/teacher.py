@@ -26,12 +26,14 @@ TWICE = 2.0
 """The scale at which guidance moves a mean by its distance from the unconditional one."""
 
 
-def drawn_scales(options: DistilConfig, size: int, seed: int, step: int) -> Float[Tensor, " batch"] | None:
+def drawn_scales(
+    options: DistilConfig, size: int, seed: int, step: int, device: torch.device | str
+) -> Float[Tensor, " batch"] | None:
     """Return the scales of guidance that a batch is told, uniform between two ends; None if it is told none."""
     if not options.guidance_range:
         return None
     low, high = options.guidance_range
-    return (low + (high - low) * stratified(stream(seed, "guidance", step), size)).float()
+    return (low + (high - low) * stratified(stream(seed, "guidance", step), size)).float().to(device)
 
 
 def teacher_of(setting: Setting, schedule: Schedule) -> "Teacher | None":
@@ -78,8 +80,12 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, x_t: Batch, t: Tensor, cond: Conditions | None) -> Batch:
-        """Return E[x_0 | x_t] with guidance."""
-        return self.guided(x_t, t, **(cond or {}))
+        """Return E[x_0 | x_t] with guidance; by the scale of each row if it is among the conditions."""
+        given = dict(cond or {})
+        if self.rule is not None and (told := given.pop(SCALE, None)) is not None:
+            answer, plain = self.rule.parts(x_t, t, given)
+            return plain + like(told - 1, x_t) * (answer.x_0 - plain)
+        return self.guided(x_t, t, **given)
 
     @torch.no_grad()
     def push(self, x_t: Batch, t: Tensor, cond: Conditions | None) -> Batch:
