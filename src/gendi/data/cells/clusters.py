@@ -71,8 +71,7 @@ def grouped(
         return data
     name = NAME if NAME not in kinds.keys() | data.left_out.keys() else OTHER_NAME
     if before is not None:
-        known = before.header.schema.get(FIELD) if isinstance(before, CellsCodec) else None
-        if known is None:
+        if not isinstance(before, CellsCodec) or (known := before.header.schema.get(FIELD)) is None:
             return data
         return _as_before(data, str(known), before, own)
     clusters = number_of_clusters(len(data.train), options.clusters)
