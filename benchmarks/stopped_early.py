@@ -53,12 +53,29 @@ def measure(args: argparse.Namespace) -> None:
     counts = [parse_count(text) for text in args.images]
     size = None if args.size is None else (args.size, args.size)
     evaluations: list[Evaluation] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as beside:
+        folder = Path(args.folder or beside)
         for count in counts:
-            run = Path(folder) / "run"
-            model = gendi.fit(args.data, out=run, preset=args.preset, images=count, size=size, quiet=True)
-            evaluations.append(gendi.measure(model, n=args.n, extractor=args.extractors))
-            print(f"{count:,} images\n{evaluations[-1].table()}", flush=True)
+            kept = folder / f"{count}.json"
+            if not kept.exists():
+                model = gendi.fit(
+                    args.data,
+                    out=folder / "run",
+                    preset=args.preset,
+                    images=count,
+                    size=size,
+                    evaluate_every=0,
+                    quiet=True,
+                )
+                evaluation = gendi.measure(model, n=args.n, extractor=args.extractors)
+                print(f"{count:,} images\n{evaluation.table()}", flush=True)
+                kept.write_text(json.dumps(evaluation.to_dict()), encoding="utf-8")
+            evaluations.append(Evaluation.from_dict(json.loads(kept.read_text("utf-8"))))
+    keep(args, counts, evaluations)
+
+
+def keep(args: argparse.Namespace, counts: list[int], evaluations: list[Evaluation]) -> None:
+    """Write the figures of all models of one kind of data, and the verdicts, into the results."""
     found: dict[str, Any] = {"preset": args.preset, "n": args.n, "images": counts, "metrics": {}}
     for metric in of_interest(evaluations[-1]):
         each = [evaluation[metric.name] for evaluation in evaluations]
@@ -104,5 +121,6 @@ def add_commands(commands: Any) -> None:
     one.add_argument("--images", nargs="+", default=list(COUNTS))
     one.add_argument("--n", type=int, default=1000)
     one.add_argument("--extractors", nargs="+", default=["auto"])
+    one.add_argument("--folder", help="keep the run and its evaluations here, so that the same command again goes on")
     one.set_defaults(run=measure)
     commands.add_parser("stopped-table").set_defaults(run=table)

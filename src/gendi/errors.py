@@ -21,6 +21,8 @@ class Mend(NamedTuple):
     """Words that come last; the value of a flag that was given before is replaced."""
     command: str | None = None
     """Another command, which takes the words instead."""
+    args: tuple[str, ...] | None = None
+    """All words after the command, as they should be; they are changed no further."""
 
 
 class GendiError(Exception):

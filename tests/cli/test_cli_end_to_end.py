@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gendi.api.request import read_request
 from gendi.cli.doctor import _precision
 from gendi.cli.values import parse_duration
 from gendi.data.images.sample_files import read_samples, write_samples
+from gendi.storage.toml import read_toml
+from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import load_bundle
 from gendi.train.presets import get_preset
 
@@ -59,6 +62,13 @@ def test_dry_run_writes_nothing(gendi: Gendi, tiny_data: Path, tmp_path: Path, m
     shown = gendi("train", str(tiny_data), *TINY, "--dry-run", "--max-time", "90s")
     assert "1m30s" in shown.out
     assert f"{plan['parameters']:,}" in shown.out
+    lines = shown.out.partition("\n\n")[2]
+    printed = tomllib.loads(lines)
+    assert not {"cells", "tokens"} & set(printed) and "distil" not in printed["objective"]  # these are pictures
+    Path("printed.toml").write_text(lines)
+    read = RunConfig.from_dict(read_toml(Path("printed.toml")))
+    assert read == RunConfig.from_dict(plan["config"])
+    Path("printed.toml").unlink()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -74,6 +74,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("ema runs/x --out y", "ema runs/x --out y --length 0.05 0.1"),
         ("sample runs/x --prompt cat --n 2", "sample runs/x --n 2"),
         ("train mnist --classes --steps 5", "train mnist --steps 5"),
+        ("train mnist --classes A 'b c' --steps 5", "train mnist --steps 5"),
+        ("train --steps 5 --classes A B mnist --out x", "train mnist --steps 5 --out x"),
+        ("sample runs/x --class 1 2 3 --n 3 --out 'a b.png'", "sample runs/x --class 1,2,3 --n 3 --out 'a b.png'"),
+        ("sample runs/x --label A B", "sample runs/x --class A,B"),
+        ("train mnist --num-classes 10 --steps 5", "train mnist --steps 5"),
     ],
 )
 def test_a_refusal_shows_the_line_that_works(gendi: Gendi, line: str, mended: str) -> None:

@@ -112,6 +112,26 @@ def test_near_duplicates_in_other_classes_are_counted() -> None:
     assert count_across_classes(Split(rows)) == 0
 
 
+def test_a_flat_background_hides_no_near_duplicate_and_faint_pictures_are_none() -> None:
+    """A white picture with a black square comes again with another corner, at half the size and back, and as noise of a
+    level. Pictures that differ in a faint mark, and one whose square is elsewhere, are others."""
+    square = np.full((1, 16, 16, 1), 255, np.uint8)
+    square[:, 4:10, 4:10] = 0
+    corner = square.copy()
+    corner[0, 0, 0] = 240
+    again = square[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+    noisy = square - np.random.default_rng(0).integers(0, 2, square.shape).astype(np.uint8).clip(0, square)
+    moved = np.roll(square, 3, axis=1)
+    faint, other = np.full((1, 16, 16, 1), 255, np.uint8), np.full((1, 16, 16, 1), 255, np.uint8)
+    faint[:, 2:5, 2:5] = other[:, 10:13, 10:13] = 250
+
+    def count(first: np.ndarray, second: np.ndarray) -> int:
+        return count_across_classes(Split(np.concatenate([first, second]), {"class": np.array([0, 1])}))
+
+    assert [count(square, copy) for copy in (corner, again, noisy)] == [2, 2, 2]
+    assert count(square, moved) == count(faint, other) == 0
+
+
 def test_the_check_reports_them(tmp_path: Path) -> None:
     rows = np.concatenate([smooth(20), smooth(20)])
     np.savez(tmp_path / "twice.npz", images=rows, labels=np.repeat([0, 1], 20))

@@ -72,7 +72,7 @@ def test_a_step_of_a_chain_is_answered_with_its_time() -> None:
         SCHEDULE(500)
     with pytest.raises(UsageError, match="write 500 / 1000"):
         world()(X, 500)
-    with pytest.raises(UsageError, match=r"got 500\. 0 is data and 1 is noise"):
+    with pytest.raises(UsageError, match=r"got 500\. 0 is data and 1 is noise; step i of a chain of T steps is"):
         make_schedule("cosine")(500)
     with pytest.raises(UsageError, match=r"got 2000\. 0 is data"):  # no step of this chain
         SCHEDULE(2000)
@@ -87,6 +87,11 @@ def test_the_betas_of_the_linear_chain_are_the_papers() -> None:
     torch.testing.assert_close(SCHEDULE.alpha_bar[499], SCHEDULE(500 / 1000)[0] ** 2)
 
 
+def test_a_schedule_says_what_it_is() -> None:
+    assert repr(make_schedule("cosine")) == "Schedule(cosine, continuous time)"
+    assert repr(make_schedule("linear", steps=1000)) == "Schedule(linear, 1,000 steps)"
+
+
 def test_continuous_time_has_no_betas() -> None:
-    with pytest.raises(UsageError, match="continuous time"):
+    with pytest.raises(UsageError, match="continuous time.*steps=1000"):
         Linear().betas  # noqa: B018

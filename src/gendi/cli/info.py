@@ -11,7 +11,9 @@ from gendi.cli.console import show, show_json, table
 from gendi.cli.parse import named, parse
 from gendi.cli.runs import lines_of, read_config, read_metrics
 from gendi.cli.values import format_duration
+from gendi.data.kinds import kind_of
 from gendi.diffusion.networks.registry import NETWORKS
+from gendi.train.config import RunConfig
 
 EXAMPLES = """\
   gendi info runs/mnist
@@ -118,4 +120,6 @@ def _show(found: dict[str, Any]) -> None:
     if config:
         from gendi.storage.toml import dump_toml
 
+        if "codec" in found:
+            config = RunConfig.from_dict(config).concerning(kind_of(found["codec"]["kind"]).name)
         show(f"\n{dump_toml(config)}".rstrip())

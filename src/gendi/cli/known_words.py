@@ -4,6 +4,7 @@ A flag that means the same is understood: its word is replaced before the flags 
 is answered with what to write instead. The names of commands that others have are answered too.
 """
 
+import itertools
 import mimetypes
 import os
 from collections.abc import Collection, Sequence
@@ -106,6 +107,8 @@ OTHERWISE: dict[str, tuple[str, str]] = {
 """By flag: a flag that a command has for which this is the answer, and the answer."""
 VALUED = frozenset({*EPOCHS, *OTHERWISE} - {"--resume", "--fp16", "--classes", "--class-cond", "--conditional"})
 """Those flags that have a value."""
+MANY = frozenset({"--classes"})
+"""Those flags that may have any number of values."""
 LEARNED_BY_NAME = {"mnist": 60_000, "fashion-mnist": 60_000}
 """How many images these data have for training."""
 COUNTED = 200_000
@@ -142,7 +145,17 @@ def answer(flag: str, args: Sequence[str], known: Collection[str]) -> tuple[str,
     if needed not in known:
         return None
     value = value_of(flag, args)
-    return said, Mend(drop=(flag,), add=(value,) if said == _DATA and value is not None else ())
+    kept = _last_of(flag, args) if flag in MANY else value if said == _DATA else None
+    return said, Mend(drop=(flag,), add=() if kept is None else (kept,))
+
+
+def _last_of(flag: str, args: Sequence[str]) -> str | None:
+    """Return the last value of a flag with several, if no word stands alone in front of the flag: it is what the
+    command is about, as in `gendi train --classes cat dog photos`.
+    """
+    at = next((i for i, word in enumerate(args) if word.replace("_", "-") == flag), len(args))
+    values = list(itertools.takewhile(lambda word: not word.startswith("--"), args[at + 1 :]))
+    return values[-1] if values and not alone(args[:at]) else None
 
 
 def _budget_for(flag: str, args: Sequence[str]) -> tuple[str, Mend]:
@@ -153,7 +166,7 @@ def _budget_for(flag: str, args: Sequence[str]) -> tuple[str, Mend]:
     said = "a run's budget is counted in images, steps or time, as an epoch is another amount for each data set: "
     value = value_of(flag, args)
     epochs = int(value) if value is not None and value.isdecimal() and 0 < int(value) < 1_000_000 else 10
-    images = next((n for word in _alone(args) if (n := _count_images(word))), None)
+    images = next((n for word in alone(args) if (n := _count_images(word))), None)
     few = 6_000 if images is None else images
     of = f"{epochs} epochs of {few:,} training images are --images {format_count(epochs * few)}; "
     if given := [word for word in args if word.partition("=")[0].replace("_", "-") in BUDGETS]:
@@ -172,7 +185,7 @@ def value_of(flag: str, args: Sequence[str]) -> str | None:
     return None
 
 
-def _alone(args: Sequence[str]) -> list[str]:
+def alone(args: Sequence[str]) -> list[str]:
     """Return the words that neither are flags nor follow one."""
     before = ["", *args]
     return [word for last, word in zip(before, args, strict=False) if not (last + " " + word).count("--")]

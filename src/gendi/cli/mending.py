@@ -6,12 +6,13 @@ line that would be refused again is not shown.
 """
 
 import shlex
+import sys
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
 from gendi.cli.commands import COMMANDS, kind_of, split
-from gendi.cli.known_words import VALUED
+from gendi.cli.known_words import MANY, VALUED
 from gendi.cli.parse import parse, values_of
 from gendi.errors import GendiError, Mend, UsageError
 
@@ -61,6 +62,8 @@ def changed(words: Sequence[str], mend: Mend) -> list[str]:
         if command not in COMMANDS and " " in command and not _is_meant(command, mend.command):
             command, args = command.split()[0], [command.split()[1], *args]
         command = mend.command
+    if mend.args is not None:
+        return [*command.split(), *mend.args]
     for flag in (*mend.drop, *(word for word in mend.add if word.startswith("--"))):
         args = _without(flag, args, command)
     args = [_put(word, mend) for word in args]
@@ -84,7 +87,8 @@ def _put(word: str, mend: Mend) -> str:
 def _without(flag: str, args: Sequence[str], command: str) -> list[str]:
     """Return words without a flag and its values."""
     many = values_of(kind_of(command), flag) if command in COMMANDS else None
-    most = (1 if flag in VALUED else 0) if many is None else many
+    usual = sys.maxsize if flag in MANY else 1 if flag in VALUED else 0
+    most = usual if many is None else many
     out, left = list[str](), 0
     for word in args:
         name, equals, _ = word.partition("=")

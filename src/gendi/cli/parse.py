@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from gendi.cli.known_words import answer, translated, value_of
+from gendi.cli.known_words import alone, answer, translated, value_of
 from gendi.cli.refusals import refusal
 from gendi.cli.values import (
     format_count,
@@ -29,7 +30,8 @@ from gendi.cli.values import (
 from gendi.errors import Mend, UsageError
 
 T = TypeVar("T")
-NAMES = ("--class", "--negative")
+CLASS = "--class"
+NAMES = (CLASS, "--negative")
 """The flags whose value is a name of the data, which may begin with a dash."""
 TIME = "--max-time"
 """The flag whose value is a duration."""
@@ -276,10 +278,22 @@ def _nearest(flag: str, known: Sequence[str]) -> list[str]:
     return [bare[name] for name in difflib.get_close_matches(flag.removeprefix("--"), bare, n=1, cutoff=0.65)]
 
 
+def _too_many(word: str, args: Sequence[str], prog: str) -> UsageError:
+    """Return the refusal of a word that is no flag; several values of --class are mended into one with commas."""
+    said, mends = f"{word!r} is one argument too many.", list[Mend]()
+    at = args.index(CLASS) if CLASS in args else len(args)
+    values = list(itertools.takewhile(lambda value: not value.startswith("-"), args[at + 1 :]))
+    if word in values[1:] and alone(args[:at]):
+        all_ = ",".join(values)
+        said += f" Several classes are written with commas: {CLASS} {all_}."
+        mends.append(Mend(args=(*args[: at + 1], all_, *args[at + 1 + len(values) :])))
+    return UsageError(f"{said} See {prog} --help.").mended_by(*mends)
+
+
 def _unknown(words: Sequence[str], args: Sequence[str], known: Sequence[str], prog: str) -> UsageError:
     word = next((word for word in words if word.startswith("-")), None)
     if word is None:
-        return UsageError(f"{words[0]!r} is one argument too many. See {prog} --help.")
+        return _too_many(words[0], args, prog)
     flag = word.partition("=")[0].replace("_", "-")
     if found := answer(flag, args, known):
         said, mend = found

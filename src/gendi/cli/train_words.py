@@ -13,6 +13,7 @@ from gendi.cli.train_flags import Train
 from gendi.cli.values import format_count, format_duration
 from gendi.errors import Mend
 from gendi.machine.units import format_bytes
+from gendi.train.config import RunConfig
 
 if TYPE_CHECKING:
     from gendi.train.job import TrainResult
@@ -74,4 +75,5 @@ def show_plan(plan: dict[str, Any], limits: dict[str, Any], json: bool) -> None:
     show(table(rows, indent=""))
     from gendi.storage.toml import dump_toml
 
-    show(f"\n{dump_toml(plan['config'])}".rstrip())
+    config = RunConfig.from_dict(plan["config"]).concerning(data["kind"])
+    show(f"\n{dump_toml(config)}".rstrip())

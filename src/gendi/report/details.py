@@ -28,7 +28,7 @@ def details_section(run: Run, seconds: float) -> Html:
         fill('<div><h3 class="small">Versions and machine</h3>{table}</div>', table=_table(version_rows(run))),
     ]
     if run.config is not None:
-        text = dump_toml(run.config.to_dict())
+        text = dump_toml(run.config.concerning(run.kind))
         body.append(
             fill("<details><summary>All settings</summary><pre>{text}</pre></details>", text=text),
         )

@@ -86,6 +86,11 @@ class Run:
         return self._kind.noun
 
     @property
+    def kind(self) -> str:
+        """The name of the kind of the data."""
+        return self._kind.name
+
+    @property
     def _kind(self) -> Kind:
         """The kind of the data, from the bundle or the data, whichever is there."""
         if self.bundle is not None:

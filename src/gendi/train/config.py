@@ -18,7 +18,9 @@ from gendi.diffusion.discrete.config import MASKED_SAMPLERS, TokensConfig
 from gendi.diffusion.discrete.config import validate as validate_tokens
 from gendi.diffusion.gaussian.config import (
     LEARNED,
+    STUDENTS,
     VARIANCE_PRESERVING,
+    DistilConfig,
     ObjectiveConfig,
     ProcessConfig,
     SampleConfig,
@@ -134,6 +136,20 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
         return dataclasses.asdict(self)
+
+    def concerning(self, kind: str) -> dict[str, Any]:
+        """Return `to_dict` without the tables that have no meaning for data of `kind`; `from_dict` reads it back.
+
+        These are the options of cells, of tokens and of students. A table of them that was changed stays.
+        """
+        table = self.to_dict()
+        if kind != "cells" and self.cells == CellsConfig():
+            del table["cells"]
+        if self.tokens == TokensConfig():
+            del table["tokens"]
+        if self.objective.loss not in STUDENTS and self.objective.distil == DistilConfig():
+            del table["objective"]["distil"]
+        return table
 
     @classmethod
     def from_dict(cls, data: object) -> Self:

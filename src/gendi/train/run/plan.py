@@ -53,6 +53,7 @@ def dry_run(
     return {
         "data": {
             "name": data.name,
+            "kind": data.kind,
             "train": len(data.train),
             "heldout": len(data.heldout),
             "shape": list(data.fitted.shape),

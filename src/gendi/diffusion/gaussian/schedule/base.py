@@ -55,6 +55,9 @@ class Schedule(ABC):
         """Return alpha and sigma at `t`, both float64 of t's shape. Raises `UsageError` outside [0, 1]."""
         return self._alpha_sigma(self._checked(t))
 
+    def __repr__(self) -> str:
+        return f"Schedule({self.name}, {'continuous time' if self.steps is None else f'{self.steps:,} steps'})"
+
     def rates(self, t: Times) -> tuple[Float64[Tensor, " *times"], Float64[Tensor, " *times"]]:
         """Return f and g^2 of the forward SDE dx = f x dt + g dw at `t`, float64 of t's shape.
 
@@ -91,7 +94,10 @@ class Schedule(ABC):
         Raises `UsageError` for a continuous schedule.
         """
         if self.steps is None:
-            raise UsageError(f"the {self.name} schedule was made in continuous time and has no discrete steps.")
+            raise UsageError(
+                f"the {self.name} schedule was made in continuous time and has no discrete steps. A chain has them, "
+                "which is made with their number: steps=1000."
+            )
         return torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
 
     def _checked(self, t: Times) -> Tensor:
@@ -105,4 +111,6 @@ class Schedule(ABC):
         hint, steps = "0 is data and 1 is noise.", self.steps
         if steps is not None and 1 < high <= steps and high == int(high):
             hint = f"Step i of T = {steps} is the time i / T: write {int(high)} / {steps} for step {int(high)}."
+        elif steps is None and high > 1 and high == int(high):
+            hint = "0 is data and 1 is noise; step i of a chain of T steps is the time i / T."
         raise UsageError(f"time must lie in [0, 1]; {got}. {hint}")
