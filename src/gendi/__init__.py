@@ -18,6 +18,7 @@ from gendi.machine.lazy import lazy_names
 from gendi.machine.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from gendi.api.autoencoder import fit_autoencoder as fit_autoencoder
     from gendi.api.distil import distil as distil
     from gendi.api.edits import denoise as denoise
     from gendi.api.edits import inpaint as inpaint
@@ -39,6 +40,7 @@ _HOMES = {"bits_per_dim": "gendi.api.likelihood", "fit": "gendi.api.fit", "load"
 _HOMES |= {
     "bits_per_letter": "gendi.api.token_likelihood",
     "distil": "gendi.api.distil",
+    "fit_autoencoder": "gendi.api.autoencoder",
     "Guidance": "gendi.api.guidance",
     "measure": "gendi.api.measure",
     "sample": "gendi.api.sample",
@@ -54,6 +56,7 @@ __all__ = [
     "denoise",
     "distil",
     "fit",
+    "fit_autoencoder",
     "inpaint",
     "interpolate",
     "load",

@@ -187,7 +187,11 @@ def test_the_command_line_goes_from_a_file_to_samples(data, tmp_path, capsys, mo
     assert main(["likelihood", "runs/seqs", "--method", "ode"]) == 2
     assert main(["evaluate", "runs/seqs", "--n", "20"]) == 0
     assert read_json(Path("runs/seqs/evaluation.json"))["metrics"].keys() >= {"length", "composition", "copies"}
+    assert read_json(Path("runs/seqs/evaluation.json"))["metrics"]["bits-per-letter"]["value"] > 0
     assert main(["report", "runs/seqs"]) == 0
+    page = Path("runs/seqs/report.html").read_text()
+    assert "The first 16 held-out sequences." in page and "Bits per letter" in page
+    assert Path("runs/seqs/pictures/sequence-letters.png").is_file()
 
 
 def test_real_sequences_pass_and_fakes_are_caught(tmp_path):

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from gendi.api.guidance import Guidance
 from gendi.api.models import Models, null_where_silent
 from gendi.api.request import MOST_ADAPTIVE
 from gendi.data.images.codec import ImageCodec, pictures_only
+from gendi.data.images.latents import LatentCodec, pictures_of, shown_as_pictures
 from gendi.diffusion.conditions import requested_conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
@@ -81,7 +83,10 @@ class Editor:
     def __init__(self, bundle: Bundle, n: int, options: Mapping[str, Any], poll: Poll | None = None) -> None:
         if n < 1:
             raise UsageError(f"n = {n} is out of range: it must be 1 or more.")
-        self.codec = pictures_only(bundle.codec, "editing")
+        self.codec = shown_as_pictures(bundle.codec, "editing")
+        pixels = pictures_of(self.codec)
+        assert pixels is not None
+        self.pixels = pixels
         self.bundle, self.n, self.poll = bundle, n, poll
         given = {name: value for name, value in options.items() if value is not None}
         self.condition: Mapping[str, Any] = given.pop("condition", {})
@@ -93,25 +98,44 @@ class Editor:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the model's pictures."""
-        return self.codec.height, self.codec.width
+        return self.pixels.size
 
     def inpaint(self, image: Picture, mask: NDArray[Any], method: str = "dps") -> Edited:
         """Paint a picture anew where `mask` (H, W) is not 0. Raises as `gendi.inpaint`."""
         ready = self._ready(method)
-        x_0, known = self._encode(image), torch.from_numpy(np.asarray(mask) == 0)
-        if known.shape != x_0.shape[2:]:
-            raise UsageError(
-                f"the mask has shape {tuple(known.shape)} and the model's pictures {tuple(x_0.shape[2:])}."
-            )
+        pixels, known = self._checked(image), torch.from_numpy(np.asarray(mask) == 0)
+        if known.shape != self.size:
+            raise UsageError(f"the mask has shape {tuple(known.shape)} and the model's pictures {self.size}.")
         if bool(known.all()) or not bool(known.any()):
             raise UsageError(
                 "the mask has one value everywhere: it is 0 where the picture stays, and else where it goes."
             )
         more: dict[str, Any] = {"method": method, "cond": ready.cond, "poll": self.poll, **ready.method}
-        x = methods.inpaint(ready.denoiser, self._repeat(x_0), known, ready.how, **more)
-        masked = torch.where(known.to(x_0.device), x_0, 0)
+        keep = known.numpy()[..., None]
+        masked = np.where(keep, pixels, 128).astype(np.uint8)
+        if isinstance(self.codec, LatentCodec):
+            # what is under the mask must not be seen in the latents around it, so it is painted over before encoding
+            mean = pixels[known.numpy()].mean(0).round()
+            x_0 = self._encode(np.where(keep, pixels, mean).astype(np.uint8))
+            x = methods.inpaint(ready.denoiser, self._repeat(x_0), self._places(known), ready.how, **more)
+            made = np.where(keep, pixels, self._decode(x))
+        else:
+            x = methods.inpaint(ready.denoiser, self._repeat(self._encode(pixels)), known, ready.how, **more)
+            made = self._decode(x)
         figures = {"steps": ready.how.steps} | ({} if method == "repaint" else {"sampler": ready.how.sampler})
-        return Edited(self._decode(x), (self._decode(x_0), self._decode(masked)), ("given", "masked"), figures)
+        return Edited(made, (pixels[None], masked[None]), ("given", "masked"), figures)
+
+    def _places(self, known: Bool[Tensor, "h w"]) -> Bool[Tensor, "h2 w2"]:
+        """Return which places of the latents have only known pixels. Raises `UsageError` if there is none."""
+        assert isinstance(self.codec, LatentCodec)
+        factor = self.codec.config.factor
+        places = -F.max_pool2d(-known.float()[None, None], factor)[0, 0] > 0
+        if not bool(places.any()):
+            raise UsageError(
+                f"the mask leaves no square of {factor} x {factor} pixels, a place of the model's latents, as it is: "
+                "make it smaller."
+            )
+        return places
 
     def upscaling(self, factor: int, method: str | None) -> str:
         """Return the method of upscaling, by default the model's own if it was trained for the factor.
@@ -130,12 +154,13 @@ class Editor:
 
     def upscale(self, small: Picture, method: str | None = None) -> Edited:
         """Make a small picture as large as the model's. Raises as `gendi.upscale`."""
+        pictures_only(self.codec, "making a picture larger")
         height, width = np.shape(small)[:2]
-        factor = self.codec.height // max(1, height)
+        factor = self.size[0] // max(1, height)
         if factor < 2 or (height * factor, width * factor) != self.size:
             raise UsageError(
-                f"the picture is {height} x {width}, of which the model's {self.codec.height} x {self.codec.width} is "
-                "no multiple."
+                f"the picture is {height} x {width}, of which the model's {self.size[0]} x {self.size[1]} is no "
+                "multiple."
             )
         method = self.upscaling(factor, method)
         y, shape = self._encode(small, (height, width)), self.codec.shape
@@ -152,10 +177,12 @@ class Editor:
 
     def estimate_noise(self, image: Picture) -> float:
         """Return the deviation of the noise in a picture, black to white being 1; 0.001 at least."""
+        pictures_only(self.codec, "taking the noise out of a picture")
         return max(1e-3, float(noisy.estimate_noise(self._encode(image))) / 2)
 
     def denoise(self, image: Picture, noise: float | None = None) -> Edited:
         """Take noise out of a picture: the mean first, then the n draws. Raises as `gendi.denoise`."""
+        pictures_only(self.codec, "taking the noise out of a picture")
         ready, y = self._ready(None, in_turn=False), self._encode(image)
         noise = self.estimate_noise(image) if noise is None else noise
         one = take(ready.cond, slice(0, 1), ready.how.device)
@@ -207,7 +234,7 @@ class Editor:
         cond = requested_conditions(specs, null_where_silent(specs, values), self.n)
         how = self._drawing(method)
         denoiser = self.models.denoiser(self.guidance, cond, device=str(how.device), precision="fp32", clip=False)
-        bound = {"clip": 1.0} if method in ("mmps", "pigdm") else {}
+        bound = {"clip": 1.0} if method in ("mmps", "pigdm") and self.codec is self.pixels else {}
         return _Ready(denoiser, cond, how, {**bound, **self.options})
 
     def _drawing(self, method: str | None) -> Drawing:
@@ -235,15 +262,20 @@ class Editor:
 
     def _encode(self, image: Picture, size: tuple[int, int] | None = None) -> Float[Tensor, "1 c h w"]:
         """Return a picture in model space. Raises `UsageError` for another size, other channels or other numbers."""
+        pixels = torch.from_numpy(self._checked(image, size)[None].copy())
+        codec = self.codec if size is None else ImageCodec(pixels.shape[3], *size)
+        return codec.encode(pixels).to(self.drawing.get("device", "cpu"))
+
+    def _checked(self, image: Picture, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w c"]:
+        """Return the bytes of a picture. Raises `UsageError` for another size, other channels or other numbers."""
         pixels = np.asarray(image)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        wanted = (*(size or self.size), self.codec.channels)
+        wanted = (*(size or self.size), self.pixels.channels)
         if pixels.dtype != np.uint8 or pixels.shape != wanted:
             raise UsageError(
                 f"the picture must be bytes (uint8) of shape {wanted}; it is {pixels.dtype} {pixels.shape}."
             )
-        codec = ImageCodec(wanted[2], wanted[0], wanted[1])
-        return codec.encode(torch.from_numpy(pixels[None].copy())).to(self.drawing.get("device", "cpu"))
+        return pixels
 
     def _decode(self, x: Tensor) -> NDArray[np.uint8]:
         """Return pictures (n, C, H, W) of model space as bytes (n, H, W, C)."""

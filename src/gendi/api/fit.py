@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gendi.data.codec import Codec
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
@@ -27,6 +28,7 @@ def fit(
     init: str | Path | Bundle | None = None,
     evaluate_every: int | None = None,
     stop_when_level: bool | None = None,
+    autoencoder: str | Path | Codec | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -45,6 +47,8 @@ def fit(
             folder `bundle-best`; 0 for none, and by default as the configuration says. See
             `gendi.train.progress.evaluating`.
         stop_when_level: whether to end before the budget when two evaluations in a row find no more improvement.
+        autoencoder: the folder of an autoencoder (`gendi.fit_autoencoder`), or one that was read, in whose latents the
+            model works.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
 
     Raises:
@@ -55,14 +59,14 @@ def fit(
     budget = Budget(seconds=seconds, images=images, steps=steps)
     if config is None:
         source = init.config if isinstance(init, Bundle) else init
-        chosen = get_preset(
-            preset or usual_preset(data, options.get("size"), Path(out), bool(options.get("fresh")))
-        ).config
+        otherwise = None if autoencoder is None else "latents"
+        usual = usual_preset(data, options.get("size"), Path(out), bool(options.get("fresh")), otherwise)
+        chosen = get_preset(preset or usual).config
         config = starting_config(chosen, source, Path(out), bool(options.get("fresh")))
     given = {"evaluate_every": evaluate_every, "stop_when_level": stop_when_level}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     config = replace(config, train=replace(config.train, **changes))
-    options["init"] = init
+    options |= {"init": init, "autoencoder": autoencoder}
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
     else:

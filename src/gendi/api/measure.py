@@ -1,9 +1,11 @@
 """Evaluating samples against data from Python."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gendi.api.classes import asked_classes, without_class
 from gendi.api.models import Models
@@ -11,8 +13,11 @@ from gendi.api.prepared import prepare
 from gendi.api.proportions import Proportions
 from gendi.api.request import Request
 from gendi.api.sample import draw
+from gendi.api.token_likelihood import bits_per_letter
 from gendi.data import open_data
+from gendi.data.codec import Codec
 from gendi.data.images.class_metrics import may_read
+from gendi.data.images.latents import LatentCodec
 from gendi.data.kinds import kind_of
 from gendi.errors import UsageError
 from gendi.evaluate import Evaluation
@@ -51,6 +56,10 @@ def measure(
         request = dataclasses.replace(Request.of(bundle, n, {"seed": seed}), proportions=shares)
         prepared = prepare(request, Models.read(bundle, None))
         samples = draw(prepared)
+        if "bits" in kind.evaluation_options:
+            options = {"bits": bits_per_letter(bundle, opened, seed=seed).estimate, **options}
+        if (restore := restoring(bundle.codec)) is not None:
+            options = {"restore": restore, **options}
         if "asked" in kind.evaluation_options and (asked := asked_classes(prepared, opened)) is not None:
             options = {"asked": asked, **options}
             free = (
@@ -59,6 +68,11 @@ def measure(
             if free is not None:
                 options["free"] = draw(prepare(free, prepared.models))
     return kind.evaluate(samples, opened, n=n, seed=seed, **options)
+
+
+def restoring(codec: Codec) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what encodes and decodes pictures, if a model works in the latents of an autoencoder; else None."""
+    return codec.restored if isinstance(codec, LatentCodec) else None
 
 
 def _names(options: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,8 @@ from gendi.data.sequences.codec import SequenceCodec
 from gendi.diffusion.conditions import requested_conditions, to_tensor
 from gendi.diffusion.discrete.bound import TokenBound, variational_bound
 from gendi.errors import DataError, UsageError
+from gendi.evaluate.intervals import measured
+from gendi.evaluate.result import Estimate
 from gendi.machine.stopping import Poll
 from gendi.train.kept.bundle import Bundle, load_bundle
 
@@ -57,6 +59,11 @@ class SequenceBound:
         if len(rest) < 2:
             return math.nan
         return float(rest.std(ddof=1)) / math.sqrt(len(rest)) / max(float(self.letters.mean()), 1e-300)
+
+    @property
+    def estimate(self) -> Estimate:
+        """`bits` with `bits_error` and the interval of 95%."""
+        return measured(self.bits, self.bits_error if math.isfinite(self.bits_error) else None, least=0.0)
 
     @property
     def parts(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "learn from a data set within a budget; run again, it goes on",
     "sample": "draw samples from a run: a grid, a folder of PNG or an .npz",
     "distil": "make a student of a run, which samples in 1 to 4 calls",
+    "train-autoencoder": "learn to make large pictures small, for gendi train --autoencoder",
     "train-classifier": "learn to name noisy pictures, to guide samples to a class",
     "inpaint": "paint part of a picture anew, where a mask is white",
     "upscale": "make a small picture as large as the model's",

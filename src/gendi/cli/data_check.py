@@ -18,19 +18,22 @@ MOST_SHOWN = 100
 EXAMPLES = """\
   gendi data check mnist
   gendi data check photos/ --size 64
+  gendi data check seqs.fasta
   gendi data check images.npz --json"""
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Read a data set as training would, and report on every image."""
+    """Read a data set as training would, and report on every picture or sequence."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA")]
-    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy."""
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; sequences:
+    a .fasta, .txt or .smi, or sequences: and a .csv.
+    """
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
-    """Unreadable files that may be skipped."""
+    """Unreadable files or sequences that may be skipped."""
     json: bool = False
     """Print one JSON object."""
 
@@ -45,18 +48,7 @@ def main(args: Sequence[str]) -> int:
         show_json(report.to_dict())
         return 0
     show(report.name)
-    facts: list[tuple[str, object]] = [
-        ("training images", report.train),
-        ("held-out images", report.heldout),
-        ("size", f"{report.height} x {report.width}, {report.channels} channel(s)"),
-        ("bytes", f"{report.low} to {report.high}, mean {report.mean:.1f}"),
-        ("duplicates", report.duplicates),
-        ("nearly equal to one in another class", report.across_classes),
-        ("of a single colour", report.blank),
-        ("held out and in training", report.heldout_in_train),
-        ("fingerprint", report.fingerprint[:16]),
-    ]
-    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in facts]))
+    show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in report.facts()]))
     if report.conditions:
         given = ["--size", "x".join(map(str, command.size))] if command.size else []
         line = shlex.join([program(), "train", command.data, *given, "--condition"])

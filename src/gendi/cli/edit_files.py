@@ -26,7 +26,7 @@ WHITE = 128
 
 def read_picture(editor: Editor, path: str, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w c"]:
     """Return a picture as bytes of the model's channels, of `size`, by default the model's. Raises as `read_pixels`."""
-    return read_pixels(Path(path), size or editor.size, editor.codec.channels, size is None)
+    return read_pixels(Path(path), size or editor.size, editor.pixels.channels, size is None)
 
 
 def read_pixels(path: Path, size: tuple[int, int], channels: int, own: bool = True) -> np.ndarray:

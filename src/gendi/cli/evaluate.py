@@ -109,10 +109,12 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
     the results. Several processes each draw a share, and process 0 evaluates.
     """
     from gendi.api.classes import asked_classes, without_class
+    from gendi.api.measure import restoring
     from gendi.api.models import Models
     from gendi.api.prepared import prepare
     from gendi.api.proportions import Proportions
     from gendi.api.sample import draw
+    from gendi.api.token_likelihood import bits_per_letter
     from gendi.cli.requests import announced, classes_asked, made_here, make_request
     from gendi.data.images.class_metrics import may_read
     from gendi.data.kinds import kind_of
@@ -185,6 +187,11 @@ def evaluate_run(command: Evaluate) -> "tuple[Evaluation, Path | None]":
             team().from_first(lambda: keep(home))
         source = {**request.to_dict(), "run": str(run)}
         options: dict[str, Any] = {"mirrored": bundle.config.train.flip} if kind.pictures else {}
+        if "bits" in kind.evaluation_options:
+            tell("computing the bits per letter of held-out sequences")
+            options["bits"] = bits_per_letter(bundle, data, seed=request.how.seed, poll=poll).estimate
+        if "restore" in kind.evaluation_options and (restore := restoring(bundle.codec)) is not None:
+            options["restore"] = restore
         if "asked" in kind.evaluation_options and (asked := asked_classes(ready, data)) is not None:
             options["asked"] = asked
             free = without_class(request, bundle) if may_read(data, command.extractor) else None
@@ -301,7 +308,7 @@ def _measure(
         if command.fid_infinity:
             raise UsageError(f"--fid-infinity is for pictures; {data.spec} holds none.")
         tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
-        common |= {"n": command.n or max(2, min(1000, len(data.heldout)))}
+        common |= {"n": command.n or max(2, min(1000, len(data.heldout))), **(options or {})}
     if kind.evaluates_together:
         found = kind.evaluate(samples, data, poll=poll, **common)
     else:

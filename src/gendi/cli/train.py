@@ -32,6 +32,7 @@ EXAMPLES = """\
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
   gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
+  gendi train photos/ --autoencoder runs/photos-autoencoder  in the latents of large pictures
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
   torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
 
@@ -62,7 +63,16 @@ def main(args: Sequence[str]) -> int:
 
     if command.dry_run:
         budget = Budget(**limits)
-        plan = dry_run(spec, config, size=command.size, max_bad=command.max_bad, budget=budget, init=command.from_)
+        plan = dry_run(
+            spec,
+            config,
+            size=command.size,
+            max_bad=command.max_bad,
+            budget=budget,
+            init=command.from_,
+            autoencoder=command.autoencoder,
+            allow_data_change=command.allow_data_change,
+        )
         plan |= {"run": str(run), "budget": limits}
         show_plan(plan, limits, command.json)
         return 0
@@ -124,6 +134,7 @@ def _train(command: Train, config: RunConfig, budget: "Budget", first: bool) -> 
             allow_data_change=command.allow_data_change,
             console=console,
             init=command.from_,
+            autoencoder=command.autoencoder,
         )
 
 

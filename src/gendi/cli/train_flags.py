@@ -34,6 +34,8 @@ from gendi.train.kept.inherit import usual_preset
 from gendi.train.presets import get_preset
 
 DEFAULT_PRESET = "mnist"
+LATENTS = "latents"
+"""The preset of a run that works in the latents of an autoencoder, if the user names none; its folder has the name."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Train:
     """Folder of the run."""
     from_: Annotated[Folder, tyro.conf.arg(name="from", help_behavior_hint="(default: new weights)")] = None
     """Start from the weights of a run or bundle: its network and codec come along, new classes start anew."""
+    autoencoder: Annotated[Folder, shows("none: pixels")] = None
+    """Work in the latents of the autoencoder in this folder, where gendi train-autoencoder trained it; for large
+    pictures. The preset is latents then, unless you name one.
+    """
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
@@ -161,12 +167,17 @@ class Train:
         if self.out is not None:
             return Path(self.out)
         home = self._home()
+        if self.autoencoder is not None and self.preset in ("", LATENTS):
+            return home if home.name == LATENTS else home.with_name(f"{home.name}-{LATENTS}")
         usual = usual_preset(self.data, self.size, home, self.fresh)
         return home if self.preset in (usual, home.name) else home.with_name(f"{home.name}-{self.preset}")
 
     def usual(self) -> str:
         """Return the preset that is meant where none is given. Raises `UsageError` for an object that is no data."""
-        return usual_preset(self.data, self.size, self._home() if self.out is None else Path(self.out), self.fresh)
+        run = self._home() if self.out is None else Path(self.out)
+        if self.autoencoder is None:
+            return usual_preset(self.data, self.size, run, self.fresh)
+        return usual_preset(self.data, self.size, self.folder() if self.out is None else run, self.fresh, LATENTS)
 
     def _home(self) -> Path:
         place = self.data.partition("?")[0]

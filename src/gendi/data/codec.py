@@ -39,6 +39,12 @@ class Codec(ABC):
     dequantised rows. None if it has no meaning."""
 
     @property
+    def cache_key(self) -> str | None:
+        """A text that decides what `encode` returns of given rows, if the rows of a codec that encodes `once` are worth
+        keeping on the disk; None if not."""
+        return None
+
+    @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of a row in model space, with any number of axes."""

@@ -160,6 +160,13 @@ class Kind(ABC):
         """
         return rows, dict(cond)
 
+    def variants(self, rows: "Tensor", *, flip: bool, crop: float) -> "list[Tensor]":
+        """Return raw rows (B, ...) in every form that training should see, for a codec that encodes them `once`.
+
+        By default that is the rows alone. Raises `UsageError` for augmentation that cannot be done in advance.
+        """
+        return [rows]
+
     def derived_condition(self, name: str, codec: "Codec | None") -> ConditionConfig | None:
         """Return the condition `name` if it is one that is computed from the rows, else None. Raises `UsageError`."""
         return None

@@ -54,6 +54,22 @@ MEANINGS = {
         "Share of samples nearer to a training row than to any of equally many held-out rows.",
         ".1%",
     ),
+    "length": Meaning("Lengths", "How far apart the distributions of the lengths of sequences are."),
+    "composition": Meaning("Composition", "How far the frequencies of letters are from the real ones."),
+    "kmers-2": Meaning("Pairs of neighbours", "How far the frequencies of pairs of neighbouring letters are."),
+    "kmers-3": Meaning("Three in a row", "How far the frequencies of three neighbouring letters are."),
+    "marginals": Meaning("Letters by place", "How far the frequencies of letters at each place are."),
+    "pairs": Meaning(
+        "Pairs of places", "How far the mutual information of letters at two places is from the real one."
+    ),
+    "closer": Meaning(
+        "Nearer to training",
+        "Share of new samples nearer to a training sequence than to any of equally many held-out ones.",
+        ".1%",
+    ),
+    "bits-per-letter": Meaning(
+        "Bits per letter", "How many bits the model needs for each letter of held-out sequences, at most.", ".3f"
+    ),
     "copies": Meaning("Copies", "Share of samples that equal a training row to the last digit.", ".1%"),
 }
 """By the metric's name."""

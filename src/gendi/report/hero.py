@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gendi.data.codec import Codec
+from gendi.data.images.latents import pictures_of
 from gendi.data.kinds import kind_of
 from gendi.evaluate.result import GENDI_REPORT
 from gendi.machine.units import duration_in_words
@@ -43,7 +44,8 @@ def _rows(codec: Codec) -> str:
     kind = kind_of(codec.kind)
     if not kind.pictures:
         return kind.noun
-    channels, height, width = codec.shape
+    pixels = pictures_of(codec)
+    channels, height, width = codec.shape if pixels is None else pixels.shape
     colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
     return f"{colour} images of {height} × {width} pixels"
 

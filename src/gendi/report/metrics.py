@@ -29,6 +29,17 @@ MEANINGS = {
         "artefacts and missing variety all add to it.",
         ".2f",
     ),
+    "latent-floor": Meaning(
+        "Latent floor",
+        "The Fréchet distance of real held-out images that the model's autoencoder encoded and decoded: what a perfect "
+        "model of its latents would reach.",
+        ".2f",
+    ),
+    "reconstruction-psnr": Meaning(
+        "Reconstruction (dB)",
+        "How well real held-out images come back from the model's autoencoder: the peak signal-to-noise ratio.",
+        ".1f",
+    ),
     "fid-infinity": Meaning(
         "Fréchet distance at infinity",
         "The Fréchet distance extrapolated to infinitely many samples, so that it does not depend on their number; "

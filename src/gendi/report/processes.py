@@ -10,7 +10,7 @@ from torch import Tensor
 from gendi.api.models import Models
 from gendi.api.prepared import prepare
 from gendi.api.request import Request
-from gendi.data.images.codec import pictures_only
+from gendi.data.images.latents import shown_as_pictures
 from gendi.diffusion.gaussian.process import Process, like
 from gendi.diffusion.gaussian.samplers import SAMPLERS, initial, trajectory
 from gendi.diffusion.gaussian.samplers.draw import SampleNoise, calls_to_times
@@ -60,7 +60,7 @@ def visible(x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
 def forward_strip(bundle: Bundle, image: NDArray[np.uint8], times: Tensor, seed: int = 0) -> NDArray[np.uint8]:
     """Return the bytes (K, H, W, C) of one image (H, W, C) at `times` of the bundle's own forward process."""
     schedule = bundle.schedule()
-    codec = pictures_only(bundle.codec, "a strip of the forward process")
+    codec = shown_as_pictures(bundle.codec, "a strip of the forward process")
     x_0 = codec.encode(torch.from_numpy(np.ascontiguousarray(image))[None])[0]
     states = forward_states(schedule, x_0, times, normal(codec.shape, seed, "report-forward"))
     return codec.decode(visible(states, schedule, times)).numpy()
@@ -88,7 +88,7 @@ def reverse_film(bundle: Bundle, request: Request, *, poll: Poll | None = None) 
             noisy.append(state.x)
             guesses.append(state.x_0)
         guesses.append(noisy[-1])
-        decode = pictures_only(bundle.codec, "a film of the reverse process").decode
+        decode = shown_as_pictures(bundle.codec, "a film of the reverse process").decode
         return Film(
             times=times.numpy(),
             noisy=np.stack([decode(visible(x, schedule, t)).numpy() for x, t in zip(noisy, times, strict=True)]),

@@ -81,6 +81,11 @@ class Run:
         return self._kind.pictures
 
     @property
+    def tokens(self) -> bool:
+        """Whether the data are sequences of letters, as far as anyone knows."""
+        return self._kind.name == "sequence"
+
+    @property
     def noun(self) -> str:
         """What the rows of the data are called on the page."""
         return self._kind.noun

@@ -13,6 +13,7 @@ from gendi.report import sections as s
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.film import SCRIPT
 from gendi.report.hero import hero
+from gendi.report.letters import letters_section
 from gendi.report.page import Gallery, Html, page
 from gendi.report.processes import STEPS, Film, reverse_film
 from gendi.report.rows import gates_section, portrait_section
@@ -61,13 +62,15 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
         add("metrics", "Metrics", s.metrics_section(found))
         add("teacher", "Teacher", teacher_section(found, gallery, poll))
     else:
-        if found.evaluation is None or found.evaluation.portrait is not None:
+        if found.tokens:
+            add("portrait", "Samples", letters_section(found, gallery))
+        elif found.evaluation is None or found.evaluation.portrait is not None:
             add("portrait", "Samples", portrait_section(found, gallery))
         add("metrics", "Metrics", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
     if found.pictures:
         add("forward", "Into noise", s.forward_section(found, gallery))
-    if found.bundle is None or found.bundle.codec.tokens is None:
+    if not found.tokens:
         add("density", "Variance", s.density_section(found, gallery))
     if found.pictures:
         add("reverse", "Out of noise", s.reverse_section(found, gallery, film))

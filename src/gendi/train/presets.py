@@ -78,6 +78,19 @@ _ICONS = RunConfig(
     conditions=_MNIST.conditions,
 )
 
+# Latents of large pictures (docs/latent.md): grids of about 16 x 16 of standardised numbers, every one of which counts,
+# so no patches.
+_LATENTS = RunConfig(
+    preset="latents",
+    network=NetworkConfig(channels=(96, 192, 192), blocks=1, patch=1, attention=(1, 2)),
+    process=_MNIST.process,
+    objective=_MNIST.objective,
+    optim=OptimConfig(name="muon", lr=3e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=64, preview_every=50_000, evaluate_every=50_000),
+    sample=SampleConfig(sampler="dpmpp-2m-sde-half"),
+    conditions=_MNIST.conditions,
+)
+
 _REPORT = RunConfig(
     preset="gendi-report",
     network=NetworkConfig(channels=(32, 64, 64), blocks=2, attention=(1,), time_dim=128, time_input="step", groups=8),
@@ -328,6 +341,13 @@ PRESETS: dict[str, Preset] = {
             _ICONS_64,
             "120m",
             "pictures of about 64 x 64 (--size 64), in colour or grey, on a few cores",
+            "",
+        ),
+        Preset(
+            "latents",
+            _LATENTS,
+            "60m",
+            "large pictures in the latents of an autoencoder (gendi train DATA --autoencoder FOLDER)",
             "",
         ),
         Preset("cells", _CELLS, "1m", "counts of single cells (.h5ad)", ""),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gendi.data.images.codec import to_bytes, to_planes
 from gendi.diffusion.randomness import stream
+from gendi.errors import UsageError
 
 Pictures = UInt8[Tensor, "b h w c"]
 
@@ -73,3 +74,16 @@ def cut(pixels: Pictures, boxes: Float32[Tensor, "b 2 3"]) -> Pictures:
     grid = F.affine_grid(boxes.to(x), list(x.shape), align_corners=False)
     found = F.grid_sample(x, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return to_bytes(found.clamp_(-1, 1))
+
+
+def variants(rows: Pictures, *, flip: bool, crop: float) -> list[Pictures]:
+    """Return pictures and, with `flip`, their mirror images, for a codec that encodes all of them in advance.
+
+    Raises `UsageError` if `crop` is more than 1, since no two cuts are the same.
+    """
+    if crop != 1:
+        raise UsageError(
+            "train.crop cannot be done in latents, which are computed once for each picture: leave it out, or train "
+            "on pixels. train.flip can."
+        )
+    return [rows, rows.flip(2)] if flip else [rows]

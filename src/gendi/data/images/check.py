@@ -50,6 +50,20 @@ class DataReport:
     """Files that were passed over: (path, reason)."""
     notes: tuple[str, ...]
 
+    def facts(self) -> list[tuple[str, object]]:
+        """Return what the command prints, as rows of a table."""
+        return [
+            ("training images", self.train),
+            ("held-out images", self.heldout),
+            ("size", f"{self.height} x {self.width}, {self.channels} channel(s)"),
+            ("bytes", f"{self.low} to {self.high}, mean {self.mean:.1f}"),
+            ("duplicates", self.duplicates),
+            ("nearly equal to one in another class", self.across_classes),
+            ("of a single colour", self.blank),
+            ("held out and in training", self.heldout_in_train),
+            ("fingerprint", self.fingerprint[:16]),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain dicts, lists, numbers and strings."""
         plain = asdict(self)

@@ -138,8 +138,17 @@ def _bytes_of(levels: Tensor) -> Tensor:
 
 
 def pictures_only(codec: Codec | None, what: str) -> ImageCodec:
-    """Return the codec if it is one of pictures; else raise `UsageError` saying that `what` is for pictures."""
+    """Return the codec if it is one of pixels.
+
+    Raises `UsageError` saying that `what` is for pictures, or for a model of pixels where the codec is one of latents.
+    """
     if isinstance(codec, ImageCodec):
         return codec
+    if codec is not None and codec.kind.partition("-")[0] == ImageCodec.kind:
+        raise UsageError(
+            f"{what} needs a model of pixels, and this one draws latents, of which an autoencoder makes pictures: the "
+            "probability of a picture is unknown, and what is linear in pixels is not linear in latents. Train a model "
+            "without --autoencoder for it."
+        )
     kind = "" if codec is None else f"{codec.kind.partition('-')[0]} "
     raise UsageError(f"{what} is for pictures; this is a model of {kind}data.")

@@ -20,6 +20,7 @@ from gendi.data.images.class_metrics import Drawn, class_metrics, in_words, read
 from gendi.data.images.colour import colour_metrics
 from gendi.data.images.extractors import Extractor
 from gendi.data.images.feature_metrics import feature_metrics
+from gendi.data.images.latent_floor import Restore, reconstruction_metric, restored_metrics
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate import intervals
@@ -50,6 +51,7 @@ def evaluate(
     fid_infinity: bool = False,
     asked: Sequence[int] | np.ndarray | None = None,
     free: np.ndarray | None = None,
+    restore: Restore | None = None,
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
@@ -73,6 +75,8 @@ def evaluate(
             `gendi.evaluate.infinity`).
         asked: the class that each sample was asked to be, -1 for none; see `gendi.data.images.class_metrics`.
         free: further samples of the same model that were drawn without a class; the shares of the classes are theirs.
+        restore: encodes and decodes pictures as the autoencoder of the model does; what that costs is then measured
+            too (`gendi.data.images.latent_floor`).
         source: anything else to record about the samples, as values that JSON can hold.
         poll: called between batches; raise from it to stop.
 
@@ -105,9 +109,18 @@ def evaluate(
     with clock("extractors"):
         chosen, said = choose_extractors(extractor, data, batch_size, device, n=n, seed=seed, poll=poll)
     notes += said
+    restored = None
+    if restore is not None and len(floor):
+        with clock("autoencoder"):
+            unseen = data.heldout.batch(floor)
+            restored = team().from_first(lambda: restore(unseen))
+            found.append(reconstruction_metric(unseen, restored))
     for each in chosen:
         with clock(each.name):
             record, measured, said = feature_metrics(each, images, data, reference, deals, seed, fid_infinity, poll)
+            if restored is not None:
+                fid = next((metric for metric in measured if metric.name == f"fid-{each.name}"), None)
+                measured += restored_metrics(each, restored, data, reference, fid, poll)
         records.append(record)
         found += measured
         notes += said

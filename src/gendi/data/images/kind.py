@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.data.images.check import DataReport
     from gendi.data.images.class_rows import Asked
+    from gendi.data.images.codec import ImageCodec
     from gendi.data.kind import Texts
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge, GaugeChoice
@@ -40,7 +41,7 @@ class Images(Kind):
         "(but for low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
         "beside them"
     )
-    evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity", "asked", "free")
+    evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity", "asked", "free", "restore")
     evaluates_together = True
     keeps_settings = True
 
@@ -74,8 +75,9 @@ class Images(Kind):
 
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.images.codec import ImageCodec
+        from gendi.data.images.latents import LatentCodec
 
-        return {ImageCodec.kind: ImageCodec}
+        return {ImageCodec.kind: ImageCodec, LatentCodec.kind: LatentCodec}
 
     def augment(
         self,
@@ -92,6 +94,12 @@ class Images(Kind):
         from gendi.data.images.augment import augment
 
         return augment(rows, cond, seed=seed, step=step, batch_size=batch_size, part=part, **options)
+
+    def variants(self, rows: "Tensor", *, flip: bool, crop: float) -> "list[Tensor]":
+        """Return pictures and, with `flip`, their mirror images. Raises `UsageError` for a `crop` above 1."""
+        from gendi.data.images.augment import variants
+
+        return variants(rows, flip=flip, crop=crop)
 
     def derived_condition(self, name: str, codec: "Codec | None") -> ConditionConfig | None:
         from gendi.data.images.low_resolution import derived_condition
@@ -114,7 +122,7 @@ class Images(Kind):
     def check_destination(self, path: Path, n: int, codec: "Codec") -> None:
         from gendi.data.images.sample_files import check_destination
 
-        check_destination(path, n, codec.shape[0])
+        check_destination(path, n, _pixels(codec).channels)
 
     def read_samples(self, path: Path) -> "NDArray[Any]":
         from gendi.data.images.sample_files import read_samples
@@ -150,16 +158,25 @@ class Images(Kind):
     def preview_bytes(self, codec: "Codec", n: int) -> int:
         from gendi.data.images.pictures import grid_bytes
 
-        return grid_bytes(codec.shape, n)
+        return grid_bytes(_pixels(codec).shape, n)
 
     def usage(self, codec: "Codec", own: SampleConfig) -> str:
-        channels, height, width = codec.shape
+        _, height, width = _pixels(codec).shape
         return f"""from gendi.train.kept.bundle import load_bundle
 from gendi.diffusion.gaussian.samplers import sample
 bundle = load_bundle("path/to/this/folder")
 denoiser = bundle.denoiser(clip={1.0 if own.clip else None})
 x = sample(denoiser, bundle.codec.shape, n=16, steps={own.steps}, sampler="{own.sampler}", seed=0)
-images = bundle.codec.decode(x)  # uint8 tensor (16, {height}, {width}, {channels})"""
+images = bundle.codec.decode(x)  # uint8 tensor (16, {height}, {width}, {_pixels(codec).channels})"""
+
+
+def _pixels(codec: "Codec") -> "ImageCodec":
+    """Return the codec of the pictures behind a codec of pixels or latents."""
+    from gendi.data.images.latents import pictures_of
+
+    found = pictures_of(codec)
+    assert found is not None
+    return found
 
 
 IMAGES = Images()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from gendi.data.sequences.alphabet import LetterError
+from gendi.data.sequences.check import letter_entropy
 from gendi.data.sequences.codec import SequenceCodec
 from gendi.data.sequences.measures import Rows, closer, compared, copies, judged, known_rows
 from gendi.data.sequences.output import read_texts
@@ -27,7 +28,7 @@ from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
 from gendi.evaluate.clock import Clock
 from gendi.evaluate.intervals import around
-from gendi.evaluate.result import Evaluation, Metric
+from gendi.evaluate.result import Estimate, Evaluation, Metric
 from gendi.evaluate.vectors.floors import floor_error, gate
 from gendi.evaluate.vectors.metrics import About
 from gendi.machine.stopping import Poll, may_stop
@@ -59,6 +60,7 @@ def evaluate(
     replicates: int | None = None,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
+    bits: Estimate | None = None,
     poll: Poll | None = None,
 ) -> Evaluation:
     """Evaluate texts against held-out sequences, as many of each: n, or fewer where there are not n.
@@ -72,6 +74,8 @@ def evaluate(
         replicates: how often samples are drawn anew for intervals, at least 2; 60 by default.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else that the record should say about the samples.
+        bits: what the model needs per letter of held-out sequences (`gendi.bits_per_letter`), which stands beside what
+            a code for the frequencies of the letters needs.
         poll: called between parts; raise from it to stop.
 
     Raises:
@@ -114,6 +118,7 @@ def evaluate(
     with clock("intervals"):
         errors = _errors(x, reference, train, seed, replicates, values, poll)
     share = 2 * used / len(pool)
+    coded = () if bits is None else (Metric.of("bits-per-letter", bits, Estimate(None), "lower"),)
     names = [name for name in ABOUT if name in values]
     metrics = tuple(_metric(name, values[name], deals, caught, errors.get(name), len(names), share) for name in names)
     found = Evaluation(
@@ -126,17 +131,31 @@ def evaluate(
         floor_split="real",
         floor_n=used,
         extractors=(),
-        metrics=metrics,
+        metrics=metrics + coded,
         ema=ema,
         source=dict(source or {}),
         seconds=clock.seconds,
     )
+    if coded:
+        notes.append(
+            "bits-per-letter is no measure of samples: it says how well the model foretells held-out sequences. A code "
+            f"that knows the frequencies of the letters alone needs {_by_frequencies(data):.3f}."
+        )
     notes.append("Real sequences lie within all gates in 99 of 100 evaluations. A score of 1 is the floor.")
     if missed := [name for name, gates in found.caught().items() if not gates]:
         notes.append(f"Controls that passed every gate: {', '.join(missed)}. Hold out more sequences to catch them.")
     if absent := [name for name in ABOUT if name not in values]:
         notes.append(f"These sequences do not allow some measures: {', '.join(absent)}.")
     return replace(found, notes=tuple(notes))
+
+
+def _by_frequencies(data: "Data") -> float:
+    """Return the bits per letter of a code that knows the frequencies of the letters, and of ends, alone."""
+    codec = data.fitted
+    assert isinstance(codec, SequenceCodec)
+    rows = np.asarray(data.train.batch(range(len(data.train))), np.int64)
+    counts = np.bincount(rows[rows < len(codec.alphabet)], minlength=len(codec.alphabet))
+    return letter_entropy(counts.astype(np.int64), len(rows) if codec.ends else 0)
 
 
 def rows_of(samples: NDArray[Any] | Sequence[str] | Path, data: "Data") -> Rows:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gendi.data.codec import Codec
     from gendi.data.dataset import Data
     from gendi.data.kind import Texts
+    from gendi.data.sequences.check import SequenceReport
     from gendi.data.split import Loaded
     from gendi.diffusion.gaussian.config import SampleConfig
     from gendi.evaluate.gauge import Gauge
@@ -30,6 +31,7 @@ class Sequences(Kind):
     endings = (".fasta", ".fa", ".faa", ".fna", ".ffn", ".fas", ".txt", ".seq", ".smi", ".smiles")
     noun = "sequences"
     previews = True
+    evaluation_options = ("bits",)
     source_options = ("alphabet", "letters", "longest", "window", "column")
     without_conditions = "(words NAME=VALUE behind the name in a FASTA file, or further columns of a CSV)"
 
@@ -48,6 +50,13 @@ class Sequences(Kind):
             return self.open_object(spec)
         place, options = self.place(spec)
         return replace(read_sequences(place, options, max_bad), name=Path(place).name.partition(".")[0])
+
+    def check(self, spec: str, **options: Any) -> "SequenceReport":
+        """Report on every sequence; the option is `max_bad` of `gendi.data.open_data`."""
+        from gendi.data.open import open_data
+        from gendi.data.sequences.check import report_on
+
+        return report_on(open_data(spec, max_bad=options.get("max_bad")))
 
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.sequences.codec import SequenceCodec

@@ -62,17 +62,19 @@ def _unresolved(spec: ConditionConfig) -> ConditionConfig:
     return ConditionConfig(spec.name, dropout=spec.dropout, via=spec.via, required=spec.required)
 
 
-def usual_preset(data: Any, size: int | tuple[int, int] | None, run: Path, fresh: bool) -> str:
+def usual_preset(
+    data: Any, size: int | tuple[int, int] | None, run: Path, fresh: bool, otherwise: str | None = None
+) -> str:
     """Return the preset of a run for which none was named: the one that it began with, or else the one for its data.
 
-    Raises `UsageError` for an object that is no data.
+    A run that has not begun takes `otherwise` if that is given. Raises `UsageError` for an object that is no data.
     """
     if not fresh and (run / "config.toml").is_file():
         with contextlib.suppress(BundleError):  # others report it
             begun = stored_config(run).preset
             if begun in PRESETS:
                 return begun
-    return default_preset(data, size)
+    return otherwise or default_preset(data, size)
 
 
 def starting_config(config: RunConfig, source: str | Path | RunConfig | None, run: Path, fresh: bool) -> RunConfig:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from gendi.data import Data, open_data
+from gendi.data.codec import Codec
 from gendi.data.codec_files import write_codec
 from gendi.data.kinds import as_text
 from gendi.errors import ResourceError, UsageError, is_out_of_memory
@@ -26,6 +27,7 @@ from gendi.storage.lock import RunLock
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.job import Job, TrainResult
+from gendi.train.kept.autoencoder import CODEC, check_latents, in_latents, refuse_among_autoencoders
 from gendi.train.kept.belongings import check_place, take_over
 from gendi.train.kept.bundle import Bundle, save_bundle
 from gendi.train.kept.checkpoint import Checkpoint, clean_stale, list_checkpoints
@@ -66,6 +68,7 @@ def train(
     allow_data_change: bool = False,
     console: Console | None = None,
     init: str | Path | Bundle | None = None,
+    autoencoder: str | Path | Codec | None = None,
 ) -> TrainResult:
     """Train on the data `spec` until the budget is spent; write everything into the folder `run`.
 
@@ -81,6 +84,8 @@ def train(
         console: shows what happens.
         init: a run, a bundle or a model whose weights the run starts from; see `gendi.train.kept.start`. A run that is
             resumed has its own weights and does not read it.
+        autoencoder: the folder of an autoencoder, or one that was read, in whose latents a new run works; see
+            `gendi.train.kept.autoencoder`.
 
     Raises:
         UsageError: the configuration does not fit the data, or differs from that of the run; the text names the fields.
@@ -97,11 +102,15 @@ def train(
         console = console if console is not None and team.first else Silent()
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
         team.from_first(lambda: check_place(run, spec))
+        refuse_among_autoencoders(run)
         data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
         team.from_first(lambda: check_folders(run))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
         check_kind(start, data)
+        about_latents: dict[str, Any] = {"going_on": going_on, "start": start, "allow_data_change": allow_data_change}
+        data = in_latents(data, autoencoder, run, **about_latents)
+        check_latents(config, data)
         config = as_before(resolve(config, data), start)
         check_start(start, config, data)
         team.from_first(lambda: check_writable(run))
@@ -139,7 +148,7 @@ class _Loop:
         self.watch = Watch(self.keeper, self.config, self.data.train)
 
     def _tidy(self) -> Identity:
-        for remark in take_over(self.run, self.job.fresh, self.data.codec is None):
+        for remark in take_over(self.run, self.job.fresh, self.data.codec is None or self.data.codec.once):
             self.console.say(remark)
         clean_stale(self.run)
         size = (self.job.size,) * 2 if isinstance(self.job.size, int) else self.job.size
@@ -183,8 +192,10 @@ class _Loop:
         return self._result(self.trainer.step_count, finished=True)
 
     def _prepare(self) -> Data:
-        start, folder = self.job.start, self.run / "codec"
+        start, folder, ready = self.job.start, self.run / CODEC, self.data.codec
         codec = None if start is None else codec_of(start, self.config, self.data)
+        if codec is None and ready is not None and ready.once and not list_checkpoints(self.run):
+            codec = ready
         if codec is not None and self.team.first:
             write_codec(folder, codec)
         return prepared(self.config, self.data, folder)

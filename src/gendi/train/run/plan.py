@@ -8,6 +8,7 @@ from typing import Any
 from gendi.data import open_data
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
+from gendi.train.kept.autoencoder import check_latents, in_latents
 from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.start import as_before, check_kind, check_start, read_start
 from gendi.train.run.room import needs, snapshot_bytes
@@ -24,18 +25,23 @@ def dry_run(
     max_bad: int | None = None,
     budget: Budget | None = None,
     init: str | Path | Bundle | None = None,
+    autoencoder: str | Path | None = None,
+    allow_data_change: bool = False,
 ) -> dict[str, Any]:
     """Open the data, build the network, do one step, and return what training would need. Nothing is written.
 
     The result has the parameters, the FLOPs of a forward pass per image, the seconds per step, the bytes of checkpoints
     and on the disk, the precision, and the resolved configuration. With `optim.posthoc_every`, it also has the number
     of snapshots within `budget` and the bytes of each (without a budget, only of the last one). `init` is a source of
-    weights to start from; see `gendi.train.kept.start`.
+    weights to start from; see `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run
+    works, and `allow_data_change` says whether it may be one of other pictures.
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
     source = None if init is None else read_start(init)
     check_kind(source, data)
+    data = in_latents(data, autoencoder, Path(), going_on=False, start=source, allow_data_change=allow_data_change)
+    check_latents(config, data)
     config = as_before(resolve(config, data), source)
     check_start(source, config, data)
     trainer = Trainer(config, data, start=source)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,9 @@ def _tokens(config: RunConfig, data: Data) -> TokensConfig:
 def prepared(config: RunConfig, data: Data, folder: Path | None = None) -> Data:
     """Return data with a codec that is fitted as a resolved configuration says; see `gendi.data.prepare.prepare`."""
     options = config.options_of(data.kind)
-    return prepare(data, config.conditions, seed=config.train.seed, options=options, folder=folder)
+    train = config.train
+    augmentation: dict[str, Any] = {"flip": train.flip, "crop": train.crop}
+    return prepare(data, config.conditions, seed=train.seed, options=options, folder=folder, **augmentation)
 
 
 def _derived(name: str, data: Data) -> ConditionConfig | None:
