@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from gendi.data.toy import world
-from gendi.diffusion import Process, make_schedule
+from gendi.diffusion import GaussianDenoiser, Process, make_schedule
 from gendi.diffusion import score as exact_score
+from gendi.diffusion.discrete.exact import MarkovDenoiser
+from gendi.diffusion.discrete.process import Absorbing
+from gendi.diffusion.discrete.schedules import make_token_schedule
 from gendi.diffusion.gaussian.guidance.settings import GuidanceRule
+from gendi.diffusion.gaussian.likelihood import variational_bound
 from gendi.diffusion.gaussian.process import x0_from_eps
 from gendi.diffusion.gaussian.samplers import make_grid
 from gendi.diffusion.gaussian.samplers.ancestral import ancestral
@@ -149,7 +153,7 @@ def test_the_density_by_the_flow_is_that_of_a_gaussian(sde: dict[str, Any]) -> N
     torch.testing.assert_close(sde["log_density"](gaussian, x, 200), law.log_prob(x).sum(1), rtol=0, atol=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------ 03
+# ------------------------------------------------------------------------------------------------ 03, 04
 
 
 def test_the_two_samplers_are_the_librarys() -> None:
@@ -170,6 +174,57 @@ def test_guidance_of_the_third_notebook_is_the_librarys() -> None:
     for w in (0.0, 1.0, 3.0):
         rule = GuidanceRule(scale=w).guide(denoiser, ["class"])
         torch.testing.assert_close(guided(denoiser, x, t, label, w), rule(x, t, **{"class": label}))
+
+
+def test_the_bound_is_the_librarys_in_a_gaussian_world() -> None:
+    """Both are estimates of one number from noises of their own: they agree to five standard errors."""
+    chain = make_schedule("linear", 12)
+    mean, covariance = torch.tensor([0.3, -0.2]), torch.tensor([[0.5, 0.3], [0.3, 0.4]])
+    denoiser = GaussianDenoiser(chain, mean, covariance)
+    generator = torch.Generator().manual_seed(0)
+    x_0 = torch.randn(3000, 2, generator=generator, dtype=torch.float64) * 0.7
+    noise = torch.randn(12, 3000, 2, generator=generator, dtype=torch.float64)
+    prior, steps, decoder = plain("04_likelihood.py")["bound"](denoiser, chain, x_0, noise)
+    expected = variational_bound(denoiser, x_0)
+    assert len(steps) == 11
+    assert float(prior) == pytest.approx(float(expected.prior.nats), abs=1e-6)
+    for found, part in ((steps.sum(), expected.kl), (decoder, expected.decoder)):
+        assert float(found) == pytest.approx(float(part.nats), abs=5 * 2**0.5 * float(part.error))
+
+
+# ------------------------------------------------------------------------------------------------ 06, 07, 08
+
+
+def test_masks_are_as_many_as_asked_and_their_loss_is_the_mean_cost() -> None:
+    """The cost of each row, letter by letter, by the definition; the masks are the places of the least draws."""
+    cells = plain("08_sequences.py")
+    generator = torch.Generator().manual_seed(0)
+    x, u = torch.randint(4, (7, 9), generator=generator), torch.rand(7, 9, generator=generator)
+    n = torch.tensor([1, 2, 3, 5, 7, 8, 9])
+    table = torch.randn(5, 4, generator=generator)
+    network = lambda seen: table[seen]  # noqa: E731
+    seen, hidden = cells["hide"](x, n, u)
+    found = cells["any_order_loss"](network, x, n, u)
+    for row in range(7):
+        least = sorted(range(9), key=lambda i, row=row: float(u[row, i]))[: int(n[row])]
+        assert sorted(least) == hidden[row].nonzero()[:, 0].tolist()
+        assert all(seen[row, i] == (4 if i in least else x[row, i]) for i in range(9))
+        costs = [-float(table[seen[row, i]].log_softmax(0)[x[row, i]]) for i in least]
+        assert float(found[row]) == pytest.approx(sum(costs) / len(costs), rel=1e-5)
+
+
+def test_one_letter_at_a_time_has_the_law_of_the_chain() -> None:
+    """Two letters of an exact world in two steps: 8000 draws against all 16 probabilities, to five deviations."""
+    cells = plain("08_sequences.py")
+    transition = torch.tensor(
+        [[0.7, 0.1, 0.1, 0.1], [0, 0, 1, 0], [0.25] * 4, [0.1, 0.1, 0.1, 0.7]], dtype=torch.float64
+    )
+    exact = MarkovDenoiser(Absorbing(4, make_token_schedule("linear")), torch.full((4,), 0.25).double(), transition)
+    laws = lambda x: exact(x, torch.tensor(0.5)).exp()  # noqa: E731
+    made = cells["draw"](laws, 8000, 2, 2, torch.Generator().manual_seed(0))
+    found = torch.bincount(4 * made[:, 0] + made[:, 1], minlength=16) / 8000
+    true = (transition / 4).flatten()
+    assert ((found - true).abs() <= 5 * (true * (1 - true) / 8000).sqrt()).all()
 
 
 # ------------------------------------------------------------------------------------------------ all of them
