@@ -116,7 +116,12 @@ def main() -> None:
     for name in [] if args.table else args.data:
         run, data = teacher_of(name, folder)
         teacher = load_bundle(run)
-        about = {"kind": kind(), "data": Path(name).name, "of": teacher.codec.kind.partition("-")[0], "machine": machine()}
+        about = {
+            "kind": kind(),
+            "data": Path(name).name,
+            "of": teacher.codec.kind.partition("-")[0],
+            "machine": machine(),
+        }
         keep({**about, "method": "teacher", "seconds": None, "seed": None, **measured(teacher, data, None, args.n)})
         for method in args.methods:
             most = {"dmd": max(args.calls), "progressive": max(args.calls)}.get(method, 2)
