@@ -9,12 +9,14 @@ from gendi.errors import Mend, UsageError
 def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad: int | None = None) -> Any:
     """Open a data set as training would, and return the report of its kind of data on all rows.
 
-    For pictures, that is a `gendi.data.images.check.DataReport`. Arguments and errors are those of `open_data`.
+    For pictures, that is a `gendi.data.images.check.DataReport`; for tables, `gendi.data.tables.check.TableReport`.
+    Arguments and errors are those of `open_data`; `UsageError` also for a kind whose check is another command, or that
+    has none.
     """
     kind = find_kind(spec)
-    if not kind.pictures:
-        error = UsageError(
-            f"gendi data check is for pictures, and {spec} holds {kind.name}; gendi cells check is for cells."
-        )
-        raise error.mended_by(Mend(command="cells check")) if kind.name == "cells" else error
+    if kind.check_command != "data check":
+        error = UsageError(f"{spec} holds {kind.name}, which gendi {kind.check_command} looks at.")
+        raise error.mended_by(Mend(command=kind.check_command))
+    if size is not None and not kind.pictures:
+        raise UsageError(f"--size is for pictures; {spec} has none.")
     return kind.check(spec, size=size, max_bad=max_bad)

@@ -66,6 +66,8 @@ class Kind(ABC):
     """The names of further options of `evaluate`."""
     evaluates_together: ClassVar[bool] = False
     """Whether several processes call `evaluate` together and share its work; if not, only the first one calls it."""
+    check_command: ClassVar[str] = "data check"
+    """The command that looks at data of this kind before training."""
     keeps_settings: ClassVar[bool] = False
     """Whether the files that `write` writes say how samples were drawn."""
 
@@ -115,6 +117,13 @@ class Kind(ABC):
     def check(self, spec: str, **options: Any) -> Any:
         """Open data as training would and return a report on them. Raises `UsageError` if the kind has no check."""
         raise UsageError(f"There is no check of {self.title}: {spec} is looked at when it is trained on.")
+
+    def parts(self, data: "Data") -> Sequence[tuple[str, str, str]]:
+        """Return the parts of a row, such as the columns of a table: the name of each, its kind, and what it holds.
+
+        The plan of a dry run lists them. By default there are none.
+        """
+        return ()
 
     # --- the codec, and what happens to rows on their way to it
 
