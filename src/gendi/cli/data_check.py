@@ -9,6 +9,8 @@ import tyro
 
 from gendi.cli.console import cell, program, show, show_json, table
 from gendi.cli.parse import CountFromZero, Size, named, parse, shows
+from gendi.cli.table_check import shown
+from gendi.data.kinds import find_kind
 
 if TYPE_CHECKING:
     from gendi.data.condition_report import ConditionReport
@@ -19,16 +21,17 @@ EXAMPLES = """\
   gendi data check mnist
   gendi data check photos/ --size 64
   gendi data check seqs.fasta
+  gendi data check people.csv                           the columns of a table, their kinds and gaps
   gendi data check images.npz --json"""
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Read a data set as training would, and report on every picture or sequence."""
+    """Read a data set as training would, and report on every picture or sequence, or on every column of a table."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA")]
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; sequences:
-    a .fasta, .txt or .smi, or sequences: and a .csv.
+    a .fasta, .txt or .smi, or sequences: and a .csv; a table, .csv or .parquet.
     """
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
@@ -46,6 +49,9 @@ def main(args: Sequence[str]) -> int:
     report = check_data(command.data, size=command.size, max_bad=command.max_bad)
     if command.json:
         show_json(report.to_dict())
+        return 0
+    if find_kind(command.data).name == "table":
+        show(shown(report))
         return 0
     show(report.name)
     show(table([(label, f"{value:,}" if isinstance(value, int) else value) for label, value in report.facts()]))

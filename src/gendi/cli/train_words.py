@@ -73,6 +73,8 @@ def show_plan(plan: dict[str, Any], limits: dict[str, Any], json: bool) -> None:
         rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
     rows.append(("disk", format_bytes(plan["disk_bytes"])))
     show(table(rows, indent=""))
+    if data["parts"]:
+        show(f"\n{len(data['parts']):,} columns\n{table(data['parts'])}")
     from gendi.storage.toml import dump_toml
 
     config = RunConfig.from_dict(plan["config"]).concerning(data["kind"])

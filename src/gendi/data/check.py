@@ -10,14 +10,13 @@ def check_data(spec: str, *, size: int | tuple[int, int] | None = None, max_bad:
     """Open a data set as training would, and return the report of its kind of data on all rows.
 
     For pictures, that is a `gendi.data.images.check.DataReport`; for sequences, a
-    `gendi.data.sequences.check.SequenceReport`. Arguments and errors are those of `open_data`; kinds of data without a
-    report raise `UsageError`.
+    `gendi.data.sequences.check.SequenceReport`; for tables, `gendi.data.tables.check.TableReport`. Arguments and errors
+    are those of `open_data`; `UsageError` also for a kind whose check is another command, or that has none.
     """
     kind = find_kind(spec)
-    if kind.name == "cells":
-        raise UsageError(f"{spec} holds cells, which gendi cells check looks at.").mended_by(
-            Mend(command="cells check")
-        )
+    if kind.check_command != "data check":
+        error = UsageError(f"{spec} holds {kind.name}, which gendi {kind.check_command} looks at.")
+        raise error.mended_by(Mend(command=kind.check_command))
     if size is not None and not kind.pictures:
         raise UsageError(f"--size is for pictures; {spec} has none.").mended_by(Mend(drop=("--size",)))
     return kind.check(spec, size=size, max_bad=max_bad) if kind.pictures else kind.check(spec, max_bad=max_bad)

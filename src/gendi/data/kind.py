@@ -66,6 +66,8 @@ class Kind(ABC):
     """The names of further options of `evaluate`."""
     evaluates_together: ClassVar[bool] = False
     """Whether several processes call `evaluate` together and share its work; if not, only the first one calls it."""
+    check_command: ClassVar[str] = "data check"
+    """The command that looks at data of this kind before training."""
     keeps_settings: ClassVar[bool] = False
     """Whether the files that `write` writes say how samples were drawn."""
 
@@ -136,6 +138,13 @@ class Kind(ABC):
             own: whether `before` is the codec of this run.
         """
         return data
+
+    def parts(self, data: "Data") -> Sequence[tuple[str, str, str]]:
+        """Return the parts of a row, such as the columns of a table: the name of each, its kind, and what it holds.
+
+        The plan of a dry run lists them. By default there are none.
+        """
+        return ()
 
     # --- the codec, and what happens to rows on their way to it
 

@@ -10,6 +10,7 @@ from gendi.diffusion.gaussian.samplers import SAMPLERS
 from gendi.errors import BundleError, DataError, DivergedError, UsageError
 from gendi.machine.stopping import Poll, may_stop
 from gendi.report import sections as s
+from gendi.report.columns import columns_section
 from gendi.report.details import details_section, reproduce_section
 from gendi.report.film import SCRIPT
 from gendi.report.hero import hero
@@ -66,6 +67,7 @@ def write_report(run: Path, *, poll: Poll | None = None) -> Path:
             add("portrait", "Samples", letters_section(found, gallery))
         elif found.evaluation is None or found.evaluation.portrait is not None:
             add("portrait", "Samples", portrait_section(found, gallery))
+        add("columns", "Columns", columns_section(found, gallery))
         add("metrics", "Metrics", gates_section(found))
     add("training", "Training", s.training_section(found, gallery))
     if found.pictures:

@@ -24,6 +24,7 @@ class Cells(Kind):
     """Counts (N, G) of genes, in and out."""
 
     name = "cells"
+    check_command = "cells check"
     title = "cells"
     preset = "cells"
     suffixes = (".h5ad",)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.data.kind import Texts
     from gendi.data.split import Loaded
+    from gendi.data.tables.check import TableReport
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
 
@@ -42,6 +43,24 @@ class Tables(Kind):
         from gendi.data.tables.read import read_frame
 
         return read_frame(thing)
+
+    def check(self, spec: str, **options: Any) -> "TableReport":
+        """Open a table as training would, and report on its columns."""
+        from gendi.data.tables.check import check_table
+
+        return check_table(self.open(spec), spec)
+
+    def parts(self, data: "Data") -> Sequence[tuple[str, str, str]]:
+        """Return the columns, over training and held-out rows."""
+        import numpy as np
+
+        from gendi.data.tables.check import column_reports
+
+        rows = np.concatenate([np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout)])
+        return [
+            (c.name, c.kind, f"{c.extent}{f'; missing in {c.missing:,}' if c.missing else ''}")
+            for c in column_reports(rows, data.schema)
+        ]
 
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.tables.codec import TableCodec

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gendi.data import open_data
+from gendi.data.kinds import kind_of
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.autoencoder import check_latents, in_latents
@@ -32,12 +33,14 @@ def dry_run(
 
     The result has the parameters, the FLOPs of a forward pass per image, the seconds per step, the bytes of checkpoints
     and on the disk, the precision, and the resolved configuration. With `optim.posthoc_every`, it also has the number
-    of snapshots within `budget` and the bytes of each (without a budget, only of the last one). `init` is a source of
-    weights to start from; see `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run
-    works, and `allow_data_change` says whether it may be one of other pictures.
+    of snapshots within `budget` and the bytes of each (without a budget, only of the last one). Where rows have
+    parts, such as the columns of a table, `data` lists them. `init` is a source of weights to start from; see
+    `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run works, and
+    `allow_data_change` says whether it may be one of other pictures.
     """
     config.validate()
     data = open_data(spec, size=size, max_bad=max_bad)
+    parts = kind_of(data.kind).parts(data)
     source = None if init is None else read_start(init)
     check_kind(source, data)
     before = None if source is None or source.bundle is None else source.bundle.codec
@@ -66,6 +69,7 @@ def dry_run(
             "heldout": len(data.heldout),
             "shape": list(data.fitted.shape),
             "row": data.fitted.description,
+            "parts": [list(part) for part in parts],
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

@@ -1,0 +1,32 @@
+"""The report of `gendi data check` on a table, as a person reads it."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from gendi.cli.console import program, table
+
+if TYPE_CHECKING:
+    from gendi.data.tables.check import TableReport
+
+
+def shown(report: "TableReport") -> str:
+    """Return the report as text."""
+    share = f" ({100 * report.gaps / report.rows:.3g}%)" if report.gaps else ""
+    facts = [
+        ("rows", f"{report.rows:,}"),
+        ("columns", f"{len(report.columns):,}"),
+        ("rows with a gap", f"{report.gaps:,}{share}"),
+        ("rows that repeat an earlier one", f"{report.duplicates:,}"),
+    ]
+    rows = [(c.name, c.kind, f"{c.missing:,}", f"{c.distinct:,}", c.condition, c.extent) for c in report.columns]
+    lines = [report.name, table(facts), "", "columns"]
+    lines.append(table(rows, ("name", "kind", "missing", "different", "condition", "what")))
+    if report.left_out:
+        lines += ["", "left out: samples will not have", table(report.left_out.items())]
+    if any(column.condition for column in report.columns):
+        command = shlex.join([program(), "train", report.spec, "--condition"])
+        lines += ["", f"a network can be told the columns with a condition: {command} NAME ..."]
+    if report.proposals:
+        lines += ["", "proposals", *(f"  {sentence}" for sentence in report.proposals)]
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
