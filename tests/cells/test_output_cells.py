@@ -20,6 +20,7 @@ from gendi.data.cells.observations import column_of
 from gendi.data.cells.read import open_object, read_h5ad
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
+from gendi.errors import UsageError
 from gendi.train.presets import get_preset
 
 matplotlib.use("Agg")
@@ -91,6 +92,20 @@ def test_a_column_comes_back_in_its_own_form(column: Any, tmp_path: Path) -> Non
     both = anndata.concat([real, fake], index_unique="-")
     assert both.obs["told"].dtype == real.obs["told"].dtype
     both.write_h5ad(tmp_path / "both.h5ad")
+
+
+def test_python_names_what_the_network_is_told(tmp_path: Path) -> None:
+    """One name, several, or none; a name that the data do not have is answered with those that they have."""
+    config = dataclasses.replace(
+        get_preset("cells").config, network=NetworkConfig("mlp", channels=(8,), blocks=1, time_dim=8)
+    )
+    config = dataclasses.replace(config, cells=dataclasses.replace(config.cells, factors=2))
+    how: dict[str, Any] = {"config": config, "steps": 1, "quiet": True}
+    for k, (given, told) in enumerate([("cell-type", ["cell-type"]), (("dose", "batch"), ["dose", "batch"]), ((), [])]):
+        model = gendi.fit(cells(), out=tmp_path / str(k), condition=given, **how)
+        assert [spec.name for spec in model.config.conditions] == told
+    with pytest.raises(UsageError, match="'cell-typ'.*cell-type"):
+        gendi.fit(cells(), out=tmp_path / "wrong", condition="cell-typ", **how)
 
 
 def test_a_class_of_one_cell_can_be_asked_for(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Train a model from Python, and load one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gendi.data.codec import Codec
+from gendi.diffusion.config import ConditionConfig
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
@@ -29,6 +31,7 @@ def fit(
     evaluate_every: int | None = None,
     stop_when_level: bool | None = None,
     autoencoder: str | Path | Codec | None = None,
+    condition: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -49,6 +52,8 @@ def fit(
         stop_when_level: whether to end before the budget when two evaluations in a row find no more improvement.
         autoencoder: the folder of an autoencoder (`gendi.fit_autoencoder`), or one that was read, in whose latents the
             model works.
+        condition: the conditions of the data that the network is told, by name, such as a column of `obs`; none for an
+            empty sequence, and by default those of the configuration.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
 
     Raises:
@@ -66,6 +71,9 @@ def fit(
     given = {"evaluate_every": evaluate_every, "stop_when_level": stop_when_level}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     config = replace(config, train=replace(config.train, **changes))
+    if condition is not None:
+        names = [condition] if isinstance(condition, str) else condition
+        config = replace(config, conditions=tuple(ConditionConfig(name) for name in names))
     options |= {"init": init, "autoencoder": autoencoder}
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
