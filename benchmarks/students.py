@@ -44,8 +44,7 @@ def teacher_of(name: str, folder: Path) -> tuple[Path, Any]:
         return folder / "table", frame
     if name == "cells":
         if not (folder / "cells").exists():
-            how = {"condition": "bulk_labels", "quiet": True}
-            gendi.fit("cells:pbmc68k", out=folder / "cells", seconds=TEACHING, **how)
+            gendi.fit("cells:pbmc68k", out=folder / "cells", seconds=TEACHING, quiet=True)
         return folder / "cells", None
     return Path(name), None
 
@@ -55,15 +54,13 @@ def measured(bundle: Bundle, data: Any, calls: int | None, n: int) -> dict[str, 
     start = time.perf_counter()
     samples = gendi.sample(bundle, n=n, seed=0, steps=calls)
     seconds = time.perf_counter() - start
-    found = gendi.measure(samples, data if data is not None else bundle.meta["data_spec"], n=n).to_dict()["metrics"]
+    found = gendi.measure(samples, data if data is not None else bundle.meta["data_spec"], n=n)
     kept = ("value", "interval", "floor", "floor_interval")
-    metrics = {name: {key: metric[key] for key in kept} for name, metric in found.items()}
-    passed = [metric for metric in found.values() if metric["gate"] is not None]
-    within = sum(low <= metric["value"] <= high for metric in passed for low, high in [metric["gate"]])
+    passed = [metric.passed for metric in found.metrics if metric.passed is not None]
     return {
-        "metrics": metrics,
+        "metrics": {metric.name: {key: getattr(metric, key) for key in kept} for metric in found.metrics},
         "gates": len(passed),
-        "passed": within,
+        "passed": sum(passed),
         "sampling_seconds": seconds,
         "n": n,
         "calls": calls or bundle.config.sample.steps,
@@ -119,7 +116,12 @@ def main() -> None:
     for name in [] if args.table else args.data:
         run, data = teacher_of(name, folder)
         teacher = load_bundle(run)
-        about = {"kind": kind(), "data": Path(name).name, "of": teacher.codec.kind, "machine": machine()}
+        about = {
+            "kind": kind(),
+            "data": Path(name).name,
+            "of": teacher.codec.kind.partition("-")[0],
+            "machine": machine(),
+        }
         keep({**about, "method": "teacher", "seconds": None, "seed": None, **measured(teacher, data, None, args.n)})
         for method in args.methods:
             most = {"dmd": max(args.calls), "progressive": max(args.calls)}.get(method, 2)

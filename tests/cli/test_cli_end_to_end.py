@@ -69,7 +69,14 @@ def test_dry_run_writes_nothing(gendi: Gendi, tiny_data: Path, tmp_path: Path, m
     read = RunConfig.from_dict(read_toml(Path("printed.toml")))
     assert read == RunConfig.from_dict(plan["config"])
     Path("printed.toml").unlink()
+    assert "probing" not in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_probe_says_that_it_probes(gendi: Gendi, tiny_data: Path, tmp_path: Path) -> None:
+    words = [word if word != "fp32" else "auto" for word in TINY]
+    words = ["train", str(tiny_data), *words, "--steps", "1", "--out", str(tmp_path / "r")]
+    assert all("probing which arithmetic" in gendi(*words, *more).err for more in (["--dry-run"], []))
 
 
 def test_sample_i_is_the_same_whatever_is_around_it(gendi: Gendi, tiny_run: Path, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def main(args: Sequence[str]) -> int:
 
     if command.dry_run:
         budget = Budget(**limits)
+        if "auto" in (config.train.precision, config.train.layout):
+            say("probing which arithmetic and memory layout are fastest here")
         plan = dry_run(
             spec,
             config,

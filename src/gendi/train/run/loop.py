@@ -166,6 +166,8 @@ class _Loop:
             return self._result(header.step, finished=True, already=True)
         self.data = self.team.first_before_others(self._prepare)
         choice = Choice(**header.state["choice"]) if header is not None else None
+        if choice is None and "auto" in (self.config.train.precision, self.config.train.layout):
+            self.console.say("probing which arithmetic and memory layout are fastest here")
         self.trainer = Trainer(self.config, self.data, choice, self.job.start)
         self.team.from_first(lambda: self._write_config())
         if header is not None:
