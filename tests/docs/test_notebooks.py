@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 
 from gendi.data.toy import world
@@ -193,6 +195,31 @@ def test_the_bound_is_the_librarys_in_a_gaussian_world() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ 06, 07, 08
+
+
+def test_scores_of_a_column_are_normal_and_lead_back() -> None:
+    cells, rng = plain("06_tables.py"), np.random.default_rng(0)
+    values = np.concatenate([np.zeros(400), rng.exponential(size=600)])
+    scores = cells["to_scores"](values, rng.random(1000))
+    assert (cells["from_scores"](scores, values) == values).all()
+    assert kstest(scores, "norm").pvalue > 1e-3  # with this seed; a tie that is not spread fails by far
+
+
+def test_a_perfect_student_has_no_disagreement_and_jumps_to_the_data() -> None:
+    """For data N(0, I) the curves are circles: from any angle the end is x itself at angle 0, whose law is N(0, I)."""
+    cells = plain("07_few_calls.py")
+    point = torch.tensor([[0.4, -1.0], [1.2, 0.3]])
+    end = lambda x, angle: point  # noqa: E731  every curve ends here
+    angle, eps = torch.tensor([1.0, 1.5]), torch.zeros(2, 2)
+    loss = cells["consistency_loss"](end, point, eps, angle, 0.1)
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+    away = cells["consistency_loss"](lambda x, a: x, point, torch.ones(2, 2), angle, 0.1)
+    assert float(away) > 0.1
+    made = cells["jumps"](end, torch.randn(2, 2), [1.5, 0.8, 0.3])
+    torch.testing.assert_close(made, point)
+    torch.manual_seed(0)
+    student = cells["Student"]()
+    torch.testing.assert_close(student(point, torch.zeros(2)), point)  # without noise it changes nothing
 
 
 def test_masks_are_as_many_as_asked_and_their_loss_is_the_mean_cost() -> None:
