@@ -60,7 +60,7 @@ axes.set_xlabel("mean"), axes.set_ylabel("variance"), axes.legend()
 # ## Train, and draw
 
 # %%
-model = gendi.fit(cells, out=folder / "cells", seconds=20, quiet=True)
+model = gendi.fit(cells, out=folder / "cells", condition="bulk_labels", seconds=20, quiet=True)
 made = gendi.sample(model, n=len(cells), seed=0)
 print(made)
 
@@ -113,7 +113,7 @@ for gene in np.argsort(-difference)[:5]:
 # A picture of two clouds proves little. `gendi.measure` compares made cells with cells that were held out, by many metrics. Each stands beside its *floor*, which is what real cells reach in the place of the made ones, and beside fakes of four kinds that must be caught:
 
 # %%
-evaluation = gendi.measure(model)
+evaluation = gendi.measure(made, cells, n=len(cells))
 print(evaluation.table())
 
 # %% [markdown]

@@ -127,7 +127,7 @@ figure.tight_layout()
 # `gendi.measure` asks a forest to tell made rows from real ones (0.5: it cannot), trains a forest on made rows and tests it on real ones, and looks for copies. Every value stands beside its floor, the same with real rows in the place of the made ones:
 
 # %%
-print(gendi.measure(model, n=400).table())
+print(gendi.measure(model, table, n=400).table())
 
 # %% [markdown]
 # `closest-share` above one half means that made rows are nearer to training rows than to others: the model has begun to learn rows by heart, which matters if they are about people. Less training or more rows help. It is a measure, and no proof of privacy.

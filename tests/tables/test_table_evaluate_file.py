@@ -1,16 +1,20 @@
 """A file of samples is measured as the DataFrame in it is."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gendi
 from gendi.cli.evaluate import main
 from gendi.data import open_data
 from gendi.data.tables.evaluate import evaluate
 from gendi.data.tables.output import write_table
-from gendi.errors import DataError
+from gendi.diffusion.networks.config import NetworkConfig
+from gendi.errors import DataError, UsageError
 from gendi.evaluate.vectors import metrics
+from gendi.train.presets import get_preset
 
 pd = pytest.importorskip("pandas")
 
@@ -63,3 +67,15 @@ def test_the_command_measures_a_file(tmp_path: Path, real: str, capsys: pytest.C
     people(40, 2).to_csv(tmp_path / "fake.csv", index=False)
     assert main(["--samples", str(tmp_path / "fake.csv"), "--data", real]) == 0
     assert "gates passed" in capsys.readouterr().out
+
+
+def test_a_model_of_a_frame_is_measured_against_the_frame(tmp_path: Path) -> None:
+    """The bundle does not hold the frame: without it the refusal says what to give, and with it a model is measured as
+    its samples are."""
+    frame, preset = people(150, 0), get_preset("table").config
+    config = dataclasses.replace(preset, network=NetworkConfig("mlp", channels=(8,), blocks=1, time_dim=8))
+    model = gendi.fit(frame, out=tmp_path / "run", config=config, steps=1, quiet=True)
+    with pytest.raises(UsageError, match=r"trained on an object in memory.*gendi\.measure\(model, data\)"):
+        gendi.measure(model, n=25)
+    found = gendi.measure(model, frame, n=25)
+    assert found.metrics == gendi.measure(gendi.sample(model, n=25, seed=0), frame, n=25).metrics

@@ -18,7 +18,7 @@ from gendi.data import open_data
 from gendi.data.codec import Codec
 from gendi.data.images.class_metrics import may_read
 from gendi.data.images.latents import LatentCodec
-from gendi.data.kinds import kind_of
+from gendi.data.kinds import IN_MEMORY, kind_of
 from gendi.errors import UsageError
 from gendi.evaluate import Evaluation
 from gendi.train.kept.bundle import Bundle, load_bundle
@@ -45,7 +45,13 @@ def measure(
     size = None
     if isinstance(samples, Bundle | str | Path):
         bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
-        data = data or bundle.meta.get("data_spec")
+        if data is None:
+            data = bundle.meta.get("data_spec")
+            if data == IN_MEMORY:
+                raise UsageError(
+                    "This model was trained on an object in memory, which its bundle does not hold: give it, "
+                    "gendi.measure(model, data)."
+                )
         size = bundle.codec.size
     if data is None:
         raise UsageError("say which data to compare with: data='mnist', or a path.")
