@@ -65,8 +65,8 @@ def test_the_command_prints_the_report_and_refuses_what_sequences_have_not(
     assert json.loads(capsys.readouterr().out)["most_frequent"][0] == "ACGT"
     assert main(["data", "check", few, "--size", "8"]) == 2
     assert "--size is for pictures" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="no check of tables"):
-        check_data("people.csv")
+    with pytest.raises(UsageError, match="There is no check of"):
+        check_data("toy:moons")
 
 
 def test_an_evaluation_with_bits_says_what_frequencies_alone_would_need(tmp_path: Path) -> None:
