@@ -38,7 +38,7 @@ class Cells(Kind):
             from gendi.data.cells.matrix_folder import is_10x_folder
 
             place = spec.partition("?")[0]
-            return super().claims(spec) or place.lower().endswith(".mtx.gz") or is_10x_folder(Path(place).expanduser())
+            return super().claims(spec) or place.lower().endswith(".mtx.gz") or is_10x_folder(place)
         return hasattr(spec, "obs") and hasattr(spec, "var_names")
 
     def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
