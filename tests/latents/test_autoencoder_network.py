@@ -38,15 +38,15 @@ def test_a_linear_autoencoder_begins_as_principal_component_analysis(channels: i
 def test_no_other_linear_autoencoder_is_better() -> None:
     """Descent from another start ends where principal component analysis is, and never below it."""
     x, config = pictures(), replace(LINEAR, channels=2)
+    torch.manual_seed(0)
     best, other = Autoencoder(3, config), Autoencoder(3, config)
     best.start_at(squares_of(x, 4))
-    torch.manual_seed(0)
     torch.nn.init.normal_(other.project.weight, std=0.1)
     torch.nn.init.normal_(other.unproject.weight, std=0.1)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.01)
-    for step in range(600):
+    for step in range(1500):
         loss = (other.decode(other.encode(x)) - x).square().mean()
-        optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 600)
+        optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 1500)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
