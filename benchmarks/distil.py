@@ -14,7 +14,6 @@ results/distil.json with the machine and the versions; measuring one again repla
 """
 
 import argparse
-import json
 import math
 import shlex
 import statistics
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, kind, machine, share, with_interval, write_table
+from record import RESULTS, keep_model, kind, known_models, machine, share, with_interval, write_table
 
 import gendi
 from gendi.data import open_data
@@ -81,17 +80,7 @@ def measured(bundle: Bundle, calls: int | None) -> dict[str, Any]:
     }
 
 
-def known() -> list[dict[str, Any]]:
-    return json.loads(FILE.read_text("utf-8"))["models"] if FILE.exists() else []
-
-
 KEY = ("kind", "what", "run", "method", "seconds", "seed", "calls")
-
-
-def keep(model: dict[str, Any]) -> None:
-    """Add a model to the results, in the place of the same one."""
-    same = [other for other in known() if [other[name] for name in KEY] != [model[name] for name in KEY]]
-    FILE.write_text(json.dumps({"models": [*same, model]}, indent=1) + "\n", encoding="utf-8")
 
 
 def table() -> list[str]:
@@ -102,7 +91,7 @@ def table() -> list[str]:
         "|---" * 8 + "|",
     ]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for model in known():
+    for model in known_models(FILE):
         key = (model["kind"], model["what"], model["method"], model["seconds"], model["calls"])
         groups.setdefault(key, []).append(model)
     order = ("teacher", *METHODS)
@@ -122,7 +111,7 @@ def table() -> list[str]:
         cells.append(f"{statistics.median(model['nearest-train-ratio'] for model in models):.3f}")
         cells.append(f"{statistics.median(model['seconds_of_1000'] for model in models):.1f}")
         lines.append("| " + " | ".join(cells) + " |")
-    floors = next((model["floors"] for model in known()), None)
+    floors = next((model["floors"] for model in known_models(FILE)), None)
     if floors is not None:
         real = [f"{floors[metric]:.3f}" if metric in floors else "" for metric in SHOWN[:3]]
         lines.append(f"| real test images |  |  | 0 | {real[0]} | {real[1]} | {real[2]} |  |")
@@ -183,11 +172,11 @@ def main() -> None:
                 print(f"not there, and left out: {folder}", flush=True)
                 continue
             found = measured(load_bundle(folder), calls)
-            keep({**about, **fields, **found, "machine": machine()})
+            keep_model(FILE, {**about, **fields, **found, "machine": machine()}, KEY)
             print(
                 f"{folder} in {found['calls']} calls: excess {found['excess']:.3f} ± {found['error']:.3f}", flush=True
             )
-    if known():
+    if known_models(FILE):
         write_table("distillation.md", "distil", table())
 
 

@@ -61,6 +61,17 @@ def write(name: str, figures: dict[str, Any]) -> Path:
     return path
 
 
+def known_models(path: Path) -> list[dict[str, Any]]:
+    """Return the models whose figures a file of results keeps; none without a file."""
+    return json.loads(path.read_text("utf-8"))["models"] if path.exists() else []
+
+
+def keep_model(path: Path, model: dict[str, Any], key: Sequence[str]) -> None:
+    """Add the figures of a model to a file of results, in the place of one with the same values of `key`."""
+    others = [other for other in known_models(path) if [other[name] for name in key] != [model[name] for name in key]]
+    path.write_text(json.dumps({"models": [*others, model]}, indent=1) + "\n", encoding="utf-8")
+
+
 def with_interval(values: Sequence[float], form: str) -> str:
     """Return the mean over seeds or splits, and half of its 95% interval by Student's t; a single one has none."""
     mean = float(np.mean(values))

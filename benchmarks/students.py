@@ -11,14 +11,13 @@ in results/students.json with the machine and the versions; measuring one again 
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from record import RESULTS, kind, machine, write_table
+from record import RESULTS, keep_model, kind, known_models, machine, write_table
 
 import gendi
 from gendi.data.tables.example import mixed_table
@@ -68,23 +67,15 @@ def measured(bundle: Bundle, data: Any, calls: int | None, n: int) -> dict[str, 
     }
 
 
-def known() -> list[dict[str, Any]]:
-    return json.loads(FILE.read_text("utf-8"))["models"] if FILE.exists() else []
-
-
-def keep(model: dict[str, Any]) -> None:
-    """Add a model to the results, in the place of the same one."""
-    same = [other for other in known() if [other[name] for name in KEY] != [model[name] for name in KEY]]
-    FILE.write_text(json.dumps({"models": [*same, model]}, indent=1) + "\n", encoding="utf-8")
-
-
 def table() -> list[str]:
     lines = [
         "| data | model | calls | metrics, with those of real rows behind the stroke | gates | s |",
         "|---" * 6 + "|",
     ]
     order = ("teacher", "ect", "dmd", "progressive", "mean-flow")
-    for model in sorted(known(), key=lambda m: (m["data"], order.index(m["method"]), m["calls"], m["seed"] or 0)):
+    for model in sorted(
+        known_models(FILE), key=lambda m: (m["data"], order.index(m["method"]), m["calls"], m["seed"] or 0)
+    ):
         about = model["method"] if model["seconds"] is None else f"{model['method']}, {model['seconds']:g} s"
         shown = []
         for name, metric in model["metrics"].items():
@@ -122,7 +113,11 @@ def main() -> None:
             "of": teacher.codec.kind.partition("-")[0],
             "machine": machine(),
         }
-        keep({**about, "method": "teacher", "seconds": None, "seed": None, **measured(teacher, data, None, args.n)})
+        keep_model(
+            FILE,
+            {**about, "method": "teacher", "seconds": None, "seed": None, **measured(teacher, data, None, args.n)},
+            KEY,
+        )
         for method in args.methods:
             most = {"dmd": max(args.calls), "progressive": max(args.calls)}.get(method, 2)
             out = folder / f"{Path(name).name}-{method}-{args.seconds:g}s-{args.seed}"
@@ -131,11 +126,11 @@ def main() -> None:
             student = gendi.distil(run, out=out, method=method, calls=most, **how, **own)
             for calls in [most] if method == "progressive" else args.calls:
                 found = measured(student, data, calls, args.n)
-                keep({**about, "method": method, "seconds": args.seconds, "seed": args.seed, **found})
+                keep_model(FILE, {**about, "method": method, "seconds": args.seconds, "seed": args.seed, **found}, KEY)
                 print(f"{name}, {method} in {calls} calls: {found['passed']} of {found['gates']} gates", flush=True)
     if args.folder is None:
         shutil.rmtree(folder)
-    if known():
+    if known_models(FILE):
         write_table("distillation.md", "students", table())
 
 
