@@ -126,7 +126,8 @@ def test_objects_keep_their_types() -> None:
     [
         (["80,9 kg", "7 kg"], ("", " kg", ",")),
         (["$1.50", "$-2.25"], ("$", "", ".")),
-        (["ca. 5 m", "ca. 7 m"], ("ca. ", " m", ".")),
+        (["EUR 5", "EUR 7.5"], ("EUR ", "", ".")),
+        (["room 5", "room 7"], None),
         (["5 kg", "5 lb"], None),
         (["C12", "C13"], None),
         (["5", "6"], None),

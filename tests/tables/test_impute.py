@@ -112,6 +112,7 @@ def test_cells_of_every_kind_can_be_given(mixed: Bundle) -> None:
     assert drawn["income"].notna().all() and drawn["income"].nunique() > 10
 
 
+@pytest.mark.filterwarnings("ignore:.*lies outside the training data")
 def test_a_told_condition_can_be_given_or_left_open() -> None:
     model = copula_model(mixed_table(300), "region", "income")
     drawn = gendi.sample(model, 10, where={"region": "west", "kind": "a"}, steps=3)
@@ -208,7 +209,7 @@ def test_a_csv_is_filled_and_given_cells_are_the_same_bytes(
     captured = capsys.readouterr()
     assert captured.out.split() == [str(tmp_path / "whole-1.csv"), str(tmp_path / "whole-2.csv")]
     assert "the model does not know id" in captured.err
-    rows = list(csv.reader((tmp_path / "whole-1.csv").open(), delimiter=";"))
+    rows = list(csv.reader((tmp_path / "whole-1.csv").read_text().splitlines(), delimiter=";"))
     assert rows[0] == ["id", "n", "size", "smokes", "type"]
     assert rows[1][2:] == ["+5.5", "yes", "x; y"] and rows[1][0] == "7" and rows[1][1].isdecimal()
     assert rows[2][1] == "03" and rows[2][3] == "no" and rows[2][4] in ("x; y", "z")
@@ -241,5 +242,5 @@ def test_samples_with_given_cells_are_written(people: Path, tmp_path: Path) -> N
     out = tmp_path / "fake.csv"
     words = ["--where", "smokes=yes,type=x; y", "--where", "n=12", "--n", "5", "--steps", "3", "--out", str(out)]
     assert main(["sample", str(people / "bundle"), *words]) == 0
-    rows = list(csv.reader(out.open(), delimiter=";"))[1:]
+    rows = list(csv.reader(out.read_text().splitlines(), delimiter=";"))[1:]
     assert len(rows) == 5 and {tuple(row[1:]) for row in rows} == {("yes", "x; y", "12")}

@@ -19,7 +19,7 @@ from gendi.data.tables.frames import put
 from gendi.data.tables.given import Given, improbable
 from gendi.data.tables.output import to_frame
 from gendi.data.tables.rules import broken
-from gendi.diffusion.conditions import null_like
+from gendi.diffusion.conditions import null_like, take_rows
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.inverse.box import LEVELS, in_box
 from gendi.diffusion.gaussian.samplers import Drawing
@@ -101,7 +101,7 @@ def fill(bundle: Bundle, rows: NDArray[np.float64], draws: int, how: Drawing, po
     if not bundle.config.objective.knows(how.steps):
         raise UsageError("this model is a student that knows a few noise levels only: ask its teacher to fill gaps.")
     codec = table_codec(bundle.codec, "filling gaps")
-    cells = Given.gaps_of(codec, rows)
+    n, cells = len(rows), Given.gaps_of(codec, np.tile(rows, (draws, 1)))
     known = {column.condition for column in codec.schema.columns if column.condition}
     specs = [spec for spec in bundle.config.conditions if spec.name in known]
     cond = told_by(codec, specs, cells)
@@ -111,29 +111,29 @@ def fill(bundle: Bundle, rows: NDArray[np.float64], draws: int, how: Drawing, po
                 f"row {int(gone.int().argmax()) + 1} does not say its {spec.name}, and this model was never trained "
                 f"without: give it in every row, or train a model without --condition {spec.name}."
             )
+    how = dataclasses.replace(how, batch_size=BATCH)
     denoiser, box = Models(bundle).denoiser(None, cond, device=str(how.device)), cells.box()
-    found, n, said = [], len(rows), list(cells.warnings())
-    hopeless = broken(codec.rules, np.where(cells.known, rows, np.nan))
-    for k in range(draws):
-        part = dataclasses.replace(how, first_index=how.first_index + k * n, batch_size=BATCH)
-        x = in_box(denoiser, box, part, cond=cond, poll=poll)
-        made = cells.put(codec.decode(x, {}, how.seed, 0).numpy())
-        for attempt in range(1, ATTEMPTS + 1):
-            bad = np.flatnonzero(broken(codec.rules, made) & ~hopeless)
-            if not len(bad):
-                break
-            keys = tuple(part.first_index + i + (attempt << 48) for i in bad.tolist())
-            again = dataclasses.replace(part, numbers=keys)
-            own = {name: value[torch.from_numpy(bad)] for name, value in cond.items()}
-            drawn = in_box(denoiser, box.some(torch.from_numpy(bad)), again, cond=own, poll=poll)
-            made[bad] = cells.rows(bad).put(codec.decode(drawn, {}, how.seed, 0).numpy())
-        if k == 0:
-            odd = np.flatnonzero(broken(codec.rules, made) & ~hopeless)
-            if len(odd):
-                said.append(f"row {odd[0] + 1} breaks a rule after {ATTEMPTS} attempts, as do {len(odd) - 1:,} more.")
-            said += filter(None, [improbable(x)])
-        found.append(made)
-    return Filled(tuple(found), np.isnan(rows) & ~np.isnan(found[0]), tuple(said))
+
+    def drawn(which: NDArray[np.int64], attempt: int) -> tuple[NDArray[np.float64], Tensor]:
+        keys = tuple(how.first_index + i + (attempt << 48) for i in which.tolist())
+        part, own = torch.from_numpy(which), dataclasses.replace(how, numbers=keys)
+        x = in_box(denoiser, box.some(part), own, cond=take_rows(cond, part), poll=poll)
+        return cells.rows(which).put(codec.decode(x, {}, how.seed, 0).numpy()), x
+
+    made, x = drawn(np.arange(len(cells.values)), 0)
+    hopeless = broken(codec.rules, np.where(cells.known, cells.values, np.nan))
+    for attempt in range(1, ATTEMPTS + 1):
+        if not len(bad := np.flatnonzero(broken(codec.rules, made) & ~hopeless)):
+            break
+        made[bad] = drawn(bad, attempt)[0]
+    odd = np.unique(np.flatnonzero(broken(codec.rules, made) & ~hopeless) % n)
+    said = [*Given.gaps_of(codec, rows).warnings(), improbable(x)]
+    if len(odd):
+        said.append(
+            f"{len(odd):,} rows, such as row {odd[0] + 1}, break a rule after {ATTEMPTS} attempts to fill them."
+        )
+    found = tuple(made.reshape(draws, n, -1))
+    return Filled(found, np.isnan(rows) & ~np.isnan(found[0]), tuple(filter(None, said)))
 
 
 def table_codec(codec: Codec, what: str) -> TableCodec:

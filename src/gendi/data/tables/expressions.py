@@ -24,6 +24,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": np.minimum,
     "max": np.maximum,
 }
+ARGUMENTS = {"round": (1, 2), "min": (2,), "max": (2,)}
+"""How many arguments a function takes; the others take one."""
 _OPERATIONS: dict[type, Callable[..., Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
@@ -105,14 +107,19 @@ def compute(node: ast.expr, values: Mapping[str, Values], names: Mapping[str, st
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in FUNCTIONS:
                     raise unknown_name("function", name, [*FUNCTIONS, "combinations"])
+                if len(arguments) not in ARGUMENTS.get(name, (1,)):
+                    raise UsageError(f"the rule {rule!r} gives {name} {len(arguments)} arguments.")
                 given = [compute(argument, values, names, rule) for argument in arguments]
                 if name == "round" and len(given) == 2:
-                    given[1] = int(given[1])
-                try:
-                    return FUNCTIONS[name](*given)
-                except (TypeError, ValueError):
-                    raise UsageError(f"the rule {rule!r} gives {name} {len(given)} arguments.") from None
+                    given[1] = _decimals(given[1], rule)
+                return FUNCTIONS[name](*given)
     raise UsageError(
         f"the rule {rule!r} has a part that rules do not have: {ast.unparse(node)}. Columns, numbers, + - * / ** and "
         f"{', '.join(FUNCTIONS)} are known."
     )
+
+
+def _decimals(number: Any, rule: str) -> int:
+    if not isinstance(number, float) or number != int(number):
+        raise UsageError(f"the rule {rule!r} rounds to {number} decimals: write a whole number.")
+    return int(number)

@@ -25,6 +25,8 @@ from gendi.errors import UsageError
 Grid = NDArray[np.float64]
 EDGE = 1e-6
 """How far inside the share of gaps its bounds lie, as a part of it, so that rounding does not cross them."""
+FAR = 0.1
+"""A given number is said to be outside the training data if it is so much of their range beyond them."""
 ALMOST_NEVER = 1e-9
 """Cells so improbable together, in the Gaussian copula of the table, are warned of."""
 
@@ -131,7 +133,7 @@ class Given:
                 continue
             low, high = marginal.x[0], marginal.x[-1]
             beyond = np.maximum(low - values, values - high)
-            if beyond.max() > 0:
+            if beyond.max() > FAR * (high - low):
                 worst = values[int(beyond.argmax())]
                 found.append(
                     f"{column.name} = {written(column, worst)} lies outside the training data, which have "

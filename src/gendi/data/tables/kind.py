@@ -80,7 +80,7 @@ class Tables(Kind):
         rows = np.asarray(data.train.batch(range(len(data.train))), np.float64)
         cond = training_conditions(conditions, data.train.conditions)
         return TableCodec.fit(
-            data.schema, rows, cond, rules_of(data, options.rules, [spec.name for spec in conditions])
+            data.schema, rows, cond, rules_of(data, options.rules if options else (), [c.name for c in conditions])
         )
 
     def present(

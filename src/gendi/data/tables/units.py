@@ -1,7 +1,7 @@
 """Texts that are numbers with something before or behind them: `80,9 kg`, `$12.50`, `45%`.
 
 All cells have the same text before the number and the same behind it, and a point or a comma before the decimals. A
-text before the number must be a sign of money or end in a space, since C12 is a name and no number.
+text before the number must be a sign of money, since C12 and Room 12 are names and no numbers.
 """
 
 import re
@@ -25,7 +25,7 @@ def affixes_of(texts: Sequence[str]) -> tuple[str, str, str] | None:
     before, _, after = parts[0]
     if not before and not after:
         return None
-    if before and before.strip() not in MONEY and not before[-1].isspace():
+    if before and before.strip() not in MONEY:
         return None
     marks = {mark for _, number, _ in parts for mark in ".," if mark in number}
     return (before, after, marks.pop() if marks else ".") if len(marks) < 2 else None
