@@ -99,8 +99,8 @@ def run_student(
         config = _as_begun(stored_config(run), wish)
         if data is None:
             raise UsageError(
-                f"{model}, the teacher of {run}, is gone. The run goes on without it, but say what it learns from: "
-                "--data, or data= in Python."
+                f"{model}, the teacher of {run}, no longer exists. The run can continue without it, if you name the "
+                "data that it learns from: --data, or data= in Python."
             )
         return train(data, config, run, budget, console=console, **options)
     spec, config, size = _ready(model, wish, data)
@@ -138,7 +138,7 @@ def refuse_others(model: Any) -> None:
     elif not isinstance(model, Bundle) and Path(model).is_file():
         what = f"{model} is a file, and a teacher is the folder of a run or of a bundle"
     elif not isinstance(model, Bundle) and is_classifier(Path(model)):
-        what = f"{model} is a classifier of noisy pictures, which can lead a teacher and be none"
+        what = f"{model} is a classifier of noisy pictures, which can guide a teacher but cannot be one"
     if what:
         raise UsageError(
             f"{what}: a denoiser with its noise schedule. Other models, such as the transport of perturbed cells or "
@@ -149,5 +149,7 @@ def refuse_others(model: Any) -> None:
 def _as_begun(config: RunConfig, wish: Wish) -> RunConfig:
     """Return the configuration of a run that has begun. Raises `UsageError` if another student is asked for."""
     if config.objective.loss != METHODS.get(wish.method):
-        raise UsageError(f"The folder holds another student, of the objective {config.objective.loss}: choose another.")
+        raise UsageError(
+            f"The folder holds another student, with the objective {config.objective.loss}: choose another folder."
+        )
     return config

@@ -89,8 +89,8 @@ def refuse_student(bundle: Bundle) -> None:
     others = {"mean-flow": "guided velocities", "distribution-matching": "to draw samples"}
     learned = others.get(objective.loss, "where paths end")
     raise UsageError(
-        f"the model is a student: it learned {learned}, and not the mean of x_0 from which a likelihood is computed. "
-        f"Ask its teacher{where}."
+        f"the model is a student: it learned {learned}, not the mean of x_0 from which a likelihood is computed. Ask "
+        f"its teacher{where}."
     )
 
 
@@ -102,7 +102,7 @@ def _held_out(
         return data[:n], {}
     data = data or bundle.meta.get("data_spec")
     if data is None:
-        raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
+        raise UsageError("the model does not say what it was trained on: name the data: data='mnist', or a path.")
     if isinstance(data, str | Path):
         data = open_data(data, size=bundle.codec.size)
     rows = held_out_rows(data, n, seed)

@@ -186,7 +186,7 @@ def _written_numbers(
     finite(place, numbers)
     integers = all(_INTEGER.fullmatch(text) for text in texts[~missing])
     if requested == "integer" and not integers:
-        raise place.refuse("was said to be of whole numbers, and has others.")
+        raise place.refuse("was said to hold whole numbers, and holds others.")
     if integers:
         return whole(place.name, numbers, "Int64" if missing.any() else "int64", requested != "")
     written = {_digits_behind(text) for text in texts[~missing]}

@@ -185,7 +185,7 @@ def as_float16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
     for name, tensor in found.items():
         if tensor.dtype == torch.float16 and not tensor.isfinite().all():
-            raise UsageError(f"{name!r} has values that float16 has no number for: keep these weights as float32.")
+            raise UsageError(f"{name!r} has values beyond the range of float16: keep these weights as float32.")
     return found
 
 
