@@ -49,11 +49,11 @@ def distil(
         data: what to learn from; by default the data of the teacher.
         method: `ect`, consistency tuning; `progressive` distillation; `mean-flow`, average velocities; or `dmd`,
             distribution matching.
-        calls: network calls per sample that the student is made for.
+        calls: network calls per sample that the student is trained for.
         guidance: guidance to build into the student, which then needs none; by default the teacher's own.
-        guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that
-            is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. For `ect`
-            and `mean-flow`.
+        guidance_range: the lowest and the highest guidance scale that the student learns, instead of one that is built
+            in: `gendi.sample(student, guidance=2)` then takes a scale between them, with one call a step. For `ect` and
+            `mean-flow`.
         lr: peak learning rate; by default a third of the teacher's, or a sixth for `dmd`.
         seed: the seed of every draw; by default the teacher's.
         derivative: how `mean-flow` differentiates along the path; see `gendi.diffusion.gaussian.config.DistilConfig`.

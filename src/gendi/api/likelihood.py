@@ -38,16 +38,16 @@ def bits_per_dim(
 
     Args:
         model: a bundle, or the folder of a run or bundle.
-        data: what to measure: of a data set n of its held-out images (the model's own by default), or bytes
-            (N, H, W, C) of your own, the first n.
+        data: what to measure: a data set, of which n held-out images are taken (by default the data that the model was
+            trained on), or bytes (N, H, W, C) of your own, of which the first n are taken.
         method: "elbo", an upper bound term by term, or "ode", the density of the probability-flow ODE.
         n: how many images.
         steps: elbo: steps of the chain; the model's own T, or the limit of many steps in continuous time, by default.
         draws: elbo: terms per image, an even number; None computes all of them.
         variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
         dequantisation: ode: "normal" or "uniform"; see `gendi.diffusion.gaussian.likelihood.dequantise`.
-        condition: the conditions of a conditional model, as for `sample`; of its own data theirs, of others null,
-            by default.
+        condition: the conditions of a conditional model, as for `sample`; by default those of the images for the
+            model's own data, and null for other data.
         options: passed to `gendi.diffusion.gaussian.likelihood.variational_bound` or
             `gendi.diffusion.gaussian.likelihood.log_density`.
 
@@ -78,7 +78,7 @@ def bits_per_dim(
 
 
 def refuse_student(bundle: Bundle) -> None:
-    """Raise `UsageError` for a student whose answers are no means of x_0, from which bound and density follow."""
+    """Raise `UsageError` for a student: its answers are not the means of x_0 that bound and density need."""
     objective = bundle.config.objective
     guided = objective.distil.guidance != 1 or objective.distil.guidance_range
     if objective.loss not in STUDENTS or (objective.parameterisation.flow_map and not guided):

@@ -1,4 +1,4 @@
-"""`Kind`: the contract that each kind of data keeps. Where kinds are found, `gendi.data.kinds` says.
+"""`Kind`: the contract that each kind of data keeps. `gendi.data.kinds` says where kinds are found.
 
 The module of a kind should import NumPy and torch only inside its methods, as this module does, so that the command
 line stays quick.

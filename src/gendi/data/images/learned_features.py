@@ -15,7 +15,7 @@ The features are the mean over positions of the last layer. None of the tasks sh
 
 Only training pictures are seen, so held-out pictures tell how well the tasks were learned. All draws are keyed by a
 fixed seed. The weights are kept in the cache, under a key of the data and of everything that training depends on, and
-their hash is recorded with every number. Another kind of processor may round otherwise, and so find other weights.
+their hash is recorded with every number. Another kind of processor may round differently, and so find other weights.
 """
 
 import math

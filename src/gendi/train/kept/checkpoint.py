@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on bit for bit, written whole or not at all.
+"""Checkpoints: everything that a run needs to continue bit for bit, written whole or not at all.
 
     runs/NAME/checkpoints/step_00001000/{model,ema,optimizer}.safetensors, state.json, MANIFEST.json
                                             (and losses.safetensors, where times are drawn by their losses, and

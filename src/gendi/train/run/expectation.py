@@ -1,4 +1,4 @@
-"""What quality a run will reach, foretold from measured runs of its preset."""
+"""The quality that a run will reach, predicted from measured runs of its preset."""
 
 from dataclasses import replace
 from itertools import pairwise
