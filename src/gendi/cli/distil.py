@@ -40,7 +40,9 @@ class Distil:
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
     """The teacher: the folder of a run or a bundle, or a model that comes with gendi."""
-    method: Literal["ect", "progressive", "mean-flow", "dmd"] = "ect"
+    method: Annotated[
+        Literal["ect", "progressive", "mean-flow", "dmd"] | None, shows("dmd for pictures, ect for cells and tables")
+    ] = None
     """ect: consistency tuning; each call jumps from the noise to the end of the path. progressive: one step of the
     student replaces two of its teacher, and the steps are halved until --calls are left. mean-flow: average velocities
     between any two times; the student works in any number of calls, and is a denoiser too. dmd: distribution matching;
@@ -53,7 +55,7 @@ class Distil:
     """Guidance scale to build in, so that the student's samples are guided without --guidance; 1 is no guidance."""
     guidance_range: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: one scale, built in)")] = None
     """Lowest and highest guidance scale that the student learns; gendi sample --guidance then takes any scale between
-    them. For ect and mean-flow.
+    them. Not for progressive.
     """
     data: Annotated[Text, shows("what the teacher was trained on")] = None
     """The data to train the student on."""
