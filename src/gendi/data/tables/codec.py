@@ -318,5 +318,5 @@ def _check(data: Mapping[str, Any]) -> Schema:
     }
     for name, check in checks.items():
         if not check(data[name]):
-            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which cannot be.")
+            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which is not possible.")
     return schema

@@ -108,8 +108,8 @@ def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], reque
     filled = int((~missing).sum())
     if not requested and len(words) > FEW and (2 * len(words) > filled or len(words) > CATEGORIES_MOST):
         raise NotModelledError(
-            f"it has {len(words)} different texts in {filled} rows, free text or names of rows; ?{name}=category keeps "
-            "it all the same"
+            f"it has {len(words)} different texts in {filled} rows, so it is free text or names of rows; "
+            f"?{name}=category keeps it anyway"
         )
     code = {word: float(i) for i, word in enumerate(words)}
     values = np.array([np.nan if gone else code[text] for text, gone in zip(texts, missing, strict=True)], np.float64)
@@ -123,14 +123,14 @@ def whole(name: str, values: Values, dtype: str, requested: bool = False) -> Fou
         raise NotModelledError("it has whole numbers beyond 2^53, which are taken for names of rows")
     steps = np.diff(values)
     if not requested and len(values) > FEW and (steps == steps[0]).all() and abs(steps[0]) == 1:
-        raise NotModelledError(f"it counts the rows; ?{name}=integer keeps it all the same")
+        raise NotModelledError(f"it only counts the rows; ?{name}=integer keeps it anyway")
     if (
         not requested
         and len(known) > FEW
         and re.search(r"(^|[^a-z])id$", name.lower())
         and len(set(known)) == len(known)
     ):
-        raise NotModelledError(f"it is called an id, and every row has another; ?{name}=integer keeps it all the same")
+        raise NotModelledError(f"it is called an id and is different in every row; ?{name}=integer keeps it anyway")
     return Column(name, "integer", dtype), values
 
 

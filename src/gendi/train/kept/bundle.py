@@ -242,7 +242,7 @@ def _load(folder: Path) -> Bundle:
     try:
         expected = _expected(bundle.config, bundle.codec)
     except (ValueError, RuntimeError) as error:
-        raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+        raise BundleError(f"{where} describes a network that cannot be built: {error}.") from None
     if bundle.meta.get(STORED) == FLOAT16:
         half = {torch.float32: torch.float16}
         expected = {name: (shape, half.get(dtype, dtype)) for name, (shape, dtype) in expected.items()}
