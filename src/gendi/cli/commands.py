@@ -18,6 +18,7 @@ COMMANDS = {
     "vary": "draw variations of a picture, close to it or far from it",
     "interpolate": "draw the pictures between one picture and another",
     "mix": "combine the content of one picture with the detail of another",
+    "impute": "fill the gaps of a table from the cells that are given",
     "evaluate": "measure samples, and real images beside them for comparison",
     "likelihood": "measure the bits per dimension of data under a model, term by term",
     "ema": "average the weights over another length, after training",

@@ -24,6 +24,7 @@ from gendi.cli.parse import (
 from gendi.cli.values import parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import claimed_by, find_kind
+from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
@@ -100,6 +101,10 @@ class Train:
     """How a condition enters: beside the time, as channels beside a picture, or as tokens. Give one word for all
     conditions, or one for each.
     """
+    rule: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Tables: what every row keeps, "start <= end", "gross = net + tax" or "combinations(city, country)"; gendi data
+    check proposes some. The flag may be repeated.
+    """
     flip: bool = False
     """Mirror half of the images, a new half in each epoch (also --train.flip)."""
     crop: Annotated[Number, shows("1, whole images")] = None
@@ -129,6 +134,7 @@ class Train:
     conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
     cells: CellsConfig = field(default_factory=CellsConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
+    table: tyro.conf.Suppress[TableConfig] = field(default_factory=TableConfig)
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
@@ -150,6 +156,7 @@ class Train:
             self._conditions(),
             self.cells,
             self.tokens,
+            TableConfig(self.rule) if self.rule else self.table,
         )
         config.validate()
         return config
@@ -200,6 +207,8 @@ class Train:
 
     def spec(self) -> str:
         """Return the data to open, with the options that flags request. Raises `UsageError` if they are not for it."""
+        if self.rule and find_kind(self.data).name != "table":
+            raise UsageError(f"--rule is for tables (a .csv or .parquet), and {self.data} is none.")
         given = {"layer": self.layer, "recover": "yes" if self.recover_counts else None}
         words = [f"{name}={value}" for name, value in given.items() if value is not None]
         if words and "layer" not in find_kind(self.data).source_options:
