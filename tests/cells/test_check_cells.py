@@ -43,7 +43,7 @@ def test_everything_that_is_wrong_at_once() -> None:
         ("names of var", "error", "var_names_make_unique"),
         ("1 cells have no counts, the first is 'cell7'", "error", "filter_cells"),
         ("1 genes have no counts", "warning", "filter_genes"),
-        ("fewer than 10 cells (one)", "warning", "join"),
+        ("fewer than 10 cells: one (1)", "warning", "join"),
         ("there are 40 cells", "warning", "hundreds"),
     ]:
         found = [problem for what, problem in said.items() if part in what]
@@ -90,3 +90,10 @@ def test_a_named_column_that_is_no_condition_any_more_is_one_problem_among_other
     assert len(errors) == 1 and "obs['batch']" in errors[0].what and errors[0].mend
     assert any("there are 40 cells" in problem.what for problem in report.problems) and not report.usable
     assert "cell-type" in [condition.name for condition in report.conditions]
+
+
+def test_classes_of_few_cells_are_named_with_their_numbers() -> None:
+    adata = cells(n=120)
+    adata.obs["kind"] = np.where(np.arange(120) < 12, "rare", "common")
+    [problem] = [p for p in check_cells(adata).problems if p.what.startswith("kind")]
+    assert problem.severity == "warning" and "1 of 2 classes have fewer than 50 cells: rare (12)" in problem.what

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gendi.api.conditions import read_conditions
 from gendi.api.models import Models
-from gendi.api.outside import outside
+from gendi.api.outside import outside, rare
 from gendi.api.request import Request
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.samplers import GRIDS
@@ -32,6 +32,8 @@ class Prepared:
     """Parts of a sample that are given, (*shape), where the request has any."""
     warnings: tuple[str, ...] = ()
     """What to say before drawing: requested numbers far from the training data (`gendi.api.outside`)."""
+    notes: tuple[str, ...] = ()
+    """What else to say: requested classes of few training rows."""
 
 
 def prepare(request: Request, models: Models) -> Prepared:
@@ -50,10 +52,13 @@ def prepare(request: Request, models: Models) -> Prepared:
         wanted = dict(request.proportions.values(request.indices))
     cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
     given = None if request.infill is None else own.codec.infilled(request.infill)
+    if request.profiles is not None:
+        own.codec.with_profiles(request.profiles)  # raises where there are none
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
     asked = {name: rows for name, rows in cond.items() if name in wanted}
-    return Prepared(request, models, denoiser, cond, given, outside(own.codec, models.conditions, asked))
+    warnings, notes = (say(own.codec, models.conditions, asked) for say in (outside, rare))
+    return Prepared(request, models, denoiser, cond, given, warnings, notes)
 
 
 def _check(request: Request, models: Models) -> None:

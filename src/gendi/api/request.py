@@ -2,8 +2,8 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill) is written only where it
-is not the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill, profiles) is written only
+where it is not the default.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill"),
+    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill", "profiles"),
 )
 HEAT = ("temperature", "noise_scale")
 """Settings that are written only where they are not 1."""
@@ -74,6 +74,9 @@ class Request:
     """How often each class is drawn where no condition is requested; None draws the classes in turn."""
     infill: str | None = None
     """Which parts of a sequence are given, as the codec of sequences reads it; None for none."""
+    profiles: str | None = None
+    """For cells, how the profiles of classes are drawn, as `gendi.data.cells.copula.PROFILES` names it; None is as they
+    are estimated."""
 
     @classmethod
     def of(
@@ -87,6 +90,7 @@ class Request:
         guidance: Guidance | float | None = None,
         precision: str | None = None,
         infill: str | None = None,
+        profiles: str | None = None,
     ) -> Self:
         """Return the request that keywords stand for; the bundle's own sampler, calls and guidance are the defaults.
 
@@ -98,7 +102,7 @@ class Request:
         usual = {} if "steps" in given else {"steps": own_calls(bundle)}
         how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
         guided = own_guidance(bundle) if guidance is None else Guidance.of(guidance)
-        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill)
+        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill, profiles=profiles)
 
     @property
     def indices(self) -> range:
@@ -142,6 +146,8 @@ class Request:
             values["precision"] = self.precision
         if self.infill is not None:
             values["infill"] = self.infill
+        if self.profiles is not None:
+            values["profiles"] = self.profiles
         if self.proportions is not None:
             values["proportions"] = self.proportions.to_dict()
         return values
@@ -184,7 +190,7 @@ class Request:
         )
         rest = {
             name: data[name]
-            for name in ("per_class", "precision", "clip", "weights", "guides", "infill")
+            for name in ("per_class", "precision", "clip", "weights", "guides", "infill", "profiles")
             if name in data
         }
         return cls(
@@ -286,7 +292,7 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
         case "proportions":
             return fits_proportions(value)
-        case "weights" | "grid" | "precision" | "infill":
+        case "weights" | "grid" | "precision" | "infill" | "profiles":
             return value is None or isinstance(value, str)
     return isinstance(value, str)
 

@@ -71,6 +71,9 @@ class Sample:
     """Samples per network call; halved by itself when memory runs out."""
     infill: Annotated[Text, shows("none")] = None
     """Sequences: letters that are given, "ACD??F"; ? is drawn, and a star at the end lets the sequence go on."""
+    profiles: Annotated[Text, shows("estimated")] = None
+    """Cells: the mean expression of classes, "estimated", or drawn from what is not known of it: "per-cell" or
+    "per-seed"."""
     again: Annotated[Folder, shows("none")] = None
     """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, into NAME-again."""
     json: bool = False
@@ -116,6 +119,8 @@ def main(args: Sequence[str]) -> int:
     ready = prepare(request, models)
     for text in ready.warnings:
         say(f"warning: {text}")
+    for text in ready.notes:
+        say(f"note: {text}")
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
@@ -158,6 +163,7 @@ def _check(command: Sample) -> None:
         "seed",
         "per_class",
         "infill",
+        "profiles",
     )
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
     if given:
@@ -178,7 +184,8 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
     options = read_options(command.options, command.eta, request.how.sampler, bundle)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
     how = dataclasses.replace(request.how, grid=command.grid, options=options, **heat)
-    return dataclasses.replace(request, how=how, per_class=command.per_class, infill=command.infill)
+    named = dataclasses.replace(request, infill=command.infill, profiles=command.profiles)
+    return dataclasses.replace(named, how=how, per_class=command.per_class)
 
 
 def _destination(command: Sample, run: Path | None, suffix: str) -> Path:

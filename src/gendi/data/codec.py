@@ -112,6 +112,13 @@ class Codec(ABC):
         """
         raise UsageError(f"an infill pattern is for sequences, and this model draws {self.description}.")
 
+    def with_profiles(self, profiles: str) -> Self:
+        """Return this codec with another way to draw the profiles of classes.
+
+        Raises `UsageError` for data whose classes have none.
+        """
+        raise UsageError(f"profiles are for cells, by the copula, and this model draws {self.description}.")
+
     def mismatch(self, other: "Codec") -> str:
         """Return a sentence that says why data that have the codec `other` are not for a model with this one.
 
