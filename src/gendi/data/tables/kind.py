@@ -28,6 +28,7 @@ class Tables(Kind):
     suffixes = (".csv", ".parquet")
     endings = (".csv", ".parquet")
     objects = "a DataFrame"
+    evaluation_options = ("tell",)
 
     def claims(self, spec: object) -> bool:
         return super().claims(spec) or (hasattr(spec, "columns") and hasattr(spec, "dtypes"))
