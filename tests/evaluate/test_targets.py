@@ -44,7 +44,7 @@ def test_samples_that_have_lost_a_target_fail_its_gate(monkeypatch: pytest.Monke
     an error of 0.024. Words that are true teach as much as real rows do."""
     monkeypatch.setattr(metrics, "JUDGES", ())
     train, heldout = table(400, 0), table(400, 1)
-    how = {"space": Standardised.fit, "targets": [COIN, WORDS, SIGN], "splits": 6, "replicates": 10}
+    how = {"space": Standardised.fit, "targets": [COIN, WORDS, SIGN], "splits": 16, "replicates": 10}
     good, bad = (evaluate_rows(table(266, 2, noise), train, heldout, **how) for noise in (0.0, 1.0))
     assert {m.name for m in good.metrics if m.name.startswith("tstr:")} == {"tstr:word", "tstr:sign"}
     assert good["tstr:word"].passed and good["tstr:word"].floor > 0.7 and good["tstr:word"].interval is not None

@@ -100,7 +100,7 @@ def fit_copula(
         borrowed = borrow(sums, programmes(fitted, borrowed.marginals, modelled, float(np.exp(law.mean))))
     codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior)
     if label is not None and labels is not None:
-        codec.shift = class_shifts(codec, train, labels, label)
+        codec.shift = class_shifts(codec, train, labels, label, borrowed.relatives)
     return codec
 
 
@@ -114,15 +114,20 @@ def programmes(
 
 
 def class_shifts(
-    codec: CopulaCodec, train: Split, labels: NDArray[np.int64], label: ConditionConfig
+    codec: CopulaCodec,
+    train: Split,
+    labels: NDArray[np.int64],
+    label: ConditionConfig,
+    relatives: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Return what the factors of each class lose (K + 1, k), so that their mean is shrunk; see `copula`.
 
-    Classes of more than `SHIFT_CELLS` cells lose nothing: their means are well known.
+    Classes without a relative lose nothing, and neither do those of more than `SHIFT_CELLS` cells: the means of the
+    former are 0 by their laws, and the means of the latter are well known.
     """
     out = np.zeros_like(codec.shift)
     k = out.shape[1]
-    for c in range(label.size):
+    for c in np.flatnonzero(relatives >= 0):
         members = np.flatnonzero(labels == c)
         if not 0 < len(members) <= SHIFT_CELLS:
             continue

@@ -96,6 +96,13 @@ def sums_of(chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], cla
     return sums
 
 
+def within_classes(sums: Sums, rates: Float64[np.ndarray, "k g"]) -> Float64[np.ndarray, " g"]:
+    """Return the dispersions (G,) of genes around the rates of their classes, (K + 1, G), from all classes together."""
+    n, of_l, of_l2 = sums.of_depths
+    excess = _excess(sums.of_k, sums.of_k2, sums.of_kl, rates, of_l, of_l2, n)
+    return _ratio(excess[:-1].sum(0), (rates**2 * of_l2[:, None])[:-1].sum(0))
+
+
 def own_excess(sums: Sums, c: int, rates: Float64[np.ndarray, " g"]) -> Float64[np.ndarray, " g"]:
     """Return the sum over the cells of class c of (k - mu)^2 n / (n - 1) - k, (G,), for rates fitted to these cells."""
     n, _, of_l2 = sums.of_depths[:, c]

@@ -1,7 +1,8 @@
 """Profiles of classes by empirical Bayes: a rare class is like a larger one, except where its cells say otherwise.
 
-The mean of a dozen cells is nearly as noisy as a cell. A class therefore borrows from its **relative**: the class of
-more cells under which fewest genes have changed. Classes are taken from the largest one on, which borrows from none.
+The mean of a dozen cells is nearly as noisy as a cell. A class therefore borrows from its **relative**: of the classes
+with at least `RATIO` times as many cells, the one under which fewest genes have changed. Classes are taken from the
+largest one on; those without such a relative keep the laws of `gendi.data.cells.marginals`.
 With S the sum of a gene's counts and L that of the depths of a class's cells, and p the rate of the relative,
 
     S ~ NB(mean L p exp(o + b), dispersion a + v)      a: that of a cell, divided by the number of cells (roughly);
@@ -16,19 +17,19 @@ discovery rates: a new deal") towards no change. Scales s_k below the noise of a
 small cannot be told from it. The **estimate** of b is the median of its posterior, which is exactly
 0 for a gene that has not changed with a probability of a half or more. [Johnstone and Silverman 2004]
 
-Dispersions borrow from the same relative, as linear empirical Bayes has it (credibility): with â the estimate from the
-class's own cells and V its variance under a negative binomial,
+Dispersions borrow from all classes, as linear empirical Bayes has it (credibility): with â the estimate from the cells
+of the class, V its variance under a negative binomial, and a_w the dispersion within all classes together,
 
-    a = a_r + t / (t + V) (â - a_r),      t = tau^2 a_r^2,  tau: the spread of â / a_r over genes, beyond that of V
+    a = a_w + t / (t + V) (â - a_w),      t = tau^2 a_w^2,  tau: the spread of â / a_w over genes, beyond that of V
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
 
-from gendi.data.cells.marginals import LEAST, MOST, Marginals, Sums, own_excess, solve
+from gendi.data.cells.marginals import LEAST, MOST, Marginals, Sums, own_excess, solve, within_classes
 from gendi.data.cells.negative_binomial import log_probability
 
 Floats = NDArray[np.float64]
@@ -37,10 +38,12 @@ SCALES = np.array([0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
 """Standard deviations s_k of changes of ln p, in their prior; those below the noise of a class are left out."""
 PENALTY = 10.0
 """The weight w_0 is estimated as if so many further genes, less one, were known not to have changed."""
-ROUNDS, STEPS, NODES = 2, 100, 7
-"""Estimates of the offset o; steps of expectation-maximisation; nodes of Gauss and Hermite."""
+ROUNDS, STEPS, NODES = 3, 100, 5
+"""Estimates of the offset o and of the mean factors; steps of expectation-maximisation; nodes of Gauss and Hermite."""
 HUBER, REWEIGHTED = 1.345, 10
 """Where residuals of genes count less, in standard deviations, and how often they are weighed anew.  [Huber 1964]"""
+RATIO = 3
+"""A class borrows only from classes with so many times as many cells, whose own noise is small beside its own."""
 PRICE = 3.0
 """What a changed gene costs, in nats, where relatives are compared."""
 FURTHEST = 12.0
@@ -93,25 +96,30 @@ def borrow(sums: Sums, programmes: Floats | None = None) -> Borrowed:
     zeros = np.zeros_like(rates)
     found = Posterior(np.log(rates), zeros, zeros.copy(), zeros.copy(), np.sqrt(alone))
     variance = alone.copy()
+    within = within_classes(sums, plain.rates)
     for place, c in enumerate(order[1:], 1):
-        law = Marginals(rates, dispersions)
-        r = relatives[c] = _relative(sums, c, order[:place], law, variance)
+        law = Marginals(rates, np.broadcast_to(within, rates.shape))
+        candidates = [r for r in order[:place] if cells[r] >= RATIO * cells[c]]
+        if not candidates:
+            continue
+        r = relatives[c] = _relative(sums, c, candidates, law, variance)
         of = _changes(sums, c, law, r, variance[r], programmes)
         rates[c] = np.exp(of.base + of.estimate)
-        dispersions[c] = _dispersions(sums, c, rates[c], plain.rates[c], dispersions[r])
+        dispersions[c] = _dispersions(sums, c, rates[c], plain.rates[c], within)
         spread2 = np.square(of.spread)
         found.base[c], found.changed[c], found.effect[c], found.spread[c] = of.base, of.changed, of.effect, of.spread
         own = 1 / np.maximum(sums.of_depths[1, c] * rates[c], 0.5) + dispersions[c] * _share(sums, c)
         noise2 = variance[r] * own / (variance[r] + own)
         found.noise[c] = np.sqrt(noise2)
         variance[c] = (1 - of.changed) * noise2 + of.changed * (spread2 + (1 - of.changed) * np.square(of.effect))
-    return Borrowed(Marginals(rates, dispersions), found, relatives)
+    kept = (getattr(found, field.name).astype(np.float32).astype(np.float64) for field in fields(found))
+    return Borrowed(Marginals(rates, dispersions), Posterior(*kept), relatives)  # as exact as a bundle keeps it
 
 
 def _share(sums: Sums, c: int) -> float:
     """Return sum L^2 / (sum L)^2 of a class: 1 over the number of cells, if all are equally deep."""
     _, of_l, of_l2 = sums.of_depths[:, c]
-    return float(of_l2 / max(of_l, 1.0) ** 2)
+    return max(float(of_l2 / max(of_l, 1.0) ** 2), 1e-12)
 
 
 def _variance(sums: Sums, plain: Marginals) -> Floats:
@@ -144,28 +152,31 @@ class Changes:
     spread: Floats
     estimate: Floats
     """The median of b."""
+    prior: float
+    """The variance of b in its prior."""
 
 
 def _changes(sums: Sums, c: int, law: Marginals, r: int, variance: Floats, programmes: Floats | None) -> Changes:
     s, depth = sums.of_k[c], float(sums.of_depths[1, c])
     dispersion = law.dispersions[r] * _share(sums, c) + variance
-    base, offset = np.log(law.rates[r]), 0.0
-    found = None
+    base, offset, chance, kept = np.log(law.rates[r]), 0.0, np.zeros(len(s)), np.zeros(len(s))
     for _ in range(ROUNDS):
-        expected = depth * np.exp(base + offset)
+        found = estimate_changes(s, depth * np.exp(base + offset + chance + kept), dispersion)
+        offset = float(logsumexp(base)) - float(logsumexp(base + kept + found.estimate))
         if programmes is not None:
-            expected = expected * np.exp(programmes @ _factors(s, expected, dispersion, programmes, _share(sums, c)))
-        found = estimate_changes(s, expected, dispersion)
-        offset = -float(logsumexp(base + found.estimate)) + float(logsumexp(base))
-    assert found is not None
-    return replace(found, base=base + offset)
+            expected = depth * np.exp(base + offset)
+            m = _factors(s, expected, dispersion + found.prior, programmes, _share(sums, c))
+            by_chance = min(1.0, max(len(m) - 2, 1) * _share(sums, c) / max(float(m @ m), 1e-12))
+            chance, kept = programmes @ m * by_chance, programmes @ m * (1 - by_chance)
+    return replace(found, base=base + offset + kept)
 
 
 def _factors(s: Floats, expected: Floats, dispersion: Floats, programmes: Floats, share: float) -> Floats:
     """Return the mean factors (k,) of a class's cells: how far its programmes stand from 0, by chance or not.
 
-    That is the robust regression of ln s / expected on programmes, as most genes have not changed by themselves. The
-    prior of the mean is N(0, share): that of a mean over independent cells.
+    That is the robust regression of ln s / expected on programmes. `dispersion` (G,) has the variance of changes of
+    single genes in it, so that a class that differs in most of them tells little of its factors. The prior of the mean
+    is N(0, share): that of a mean over independent cells.
     """
     y = np.log((s + 0.5) / (expected + 0.5))
     x = programmes * (expected / (expected + 0.5))[:, None]
@@ -190,13 +201,15 @@ def estimate_changes(s: Floats, expected: Floats, dispersion: Floats) -> Changes
     log_likelihood, mean, std = _components(s, expected, dispersion, scales)
     null = log_probability(s, expected, dispersion)
     logs = np.concatenate([null[:, None], log_likelihood], 1)
-    weights = logs + np.log(_weights(logs))
+    of_scales = _weights(logs)
+    weights = logs + np.log(of_scales)
     shares = np.exp(weights - logsumexp(weights, axis=1, keepdims=True))
     changed = 1 - shares[:, 0]
     within = shares[:, 1:] / np.maximum(changed, 1e-300)[:, None]
     effect = (within * mean).sum(1)
     spread = np.sqrt(np.maximum((within * (np.square(std) + np.square(mean))).sum(1) - np.square(effect), 0.0))
-    return Changes(np.log(expected), changed, effect, spread, _median(shares, mean, std))
+    prior = float(of_scales[1:] @ np.square(scales))
+    return Changes(np.log(expected), changed, effect, spread, _median(shares, mean, std), prior)
 
 
 def _components(s: Floats, expected: Floats, dispersion: Floats, scales: Floats) -> tuple[Floats, Floats, Floats]:
@@ -257,16 +270,16 @@ def _median(shares: Floats, mean: Floats, std: Floats) -> Floats:
     return np.where(still, 0.0, (low + high) / 2)
 
 
-def _dispersions(sums: Sums, c: int, rates: Floats, own_rates: Floats, relatives: Floats) -> Floats:
-    """Return the dispersions (G,) of a class, between its own estimates and those of its relative."""
+def _dispersions(sums: Sums, c: int, rates: Floats, own_rates: Floats, within: Floats) -> Floats:
+    """Return the dispersions (G,) of a class, between its own estimates and those within all classes."""
     n, of_l, of_l2 = sums.of_depths[:, c]
     if n < 2:
-        return relatives
+        return within
     mu = rates * of_l / n
-    sigma2 = mu + relatives * mu**2
-    own = own_excess(sums, c, own_rates) / np.maximum(rates**2 * of_l2, 1e-300) / relatives
-    v = sigma2 * (sigma2 * (2 + 6 * relatives) + 1) / np.maximum(n * mu**4 * relatives**2, 1e-300)
+    sigma2 = mu + within * mu**2
+    own = own_excess(sums, c, own_rates) / np.maximum(rates**2 * of_l2, 1e-300) / within
+    v = sigma2 * (sigma2 * (2 + 6 * within) + 1) / np.maximum(n * mu**4 * within**2, 1e-300)
     trust = 1 / np.square(v + 0.1)
     tau2 = float(np.clip((trust * (np.square(own - 1) - v)).sum() / trust.sum(), 0.0, 1.0))
     moved = 1 + tau2 / (tau2 + v) * (own - 1)
-    return np.asarray(np.clip(relatives * np.maximum(moved, 0.1), LEAST, MOST))
+    return np.asarray(np.clip(within * np.maximum(moved, 0.1), LEAST, MOST))

@@ -28,7 +28,7 @@ the data have structure fit the noise of their rows, and other real rows then lo
 cells, about 9 are enough; with 30, an unseen half has a density of 3."""
 COLUMNS_MOST = 1000
 """Most columns (the most variable ones) whose correlations are compared."""
-JUDGED_NUMBERS, JUDGED_ROWS = 250_000, 500
+JUDGED_NUMBERS, JUDGED_ROWS = 300_000, 500
 """Most numbers of one set of rows that classifiers see. Where a set has more, they see `JUDGED_ROWS` of its rows, if
 there are so many, and as many of its most variable columns as make that number."""
 
