@@ -18,6 +18,7 @@ COMMANDS = {
     "vary": "draw variations of a picture, near or far",
     "interpolate": "walk from one picture to another",
     "mix": "the content of one picture with the detail of another",
+    "impute": "fill the gaps of a table from the cells that are given",
     "evaluate": "measure samples, each figure beside what real images score",
     "likelihood": "bits per dimension of data under a run, term by term",
     "ema": "the weights averaged over another length, after training",

@@ -9,9 +9,9 @@ Scores z, each standard normal over the training rows:
                                        is the share of rows where it is. Columns that are always missing together
                                        share one score
 
-A column with a single value, or with none, has no score. Vectors whose scores are standard normal therefore have the
-right values, frequencies and shares of gaps, and only the dependence between columns is left to learn. Of that, the
-correlations are removed too:
+A column with a single value, or with none, has no score, and neither has one that a rule computes from others
+(`gendi.data.tables.rules`). Vectors whose scores are standard normal therefore have the right values, frequencies and
+shares of gaps, and only the dependence between columns is left to learn. Of that, the correlations are removed too:
 
     x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, with eigenvalues of at least `LEAST`,
 
@@ -23,7 +23,7 @@ columns (`in_order`). The cells of a column that is a given condition are not de
 values of the condition.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,7 +32,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from gendi.data.tables.codec_fields import checked_schema, rules_from, rules_to_list
 from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
+from gendi.data.tables.rules import Rule, broken
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
@@ -58,6 +60,8 @@ class TableCodec(VectorCodec):
         orders: by column, the codes of a category in the order in which they lie on its score.
         cond: the conditions of the training rows, by name.
         axes: C (D, D), of full rank; the identity by default.
+        rules: what every row keeps (`gendi.data.tables.rules`).
+        valued: the columns that have scores, in the order of these: those that vary and that no rule computes.
     """
 
     kind: ClassVar[str] = "table"
@@ -71,11 +75,14 @@ class TableCodec(VectorCodec):
         orders: Mapping[int, Sequence[int]],
         cond: Mapping[str, Tensor],
         axes: Grid | None = None,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
         self.training_conditions = dict(cond)
-        self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
+        self.rules = tuple(rules)
+        self.has_rules = bool(self.rules)
+        self.valued = _valued(schema, [len(marginal.x) for marginal in self.marginals], self.rules)
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
 
@@ -95,23 +102,26 @@ class TableCodec(VectorCodec):
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor]) -> Self:
-        """Return the codec fitted to training rows (N, G). Raises `DataError` if all of them are the same."""
+    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], rules: Sequence[Rule] = ()) -> Self:
+        """Return the codec fitted to training rows (N, G), which keep the rules.
+
+        Raises `DataError` if all of them are the same.
+        """
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
         ranked = _ranked(rows, orders)
         marginals = []
         for column, values in zip(schema.columns, ranked.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        codec = cls(schema, marginals, _gaps(rows), orders, cond)
+        codec = cls(schema, marginals, _gaps(rows), orders, cond, rules=rules)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z))
+        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z), rules)
 
     @property
     def shape(self) -> tuple[int]:
-        return (len(self._valued) + len(self.gaps),)
+        return (len(self.valued) + len(self.gaps),)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Map rows (B, G) to x (B, D); where a value does not determine its score, the row's number keys the draw."""
@@ -124,14 +134,18 @@ class TableCodec(VectorCodec):
         u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
         z = np.empty(u.shape)
-        for k, j in enumerate(self._valued):
+        for k, j in enumerate(self.valued):
             missing = np.isnan(values[:, j])
             known = self.marginals[j].scores(np.where(missing, self.marginals[j].x[0], values[:, j]), u[:, k])
             z[:, k] = np.where(missing, ndtri(u[:, k]), known)
-        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+        for k, (columns, p) in enumerate(self.gaps, len(self.valued)):
             missing = np.isnan(values[:, columns[0]])
             z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
         return z
+
+    def score_bounds(self, j: int, values: NDArray[np.float64]) -> tuple[Grid, Grid]:
+        """Return the least and the greatest score of each of the `values` (n,) of column j, which are not missing."""
+        return self.marginals[j].bounds(_ranked(values[:, None], {0: self.orders[j]} if j in self.orders else {})[:, 0])
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
@@ -139,17 +153,34 @@ class TableCodec(VectorCodec):
         if np.isnan(z).any():
             raise diverged("The rows to decode contain NaN.")
         rows = np.empty((len(z), len(self.marginals)))
-        place = {j: k for k, j in enumerate(self._valued)}
+        place = {j: k for k, j in enumerate(self.valued)}
         for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):
             values = marginal.values(z[:, place.get(j, 0)])
             rows[:, j] = _in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
-        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+        rows = self._told(rows, cond)
+        for rule in self.rules:
+            if rule.computes:
+                rows[:, self.places[rule.computes]] = rule.computed(rows)
+        for k, (columns, p) in enumerate(self.gaps, len(self.valued)):
             rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
+        return torch.from_numpy(self._told(rows, cond))
+
+    def _told(self, rows: Grid, cond: Mapping[str, Tensor]) -> Grid:
+        """Return rows (n, G) with the cells of given conditions in them."""
         for j, column in enumerate(self.schema.columns):
             if column.condition in cond:
                 given = cond[column.condition].cpu()
                 rows[:, j] = np.where(is_null(given).numpy(), rows[:, j], self._cells_of(j, given.numpy()))
-        return torch.from_numpy(rows)
+        return rows
+
+    def broken(self, rows: Tensor) -> Tensor:
+        """Return which decoded rows (n, G) break a rule, (n,)."""
+        return torch.from_numpy(broken(self.rules, rows.numpy()))
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The number of each column by its name."""
+        return {column.name: j for j, column in enumerate(self.schema.columns)}
 
     def _cells_of(self, j: int, condition: NDArray[Any]) -> Grid:
         """Return the cells of column j for the values of its condition.
@@ -179,6 +210,7 @@ class TableCodec(VectorCodec):
                 for name, rows in self.training_conditions.items()
             },
             "rows": len(next(iter(self.training_conditions.values()), ())),
+            "rules": rules_to_list(self.rules),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -193,18 +225,18 @@ class TableCodec(VectorCodec):
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        _check(data)
+        schema = checked_schema(data)
         total, types = sum(data["knots"]), {"class": torch.int64, "value": torch.float32}
         cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
-        d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
+        d = len(_valued(schema, data["knots"], rules_from(data, schema))) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
         return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        schema = _check(data)
+        schema = checked_schema(data)
         ends = np.cumsum(data["knots"])[:-1]
         u, x = (np.split(tensors[f"knots.{letter}"].numpy(), ends) for letter in "ux")
         marginals = [Marginal(*knots) for knots in zip(u, x, strict=True)]
@@ -216,7 +248,7 @@ class TableCodec(VectorCodec):
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, cond, axes)
+        return cls(schema, marginals, gaps, orders, cond, axes, rules_from(data, schema))
 
 
 def root_of_correlations(z: Grid) -> Grid:
@@ -251,6 +283,16 @@ def in_order(rows: Grid, j: int) -> list[int]:
     return [int(code) for code in found[np.argsort(along, kind="stable")]]
 
 
+def _valued(schema: Schema, knots: Sequence[int], rules: Sequence[Rule]) -> list[int]:
+    """Return the columns that have scores, from the number of knots of each marginal."""
+    computed = {rule.computes for rule in rules}
+    return [
+        j
+        for j, (column, k) in enumerate(zip(schema.columns, knots, strict=True))
+        if k > 1 and column.name not in computed
+    ]
+
+
 def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
     """Return rows with the codes of categories replaced by their places in `orders`; unseen codes get the middle."""
     out = rows.copy()
@@ -282,41 +324,3 @@ def _round(column: Column, values: Grid, seen: Grid) -> Grid:
         return values
     at = np.minimum(np.searchsorted(seen, values), len(seen) - 1)
     return np.where(seen[at] == values, values, np.round(values, decimals))
-
-
-def _check(data: Mapping[str, Any]) -> Schema:
-    """Return the schema of a `to_dict`. Raises `BundleError`, which names the field, if one is missing or wrong."""
-    names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows"}
-    if wrong := sorted({str(name) for name in data} ^ names):
-        raise BundleError(f"The codec of a table has fields {', '.join(sorted(names))}; check {', '.join(wrong)}.")
-    schema = Schema.from_dict(data["schema"])
-    g = len(schema.columns)
-
-    def whole(value: object, most: int) -> bool:
-        return type(value) is int and 0 <= value <= most
-
-    def gap(entry: object) -> bool:
-        if not isinstance(entry, Mapping) or set(entry) != {"columns", "share"}:
-            return False
-        columns, share = entry["columns"], entry["share"]
-        fine = isinstance(columns, list) and bool(columns) and all(whole(j, g - 1) for j in columns)
-        return fine and isinstance(share, float) and 0 < share < 1
-
-    def order(j: str, codes: object) -> bool:
-        if not (j.isdecimal() and int(j) < g and isinstance(codes, list)):
-            return False
-        column, knots = schema.columns[int(j)], data["knots"][int(j)]
-        fits = all(whole(code, len(column.labels) - 1) for code in codes)
-        return fits and column.kind == "category" and knots <= 2 * len(codes)
-
-    checks: dict[str, Callable[[Any], bool]] = {
-        "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
-        "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
-        "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),
-        "told": lambda v: isinstance(v, Mapping) and all(kind in ("class", "value") for kind in v.values()),
-        "rows": lambda v: whole(v, 2**40),
-    }
-    for name, check in checks.items():
-        if not check(data[name]):
-            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which cannot be.")
-    return schema
