@@ -40,15 +40,15 @@ def test_likely_targets_are_those_that_real_rows_predict() -> None:
 
 @pytest.mark.statistical
 def test_samples_that_have_lost_a_target_fail_its_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words that follow nothing teach nothing: their balanced accuracy is about 1 / 3, with 133 held-out rows of each
-    an error of 0.024. Words that are true teach as much as real rows do."""
+    """Words that follow nothing teach nothing, so their balanced accuracy is about 1 / 3, or less if by chance they
+    teach the wrong words. Words that are true teach as much as real rows do."""
     monkeypatch.setattr(metrics, "JUDGES", ())
     train, heldout = table(400, 0), table(400, 1)
     how = {"space": Standardised.fit, "targets": [COIN, WORDS, SIGN], "splits": 16, "replicates": 10}
     good, bad = (evaluate_rows(table(266, 2, noise), train, heldout, **how) for noise in (0.0, 1.0))
     assert {m.name for m in good.metrics if m.name.startswith("tstr:")} == {"tstr:word", "tstr:sign"}
     assert good["tstr:word"].passed and good["tstr:word"].floor > 0.7 and good["tstr:word"].interval is not None
-    assert bad["tstr:word"].passed is False and bad["tstr:word"].value == pytest.approx(1 / 3, abs=0.12)
+    assert bad["tstr:word"].passed is False and bad["tstr:word"].value < 0.5
     assert bad["tstr:sign"].passed
     assert type(bad).from_dict(bad.to_dict()) == bad
 
