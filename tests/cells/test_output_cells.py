@@ -178,7 +178,7 @@ def test_blocks_of_cells_for_every_value_of_every_condition(run: Path, tmp_path:
     obs = read_h5ad(str(out)).obs
     pairs = obs.groupby(["cell type", "dose"], observed=True).size()
     assert len(obs) == 12 and len(pairs) == 6 and set(pairs) == {2}
-    assert main(["sample", str(run), *blocks]) == 2 and "say which" in capsys.readouterr().err
+    assert main(["sample", str(run), *blocks]) == 2 and "--per-class needs" in capsys.readouterr().err
     assert main(["sample", str(run), "--condition", "cell-type=none", *blocks]) == 2
     assert "values to take in turn" in capsys.readouterr().err
 
