@@ -258,7 +258,7 @@ def test_average_velocities_from_new_weights(images: str, tiny: RunConfig, tmp_p
     with pytest.raises(UsageError, match="can only say the mean of a byte"):
         dataclasses.replace(changed(config, precondition=False), network=bytes_).validate()
     for name in ("compile", "shard"):
-        with pytest.raises(UsageError, match=f"which train.{name} hinders"):
+        with pytest.raises(UsageError, match=f"which train.{name} prevents"):
             dataclasses.replace(config, train=dataclasses.replace(config.train, **{name: True})).validate()
 
 

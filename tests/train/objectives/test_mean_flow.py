@@ -307,7 +307,7 @@ def test_what_cannot_be_learned() -> None:
     for prediction in ("eps", "x0"):
         with pytest.raises(UsageError, match="must be 'v', or"):
             validate(dataclasses.replace(options, prediction=prediction), process)
-    with pytest.raises(UsageError, match="loss-aware' knows nothing"):
+    with pytest.raises(UsageError, match="loss-aware' does not support"):
         validate(dataclasses.replace(options, time_sampling="loss-aware"), ProcessConfig("cosine", 100))
     with pytest.raises(UsageError, match="learns from a teacher, and this run starts with new weights"):
         mean_flow(guidance=2.0)
