@@ -2,28 +2,32 @@
 
 Scores z, each standard normal over the training rows:
 
-    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`), for numbers,
-                                       codes of categories, booleans and dates. A missing cell's score is drawn from
-                                       N(0, 1)
+    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`), for numbers and
+                                       dates. A missing cell's score is drawn from N(0, 1)
     one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, and in (0, 1 - p) where it is not; p
                                        is the share of rows where it is. Columns that are always missing together
                                        share one score
 
-A column with a single value, or with none, has no score. Vectors whose scores are standard normal therefore have the
-right values, frequencies and shares of gaps, and only the dependence between columns is left to learn. Of that, the
-correlations are removed too:
+and behind them, for each category or boolean of K words, the K - 1 coordinates of the word's point, with mean 0 and
+covariance 1 over the training rows (`gendi.data.tables.points`). A missing cell has the point of a word that is drawn
+by their shares. A vector is decoded to the nearest point, and the denoiser knows that there are only these
+(`gendi.diffusion.gaussian.points`).
+
+A column with a single value, or with none, has no coordinates. Vectors whose scores are standard normal, and whose
+points have their shares, therefore have the right values, frequencies and shares of gaps, and only the dependence
+between columns is left to learn. Of that, the correlations of scores are removed too:
 
     x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, with eigenvalues of at least `LEAST`,
 
-so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table. A preconditioned
-network begins with it, as its output is zero before training.
+so that x has no correlations; the points are not changed. A Gaussian of unit variance in x is the Gaussian copula of
+the numbers. A preconditioned network begins with it, as its output is zero before training, and with independent words.
 
-The codes of a category lie side by side on one score, in the order of the main difference between their rows in other
-columns (`in_order`). The cells of a column that is a given condition are not decoded from the vector: they are the
-values of the condition.
+Words of a column that has more than `WORDS_MOST` lie side by side on one score, in the order of the main difference
+between their rows in other columns (`in_order`); so do all words of codecs without points, as every codec was at first.
+The cells of a column that is a given condition are not decoded from the vector: they are the values of the condition.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,10 +37,12 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
+from gendi.data.tables.points import drawn, nearest, points_of
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.points import PointPosterior
 from gendi.diffusion.randomness import Places
 from gendi.errors import BundleError, DataError, diverged
 from gendi.storage.safe_tensors import TensorSpec
@@ -44,6 +50,8 @@ from gendi.storage.safe_tensors import TensorSpec
 Grid = NDArray[np.float64]
 Gap = tuple[tuple[int, ...], float]
 """Columns that are missing together, and the share of rows where they are missing."""
+WORDS_MOST = 60
+"""A column of more words has them side by side on one score, so that the vector stays short."""
 LEAST = 1e-4
 """The smallest eigenvalue of the correlations. Smaller ones are raised to it, so that noise is not amplified."""
 
@@ -58,6 +66,9 @@ class TableCodec(VectorCodec):
         orders: by column, the codes of a category in the order in which they lie on its score.
         cond: the conditions of the training rows, by name.
         axes: C (D, D), of full rank; the identity by default.
+        points: by column, the points (K, K - 1) that stand for its K words, in the order in which they would lie on a
+            score; given as the columns that have them, none by default. Such a column has no score.
+        coordinates: by column that varies, the coordinates of z that are its own.
     """
 
     kind: ClassVar[str] = "table"
@@ -71,11 +82,19 @@ class TableCodec(VectorCodec):
         orders: Mapping[int, Sequence[int]],
         cond: Mapping[str, Tensor],
         axes: Grid | None = None,
+        points: Iterable[int] = (),
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
         self.training_conditions = dict(cond)
+        self.points = {j: points_of(np.diff(self.marginals[j].u.reshape(-1, 2))[:, 0]) for j in sorted(points)}
         self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
+        scored = [j for j in self._valued if j not in self.points]
+        self.coordinates = {j: slice(k, k + 1) for k, j in enumerate(scored)}
+        self._gaps_at, end = len(scored), len(scored) + len(self.gaps)
+        for j, each in self.points.items():
+            self.coordinates[j], end = slice(end, end + each.shape[1]), end + each.shape[1]
+        self._size = end
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
 
@@ -95,23 +114,29 @@ class TableCodec(VectorCodec):
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor]) -> Self:
-        """Return the codec fitted to training rows (N, G). Raises `DataError` if all of them are the same."""
+    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], points: bool = True) -> Self:
+        """Return the codec fitted to training rows (N, G), whose words are points, or lie on a score without `points`.
+
+        Raises `DataError` if all rows are the same.
+        """
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
         ranked = _ranked(rows, orders)
         marginals = []
         for column, values in zip(schema.columns, ranked.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        codec = cls(schema, marginals, _gaps(rows), orders, cond)
+        words = with_points(schema, marginals) if points else ()
+        codec = cls(schema, marginals, _gaps(rows), orders, cond, points=words)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z))
+        axes, scores = np.eye(codec.shape[0]), slice(codec._gaps_at + len(codec.gaps))
+        axes[scores, scores] = root_of_correlations(z[:, scores])
+        return cls(schema, marginals, codec.gaps, orders, cond, axes, words)
 
     @property
     def shape(self) -> tuple[int]:
-        return (len(self._valued) + len(self.gaps),)
+        return (self._size,)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Map rows (B, G) to x (B, D); where a value does not determine its score, the row's number keys the draw."""
@@ -124,14 +149,23 @@ class TableCodec(VectorCodec):
         u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
         z = np.empty(u.shape)
-        for k, j in enumerate(self._valued):
-            missing = np.isnan(values[:, j])
-            known = self.marginals[j].scores(np.where(missing, self.marginals[j].x[0], values[:, j]), u[:, k])
-            z[:, k] = np.where(missing, ndtri(u[:, k]), known)
-        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+        for j, place in self.coordinates.items():
+            z[:, place] = self._own(j, values[:, j], u[:, place.start])
+        for k, (columns, p) in enumerate(self.gaps, self._gaps_at):
             missing = np.isnan(values[:, columns[0]])
             z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
         return z
+
+    def _own(self, j: int, values: Grid, u: Grid) -> Grid:
+        """Return the coordinates (B, d) of a column's `values` (B,), by uniform draws u (B,)."""
+        marginal, missing = self.marginals[j], np.isnan(values)
+        filled = np.where(missing, marginal.x[0], values)
+        if j not in self.points:
+            return np.where(missing, ndtri(u), marginal.scores(filled, u))[:, None]
+        seen = marginal.x[::2]
+        word = np.searchsorted(seen, filled).clip(max=len(seen) - 1)
+        any_word = drawn(np.diff(marginal.u.reshape(-1, 2))[:, 0], u)
+        return self.points[j][np.where(missing, any_word, word)]
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
@@ -139,17 +173,21 @@ class TableCodec(VectorCodec):
         if np.isnan(z).any():
             raise diverged("The rows to decode contain NaN.")
         rows = np.empty((len(z), len(self.marginals)))
-        place = {j: k for k, j in enumerate(self._valued)}
         for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):
-            values = marginal.values(z[:, place.get(j, 0)])
+            own = z[:, self.coordinates.get(j, slice(0, 1))]
+            values = marginal.x[2 * nearest(self.points[j], own)] if j in self.points else marginal.values(own[:, 0])
             rows[:, j] = _in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
-        for k, (columns, p) in enumerate(self.gaps, len(self._valued)):
+        for k, (columns, p) in enumerate(self.gaps, self._gaps_at):
             rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
         for j, column in enumerate(self.schema.columns):
             if column.condition in cond:
                 given = cond[column.condition].cpu()
                 rows[:, j] = np.where(is_null(given).numpy(), rows[:, j], self._cells_of(j, given.numpy()))
         return torch.from_numpy(rows)
+
+    def posterior(self) -> PointPosterior | None:
+        """Return what a denoiser makes of words that are points; None if there are none."""
+        return PointPosterior([torch.from_numpy(each) for each in self.points.values()]) if self.points else None
 
     def _cells_of(self, j: int, condition: NDArray[Any]) -> Grid:
         """Return the cells of column j for the values of its condition.
@@ -174,6 +212,7 @@ class TableCodec(VectorCodec):
             "knots": [len(marginal.x) for marginal in self.marginals],
             "gaps": [{"columns": list(columns), "share": p} for columns, p in self.gaps],
             "orders": {str(j): list(order) for j, order in sorted(self.orders.items())},
+            "points": list(self.points),
             "told": {
                 name: "class" if rows.dtype == torch.int64 else "value"
                 for name, rows in self.training_conditions.items()
@@ -198,7 +237,8 @@ class TableCodec(VectorCodec):
         cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
-        d = sum(k > 1 for k in data["knots"]) + len(data["gaps"])
+        points = set(data.get("points", ()))
+        d = sum(k // 2 - 1 if j in points else k > 1 for j, k in enumerate(data["knots"])) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
         return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
@@ -216,7 +256,14 @@ class TableCodec(VectorCodec):
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, cond, axes)
+        return cls(schema, marginals, gaps, orders, cond, axes, data.get("points", ()))
+
+
+def with_points(schema: Schema, marginals: Sequence[Marginal]) -> list[int]:
+    """Return the columns whose words are points: categories and booleans of at most `WORDS_MOST` words."""
+    words = [len(marginal.x) // 2 if marginal.varies else 0 for marginal in marginals]
+    kinds = [column.kind in ("category", "boolean") for column in schema.columns]
+    return [j for j, many in enumerate(words) if kinds[j] and 2 <= many <= WORDS_MOST]
 
 
 def root_of_correlations(z: Grid) -> Grid:
@@ -286,8 +333,8 @@ def _round(column: Column, values: Grid, seen: Grid) -> Grid:
 
 def _check(data: Mapping[str, Any]) -> Schema:
     """Return the schema of a `to_dict`. Raises `BundleError`, which names the field, if one is missing or wrong."""
-    names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows"}
-    if wrong := sorted({str(name) for name in data} ^ names):
+    names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows", "points"}
+    if wrong := sorted({"points", *(str(name) for name in data)} ^ names):  # without points before they were made
         raise BundleError(f"The codec of a table has fields {', '.join(sorted(names))}; check {', '.join(wrong)}.")
     schema = Schema.from_dict(data["schema"])
     g = len(schema.columns)
@@ -309,14 +356,21 @@ def _check(data: Mapping[str, Any]) -> Schema:
         fits = all(whole(code, len(column.labels) - 1) for code in codes)
         return fits and column.kind == "category" and knots <= 2 * len(codes)
 
+    def point(j: object) -> bool:
+        if not whole(j, g - 1):
+            return False
+        column, knots = schema.columns[j], data["knots"][j]  # type: ignore[index]
+        return column.kind in ("category", "boolean") and knots >= 4 and knots % 2 == 0
+
     checks: dict[str, Callable[[Any], bool]] = {
         "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
         "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
         "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),
         "told": lambda v: isinstance(v, Mapping) and all(kind in ("class", "value") for kind in v.values()),
         "rows": lambda v: whole(v, 2**40),
+        "points": lambda v: isinstance(v, list) and all(map(point, v)) and len(set(v)) == len(v),
     }
     for name, check in checks.items():
-        if not check(data[name]):
-            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which cannot be.")
+        if not check(value := data.get(name, [])):
+            raise BundleError(f"The codec of a table has {name} = {str(value)[:200]}, which cannot be.")
     return schema
