@@ -179,10 +179,8 @@ def frequencies(values: np.ndarray) -> np.ndarray:
 
 
 def page(runs: list[dict[str, Any]]) -> None:
-    lines = [
-        "| table | target | arm | seeds | " + " | ".join(METRICS.values()) + " |",
-        "|---" * (4 + len(METRICS)) + "|",
-    ]
+    heads = ["table", "target", "arm", "seeds", *METRICS.values()]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in dict.fromkeys(run["table"] for run in runs):
         for arm in ARMS:
             mine = [run for run in runs if run["table"] == name and run["arm"] == arm]

@@ -1,8 +1,8 @@
 """Masked categories beside Gaussian numbers in one network: a prototype that benchmarks/categories.py compares.
 
-Numbers have the scores of the table's codec and Gaussian noise, words have masks, and one MLP sees both: it answers with
-the mean of the numbers and with the logits of each masked word. Its loss is EDM's squared error, summed over numbers,
-and the cross-entropy of masked words, summed over columns.
+Numbers have the scores of the table's codec and Gaussian noise, words have masks, and one MLP sees both: it answers
+with the mean of the numbers and with the logits of each masked word. Its loss is EDM's squared error, summed over
+numbers, and the cross-entropy of masked words, summed over columns.
 
     joint     one time for both: a word is masked with probability 2 arctan(sigma / alpha) / pi. Sampling takes 60
               ancestral steps, in which words lose their masks as time falls

@@ -2,10 +2,11 @@
 
     e_k = U^T d_k / sqrt(p_k)
 
-p_k is the share of word k, d_k the k-th unit vector, and the columns of U (K, K - 1) an orthonormal basis of all that is
-orthogonal to the vector of sqrt(p_k). Over rows with these shares the points have mean 0, variance 1 in each dimension
-and no correlations, and |e_k - e_l|^2 = 1 / p_k + 1 / p_l for k != l: so no two words are near each other, and rare ones
-are far out. This is the chi-squared distance of correspondence analysis. Two words are two points on a line.
+p_k is the share of word k, d_k the k-th unit vector, and the columns of U (K, K - 1) an orthonormal basis of all that
+is orthogonal to the vector of sqrt(p_k). Over rows with these shares the points have mean 0, variance 1 in each
+dimension and no correlations, and |e_k - e_l|^2 = 1 / p_k + 1 / p_l for k != l: so no two words are near each other,
+and rare ones are far out. This is the chi-squared distance of correspondence analysis. Two words are two points on a
+line.
 [Greenacre 2007, "Correspondence Analysis in Practice"]
 
 A vector stands for the nearest point.

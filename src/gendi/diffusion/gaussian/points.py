@@ -1,8 +1,8 @@
 """A denoiser that knows that some numbers of a row are points: it answers with the mean of a point given its noise.
 
-A row of vectors x has numbers first, and behind them groups of coordinates, each of which is one of K known points e_k
-in K - 1 dimensions, with share p_k: the words of a column of a table, for instance. Let y = x_t / alpha, which has noise
-of the standard deviation u = sigma / alpha. By Bayes' rule
+A row x has numbers first, and behind them groups of coordinates, each of which is one of K known points e_k in K - 1
+dimensions, with share p_k: the words of a column of a table, for instance. Let y = x_t / alpha, which has noise of the
+standard deviation u = sigma / alpha. By Bayes' rule
 
     p(k | x_t)  is proportional to  p_k exp(theta . e_k) exp(-|y - e_k|^2 / (2 u^2)),      x0_hat = sum_k p(k | x_t) e_k
 
