@@ -6,7 +6,8 @@
     python benchmarks/distil.py --table        only writes the table
 
 `--train` makes the students, by `gendi distil`, in folders that stay, and `--evaluate` measures the teacher and the
-students that are there; without either, both are done. A student of `progressive` is made for each number of calls, one
+students that are there; without either, both are done. `--seconds-only` times them anew on an idle machine, if other
+work ran beside `--evaluate`. A student of `progressive` is made for each number of calls, one
 of `dmd` for the most of them, and one of `ect` or `mean-flow` for 2. 5000 samples, the classes in turn, are compared
 with 5000 training images on the features of the digit classifier; the floor is that of as many real test images, and
 the excess is what is above it. The seconds are those of 1000 samples, drawn on their own. All models are kept in
@@ -52,13 +53,18 @@ def trained(run: Path, student: Path, method: str, made_for: int, seconds: float
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def measured(bundle: Bundle, calls: int | None) -> dict[str, Any]:
-    """Return how samples of a model score in so many calls, by its own sampler; None is its own number of calls."""
-    data = open_data(bundle.meta["data_spec"])
+def timed(bundle: Bundle, calls: int | None) -> float:
+    """Return the seconds that `TIMED` samples take."""
     gendi.sample(bundle, n=10, seed=0, steps=calls)  # what is made once is not timed
     start = time.perf_counter()
     gendi.sample(bundle, n=TIMED, seed=1, steps=calls)
-    seconds = time.perf_counter() - start
+    return time.perf_counter() - start
+
+
+def measured(bundle: Bundle, calls: int | None) -> dict[str, Any]:
+    """Return how samples of a model score in so many calls, by its own sampler; None is its own number of calls."""
+    data = open_data(bundle.meta["data_spec"])
+    seconds = timed(bundle, calls)
     images = gendi.sample(bundle, n=N, seed=0, steps=calls)
     classes = len(bundle.class_names) or None
     asked = None if classes is None else np.arange(N) % classes
@@ -81,6 +87,15 @@ def measured(bundle: Bundle, calls: int | None) -> dict[str, Any]:
 
 
 KEY = ("kind", "what", "run", "method", "seconds", "seed", "calls")
+
+
+def again(fields: dict[str, Any], bundle: Bundle, calls: int | None) -> dict[str, Any] | None:
+    """Return the figures that are known of a model with its seconds measured anew; None if it is not known."""
+    wanted = fields | {"calls": calls or bundle.config.sample.steps}
+    for model in known_models(FILE):
+        if all(model[key] == wanted[key] for key in KEY):
+            return model | {"seconds_of_1000": timed(bundle, calls)}
+    return None
 
 
 def table() -> list[str]:
@@ -139,6 +154,7 @@ def main() -> None:
     parser.add_argument("--flags", default="", help='further flags of gendi distil, as "--derivative differences"')
     parser.add_argument("--train", action="store_true", help="make the students, and nothing else")
     parser.add_argument("--evaluate", action="store_true", help="measure those that are there, and nothing else")
+    parser.add_argument("--seconds-only", action="store_true", help="time those that were measured, and nothing else")
     parser.add_argument("--table", action="store_true", help="write the table, and nothing else")
     args = parser.parse_args()
     if not args.table and args.run is None:
@@ -150,6 +166,7 @@ def main() -> None:
         for method in args.methods
         for calls in args.calls
     ]
+    args.evaluate |= args.seconds_only
     if not args.table and (args.train or not args.evaluate):
         done: set[Path] = set()
         for method, seconds, seed, calls in wanted:
@@ -171,7 +188,8 @@ def main() -> None:
             if folder != args.run and not folder.exists():
                 print(f"not there, and left out: {folder}", flush=True)
                 continue
-            found = measured(load_bundle(folder), calls)
+            found = again(about | fields, load_bundle(folder), calls) if args.seconds_only else None
+            found = found or measured(load_bundle(folder), calls)
             keep_model(FILE, {**about, **fields, **found, "machine": machine()}, KEY)
             print(
                 f"{folder} in {found['calls']} calls: excess {found['excess']:.3f} ± {found['error']:.3f}", flush=True

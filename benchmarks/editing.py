@@ -136,7 +136,8 @@ def measure(bundle: Bundle, denoiser: Denoiser, data: Data, methods: list[str], 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Return how often each way keeps the class, as lines of Markdown."""
     ways = list(dict.fromkeys(way for row in rows for way in row["lower_half"]))
-    head = ["lower half", *(f"{'told classes, not asked' if row['conditions'] else 'unconditional'}" for row in rows)]
+    told = "trained with classes, none given"
+    head = ["lower half", *(told if row["conditions"] else "unconditional" for row in rows)]
     lines = [head, ["---", *["---:"] * len(rows)]]
     for way in ways:
         found = [(row["lower_half"].get(way), row["n"]) for row in rows]

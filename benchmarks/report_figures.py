@@ -6,7 +6,7 @@
     python benchmarks/report_figures.py runs/report runs/ours
 
 The figures themselves come from `gendi report RUN --figures FOLDER`, whatever the run; this script puts two of them
-side by side, and the two tables into docs/book/figures.md and benchmarks/results/report-figures.json.
+side by side, and the two tables into docs/report.md and benchmarks/results/report-figures.json.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main() -> None:
             paths = (Path(folder) / side / f"figure-{figure}.png" for side in ("left", "right"))
             joined(*paths, names=(names[0], names[1])).save(DOCS / "report" / f"figure-{figure}.png", optimize=True)
     (RESULTS / "report-figures.json").write_text(json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n")
-    write_table("book/figures.md", "report", table(runs))
+    write_table("report.md", "report", table(runs))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def measured(bundle: Bundle, data: Any, calls: int | None, n: int) -> dict[str, 
 
 def table() -> list[str]:
     lines = [
-        "| data | model | calls | metrics, with those of real rows behind the stroke | gates | s |",
+        "| data | model | calls | metrics: of the model / of real rows | gates | s |",
         "|---" * 6 + "|",
     ]
     order = ("teacher", "ect", "dmd", "progressive", "mean-flow")

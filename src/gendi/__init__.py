@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gendi.api.fit import fit as fit
     from gendi.api.fit import load as load
     from gendi.api.guidance import Guidance as Guidance
+    from gendi.api.impute import impute as impute
     from gendi.api.likelihood import bits_per_dim as bits_per_dim
     from gendi.api.measure import measure as measure
     from gendi.api.sample import sample as sample
@@ -42,6 +43,7 @@ _HOMES |= {
     "distil": "gendi.api.distil",
     "fit_autoencoder": "gendi.api.autoencoder",
     "Guidance": "gendi.api.guidance",
+    "impute": "gendi.api.impute",
     "measure": "gendi.api.measure",
     "sample": "gendi.api.sample",
     "show": "gendi.api.show",
@@ -57,6 +59,7 @@ __all__ = [
     "distil",
     "fit",
     "fit_autoencoder",
+    "impute",
     "inpaint",
     "interpolate",
     "load",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gendi.data.tables.points import points_of
 from gendi.diffusion.gaussian.config import Parameterisation
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser
-from gendi.diffusion.gaussian.points import PointPosterior
+from gendi.diffusion.gaussian.points import PointPosterior, with_drawn_points
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.gaussian.schedule import make_schedule
 
@@ -69,3 +69,12 @@ def test_rows_end_on_points() -> None:
     x = sample(denoiser([0.0] * 4), (4,), 200, steps=30, sampler="unipc", seed=1).double().numpy()
     away = np.sqrt(np.square(x[:, 1:3, None] - POINTS[0].T).sum(1).min(1))
     assert np.quantile(away, 0.99) < 0.1  # the points are at least 2 apart
+
+
+def test_points_are_drawn_by_the_law_that_has_the_mean() -> None:
+    law = np.array([0.2, 0.7, 0.1])
+    mean = torch.from_numpy(np.tile(np.concatenate([[5.0], law @ POINTS[0]]), (1000, 1)))
+    uniform = ((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000)[:, None].expand(-1, 3)
+    x = with_drawn_points(torch.zeros_like(mean), mean, [torch.from_numpy(POINTS[0])], uniform).numpy()
+    assert (x[:, 0] == 0).all()
+    np.testing.assert_array_equal([(x[:, 1:] == e).all(1).sum() for e in POINTS[0]], 1000 * law)

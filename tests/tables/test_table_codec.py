@@ -13,9 +13,10 @@ from scipy import stats
 
 from gendi.data import Data, open_data
 from gendi.data.codec_files import codec_from_dict, codec_tensor_specs
-from gendi.data.tables.codec import TableCodec, in_order
+from gendi.data.tables.codec import TableCodec
 from gendi.data.tables.example import mixed_table
 from gendi.data.tables.kind import TABLES
+from gendi.data.tables.orders import in_order
 from gendi.data.tables.read import read_frame
 from gendi.data.vectors import training_conditions
 from gendi.diffusion.config import ConditionConfig

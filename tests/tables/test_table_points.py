@@ -12,9 +12,9 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 
 from gendi.data.codec_files import codec_from_dict, codec_tensor_specs
-from gendi.data.tables.codec import WORDS_MOST, TableCodec
+from gendi.data.tables.codec import TableCodec
 from gendi.data.tables.example import mixed_table
-from gendi.data.tables.points import drawn, nearest, points_of
+from gendi.data.tables.points import WORDS_MOST, drawn, nearest, points_of
 from gendi.data.tables.read import read_frame
 from gendi.errors import BundleError
 from gendi.storage.safe_tensors import specs

@@ -104,13 +104,14 @@ def test_the_encoding_is_seen_or_said(tmp_path: Path, encoding: str, said: str) 
 
 def test_what_cannot_be_modelled_is_left_out_with_the_reason(tmp_path: Path) -> None:
     rows = [
-        f"{i},{i * 2.5 % 7},words {i},{9 + i * 7919 % 101},{10**17 + i},{i % 12 + 1:02}/{i % 11 + 1:02}/2024"
+        f"{i},{i * 2.5 % 7},words {'x' * i},{9 + i * 7919 % 101},{10**17 + i},{i % 12 + 1:02}/{i % 11 + 1:02}/2024"
         for i in range(40)
     ]
     loaded = opened(tmp_path, "row,x,note,user_id,key,day\n" + "\n".join(rows))
     assert list(kinds(loaded)) == ["x"]
-    for name, word in {"row": "counts the rows", "note": "40 different", "user_id": "id", "key": "2^53"}.items():
+    for name, word in {"note": "40 different", "user_id": "id"}.items():
         assert word in loaded.left_out[name] and f"'{name}'" in loaded.notes[0]
+    assert [each.name for each in loaded.schema.ids] == ["row", "key"]  # these have a pattern
     assert "?day=%d/%m/%Y or ?day=%m/%d/%Y" in loaded.left_out["day"]
     asked = {"row": "integer", "note": "category", "day": "%m/%d/%Y", "x": "drop"}
     loaded = opened(tmp_path, "row,x,note,user_id,key,day\n" + "\n".join(rows), asked)

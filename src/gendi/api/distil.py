@@ -28,7 +28,7 @@ def distil(
     *,
     out: str | Path | None = None,
     data: Any = None,
-    method: str = "ect",
+    method: str | None = None,
     calls: int = 2,
     guidance: float | None = None,
     guidance_range: tuple[float, float] | None = None,
@@ -48,12 +48,12 @@ def distil(
         out: the student's folder; by default that of the teacher with -student after its name.
         data: what to learn from; by default the data of the teacher.
         method: `ect`, consistency tuning; `progressive` distillation; `mean-flow`, average velocities; or `dmd`,
-            distribution matching.
+            distribution matching. By default `dmd` for pictures, and `ect` for cells and tables.
         calls: network calls per sample that the student is made for.
         guidance: guidance to build into the student, which then needs none; by default the teacher's own.
         guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that
-            is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. For `ect`
-            and `mean-flow`.
+            is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. Not for
+            `progressive`.
         lr: peak learning rate; by default a third of the teacher's, or a sixth for `dmd`.
         seed: the seed of every draw; by default the teacher's.
         derivative: how `mean-flow` differentiates along the path; see `gendi.diffusion.gaussian.config.DistilConfig`.
@@ -148,6 +148,6 @@ def refuse_others(model: Any) -> None:
 
 def _as_begun(config: RunConfig, wish: Wish) -> RunConfig:
     """Return the configuration of a run that has begun. Raises `UsageError` if another student is asked for."""
-    if config.objective.loss != METHODS.get(wish.method):
+    if wish.method is not None and config.objective.loss != METHODS.get(wish.method):
         raise UsageError(f"The folder holds another student, of the objective {config.objective.loss}: choose another.")
     return config

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gendi.data.codec import Codec
+from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
@@ -32,6 +33,7 @@ def fit(
     stop_when_level: bool | None = None,
     autoencoder: str | Path | Codec | None = None,
     condition: str | Sequence[str] | None = None,
+    rule: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -54,6 +56,7 @@ def fit(
             model works.
         condition: the conditions of the data that the network is told, by name, such as a column of `obs`; none for an
             empty sequence, and by default those of the configuration.
+        rule: for tables, what every row keeps, "start <= end" or several such texts; see `gendi.data.tables.rules`.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
 
     Raises:
@@ -74,6 +77,8 @@ def fit(
     if condition is not None:
         names = [condition] if isinstance(condition, str) else condition
         config = replace(config, conditions=tuple(ConditionConfig(name) for name in names))
+    if rule is not None:
+        config = replace(config, table=TableConfig((rule,) if isinstance(rule, str) else tuple(rule)))
     options |= {"init": init, "autoencoder": autoencoder}
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)

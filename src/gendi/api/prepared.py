@@ -1,6 +1,7 @@
 """Preparing a request: everything that can be wrong with it is found here, before the drawing starts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,12 @@ import psutil
 from torch import Tensor
 
 from gendi.api.conditions import read_conditions
-from gendi.api.models import Models
+from gendi.api.impute import cells_of, told_by
+from gendi.api.models import Models, null_where_silent
 from gendi.api.outside import outside
 from gendi.api.request import Request
+from gendi.data.tables.given import Given
+from gendi.diffusion.conditions import is_null, requested_conditions
 from gendi.diffusion.gaussian.config import ObjectiveConfig
 from gendi.diffusion.gaussian.samplers import GRIDS
 from gendi.diffusion.gaussian.samplers.temperature import check_heat
@@ -32,6 +36,8 @@ class Prepared:
     """Parts of a sample that are given, (*shape), where the request has any."""
     warnings: tuple[str, ...] = ()
     """What to say before drawing: requested numbers far from the training data (`gendi.api.outside`)."""
+    cells: Given | None = None
+    """The cells of a table that are given, where the request has any."""
 
 
 def prepare(request: Request, models: Models) -> Prepared:
@@ -48,12 +54,37 @@ def prepare(request: Request, models: Models) -> Prepared:
     wanted = read_conditions(models.conditions, request.condition, request.indices, request.per_class)
     if request.proportions is not None and not wanted:
         wanted = dict(request.proportions.values(request.indices))
+    if request.where:
+        return _with_cells(request, models, wanted)
     cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
     given = None if request.infill is None else own.codec.infilled(request.infill)
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
     asked = {name: rows for name, rows in cond.items() if name in wanted}
     return Prepared(request, models, denoiser, cond, given, outside(own.codec, models.conditions, asked))
+
+
+def _with_cells(request: Request, models: Models, wanted: Mapping[str, Any]) -> Prepared:
+    """Return a request for rows of a table of which some cells are given.
+
+    The network is told the given cells that are conditions, and what was requested besides; of other conditions it is
+    told nothing, as their law depends on the given cells.
+    """
+    own, n = models.own, request.n
+    cells = cells_of(own.codec, request.where, n)
+    if broken := cells.broken():
+        raise UsageError(f"the given cells break the rule {broken[0][0]}, which every row of the table keeps.")
+    told = told_by(cells.codec, models.conditions, cells)
+    told = {name: rows for name, rows in told.items() if not bool(is_null(rows).any())}
+    if twice := sorted(set(told) & set(wanted)):
+        raise UsageError(f"{twice[0]} was given twice, as a condition and as a cell: say it once.")
+    values = null_where_silent(models.conditions, {**wanted, **dict.fromkeys(told, 0)})  # 0 is replaced by what is told
+    cond = requested_conditions(models.conditions, values, n) | told if values else {}
+    _check_memory(request, own.codec.shape)
+    denoiser = models.denoiser(request.guidance, cond, device=str(request.how.device), precision=request.precision)
+    asked = {name: rows for name, rows in cond.items() if name in wanted}
+    said = (*outside(own.codec, models.conditions, asked), *cells.warnings())
+    return Prepared(request, models, denoiser, cond, None, said, cells)
 
 
 def _check(request: Request, models: Models) -> None:

@@ -2,8 +2,8 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill) is written only where it
-is not the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill, where) is written only
+where it is not the default.
 """
 
 import dataclasses
@@ -17,9 +17,11 @@ from typing import Any, Self
 from gendi.api.conditions import as_texts, as_words
 from gendi.api.edit_settings import edited_by
 from gendi.api.guidance import Guidance
+from gendi.api.impute import BATCH as ROWS
 from gendi.api.proportions import Proportions
 from gendi.api.proportions import fits as fits_proportions
 from gendi.data.images.sample_files import SETTINGS, read_texts
+from gendi.diffusion.gaussian.inverse.box import LEVELS
 from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, SamplerInfo
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
 from gendi.errors import DataError, Mend, UsageError
@@ -35,7 +37,7 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill"),
+    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill", "where"),
 )
 HEAT = ("temperature", "noise_scale")
 """Settings that are written only where they are not 1."""
@@ -74,6 +76,8 @@ class Request:
     """How often each class is drawn where no condition is requested; None draws the classes in turn."""
     infill: str | None = None
     """Which parts of a sequence are given, as the codec of sequences reads it; None for none."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Which cells of the rows of a table are given, by the name of the column."""
 
     @classmethod
     def of(
@@ -87,6 +91,7 @@ class Request:
         guidance: Guidance | float | None = None,
         precision: str | None = None,
         infill: str | None = None,
+        where: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return the request that keywords stand for; the bundle's own sampler, calls and guidance are the defaults.
 
@@ -95,10 +100,11 @@ class Request:
         """
         given = {name: value for name, value in settings.items() if value is not None}
         own = bundle.config.sample
-        usual = {} if "steps" in given else {"steps": own_calls(bundle)}
+        usual: dict[str, Any] = {} if "steps" in given else {"steps": LEVELS if where else own_calls(bundle)}
+        usual |= {"batch_size": ROWS} if where else {}
         how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
         guided = own_guidance(bundle) if guidance is None else Guidance.of(guidance)
-        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill)
+        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill, where=where or {})
 
     @property
     def indices(self) -> range:
@@ -142,6 +148,8 @@ class Request:
             values["precision"] = self.precision
         if self.infill is not None:
             values["infill"] = self.infill
+        if self.where:
+            values["where"] = {name: str(cell) for name, cell in self.where.items()}
         if self.proportions is not None:
             values["proportions"] = self.proportions.to_dict()
         return values
@@ -184,7 +192,7 @@ class Request:
         )
         rest = {
             name: data[name]
-            for name in ("per_class", "precision", "clip", "weights", "guides", "infill")
+            for name in ("per_class", "precision", "clip", "weights", "guides", "infill", "where")
             if name in data
         }
         return cls(
@@ -274,7 +282,7 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, bool)
         case "options":
             return isinstance(value, dict) and all(isinstance(v, float | int | bool | str) for v in value.values())
-        case "condition" | "guides":
+        case "condition" | "guides" | "where":
             return _is_table(value, str)
         case "per_class":
             return value is None or (type(value) is int and 1 <= value <= 10**9)

@@ -15,6 +15,7 @@ COMMANDS = {
     "inpaint": "paint part of a picture anew, where a mask is white",
     "upscale": "make a small picture as large as the model's",
     "denoise": "take the noise out of a picture",
+    "impute": "fill the gaps of a table",
     "vary": "draw variations of a picture, near or far",
     "interpolate": "walk from one picture to another",
     "mix": "the content of one picture with the detail of another",

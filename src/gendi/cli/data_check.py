@@ -37,6 +37,8 @@ class DataCheck:
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
     """Unreadable files or sequences that may be skipped."""
+    rule: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Tables: a rule, "start <= end", to name the rows that break it; the flag may be repeated."""
     json: bool = False
     """Print one JSON object."""
 
@@ -46,7 +48,7 @@ def main(args: Sequence[str]) -> int:
     command = parse(DataCheck, args, "gendi data check", EXAMPLES)
     from gendi.data import check_data
 
-    report = check_data(command.data, size=command.size, max_bad=command.max_bad)
+    report = check_data(command.data, size=command.size, max_bad=command.max_bad, rules=command.rule)
     if command.json:
         show_json(report.to_dict())
         return 0

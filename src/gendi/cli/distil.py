@@ -40,7 +40,9 @@ class Distil:
 
     run: Annotated[tyro.conf.Positional[str], named("RUN", "(required)")] = ""
     """The teacher: the folder of a run or a bundle, or a model that comes with gendi."""
-    method: Literal["ect", "progressive", "mean-flow", "dmd"] = "ect"
+    method: Annotated[
+        Literal["ect", "progressive", "mean-flow", "dmd"] | None, shows("dmd for pictures, ect for cells and tables")
+    ] = None
     """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
     of the teacher, halved until the calls are reached. mean-flow: average velocities between any two times, for any
     number of calls; the student is a denoiser too. dmd: distribution matching, which draws the law of the student's
@@ -51,8 +53,8 @@ class Distil:
     guidance: Annotated[Number, shows("the teacher's own")] = None
     """Guidance to build in, so that the student is guided without being told: 1 is none."""
     guidance_range: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: one scale, built in)")] = None
-    """Scales of guidance that the student is told: gendi sample --guidance then asks for any between these. For ect and
-    mean-flow.
+    """Scales of guidance that the student is told: gendi sample --guidance then asks for any between these. Not for
+    progressive.
     """
     data: Annotated[Text, shows("what the teacher learned from")] = None
     """What to learn from."""

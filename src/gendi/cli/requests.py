@@ -11,6 +11,7 @@ import torch
 
 from gendi.api.conditions import as_words
 from gendi.api.guidance import Guidance
+from gendi.api.impute import BATCH as ROWS
 from gendi.api.models import Models
 from gendi.api.prepared import Prepared
 from gendi.api.request import Request, enough_calls, own_guidance, samplers_with_eta
@@ -99,7 +100,9 @@ def read_options(
 
 def made_here(request: Request, batch_size: int | None, models: Models) -> Request:
     """Return the request as it is drawn on this machine: on its device, with the hashes of the models that draw."""
-    how = dataclasses.replace(request.how, batch_size=batch_size or BATCH, device=pick_device())
+    how = dataclasses.replace(
+        request.how, batch_size=batch_size or (ROWS if request.where else BATCH), device=pick_device()
+    )
     guides = {name: digest for name, digest in models.sha256.items() if name}
     return dataclasses.replace(request, how=how, weights=models.own.sha256, guides=guides)
 
@@ -137,7 +140,8 @@ def announced(request: Request, stop: StopFlag, aloud: bool = True) -> Callable[
             if (left := spent / done * (calls - done)) > LONG:
                 say(f"about {format_duration(left)} to go, by the first {done} of {calls:,} calls; --steps makes fewer")
         if aloud and not said:
-            said.append(f"drawing {request.n:,} samples: {request.how.sampler}, {request.how.steps} calls")
+            way = f"cells given, {calls:,}" if request.where else f"{request.how.sampler}, {request.how.steps}"
+            said.append(f"drawing {request.n:,} samples: {way} calls")
             say(f"{said[0]}, seed {request.how.seed}")
         stop.raise_if_requested("Nothing was written.")
 

@@ -32,6 +32,7 @@ EXAMPLES = """\
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
   gendi sample runs/cells --condition dose=0,1,10 --per-class 200
   gendi sample runs/seqs --infill "ACD??F"              sequences: the letters around what is given
+  gendi sample runs/people --where "age=40,sex=F"       tables: rows with these cells, whatever the network was told
   gendi sample --again runs/mnist/samples.png           the same samples again
   torchrun --nproc-per-node 4 -m -- gendi sample runs/mnist --n 10k --out many.npz"""
 
@@ -71,6 +72,10 @@ class Sample:
     """Samples per network call; halved by itself when memory runs out."""
     infill: Annotated[Text, shows("none")] = None
     """Sequences: letters that are given, "ACD??F"; ? is drawn, and a star at the end lets the sequence go on."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell. The others are
+    drawn from their law given these, without training anew; --steps are noise levels then. The flag may be repeated.
+    """
     again: Annotated[Folder, shows("none")] = None
     """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, into NAME-again."""
     json: bool = False
@@ -136,6 +141,12 @@ def main(args: Sequence[str]) -> int:
 def _check(command: Sample) -> None:
     if command.eta is not None and not 0 <= command.eta <= 1:
         raise UsageError(f"--eta {command.eta:g} is out of range: it must lie between 0 and 1.")
+    own_way = ("sampler", "eta", "grid", "temperature", "noise_scale", "options")
+    if command.where and (given := [flag(name) for name in own_way if is_given(getattr(command, name))]):
+        raise UsageError(
+            f"{' and '.join(given)} cannot be given with --where: rows with given cells are drawn in a way of their "
+            "own."
+        ).mended_by(Mend(drop=tuple(given)))
     if not command.wanted.conditions() and command.per_class is not None:
         raise UsageError("--per-class goes with --class A,B or --condition NAME=A,B: say which.")
     if command.per_class is not None and command.n is not None:
@@ -158,6 +169,7 @@ def _check(command: Sample) -> None:
         "seed",
         "per_class",
         "infill",
+        "where",
     )
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
     if given:
@@ -178,7 +190,18 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
     options = read_options(command.options, command.eta, request.how.sampler, bundle)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
     how = dataclasses.replace(request.how, grid=command.grid, options=options, **heat)
-    return dataclasses.replace(request, how=how, per_class=command.per_class, infill=command.infill)
+    request = dataclasses.replace(request, how=how, per_class=command.per_class, infill=command.infill)
+    return _with_cells(request, command, bundle) if command.where else request
+
+
+def _with_cells(request: "Request", command: Sample, bundle: "Bundle") -> "Request":
+    from gendi.api.impute import table_codec
+    from gendi.data.tables.cells import split_where
+    from gendi.diffusion.gaussian.inverse.box import LEVELS
+
+    names = [column.name for column in table_codec(bundle.codec, "--where").schema.columns]
+    how = dataclasses.replace(request.how, steps=command.steps or LEVELS)
+    return dataclasses.replace(request, how=how, where=split_where(command.where, names))
 
 
 def _destination(command: Sample, run: Path | None, suffix: str) -> Path:

@@ -28,5 +28,11 @@ def shown(report: "TableReport") -> str:
         lines += ["", f"a network can be told the columns with a condition: {command} NAME ..."]
     if report.proposals:
         lines += ["", "proposals", *(f"  {sentence}" for sentence in report.proposals)]
+    if report.rules:
+        flags = " ".join(f"--rule {shlex.quote(rule)}" for rule in report.rules)
+        lines += ["", "rules that all rows keep", *(f"  {rule}" for rule in report.rules)]
+        lines += [f"samples keep them too after: {program()} train {shlex.quote(report.spec)} {flags}"]
+    if report.broken:
+        lines += ["", "rules that are broken", *(f"  {sentence}" for sentence in report.broken)]
     lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)

@@ -24,6 +24,7 @@ from gendi.cli.parse import (
 from gendi.cli.values import parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import claimed_by, find_kind
+from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.gaussian.config import ObjectiveConfig, ProcessConfig, SampleConfig
@@ -93,6 +94,10 @@ class Train:
     """Probability that a condition is left out for a training image: one for all conditions, or one each."""
     condition_via: Annotated[tuple[Literal["embedding", "channels", "tokens"], ...], shows("what suits it")] = ()
     """How a condition enters: beside the time, as channels beside a picture, or as tokens: one for all, or one each."""
+    rule: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Tables: what every row keeps, "start <= end", "gross = net + tax" or "combinations(city, country)"; gendi data
+    check proposes some. The flag may be repeated.
+    """
     flip: bool = False
     """Mirror half of the images, each time anew (also --train.flip)."""
     crop: Annotated[Number, shows("1, whole images")] = None
@@ -120,6 +125,7 @@ class Train:
     conditions: tyro.conf.Suppress[tuple[ConditionConfig, ...]] = ()
     cells: CellsConfig = field(default_factory=CellsConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
+    table: tyro.conf.Suppress[TableConfig] = field(default_factory=TableConfig)
 
     def config(self) -> RunConfig:
         """Return the configuration that the flags ask for. Raises `UsageError` naming the field that cannot be."""
@@ -141,6 +147,7 @@ class Train:
             self._conditions(),
             self.cells,
             self.tokens,
+            TableConfig(self.rule) if self.rule else self.table,
         )
         config.validate()
         return config
@@ -191,6 +198,8 @@ class Train:
 
     def spec(self) -> str:
         """Return the data to open, with the options that flags request. Raises `UsageError` if they are not for it."""
+        if self.rule and find_kind(self.data).name != "table":
+            raise UsageError(f"--rule is for tables (a .csv or .parquet), and {self.data} is none.")
         given = {"layer": self.layer, "recover": "yes" if self.recover_counts else None}
         words = [f"{name}={value}" for name, value in given.items() if value is not None]
         if words and "layer" not in find_kind(self.data).source_options:

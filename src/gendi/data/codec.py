@@ -38,6 +38,9 @@ class Codec(ABC):
     """Log2 of |d row / d x|. Bits per dimension in model space plus this number are the bits per dimension of
     dequantised rows. None if it has no meaning."""
 
+    has_rules: bool = False
+    """Whether decoded rows can break a rule of the data (`broken`)."""
+
     @property
     def cache_key(self) -> str | None:
         """A text that decides what `encode` returns of given rows, if the rows of a codec that encodes `once` are worth
@@ -118,6 +121,10 @@ class Codec(ABC):
         Raises `UsageError` for a pattern that does not fit, and for data of which no parts can be given in words.
         """
         raise UsageError(f"an infill pattern is for sequences, and this model draws {self.description}.")
+
+    def broken(self, rows: Tensor) -> Tensor:
+        """Return which decoded rows (B, ...) break a rule of the data, (B,); others are drawn in their place."""
+        return torch.zeros(len(rows), dtype=torch.bool)
 
     def mismatch(self, other: "Codec") -> str:
         """Return a sentence that says why data that have the codec `other` are not for a model with this one.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from gendi.data.cells.config import CellsConfig
+from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.discrete.config import MASKED_SAMPLERS, TokensConfig
 from gendi.diffusion.discrete.config import validate as validate_tokens
@@ -124,6 +125,7 @@ class RunConfig:
     """The conditions that the network is given; empty for an unconditional model."""
     cells: CellsConfig = field(default_factory=CellsConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
+    table: TableConfig = field(default_factory=TableConfig)
 
     def __str__(self) -> str:
         """Return the lines of config.toml."""
@@ -131,7 +133,7 @@ class RunConfig:
 
     def options_of(self, kind: str) -> Any:
         """Return the options of this configuration for a kind of data, or None if it has none."""
-        return self.cells if kind == "cells" else None
+        return {"cells": self.cells, "table": self.table}.get(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain dicts, lists, numbers, strings and None."""
@@ -140,13 +142,15 @@ class RunConfig:
     def concerning(self, kind: str) -> dict[str, Any]:
         """Return `to_dict` without the tables that have no meaning for data of `kind`; `from_dict` reads it back.
 
-        These are the options of cells, of tokens and of students. A table of them that was changed stays.
+        These are the options of cells, of tables, of tokens and of students. A table of them that was changed stays.
         """
         table = self.to_dict()
         if kind != "cells" and self.cells == CellsConfig():
             del table["cells"]
         if self.tokens == TokensConfig():
             del table["tokens"]
+        if self.table == TableConfig():
+            del table["table"]
         if self.objective.loss not in STUDENTS and self.objective.distil == DistilConfig():
             del table["objective"]["distil"]
         return table

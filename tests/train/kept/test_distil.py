@@ -22,6 +22,7 @@ from gendi.train.config import RunConfig
 from gendi.train.kept.bundle import Bundle, load_bundle
 from gendi.train.kept.checkpoint import load_latest
 from gendi.train.kept.distil import Wish, student_config, usual_folder
+from gendi.train.presets import get_preset
 from gendi.train.progress.telling import Silent
 from gendi.train.run.loop import train
 from stop_at import StopAt
@@ -96,12 +97,14 @@ def test_the_same_call_again_goes_on_and_other_wishes_are_refused(teacher: Path,
     assert gendi.distil(teacher, out=out, steps=2, quiet=True).meta["step"] == 2
     with pytest.raises(UsageError, match=r"holds a run with another configuration: .*guidance was 2.0, is 1.0"):
         gendi.distil(teacher, out=out, steps=3, guidance=1.0, quiet=True)
-    with pytest.raises(UsageError, match=r"another configuration: .*loss was 'consistency', is 'progressive'"):
+    with pytest.raises(
+        UsageError, match=r"another configuration: .*loss was 'distribution-matching', is 'progressive'"
+    ):
         gendi.distil(teacher, out=out, steps=3, method="progressive", quiet=True)
 
 
 def test_without_guidance_no_teacher_is_kept(teacher: Path, tmp_path: Path) -> None:
-    gendi.distil(load_bundle(teacher), out=tmp_path / "plain", guidance=1.0, steps=1, quiet=True)
+    gendi.distil(load_bundle(teacher), out=tmp_path / "plain", method="ect", guidance=1.0, steps=1, quiet=True)
     found = load_latest(tmp_path / "plain")
     assert found is not None and "teacher" not in found.tensors
 
@@ -139,6 +142,12 @@ def test_the_configuration_of_a_student(tiny: RunConfig) -> None:
         assert student_config(tiny, Wish("progressive", calls)).objective.distil.stages == stages
     chain = dataclasses.replace(tiny, process=ProcessConfig("cosine", 20))
     assert student_config(chain, Wish("progressive", 3)).objective.distil.stages == 2  # 3 x 4 of at most 20 steps
+
+
+def test_the_method_follows_the_kind_of_data(tiny: RunConfig) -> None:
+    assert student_config(tiny, Wish()).objective.loss == "distribution-matching"
+    for preset in ("table", "cells"):
+        assert student_config(get_preset(preset).config, Wish()).objective.loss == "consistency"
 
 
 def changed(config: RunConfig, **objective: Any) -> RunConfig:

@@ -91,7 +91,7 @@ def test_a_strangers_file_in_its_place_stops_nothing(teacher: Path, tmp_path: Pa
 
 
 def test_the_rows_of_a_student(teacher: Path, tmp_path: Path) -> None:
-    student = gendi.distil(teacher, out=tmp_path / "s", calls=3, steps=1, quiet=True)
+    student = gendi.distil(teacher, out=tmp_path / "s", method="ect", calls=3, steps=1, quiet=True)
     rows = student_rows(student, 4, seed=5)
     assert [name for name, _ in rows] == ["student, 1 call", "student, 2 calls", "student, 3 calls", "student, 4 calls"]
     for calls, (_, images) in zip((1, 2, 3, 4), rows, strict=True):
@@ -103,7 +103,7 @@ def test_the_rows_of_a_student(teacher: Path, tmp_path: Path) -> None:
 def test_the_report_shows_both_from_the_same_noise(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gendi.report.style.DPI", 40)
     run = teacher.with_name("teacher-student")
-    gendi.distil(teacher, steps=1, quiet=True)
+    gendi.distil(teacher, method="ect", steps=1, quiet=True)
     evaluated(teacher, 5.0, 0.1)
     evaluated(run, 9.0, 0.1)
     page = write_report(run).read_text()

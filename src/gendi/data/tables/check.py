@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.split import Loaded
+from gendi.data.tables.cells import written
+from gendi.data.tables.found_rules import found_rules
+from gendi.data.tables.rules import read_rules, violations
 from gendi.data.tables.schema import Column, Schema
 
 Rows = NDArray[np.float64]
@@ -65,14 +68,26 @@ class TableReport:
     proposals: tuple[str, ...]
     """What could be mended or said, each a sentence."""
     notes: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+    """Rules that all rows keep, and that chance would not, as --rule takes them."""
+    broken: tuple[str, ...] = ()
+    """Sentences on the rules that were asked about and that some rows break, with these rows."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain dicts, lists, numbers and strings."""
         return asdict(self)
 
 
-def check_table(loaded: Loaded, spec: str) -> TableReport:
-    """Return the report on a table that `gendi.data.tables.read` opened; `spec` is how the user named it."""
+def check_table(loaded: Loaded, spec: str, asked: Sequence[str] = ()) -> TableReport:
+    """Return the report on a table that `gendi.data.tables.read` opened.
+
+    Args:
+        loaded: the table.
+        spec: how the user named it.
+        asked: rules to look at; in their place those that are found are proposed.
+
+    Raises `UsageError` for a text that is no rule.
+    """
     rows, schema = np.asarray(loaded.rows, np.float64), loaded.schema
     columns = column_reports(rows, schema)
     known = {column.name for column in schema.columns}
@@ -87,26 +102,16 @@ def check_table(loaded: Loaded, spec: str) -> TableReport:
         gaps=int(missing.any(axis=1).sum()),
         proposals=(*_proposals(rows, columns, spec),),
         notes=tuple(loaded.notes),
+        rules=() if asked else tuple(found_rules(rows, schema)),
+        broken=tuple(
+            said for rule in read_rules(asked, schema, rows) if (said := violations(rule, rows, range(len(rows))))
+        ),
     )
 
 
 def column_reports(rows: Rows, schema: Schema) -> tuple[ColumnReport, ...]:
     """Return the report on each column of rows (N, G)."""
     return tuple(_column(column, values) for column, values in zip(schema.columns, rows.T, strict=True))
-
-
-def written(column: Column, value: float) -> str:
-    """Return a value of a column as a person reads it."""
-    match column.kind:
-        case "category":
-            return str(column.labels[int(value)])
-        case "boolean":
-            return str((column.labels or ("false", "true"))[int(value)])
-        case "date":
-            return str(np.datetime64(int(value), column.unit)).replace("T", " ")
-        case "integer":
-            return str(int(value))
-    return f"{value:.{column.digits}f}" if column.digits is not None else f"{value:.6g}"
 
 
 def _column(column: Column, values: Rows) -> ColumnReport:

@@ -13,9 +13,10 @@ covariance 1 over the training rows (`gendi.data.tables.points`). A missing cell
 by their shares. A vector is decoded to the nearest point, and the denoiser knows that there are only these
 (`gendi.diffusion.gaussian.points`).
 
-A column with a single value, or with none, has no coordinates. Vectors whose scores are standard normal, and whose
-points have their shares, therefore have the right values, frequencies and shares of gaps, and only the dependence
-between columns is left to learn. Of that, the correlations of scores are removed too:
+A column with a single value, or with none, has no coordinates, and neither has one that a rule computes from others
+(`gendi.data.tables.rules`). Vectors whose scores are standard normal, and whose points have their shares, therefore
+have the right values, frequencies and shares of gaps, and only the dependence between columns is left to learn. Of
+that, the correlations of scores are removed too:
 
     x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, with eigenvalues of at least `LEAST`,
 
@@ -27,7 +28,7 @@ between their rows in other columns (`in_order`); so do all words of codecs with
 The cells of a column that is a given condition are not decoded from the vector: they are the values of the condition.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -36,8 +37,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from gendi.data.tables.codec_fields import checked_schema, rules_from, rules_to_list
 from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
-from gendi.data.tables.points import drawn, nearest, points_of
+from gendi.data.tables.orders import in_codes, in_order, ranked
+from gendi.data.tables.points import drawn, nearest, points_of, with_points
+from gendi.data.tables.rules import Rule, broken
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
@@ -50,8 +54,6 @@ from gendi.storage.safe_tensors import TensorSpec
 Grid = NDArray[np.float64]
 Gap = tuple[tuple[int, ...], float]
 """Columns that are missing together, and the share of rows where they are missing."""
-WORDS_MOST = 60
-"""A column of more words has them side by side on one score, so that the vector stays short."""
 LEAST = 1e-4
 """The smallest eigenvalue of the correlations. Smaller ones are raised to it, so that noise is not amplified."""
 
@@ -69,6 +71,8 @@ class TableCodec(VectorCodec):
         points: by column, the points (K, K - 1) that stand for its K words, in the order in which they would lie on a
             score; given as the columns that have them, none by default. Such a column has no score.
         coordinates: by column that varies, the coordinates of z that are its own.
+        rules: what every row keeps (`gendi.data.tables.rules`).
+        valued: the columns that have coordinates: those that vary and that no rule computes.
     """
 
     kind: ClassVar[str] = "table"
@@ -82,16 +86,19 @@ class TableCodec(VectorCodec):
         orders: Mapping[int, Sequence[int]],
         cond: Mapping[str, Tensor],
         axes: Grid | None = None,
+        rules: Sequence[Rule] = (),
         points: Iterable[int] = (),
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
         self.training_conditions = dict(cond)
+        self.rules = tuple(rules)
+        self.has_rules = bool(self.rules)
+        self.valued = _valued(schema, [len(marginal.x) for marginal in self.marginals], self.rules)
         self.points = {j: points_of(np.diff(self.marginals[j].u.reshape(-1, 2))[:, 0]) for j in sorted(points)}
-        self._valued = [column for column, marginal in enumerate(self.marginals) if marginal.varies]
-        scored = [j for j in self._valued if j not in self.points]
+        scored = [j for j in self.valued if j not in self.points]
         self.coordinates = {j: slice(k, k + 1) for k, j in enumerate(scored)}
-        self._gaps_at, end = len(scored), len(scored) + len(self.gaps)
+        self.gaps_at, end = len(scored), len(scored) + len(self.gaps)
         for j, each in self.points.items():
             self.coordinates[j], end = slice(end, end + each.shape[1]), end + each.shape[1]
         self._size = end
@@ -114,29 +121,37 @@ class TableCodec(VectorCodec):
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], points: bool = True) -> Self:
-        """Return the codec fitted to training rows (N, G), whose words are points, or lie on a score without `points`.
+    def fit(
+        cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], rules: Sequence[Rule] = (), points: bool = True
+    ) -> Self:
+        """Return the codec fitted to training rows (N, G), which keep the rules.
 
-        Raises `DataError` if all rows are the same.
+        Words are points, or lie on a score without `points`. Raises `DataError` if all rows are the same.
         """
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
-        ranked = _ranked(rows, orders)
+        in_places = ranked(rows, orders)
         marginals = []
-        for column, values in zip(schema.columns, ranked.T, strict=True):
+        for column, values in zip(schema.columns, in_places.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        words = with_points(schema, marginals) if points else ()
-        codec = cls(schema, marginals, _gaps(rows), orders, cond, points=words)
+        valued = _valued(schema, [len(marginal.x) for marginal in marginals], rules)
+        words = with_points(schema, marginals, valued) if points else ()
+        codec = cls(schema, marginals, _gaps(rows), orders, cond, rules=rules, points=words)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        axes, scores = np.eye(codec.shape[0]), slice(codec._gaps_at + len(codec.gaps))
+        axes, scores = np.eye(codec.shape[0]), slice(codec.scores)
         axes[scores, scores] = root_of_correlations(z[:, scores])
-        return cls(schema, marginals, codec.gaps, orders, cond, axes, words)
+        return cls(schema, marginals, codec.gaps, orders, cond, axes, rules, words)
 
     @property
     def shape(self) -> tuple[int]:
         return (self._size,)
+
+    @property
+    def scores(self) -> int:
+        """The number of scores, which come first in z; behind them are the points of words."""
+        return self.gaps_at + len(self.gaps)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Map rows (B, G) to x (B, D); where a value does not determine its score, the row's number keys the draw."""
@@ -145,13 +160,13 @@ class TableCodec(VectorCodec):
 
     def _scores(self, rows: Grid, index: NDArray[np.int64]) -> Grid:
         """Return the scores z (B, D) of rows (B, G); `index` are the numbers of the rows."""
-        values, places = _ranked(rows, self.orders), Places(0, "table scores", 0)
+        values, places = ranked(rows, self.orders), Places(0, "table scores", 0)
         u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
         z = np.empty(u.shape)
         for j, place in self.coordinates.items():
             z[:, place] = self._own(j, values[:, j], u[:, place.start])
-        for k, (columns, p) in enumerate(self.gaps, self._gaps_at):
+        for k, (columns, p) in enumerate(self.gaps, self.gaps_at):
             missing = np.isnan(values[:, columns[0]])
             z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
         return z
@@ -167,6 +182,15 @@ class TableCodec(VectorCodec):
         any_word = drawn(np.diff(marginal.u.reshape(-1, 2))[:, 0], u)
         return self.points[j][np.where(missing, any_word, word)]
 
+    def score_bounds(self, j: int, values: NDArray[np.float64]) -> tuple[Grid, Grid]:
+        """Return the least and the greatest coordinates (n, d) of `values` (n,) of column j, which are not missing."""
+        placed = ranked(values[:, None], {0: self.orders[j]} if j in self.orders else {})[:, 0]
+        if j in self.points:
+            known = self._own(j, placed, np.zeros(len(placed)))
+            return known, known
+        low, high = self.marginals[j].bounds(placed)
+        return low[:, None], high[:, None]
+
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
         z = np.einsum("nd,de->ne", x.detach().cpu().numpy().astype(np.float64), self.axes)
@@ -176,14 +200,31 @@ class TableCodec(VectorCodec):
         for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):
             own = z[:, self.coordinates.get(j, slice(0, 1))]
             values = marginal.x[2 * nearest(self.points[j], own)] if j in self.points else marginal.values(own[:, 0])
-            rows[:, j] = _in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
-        for k, (columns, p) in enumerate(self.gaps, self._gaps_at):
+            rows[:, j] = in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
+        rows = self._told(rows, cond)
+        for rule in self.rules:
+            if rule.computes:
+                rows[:, self.places[rule.computes]] = rule.computed(rows)
+        for k, (columns, p) in enumerate(self.gaps, self.gaps_at):
             rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
+        return torch.from_numpy(self._told(rows, cond))
+
+    def _told(self, rows: Grid, cond: Mapping[str, Tensor]) -> Grid:
+        """Return rows (n, G) with the cells of given conditions in them."""
         for j, column in enumerate(self.schema.columns):
             if column.condition in cond:
                 given = cond[column.condition].cpu()
                 rows[:, j] = np.where(is_null(given).numpy(), rows[:, j], self._cells_of(j, given.numpy()))
-        return torch.from_numpy(rows)
+        return rows
+
+    def broken(self, rows: Tensor) -> Tensor:
+        """Return which decoded rows (n, G) break a rule, (n,)."""
+        return torch.from_numpy(broken(self.rules, rows.numpy()))
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The number of each column by its name."""
+        return {column.name: j for j, column in enumerate(self.schema.columns)}
 
     def posterior(self) -> PointPosterior | None:
         """Return what a denoiser makes of words that are points; None if there are none."""
@@ -218,6 +259,7 @@ class TableCodec(VectorCodec):
                 for name, rows in self.training_conditions.items()
             },
             "rows": len(next(iter(self.training_conditions.values()), ())),
+            "rules": rules_to_list(self.rules),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -232,19 +274,19 @@ class TableCodec(VectorCodec):
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        _check(data)
+        schema = checked_schema(data)
         total, types = sum(data["knots"]), {"class": torch.int64, "value": torch.float32}
         cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
-        points = set(data.get("points", ()))
-        d = sum(k // 2 - 1 if j in points else k > 1 for j, k in enumerate(data["knots"])) + len(data["gaps"])
+        points, valued = set(data.get("points", ())), _valued(schema, data["knots"], rules_from(data, schema))
+        d = sum(data["knots"][j] // 2 - 1 if j in points else 1 for j in valued) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
         return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        schema = _check(data)
+        schema = checked_schema(data)
         ends = np.cumsum(data["knots"])[:-1]
         u, x = (np.split(tensors[f"knots.{letter}"].numpy(), ends) for letter in "ux")
         marginals = [Marginal(*knots) for knots in zip(u, x, strict=True)]
@@ -256,14 +298,7 @@ class TableCodec(VectorCodec):
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, cond, axes, data.get("points", ()))
-
-
-def with_points(schema: Schema, marginals: Sequence[Marginal]) -> list[int]:
-    """Return the columns whose words are points: categories and booleans of at most `WORDS_MOST` words."""
-    words = [len(marginal.x) // 2 if marginal.varies else 0 for marginal in marginals]
-    kinds = [column.kind in ("category", "boolean") for column in schema.columns]
-    return [j for j, many in enumerate(words) if kinds[j] and 2 <= many <= WORDS_MOST]
+        return cls(schema, marginals, gaps, orders, cond, axes, rules_from(data, schema), data.get("points", ()))
 
 
 def root_of_correlations(z: Grid) -> Grid:
@@ -274,38 +309,14 @@ def root_of_correlations(z: Grid) -> Grid:
     return root
 
 
-def in_order(rows: Grid, j: int) -> list[int]:
-    """Return the codes of column j, a category, in their order along a principal axis.
-
-    It is the first principal axis of the means of other columns over the rows of each code, so categories with similar
-    rows are neighbours on the score. Codes that no row has are left out.
-    """
-    codes = rows[:, j]
-    others = np.delete(rows, j, axis=1)
-    mean, std = np.zeros(others.shape[1]), np.ones(others.shape[1])
-    for k, values in enumerate(others.T):
-        known = values[~np.isnan(values)]
-        if len(known) and known.std() > 0:
-            mean[k], std[k] = known.mean(), known.std()
-    z = np.nan_to_num((others - mean) / std)
-    found = np.unique(codes[~np.isnan(codes)])
-    if not len(found) or not z.shape[1]:
-        return [int(code) for code in found]
-    weights = np.array([np.sqrt((codes == code).sum()) for code in found])
-    means = np.stack([z[codes == code].mean(axis=0) for code in found])
-    axis = np.linalg.svd(means * weights[:, None], full_matrices=False)[2][0]
-    along = means @ axis * np.sign(axis[np.argmax(abs(axis))])
-    return [int(code) for code in found[np.argsort(along, kind="stable")]]
-
-
-def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
-    """Return rows with the codes of categories replaced by their places in `orders`; unseen codes get the middle."""
-    out = rows.copy()
-    for j, order in orders.items():
-        place = {code: float(i) for i, code in enumerate(order)}
-        middle = (len(order) - 1) / 2
-        out[:, j] = [np.nan if np.isnan(code) else place.get(int(code), middle) for code in rows[:, j]]
-    return out
+def _valued(schema: Schema, knots: Sequence[int], rules: Sequence[Rule]) -> list[int]:
+    """Return the columns that have scores, from the number of knots of each marginal."""
+    computed = {rule.computes for rule in rules}
+    return [
+        j
+        for j, (column, k) in enumerate(zip(schema.columns, knots, strict=True))
+        if k > 1 and column.name not in computed
+    ]
 
 
 def _gaps(rows: Grid) -> list[Gap]:
@@ -317,11 +328,6 @@ def _gaps(rows: Grid) -> list[Gap]:
     return [(tuple(columns), float(missing[:, columns[0]].mean())) for columns in found.values()]
 
 
-def _in_codes(order: Sequence[int], places: Grid) -> Grid:
-    """Return the codes at the `places` of an order."""
-    return np.asarray(order, np.float64)[np.clip(places, 0, len(order) - 1).astype(np.int64)]
-
-
 def _round(column: Column, values: Grid, seen: Grid) -> Grid:
     """Return the values, where those that were not `seen` are rounded to the decimals of the column."""
     decimals = column.decimals if column.kind == "number" else 0
@@ -329,48 +335,3 @@ def _round(column: Column, values: Grid, seen: Grid) -> Grid:
         return values
     at = np.minimum(np.searchsorted(seen, values), len(seen) - 1)
     return np.where(seen[at] == values, values, np.round(values, decimals))
-
-
-def _check(data: Mapping[str, Any]) -> Schema:
-    """Return the schema of a `to_dict`. Raises `BundleError`, which names the field, if one is missing or wrong."""
-    names = {"kind", "schema", "knots", "gaps", "orders", "told", "rows", "points"}
-    if wrong := sorted({"points", *(str(name) for name in data)} ^ names):  # without points before they were made
-        raise BundleError(f"The codec of a table has fields {', '.join(sorted(names))}; check {', '.join(wrong)}.")
-    schema = Schema.from_dict(data["schema"])
-    g = len(schema.columns)
-
-    def whole(value: object, most: int) -> bool:
-        return type(value) is int and 0 <= value <= most
-
-    def gap(entry: object) -> bool:
-        if not isinstance(entry, Mapping) or set(entry) != {"columns", "share"}:
-            return False
-        columns, share = entry["columns"], entry["share"]
-        fine = isinstance(columns, list) and bool(columns) and all(whole(j, g - 1) for j in columns)
-        return fine and isinstance(share, float) and 0 < share < 1
-
-    def order(j: str, codes: object) -> bool:
-        if not (j.isdecimal() and int(j) < g and isinstance(codes, list)):
-            return False
-        column, knots = schema.columns[int(j)], data["knots"][int(j)]
-        fits = all(whole(code, len(column.labels) - 1) for code in codes)
-        return fits and column.kind == "category" and knots <= 2 * len(codes)
-
-    def point(j: object) -> bool:
-        if not whole(j, g - 1):
-            return False
-        column, knots = schema.columns[j], data["knots"][j]  # type: ignore[index]
-        return column.kind in ("category", "boolean") and knots >= 4 and knots % 2 == 0
-
-    checks: dict[str, Callable[[Any], bool]] = {
-        "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
-        "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
-        "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),
-        "told": lambda v: isinstance(v, Mapping) and all(kind in ("class", "value") for kind in v.values()),
-        "rows": lambda v: whole(v, 2**40),
-        "points": lambda v: isinstance(v, list) and all(map(point, v)) and len(set(v)) == len(v),
-    }
-    for name, check in checks.items():
-        if not check(value := data.get(name, [])):
-            raise BundleError(f"The codec of a table has {name} = {str(value)[:200]}, which cannot be.")
-    return schema

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gendi.data.tables.cells import number_of
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.tables.texts import dated
 from gendi.errors import DataError
@@ -110,7 +111,8 @@ def read_samples(path: Path, schema: Schema) -> "pd.DataFrame":
 
     if not path.is_file():
         raise DataError(f"There is no file {path}. `gendi sample RUN --out fake.csv` writes one.")
-    words = {column.name: str for column in schema.columns if column.kind == "date" or _has_words(column)}
+    texts = [column for column in schema.columns if column.kind == "date" or column.affixes or _has_words(column)]
+    words = {column.name: str for column in texts}
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
@@ -145,6 +147,8 @@ def _cells(frame: "pd.DataFrame", column: Column) -> NDArray[np.float64]:
             case "category":
                 code = {label: float(i) for i, label in enumerate(column.labels)}
                 out[~missing] = [code[cell] for cell in series[~missing].tolist()]
+            case _ if column.affixes or column.dtype == "time":
+                out[~missing] = [number_of(column, cell) for cell in series[~missing]]
             case "date":
                 times = pd.to_datetime(series, utc=True, format=column.format or None).dt.tz_localize(None)
                 return dated(times.to_numpy("datetime64[ns]"), column.unit)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendi.data.kind import Kind
+from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Tables(Kind):
     suffixes = (".csv", ".parquet")
     endings = (".csv", ".parquet")
     objects = "a DataFrame"
+    options = TableConfig
 
     def claims(self, spec: object) -> bool:
         return super().claims(spec) or (hasattr(spec, "columns") and hasattr(spec, "dtypes"))
@@ -48,7 +50,7 @@ class Tables(Kind):
         """Open a table as training would, and report on its columns."""
         from gendi.data.tables.check import check_table
 
-        return check_table(self.open(spec), spec)
+        return check_table(self.open(spec), spec, options.get("rules", ()))
 
     def parts(self, data: "Data") -> Sequence[tuple[str, str, str]]:
         """Return the columns, over training and held-out rows."""
@@ -72,10 +74,14 @@ class Tables(Kind):
         import numpy as np
 
         from gendi.data.tables.codec import TableCodec
+        from gendi.data.tables.rules import rules_of
         from gendi.data.vectors import training_conditions
 
         rows = np.asarray(data.train.batch(range(len(data.train))), np.float64)
-        return TableCodec.fit(data.schema, rows, training_conditions(conditions, data.train.conditions))
+        cond = training_conditions(conditions, data.train.conditions)
+        return TableCodec.fit(
+            data.schema, rows, cond, rules_of(data, options.rules if options else (), [c.name for c in conditions])
+        )
 
     def present(
         self,

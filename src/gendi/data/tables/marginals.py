@@ -61,6 +61,14 @@ class Marginal:
         between = np.clip(np.interp(values, self.x, self.u), UNSEEN, 1 - UNSEEN)
         return np.asarray(ndtri(np.where(seen, inside, between)), np.float64)
 
+    def bounds(self, values: Values) -> tuple[Values, Values]:
+        """Return the least and the greatest score of each value: both ends of its flat part, or its score twice."""
+        first, last = np.searchsorted(self.x, values, "left"), np.searchsorted(self.x, values, "right") - 1
+        between = np.clip(np.interp(values, self.x, self.u), UNSEEN, 1 - UNSEEN)
+        ends = self.u[np.minimum(first, len(self.u) - 1)], self.u[last]
+        low, high = (ndtri(np.where(first <= last, u, between)) for u in ends)
+        return low, high
+
     def values(self, scores: Values) -> Values:
         """Return the values of normal scores."""
         if not self.varies:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.tables.schema import Column, Schema
+from gendi.data.tables.units import with_affixes
 from gendi.errors import UsageError
 from gendi.storage.files import atomic_write
 
@@ -20,10 +21,19 @@ ATTRIBUTE = "gendi"
 
 
 def to_frame(schema: Schema, rows: NDArray[np.float64], provenance: Mapping[str, Any]) -> "pd.DataFrame":
-    """Return rows (n, G) as a DataFrame with the columns, order and types of the training table."""
+    """Return rows (n, G) as a DataFrame with the columns, order and types of the training table.
+
+    `provenance` says the seed and the first number of samples, which have names of their own (`gendi.data.tables.ids`);
+    other rows have no columns of names.
+    """
     import pandas as pd
 
-    frame = pd.DataFrame({column.name: _series(column, rows[:, j]) for j, column in enumerate(schema.columns)})
+    columns = [(column.name, _series(column, rows[:, j])) for j, column in enumerate(schema.columns)]
+    if "seed" in provenance:
+        for ids in sorted(schema.ids, key=lambda each: each.place):
+            made = ids.made(int(provenance["seed"]), int(provenance.get("first", 0)), len(rows))
+            columns.insert(ids.place, (ids.name, pd.Series(made, dtype=object).astype(ids.dtype)))
+    frame = pd.DataFrame(dict(columns))
     frame.attrs[ATTRIBUTE] = {**provenance, "schema": schema.to_dict()}
     return frame
 
@@ -46,12 +56,16 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
         raise UsageError(f"{path}: a table is written as NAME.csv or NAME.parquet.")
     known = frame.attrs.get(ATTRIBUTE, {}).get("schema")
     schema = Schema.from_dict(known) if known else Schema(())
+    atomic_write(path, as_csv(frame, schema).encode(schema.encoding, errors="xmlcharrefreplace"))
+
+
+def as_csv(frame: "pd.DataFrame", schema: Schema) -> str:
+    """Return the text of a CSV that is written as the training table was."""
     cells = frame.copy()
     for column in schema.columns:
         if column.name in cells:
             cells[column.name] = _written(column, frame[column.name], schema.decimal)
-    text = cells.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n")
-    atomic_write(path, text.encode(schema.encoding, errors="xmlcharrefreplace"))
+    return str(cells.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n"))
 
 
 def _series(column: Column, values: NDArray[np.float64]) -> "pd.Series[Any]":
@@ -71,6 +85,9 @@ def _series(column: Column, values: NDArray[np.float64]) -> "pd.Series[Any]":
             cells = pd.Series(filled.astype(np.int64))
             if missing.any() and not _nullable(column.dtype):
                 cells = cells.astype("Int64")
+        case "number" if column.affixes and not column.dtype.startswith("float"):
+            texts = [None if gone else with_affixes(column, x) for x, gone in zip(values, missing, strict=True)]
+            return pd.Series(texts, dtype=object).astype(column.dtype)
         case "number":
             return pd.Series(values).astype(column.dtype)
         case "date":
@@ -105,8 +122,9 @@ def _dates(column: Column, values: NDArray[np.float64], missing: NDArray[np.bool
     times = values.astype(np.int64).astype(f"datetime64[{column.unit}]").astype("datetime64[us]")
     times[missing] = np.datetime64("NaT")
     cells = pd.Series(times)
-    if column.dtype == "date":
-        return pd.Series([None if gone else t.date() for t, gone in zip(cells, missing, strict=True)], dtype=object)
+    if column.dtype in ("date", "time"):
+        parts = [None if gone else getattr(t, column.dtype)() for t, gone in zip(cells, missing, strict=True)]
+        return pd.Series(parts, dtype=object)
     if "," in column.dtype or "tz=" in column.dtype:
         cells = cells.dt.tz_localize("UTC")
     return cells.astype(column.dtype)
@@ -114,7 +132,11 @@ def _dates(column: Column, values: NDArray[np.float64], missing: NDArray[np.bool
 
 def _written(column: Column, series: "pd.Series[Any]", decimal: str) -> "pd.Series[Any]":
     """Return the cells of a CSV, written as in the training table."""
-    if column.kind == "date" and column.format:
+    if column.dtype == "time":
+        texts = series.map(lambda time: time.strftime(column.format or "%H:%M:%S"), na_action="ignore")
+    elif column.affixes and column.dtype.startswith("float"):
+        texts = series.map(lambda x: with_affixes(column, x), na_action="ignore")
+    elif column.kind == "date" and column.format:
         texts = series.dt.strftime(column.format)
     elif column.kind == "boolean" and column.labels:
         texts = series.map({False: column.labels[0], True: column.labels[1]})

@@ -12,11 +12,24 @@ line.
 A vector stands for the nearest point.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from gendi.data.tables.marginals import Marginal
+from gendi.data.tables.schema import Schema
+
+WORDS_MOST = 60
+"""A column of more words has them side by side on one score, so that the vector stays short."""
 Shares = Float64[np.ndarray, " k"]
 Points = Float64[np.ndarray, "k d"]
+
+
+def with_points(schema: Schema, marginals: Sequence[Marginal], valued: Sequence[int]) -> list[int]:
+    """Return the columns among `valued` whose words are points: categories and booleans of at most `WORDS_MOST`."""
+    words = {j: len(marginals[j].x) // 2 for j in valued if schema.columns[j].kind in ("category", "boolean")}
+    return [j for j, many in words.items() if 2 <= many <= WORDS_MOST]
 
 
 def points_of(shares: Shares) -> Points:

@@ -11,7 +11,8 @@ most `LEVELS_MOST` values; otherwise it is a value.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from gendi.data.columns import NoConditionError, condition_name, known_rows
 from gendi.data.columns import Rows as ConditionRows
 from gendi.data.split import Loaded
 from gendi.data.tables.csv_file import check_names, read_csv
+from gendi.data.tables.ids import ids_of
 from gendi.data.tables.schema import KINDS, Column, Schema
 from gendi.data.tables.series import from_series
-from gendi.data.tables.texts import Found, NotModelledError, Place, from_texts
+from gendi.data.tables.texts import Found, NamesError, NotModelledError, Place, from_texts
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError, unknown_name
 
@@ -49,7 +51,7 @@ def read_table(path: Path, options: Mapping[str, str]) -> Loaded:
     if path.suffix.lower() == ".parquet":
         if written:
             raise UsageError(f"{path}: {next(iter(written))} is for a CSV.")
-        return _loaded_frame(str(path), _parquet(path), requested)
+        return _loaded_frame(str(path), read_parquet(path), requested)
     separator = {"tab": "\t", "\\t": "\t"}.get(written.get("separator", ""), written.get("separator", ""))
     decimal = written.get("decimal", ".")
     if len(separator) > 1 or decimal not in (".", ","):
@@ -62,7 +64,8 @@ def read_table(path: Path, options: Mapping[str, str]) -> Loaded:
         for name, cells in zip(texts.names, texts.columns, strict=True)
     ]
     how = {"separator": texts.separator, "decimal": decimal, "encoding": texts.encoding}
-    return _loaded(str(path), texts.names, found, requested, len(texts.lines), how)
+    cells = dict(zip(texts.names, texts.columns, strict=True))
+    return _loaded(str(path), texts.names, found, requested, len(texts.lines), how, lambda name: names_in(cells[name]))
 
 
 def read_frame(frame: "pd.DataFrame") -> Loaded:
@@ -80,7 +83,8 @@ def need_pandas() -> None:
         raise UsageError(f'tables need {error.name}: pip install "gendi[tables]"') from None
 
 
-def _parquet(path: Path) -> "pd.DataFrame":
+def read_parquet(path: Path) -> "pd.DataFrame":
+    """Return the DataFrame in a Parquet file. Raises `DataError` if it cannot be read."""
     import pandas as pd
     import pyarrow
 
@@ -103,7 +107,7 @@ def _loaded_frame(where: str, frame: "pd.DataFrame", requested: Mapping[str, str
     _refuse_few(where, len(frame))
     _check_requested(where, requested, names)
     found = [_attempt(Place(where, name), requested, lambda p, a: from_series(p, frame[p.name], a)) for name in names]
-    return _loaded(where, names, found, requested, len(frame), {})
+    return _loaded(where, names, found, requested, len(frame), {}, lambda name: names_in(frame[name]))
 
 
 def _refuse_few(where: str, n: int) -> None:
@@ -112,15 +116,31 @@ def _refuse_few(where: str, n: int) -> None:
         raise DataError(f"{where} {rows}: there is nothing to learn from less than two. Check that it is whole.")
 
 
+class Names(str):
+    """The reason why a column is left out whose cells are names of rows."""
+
+
 def _attempt(place: Place, requested: Mapping[str, str], read: Any) -> Found | str:
     """Return a column, or the reason why it is left out."""
     if requested.get(place.name) == "drop":
         return "it was dropped"
     try:
         found: Found = read(place, requested.get(place.name, ""))
+    except NamesError as error:
+        return Names(error)
     except NotModelledError as error:
         return str(error)
     return found
+
+
+def names_in(cells: Any) -> tuple[list[str], str]:
+    """Return the cells of a column of names as texts, and the name of the pandas type of such a column."""
+    missing, dtype = np.array([cell is None or cell != cell for cell in cells], bool), str(getattr(cells, "dtype", ""))
+    texts = ["" if gone else str(cell).strip() for cell, gone in zip(cells, missing, strict=True)]
+    if not dtype:
+        whole = all(re.fullmatch(r"0|[1-9][0-9]{0,17}", text) for text in texts)
+        dtype = "int64" if whole else "object"
+    return texts, dtype
 
 
 def _check_requested(where: str, requested: Mapping[str, str], names: Sequence[str]) -> None:
@@ -140,11 +160,15 @@ def _loaded(
     requested: Mapping[str, str],
     n: int,
     how: Mapping[str, str],
+    cells: Callable[[str], tuple[list[str], str]],
 ) -> Loaded:
     kept = [each for each in found if not isinstance(each, str)]
     left_out = {name: each for name, each in zip(names, found, strict=True) if isinstance(each, str)}
     if not kept:
         raise DataError(f"{where} has no column that can be modelled: {_listed(left_out)}.")
+    made = [ids_of(name, i, *cells(name)) for i, name in enumerate(names) if isinstance(left_out.get(name), Names)]
+    ids = tuple(each for each in made if each is not None)
+    left_out = {name: why for name, why in left_out.items() if name not in {each.name for each in ids}}
     rows = np.column_stack([values for _, values in kept])
     constant = [c.name for (c, values) in kept if len(np.unique(values[~np.isnan(values)])) == 1]
     empty = [column.name for column, values in kept if np.isnan(values).all()]
@@ -159,6 +183,14 @@ def _loaded(
     notes = []
     if left_out:
         notes.append(f"{where}: samples will not have {_listed(left_out)}")
+    if ids:
+        some = ", ".join(f"{each.name!r} (the first {each.example})" for each in ids)
+        notes.append(f"{where}: samples get new names of rows in {some}")
+    notes += [
+        f"{where}: the column {column.name!r} is read as numbers in {column.affixes[0]}...{column.affixes[1]}"
+        for column, _ in kept
+        if column.affixes
+    ]
     notes += [f"{where}: the column {name!r} has one value, which every sample gets" for name in constant]
     notes += [f"{where}: the column {name!r} is empty, and so it is in every sample" for name in empty]
     columns, conditions, specs = [], {}, []
@@ -180,7 +212,7 @@ def _loaded(
         tuple(specs),
         left_out,
         notes=tuple(notes),
-        schema=Schema(tuple(columns), **how),
+        schema=Schema(tuple(columns), **how, ids=ids),
     )
 
 

@@ -3,13 +3,14 @@
     bool, boolean                                   boolean
     integers, also nullable ones                    integer, unless they count the rows or are beyond 2^53
     floats                                          number
-    datetimes, with or without a zone; dates        date
+    datetimes, with or without a zone; dates, times date
     categorical                                     category, with its words, their order and their type
     text                                            as in a CSV, but always category (`gendi.data.tables.texts`)
 
 Columns of objects of several types are refused; durations, intervals, bytes, lists and complex numbers are left out.
 """
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from gendi.data.tables.schema import Column
 from gendi.data.tables.texts import (
     Found,
+    NamesError,
     NotModelledError,
     Place,
     categories,
@@ -26,12 +28,15 @@ from gendi.data.tables.texts import (
     decimals_of,
     finite,
     whole,
+    with_units,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WORDS = ("string", "empty")
+DAY = datetime.date(1900, 1, 1)
+"""The day of times of day."""
 LABELS = (str, int, float, bool, np.integer, np.floating, np.bool_)
 
 
@@ -75,13 +80,19 @@ def _objects(place: Place, series: "pd.Series[Any]", missing: NDArray[np.bool_],
 
     kind = pd.api.types.infer_dtype(series, skipna=True)
     if kind in WORDS:
-        column, values = categories(place.name, series.where(~missing, "").to_numpy(object), missing)
+        texts = series.where(~missing, "").to_numpy(object)
+        if found := with_units(place.name, texts, missing, dtype):
+            return found
+        column, values = categories(place.name, texts, missing)
         return _typed(column, dtype), values
     if kind == "boolean":
         return Column(place.name, "boolean", "object"), _floats(series, missing)
     if kind == "date":
         column, values = _times(place.name, pd.to_datetime(series), "date")
         return column, values
+    if kind == "time":
+        days = series.map(lambda time: pd.Timestamp.combine(DAY, time), na_action="ignore")
+        return _times(place.name, pd.to_datetime(days), "time")
     if kind in ("mixed", "mixed-integer", "mixed-integer-float"):
         types = [type(cell).__name__ for cell in series]
         known = [name for name, gone in zip(types, missing, strict=True) if not gone]
@@ -133,5 +144,5 @@ def _floats(series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> NDArray[np.
 def _whole_floats(series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> NDArray[np.float64]:
     known = series[~missing]
     if len(known) and max(abs(int(known.min())), abs(int(known.max()))) > 2**53:
-        raise NotModelledError("it has whole numbers beyond 2^53, which are taken for names of rows")
+        raise NamesError("it has whole numbers beyond 2^53, which are taken for names of rows")
     return _floats(series, missing)

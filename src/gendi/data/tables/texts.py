@@ -5,7 +5,9 @@ The kind is the first of these that all cells fit, except the missing ones:
     boolean     true and false, in one spelling of each
     integer     digits, perhaps with a sign, and without a leading zero
     number      anything that can be read as a number
-    date        one of `FORMATS`, unless day and month could be confused
+    date        one of `FORMATS`, unless day and month could be confused; also a time of day, `08:22`
+    number      anything that can be read as a number between the same texts, `80,9 kg` (`gendi.data.tables.units`), if
+                there are more than ten different ones, or decimals
     category    at most ten different texts, or at most 1000 that occur twice on average
 
 Among booleans, numbers and dates, the texts of `MISSING` are missing cells; among categories, only empty cells are. If
@@ -21,25 +23,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.tables.schema import UNITS, Column, Unit
+from gendi.data.tables.units import affixes_of, bare
 from gendi.errors import DataError
 
 Values = NDArray[np.float64]
 Found = tuple[Column, Values]
 MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "None", "<NA>", "#N/A"})
+TIMES = ("%H:%M", "%H:%M:%S")
 FORMATS = (
     *("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"),
     *("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%f", "%Y/%m/%d"),
+    *TIMES,
     *("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
 )
 FEW, CATEGORIES_MOST, DECIMALS_MOST, EXACT = 10, 1000, 12, 2.0**53
 NEARLY_ALL = 0.95
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _PADDED = re.compile(r"[+-]?0[0-9]")
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{2}:\d{2}(:\d{2})?$")
 
 
 class NotModelledError(Exception):
     """A column is left out of the model; the text is the reason."""
+
+
+class NamesError(NotModelledError):
+    """A column is left out because its cells are names of rows, or free text."""
 
 
 class Place:
@@ -99,7 +108,25 @@ def from_texts(place: Place, cells: Sequence[str], requested: str = "", decimal:
         )
     if sum(bool(_DATE.match(text)) for text in texts[~missing][:100]) * 2 >= min(100, (~missing).sum()):
         return _dates(place, texts, missing, FORMATS, False)
+    if not requested and (found := with_units(place.name, texts, missing)):
+        return found
     return categories(place.name, texts, texts == "")
+
+
+def with_units(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], dtype: str = "float64") -> Found | None:
+    """Return a column of numbers that are written with the same texts around them, or None if it is none."""
+    known = texts[~missing].tolist()
+    affixes = affixes_of(known)
+    if affixes is None:
+        return None
+    numbers = [bare(text, affixes) for text in known]
+    if len(set(numbers)) <= FEW and not any("." in number for number in numbers):
+        return None
+    values = np.full(len(texts), np.nan)
+    values[~missing] = [float(number) for number in numbers]
+    digits = {len(number.partition(".")[2]) for number in numbers}
+    known_digits = digits.pop() if len(digits) == 1 else None
+    return Column(name, "number", dtype, decimals=decimals_of(values), digits=known_digits, affixes=affixes), values
 
 
 def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], requested: bool = False) -> Found:
@@ -107,7 +134,7 @@ def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], reque
     words = sorted(set(texts[~missing].tolist()))
     filled = int((~missing).sum())
     if not requested and len(words) > FEW and (2 * len(words) > filled or len(words) > CATEGORIES_MOST):
-        raise NotModelledError(
+        raise NamesError(
             f"it has {len(words)} different texts in {filled} rows, free text or names of rows; ?{name}=category keeps "
             "it all the same"
         )
@@ -120,17 +147,17 @@ def whole(name: str, values: Values, dtype: str, requested: bool = False) -> Fou
     """Return a column of integers. Raises `NotModelledError` for numbers of rows, and for numbers beyond 2^53."""
     known = values[~np.isnan(values)]
     if len(known) and abs(known).max() > EXACT:
-        raise NotModelledError("it has whole numbers beyond 2^53, which are taken for names of rows")
+        raise NamesError("it has whole numbers beyond 2^53, which are taken for names of rows")
     steps = np.diff(values)
     if not requested and len(values) > FEW and (steps == steps[0]).all() and abs(steps[0]) == 1:
-        raise NotModelledError(f"it counts the rows; ?{name}=integer keeps it all the same")
+        raise NamesError(f"it counts the rows; ?{name}=integer keeps it all the same")
     if (
         not requested
         and len(known) > FEW
         and re.search(r"(^|[^a-z])id$", name.lower())
         and len(set(known)) == len(known)
     ):
-        raise NotModelledError(f"it is called an id, and every row has another; ?{name}=integer keeps it all the same")
+        raise NamesError(f"it is called an id, and every row has another; ?{name}=integer keeps it all the same")
     return Column(name, "integer", dtype), values
 
 
@@ -223,7 +250,8 @@ def _dates(
         form, series = fitting[0]
         times = series.to_numpy("datetime64[ns]")
         unit = coarsest(times)
-        return Column(place.name, "date", "datetime64[ns]", unit=unit, format=form), dated(times, unit)
+        dtype = "time" if form in TIMES else "datetime64[ns]"
+        return Column(place.name, "date", dtype, unit=unit, format=form), dated(times, unit)
     if requested or 2 * best[0] >= (~missing).sum():
         bad = best[1] if best[0] else ~missing
         raise _odd_one(place, texts, bad, "a date" if not requested else f"a date written {' or '.join(formats)}")

@@ -63,3 +63,19 @@ class PointPosterior(nn.Module):
             parts.append(scale * (mean - skip * y[:, own]))
             start += width
         return torch.cat(parts, dim=1)
+
+
+def with_drawn_points(x: Tensor, mean: Tensor, points: Sequence[Tensor], uniform: Tensor) -> Tensor:
+    """Return x (n, D) with a point in each group of its last coordinates, drawn by the law that has the `mean`.
+
+    The shares of the points have mean 0 and covariance 1, so p_k (1 + mean . e_k) is the only law on K points in K - 1
+    dimensions with this mean. `uniform` (n, D) are draws, of which a group takes its first.
+    """
+    x, start = x.clone(), x.shape[1] - sum(each.shape[1] for each in points)
+    for each in points:
+        own = slice(start, start + each.shape[1])
+        share = (1 + mean[:, own] @ each.T).clamp(min=0) / (1 + each.square().sum(1))
+        ends = share.cumsum(1)
+        chosen = (uniform[:, start, None] * ends[:, -1:] >= ends).sum(1).clamp(max=len(each) - 1)
+        x[:, own], start = each[chosen], start + each.shape[1]
+    return x

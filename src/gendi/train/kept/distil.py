@@ -31,6 +31,8 @@ FIRST_CALLS = 64
 RATE, RATES = 1 / 3, {"dmd": 1 / 6}
 """The student's learning rate, as a share of the teacher's: its weights are good already. One of distribution matching
 is slower, so that its critic, which learns six times as quickly, can follow."""
+PICTURES = ("unet", "dit")
+"""The networks of pictures, and of their latents."""
 MOST_CALLS = 64
 """The most calls that a student is made for; with more, the teacher is as good."""
 
@@ -39,8 +41,9 @@ MOST_CALLS = 64
 class Wish:
     """What is asked of a student."""
 
-    method: str = "ect"
-    """`ect` (consistency tuning), `progressive`, `mean-flow` or `dmd` (distribution matching)."""
+    method: str | None = None
+    """`ect` (consistency tuning), `progressive`, `mean-flow` or `dmd` (distribution matching); None is the best one for
+    the kind of data, see `usual_method`."""
     calls: int = 2
     """Network calls per sample."""
     guidance: float | None = None
@@ -60,6 +63,7 @@ def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") ->
 
     Raises `UsageError` if the teacher cannot have a student, or not this one.
     """
+    wish = dataclasses.replace(wish, method=wish.method or usual_method(teacher))
     if wish.method not in METHODS:
         raise UsageError(f"the method {wish.method!r} is unknown. Known: {', '.join(METHODS)}.")
     refuse_teacher(teacher, wish, name)
@@ -85,6 +89,11 @@ def student_config(teacher: RunConfig, wish: Wish, name: str = "The teacher") ->
     )
     config.validate()
     return config
+
+
+def usual_method(teacher: RunConfig) -> str:
+    """Return the method that made the best students of such data: see docs/distillation.md, "Measured"."""
+    return "dmd" if teacher.network.kind in PICTURES else "ect"
 
 
 def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:

@@ -52,6 +52,7 @@ def inherited(config: RunConfig, source: RunConfig) -> RunConfig:
         objective=source.objective,
         cells=source.cells,
         tokens=source.tokens,
+        table=source.table,
         sample=source.sample,
         conditions=(*own, *others),
     )

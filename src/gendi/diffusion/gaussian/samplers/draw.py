@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from gendi.diffusion.batches import in_batches, indices
+from gendi.diffusion.batches import in_batches
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
@@ -205,7 +205,6 @@ def sample(
     plan = Drawing.of(settings) if how is None else how
 
     def work(rows: slice) -> Iterator[State]:
-        which = list(indices(rows, plan.first_index))
-        return trajectory(denoiser, shape, which, plan, cond=take(cond, rows, plan.device), poll=poll)
+        return trajectory(denoiser, shape, plan.indices(rows), plan, cond=take(cond, rows, plan.device), poll=poll)
 
     return draw(n, plan, work)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 
+from gendi.diffusion.batches import indices
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS, Bounds
 
 
@@ -24,6 +25,8 @@ class Drawing:
     seed: int = 0
     first_index: int = 0
     """Index of the first sample in the seed's streams."""
+    numbers: tuple[int, ...] | None = field(default=None, compare=False)
+    """The indices of the samples, in the place of `first_index` and those that follow it."""
     grid: str | None = None
     """Times to visit; None is the sampler's own grid."""
     bounds: Bounds = BOUNDS
@@ -38,6 +41,12 @@ class Drawing:
     batch_size: int = field(default=250, compare=False)
     """Samples per network call; halved, down to 1, whenever memory runs out."""
     device: torch.device | str = field(default="cpu", compare=False)
+
+    def indices(self, rows: slice) -> list[int]:
+        """Return the index of each sample of `rows`, which is the key of its random stream."""
+        if self.numbers is not None:
+            return list(self.numbers[rows])
+        return list(indices(rows, self.first_index))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
