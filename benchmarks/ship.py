@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--about", help="what it draws, in a few words")
     parser.add_argument("--license", help="licence of the data")
-    parser.add_argument("--student-made-by", help="how, where one command does not say it: a student begun otherwise")
+    parser.add_argument("--made-by", help="how, where one command does not say it: a budget that changed on the way")
+    parser.add_argument("--student-made-by", help="the same of the student")
     parser.add_argument("--n", type=int, default=5000, help="samples to measure; 0 for none")
     args = parser.parse_args()
     names = {args.name: args.run} | ({f"{args.name}-student": args.student} if args.student else {})
@@ -97,7 +98,7 @@ def ship(name: str, run: Path, args: argparse.Namespace) -> None:
         "about": f"{args.about or ABOUT[spec]}{few}",
         "parameters": sum(tensor.numel() for tensor in bundle.state.values()),
         "license": args.license or LICENSES[spec],
-        "command": (student and args.student_made_by) or " ".join(made),
+        "command": (args.student_made_by if student else args.made_by) or " ".join(made),
         "float32_sha256": digest(bundle.state),
         "rounding": changed_by_rounding(bundle),
     }
