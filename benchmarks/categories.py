@@ -15,9 +15,9 @@ Arms, all with the preset `table` for so many CPU seconds of one thread:
     real        the training half itself
 
 Half of each table is held out, by class of the target, and as many rows are drawn. `tstr` is the balanced accuracy on
-held-out rows of a forest that predicts the target and was trained on samples; `shares` the total variation distance of the
-frequencies of words, averaged over columns. Each run is added to benchmarks/results/categories.json, and the table of
-docs/tables.md is written anew from it.
+held-out rows of a forest that predicts the target and was trained on samples; `shares` the total variation distance of
+the frequencies of words, averaged over columns. Each run is added to benchmarks/results/categories.json, and the table
+of docs/tables.md is written anew from it.
 """
 
 import argparse
