@@ -44,7 +44,7 @@ def test_the_mean_of_each_group_is_that_of_bayes_rule(schedule_time: float, sigm
     x_t = torch.randn(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = made(x_t, t).numpy()
     c = made.coefficients(t)
-    np.testing.assert_allclose(found[:, 0], float(c.c_skip) * x_t[:, 0] + float(c.c_out) * theta[0], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 0], float(c.c_skip) * x_t[:, 0] + float(c.c_out) * theta[0], atol=1e-6)
     for p, points, own in zip(SHARES, POINTS, (slice(1, 3), slice(3, 4)), strict=True):
         likelihood = np.stack([stats.norm(alpha * e, sigma).logpdf(x_t[:, own]).sum(1) for e in points], 1)
         logits = np.log(p) + points @ np.array(theta[own]) + likelihood
