@@ -40,7 +40,7 @@ lint: .venv/installed-dev
 	$(BIN)/lint-imports --no-logo --no-cache
 
 docs: .venv/installed-docs
-	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	$(ONE_THREAD) $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	$(BIN)/python docs/check_site.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 

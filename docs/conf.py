@@ -1,8 +1,11 @@
 """The site: `make docs` builds it into docs/_build, offline; warnings are errors."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
 
 from gendi import __version__
 
@@ -73,6 +76,7 @@ def setup(app: Any) -> None:
     for path in sorted((ROOT / "notebooks").glob("*.py")):
         shutil.copy2(path, there / path.name)
     app.connect("source-read", with_addresses)
+    app.connect("doctree-read", without_handles)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon reads the sections
 
 
@@ -81,6 +85,17 @@ def with_addresses(app: Any, name: str, source: list[str]) -> None:
     for up in ("../../benchmarks/", "../benchmarks/"):
         source[0] = source[0].replace(f"]({up}", f"]({REPOSITORY}/benchmarks/")
     source[0] = source[0].replace("](../SECURITY.md", f"]({REPOSITORY}/SECURITY.md")
+
+
+HANDLES = re.compile(r"[\[(]*(Text\(|<matplotlib|<torch._C.Generator)|\(\([-\d.]+, [-\d.]+\)")
+"""What functions of matplotlib and seeds return, as a notebook would print it below the last line of a cell."""
+
+
+def without_handles(app: Any, tree: Any) -> None:
+    """Leave out return values that say nothing to a reader; the figure stands below them."""
+    for node in [*tree.findall(nodes.literal_block)]:
+        if "text_plain" in node.get("classes", ()) and HANDLES.match(node.astext()):
+            node.parent.remove(node)
 
 
 SECTIONS = ("Args:", "Returns:", "Raises:", "Attributes:", "Yields:")

@@ -14,7 +14,7 @@
 # # A complete DDPM in plain PyTorch
 #
 # This notebook writes a denoising diffusion model from nothing but PyTorch: first for points in the plane, then for handwritten digits, then for the gene expression of blood cells, where we
-# ask for a cell type. It takes about a minute on two cores. The code is as short as it can be; a test of gendi's holds it against the library, number for number.
+# ask for a cell type. It takes about a minute on two cores. The code is as short as it can be; one of gendi's tests compares it with the library, number for number.
 #
 # The mathematics is in [Foundations](../book/foundations.md). Here are the four lines that matter:
 #
@@ -129,7 +129,7 @@ class Perceptron(nn.Module):
 
 
 # %% [markdown]
-# Training is Algorithm 1: some rows, a step for each, noise for each, a gradient step on the error. An exponential average of the weights (EMA) samples better than the last weights, which still jump about.
+# Training is Algorithm 1: some rows, a step for each, noise for each, a gradient step on the error. An exponential moving average of the weights (EMA) gives better samples than the last weights, which still fluctuate.
 
 # %%
 from gendi.data.toy import world
@@ -193,7 +193,7 @@ with torch.no_grad():
 # %% [markdown]
 # ## Handwritten digits
 #
-# Nothing of the process changes; only the network does. Pictures have neighbours, so the network is a small U-Net: convolutions at two sizes, with a bridge between them. To stay within a minute the digits are shrunk to 14 by 14 pixels.
+# The process stays the same; only the network changes. Pictures have neighbours, so the network is a small U-Net: convolutions at two sizes, with a bridge between them. To stay within a minute the digits are shrunk to 14 by 14 pixels.
 
 # %%
 from gendi.data import open_data
@@ -251,11 +251,11 @@ if images is not None:
     axes.imshow(grid.clamp(-1, 1), cmap="gray"), axes.axis("off")
 
 # %% [markdown]
-# Some seconds of training give strokes and the first digits. `gendi train mnist` does the same with a better network, better weights of the loss and a better sampler, and needs eight minutes for good ones.
+# Some seconds of training give strokes and the first digits. `gendi train mnist` does the same with a better network, better weights of the loss and a better sampler, and draws good digits after eight minutes.
 #
 # ## Gene expression, and a condition
 #
-# A blood cell is described here by the expression of 765 genes. We ask for a *cell type*: the network is told the label, and in one of ten rows the label is replaced by "any". It so learns to predict with and without it, and at
+# A blood cell is described here by the expression of 765 genes. We ask for a *cell type*: the network is told the label, and in one of ten rows the label is replaced by "any". So it learns to predict with and without the label, and at
 # sampling time the difference can be exaggerated by a scale $w$ (*classifier-free guidance*; $w = 1$ is the plain conditional model):
 #
 # $$\epsilon = \epsilon(x_t, \text{any}) + w \left( \epsilon(x_t, c) - \epsilon(x_t, \text{any}) \right)$$
@@ -333,7 +333,7 @@ if logs is not None:
 #
 # :::{admonition} Answer
 # :class: dropdown
-# The types draw apart, and each becomes narrower: more typical, less varied. Guidance buys fidelity with diversity.
+# The types move apart, and each becomes narrower: more typical and less varied. Guidance pays for fidelity with diversity.
 # :::
 
 # %%

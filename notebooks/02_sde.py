@@ -15,7 +15,7 @@
 # # Stochastic differential equations, learned and solved
 #
 # A chain of a thousand small steps is nearly a curve in time. This notebook takes that limit seriously: it writes the forward process as a differential equation, learns the one thing that is
-# needed to turn it around (the *score*), and then solves the way back in two ways, with dice and without. All of it is plain PyTorch for points in the plane, and takes about half a minute on two cores.
+# needed to turn it around (the *score*), and then solves the way back in two ways, with fresh noise and without. All of it is plain PyTorch for points in the plane, and takes about half a minute on two cores.
 #
 # The mathematics is in [The SDE view](../book/sde.md). The four lines that matter:
 #
@@ -23,7 +23,7 @@
 #
 # $$\text{loss} = \left\| \sigma_t\, s_\theta(x_t, t) + \epsilon \right\|^2 \qquad \text{(learn the score)}$$
 #
-# $$dx = \left[ -\tfrac{1}{2} \beta x - \beta\, \nabla \log q_t(x) \right] dt + \sqrt{\beta}\, d\bar w \qquad \text{(back, with dice)}$$
+# $$dx = \left[ -\tfrac{1}{2} \beta x - \beta\, \nabla \log q_t(x) \right] dt + \sqrt{\beta}\, d\bar w \qquad \text{(back, with noise)}$$
 #
 # $$\frac{dx}{dt} = -\tfrac{1}{2} \beta x - \tfrac{1}{2} \beta\, \nabla \log q_t(x) \qquad \text{(back, without)}$$
 
@@ -165,23 +165,23 @@ for panel, t in zip(axes, (0.1, 0.25, 0.5), strict=True):
 
 
 def reverse_drift(score, x, t):
-    """Return the drift of the reverse equation with dice."""
+    """Return the drift of the reverse equation with noise."""
     return -beta(t)[:, None] / 2 * x - beta(t)[:, None] * score(x, t)
 
 
 def flow(score, x, t):
-    """Return the velocity of the probability-flow equation, which has no dice."""
+    """Return the velocity of the probability-flow equation, which has no noise."""
     return -beta(t)[:, None] / 2 * (x + score(x, t))
 
 
 @torch.no_grad()
-def go_back(score, x, steps, dice, last=1e-3):
+def go_back(score, x, steps, fresh, last=1e-3):
     """Return x at time `last`, from x at time 1, and all that came between."""
     times, states = torch.linspace(1, last, steps + 1), [x]
     for t, s in itertools.pairwise(times):
         now, h = torch.full((len(x),), float(t)), float(t - s)
-        x = x - (reverse_drift if dice else flow)(score, x, now) * h
-        if dice:
+        x = x - (reverse_drift if fresh else flow)(score, x, now) * h
+        if fresh:
             x = x + math.sqrt(float(beta(t)) * h) * torch.randn_like(x)
         states.append(x)
     return x, torch.stack(states)
@@ -189,31 +189,31 @@ def go_back(score, x, steps, dice, last=1e-3):
 
 # %%
 start = torch.randn(1500, 2)
-results = {(dice, n): go_back(score, start, n, dice) for dice in (True, False) for n in (20, 500)}
+results = {(fresh, n): go_back(score, start, n, fresh) for fresh in (True, False) for n in (20, 500)}
 figure, axes = plt.subplots(1, 5, figsize=(13, 2.8), sharex=True, sharey=True)
-for panel, ((dice, n), (made, _)) in zip(axes, results.items(), strict=False):
-    panel.scatter(*made.T, s=2, alpha=0.5), panel.set_title(f"{'with' if dice else 'without'} dice, {n} steps")
+for panel, ((fresh, n), (made, _)) in zip(axes, results.items(), strict=False):
+    panel.scatter(*made.T, s=2, alpha=0.5), panel.set_title(f"{'with' if fresh else 'without'} noise, {n} steps")
 axes[-1].scatter(*points[:1500].T, s=2, alpha=0.5, color="tab:orange"), axes[-1].set_title("data")
 axes[0].set_xlim(-2.6, 2.6), axes[0].set_ylim(-2.6, 2.6)
 
 # %% [markdown]
-# With 500 steps both follow the moons; the way without dice leaves some points between them, where this small network is not quite right. With 20 steps the way with dice is much too noisy, and the way without is nearly as good as with 500: an ordinary differential equation is smooth, and smooth
-# things take few steps. That is why the fast samplers of [Sampling](../book/sampling.md) follow the second equation, or treat the noise exactly.
+# With 500 steps both follow the moons; the way without noise leaves some points between them, where this small network is not quite right. With 20 steps the way with noise is much too noisy, and the way without is nearly as good as with 500: the paths of an ordinary differential equation
+# are smooth, and few steps can follow them. That is why the fast samplers of [Sampling](../book/sampling.md) follow the second equation, or treat the noise exactly.
 #
 # And the paths look like this:
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True)
-for panel, dice in zip(axes, (True, False), strict=True):
-    way = results[dice, 500][1][:, :40]
+for panel, fresh in zip(axes, (True, False), strict=True):
+    way = results[fresh, 500][1][:, :40]
     panel.plot(way[..., 0], way[..., 1], color="tab:blue", lw=0.6, alpha=0.6)
     panel.scatter(*way[-1].T, s=12, color="tab:orange", zorder=3)
-    panel.set_title("with dice" if dice else "without dice"), panel.set_aspect("equal")
+    panel.set_title("with noise" if fresh else "without noise"), panel.set_aspect("equal")
 
 # %% [markdown]
 # ## A density, at last
 #
-# A flow without dice stretches and squeezes space by known amounts. So the density of a point follows from that of its noise:
+# A flow without noise stretches and squeezes space by known amounts. So the density of a point follows from that of its noise:
 #
 # $$\log p(x_0) = \log \mathcal{N}(x_1; 0, I) + \int_0^1 \nabla \cdot v(x_t, t)\, dt$$
 #
@@ -255,7 +255,7 @@ print(f"the density by the flow sums to {float(found.sum()) * float(line[1] - li
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Take the dice away from the *drift* only: use `flow`, but still add the noise of each step. What do the samples look like, and why?
+# **1.** Change only the *drift* to that of the way without noise: use `flow`, but still add the noise of each step. What do the samples look like, and why?
 #
 # :::{admonition} Answer
 # :class: dropdown

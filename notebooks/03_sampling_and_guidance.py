@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Sampling and guidance
 #
-# Training gives a denoiser: "this noisy picture probably was that one". Everything else is decided when you sample: how many calls of the network, with or without dice, and how strongly towards a class.
+# Training gives a denoiser: "this noisy picture probably was that one". Everything else is decided when you sample: how many calls of the network are made, whether fresh noise is added, and how strongly to guide towards a class.
 # This notebook writes the two most useful samplers and classifier-free guidance in plain PyTorch, and tries them on the model `digits`, which comes with gendi. It takes about half a minute on two cores.
 #
 # Chapters: [Sampling](../book/sampling.md), [Guidance](../book/guidance.md).
@@ -56,7 +56,7 @@ with torch.inference_mode():
     show(denoiser(noise, torch.tensor(1.0), **{"class": wanted}), titles=["expected of pure noise, if given the class"])
 
 # %% [markdown]
-# From pure noise the best answer is the mean of all digits of the class. That is blurred, and right: a denoiser does not draw, it expects. A sampler makes drawings out of such expectations.
+# From pure noise the best answer is the mean of all digits of the class. That mean is blurred, and it is right: a denoiser does not draw pictures, it computes an expectation. A sampler makes pictures out of such expectations.
 #
 # ## DDIM
 #
@@ -68,7 +68,7 @@ with torch.inference_mode():
 
 
 def ddim(denoiser, x, times):
-    """Return x at the last of falling times, from x at the first, without dice."""
+    """Return x at the last of falling times, from x at the first, without fresh noise."""
     for t, s in itertools.pairwise(times):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule(t), denoiser.schedule(s)
         x_0 = denoiser(x, t)
@@ -157,10 +157,9 @@ show(*rows, target, titles=[*titles, "the limit (2M, 100 calls)"])
 # %% [markdown]
 # At ten calls the second-order method is already where DDIM arrives with twice as many. This is why gendi's models sample in about twenty calls and not in a thousand. `gendi samplers` lists all methods, and
 # [Samplers](../samplers.md) measures them.
+# ## Fresh noise
 #
-# ## Dice
-#
-# The samplers above turn one noise into one picture. The ancestral sampler of the DDPM paper throws new dice in every step. It forgets its errors on the way, which is often worth something when the network is not perfect:
+# The samplers above turn one noise into one picture. The ancestral sampler of the DDPM paper adds fresh noise in every step. It forgets its errors on the way, which often helps when the network is not perfect:
 
 # %%
 quick = {"n": 10, "seed": 3, "steps": 20, "condition": {"class": list(range(10))}}
@@ -206,7 +205,7 @@ for x, y, w in zip(spread, right, scales, strict=True):
 axes.set_xlabel("how varied the digits of a class are"), axes.set_ylabel("how often it is the digit asked for")
 
 # %% [markdown]
-# Fidelity is bought with diversity. Which point of the curve is best depends on what you want: for a faithful set of data stay near 1, for one convincing picture go to 2 or 3.
+# Diversity is the price of fidelity. Which point of the curve is best depends on what you want: for a faithful set of data stay near 1, for one convincing picture go to 2 or 3.
 #
 # ## Exercises
 #
@@ -214,7 +213,7 @@ axes.set_xlabel("how varied the digits of a class are"), axes.set_ylabel("how of
 #
 # :::{admonition} Answer
 # :class: dropdown
-# Each step asks the network with and without the class. At much noise and at little noise the difference hardly matters for the class, so guidance can be switched on in between alone (`--guidance-interval`).
+# Each step asks the network with and without the class. At much noise and at little noise the difference hardly matters for the class, so guidance can be switched on only in between (`--guidance-interval`).
 # :::
 #
 # **2.** Draw with `w = 20`. What happens, and what helps?

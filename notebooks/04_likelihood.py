@@ -15,7 +15,7 @@
 # # Likelihood
 #
 # How probable is a picture under a diffusion model? There are two answers: a bound, which is a sum of the costs of all steps, and a density, which follows a curve from the picture to its noise. This notebook computes both by hand in a world where the
-# truth is a formula, and then asks the model `digits` about pictures it likes and pictures it does not. It takes about half a minute on two cores.
+# truth is a formula, and then asks the model `digits` about pictures that it finds probable and pictures that it does not. It takes about half a minute on two cores.
 #
 # Chapters: [From the likelihood to the bound](../book/bound.md), [Likelihood](../likelihood.md), [Progressive coding](../book/coding.md).
 
@@ -36,11 +36,11 @@ torch.manual_seed(0)
 # %% [markdown]
 # ## The bound, term by term
 #
-# A code for $x_0$: send the noisy end $x_T$, then each step, then the data. Each part costs as many nats as the encoder's law differs from the decoder's, a Kullback-Leibler divergence between Gaussians:
+# Here is a code for $x_0$: send the noisy end $x_T$, then each step, then the data. The cost of each part, in nats, is the Kullback-Leibler divergence between the encoder's distribution and the decoder's, which are Gaussians:
 #
 # $$-\log p(x_0) \le \underbrace{\mathrm{KL}(q(x_T \mid x_0) \,\|\, \mathcal{N}(0, I))}_{\text{prior}} + \sum_{t > 1} \underbrace{\mathrm{KL}(q(x_{t-1} \mid x_t, x_0) \,\|\, p(x_{t-1} \mid x_t))}_{\text{a step}} \; \underbrace{-\log p(x_0 \mid x_1)}_{\text{decoder}}$$
 #
-# Both laws of a step have the same variance $\tilde\beta_t$, so only the means differ, and the divergence is a squared difference: $w_0^2 (x_0 - \hat x_0)^2 / (2 \tilde\beta_t)$.
+# Both distributions of a step have the same variance $\tilde\beta_t$, so only the means differ, and the divergence is a squared difference: $w_0^2 (x_0 - \hat x_0)^2 / (2 \tilde\beta_t)$.
 
 # %% tags=["plain"]
 
@@ -70,7 +70,7 @@ def bound(denoiser, chain, x_0, noise):
 
 
 # %% [markdown]
-# The world: rows of two numbers from a Gaussian, whose best denoiser is a formula. The truth to compare with is the entropy, the mean of $-\log p(x_0)$.
+# The world consists of rows of two numbers from a Gaussian, whose best denoiser is a formula. The truth to compare with is the entropy, the mean of $-\log p(x_0)$.
 
 # %%
 mean, covariance = torch.tensor([0.3, -0.2]), torch.tensor([[0.5, 0.3], [0.3, 0.4]])
@@ -97,7 +97,7 @@ figure, axes = plt.subplots(figsize=(6.4, 3))
 axes.semilogy(torch.arange(2, 1001) / 1000, steps), axes.set_xlabel("t"), axes.set_ylabel("nats per number and step")
 
 # %% [markdown]
-# That is why $L_{\text{simple}}$, which gives every step the same weight, draws better pictures than the bound: the bound spends nearly all its care on the first steps, where noise is invisible.
+# That is why $L_{\text{simple}}$, which gives every step the same weight, draws better pictures than the bound: the bound gives nearly all its weight to the first steps, where noise is invisible.
 #
 # ## The density
 #
@@ -144,8 +144,8 @@ figure.tight_layout()
 gendi.show([pictures[0] for pictures in others.values()], columns=6, scale=3)
 
 # %% [markdown]
-# Three lessons. The model knows at once that exchanged colours and shuffled pixels are no digits. It hardly notices that digits are turned, or that halves do not belong together: most of the bits are about edges and greys, not about what the picture *is*. And the cheapest picture of all is the empty one: *probable* is not *typical*.
-# A law in many dimensions has nearly all its mass where no single point is the most probable, just as nobody throws only sixes. So a likelihood alone is a bad judge of "does this look like the data?"; [`gendi likelihood RUN OTHER`](../likelihood.md) therefore prints how well it separates two sets.
+# There are three lessons. The model knows at once that exchanged colours and shuffled pixels are no digits. It hardly notices that digits are turned, or that halves do not belong together: most of the bits are about edges and greys, not about what the picture *is*. And the cheapest picture of all is the empty one: *probable* is not *typical*.
+# A distribution in many dimensions has nearly all its mass away from its most probable point, just as many throws of a loaded die hardly ever show its favourite number every time. So a likelihood alone is a bad judge of "does this look like the data?"; [`gendi likelihood RUN OTHER`](../likelihood.md) therefore prints how well it separates two sets.
 #
 # ## Where the bits are
 #
@@ -167,7 +167,7 @@ axes.set_xlabel("sigma / alpha (left is data, right is noise)"), axes.set_ylabel
 #
 # :::{admonition} Answer
 # :class: dropdown
-# The step is a Gaussian of variance $\tilde\beta$, the best for a single known point. For data that are spread out the true reverse variance lies between $\tilde\beta$ and $\beta$, and for long steps these two are far apart. Exercise: replace $\tilde\beta$ by $\beta$.
+# The step is a Gaussian of variance $\tilde\beta$, which is the best one for a single known point. For data that are spread out the true reverse variance lies between $\tilde\beta$ and $\beta$, and for long steps these two are far apart. Exercise: replace $\tilde\beta$ by $\beta$.
 # :::
 #
 # **2.** A picture of noise costs more than 8 bits per pixel under some models. How can that be?

@@ -54,7 +54,7 @@ figure, axes = plt.subplots(figsize=(4.4, 3.4))
 axes.set_xlabel("mean"), axes.set_ylabel("variance"), axes.legend()
 
 # %% [markdown]
-# The variance is larger than the mean: counts are more spread out than pure chance of counting would make them. A *negative binomial* law has that extra spread. gendi's default model gives every gene such a law in every class, given the depth, and leaves
+# The variance is larger than the mean: counts are more spread out than pure chance of counting would make them. A *negative binomial* distribution has that extra spread. gendi's default model gives every gene such a distribution in every class, given the depth, and leaves
 # the rest (which genes go up and down together, in which cells) to a diffusion. So zeros, depths and variances are right by construction, and the network has only the dependence to learn.
 #
 # ## Train, and draw
@@ -95,7 +95,7 @@ figure.tight_layout()
 # %% [markdown]
 # ## Ask for a type
 #
-# The label is a condition. A hundred B cells, and the genes that should tell them from the rest:
+# The label is a condition. Here are a hundred B cells, and the genes that should tell them from the rest:
 
 # %%
 wanted = "CD19+ B"
@@ -110,20 +110,20 @@ for gene in np.argsort(-difference)[:5]:
 # %% [markdown]
 # ## How far to trust them
 #
-# A picture of two clouds proves little. `gendi.measure` compares made cells with cells that were held out, by many metrics. Each stands beside its *floor*, which is what real cells reach in the place of the made ones, and beside fakes of four kinds that must be caught:
+# A picture of two clouds proves little. `gendi.measure` compares generated cells with held-out cells, by many metrics. Each metric stands beside its *floor*, the value that real cells reach in the place of the generated ones, and beside the values of four kinds of fakes, which must be caught:
 
 # %%
 evaluation = gendi.measure(made, cells, n=len(cells))
 print(evaluation.table())
 
 # %% [markdown]
-# Read it in this order. Is every fake caught? If not, the metric says nothing here, and there is no grade. Is the value within the gate, the range in which real cells fall? And last, `closest-share`: it is 0.5 if made cells are as near to held-out cells as to training cells. Much above that
+# Read it in this order. Is every fake caught? If not, the metric says nothing here, and there is no grade. Is the value within the gate, the range in which real cells fall? And last, `closest-share`: it is 0.5 if generated cells are as near to held-out cells as to training cells. Much above that
 # means that the model has begun to copy its 700 cells.
 #
 # ## What is it good for?
 #
-# Made cells hold no more information than the real ones they were learned from. They are useful where real cells cannot be shared, where a tool needs many cells of a known type to be tested, and, with [perturbations](../perturbation.md), where the question is what a cell *would* look like.
-# They are no evidence: a *p*-value from made cells is a *p*-value about the model.
+# Generated cells hold no more information than the real ones they were learned from. They are useful where real cells cannot be shared, where a tool needs many cells of a known type to be tested, and, with [perturbations](../perturbation.md), where the question is what a cell *would* look like.
+# They are not evidence: a *p*-value from generated cells is a *p*-value about the model.
 #
 # ## Exercises
 #
@@ -138,7 +138,7 @@ print(evaluation.table())
 #
 # :::{admonition} Answer
 # :class: dropdown
-# Means, variances and zeros: they come from the laws of the genes, not from the network. What suffers is everything about several genes at once.
+# Means, variances and zeros: they come from the distributions of the genes, not from the network. Only what concerns several genes at once becomes worse.
 # :::
 
 # %%

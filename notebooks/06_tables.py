@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Tables
 #
-# A table has columns of different kinds: numbers, words, dates, yes and no, and gaps. This notebook trains a model of one, gets rows back that look like the originals, cell by cell, and checks whether they *are* like them: alone, in pairs, and as training data for
-# another model. It takes about a minute on two cores and needs `pip install "gendi[tables]"`.
+# A table has columns of different kinds: numbers, words, dates, yes and no, and gaps. This notebook trains a model of such a table, draws rows that look like the originals, cell by cell, and
+# checks whether they *are* like them: column by column, in pairs of columns, and as training data for another model. It takes about a minute on two cores and needs `pip install "gendi[tables]"`.
 #
 # Reference: [Tables](../tables.md).
 
@@ -77,7 +77,7 @@ fake = gendi.sample(model, len(table), seed=1)
 fake.head()
 
 # %% [markdown]
-# The columns, their order, their types and their formats are the same. Each column alone:
+# The columns, their order, their types and their formats are the same. Here is each column on its own:
 
 # %%
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.7))
@@ -98,7 +98,7 @@ print(
 )
 
 # %% [markdown]
-# That much is no achievement: it is right by construction. What the network had to learn is how columns belong together.
+# This is no achievement: it is right by construction. What the network had to learn is how columns belong together.
 
 # %%
 figure, axes = plt.subplots(1, 4, figsize=(12, 3))
@@ -124,13 +124,13 @@ figure.tight_layout()
 # %% [markdown]
 # ## Is it good? Is it safe?
 #
-# `gendi.measure` asks a forest to tell made rows from real ones (0.5: it cannot), trains a forest on made rows and tests it on real ones, and looks for copies. Every value stands beside its floor, the same with real rows in the place of the made ones:
+# `gendi.measure` asks a random forest to tell generated rows from real ones (0.5 means that it cannot), trains a forest on generated rows and tests it on real ones, and looks for copies. Every value stands beside its floor, which is the same metric with real rows in the place of the generated ones:
 
 # %%
 print(gendi.measure(model, table, n=400).table())
 
 # %% [markdown]
-# `closest-share` above one half means that made rows are nearer to training rows than to others: the model has begun to learn rows by heart, which matters if they are about people. Less training or more rows help. It is a measure, and no proof of privacy.
+# A `closest-share` above one half means that generated rows are nearer to training rows than to others: the model has begun to learn rows by heart, which matters if they are about people. Less training or more rows help. It is a measurement, not a proof of privacy.
 #
 # ## Exercises
 #
@@ -141,7 +141,7 @@ print(gendi.measure(model, table, n=400).table())
 # In the data, `score` is never recorded on the islands. The network learned the gap as it learns everything else: whether a cell is there is a score of its own.
 # :::
 #
-# **2.** Why can a made income never exceed the largest real one? When would that be wrong?
+# **2.** Why can a generated income never exceed the largest real one? When would that be wrong?
 #
 # :::{admonition} Answer
 # :class: dropdown

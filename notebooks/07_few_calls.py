@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Few calls
 #
-# A sampler follows a curve from noise to data, in twenty or more small steps, each of which asks the network. A *student* learns to jump: to say at once where the curve ends. This notebook trains students in plain PyTorch, two ways, in a world whose teacher is a formula, and then
+# A sampler follows a curve from noise to data, in twenty or more small steps, each of which calls the network. A *student* learns to jump: it predicts in one call where the curve ends. This notebook trains students in plain PyTorch, in two ways, in a world whose teacher is a formula, and then
 # looks at the shipped student of `digits`. It takes about a minute on two cores.
 #
 # Reference: [Distillation](../distillation.md).
@@ -40,7 +40,7 @@ teacher = place.denoiser(make_schedule("cosine"))  # the exact denoiser: the bes
 # %% [markdown]
 # ## Why one call is not enough
 #
-# From pure noise the best answer of a *denoiser* is the mean of all data. So one call of the best possible teacher gives one point. That is no fault of the teacher: it was asked for a mean.
+# From pure noise the best answer of a *denoiser* is the mean of all data. So one call of the best possible teacher gives one point. That is not a fault of the teacher: it was asked for a mean.
 
 # %%
 real = place.points(4000, seed=1)[0]
@@ -55,7 +55,7 @@ axes[0].set_xlim(-2.6, 2.6), axes[0].set_ylim(-2.6, 2.6)
 #
 # ## A student by examples
 #
-# Without dice every noise has its own end. So the simplest way is to make pairs with the teacher, (noise, end), and to learn the map from one to the other like any other regression.
+# Without fresh noise, every starting noise leads to an end of its own. So the simplest way is to make pairs with the teacher, (noise, end), and to learn the map from one to the other like any other regression.
 
 # %% tags=["plain"]
 
@@ -156,7 +156,7 @@ second = train(Student(), by_consistency, 2500)
 # %% [markdown]
 # ## One call, and two
 #
-# A student can be asked again: jump to the end, add noise of a smaller level, jump again. The second jump begins nearer to the data, so it knows more.
+# A student can be called again: jump to the end, add noise of a smaller level, and jump again. The second jump begins nearer to the data, so it has more information.
 
 # %% tags=["plain"]
 
@@ -189,7 +189,7 @@ for panel, (name, rows) in zip(axes, results.items(), strict=True):
 axes[0].set_xlim(-2.6, 2.6), axes[0].set_ylim(-2.6, 2.6)
 
 # %% [markdown]
-# What is hard is the gap between the moons: neighbouring noises must be sent to different sides of it, and a network is continuous. So a few points are left in the middle after one call. A second call sorts them out.
+# The gap between the moons is hard: neighbouring noises must be sent to different sides of it, and a network is continuous. So a few points are left in the middle after one call. A second call sorts them out.
 #
 # ## Digits
 #
@@ -205,7 +205,7 @@ print({f"{name}, {steps} calls": f"{value:.2f} s" for (name, steps), value in se
 gendi.show(pictures, columns=12)
 
 # %% [markdown]
-# What it costs: training a student takes about as long as training its teacher, and a student knows less. It has no likelihood, and cannot be edited or guided as freely. [Distillation](../distillation.md) has four methods, with figures.
+# This has a price: training a student takes about as long as training its teacher, and a student can do less. It has no likelihood, and it cannot be guided, or used for editing, as freely. [Distillation](../distillation.md) has four methods, with figures.
 #
 # ## Exercises
 #
@@ -213,14 +213,14 @@ gendi.show(pictures, columns=12)
 #
 # :::{admonition} Answer
 # :class: dropdown
-# Neighbours that are nearer disagree less. Without the division the loss, and with it the step of learning, would fade as the gap shrinks.
+# Neighbours that are nearer disagree less. Without the division the loss, and with it the step of learning, would vanish as the gap shrinks.
 # :::
 #
 # **2.** Give `consistency_loss` the teacher's direction instead of `eps` (move `at(before)` along the teacher's curve). What improves?
 #
 # :::{admonition} Answer
 # :class: dropdown
-# The two points then lie on one curve exactly, and not only on average. The target has less noise, so learning is quicker: that is consistency *distillation*.
+# The two points then lie on one curve exactly, and not only on average. The target has less noise, so learning is faster. This is called consistency *distillation*.
 # :::
 
 # %%

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Sequences
 #
-# Letters cannot be blurred. In *discrete* diffusion noise replaces a letter by a mask, and a network learns what was under it. This notebook writes masked diffusion in plain PyTorch, for sequences whose law is known, so that every claim can be checked: the bound against the entropy, the samples against the truth.
+# Letters cannot be blurred. In *discrete* diffusion noise replaces a letter by a mask, and a network learns what was under it. This notebook writes masked diffusion in plain PyTorch, for sequences whose distribution is known, so that every claim can be checked: the bound against the entropy, the samples against the truth.
 # It takes about a minute on two cores.
 #
 # Reference: [Sequences](../sequences.md).
@@ -33,7 +33,7 @@ started = time.time()
 # %% [markdown]
 # ## A world of letters
 #
-# Sequences of twelve letters from A, C, G and T, where each letter depends on the one before it (a *Markov chain*): C is nearly always followed by G, the others mostly by themselves.
+# Sequences of twelve letters from A, C, G and T, where each letter depends on the one before it (a *Markov chain*): C is nearly always followed by G, A and T mostly by another of the same kind, and after G every letter is equally likely.
 
 # %%
 from gendi.diffusion.discrete.exact import MarkovDenoiser
@@ -61,7 +61,7 @@ print(*map(text, data[:6]))
 # %% [markdown]
 # ## Noise, and the loss
 #
-# Choose how many letters are hidden, $n$, evenly from 1 to $L$, and which ones at random. The network sees the rest and says a law for each hidden place. The loss is
+# Choose how many letters are hidden, $n$, evenly from 1 to $L$, and which ones at random. The network sees the rest and predicts a distribution for each hidden place. The loss is
 #
 # $$\frac{1}{n} \sum_{\text{hidden } i} -\log p_\theta(x^i \mid \text{the rest})$$
 #
@@ -134,7 +134,7 @@ print(
 # %% [markdown]
 # ## Drawing
 #
-# Start from nothing but masks. In each step lift some of them: ask the network, and draw each of these letters from its law. The letters of one step are drawn *independently* of each other, although they may depend on one another. So the fewer steps, the more wrong, and this is no fault of the network.
+# Start from nothing but masks. In each step lift some of them: ask the network, and draw each of these letters from its predicted distribution. The letters of one step are drawn *independently* of each other, although they may depend on one another. So fewer steps make larger errors, and the network is not to blame for them.
 
 # %% tags=["plain"]
 
@@ -182,11 +182,11 @@ for name in ("network", "best possible"):
 axes.set_xlabel("steps (12 letters)"), axes.set_ylabel("error of what follows what"), axes.legend()
 
 # %% [markdown]
-# In one step nothing is known when the letters are drawn: C is followed by G only as often as G is anywhere. With one step for each letter the samples have the right law, and the error that is left is the network's and that of 2000 samples.
+# In one step nothing is known when the letters are drawn: C is followed by G only as often as G occurs anywhere. With one step for each letter the samples have the right distribution, and the remaining error is that of the network and of a set of 2000 samples.
 #
 # ## Filling in
 #
-# Given letters are letters that are not hidden, so a model that knows how to draw knows how to fill in. Nothing has to be trained:
+# Given letters are letters that are not hidden, so a model that can draw can also fill in. No further training is needed:
 
 # %%
 given = "A...C..T...A"
@@ -226,7 +226,7 @@ print(given, *map(text, x), sep="\n")
 #
 # :::{admonition} Answer
 # :class: dropdown
-# It falls: places of which the network is sure come first, and what comes later is pulled towards the typical. The samples look better one by one, and their law is wrong at any number of steps.
+# It falls: places of which the network is sure come first, and what comes later is pulled towards the typical. Each sample looks better on its own, but their distribution is wrong at any number of steps.
 # :::
 
 # %%

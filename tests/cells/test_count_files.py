@@ -155,7 +155,7 @@ def test_recovery_is_done_where_it_is_requested_and_refused_where_it_cannot_be(t
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     adata.write_h5ad(path)
-    with pytest.raises(DataError, match="--recover-counts computes them"):
+    with pytest.raises(DataError, match="--recover-counts computes the counts"):
         open_path(path, {})
     loaded = open_path(path, {"recover": "yes"})
     np.testing.assert_array_equal(loaded.rows[np.arange(60)], counts // np.gcd.reduce(counts, axis=1)[:, None])

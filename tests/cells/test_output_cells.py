@@ -159,12 +159,12 @@ def test_a_number_far_outside_the_training_data_is_drawn_with_a_warning(run: Pat
     with pytest.warns(UserWarning, match="dose = 7.5 lies outside") as found:
         gendi.sample(run, 3, condition={"dose": [float(low), 7.5, float(high)]})
     said = str(found[0].message)
-    assert f"{low:,.6g} to {high:,.6g}: it is {beyond:,.4g} more than the greatest" in said
+    assert f"{low:,.6g} to {high:,.6g}: it is {beyond:,.4g} above their largest value" in said
     assert f"{beyond / std:.3g} of their standard deviations" in said and len(found) == 1
     out = tmp_path / "fake.h5ad"
     assert main(["sample", str(run), "--n", "2", "--condition", "dose=-1", "--out", str(out)]) == 0
     err = capsys.readouterr().err
-    assert "warning: dose = -1 lies outside the training data" in err and "less than the least" in err
+    assert "warning: dose = -1 lies outside the training data" in err and "below their smallest value" in err
     assert main(["sample", str(run), "--n", "2", "--condition", f"dose={(low + high) / 2}", "--out", str(out)]) == 0
     assert "warning" not in capsys.readouterr().err
 

@@ -101,7 +101,7 @@ def picture_of(pixels: Any, folder: Path) -> Path:
         ("--condition class --condition-via token", "tokens"),
         ("--condition class --condition-via embedding tokens", "2 values for 1 condition(s)"),
         ("--condition class --condition-dropout 1.5", "conditions.class.dropout = 1.5 is out of range"),
-        ("--condition class class", "the only one such"),
+        ("--condition class class", "no other condition has"),
         ("--condition clas", "Perhaps you meant 'class'. Known: class, dose, kind, low-res:F, wears"),
         ("--condition odd", "no condition can be made of it: it has 3 rows for 16 images"),
         ("--condition low-res:9", "with F from 2 to 8"),

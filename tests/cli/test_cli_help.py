@@ -1,6 +1,8 @@
 """Help: at once, examples first, and the examples are true."""
 
+import ast
 import importlib
+import inspect
 import json
 import shlex
 import subprocess
@@ -76,6 +78,21 @@ def test_help_of_train_shows_the_fields_of_the_preset_it_is_asked_with(gendi: Ca
     )
     assert "(default: ancestral)" not in ours
     assert "(default: ancestral)" in theirs
+
+
+def test_the_help_of_a_flag_is_one_paragraph(gendi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal wide enough each docstring of a field is one line, however many lines it has in the source."""
+    (kind,) = ast.parse(inspect.getsource(_module("distil").Distil)).body
+    assert isinstance(kind, ast.ClassDef)
+    texts = [
+        str(part.value.value)
+        for part in kind.body[1:]
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
+    ]
+    assert sum("\n" in text for text in texts) > 1
+    monkeypatch.setenv("COLUMNS", "4000")
+    lines = gendi("distil --help").out.splitlines()
+    assert [text for text in texts if not any(" ".join(text.split()) in line for line in lines)] == []
 
 
 def test_version(gendi: Callable[..., Any]) -> None:

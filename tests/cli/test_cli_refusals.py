@@ -60,7 +60,7 @@ USAGE = [
     ("evaluate --samples x.npz", "--samples needs --data"),
     ("evaluate --samples x.npz --data mnist --steps 5", "--steps cannot be given with --samples"),
     ("evaluate runs/none --n 1", "at least 2"),
-    ("report runs/none", "runs/none is not there"),
+    ("report runs/none", "runs/none does not exist"),
     ("info runs/none", "no folder runs/none"),
     ("demo --minutes 0", "minutes are a number above 0"),
     ("demo --minutes long", "minutes are a number above 0"),

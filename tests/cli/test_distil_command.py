@@ -68,7 +68,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(gendi: Gendi, tiny
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("distil", "RUN is missing: say which run to make a student of"),
+        ("distil", "RUN is missing: say which run to distil"),
         ("distil {run} --out {run}", "is the teacher's folder, and the student needs one of its own"),
         ("distil {run} --steps 2 --images 3", "--images and --steps cannot be given together"),
         (

@@ -164,7 +164,7 @@ def test_colour_becomes_grey_as_in_a_folder_of_data(gendi: Gendi, tiny_run: Path
         ("inpaint {run} nowhere.png --mask {mask}", 3, "There is no picture nowhere.png"),
         ("upscale {run} {small} --factor 3", 2, "divide the model's 8 x 8"),
         ("upscale {run} {small} --factor 4", 2, "it must be 2 x 2"),
-        ("upscale {run} {picture}", 2, "is no multiple"),
+        ("upscale {run} {picture}", 2, "is not 2, 3 or more times as large"),
         ("upscale {run} {small} --method conditional", 2, "low-res:2"),
         ("upscale {run} {small} --method repaint", 2, "conditional"),
         ("vary {run} {picture} --strength 1.1", 2, "between 0 and 1"),

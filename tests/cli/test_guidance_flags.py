@@ -194,7 +194,7 @@ def test_clipping_comes_after_guidance(able_run: Path) -> None:
         ("--condition class", "NAME=VALUE"),
         ("--condition dose=1", "There is no condition named 'dose'"),
         ("--class 1 --condition class=0", "given twice"),
-        ("--class 1 --per-class 2", "stands in the place of --n"),
+        ("--class 1 --per-class 2", "both say how many samples to draw"),
     ],
 )
 def test_what_cannot_be_is_refused(gendi: Gendi, able_run: Path, flags: str, said: str) -> None:

@@ -34,7 +34,7 @@ def measured(gendi: Gendi, run: Path, *words: str) -> tuple[int, str]:
 
 def test_many_where_it_is_quick_and_the_archive_is_used_again(gendi: Gendi, run: Path) -> None:
     n, said = measured(gendi, run)
-    assert n == 8 and "8 samples, as they take about" in said and "--n 4 draws fewer" in said
+    assert n == 8 and "8 samples, as drawing them takes about" in said and "--n 4 draws fewer" in said
     n, said = measured(gendi, run)
     assert n == 8 and "measuring the 8 samples in" in said and "take about" not in said
     assert measured(gendi, run, "--n", "3")[0] == 3  # what is asked for goes before

@@ -183,7 +183,7 @@ def test_the_end_of_a_run_offers_its_own_command_with_twice_the_budget(
     shared = ["train", str(tiny_data), *TINY, "--out", "r"]
     outcome = gendi(*shared, *budget)
     [more] = [line for line in outcome.err.splitlines() if "twice the budget" in line]
-    words = shlex.split(more.partition("    goes on")[0])
+    words = shlex.split(more.partition("    continues")[0])
     assert words == ["gendi", *shared, *twice]
     if budget[0] == "--steps":
         assert gendi(*words[1:]).code == 0

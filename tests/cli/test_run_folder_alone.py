@@ -57,7 +57,7 @@ def test_a_stopped_run_is_gone_on_with_and_its_data_are_found_from_its_folder(
     monkeypatch.chdir("runs/letters.npz")
     assert Path(load_bundle(".").meta["data_spec"]).resolve() == tmp_path / "letters.npz"
     assert gendi("likelihood . --n 2").code == 0
-    assert "goes on with the training" not in gendi("").out
+    assert "continues the training" not in gendi("").out
 
     status, stored = Path("status.json"), Path("config.toml")
     status.write_text(json.dumps({**json.loads(status.read_text()), "status": "interrupted", "progress": 0.5}))

@@ -57,8 +57,8 @@ def test_a_data_set_by_name_is_its_training_split(hub: Hub) -> None:
 
 
 def test_a_part_is_told_to_be_one(hub: Hub) -> None:
-    assert "of a part of zoo/large alone" in open_data("hf:zoo/large").notes[0]
-    assert not any("of a part" in note for note in open_data("hf:zoo/digits").notes)
+    assert "only a part of zoo/large" in open_data("hf:zoo/large").notes[0]
+    assert not any("only a part" in note for note in open_data("hf:zoo/digits").notes)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_kinds_and_rows(four: Path) -> None:
     np.testing.assert_array_equal(rows["label"], [-1, 0, 0, 1])
     np.testing.assert_array_equal(rows["pose"], np.float32([[nan, nan], [0, 1.5], [3, 4], [2, -1]]))
     np.testing.assert_array_equal(rows["code"], [-1, 0, 0, 1])
-    assert not any("no images by their name" in note for note in loaded.notes), "the table is no stray file"
+    assert not any("do not have the name of an image" in note for note in loaded.notes), "the table is no stray file"
 
 
 def test_images_without_a_row_are_not_told(four: Path) -> None:

@@ -155,7 +155,7 @@ def test_cross_entropy_counts_noisy_tokens_alike():
 def test_options_that_cannot_work_are_named():
     with pytest.raises(UsageError, match="tokens.loss = 'any-order' is for"):
         validate(TokensConfig("uniform"))
-    with pytest.raises(UsageError, match="knows no chain"):
+    with pytest.raises(UsageError, match="is for continuous time"):
         validate(TokensConfig("absorbing", steps=10))
     with pytest.raises(UsageError, match="any-order"):
         validate(TokensConfig("absorbing", loss="any-ordre"))

@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused():
         make_process("absorbing", 1, make_token_schedule("linear"))
     with pytest.raises(UsageError, match="absorbing"):
         make_process("absorbin", 2, make_token_schedule("linear"))
-    with pytest.raises(UsageError, match="each row is a law"):
+    with pytest.raises(UsageError, match="each row must be a distribution"):
         chain(process_of()).__class__(process_of(), torch.ones(3), torch.eye(3))
     with pytest.raises(UsageError, match="too many"):
         chain(process_of()).sequences(14)

@@ -239,7 +239,7 @@ def test_what_is_not_masked_is_known_to_a_network():
 
 def test_what_cannot_be_drawn_is_refused():
     masked, noisy = chain(process_of("absorbing", 3)), chain(process_of("uniform", 3))
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(UsageError, match="a process with masks"):
         sample(noisy, 3, 2, given=torch.tensor([0, -1, -1]))
     with pytest.raises(UsageError, match="is for the process absorbing"):
         sample(noisy, 3, 2, sampler="first-hitting")

@@ -180,5 +180,5 @@ def test_the_learned_classifier_is_right_and_says_how_often(monkeypatch: pytest.
     assert found["asked-seen"].value == pytest.approx(81 / 90)
     low, high = found.classes.right_interval or (0.0, 0.0)
     assert low < found.classes.right < high
-    said = f"names {found.classes.right:.1%} ({low:.1%} to {high:.1%}) of real held-out images right"
+    said = f"is right on {found.classes.right:.1%} ({low:.1%} to {high:.1%}) of real held-out images"
     assert any(said in note for note in found.notes)

@@ -199,7 +199,7 @@ def test_too_few_pictures_have_no_gates_and_a_note_says_so(pictures: Pictures) -
     few = data_of(pictures[:30], pictures[30:40])
     found = evaluate(pictures[40:60], few, n=20, extractor=mean_tone())
     assert found["fid-mean-tone"].check is None
-    assert any("too few real images to ask" in note for note in found.notes)
+    assert any("too few real images to check" in note for note in found.notes)
 
 
 # --- in an evaluation ------------------------------------------------------------------------------------------------

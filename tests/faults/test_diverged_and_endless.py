@@ -123,7 +123,7 @@ def test_a_bundle_that_asks_for_a_million_calls_is_asked_back(
     save_bundle(tmp_path / "model", dataclasses.replace(bundle, config=config))
     for command in ("sample", "evaluate"):
         assert main([command, str(tmp_path / "model"), "--n", "2"]) == 2
-        assert "The model asks for 1,000,000 calls" in capsys.readouterr().err
+        assert "network calls per sample is 1,000,000" in capsys.readouterr().err
     with pytest.raises(UsageError, match="--steps 50"):
         gendi.sample(str(tmp_path / "model"), 2)
     assert main(["sample", str(tmp_path / "model"), *SHORT, "--out", str(tmp_path / "o.png")]) == 0
@@ -138,4 +138,4 @@ def test_a_long_drawing_says_about_how_long(
     for long, said in ((0.0, True), (1e9, False)):
         monkeypatch.setattr(cli_requests, "LONG", long)
         assert main(["sample", str(trained[1]), *SHORT, "--out", str(tmp_path / "o.png")]) == 0
-        assert ("to go, by the first" in capsys.readouterr().err) is said
+        assert ("to go, judging by the first" in capsys.readouterr().err) is said

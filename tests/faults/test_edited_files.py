@@ -158,7 +158,7 @@ def test_depth_has_a_limit_at_which_nothing_recurses(tmp_path: Path, deep: int) 
         assert str(read_table(tmp_path / "a.json")) == str(read_toml(tmp_path / "a.toml"))
         return
     for read in (read_table, read_toml):
-        with pytest.raises(BundleError, match=r"a\.(json|toml) has tables or lists more than 64 deep"):
+        with pytest.raises(BundleError, match=r"a\.(json|toml) has tables or lists that are nested more than 64 deep"):
             read(tmp_path / ("a.json" if read is read_table else "a.toml"))
 
 

@@ -1,4 +1,4 @@
-"""Memory runs out: in training the batch is gone through in more parts, elsewhere in smaller batches; nothing changes
+"""Memory runs out: in training the batch is computed in more parts, elsewhere in smaller batches; nothing changes
 but the time it takes.
 """
 
@@ -101,7 +101,7 @@ def test_out_of_memory_in_training_halves_and_accumulates(
     assert result.finished and failed == [6, 3]  # 6 rows, 3 and 3; then 1, 2, 1, 2
     assert_same(tmp_path / "auto", tmp_path / "four")
     log = (tmp_path / "auto" / "train.log").read_text()
-    assert "out of memory in step 0: batches are gone through in 4 parts now" in log
+    assert "out of memory in step 0: batches are now computed in 4 parts" in log
 
 
 def test_out_of_memory_in_the_middle_of_a_step_leaves_no_trace(
@@ -138,7 +138,7 @@ def test_the_parts_that_memory_held_are_kept_and_told(
         train(pictures, auto(), tmp_path / "auto", Budget(steps=7), console=StopAt(4))
     train(pictures, auto(), tmp_path / "auto", Budget(steps=7))
     assert failed == [6]  # not once more after going on
-    assert "each batch of 6 is gone through in 2 parts" in (tmp_path / "auto" / "train.log").read_text()
+    assert "each batch of 6 is computed in 2 parts" in (tmp_path / "auto" / "train.log").read_text()
     assert_same(tmp_path / "auto", tmp_path / "two")
 
 

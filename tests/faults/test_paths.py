@@ -97,7 +97,7 @@ def test_a_current_folder_that_is_gone(finished: Path, tmp_path: Path, capsys: p
     try:
         refused(2, "info", str(finished))
         refused(2, "train", "mnist", "--steps", "1", "--out", "run")
-        assert capsys.readouterr().err.count("The current folder is gone") == 2
+        assert capsys.readouterr().err.count("The current folder no longer exists") == 2
         assert main(["--help"]) == 0
     finally:
         os.chdir(before)

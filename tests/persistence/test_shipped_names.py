@@ -60,7 +60,7 @@ def test_a_run_here_comes_first_and_is_named_in_a_note(box: Path, caplog: pytest
     save_bundle(Path("dots/bundle"), mine)
     with caplog.at_level(logging.WARNING):
         assert load_bundle("dots").meta["data"] == "mine"
-    assert "dots is the folder here" in caplog.text and not place_of("dots").shipped
+    assert "dots is taken as the folder of that name here" in caplog.text and not place_of("dots").shipped
     assert place_of("dots").home == Path("dots")
 
 
@@ -79,7 +79,7 @@ def test_another_run_of_that_name_is_mentioned(box: Path, caplog: pytest.LogCapt
     save_bundle(Path("runs/dots/bundle"), make_bundle())
     with caplog.at_level(logging.WARNING):
         load_bundle("dots")
-    assert "runs/dots is another one" in caplog.text
+    assert "runs/dots is another model" in caplog.text
     caplog.clear()
     load_bundle("runs/dots")
     assert caplog.text == ""

@@ -30,7 +30,7 @@ def test_the_terminal_shows_colours_in_a_table_of_their_own() -> None:
     assert lines["mean-red"] == ["mean-red", "120", "119", "to", "121", "118", "-", "115", "to", "121", "pass"]
     assert lines["blacks"][-1] == "FAIL"
     assert lines["grey-balance-blue"][-1] == "-"
-    assert "1 of 3 gates passed; not grey-balance-red, blacks" in below
+    assert "1 of 3 gates passed; failed: grey-balance-red, blacks" in below
 
 
 def test_an_evaluation_without_gates_is_shown_as_before() -> None:
@@ -46,4 +46,4 @@ def test_the_page_shows_colours_in_a_table_of_their_own() -> None:
         assert text in page
     assert "mean-red" not in str(metric_table(tinted()))
     (note,) = map(str, colours_in_words(tinted()))
-    assert "1 of 3 gates of colour passed (not: Grey balance, red, Blacks)" in note
+    assert "1 of 3 gates of colour passed (failed: Grey balance, red, Blacks)" in note

@@ -77,7 +77,7 @@ def test_shares_by_construction_and_asked_against_seen_are_told(page: str) -> No
     text = PageReader(page).text
     assert "right by construction, and no merit of the model" in text
     assert "In 85.0 % (76.0 % to 91.0 %) of the samples the classifier sees the class that was asked for" in text
-    assert "of real held-out images it names 99.0 % right" in text
+    assert "on real held-out images it is right in 99.0 % of cases" in text
     assert "disc for bar (20 %), bar for disc (10 %)" in text
     assert 'class="nograde"' in rows(page)["Class p-value"]
     assert "Asked against seen, in percent of the samples asked to be of a class (80 in all)" in text
@@ -89,7 +89,7 @@ def test_the_shares_that_the_classifier_sees_in_real_images_are_drawn(tmp_path: 
     classes = dataclasses.replace(found.classes, expected=(0.6, 0.4), right=0.734, right_interval=(0.71, 0.756))
     run = fake_run(tmp_path / "run", measured=dataclasses.replace(found, classes=classes), bundle=False, draw=False)
     text = PageReader(write_report(run).read_text()).text
-    assert "The classifier that looks names 73.4 % (71.0 % to 75.6 %) of real held-out images right" in text
+    assert "This classifier is right on 73.4 % (71.0 % to 75.6 %) of real held-out images" in text
     assert "Crosses: the shares that it sees in real images" in text
 
 

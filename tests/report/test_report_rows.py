@@ -98,7 +98,7 @@ def test_values_gates_controls_and_verdicts_are_said(tmp_path: Path, table: str)
         "0.31 0.2 to 0.4 0.02 FAIL ≤ 0.25 0.9 class-means",
         "→ 1 is best",
         "1.020 0.900 to 1.100 0.980 pass 0.800 to 1.200 1.500 class-means",
-        "1 of 2 gates passed (not: Energy distance)",
+        "1 of 2 gates passed (failed: Energy distance)",
         "class-means: caught by 2 gates; copies: not caught",
         "n <b>is</b> small.",
         "60 held-out rows of people",
@@ -136,6 +136,6 @@ def test_the_table_of_the_command_line_says_the_same() -> None:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "energy 0.31 0.2 to 0.4 0.02 - <= 0.25 0.9 class-means 0.67 FAIL" in lines
     assert "fold-change-slope 1.02 0.9 to 1.1 0.98 - 0.8 to 1.2 1.5 class-means 0.9 pass" in lines
-    assert "1 of 2 gates passed; not energy" in lines
+    assert "1 of 2 gates passed; failed: energy" in lines
     assert "control class-means: caught by 2 of them, energy, fold-change-slope" in lines
     assert "control copies: MISSED" in lines

@@ -80,7 +80,7 @@ def test_an_evaluation_with_bits_says_what_frequencies_alone_would_need(tmp_path
     rows = data.train.batch(range(len(data.train)))
     counts = np.bincount(rows[rows < 4].ravel(), minlength=4)
     entropy = -(counts * np.log2(counts / counts.sum())).sum() / counts.sum()
-    assert any(f"alone needs {entropy:.3f}" in note for note in found.notes)
+    assert any(f"of the letters needs {entropy:.3f}" in note for note in found.notes)
     assert "bits-per-letter" not in {name for gates in found.caught().values() for name in gates}
     plain = evaluate(np.array(lines[:60]), data, **options)
     assert [m.value for m in plain.metrics] == [m.value for m in found.metrics[:-1]]

@@ -121,7 +121,7 @@ def test_bad_sequences_are_passed_over_up_to_a_limit_and_named(tmp_path):
         ("e.fasta", "", "is empty"),
         ("h.fasta", "ACGT\n>a\nAC\n", "line 1: in a FASTA file a line that begins with >"),
         ("n.fasta", ">a\n>b\n>c\nAC\n", "the sequence is empty"),
-        ("o.txt", "ACGT\n", "nothing is learned from less than 2"),
+        ("o.txt", "ACGT\n", "training needs at least 2"),
         ("r.csv", "s\nAC,GT\n", "line 2: 2 cells, and 1 columns"),
         ("l.txt", "A" * 1025 + "\nACG\n", r"the longest sequence has 1,025 letters.*longest=512"),
     ],

@@ -163,7 +163,7 @@ def test_uniform_noise_and_a_chain_train_too(data, tmp_path):
     )
     train(data, config, tmp_path / "run", Budget(steps=3))
     assert len(gendi.sample(tmp_path / "run", n=4)) == 4
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(UsageError, match="a process with masks"):
         gendi.sample(tmp_path / "run", n=4, infill="A*")
     with pytest.raises(UsageError, match="chain has 10 steps"):
         gendi.sample(tmp_path / "run", n=4, steps=11)

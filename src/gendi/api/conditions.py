@@ -43,7 +43,10 @@ def as_texts(condition: Mapping[str, Any]) -> dict[str, str]:
     """Return conditions as they are written in a file. Raises `UsageError` for values that are not words."""
     for name, value in condition.items():
         if not isinstance(value, Words):
-            raise UsageError(f"the condition {name} was given as a value, which no file of samples can hold as words.")
+            raise UsageError(
+                f"the condition {name} was given as a value from Python, which a file of samples cannot record in "
+                "words."
+            )
     return {name: value.text for name, value in condition.items()}
 
 
@@ -95,8 +98,8 @@ def in_blocks(specs: Sequence[ConditionConfig], condition: Mapping[str, Words], 
     values = [len(found) for found in rows if isinstance(found, tuple)]
     if not values:
         raise UsageError(
-            "--per-class goes with --class A,B or --condition NAME=A,B, and none of these conditions has values to "
-            "take in turn: say how many samples with --n."
+            "--per-class needs --class A,B or --condition NAME=A,B, and none of these conditions has values to take "
+            "in turn: say how many samples with --n."
         ).mended_by(Mend(drop=("--per-class",)))
     return per_class * math.lcm(*values)
 

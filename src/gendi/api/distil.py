@@ -49,10 +49,10 @@ def distil(
         data: what to learn from; by default the data of the teacher.
         method: `ect`, consistency tuning; `progressive` distillation; `mean-flow`, average velocities; or `dmd`,
             distribution matching. By default `dmd` for pictures, and `ect` for cells and tables.
-        calls: network calls per sample that the student is made for.
+        calls: network calls per sample that the student is trained for.
         guidance: guidance to build into the student, which then needs none; by default the teacher's own.
-        guidance_range: the lowest and the highest scale of guidance that the student is told, in the place of one that
-            is built in: `gendi.sample(student, guidance=2)` then asks for one of them, with one call a step. Not for
+        guidance_range: the lowest and the highest guidance scale that the student learns, instead of one that is built
+            in: `gendi.sample(student, guidance=2)` then takes a scale between them, with one call a step. Not for
             `progressive`.
         lr: peak learning rate; by default a third of the teacher's, or a sixth for `dmd`.
         seed: the seed of every draw; by default the teacher's.
@@ -99,8 +99,8 @@ def run_student(
         config = _as_begun(stored_config(run), wish)
         if data is None:
             raise UsageError(
-                f"{model}, the teacher of {run}, is gone. The run goes on without it, but say what it learns from: "
-                "--data, or data= in Python."
+                f"{model}, the teacher of {run}, no longer exists. The run can continue without it, if you name the "
+                "data that it learns from: --data, or data= in Python."
             )
         return train(data, config, run, budget, console=console, **options)
     spec, config, size = _ready(model, wish, data)
@@ -138,7 +138,7 @@ def refuse_others(model: Any) -> None:
     elif not isinstance(model, Bundle) and Path(model).is_file():
         what = f"{model} is a file, and a teacher is the folder of a run or of a bundle"
     elif not isinstance(model, Bundle) and is_classifier(Path(model)):
-        what = f"{model} is a classifier of noisy pictures, which can lead a teacher and be none"
+        what = f"{model} is a classifier of noisy pictures, which can guide a teacher but cannot be one"
     if what:
         raise UsageError(
             f"{what}: a denoiser with its noise schedule. Other models, such as the transport of perturbed cells or "
@@ -149,5 +149,7 @@ def refuse_others(model: Any) -> None:
 def _as_begun(config: RunConfig, wish: Wish) -> RunConfig:
     """Return the configuration of a run that has begun. Raises `UsageError` if another student is asked for."""
     if wish.method is not None and config.objective.loss != METHODS.get(wish.method):
-        raise UsageError(f"The folder holds another student, of the objective {config.objective.loss}: choose another.")
+        raise UsageError(
+            f"The folder holds another student, with the objective {config.objective.loss}: choose another folder."
+        )
     return config

@@ -108,7 +108,8 @@ class Editor:
             raise UsageError(f"the mask has shape {tuple(known.shape)} and the model's pictures {self.size}.")
         if bool(known.all()) or not bool(known.any()):
             raise UsageError(
-                "the mask has one value everywhere: it is 0 where the picture stays, and else where it goes."
+                "the mask has one value everywhere: it must be 0 where the picture is kept, and another value "
+                "where it is painted."
             )
         more: dict[str, Any] = {"method": method, "cond": ready.cond, "poll": self.poll, **ready.method}
         keep = known.numpy()[..., None]
@@ -132,8 +133,8 @@ class Editor:
         places = -F.max_pool2d(-known.float()[None, None], factor)[0, 0] > 0
         if not bool(places.any()):
             raise UsageError(
-                f"the mask leaves no square of {factor} x {factor} pixels, a place of the model's latents, as it is: "
-                "make it smaller."
+                f"the mask touches every square of {factor} x {factor} pixels, one place of the model's latents, so "
+                "nothing would be kept: make it smaller."
             )
         return places
 
@@ -159,8 +160,8 @@ class Editor:
         factor = self.size[0] // max(1, height)
         if factor < 2 or (height * factor, width * factor) != self.size:
             raise UsageError(
-                f"the picture is {height} x {width}, of which the model's {self.size[0]} x {self.size[1]} is no "
-                "multiple."
+                f"the picture is {height} x {width}, and the model's {self.size[0]} x {self.size[1]} is not 2, 3 or "
+                "more times as large."
             )
         method = self.upscaling(factor, method)
         y, shape = self._encode(small, (height, width)), self.codec.shape

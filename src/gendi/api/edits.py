@@ -19,7 +19,7 @@ Model = Bundle | str | Path
 def inpaint(
     model: Model, image: Picture, mask: NDArray[Any], n: int = 4, *, method: str = "dps", **options: Any
 ) -> Picture:
-    """Paint a picture anew where `mask` (H, W) is not 0; return n results (n, H, W, C). The rest stays, to the byte.
+    """Repaint a picture where `mask` (H, W) is not 0; return n results (n, H, W, C). The rest stays exactly as it is.
 
     Args:
         method: dps, mmps, pigdm or repaint; see docs/editing.md.

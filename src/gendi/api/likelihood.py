@@ -38,16 +38,16 @@ def bits_per_dim(
 
     Args:
         model: a bundle, or the folder of a run or bundle.
-        data: what to measure: of a data set n of its held-out images (the model's own by default), or bytes
-            (N, H, W, C) of your own, the first n.
+        data: what to measure: a data set, of which n held-out images are taken (by default the data that the model was
+            trained on), or bytes (N, H, W, C) of your own, of which the first n are taken.
         method: "elbo", an upper bound term by term, or "ode", the density of the probability-flow ODE.
         n: how many images.
         steps: elbo: steps of the chain; the model's own T, or the limit of many steps in continuous time, by default.
         draws: elbo: terms per image, an even number; None computes all of them.
         variance: elbo: "small", "large" or "learned"; what the model learned, or "small", by default.
         dequantisation: ode: "normal" or "uniform"; see `gendi.diffusion.gaussian.likelihood.dequantise`.
-        condition: the conditions of a conditional model, as for `sample`; of its own data theirs, of others null,
-            by default.
+        condition: the conditions of a conditional model, as for `sample`; by default those of the images for the
+            model's own data, and null for other data.
         options: passed to `gendi.diffusion.gaussian.likelihood.variational_bound` or
             `gendi.diffusion.gaussian.likelihood.log_density`.
 
@@ -78,7 +78,7 @@ def bits_per_dim(
 
 
 def refuse_student(bundle: Bundle) -> None:
-    """Raise `UsageError` for a student whose answers are no means of x_0, from which bound and density follow."""
+    """Raise `UsageError` for a student: its answers are not the means of x_0 that bound and density need."""
     objective = bundle.config.objective
     guided = objective.distil.guidance != 1 or objective.distil.guidance_range
     if objective.loss not in STUDENTS or (objective.parameterisation.flow_map and not guided):
@@ -89,8 +89,8 @@ def refuse_student(bundle: Bundle) -> None:
     others = {"mean-flow": "guided velocities", "distribution-matching": "to draw samples"}
     learned = others.get(objective.loss, "where paths end")
     raise UsageError(
-        f"the model is a student: it learned {learned}, and not the mean of x_0 from which a likelihood is computed. "
-        f"Ask its teacher{where}."
+        f"the model is a student: it learned {learned}, not the mean of x_0 from which a likelihood is computed. Ask "
+        f"its teacher{where}."
     )
 
 
@@ -102,7 +102,7 @@ def _held_out(
         return data[:n], {}
     data = data or bundle.meta.get("data_spec")
     if data is None:
-        raise UsageError("the model does not say what it was trained on: say which data, data='mnist' or a path.")
+        raise UsageError("the model does not say what it was trained on: name the data: data='mnist', or a path.")
     if isinstance(data, str | Path):
         data = open_data(data, size=bundle.codec.size)
     rows = held_out_rows(data, n, seed)

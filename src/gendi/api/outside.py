@@ -43,9 +43,9 @@ def _range(spec: ConditionConfig, asked: Float64[np.ndarray, " n"], known: Float
     worst = int(beyond.argmax())
     if beyond[worst] <= 1e-6 * max(abs(low), abs(high)):
         return ""
-    side = "less than the least" if asked[worst] < low else "more than the greatest"
+    side = "below their smallest value" if asked[worst] < low else "above their largest value"
     std = float(known.std())
-    spreads = f", which is {beyond[worst] / std:.3g} of their standard deviations" if std > 0 else ""
+    spreads = f", or {beyond[worst] / std:.3g} of their standard deviations" if std > 0 else ""
     return (
         f"{spec.name} = {asked[worst]:,.6g} lies outside the training data, which have {low:,.6g} to {high:,.6g}: it "
         f"is {beyond[worst]:,.4g} {side}{spreads}. The model learnt nothing there, so do not trust these samples."

@@ -178,7 +178,7 @@ class Request:
                     "does not know. Use that version, or give the flags yourself instead of --again."
                 )
             if not _fits(name, value):
-                raise DataError(f"{where}: its settings say {name} = {value!r}, which cannot be.")
+                raise DataError(f"{where}: its settings say {name} = {value!r}, which is not possible.")
         eta = data.get("eta")
         how = Drawing(
             steps=data["steps"],
@@ -217,11 +217,11 @@ def read_request(path: Path) -> Request:
     if path.is_dir():
         pictures = sorted(path.glob("*.png"))
         if not pictures:
-            raise DataError(f"{path} holds no PNG. Give what gendi sample wrote.")
+            raise DataError(f"{path} holds no PNG. Give the picture or folder that gendi sample wrote.")
         return dataclasses.replace(read_request(pictures[0]), n=len(pictures))
     found = read_texts(path)
     if edit := edited_by(found):
-        error = UsageError(f"{path} was made by gendi {edit}: gendi {edit} --again {path}.")
+        error = UsageError(f"{path} was made by gendi {edit}: run gendi {edit} --again {path}.")
         raise error.mended_by(Mend(command=edit))
     text = found.get(SETTINGS)
     if text is None:
@@ -252,8 +252,8 @@ def own_calls(bundle: Bundle) -> int:
     steps = bundle.config.sample.steps
     if steps > MOST_OWN:
         raise UsageError(
-            f"The model asks for {steps:,} calls of its network per sample; more than {MOST_OWN:,} are made only where "
-            "they are asked for. Say how many: --steps 50, or steps=50 in Python."
+            f"The model's own number of network calls per sample is {steps:,}; more than {MOST_OWN:,} are made only "
+            "on request. Say how many you want: --steps 50, or steps=50 in Python."
         ).mended_by(Mend(add=("--steps", "50")))
     return steps
 

@@ -153,7 +153,7 @@ def _rows(
             raise DataError(f"a sequence cannot be measured: {error}.") from None
     data = data or bundle.meta.get("data_spec")
     if data is None:
-        raise UsageError("the model does not say what it was trained on: say which data, a path.")
+        raise UsageError("the model does not say what it was trained on: give the path of the data.")
     opened = fitting(bundle, open_data(data) if isinstance(data, str) else data)
     rows = held_out_rows(opened, n, seed)
     specs = bundle.config.conditions if is_own_data(bundle, opened) else ()

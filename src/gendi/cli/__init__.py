@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text() -> str:
     """Return what `gendi --help` prints."""
-    commands = "\n".join(f"  {name:<16} {about}" for name, about in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items())
     return f"{HELP}\ncommands:\n{commands}\n{FOOT}"
 
 
@@ -72,7 +73,8 @@ def _require_current_folder() -> None:
         Path.cwd()
     except FileNotFoundError:
         raise UsageError(
-            "The current folder is gone: it was deleted or moved. Change to one that is there (cd), and call again."
+            "The current folder no longer exists: it was deleted or moved. Change to one that exists (cd) and "
+            "run the command again."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What a file with an edit's results keeps: the words that made it, and the files that were read."""
+"""What the file with an edit's results records: the command line that made it, and the files that were read."""
 
 import json
 from collections.abc import Mapping
@@ -34,20 +34,20 @@ def read_made(path: Path, command: str) -> Made:
     if path.is_dir():
         pictures = sorted(path.glob("*.png"))
         if not pictures:
-            raise DataError(f"{path} holds no PNG. Give what gendi {command} wrote.")
+            raise DataError(f"{path} holds no PNG. Give the picture or folder that gendi {command} wrote.")
         return read_made(pictures[0], command)
     text = png_text(path)
     other = "sample" if "gendi" in text else edited_by(text)
     if other is None:
         raise DataError(f"{path} does not say how it was made: no edit of gendi wrote it, or it was changed since.")
     if other != command:
-        error = UsageError(f"{path} was made by gendi {other}: gendi {other} --again {path}.")
+        error = UsageError(f"{path} was made by gendi {other}: run gendi {other} --again {path}.")
         raise error.mended_by(Mend(command=other))
     data = json.loads(text[EDIT_TEXT])
     words, sha256 = data.get("words"), data.get("sha256")
     if not (_are_texts(words, list) and _are_texts(sha256, dict) and _are_texts(list(sha256.values()), list)):
         raise DataError(
-            f"{path} was made by gendi {data.get('version')}, which did not keep the words of the command, or was "
+            f"{path} was made by gendi {data.get('version')}, which did not record its command line, or the file was "
             "changed since. Give the flags yourself instead of --again."
         )
     return Made(tuple(words), sha256, data)

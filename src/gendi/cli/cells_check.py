@@ -19,7 +19,7 @@ EXAMPLES = """\
   gendi cells check blood.h5ad
   gendi cells check blood.h5ad --layer counts
   gendi cells check filtered_feature_bc_matrix/         a folder of 10x
-  gendi cells check cells:pbmc68k --json                the data that scanpy brings along"""
+  gendi cells check cells:pbmc68k --json                data that come with scanpy"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class CellsCheck:
     """Inspect single cells before training on them: what the file holds, what is wrong, and how to mend it."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """An .h5ad; a 10x .h5, or a folder with matrix.mtx; cells: and a .csv with a line for each cell."""
-    layer: Annotated[Text, shows("where counts are found")] = None
+    """An .h5ad, a 10x .h5, a folder with matrix.mtx, or a .csv with a line for each cell, written cells:FILE.csv."""
+    layer: Annotated[Text, shows("the one where counts are found")] = None
     """The layer that has the counts."""
     recover_counts: bool = False
     """Compute counts from normalised or log-normalised expression, where they can be computed."""

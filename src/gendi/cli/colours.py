@@ -23,6 +23,6 @@ def colours_table(evaluation: "Evaluation") -> str:
             "colours, in bytes from 0 to 255 (blacks and whites: shares of values); the floor is that of real images",
             table(rows, ("metric", "value", "95% interval", "floor", "its interval", "passes", "verdict")),
             f"{len(judged) - len(failed)} of {len(judged)} gates passed"
-            + (f"; not {', '.join(failed)}" if failed else ""),
+            + (f"; failed: {', '.join(failed)}" if failed else ""),
         ]
     )

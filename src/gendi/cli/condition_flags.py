@@ -31,19 +31,20 @@ class ConditionFlags:
     """How strongly to guide towards the conditions: 1 is no guidance, 0 ignores them, 2 to 3 are usual; or a scale for
     each, NAME=W,NAME=W."""
     guidance_nested: bool = False
-    """If each condition has a scale: add every condition on top of those before it."""
+    """With a scale for each condition: guide towards each condition given those before it, not towards each one alone.
+    """
     guidance_interval: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: everywhere)")] = None
-    """Guide only where sigma / alpha lies between these: faster, and more varied."""
+    """Guide only while sigma / alpha lies between these two, which is faster and gives more varied samples."""
     guidance_rescale: Annotated[Number, shows("0")] = None
-    """Share, 0 to 1, by which the guided picture's contrast is brought back to the unguided one's."""
+    """How far, from 0 to 1, the contrast of the guided picture is brought back to that of the unguided one."""
     guidance_threshold: Annotated[Number, shows("none")] = None
-    """Percentile, up to 1, of dynamic thresholding: 0.995."""
+    """Percentile of dynamic thresholding, as a share up to 1, for instance 0.995."""
     negative: Annotated[Text, shows("none")] = None
     """Class, or NAME=VALUE, that guidance moves away from, instead of from no condition."""
     bad_model: Annotated[Folder, shows("none")] = None
     """Folder of a smaller or earlier run that guidance moves away from (autoguidance)."""
     classifier: Annotated[Folder, shows("none")] = None
-    """Folder that gendi train-classifier wrote: that classifier, not the model, guides towards the class."""
+    """Folder that gendi train-classifier wrote; this classifier guides towards the class in place of the model."""
 
     def given(self) -> list[str]:
         """Return the flags that were given, as they are written."""
@@ -66,7 +67,7 @@ class ConditionFlags:
         """
         if self.guidance is None:
             if extra := [flag(name) for name in GUIDANCE if is_given(getattr(self, name))]:
-                error = UsageError(f"{extra[0]} needs --guidance W, how strongly: 2 is usual.")
+                error = UsageError(f"{extra[0]} needs --guidance W, the strength of guidance; 2 is usual.")
                 raise error.mended_by(Mend(add=("--guidance", "2")))
             return {}
         found = read_scale(self.guidance)

@@ -27,16 +27,19 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Read a data set as training would, and report on every picture or sequence, or on every column of a table."""
+    """Read a data set as training would, and report on every picture or sequence, or on every column of a table.
+    Nothing is trained.
+    """
 
     data: Annotated[tyro.conf.Positional[str], named("DATA")]
-    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; sequences:
-    a .fasta, .txt or .smi, or sequences: and a .csv; a table, .csv or .parquet.
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; a .fasta,
+    .txt or .smi of sequences, or a .csv that has them in a column, written sequences:FILE.csv; a table as .csv or
+    .parquet.
     """
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
-    """Unreadable files or sequences that may be skipped."""
+    """How many unreadable files or sequences may be skipped."""
     rule: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Tables: a rule, "start <= end", to name the rows that break it; the flag may be repeated."""
     json: bool = False

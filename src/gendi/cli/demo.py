@@ -24,7 +24,7 @@ SAMPLES, CALLS, SHOWN = 1000, 20, 64
 EXAMPLES = """\
   gendi demo                 8 minutes of training, then samples, metrics and a report
   gendi demo --minutes 2     shorter, and worse
-  gendi demo                 again: it goes on where it stopped, or says that it is finished"""
+  gendi demo                 run it again: it continues where it stopped, or says that it is finished"""
 
 
 def _minutes(text: str) -> float:
@@ -45,7 +45,7 @@ class Demo:
     minutes: Annotated[float, spec("MINUTES", _minutes, lambda value: f"{value:g}")] = 8.0
     """Minutes of training."""
     data: str = "mnist"
-    """What to learn: any data that `gendi train` takes."""
+    """The data to train on: any that `gendi train` takes."""
     out: str = "runs/demo"
     """Folder of the run."""
     preset: str = "mnist"

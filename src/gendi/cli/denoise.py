@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from gendi.api.editor import Edited, Editor
 
 EXAMPLES = """\
-  gendi denoise runs/mnist noisy.png                 how noisy it is, is estimated
-  gendi denoise runs/mnist noisy.png --noise 0.2     deviation of the noise, black to white being 1"""
+  gendi denoise runs/mnist noisy.png                 the noise level is estimated
+  gendi denoise runs/mnist noisy.png --noise 0.2     standard deviation of the noise, where black to white is 1"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Denoise(Draw):
-    """Take the noise out of a picture: first the mean of what it may have been, then draws of it."""
+    """Remove the noise from a picture. The first result is the mean of all clean pictures it may have been; the others
+    are samples of them.
+    """
 
     noise: Annotated[Number, shows("estimated")] = None
     """Standard deviation of the noise, as a share of the way from black to white (0.2 is 51 levels of a byte)."""
@@ -38,7 +40,7 @@ def main(args: Sequence[str]) -> int:
         noise = command.noise
         if noise is None:
             noise = editor.estimate_noise(picture)
-            say(f"the noise is estimated at {noise:.3g} (--noise says otherwise)")
+            say(f"the noise is estimated at {noise:.3g} (give --noise to set it yourself)")
         found = editor.denoise(picture, noise)
         figures = {"noise": noise, "estimated": command.noise is None, **found.figures}
         return dataclasses.replace(found, figures=figures)

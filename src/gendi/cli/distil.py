@@ -21,10 +21,10 @@ from gendi.train.kept.distil import Wish, usual_folder
 
 EXAMPLES = """\
   gendi distil runs/mnist                            4 minutes, into runs/mnist-student
-  gendi sample runs/mnist-student --n 64             in 2 calls, as it was made for
+  gendi sample runs/mnist-student --n 64             in the 2 calls that it was trained for
   gendi distil runs/mnist --calls 1 --max-time 10m
   gendi distil runs/mnist --guidance 2               the student has the guidance built in
-  gendi distil runs/mnist --guidance-range 1 4       it is told how strongly, by gendi sample --guidance
+  gendi distil runs/mnist --guidance-range 1 4       its scale is chosen later, by gendi sample --guidance
   gendi distil runs/mnist --method progressive --out runs/halved
   gendi distil runs/mnist --method mean-flow --out runs/flow"""
 MINUTES = 4.0
@@ -32,9 +32,9 @@ MINUTES = 4.0
 
 @dataclass(frozen=True)
 class Distil:
-    """Make a student of a run: a model that samples in 1 to 4 calls, where its teacher makes 20.
+    """Distil a run into a student: a model that samples in 1 to 4 network calls where its teacher needs 20.
 
-    The student is a run like any other; the same command again goes on where it stopped. It does not need its teacher
+    The student is a run like any other; the same command again continues where it stopped. It does not need its teacher
     to sample.
     """
 
@@ -43,21 +43,22 @@ class Distil:
     method: Annotated[
         Literal["ect", "progressive", "mean-flow", "dmd"] | None, shows("dmd for pictures, ect for cells and tables")
     ] = None
-    """ect: consistency tuning, which goes from the noise to the end of the path at once. progressive: one step for two
-    of the teacher, halved until the calls are reached. mean-flow: average velocities between any two times, for any
-    number of calls; the student is a denoiser too. dmd: distribution matching, which draws the law of the student's
-    samples towards the teacher's, with a critic beside it; in the calls that it was made for and their divisors.
+    """ect: consistency tuning; each call jumps from the noise to the end of the path. progressive: one step of the
+    student replaces two of its teacher, and the steps are halved until --calls are left. mean-flow: average velocities
+    between any two times; the student works in any number of calls, and is a denoiser too. dmd: distribution matching;
+    a critic network moves the distribution of the student's samples towards the teacher's, and the student works in the
+    number of calls that it was trained for and its divisors.
     """
     calls: Annotated[Calls, shows("2")] = None
-    """Network calls per sample that the student is made for."""
+    """Network calls per sample that the student is trained for."""
     guidance: Annotated[Number, shows("the teacher's own")] = None
-    """Guidance to build in, so that the student is guided without being told: 1 is none."""
+    """Guidance scale to build in, so that the student's samples are guided without --guidance; 1 is no guidance."""
     guidance_range: Annotated[tuple[float, float] | None, named("LOW HIGH", "(default: one scale, built in)")] = None
-    """Scales of guidance that the student is told: gendi sample --guidance then asks for any between these. Not for
-    progressive.
+    """Lowest and highest guidance scale that the student learns; gendi sample --guidance then takes any scale between
+    them. Not for progressive.
     """
-    data: Annotated[Text, shows("what the teacher learned from")] = None
-    """What to learn from."""
+    data: Annotated[Text, shows("what the teacher was trained on")] = None
+    """The data to train the student on."""
     max_time: Annotated[Duration, shows("4m, if no other budget is given")] = None
     """Budget in time of training, in all: 90s, 8m."""
     images: Annotated[Count, shows("none")] = None
@@ -75,11 +76,11 @@ class Distil:
     where the network allows it.
     """
     dry_run: bool = False
-    """Say what it would take: settings, parameters, memory, disk, speed of one step; write nothing."""
+    """Show what it would take (settings, parameters, memory, disk, speed of one step), and write nothing."""
     fresh: bool = False
     """Start over: delete what the student's folder holds."""
     allow_data_change: bool = False
-    """Go on although the data are not those that the student began with."""
+    """Continue although the data are not those that the student began with."""
     json: bool = False
     """Print one JSON object."""
 
@@ -97,7 +98,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(Distil, args, "gendi distil", EXAMPLES)
     if not command.run:
-        raise UsageError("RUN is missing: say which run to make a student of. See gendi distil --help.")
+        raise UsageError("RUN is missing: say which run to distil. See gendi distil --help.")
     limits, run = command.limits(), usual_folder(command.run) if command.out is None else Path(command.out)
     if run.resolve() == Path(command.run).resolve():
         raise UsageError(f"{run} is the teacher's folder, and the student needs one of its own: give another --out.")

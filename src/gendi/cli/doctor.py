@@ -37,7 +37,9 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Doctor:
-    """Show what gendi runs on. Precision is chosen by a short measurement, as training would; no socket is opened."""
+    """Show what gendi runs on. Precision is chosen by a short measurement, as in training. No network connection is
+    opened.
+    """
 
     json: bool = False
     """Print one JSON object."""

@@ -71,9 +71,13 @@ def read_mask(path: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     pixels = read_pixels(Path(path), size, 1)
     painted = pixels[..., 0] >= WHITE
     if not painted.any():
-        raise UsageError(f"--mask {path} has no white pixel, so nothing is to be painted: white is what is painted.")
+        raise UsageError(
+            f"--mask {path} has no white pixel, so there is nothing to paint: the white part of a mask is painted."
+        )
     if painted.all():
-        raise UsageError(f"--mask {path} is all white, so nothing is known: draw pictures by gendi sample.")
+        raise UsageError(
+            f"--mask {path} is all white, so nothing of the picture would be kept: draw whole pictures by gendi sample."
+        )
     return np.asarray(painted)
 
 
@@ -94,7 +98,7 @@ def check_out(out: Path, run: Path) -> None:
     if out.suffix and out.is_dir():
         raise UsageError(f"--out {out} is a folder. Choose another name.")
     if not out.suffix and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out} is there already, and is not an empty folder. Choose another name or remove it.")
+        raise UsageError(f"--out {out} exists already and is not an empty folder. Choose another name or remove it.")
 
 
 def write(out: Path, result: Edited, settings: dict[str, Any]) -> None:

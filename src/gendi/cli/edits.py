@@ -41,8 +41,8 @@ class Edit:
     (a new folder with a PNG for each result).
     """
     again: Annotated[Folder, shows("none")] = None
-    """A picture or folder that this command wrote: make the same again, into NAME-again. Only --out, --batch-size and
-    --json can be given with it.
+    """A picture or folder that this command wrote, to make the same results again as NAME-again. Only --out,
+    --batch-size and --json can be given with it.
     """
     json: bool = False
     """Print one JSON object."""
@@ -56,7 +56,7 @@ class Draw(Edit):
     """How many results; each is drawn with its own noise."""
     sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
     """How to step from noise to data; `gendi samplers` lists them."""
-    steps: Annotated[Calls, shows("as many as the method needs")] = None
+    steps: Annotated[Calls, shows("as many as the method usually needs")] = None
     """Network calls per result."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
@@ -89,7 +89,7 @@ def read_edit(kind: type[E], args: Sequence[str], name: str, examples: str) -> t
     try:
         again = parse(Again, args, prog)
     except UsageError as error:
-        raise UsageError(f"{error} Beside --again, only --out, --batch-size and --json can be given.") from None
+        raise UsageError(f"{error} Together with --again, only --out, --batch-size and --json can be given.") from None
     from gendi.cli.again import read_made
 
     made = read_made(Path(again.again), name)

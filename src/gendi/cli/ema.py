@@ -22,7 +22,7 @@ EXAMPLES = """\
   gendi ema runs/mnist --length 0.05                   a bundle, runs/mnist/ema/length_0.05
   gendi ema runs/mnist --length 0.02 0.1 0.2 --json    three of them
   gendi ema runs/mnist --length 0.1 --at 1M --out early/
-  gendi ema runs/mnist --length 0.1 --replace          in the place of the run's own average"""
+  gendi ema runs/mnist --length 0.1 --replace          replaces the run's own average"""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Ema:
     length: Annotated[tuple[float, ...], shows("none: required")] = ()
     """Widths sigma_rel of the averages, as shares of the time trained: above 0, up to 0.2887 (the plain mean)."""
     at: Annotated[Count, shows("the end")] = None
-    """Average up to this many images seen, instead of all: the time of a snapshot."""
+    """Average up to this many images seen, instead of all; a snapshot must have been taken there."""
     out: Annotated[Folder, shows("ema/length_... in the run's folder")] = None
-    """Folder of the bundle; of several, the folder they are put into."""
+    """Folder of the bundle; with several lengths, the folder that their bundles are put into."""
     replace: bool = False
-    """Put it in the place of the run's own bundle."""
+    """Replace the run's own bundle by it."""
     json: bool = False
     """Print one JSON object."""
 
@@ -58,7 +58,7 @@ def main(args: Sequence[str]) -> int:
     if place_of(run).shipped:
         raise UsageError(f"{run} comes with gendi, without the snapshots of its training: there is nothing to average.")
     if not (run / "config.toml").is_file() and (run / "config.json").is_file():
-        raise UsageError(f"{run} is a bundle, and snapshots are in the folder of its run. Give that one, runs/NAME.")
+        raise UsageError(f"{run} is a bundle, and snapshots are in the folder of its run. Give that folder, runs/NAME.")
     own = bundle_folder(run)
     places = {length: own if command.replace else _place(command, run, length) for length in command.length}
     if not command.replace:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   gendi evaluate runs/mnist                              MNIST: the digits extractor
-  gendi evaluate runs/icons                              other pictures: a network that learns from them first
+  gendi evaluate runs/icons                              other pictures: by features that are learned from them first
   gendi evaluate runs/mnist --n 5000 --fid-infinity      FID without the bias of small sets
   gendi evaluate runs/mnist --extractor inception        FID as the papers have it (minutes on a CPU)
   gendi evaluate runs/mnist --sampler ddim --steps 50 --json
@@ -45,7 +45,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate samples. Every figure stands beside its floor: the score of as many real held-out images."""
+    """Evaluate samples. Every figure stands beside its floor: the score of equally many real held-out images."""
 
     run: Annotated[tyro.conf.Positional[Folder], shows("none; then --samples")] = None
     """Folder of a run or of a bundle, or a model that comes with gendi, to draw the samples from."""
@@ -61,10 +61,10 @@ class Evaluate:
     """
     extractor: Annotated[tuple[str, ...], shows("digits for MNIST, else learned")] = ()
     """Feature networks to measure with: digits, inception, learned (trained on the data themselves, once, in a minute),
-    pixels. By default the one that catches fakes on these data.
+    pixels. By default the one that catches most fakes on these data.
     """
     fid_infinity: bool = False
-    """Extrapolate the Fréchet distance to infinitely many samples as well, which takes its bias away."""
+    """Also extrapolate the Fréchet distance to infinitely many samples, which removes its bias."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
     sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
@@ -227,7 +227,7 @@ def _kept(kind: "Kind", archive: Path, request: "Request") -> Any:
         same = dataclasses.replace(read_request(archive), run=request.run) == request
         return kind.read_samples(archive) if same else None
     except DataError as error:
-        say(f"note: {error} Drawing them anew.")
+        say(f"note: {error} The samples are drawn anew.")
         return None
 
 
@@ -309,7 +309,7 @@ def _measure(
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         if command.fid_infinity:
             raise UsageError(f"--fid-infinity is for pictures; {data.spec} holds none.")
-        tell("measuring samples, real rows in their place, and four controls: some tens of seconds")
+        tell("measuring the samples, real rows in their place and four controls, which takes some tens of seconds")
         common |= {"n": command.n or max(2, min(1000, len(data.heldout))), **(options or {})}
     if kind.evaluates_together:
         found = kind.evaluate(samples, data, poll=poll, **common)

@@ -36,9 +36,9 @@ class Explain:
     itself, as toy:swissroll, whose best possible denoiser is a formula.
     """
     image: Annotated[Folder, shows("a held-out picture of the data, or a sample")] = None
-    """A picture of the model's size, which is walked into noise."""
+    """A picture of the model's size, to which noise is added step by step."""
     class_: Annotated[Text, tyro.conf.arg(name="class", help_behavior_hint="(default: not requested)")] = None
-    """Class of the picture, by name or number, which the network is then given."""
+    """Class of the picture, by name or number, which is then given to the network."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     out: Annotated[Folder, shows("explain.html in the run's folder")] = None

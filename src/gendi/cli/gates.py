@@ -42,7 +42,8 @@ def gates_table(evaluation: "Evaluation") -> str:
         f"{evaluation.n:,} samples against {evaluation.reference_n:,} held-out rows of {evaluation.data}; the floor is "
         f"{evaluation.floor_n:,} real rows in the samples' place",
         table(rows, head),
-        f"{len(judged) - len(failed)} of {len(judged)} gates passed" + (f"; not {', '.join(failed)}" if failed else ""),
+        f"{len(judged) - len(failed)} of {len(judged)} gates passed"
+        + (f"; failed: {', '.join(failed)}" if failed else ""),
     ]
     for control, gates in evaluation.caught().items():
         more = " ..." if len(gates) > 4 else ""

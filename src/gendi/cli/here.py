@@ -23,12 +23,12 @@ NEXT = {
 }
 BEFORE = {
     "info .": "its settings and its state",
-    "report .": "a page of how far it came: report.html",
+    "report .": "one page that shows its progress: report.html",
     "verify .": "whether all its files are sound",
 }
 """What can be done before there is a model."""
 STOPPED = ("interrupted", "preempted", "failed", "dead")
-"""What the status of a run is whose training was stopped."""
+"""The statuses of runs whose training was stopped."""
 
 
 def about_this_run(folder: Path = Path()) -> bool:
@@ -56,7 +56,7 @@ def about_this_run(folder: Path = Path()) -> bool:
     commands = NEXT if (folder / "bundle").is_dir() else BEFORE
     lines = [(f"{program()} {command}", about) for command, about in commands.items()]
     if found["status"] in STOPPED and (going_on := _going_on(folder, tables)):
-        show(f"  {going_on}\n    goes on with the training")
+        show(f"  {going_on}\n    continues the training")
         del lines[-1]
     show(table(lines))
     show(f"\n{program()} --help lists all commands.")

@@ -58,5 +58,5 @@ def how_many(request: "Request", models: "Models", poll: "Poll") -> tuple[int, s
     estimate: float = team().gathered(seconds * MANY / TRIAL / team().size)[0]
     about = format_duration(round(estimate))
     if estimate < MOST_SECONDS:
-        return MANY, f"{MANY:,} samples, as they take about {about}; --n {USUAL} draws fewer"
+        return MANY, f"{MANY:,} samples, as drawing them takes about {about}; --n {USUAL} draws fewer"
     return USUAL, f"{USUAL:,} samples, as {MANY:,} would take about {about}; --n {MANY} draws them"

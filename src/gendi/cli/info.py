@@ -22,7 +22,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Info:
-    """Show what a run is and how far it came. Every byte of its bundle is checked on the way."""
+    """Show what a run is and how far it has come. Every byte of its bundle is checked as well."""
 
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
     """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""

@@ -21,18 +21,18 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Inpaint(Draw):
-    """Paint part of a picture anew; the rest stays as it is, to the byte."""
+    """Repaint part of a picture; the rest stays exactly as it is."""
 
     mask: Annotated[str, named("MASK")]
     """A picture of the same size: white is painted, black is kept."""
     method: Annotated[Text, shows("dps")] = None
     """dps, mmps or pigdm, which follow gradients; or repaint, which goes back and forth."""
     std: Annotated[Number, shows("0.05")] = None
-    """mmps, pigdm: how exactly to follow what is kept, -1 being black and 1 white."""
+    """mmps, pigdm: standard deviation with which the kept pixels are followed, where black is -1 and white is 1."""
     zeta: Annotated[Number, shows("0.3")] = None
-    """dps: length of a step."""
+    """dps: length of a gradient step."""
     resamplings: Annotated[Count, shows("10")] = None
-    """repaint: how often each step is made; the calls are --steps times this."""
+    """repaint: how often each step is made; the number of calls is --steps times this."""
 
 
 def main(args: Sequence[str]) -> int:

@@ -21,10 +21,12 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolate(Edit):
-    """Go from one picture to another in steps, through the noise to which the probability-flow ODE carries them."""
+    """Draw the pictures between two pictures: both are turned into noise by the probability-flow ODE, mixed there, and
+    turned back.
+    """
 
     to: Annotated[tyro.conf.Positional[str], named("IMAGE")]
-    """The picture to arrive at."""
+    """The picture at the other end."""
     n: Annotated[Samples, shows("9")] = None
     """How many pictures, including both ends."""
     steps: Annotated[Calls, shows("50")] = None

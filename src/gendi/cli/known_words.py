@@ -75,8 +75,10 @@ BUDGETS = (
 )
 _DATA = "the data are named without a flag: gendi train DATA."
 _CLASSES = "subfolders are classes by themselves, as the data's own classes are; --condition none leaves them out."
-_PROMPTS = "there are no prompts: --class NAME asks for a class, --condition NAME=VALUE for what else the data told."
-_GOES_ON = "the same command again goes on where it stopped; --fresh starts over."
+_PROMPTS = (
+    "there are no prompts: --class NAME asks for a class, --condition NAME=VALUE for any other condition of the data."
+)
+_GOES_ON = "the same command again continues where it stopped; --fresh starts over."
 _PROCESSES = "one process uses one GPU; torchrun --nproc-per-node 2 -m -- gendi ... starts several."
 _PRECISION = "--train.precision is bf16, fp32 or auto, which takes the faster one."
 OTHERWISE: dict[str, tuple[str, str]] = {
@@ -97,12 +99,15 @@ OTHERWISE: dict[str, tuple[str, str]] = {
     "--fp16": ("--fresh", _PRECISION),
     "--gpus": ("--json", _PROCESSES),
     "--num-gpus": ("--json", _PROCESSES),
-    "--device": ("--json", "a GPU is used if there is one; with CUDA_VISIBLE_DEVICES= in front, the CPU is."),
+    "--device": (
+        "--json",
+        "a GPU is used if there is one; write CUDA_VISIBLE_DEVICES= in front of the command to use the CPU.",
+    ),
     "--size": (
         "--sampler",
         "samples are as large as the pictures of the training; gendi upscale enlarges one.",
     ),
-    "--format": ("--sampler", "the ending of --out says it: a.png is a grid, a.npz an archive, a/ a folder of PNGs."),
+    "--format": ("--sampler", "the ending of --out decides: a.png is a grid, a.npz an archive, a/ a folder of PNGs."),
 }
 """By flag: a flag that a command has for which this is the answer, and the answer."""
 VALUED = frozenset({*EPOCHS, *OTHERWISE} - {"--resume", "--fp16", "--classes", "--class-cond", "--conditional"})
@@ -163,14 +168,16 @@ def _budget_for(flag: str, args: Sequence[str]) -> tuple[str, Mend]:
 
     If there is another budget, it is left alone.
     """
-    said = "a run's budget is counted in images, steps or time, as an epoch is another amount for each data set: "
+    said = (
+        "a run's budget is counted in images, steps or time, because the length of an epoch depends on the data set: "
+    )
     value = value_of(flag, args)
     epochs = int(value) if value is not None and value.isdecimal() and 0 < int(value) < 1_000_000 else 10
     images = next((n for word in alone(args) if (n := _count_images(word))), None)
     few = 6_000 if images is None else images
     of = f"{epochs} epochs of {few:,} training images are --images {format_count(epochs * few)}; "
     if given := [word for word in args if word.partition("=")[0].replace("_", "-") in BUDGETS]:
-        return f"{said}{of}but {given[0]} is the budget here already.", Mend(drop=(flag,))
+        return f"{said}{of}but {given[0]} already gives the budget here.", Mend(drop=(flag,))
     budget = ("--max-time", "30m") if images is None else ("--images", format_count(epochs * images))
     return f"{said}{of}or give --steps or --max-time 30m.", Mend(drop=(flag,), add=budget)
 

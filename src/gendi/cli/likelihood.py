@@ -26,7 +26,7 @@ EXAMPLES = """\
   gendi likelihood runs/mnist fashion-mnist          can it tell other pictures from its own?
   gendi likelihood runs/mnist --method ode --n 100   the probability-flow density
   gendi likelihood runs/seqs                         bits per letter of held-out sequences
-  gendi likelihood runs/mnist --draws 2000           every term of a chain of 1000, none drawn"""
+  gendi likelihood runs/mnist --draws 2000           every term of a chain of 1000 steps, none left to chance"""
 METHODS = ("elbo", "ode")
 ONLY_ELBO, ONLY_ODE = ("steps", "draws", "variance"), ("dequantisation", "tolerance", "probes")
 
@@ -44,10 +44,12 @@ class Likelihood:
     """elbo: an upper bound, term by term. ode: the density of the probability-flow ODE, about 200 calls per image."""
     n: Annotated[Samples, shows("1000; ode: 100")] = None
     """How many held-out images."""
-    steps: Annotated[Calls, shows("the model's own T; in continuous time the limit of many")] = None
-    """elbo: steps of the chain whose bound it is."""
+    steps: Annotated[Calls, shows("the model's own T; in continuous time the limit of many steps")] = None
+    """elbo: number of steps of the chain whose bound is computed."""
     draws: Annotated[Count, shows("50")] = None
-    """elbo: terms of the bound to compute per image, an even number; as many as the chain has, or more, is all."""
+    """elbo: how many terms of the bound to draw and compute per image, an even number; with as many as the chain has
+    steps, or more, all terms are computed.
+    """
     variance: Annotated[Text, shows("learned if the model learned one, else small")] = None
     """elbo: variance of the reverse steps: small, large or learned."""
     dequantisation: Annotated[Text, shows("normal")] = None
@@ -57,11 +59,11 @@ class Likelihood:
     probes: Annotated[Count, shows("1")] = None
     """ode: Hutchinson's probes per image."""
     seed: Annotated[Seed, shows("0")] = None
-    """Seed of which images, and of every draw."""
+    """Seed of the choice of images, and of every draw."""
     batch_size: Annotated[Count, shows("250")] = None
     """Images per network call; halved by itself when memory runs out."""
     out: Annotated[Folder, shows("likelihood.png in the run's folder")] = None
-    """elbo: where to draw which noise level costs how much."""
+    """elbo: file for a figure of how many bits each noise level costs."""
     json: bool = False
     """Print one JSON object."""
 

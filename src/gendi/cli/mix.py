@@ -20,7 +20,9 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Mix(Edit):
-    """Mix two pictures at a noise level: what is settled there (content) and what is not yet (detail), each its way."""
+    """Mix two pictures at a noise level: their content, which is decided at that level already, and their detail, which
+    is not, are mixed with a weight each.
+    """
 
     other: Annotated[tyro.conf.Positional[str], named("IMAGE")]
     """The other picture."""
@@ -29,7 +31,7 @@ class Mix(Edit):
     detail: Annotated[Number, shows("as --weight")] = None
     """Share of the other's detail, 0 to 1."""
     level: Annotated[Number, shows("0.5")] = None
-    """Time in (0, 1] at which they are mixed: the later, the less is content and the more is detail."""
+    """Time in (0, 1] at which they are mixed; the later it is, the less counts as content and the more as detail."""
     steps: Annotated[Calls, shows("50")] = None
     """Steps of the ODE each way, two network calls each."""
 

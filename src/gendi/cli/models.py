@@ -19,7 +19,7 @@ SHOWN = {"asked-seen": (".1%", "the requested digit is seen in"), "fid-digits": 
 
 @dataclass(frozen=True)
 class Models:
-    """List the models that come with gendi. Their names stand wherever a command takes a RUN."""
+    """List the models that come with gendi. Their names can be given wherever a command takes a RUN."""
 
     json: bool = False
     """Print one JSON object."""

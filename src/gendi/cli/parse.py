@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from gendi.cli import paragraphs
 from gendi.cli.known_words import alone, answer, translated, value_of
 from gendi.cli.refusals import refusal
 from gendi.cli.values import (
@@ -74,6 +75,7 @@ Number = Annotated[float | None, spec("NUMBER", float)]
 
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()
+paragraphs.add_to(_REGISTRY)
 
 
 @_REGISTRY.primitive_rule

@@ -19,36 +19,38 @@ EXAMPLES = """\
   gendi plan cifar10 --gpus 8 --kind h100 --images 100M
   gendi plan runs/mnist --gpus 1 --kind rtx4090          the network of a run
   gendi plan adm --gpus 8 --kind rtx4090 --shard --accumulate 4
-  gendi plan mnist --kind cpu --size 28 --channels 1       this machine, its peak measured now
+  gendi plan mnist --kind cpu --size 28 --channels 1       this machine, whose peak is measured now
   gendi plan mnist --size 64 --batch-size 1024 --json"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Say by arithmetic what training on N accelerators would take: memory, images/s, days. Nothing is run."""
+    """Estimate what training on N accelerators would take: memory, images/s, days. Nothing is trained."""
 
     what: Annotated[tyro.conf.Positional[str], named("PRESET|RUN")] = "mnist"
     """A preset, the folder of a run, or a model that comes with gendi."""
     gpus: Annotated[Count, shows("1")] = None
     """How many accelerators share a batch."""
     kind: str = "h100"
-    """Which: t4, v100, a10g, a100, l4, l40s, h100, h200, b200, rtx3090, rtx4090, mi300x, or cpu: this one."""
+    """Kind of accelerator: t4, v100, a10g, a100, l4, l40s, h100, h200, b200, rtx3090, rtx4090, mi300x, or cpu for this
+    machine.
+    """
     images: Annotated[Count, shows("100M")] = None
     """How many images to train on, repeats counted."""
     batch_size: Annotated[Count, shows("the preset's")] = None
-    """Images per step, over all of them."""
-    size: Annotated[Size, shows("a run's own, 32 of a preset")] = None
+    """Images per step, over all accelerators."""
+    size: Annotated[Size, shows("a run's own; 32 for a preset")] = None
     """Size of the images."""
-    channels: Annotated[Count, shows("a run's own, 3 of a preset")] = None
+    channels: Annotated[Count, shows("a run's own; 3 for a preset")] = None
     """Channels of the images; 1 is grey."""
     precision: Annotated[Literal["bf16", "fp32"] | None, shows("bf16, or fp32 where there is none")] = None
     """Arithmetic of the network."""
     utilisation: Annotated[Number, shows("0.3")] = None
     """Share of the peak that training reaches, 0 to 1: measure it with gendi train --dry-run on one of them."""
     accumulate: Annotated[Count, shows("the preset's")] = None
-    """In how many parts each goes through its rows: less memory, the same step."""
+    """Number of parts in which each accelerator computes its share of a batch: less memory, the same step."""
     shard: bool = False
-    """Share weights, gradients, averages and moments out (gendi train --train.shard)."""
+    """Divide weights, gradients, averages and moments among the accelerators (gendi train --train.shard)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -103,7 +105,7 @@ def _what(command: Plan) -> "tuple[Any, tuple[int, ...]]":
     if len(shape) == 3:
         shape = (command.channels or shape[0], *(command.size or shape[1:]))
     if NETWORKS[config.network.kind].dimensions == 1 and len(shape) == 3:
-        raise UsageError(f"{command.what} is for vectors, whose width the data decide: name a run instead.")
+        raise UsageError(f"{command.what} is for vectors, whose width depends on the data: name a run instead.")
     known = tuple(c for c in config.conditions if c.size >= 0)  # the others are the data's to say
     assert isinstance(config, RunConfig)
     return dataclasses.replace(config, conditions=known), shape

@@ -23,7 +23,7 @@ class Report:
     run: Annotated[tyro.conf.Positional[str], named("RUN")]
     """Folder of the run, or a model that comes with gendi, whose report goes to runs/shipped/NAME."""
     figures: Annotated[Folder, shows("none")] = None
-    """Write figures 1 to 7 of the GENDI report and its table of metrics to this folder, in the place of the page."""
+    """Write figures 1 to 7 of the GENDI report and its table of metrics to this folder, instead of the page."""
     json: bool = False
     """Print one JSON object."""
 

@@ -138,7 +138,10 @@ def announced(request: Request, stop: StopFlag, aloud: bool = True) -> Callable[
         if aloud and len(said) == 1 and spent > ESTIMATE_AFTER:
             said.append("")
             if (left := spent / done * (calls - done)) > LONG:
-                say(f"about {format_duration(left)} to go, by the first {done} of {calls:,} calls; --steps makes fewer")
+                say(
+                    f"about {format_duration(left)} to go, judging by the first {done} of {calls:,} calls; --steps N "
+                    "makes fewer calls"
+                )
         if aloud and not said:
             way = f"cells given, {calls:,}" if request.where else f"{request.how.sampler}, {request.how.steps}"
             said.append(f"drawing {request.n:,} samples: {way} calls")

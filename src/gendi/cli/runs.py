@@ -36,7 +36,7 @@ def require_run(path: Path) -> Path:
     beside = path.parent if path.parent.is_dir() else Path("runs")
     runs = sorted(str(found.parent) for found in beside.glob("*/config.toml"))
     known = f" Runs there are: {', '.join(runs[:8])}." if runs else " `gendi train DATA` makes one."
-    what = "is no run: it has no config.toml" if path.exists() else "is not there"
+    what = "is no run: it has no config.toml" if path.exists() else "does not exist"
     near = dict.fromkeys((*difflib.get_close_matches(str(path), runs, n=1), *near_models(path)))
     raise UsageError(f"{path} {what}.{known}").mended_by(*(Mend(put={str(path): name}) for name in near))
 
@@ -90,7 +90,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs in a folder: what they do, how far they came, how good they are, what room they take."""
+    """List the runs in a folder: their status, progress, last metric and size on disk."""
 
     folder: Annotated[tyro.conf.Positional[str], named("FOLDER")] = "runs"
     """Where to look: the runs in it, or a single run."""

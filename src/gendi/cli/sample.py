@@ -31,7 +31,7 @@ EXAMPLES = """\
   gendi sample runs/mnist --class three --guidance 3 --guidance-interval 0.3 5
   gendi sample runs/cells --n 500 --condition cell_type="B cell" --out fake.h5ad
   gendi sample runs/cells --condition dose=0,1,10 --per-class 200
-  gendi sample runs/seqs --infill "ACD??F"              sequences: the letters around what is given
+  gendi sample runs/seqs --infill "ACD??F"              sequences: only the letters for ? are drawn
   gendi sample runs/people --where "age=40,sex=F"       tables: rows with these cells, whatever the network was told
   gendi sample --again runs/mnist/samples.png           the same samples again
   torchrun --nproc-per-node 4 -m -- gendi sample runs/mnist --n 10k --out many.npz"""
@@ -39,12 +39,12 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw samples. Sample i of a seed is the same picture whatever --n and --batch-size."""
+    """Draw samples. Sample i of a seed is the same picture whatever --n and --batch-size are."""
 
     run: Annotated[tyro.conf.Positional[Folder], shows("with --again, that of the samples")] = None
     """Folder of a run or of a bundle, or a model that comes with gendi (`gendi models`)."""
     n: Annotated[Samples, shows("64")] = None
-    """How many."""
+    """How many samples."""
     steps: Annotated[Calls, shows("the model's own, often 20")] = None
     """Network calls per sample."""
     sampler: Annotated[Text, shows("the model's own, often dpmpp-2m-sde-half")] = None
@@ -53,31 +53,35 @@ class Sample:
     """Noise that ddim or dpmpp-2m adds on the way: 0 adds none, 1 as much as the reverse process does."""
     grid: Annotated[Text, shows("the sampler's own")] = None
     """Times to visit: uniform, quadratic, log-snr, karras, leading, trailing or linspace."""
-    temperature: Annotated[Number, shows("1: the model's own law")] = None
-    """Below 1: samples nearer to the typical, and less varied. Any sampler takes it."""
+    temperature: Annotated[Number, shows("1: the model's own distribution")] = None
+    """Below 1, samples are more typical and less varied. Any sampler takes it."""
     noise_scale: Annotated[Number, shows("1")] = None
-    """Multiplies the fresh noise of a sampler that draws some."""
+    """Factor on the fresh noise of a sampler that adds noise on the way."""
     options: tuple[str, ...] = ()
     """The sampler's options, NAME=VALUE; `gendi samplers --json` names them."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of the noise."""
     per_class: Annotated[Count, shows("the classes in turn")] = None
-    """Samples of each --class, or of each value in --condition NAME=A,B; in place of --n."""
+    """Samples of each --class, or of each value in --condition NAME=A,B; instead of --n."""
     wanted: tyro.conf.OmitArgPrefixes[ConditionFlags] = field(default_factory=ConditionFlags)
     out: Annotated[Folder, shows("samples.png, .h5ad, .csv or .fasta in the run's folder")] = None
-    """Where to: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of PNG);
-    cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet, sequences NAME.fasta, NAME.txt or NAME.csv.
+    """Where to write: NAME.png (a grid), NAME.npz (uint8 array "samples"), or a name without a suffix (a folder of
+    PNG); cells NAME.h5ad, lines of a table NAME.csv or NAME.parquet, sequences NAME.fasta, NAME.txt or NAME.csv.
     """
     batch_size: Annotated[Count, shows("250")] = None
     """Samples per network call; halved by itself when memory runs out."""
     infill: Annotated[Text, shows("none")] = None
-    """Sequences: letters that are given, "ACD??F"; ? is drawn, and a star at the end lets the sequence go on."""
+    """Sequences: the letters that are fixed, for instance "ACD??F"; each ? is drawn, and a star at the end lets the
+    sequence go on.
+    """
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell. The others are
-    drawn from their law given these, without training anew; --steps are noise levels then. The flag may be repeated.
+    """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell. The other
+    cells are drawn given these, without new training; --steps then counts noise levels. The flag may be repeated.
     """
     again: Annotated[Folder, shows("none")] = None
-    """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, into NAME-again."""
+    """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, and write them to
+    NAME-again.
+    """
     json: bool = False
     """Print one JSON object."""
 
@@ -148,9 +152,9 @@ def _check(command: Sample) -> None:
             "own."
         ).mended_by(Mend(drop=tuple(given)))
     if not command.wanted.conditions() and command.per_class is not None:
-        raise UsageError("--per-class goes with --class A,B or --condition NAME=A,B: say which.")
+        raise UsageError("--per-class needs --class A,B or --condition NAME=A,B: give one of them.")
     if command.per_class is not None and command.n is not None:
-        raise UsageError("--per-class stands in the place of --n: give one of them.")
+        raise UsageError("--per-class and --n both say how many samples to draw: give one of them.")
     if command.again is None:
         command.wanted.guidance_fields()
         if command.run is None:

@@ -25,7 +25,7 @@ def shown(report: "TableReport") -> str:
         lines += ["", "left out: samples will not have", table(report.left_out.items())]
     if any(column.condition for column in report.columns):
         command = shlex.join([program(), "train", report.spec, "--condition"])
-        lines += ["", f"a network can be told the columns with a condition: {command} NAME ..."]
+        lines += ["", f"columns with a condition can be given to the network: {command} NAME ..."]
     if report.proposals:
         lines += ["", "proposals", *(f"  {sentence}" for sentence in report.proposals)]
     if report.rules:

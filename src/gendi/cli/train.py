@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   gendi train mnist                                        8 minutes, into runs/mnist
-  gendi train mnist --max-time 8m                          run it again: it goes on, or says that it is finished
+  gendi train mnist --max-time 8m                          run it again: it continues, or says that it is finished
   gendi train photos/ --size 32 --images 2M --out runs/me  any folder of images
   gendi train shapes.npz --condition type dose             with two of the conditions that the data hold
   gendi train cells:blood.h5ad --condition cell_type       counts of single cells, into runs/cells
   gendi train people.csv --condition country               a table
-  gendi train photos/ --from runs/me --max-time 60s        from the weights of another run
+  gendi train photos/ --from runs/me --max-time 60s        starts from the weights of another run
   gendi train photos/ --autoencoder runs/photos-autoencoder  in the latents of large pictures
   gendi train mnist --network.channels 64 128 --optim.lr 1e-3 --dry-run
   torchrun --nproc-per-node 2 -m -- gendi train mnist      one batch, shared by two processes"""
@@ -101,8 +101,8 @@ def _with_attention_within(command: Train, args: Sequence[str]) -> Train:
         return command
     say(
         f"note: network.attention is {_levels(network.attention)} in the preset, and {len(network.channels)} channels "
-        f"have the levels 0 to {len(network.channels) - 1}: it is {_levels(within)} now. --network.attention says it "
-        "otherwise."
+        f"have only the levels 0 to {len(network.channels) - 1}: it is {_levels(within)} now. Give "
+        "--network.attention to choose other levels."
     )
     return dataclasses.replace(command, network=dataclasses.replace(network, attention=within))
 

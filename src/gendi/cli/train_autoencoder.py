@@ -17,7 +17,7 @@ from gendi.errors import UsageError
 
 EXAMPLES = """\
   gendi train-autoencoder photos/ --size 128               ten minutes, into runs/photos-autoencoder
-  gendi train-autoencoder photos/ --size 128               run it again: it goes on, or says that it is finished
+  gendi train-autoencoder photos/ --size 128               run it again: it continues, or says that it is finished
   gendi train photos/ --size 128 --autoencoder runs/photos-autoencoder     then a diffusion model of its latents
   gendi train-autoencoder photos/ --autoencoder.channels 4 --autoencoder.regularise kl --autoencoder.strength 1e-4"""
 MINUTES = 10.0
@@ -25,8 +25,8 @@ MINUTES = 10.0
 
 @dataclass(frozen=True)
 class TrainAutoencoder:
-    """Train an autoencoder that makes large pictures small and back, for diffusion in its latents. The same command
-    again goes on where it stopped.
+    """Train an autoencoder that turns large pictures into small latents and back, for diffusion in these latents. The
+    same command again continues where it stopped.
     """
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
@@ -100,7 +100,7 @@ def main(args: Sequence[str]) -> int:
         return 0
     if found.already_finished:
         say(f"{folder} is finished; a larger budget (--max-time, --images, --steps) trains it longer")
-    show(f"{folder}: {found.codec.description}; held-out pictures come back with {decibels:.1f} dB")
+    show(f"{folder}: {found.codec.description}; held-out pictures are reconstructed with {decibels:.1f} dB")
     say(f"{found.images:,} images in {format_duration(found.seconds)}")
     size = "" if command.size is None else f" --size {'x'.join(map(str, command.size))}"
     say(f"next:\n  {program()} train {command.data}{size} --autoencoder {folder}")

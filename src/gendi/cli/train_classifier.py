@@ -29,7 +29,7 @@ class TrainClassifier:
     """
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """Pictures with classes: mnist, fashion-mnist, a folder whose subfolders are classes, an .npz."""
+    """Pictures with classes: mnist, fashion-mnist, a folder whose subfolders are classes, or an .npz."""
     run: Annotated[Folder, shows("none: required")] = None
     """Run, bundle, or model that comes with gendi, whose samples the classifier will guide."""
     max_time: Annotated[Duration, shows("2m, if no other budget is given")] = None
@@ -39,7 +39,7 @@ class TrainClassifier:
     steps: Annotated[Count, shows("none")] = None
     """Budget in optimiser steps."""
     out: Annotated[Folder, shows("classifier in the run's folder")] = None
-    """Where to; a classifier that is there is replaced."""
+    """Folder to write; a classifier that is there already is replaced."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of the network's levels, finest first, multiples of 8; each level after the first halves the picture."""
     lr: Annotated[Number, shows("0.003")] = None
@@ -99,7 +99,7 @@ def main(args: Sequence[str]) -> int:
         show_json({"classifier": out, **meta})
         return 0
     cells = [(level, f"{share:.1%}") for level, share in meta["accuracy"].items()]
-    show(table(cells, ("sigma / alpha", "held-out pictures named right")))
+    show(table(cells, ("sigma / alpha", "held-out pictures classified correctly")))
     show(f"{out}")
     say(f"{meta['images']:,} images in {format_duration(meta['seconds'])}")
     say(f"next:\n  {program()} sample {run} --class {classifier.class_names[0]} --classifier {out} --guidance 2")

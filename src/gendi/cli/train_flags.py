@@ -41,12 +41,14 @@ LATENTS = "latents"
 
 @dataclass(frozen=True)
 class Train:
-    """Learn to draw what a data set holds, within a budget. The same command again goes on where it stopped."""
+    """Train a model that draws what a data set holds, within a budget. The same command again continues where it
+    stopped.
+    """
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; cells: an
-    .h5ad, a 10x .h5, a folder with matrix.mtx, or cells: and a .csv; a table: a .csv or a .parquet; sequences: a
-    .fasta, .txt or .smi, or sequences: and a .csv.
+    """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; counts of
+    cells as an .h5ad, a 10x .h5, a folder with matrix.mtx, or cells:FILE.csv; a table as a .csv or .parquet; sequences
+    as a .fasta, .txt or .smi, or sequences:FILE.csv.
     """
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""
@@ -59,61 +61,68 @@ class Train:
     out: Annotated[Folder, shows("runs/ and the name of the data")] = None
     """Folder of the run."""
     from_: Annotated[Folder, tyro.conf.arg(name="from", help_behavior_hint="(default: new weights)")] = None
-    """Start from the weights of a run or bundle: its network and codec come along, new classes start anew."""
+    """Start from the weights of a run or bundle, with its network and codec; classes that it does not have get new
+    weights.
+    """
     autoencoder: Annotated[Folder, shows("none: pixels")] = None
-    """Work in the latents of the autoencoder in this folder, where gendi train-autoencoder trained it; for large
-    pictures. The preset is latents then, unless you name one.
+    """Train on the latents of large pictures: the folder of an autoencoder that gendi train-autoencoder trained. The
+    preset is then latents, unless you name another.
     """
     size: Annotated[Size, shows("the images' own")] = None
     """Bring all images to this size: 28, or 96x64 for height 96 and width 64."""
     max_bad: Annotated[CountFromZero, shows("1% of them")] = None
-    """Unreadable files that may be skipped."""
+    """How many unreadable files may be skipped."""
     seed: Annotated[Seed, shows("0")] = None
     """Seed of every draw (also --train.seed)."""
     batch_size: Annotated[CountOrAuto, shows("the preset's")] = None
-    """Images per step (also --train.batch-size). auto: the preset's, gone through in as few parts as memory holds,
-    twice as many whenever it runs out.
+    """Images per step (also --train.batch-size). auto: the preset's batch, computed in as few parts as memory allows;
+    the parts are doubled whenever it runs out.
     """
     keep: Annotated[Count, shows("the preset's")] = None
-    """Checkpoints kept, the newest ones (also --train.keep)."""
+    """How many checkpoints to keep; the newest stay (also --train.keep)."""
     evaluate_every: Annotated[CountFromZero, shows("the preset's")] = None
     """Images between evaluations of some samples while training, at most 5% of the time (also --train.evaluate-every);
     0 = none. The best model is kept in bundle-best.
     """
     stop_when_level: bool = False
     """End before the budget when evaluations find no more improvement (also --train.stop-when-level)."""
-    layer: Annotated[Text, shows("where counts are found")] = None
+    layer: Annotated[Text, shows("the one where counts are found")] = None
     """Cells: the layer of an .h5ad that has the counts."""
     recover_counts: bool = False
     """Cells: compute counts from normalised or log-normalised expression, where they can be computed."""
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
-    """Conditions that the network is given with each image or row, by name: class dose; none is no condition. gendi
-    data check lists those of the data; low-res:4 is the picture itself, four times coarser.
+    """Names of the conditions that are given to the network with each image or row, for instance class dose; none
+    switches them off. gendi data check lists the conditions of the data; low-res:4 is the picture itself, four times
+    coarser.
     """
     condition_dropout: Annotated[tuple[float, ...], shows("0.1")] = ()
-    """Probability that a condition is left out for a training image: one for all conditions, or one each."""
+    """Probability that a condition is left out for a training image: one number for all conditions, or one for each."""
     condition_via: Annotated[tuple[Literal["embedding", "channels", "tokens"], ...], shows("what suits it")] = ()
-    """How a condition enters: beside the time, as channels beside a picture, or as tokens: one for all, or one each."""
+    """How a condition enters: beside the time, as channels beside a picture, or as tokens. Give one word for all
+    conditions, or one for each.
+    """
     rule: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Tables: what every row keeps, "start <= end", "gross = net + tax" or "combinations(city, country)"; gendi data
     check proposes some. The flag may be repeated.
     """
     flip: bool = False
-    """Mirror half of the images, each time anew (also --train.flip)."""
+    """Mirror half of the images, a new half in each epoch (also --train.flip)."""
     crop: Annotated[Number, shows("1, whole images")] = None
-    """Cut images out of copies up to so many times as large, each time anew: 1.1 (also --train.crop)."""
+    """Cut images out of copies that are enlarged by up to this factor, anew each time, for instance 1.1 (also
+    --train.crop).
+    """
     page: bool = False
     """Keep the page report.html of the run's folder current while it trains: losses, previews, speed, time left. It
     takes at most 1% of the time, and comes by itself where standard error is a terminal.
     """
     no_page: bool = False
-    """Keep no such page."""
+    """Do not keep that page."""
     dry_run: bool = False
-    """Say what would happen: settings, parameters, FLOPs, memory, disk, speed of one step; write nothing."""
+    """Show what would happen (settings, parameters, FLOPs, memory, disk, speed of one step), and write nothing."""
     fresh: bool = False
     """Start over: delete what the run's folder holds."""
     allow_data_change: bool = False
-    """Go on although the data are not those that the run began with."""
+    """Continue although the data are not those that the run began with."""
     json: bool = False
     """Print one JSON object."""
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -26,7 +26,7 @@ def tell_end(command: Train, args: Sequence[str], run: Path, result: "TrainResul
         return
     if result.already_finished:
         show(f"{run} is finished: {result.step:,} steps in {format_duration(result.seconds)}.", needed=False)
-        more = "Without --stop-when-level, it goes on" if result.level else "A larger budget goes on with it"
+        more = "Without --stop-when-level, it continues" if result.level else "A larger budget continues it"
         say(f"{more}; --fresh starts over; --out begins another run.")
     else:
         text = f"{run}: {result.step:,} steps, {result.images:,} images in {format_duration(result.seconds)}"
@@ -34,7 +34,7 @@ def tell_end(command: Train, args: Sequence[str], run: Path, result: "TrainResul
     name, where = program(), shlex.quote(str(run))
     lines = [f"{name} sample {where} --n 64", f"{name} evaluate {where}", f"{name} report {where}"]
     if not result.level and (words := _with_more(command, args)):
-        lines.append(f"{name} {shlex.join(words)}    goes on, to twice the budget")
+        lines.append(f"{name} {shlex.join(words)}    continues, to twice the budget")
     say("\n  ".join(["next:", *lines]))
 
 

@@ -23,7 +23,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Upscale(Draw):
-    """Make a small picture as large as the model's, with detail that the model finds likely.
+    """Enlarge a small picture to the size of the model's pictures, with detail that the model finds likely.
 
     A model that was trained with --condition low-res:FACTOR is given the small picture as a condition. Any other model
     draws pictures whose means over blocks of FACTOR x FACTOR pixels are held to the small picture.
@@ -34,9 +34,9 @@ class Upscale(Draw):
     method: Annotated[Text, shows("conditional if the model was trained for it, else mmps")] = None
     """conditional, for a model trained with low-res:FACTOR; or mmps, pigdm or dps, which follow gradients."""
     std: Annotated[Number, shows("0.05")] = None
-    """mmps, pigdm: how exactly to follow the small picture, -1 being black and 1 white."""
+    """mmps, pigdm: standard deviation with which the small picture is followed, where black is -1 and white is 1."""
     zeta: Annotated[Number, shows("0.3")] = None
-    """dps: length of a step."""
+    """dps: length of a gradient step."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -84,14 +84,14 @@ def _factor(command: Upscale, editor: "Editor") -> int:
         factor = height // small[0] if 2 * small[0] <= height else 0
         if (small[0] * factor, small[1] * factor) != (height, width):
             raise UsageError(
-                f"{command.image} is {small[0]} x {small[1]} pixels (height x width), of which the model's {height} x "
-                f"{width} is no multiple from 2 on. Scale or crop it first, for instance to "
-                f"{height // 2} x {width // 2}."
+                f"{command.image} is {small[0]} x {small[1]} pixels (height x width), and the model's {height} x "
+                f"{width} is not 2, 3 or more times as large. Scale or crop it first, for instance to {height // 2} x "
+                f"{width // 2}."
             )
         return factor
     if command.factor < 2 or height % command.factor or width % command.factor:
         raise UsageError(
-            f"--factor {command.factor} cannot be: it must be 2 or more and divide the model's {height} x {width} "
-            "pixels (height x width)."
+            f"--factor {command.factor} is out of range: it must be 2 or more and divide the model's {height} x "
+            f"{width} pixels (height x width)."
         )
     return command.factor

@@ -18,7 +18,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Vary(Draw):
-    """Draw variations of a picture: noise is added up to a time, and taken away again (SDEdit)."""
+    """Draw variations of a picture: noise is added up to some time, and removed again (SDEdit)."""
 
     strength: Annotated[Number, shows("0.4")] = None
     """Where on the time axis to start: 0 is the picture itself, 1 a new one."""

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from gendi.train.kept.verify import Checked
 
 EXAMPLES = """\
-  gendi verify runs/mnist          every checkpoint, the bundle, and what else is there
+  gendi verify runs/mnist          every checkpoint, the bundle, and all other files of the run
   gendi verify runs/mnist --data   the data set too: is it the one of the training?
   gendi verify downloaded --json   a bundle from elsewhere"""
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Check every byte of a run or a bundle; exit code 4 if one is wrong. Nothing is changed; a run may go on."""
+    """Check every byte of a run or a bundle; the exit code is 4 if one is wrong. Nothing is changed, and the run may be
+    training meanwhile.
+    """
 
     run: Annotated[tyro.conf.Positional[str], named("RUN|BUNDLE")]
     """A folder: of a run, of a bundle, or of several; or a model that comes with gendi."""

@@ -42,7 +42,7 @@ def condition_name(text: str) -> str:
     """Return `text` as the name of a condition: words joined by hyphens. Raises `NoConditionError`."""
     name = re.sub(r"[^\w-]+", "-", text.strip()).strip("-")
     if not name.replace("-", "_").isidentifier():
-        raise NoConditionError("its name is no word")
+        raise NoConditionError("its name cannot be made into a word")
     return name
 
 

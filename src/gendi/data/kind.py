@@ -1,4 +1,4 @@
-"""`Kind`: the contract that each kind of data keeps. Where kinds are found, `gendi.data.kinds` says.
+"""`Kind`: the contract that each kind of data keeps. `gendi.data.kinds` says where kinds are found.
 
 The module of a kind should import NumPy and torch only inside its methods, as this module does, so that the command
 line stays quick.
@@ -116,7 +116,7 @@ class Kind(ABC):
 
     def check(self, spec: str, **options: Any) -> Any:
         """Open data as training would and return a report on them. Raises `UsageError` if the kind has no check."""
-        raise UsageError(f"There is no check of {self.title}: {spec} is looked at when it is trained on.")
+        raise UsageError(f"There is no check of {self.title}: gendi train checks {spec} when it reads it.")
 
     def grouped(
         self,

@@ -172,7 +172,8 @@ class ClassesRecord:
     asked for."""
     expected: tuple[float, ...] | None = None
     """The shares in which the classifier would see the classes in real pictures with the training set's frequencies;
-    None if nobody knows, and in older evaluations."""
+    None if they are not known, and in older evaluations.
+    """
     right: float | None = None
     """The share of real held-out pictures of which the classifier sees the class, brought to the training set's
     frequencies; None as above."""

@@ -1,14 +1,14 @@
 """Are the classes that a classifier sees in samples as frequent as those that it sees in real pictures?
 
-A classifier makes mistakes, and so it sees other shares of the classes than there are. What it sees in pictures that it
-did not learn from tells which: if a share C_cj of the real pictures of class c is seen as class j, and class c should
-be a share f_c of the samples, then class j should be seen in a share
+A classifier makes mistakes, and so it sees shares of the classes that differ from the true ones. What it sees in
+pictures that it did not learn from shows how they differ: if a share C_cj of the real pictures of class c is seen as
+class j, and class c should be a share f_c of the samples, then class j should be seen in a share
 
     q_j = sum over c of f_c C_cj
 
-of them. C is known from a few real pictures only: k_cj of the m_c pictures of class c were seen as class j. Are the
-samples' shares right, then one C explains these and the h_j of n samples that were seen as class j. So the test is that
-of the likelihood ratio, twice the logarithm of
+of them. C is known from a few real pictures only: k_cj of the m_c pictures of class c were seen as class j. If the
+samples' shares are right, one C explains these counts and the h_j of n samples that were seen as class j. So the test
+is that of the likelihood ratio, twice the logarithm of
 
     max over C and q of  prod q_j^h_j  prod C_cj^k_cj   /   the same with q = f C,
 
@@ -17,8 +17,8 @@ f_c C_cj / q_j (`fitted`). For many pictures this has a chi-square distribution 
 shares are right [Wilks 1938]. For few ones its mean is another. That mean is estimated from pictures and samples drawn
 from the fitted C, and the statistic is scaled to K - 1  [Bartlett 1937; by bootstrap: Rocke 1989].
 
-A class of which few real pictures are there seems to be seen always alike, and so `FURTHER` pictures are added to each
-class that are seen as the classifier sees pictures on the whole. For a classifier that is always right there is nothing
+A class with few real pictures seems to be seen always in the same way. So `FURTHER` pictures are added to each class,
+and these are seen as the classifier sees pictures on the whole. For a classifier that is always right there is nothing
 to fit, and the test is Pearson's.
 """
 

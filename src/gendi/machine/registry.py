@@ -95,7 +95,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 raise
             raise UsageError(
                 f"The {self.what} {name!r} of an installed package cannot be loaded from {address}: {error}. Mend the "
-                "package, or take it off."
+                "package, or uninstall it."
             ) from error
 
     def __contains__(self, name: object) -> bool:

@@ -46,7 +46,7 @@ def colours_in_words(evaluation: Evaluation) -> list[Html]:
             "would lie; they fail one gate or another in one evaluation of a hundred.",
             k=len(judged) - len(failed),
             m=len(judged),
-            failed=f" (not: {', '.join(failed)})" if failed else "",
+            failed=f" (failed: {', '.join(failed)})" if failed else "",
         )
     ]
 

@@ -56,7 +56,11 @@ def asked_in_words(evaluation: Evaluation) -> list[str]:
         return []
     out = [
         f"In {_share(metric)} of the samples the classifier sees the class that was asked for"
-        + ("." if metric.floor is None else f"; of real held-out images it names {written(metric.floor, '.1%')} right.")
+        + (
+            "."
+            if metric.floor is None
+            else f"; on real held-out images it is right in {written(metric.floor, '.1%')} of cases."
+        )
     ]
     if worst := worst_confusions(record):
         told = ", ".join(f"{seen} for {asked} ({written(share, '.0%')})" for asked, seen, share in worst)

@@ -111,7 +111,7 @@ def _trusted(lines: Lines, noun: str) -> str:
     fakes = fakes_in_words(map(str, last))
     return (
         f"On these data it takes {fakes} for real {noun}, so it is no grade: bundle-best is the last model that was "
-        "evaluated, and nobody can say by this distance that the run is level."
+        "evaluated, and this distance cannot say whether the run is level."
     )
 
 

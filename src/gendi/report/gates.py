@@ -92,7 +92,7 @@ def gates_in_words(evaluation: Evaluation) -> list[Html]:
             "column of real rows, equally many real rows stand in the samples' place.",
             k=len(judged) - len(failed),
             m=len(judged),
-            failed=f" (not: {', '.join(failed)})" if failed else "",
+            failed=f" (failed: {', '.join(failed)})" if failed else "",
             n=f"{evaluation.n:,}",
             r=f"{evaluation.reference_n:,}",
             data=evaluation.data,

@@ -1,4 +1,4 @@
-"""The section of a page about sequences: drawn ones beside real ones, their lengths, and how often letters stand."""
+"""The section of a page about sequences: drawn ones beside real ones, their lengths, and the shares of letters."""
 
 from collections.abc import Sequence
 

@@ -145,7 +145,7 @@ class LivePage:
         else:
             self._version = version_of(self.path)
             if first:
-                self.say(f"page: {self.path.resolve()} shows how it goes, and keeps itself current")
+                self.say(f"page: {self.path.resolve()} shows the progress of the training and updates itself")
         took = time.monotonic() - begun
         self._period = max(EVERY, took / SHARE)
         self._next = time.monotonic() + self._period
@@ -190,7 +190,7 @@ class LivePage:
             lead = f"In training: {where}. {'' if left is None else f'{_left(left).capitalize()}.'}"
         stale = fill(
             '<p class="lead" data-written="{at}" data-patience="{p}" hidden>This page was last written at {clock}. A '
-            "run that trains writes it more often: it has ended, or stands still.</p>",
+            "run in training writes it more often, so this run has ended or is stuck.</p>",
             at=f"{now:.0f}",
             p=f"{patience:.0f}",
             clock=time.strftime("%H:%M", time.localtime(now)),

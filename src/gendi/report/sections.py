@@ -262,7 +262,7 @@ def classes_section(run: Run, gallery: Gallery) -> Html | None:
     )
     text = ["A faithful model draws every class as often as it occurs in the training set, apart from chance."]
     if record.right is not None:
-        text[0] += f" The classifier that looks names {_right(record)} of real held-out images right."
+        text[0] += f" This classifier is right on {_right(record)} of real held-out images."
     text += asked
     how = ""
     if record.told:

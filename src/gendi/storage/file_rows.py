@@ -1,7 +1,7 @@
 """Rows of an array in a file, read when they are asked for.
 
 The file is read, not mapped: a memory map of a file that shrinks kills the process (SIGBUS) at the next look at what is
-gone. A read of such a file ends short, and is an error with a sentence.
+gone. A read of such a file ends early, and raises an error that says so.
 """
 
 import math

@@ -4,7 +4,7 @@
     .json       the fields of an evaluation                          .h5ad  an entry "gendi" among the unstructured data
     .html       the title of a report                                .parquet  an entry "gendi" among the attributes
 
-A `.csv` has no place for a mark: only the record of a run (`gendi.storage.record`) knows it again.
+A `.csv` has no place for a mark: it is recognised only by the record of a run (`gendi.storage.record`).
 """
 
 import contextlib

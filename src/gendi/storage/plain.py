@@ -53,7 +53,7 @@ def check_depth(value: object, path: Path) -> None:
         level = [item for each in level for item in _inside(each)]
         if not level:
             return
-    raise BundleError(f"{path} has tables or lists more than {DEEPEST} deep in one another: gendi did not write it so.")
+    raise BundleError(f"{path} has tables or lists that are nested more than {DEEPEST} deep, which gendi never writes.")
 
 
 def _inside(value: object) -> Iterable[Any]:

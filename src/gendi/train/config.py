@@ -70,8 +70,8 @@ class TrainConfig:
     batch_size: int = 128
     """Images per optimiser step, over all processes together."""
     accumulate: int = 1
-    """Parts in which a process goes through its share of a batch, one after the other: less memory, the same step.
-    0 = start with one part, and double the parts whenever memory runs out.
+    """Number of parts in which a process computes its share of a batch, one after the other: less memory, the same
+    step. 0 = start with one part, and double the parts whenever memory runs out.
     """
     seed: int = 0
     """Seed of all random draws of the run."""
@@ -87,23 +87,25 @@ class TrainConfig:
     """Images between evaluations of some samples, from which the best model is kept (0 = none; most presets have some).
     """
     stop_when_level: bool = False
-    """End the run, as at the end of the budget, when two evaluations in a row find it level."""
+    """End the run before the end of its budget when two evaluations in a row find no more improvement."""
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
     keep: int = 2
-    """Checkpoints to keep."""
+    """How many checkpoints to keep."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; `auto` takes the fastest."""
     layout: Literal["auto", "contiguous", "channels-last"] = "auto"
     """Memory layout of images; `auto` takes the fastest."""
     workers: int = 0
-    """Threads that compute equal shares of a batch beside one another, with equal shares of the cores; 0 takes the
-    fastest number, and one where precision and layout are given.
+    """Threads that compute equal shares of a batch at the same time, each on an equal share of the cores; 0 takes the
+    fastest number, or one thread if precision and layout are given.
     """
     recompute: bool = False
     """Compute the activations of each block again in the backward pass: less memory, a third more time."""
     compile: bool = False
-    """Let torch.compile make kernels for the network: minutes before the first step, which long runs may win back."""
+    """Let torch.compile make kernels for the network: it takes minutes before the first step, which long runs may win
+    back.
+    """
     shard: bool = False
     """Divide weights, gradients, averages and moments among the processes (FSDP2), if a network does not fit on one."""
     timeout: float = 600.0
@@ -194,7 +196,9 @@ class RunConfig:
         if self.train.workers > 1 and self.network.dropout > 0:
             raise UsageError("train.workers above 1 needs network.dropout = 0: workers would draw from one stream.")
         if self.train.compile and (self.train.workers > 1 or self.train.recompute or self.train.shard):
-            raise UsageError("train.compile goes with none of train.workers above 1, train.recompute and train.shard.")
+            raise UsageError(
+                "train.compile cannot be combined with train.workers above 1, train.recompute or train.shard."
+            )
         if self.train.shard and self.train.layout == "channels-last":
             raise UsageError("train.shard needs train.layout = 'auto' or 'contiguous': no shard can be channels-last.")
 
@@ -247,7 +251,7 @@ class RunConfig:
             )
         if self.train.compile or self.train.shard:
             which = "train.compile" if self.train.compile else "train.shard"
-            raise UsageError(f"{who} differentiates the network along the path, which {which} hinders: leave it out.")
+            raise UsageError(f"{who} differentiates the network along the path, which {which} prevents: leave it out.")
 
     def _validate_conditions(self) -> None:
         """Raise `UsageError` if conditions share a name, or a condition has more or fewer names than its size."""
@@ -255,7 +259,9 @@ class RunConfig:
         for condition in self.conditions:
             name = condition.name
             if not name.replace("-", "_").replace(":", "_").isidentifier() or names.count(name) > 1:
-                raise UsageError(f"conditions: {name!r} cannot be a name: it must be a word, and the only one such.")
+                raise UsageError(
+                    f"conditions: {name!r} cannot be a name: it must be a word that no other condition has."
+                )
             if condition.names and len(condition.names) != condition.size:
                 raise UsageError(f"conditions: {name} has {len(condition.names)} names for a size of {condition.size}.")
             if condition.kind == "image" and condition.via == "embedding":

@@ -80,7 +80,7 @@ def test_interrupted_is_uninterrupted(
         run_student(teacher, wish, two, Budget(steps=STEPS), StopAt(4))
     spec = load_bundle(teacher).meta["data_spec"]
     teacher.rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"the teacher of .*two, is gone. .* say what it learns from"):
+    with pytest.raises(UsageError, match=r"the teacher of .*two, no longer exists. .* name the data"):
         run_student(teacher, wish, two, Budget(steps=STEPS), Silent())
     run_student(teacher, wish, two, Budget(steps=STEPS), Silent(), spec)
     whole, again = load_latest(one), load_latest(two)
@@ -197,7 +197,7 @@ def test_data_of_another_kind_and_models_that_are_no_denoisers(teacher: Path, tm
             refuse_others(other)  # annotations are checked in tests, and refuse it before gendi.distil does
     (tmp_path / "names").mkdir()
     (tmp_path / "names" / "config.json").write_text('{"kind": "noise-aware classifier"}')
-    with pytest.raises(UsageError, match="is a classifier of noisy pictures, which can lead a teacher and be none"):
+    with pytest.raises(UsageError, match="is a classifier of noisy pictures, which can guide a teacher"):
         gendi.distil(tmp_path / "names", steps=1, quiet=True)
     with pytest.raises(UsageError, match="There is no folder"):
         gendi.distil(tmp_path / "nowhere", steps=1, quiet=True)

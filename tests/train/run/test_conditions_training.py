@@ -137,7 +137,7 @@ def test_why_something_is_no_condition_is_said_when_it_is_asked_for(tmp_path: Pa
     data = open_data(str(tmp_path / "a.npz"))
     with pytest.raises(UsageError, match="a.npz has 'dose', but no condition can be made of it: it has 8 rows for 9"):
         resolve(asking(tiny, ("dose",)), data)
-    with pytest.raises(UsageError, match="a.npz has no conditions .but for low-res:F.: sort the images into"):
+    with pytest.raises(UsageError, match="a.npz has no conditions .except low-res:F.: sort the images into"):
         resolve(asking(tiny, ("class",)), data)
 
 

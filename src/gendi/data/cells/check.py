@@ -134,7 +134,7 @@ def _count_problems(adata: Any, depth: Any, per_gene: Any) -> list[Problem]:
     shallow = depth[depth > 0]
     if len(shallow) and np.median(shallow) < 100:
         what = f"half of the cells have fewer than {np.median(shallow):.0f} counts"
-        found.append(Problem("warning", what, "fewer genes (--cells.genes 1000) leave the network more to learn"))
+        found.append(Problem("warning", what, "model only the most variable genes (--cells.genes 1000)"))
     if len(depth) < 50:
         found.append(Problem("warning", f"there are {len(depth)} cells", "hundreds are needed to learn from"))
     return found

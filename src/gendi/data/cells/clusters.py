@@ -1,6 +1,6 @@
-"""Clusters of cells whose classes nobody tells: found by themselves, and given to the network as a condition.
+"""Clusters of cells without known classes: computed from the counts, and given to the network as a condition.
 
-One negative binomial per gene is a poor law for all types of cells together, and linear factors do not mend it. So
+One negative binomial per gene describes all types of cells together badly, and linear factors do not repair this. So
 cells without classes are divided into clusters: k-means in the factors of a copula of all cells
 (`gendi.data.cells.factors`).
 

@@ -16,5 +16,6 @@ class CellsConfig:
     genes: int = 0
     """How many highly variable genes are modelled (0 = all)."""
     clusters: int = -1
-    """Where no classes are given to the network: how many clusters the cells are divided into, which it is given
-    instead (-1: the square root of their number, divided by 3; 0: none)."""
+    """How many clusters the cells are divided into if no classes are given to the network; it is then given the
+    clusters (-1: the square root of the number of cells, divided by 3; 0: none).
+    """

@@ -61,7 +61,7 @@ def _where(there: Mapping[str, Any]) -> str:
         else 'Put the counts that the sequencer gave into adata.layers["counts"], before normalising.'
     )
     if not counts and any(look.kind in ("log1p", "normalised") for look in looking.values()):
-        mend += " Where nothing but a normalisation was done, --recover-counts computes them."
+        mend += " If the values were only normalised, --recover-counts computes the counts from them."
     if not counts and any(look.kind == "text" for look in looking.values()):
         mend += " Numbers that are stored as Python objects become counts by matrix.astype(numpy.int32)."
     return f"{f'There are: {said}' if said else 'There is no matrix at all'}. {mend}"

@@ -85,7 +85,7 @@ def read_h5ad(place: str, backed: str | None = None) -> Any:
     if not path.is_file():
         raise DataError(
             f"There is no file {place} (looked in {Path.cwd()}). Give the path of an .h5ad, or cells:{DEMO}, which "
-            "scanpy brings along."
+            "comes with scanpy."
         )
     try:
         return anndata.read_h5ad(path, backed="r" if backed == "yes" or (backed is None and large(path)) else None)

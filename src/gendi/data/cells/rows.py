@@ -38,7 +38,7 @@ class CountRows:
         try:
             if _stamp(self._path) == self._stamp:
                 return self._rows(index)
-            reason = "its size or its time is another"
+            reason = "its size or its time of change differs"
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
         raise DataError(

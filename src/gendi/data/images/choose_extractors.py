@@ -1,6 +1,6 @@
 """The feature networks of an evaluation: those that are named, or the one that suits the data.
 
-Which one suits, nobody can say beforehand; the fakes of `gendi.data.images.controls` do:
+Which one suits cannot be known beforehand; the fakes of `gendi.data.images.controls` decide:
 
 1. MNIST at its own size has the digit classifier that comes with gendi.
 2. Any other data with 200 training pictures or more have a network that is trained on them

@@ -2,12 +2,12 @@
 
 It is there to say which class is seen in a sample, and for nothing else: a small convolutional network that learns the
 classes of the training pictures by cross-entropy, from copies that are moved, scaled, tilted and toned a little. How
-long it learns depends on the number of pictures and of classes (`steps_for`). How often it is right on held-out
-pictures, an evaluation says (`gendi.data.images.class_metrics`).
+long it learns depends on the number of pictures and of classes (`steps_for`). An evaluation says how often it is right
+on held-out pictures (`gendi.data.images.class_metrics`).
 
 All draws are keyed by a fixed seed. The weights are kept in the cache, under a key of the data and of everything that
-training depends on, and their hash is recorded with the evaluation. Another kind of processor may round otherwise, and
-so find other weights.
+training depends on, and their hash is recorded with the evaluation. Another kind of processor may round differently,
+and so find other weights.
 """
 
 import math

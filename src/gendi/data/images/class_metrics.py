@@ -42,7 +42,7 @@ from gendi.evaluate.shares import SeenShares
 from gendi.machine.stopping import Poll
 
 BY_CONSTRUCTION = "right by construction, as the samples were drawn class by class"
-NOBODY_KNOWS = "no held-out pictures tell what the classifier sees in real ones"
+NOBODY_KNOWS = "without held-out pictures, it is unknown what the classifier sees in real ones"
 CLASSES = "classes"
 """The name of the classifier that learned from the data."""
 REAL_MOST = 2000
@@ -278,7 +278,7 @@ def in_words(record: ClassesRecord, n: int) -> list[str]:
     notes = []
     if record.right is not None:
         notes.append(
-            f"The classifier names {right_in_words(record)} of real held-out images right, so the shares of the "
+            f"The classifier is right on {right_in_words(record)} of real held-out images, so the shares of the "
             "classes are compared with those that it sees in real images."
         )
     if record.confusion is None:
@@ -294,7 +294,7 @@ def in_words(record: ClassesRecord, n: int) -> list[str]:
     return [
         *notes,
         f"Class entropy, chi-square and p-value are those of {m:,} further samples, drawn without a class; those of "
-        f"the {n:,} that were asked to be of a class would be right by construction.",
+        f"the {n:,} samples that were drawn with a class would be right by construction.",
     ]
 
 

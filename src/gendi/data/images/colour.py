@@ -1,7 +1,7 @@
 """The colours of pictures: channel means, their spread, saturation, black and white points, each with floor and gate.
 
-A shift of colour is the fault of diffusion models that distances on features see last: a tint of a few bytes in one
-channel moves no edge. These metrics see nothing else. Those in bytes run from 0 to 255, shares from 0 to 1:
+A shift of colour is a common fault of diffusion models that distances on features hardly see: a tint of a few bytes in
+one channel moves no edge. These metrics see nothing else. Those in bytes run from 0 to 255, shares from 0 to 1:
 
 - `mean-red`, `mean-green`, `mean-blue` (`mean-grey` for one channel): the mean of a channel over all pixels;
 - `spread-of-means`: the standard deviation over pictures of a picture's channel means (the root mean square over

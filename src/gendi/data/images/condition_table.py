@@ -48,7 +48,7 @@ def read_table(path: Path, files: Sequence[Path], skipped: Sequence[Path]) -> tu
                 raise NoConditionError(f"another column is called {spec.name}")
             columns[spec.name] = spec, values
         except NoConditionError as error:
-            left_out[title or f"the column without a head, {i + 1}"] = str(error)
+            left_out[title or f"column {i + 1}, which has no name"] = str(error)
     notes = left_out_note(path.name, left_out)
     if absent:
         notes += (f"{path.name}: {len(absent)} row(s) name no image, such as {absent[0]!r}",)

@@ -134,17 +134,17 @@ class ControlCheck:
         """Return the notes of an evaluation on this check."""
         if self.size < FEWEST:
             return [
-                f"{self.name}: there are too few real images to ask whether the metrics catch fakes, so nobody knows "
-                "whether they are grades on these data."
+                f"{self.name}: there are too few real images to check whether the metrics catch fakes, so it is "
+                "unknown whether they are grades on these data."
             ]
         blind = {name: self.missed(name) for name in self.gates if self.missed(name)}
-        asked = f"{self.name}: of {self.size:,} fakes each ({', '.join(FAKES)})"
+        asked = f"{self.name} was checked with {self.size:,} fakes of each kind ({', '.join(FAKES)})"
         if not blind:
-            return [f"{asked}, every metric tells all from real images."]
+            return [f"{asked}: every metric tells all of them from real images."]
         told = "; ".join(f"{name} takes {_listed(fakes)} for real images" for name, fakes in blind.items())
         rest = [name for name in self.gates if name not in blind]
-        trusted = f"Grades are {_listed(rest)} alone." if rest else "None of these metrics is a grade here."
-        return [f"{asked}, {told}. On these data such values are no grades. {trusted}"]
+        trusted = f"Only {_listed(rest)} can be trusted here." if rest else "None of these metrics is a grade here."
+        return [f"{asked}: {told}. On these data such values are no grades. {trusted}"]
 
     @property
     def misses(self) -> int:

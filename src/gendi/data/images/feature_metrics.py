@@ -2,8 +2,8 @@
 
 The floor is the mean over several disjoint deals of held-out images wherever there are four or more of them and the
 features are cheap to compute; its interval is Student's, of the deals' mean. Otherwise there is one deal, and its
-interval is found as that of the samples: see `gendi.evaluate.intervals`. Whether a metric is a grade on these data, its
-check says: see `gendi.data.images.control_checks`.
+interval is found as that of the samples: see `gendi.evaluate.intervals`. The check of a metric says whether it is a
+grade on these data: see `gendi.data.images.control_checks`.
 """
 
 from collections.abc import Callable, Sequence

@@ -112,7 +112,8 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     height, width = size or min(common, key=lambda hw: (-common[hw], hw[0] * hw[1], hw))
     if max(height, width) > LARGEST_SIDE:
         raise DataError(
-            f"The images in {folder} are {height} x {width}, and a side may have {LARGEST_SIDE} pixels. Give a --size."
+            f"The images in {folder} are {height} x {width}, and a side may have at most {LARGEST_SIDE} pixels. Give a "
+            "--size."
         ).mended_by(Mend(add=("--size", "64")))
     rows = list(sizes)
 
@@ -148,7 +149,7 @@ def _decode_all(folder: Path, listing: _Listing, size: tuple[int, int] | None, l
     notes += _blank_notes(int(info.get("blank", 0)), len(good))
     notes += _size_notes([sizes[i] for i in good], (height, width))
     if listing.others:
-        notes += (f"{listing.others} file(s) are no images by their name and were passed over",)
+        notes += (f"{listing.others} file(s) do not have the name of an image and were passed over",)
     return Loaded(
         images,
         {spec.name: rows for spec, rows in columns},
@@ -252,7 +253,7 @@ def _size_notes(sizes: list[tuple[int, int]], target: tuple[int, int]) -> tuple[
         f"{len(other)} of {len(sizes)} images have another size and were resized and cropped at the centre to {shown}"
     ]
     if larger := sum(enlarged(size, target) for size in other):
-        notes.append(f"warning: {larger} of them were enlarged, which invents detail; a smaller size would not")
+        notes.append(f"warning: {larger} of them were enlarged, which invents detail; a smaller --size avoids that")
     return tuple(notes)
 
 

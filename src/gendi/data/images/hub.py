@@ -17,7 +17,7 @@ from gendi.errors import DataError, UsageError, unknown_name
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _PARTIAL = "partial-"
-ELSEWHERE = "Where there is a network, fetch the parquet files; here, give the folder that holds them."
+ELSEWHERE = "Download its parquet files on a machine with network access, and give the folder that holds them."
 
 
 class OnHub(NamedTuple):
@@ -53,7 +53,7 @@ def find_on_hub(spec: str) -> OnHub:
     split = _choose("split", options.get("split", "train"), sorted(splits), f"{HUB}{name}", "split")
     notes: tuple[str, ...] = ()
     if splits[split].startswith(_PARTIAL):
-        notes = (f"the hub holds parquet of a part of {name} alone: of the first gigabytes of its {split} split",)
+        notes = (f"the hub holds only a part of {name} as parquet: the first gigabytes of its {split} split",)
     return OnHub(f"hf://{root}/{config}/{splits[split]}", name.partition("/")[2], notes)
 
 

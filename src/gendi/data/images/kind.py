@@ -38,7 +38,7 @@ class Images(Kind):
     previews = True
     derived_names = ("low-res:F",)
     without_conditions = (
-        "(but for low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
+        "(except low-res:F): sort the images into subfolders, one for each class, or put a table conditions.csv "
         "beside them"
     )
     evaluation_options = ("extractor", "batch_size", "device", "mirrored", "fid_infinity", "asked", "free", "restore")

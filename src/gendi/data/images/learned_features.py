@@ -15,7 +15,7 @@ The features are the mean over positions of the last layer. None of the tasks sh
 
 Only training pictures are seen, so held-out pictures tell how well the tasks were learned. All draws are keyed by a
 fixed seed. The weights are kept in the cache, under a key of the data and of everything that training depends on, and
-their hash is recorded with every number. Another kind of processor may round otherwise, and so find other weights.
+their hash is recorded with every number. Another kind of processor may round differently, and so find other weights.
 """
 
 import math
@@ -95,14 +95,14 @@ class Learned:
     def in_words(self) -> str:
         """Return the sentence that an evaluation says about the network."""
         words = {
-            "match": "copies of a picture matched among {n} in {v:.0%}",
-            "turn": "rotations named in {v:.0%}",
-            "level": "{v:.0%} of the variance of noise levels explained",
+            "match": "copies of a picture are found among {n} in {v:.0%} of cases",
+            "turn": "rotations are recognised in {v:.0%}",
+            "level": "{v:.0%} of the variance of noise levels is explained",
         }
         told = ", ".join(words[task].format(v=self.skill[task], n=BATCH) for task in words if task in self.skill)
         return (
-            f"learned: the feature network was trained on the {self.trained_on:,} training images, without a look at "
-            f"any sample. On held-out images: {told}."
+            f"learned: the feature network was trained on the {self.trained_on:,} training images, without any "
+            f"sample. On held-out images: {told}."
         )
 
 
@@ -113,7 +113,7 @@ def learned_network(data: Data, poll: Poll | None = None) -> Learned:
     """
     if len(data.train) < FEWEST:
         raise UsageError(
-            f"A feature network of its own needs {FEWEST} training images; {data.name} has {len(data.train)}. Choose "
+            f"A learned feature network needs {FEWEST} training images; {data.name} has {len(data.train)}. Choose "
             "another extractor (`pixels`, `inception`)."
         )
     return team().from_first(lambda: kept_or_trained(data, poll))

@@ -33,8 +33,8 @@ def derived_condition(name: str, codec: Codec | None) -> ConditionConfig | None:
     found, most = LOW_RES.fullmatch(name), min(pictures.height, pictures.width)
     if found is None or not 2 <= int(found[1]) <= most:
         raise UsageError(
-            f"the condition {name!r} cannot be: it is low-res:F, the picture averaged over F x F pixels, with F from 2 "
-            f"to {most}, for instance low-res:4."
+            f"the condition {name!r} is not possible: it must be low-res:F, the picture averaged over F x F pixels, "
+            f"with F from 2 to {most}, for instance low-res:4."
         )
     return ConditionConfig(name, "image", pictures.channels, via="channels")
 

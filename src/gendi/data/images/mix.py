@@ -82,7 +82,7 @@ def common_conditions(
         without = [source for source, each in zip(names, known, strict=True) if name not in each]
         forms = {_form(each[name]) for each in known if name in each}
         if without:
-            left_out[name] = f"{', '.join(without)} does not say it"
+            left_out[name] = f"{', '.join(without)} does not have it"
         elif len(forms) > 1:
             left_out[name] = "the sources have it in different forms"
         else:

@@ -120,16 +120,16 @@ def _obtain(known: Known) -> tuple[Arrays, tuple[str, ...]]:
             continue
     else:
         raise DataError(
-            f"{known.name} could not be had. Tried: {'; '.join(tried)}. Run the command again on a network that "
-            f"reaches one of them, or put the four files {', '.join(f'{name}.gz' for name in SHAPES)}, from "
-            f"anywhere, into {cache}."
+            f"{known.name} could not be obtained. Tried: {'; '.join(tried)}. Run the command again on a network that "
+            f"reaches one of them, or put the four files {', '.join(f'{name}.gz' for name in SHAPES)}, from anywhere, "
+            f"into {cache}."
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             write_idx(cache / name, array)
     except (OSError, ResourceError) as error:
-        note = f"{known.name} is in memory for this once: the cache folder {cache} could not be written. {error}"
+        note = f"{known.name} is kept in memory only: the cache folder {cache} could not be written. {error}"
         say(note)
         return arrays, (note,)
     return arrays, ()

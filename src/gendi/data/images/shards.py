@@ -156,7 +156,7 @@ def load_shards(place: str, size: tuple[int, int] | None = None, max_bad: int | 
         )
     height, width = size or next(iter(index.sizes))
     if max(height, width) > LARGEST_SIDE:
-        raise DataError(f"The pictures in {place} are {height} x {width}; a side has {LARGEST_SIDE} at most.")
+        raise DataError(f"The pictures in {place} are {height} x {width}; a side may have at most {LARGEST_SIDE}.")
     return Loaded(
         ShardRows(shards, index, (height, width, 1 if index.grey else 3)),
         index.conditions,
@@ -203,7 +203,10 @@ def _notes(shards: Shards, index: Index, target: tuple[int, int]) -> tuple[str, 
             f"the centre to {target[0]} x {target[1]} (height x width) as they are read",
         )
     if larger := sum(count for size, count in other.items() if enlarged(size, target)):
-        notes += (f"warning: {larger} of them are enlarged, which invents detail; a smaller size would not",)
+        notes += (f"warning: {larger} of them are enlarged, which invents detail; a smaller --size avoids that",)
     if index.others:
-        notes += (f"{index.others} member(s) of the shards are neither a picture nor tell of one: passed over",)
+        notes += (
+            f"{index.others} member(s) of the shards are neither pictures nor descriptions of pictures, and were "
+            "passed over",
+        )
     return notes

@@ -178,5 +178,7 @@ class SequenceCodec(Codec):
         alphabet = Alphabet.from_dict(data.get("alphabet"), data.get("letters"))
         length, ends = data.get("length"), data.get("ends")
         if type(length) is not int or not 1 <= length <= LONGEST or type(ends) is not bool:
-            raise BundleError(f"A codec of sequences has length = {length!r} and ends = {ends!r}, which cannot be.")
+            raise BundleError(
+                f"A codec of sequences has length = {length!r} and ends = {ends!r}, which is not possible."
+            )
         return cls(alphabet, length, ends)

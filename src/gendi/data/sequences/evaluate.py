@@ -138,8 +138,8 @@ def evaluate(
     )
     if coded:
         notes.append(
-            "bits-per-letter is no measure of samples: it says how well the model foretells held-out sequences. A code "
-            f"that knows the frequencies of the letters alone needs {_by_frequencies(data):.3f}."
+            "bits-per-letter is no measure of samples: it says how well the model predicts held-out sequences. A "
+            f"code that knows only the frequencies of the letters needs {_by_frequencies(data):.3f}."
         )
     notes.append("Real sequences lie within all gates in 99 of 100 evaluations. A score of 1 is the floor.")
     if missed := [name for name, gates in found.caught().items() if not gates]:

@@ -62,7 +62,7 @@ def read_sequences(place: str, options: Mapping[str, str], max_bad: int | None =
             good = [record for record, keep in zip(good, kept, strict=True) if keep]
             texts, lengths = [record.text for record in good], lengths[kept]
     if len(texts) < 2:
-        raise DataError(f"{path} has {len(texts)} sequences that can be used: nothing is learned from less than 2.")
+        raise DataError(f"{path} has {len(texts)} sequences that can be used, and training needs at least 2.")
     most = int(lengths.max())
     if longest is None and most > USUAL_LONGEST:
         raise DataError(

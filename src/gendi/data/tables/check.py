@@ -135,7 +135,10 @@ def _proposals(rows: Rows, columns: Sequence[ColumnReport], spec: str) -> list[s
         if column.missing == n:
             found.append(f"{name!r} is missing in every row: {spec}{joined}{name}=drop leaves it out.")
         elif column.missing > MANY_GAPS * n:
-            found.append(f"{name!r} is missing in {column.missing:,} of {n:,} rows: its samples rest on the others.")
+            found.append(
+                f"{name!r} is missing in {column.missing:,} of {n:,} rows: what is learned of it comes from the other "
+                "rows."
+            )
         if column.kind in ("integer", "number") and (code := missing_code(values)) is not None:
             many = int((values == code).sum())
             found.append(
@@ -175,6 +178,6 @@ def _twins(rows: Rows, columns: Sequence[ColumnReport]) -> Mapping[str, None]:
             continue
         key = np.where(np.isnan(values), np.inf, values).tobytes()
         if key in first:
-            found[f"{column.name!r} equals {first[key]!r} in every row: one of them says all."] = None
+            found[f"{column.name!r} equals {first[key]!r} in every row, so one of the two is enough."] = None
         first.setdefault(key, column.name)
     return found

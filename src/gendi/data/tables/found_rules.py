@@ -24,8 +24,8 @@ Grid = NDArray[np.float64]
 ROWS, DIFFERENT, CHANCE, EXPECTED = 20, 6, 0.05, 20.0
 MOST = 40
 """Of a table with more columns of numbers, only so many are looked at."""
-FIRST = 60
-"""So many rows decide whether a rule is looked at in all."""
+FIRST, SCREENED = 60, 2000
+"""So many rows without a gap, of so many at the beginning, decide whether a rule is looked at in all."""
 
 
 def found_rules(rows: Grid, schema: Schema) -> list[str]:
@@ -37,7 +37,8 @@ def found_rules(rows: Grid, schema: Schema) -> list[str]:
     computed: list[str] = []
     tied: set[frozenset[int]] = set()
     taken: set[int] = set()
-    for c, others, text in (*_of_one(rows, schema, several), *_of_two(rows, schema, several)):
+    some = rows[:SCREENED]
+    for c, others, text in (*_of_one(some, schema, several), *_of_two(some, schema, several)):
         if c in taken or any(frozenset((c, j)) in tied for j in others) or not _holds(text, rows, schema, (c, *others)):
             continue
         computed.append(text)
@@ -137,8 +138,11 @@ def _orders(rows: Grid, schema: Schema, columns: Sequence[int], tied: set[frozen
     for a, b in itertools.permutations(columns, 2):
         if frozenset((a, b)) in tied or (schema.columns[a].kind == "date") != (schema.columns[b].kind == "date"):
             continue
-        there = rows[~np.isnan(rows[:, [a, b]]).any(axis=1)]
-        x, y = _plain(schema.columns[a], there[:, a]), _plain(schema.columns[b], there[:, b])
+        x, y = _plain(schema.columns[a], rows[:, a]), _plain(schema.columns[b], rows[:, b])
+        if (x[:SCREENED] > y[:SCREENED]).any():
+            continue
+        there = ~np.isnan(x) & ~np.isnan(y)
+        x, y = x[there], y[there]
         if len(x) < ROWS or not (x <= y).all() or (x == y).all():
             continue
         if (x > rng.permutation(y)).mean() >= CHANCE:
@@ -151,7 +155,8 @@ def _combinations(rows: Grid, schema: Schema) -> list[str]:
     found = []
     words = [j for j, column in enumerate(schema.columns) if column.kind == "category"]
     for a, b in itertools.combinations(words, 2):
-        there = rows[~np.isnan(rows[:, [a, b]]).any(axis=1)][:, [a, b]].astype(np.int64)
+        cells = rows[:, [a, b]]
+        there = cells[~np.isnan(cells).any(axis=1)].astype(np.int64)
         counts = np.zeros((len(schema.columns[a].labels), len(schema.columns[b].labels)))
         np.add.at(counts, (there[:, 0], there[:, 1]), 1)
         if not counts.sum():

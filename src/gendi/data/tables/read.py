@@ -113,7 +113,7 @@ def _loaded_frame(where: str, frame: "pd.DataFrame", requested: Mapping[str, str
 def _refuse_few(where: str, n: int) -> None:
     if n < 2:
         rows = "has no rows, only the names of columns" if n == 0 else "has one row"
-        raise DataError(f"{where} {rows}: there is nothing to learn from less than two. Check that it is whole.")
+        raise DataError(f"{where} {rows}: training needs at least two rows. Check that it is whole.")
 
 
 class Names(str):

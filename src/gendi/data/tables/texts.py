@@ -135,8 +135,8 @@ def categories(name: str, texts: NDArray[Any], missing: NDArray[np.bool_], reque
     filled = int((~missing).sum())
     if not requested and len(words) > FEW and (2 * len(words) > filled or len(words) > CATEGORIES_MOST):
         raise NamesError(
-            f"it has {len(words)} different texts in {filled} rows, free text or names of rows; ?{name}=category keeps "
-            "it all the same"
+            f"it has {len(words)} different texts in {filled} rows, so it is free text or names of rows; "
+            f"?{name}=category keeps it anyway"
         )
     code = {word: float(i) for i, word in enumerate(words)}
     values = np.array([np.nan if gone else code[text] for text, gone in zip(texts, missing, strict=True)], np.float64)
@@ -150,14 +150,14 @@ def whole(name: str, values: Values, dtype: str, requested: bool = False) -> Fou
         raise NamesError("it has whole numbers beyond 2^53, which are taken for names of rows")
     steps = np.diff(values)
     if not requested and len(values) > FEW and (steps == steps[0]).all() and abs(steps[0]) == 1:
-        raise NamesError(f"it counts the rows; ?{name}=integer keeps it all the same")
+        raise NamesError(f"it only counts the rows; ?{name}=integer keeps it anyway")
     if (
         not requested
         and len(known) > FEW
         and re.search(r"(^|[^a-z])id$", name.lower())
         and len(set(known)) == len(known)
     ):
-        raise NamesError(f"it is called an id, and every row has another; ?{name}=integer keeps it all the same")
+        raise NamesError(f"it is called an id and is different in every row; ?{name}=integer keeps it anyway")
     return Column(name, "integer", dtype), values
 
 
@@ -213,7 +213,7 @@ def _written_numbers(
     finite(place, numbers)
     integers = all(_INTEGER.fullmatch(text) for text in texts[~missing])
     if requested == "integer" and not integers:
-        raise place.refuse("was said to be of whole numbers, and has others.")
+        raise place.refuse("was said to hold whole numbers, and holds others.")
     if integers:
         return whole(place.name, numbers, "Int64" if missing.any() else "int64", requested != "")
     written = {_digits_behind(text) for text in texts[~missing]}

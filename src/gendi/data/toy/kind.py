@@ -114,7 +114,7 @@ def read_points(path: str | Path) -> "NDArray[Any]":
         rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} could not be read as points: {error}. Write a line `x,y`, then a line each."
+            f"{path} could not be read as points: {error}. Write a first line `x,y`, then one line for each point."
         ) from error
     if rows.ndim != 2 or rows.shape[1] != 2 or not len(rows):
         raise DataError(f"{path} holds an array of shape {rows.shape}; points have two columns, x and y.")

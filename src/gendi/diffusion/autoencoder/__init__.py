@@ -2,6 +2,6 @@
 
     picture x (C, H, W)  <-encoder, decoder->  latents z (c, H / f, W / f)
 
-`config` holds the options, `network` the network, and `losses` what it learns by. How it is trained,
-`gendi.train.run.autoencoder` says; what becomes of it, `gendi.data.images.latents`.
+`config` holds the options, `network` the network, and `losses` what it learns by. `gendi.train.run.autoencoder` says
+how it is trained, and `gendi.data.images.latents` how it is used.
 """

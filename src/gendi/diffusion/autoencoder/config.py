@@ -30,7 +30,7 @@ class AutoencoderConfig:
     """`noise`: the decoder learns from latents with noise; `kl`: the encoder says a mean and a variance, whose
     divergence from N(0, 1) is a part of the loss; `none`: neither."""
     strength: float = 0.05
-    """Of `noise`: its standard deviation as a share of the latents' own; of `kl`: the weight of the divergence."""
+    """For `noise`, its standard deviation as a share of that of the latents; for `kl`, the weight of the divergence."""
     equivariance: float = 0.25
     """The share of each batch that is decoded from latents that were turned and shrunk, and compared with the pictures
     turned and shrunk alike (EQ-VAE); 0 switches it off."""

@@ -8,7 +8,7 @@ alpha(1) is 0. For masks, the integral does not depend on the schedule: put n fo
 
     the mean over n uniform on 1 .. L, and over sets of n masked positions, of L / n sum over these of -log p(x_0^i),
 
-the bound of any-order autoregression [Uria et al. 2014; Hoogeboom et al. 2022; Ou et al. 2024], which spreads less.
+the bound of any-order autoregression [Uria et al. 2014; Hoogeboom et al. 2022; Ou et al. 2024], which varies less.
 """
 
 import math

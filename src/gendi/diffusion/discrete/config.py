@@ -13,19 +13,20 @@ MASKED_SAMPLERS = ("cached", "first-hitting", "confidence")
 
 @dataclass(frozen=True)
 class TokensConfig:
-    """The discrete process, for data that are tokens; the tables `process` and `objective` are of no use then."""
+    """The discrete process, for data that are tokens; the tables `process` and `objective` are then unused."""
 
     process: Literal["none", "absorbing", "uniform"] = "none"
     """What noise makes of a token: a mask (`absorbing`: Sahoo et al. 2024, Shi et al. 2024) or another token
     (`uniform`: Austin et al. 2021). `none` is for data that are numbers, under Gaussian noise.
     """
     schedule: Literal["linear", "cosine", "polynomial"] | str = "linear"
-    """How the probability of a token to be still itself falls with time. For masks the bound does not depend on it."""
+    """How the probability that a token is still unchanged falls with time. For masks the bound does not depend on it.
+    """
     steps: int | None = None
     """T of a discrete chain; none means continuous time in training and in sampling."""
     loss: Literal["any-order", "bound", "cross-entropy"] | str = "any-order"
-    """`bound` is the variational bound, in nats per token; `any-order` is the same for masks, by the number of masks in
-    the place of the time, which spreads less; `cross-entropy` counts every noisy token alike.
+    """`bound` is the variational bound, in nats per token; `any-order` is the same bound for masks, written in the
+    number of masks instead of the time, which varies less; `cross-entropy` counts every noisy token alike.
     """
     vocabulary: int = 0
     """How many different tokens there are; 0 takes the number from the data."""
@@ -52,5 +53,6 @@ def validate(options: TokensConfig) -> None:
         )
     if options.steps is not None and not info.chain:
         raise UsageError(
-            f"tokens.loss = {options.loss!r} knows no chain: leave tokens.steps out, or take tokens.loss = 'bound'."
+            f"tokens.loss = {options.loss!r} is for continuous time: leave tokens.steps out, or take tokens.loss "
+            "= 'bound'."
         )

@@ -80,8 +80,8 @@ class Bound:
         total = p.sum(-1)
         if not bool(((total - 1).abs() < 1e-3).all()):
             raise diverged(
-                f"the denoiser returned no probabilities in call {self.calls + 1}: those of a position sum to "
-                f"{total.min().item():.4g} at least and {total.max().item():.4g} at most."
+                f"the denoiser returned values that are no probabilities in call {self.calls + 1}: their sums at a "
+                f"position are {total.min().item():.4g} at least and {total.max().item():.4g} at most."
             )
         self.calls, self.rows = self.calls + 1, self.rows + len(x_t)
         may_stop(self.poll)

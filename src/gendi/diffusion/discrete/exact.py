@@ -48,7 +48,7 @@ class HiddenMarkovDenoiser:
             )
         for name, table in (("initial", initial), ("transition", transition), ("emission", emission)):
             if not bool((table >= 0).all()) or not bool(((table.sum(-1) - 1).abs() < 1e-9).all()):
-                raise UsageError(f"{name}: each row is a law, whose entries are at least 0 and sum to 1.")
+                raise UsageError(f"{name}: each row must be a distribution, whose entries are at least 0 and sum to 1.")
         self.process = process
         self.initial, self.transition, self.emission = initial.double(), transition.double(), emission.double()
 

@@ -1,4 +1,4 @@
-"""The forward process of tokens: at time t a token is still itself with probability alpha(t), and else it is noise.
+"""The forward process of tokens: at time t a token is unchanged with probability alpha(t), and otherwise noise.
 
     q(x_t | x_0) = alpha_t [x_t = x_0] + (1 - alpha_t) pi(x_t)                   [Austin et al. 2021; Sahoo et al. 2024]
 

@@ -1,4 +1,4 @@
-"""Schedules of noise for tokens: alpha(t) is the probability that a token is still itself at time t.
+"""Schedules of noise for tokens: alpha(t) is the probability that a token is still unchanged at time t.
 
     linear       alpha = 1 - t                         the share of noise is the time    [Sahoo et al. 2024, eq. 12]
     cosine       alpha = 1 - cos(pi (1 - t) / 2)       more steps where little is masked    [Shi et al. 2024, table 4]

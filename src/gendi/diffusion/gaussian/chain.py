@@ -1,4 +1,4 @@
-"""The chain seen whole: the densities of its paths, from which the bound is derived.
+"""The chain as a whole: the densities of its paths, from which the bound is derived.
 
 A path is x_1, ..., x_T, drawn from q given x_0 (or at any increasing times 0 = t_0 < t_1 < ... < t_T = 1):
 

@@ -57,26 +57,26 @@ class Parameterisation:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """How a student learns to sample in a few calls; of use where `objective.loss` is one of `STUDENTS`.
+    """How a student learns to sample in a few calls; used only if `objective.loss` is one of `STUDENTS`.
 
     `gendi distil` sets these fields.
     """
 
     stages: int = 8
-    """Parts of the budget: at each, `consistency` divides the distance of its two times by `ratio`, and `progressive`
-    halves the calls.
+    """Number of parts that the budget is divided into; from one to the next, `consistency` divides the distance of its
+    two times by `ratio`, and `progressive` halves the calls.
     """
     ratio: float = 2.0
     """q of `consistency` (Geng et al. 2024): the two times are (1 - q^-(stage + 1)) apart, or nearer to the noise."""
     calls: int = 1
-    """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1). The most calls of one of
-    `distribution-matching`.
+    """Calls of a `progressive` student at the end; it begins with calls times 2^(stages - 1). For
+    `distribution-matching`, the largest number of calls.
     """
     guidance: float = 1.0
     """Guidance of the teacher that the student has built in; 1 is none."""
     guidance_range: tuple[float, ...] = ()
-    """Lowest and highest scale of guidance, of which a student is told one in each row, in training and in sampling;
-    none by default. Not for `progressive`.
+    """Lowest and highest guidance scale; a student is told a scale between them for each row, in training and in
+    sampling. None by default; not for `progressive`.
     """
     derivative: Literal["auto", "forward", "differences"] = "auto"
     """How `mean-flow` differentiates along the path: forward-mode differentiation, central differences in fp32, or the
@@ -103,7 +103,8 @@ class ObjectiveConfig:
     (`gendi distil`).
     """
     variance: Literal["fixed", "learned"] = "fixed"
-    """`learned` gives the network a second output: the place of a step's log variance between `small` and `large`."""
+    """`learned` gives the network a second output: the position of a step's log variance between `small` and `large`.
+    """
     fixed_variance: Literal["small", "large"] = "small"
     """The variance of a step that `vlb` assumes where none is learned: beta-tilde (`small`) or beta (`large`)."""
     vlb_weight: float = 1e-3
@@ -113,10 +114,10 @@ class ObjectiveConfig:
     with uniform times is the bound in continuous time, in nats per dimension (Kingma et al. 2021, eq. 17).
     """
     time_sampling: TimeSampling | str = "uniform"
-    """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps as often as their loss is large, and weighs it
-    back (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in ln(sigma /
-    alpha) (`log-normal`), or uniform in the log signal-to-noise ratio (`log-snr`: with weighting `simple` the bound in
-    continuous time).
+    """`discrete` is Algorithm 1's integer t; `loss-aware` draws steps with a large loss more often and makes up for it
+    by a weight (Nichol & Dhariwal 2021); the others are continuous with stratified draws: uniform in t, normal in
+    ln(sigma / alpha) (`log-normal`), or uniform in the log signal-to-noise ratio (`log-snr`: with weighting `simple`
+    the bound in continuous time).
     """
     log_sigma_mean: float = -0.4
     """Mean of ln(sigma / alpha) under `log-normal` time sampling (EDM: -1.2)."""

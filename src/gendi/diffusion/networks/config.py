@@ -31,18 +31,19 @@ class NetworkConfig:
     attention: tuple[int, ...] = ()
     """Levels (0 = finest) of the U-Net that get self-attention."""
     middle_attention: bool = False
-    """Self-attention between the two blocks in the middle, once; otherwise they are built like the coarsest level."""
+    """Put one self-attention between the two blocks in the middle; otherwise these are built like the coarsest level.
+    """
     heads: int | tuple[int, ...] = 4
     """Attention heads: one number, or one for each level."""
     head_dim: int = 0
-    """Channels per attention head, in the place of `heads` (0 = as `heads` says)."""
+    """Channels per attention head, instead of `heads` (0 = use `heads`)."""
     resample: Resample = "conv-narrow"
-    """Between levels of the U-Net: `conv` is a convolution that keeps the width (Ho et al. 2020), `conv-narrow` brings
-    the finer level's width on the way up, which is cheaper, `residual` is a residual block (Dhariwal & Nichol 2021).
+    """Between levels of the U-Net: `conv` is a convolution that keeps the width (Ho et al. 2020), `conv-narrow` changes
+    to the finer level's width on the way up, which is cheaper, `residual` is a residual block (Dhariwal & Nichol 2021).
     """
     inject: Inject = "film"
-    """How time and conditions enter each block: a scale and a shift behind the norm (AdaGN; in the DiT AdaLN-zero), a
-    term of a sum (Ho et al. 2020), or channels beside the features (in the DiT a token beside the tokens).
+    """How time and conditions enter each block: a scale and a shift after the norm (AdaGN; in the DiT AdaLN-zero), an
+    added term (Ho et al. 2020), or channels beside the features (in the DiT a token beside the tokens).
     """
     positions: Positions = "sinusoidal"
     """How the positions of a DiT's tokens enter: by sinusoids added to the tokens, or by rotated queries and keys."""
@@ -64,8 +65,8 @@ class NetworkConfig:
     """
 
     fourier_fade: bool = False
-    """Whether these inputs fade where noise drowns them, so that the flow of the ODE is smooth where they say nothing
-    (with time_input = log-snr).
+    """Fade these inputs out where the noise hides them, so that the flow of the ODE is smooth there (with time_input =
+    log-snr).
     """
     output: Output = "linear"
     """What the outputs are: the prediction itself, or for pictures (`bytes`) numbers that tilt the histogram of the

@@ -98,8 +98,9 @@ def in_latents(
     if source is not None and not going_on and learned != data.fingerprint and not allow_data_change:
         raise DataError(
             f"The autoencoder learned from other pictures ({codec.about.get('data', 'unknown')}, fingerprint "
-            f"{str(learned)[:12]}) than {data.name} ({data.fingerprint[:12]}), and may keep less of these than of its "
-            "own. Train one on these by gendi train-autoencoder, or give --allow-data-change to use it all the same."
+            f"{str(learned)[:12]}) than {data.name} ({data.fingerprint[:12]}), and may reconstruct these less well "
+            "than its own. Train one on these by gendi train-autoencoder, or give --allow-data-change to use it all "
+            "the same."
         ).mended_by(Mend(add=("--allow-data-change",)))
     return dataclasses.replace(data, codec=codec)
 

@@ -186,7 +186,7 @@ def as_float16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
     for name, tensor in found.items():
         if tensor.dtype == torch.float16 and not tensor.isfinite().all():
-            raise UsageError(f"{name!r} has values that float16 has no number for: keep these weights as float32.")
+            raise UsageError(f"{name!r} has values beyond the range of float16: keep these weights as float32.")
     return found
 
 
@@ -243,7 +243,7 @@ def _load(folder: Path) -> Bundle:
     try:
         expected = _expected(bundle.config, bundle.codec)
     except (ValueError, RuntimeError) as error:
-        raise BundleError(f"{where} describes a network that cannot be: {error}.") from None
+        raise BundleError(f"{where} describes a network that cannot be built: {error}.") from None
     if bundle.meta.get(STORED) == FLOAT16:
         half = {torch.float32: torch.float16}
         expected = {name: (shape, half.get(dtype, dtype)) for name, (shape, dtype) in expected.items()}

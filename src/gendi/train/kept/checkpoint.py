@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on bit for bit, written whole or not at all.
+"""Checkpoints: everything that a run needs to continue bit for bit, written whole or not at all.
 
     runs/NAME/checkpoints/step_00001000/{model,ema,optimizer}.safetensors, state.json, MANIFEST.json
                                             (and losses.safetensors, where times are drawn by their losses, and
@@ -184,7 +184,7 @@ def read_state(path: Path) -> tuple[int, list[str], dict[str, Any]]:
     if type(step) is not int or not isinstance(groups, list) or not isinstance(state, dict):
         raise BundleError(f"{where} has a field of the wrong type: it was not written by gendi.")
     if (match := _NAME.fullmatch(path.name.removeprefix(REPLACED))) and int(match[1]) != step:
-        raise BundleError(f"{path} holds step {step}: the folder was renamed. Give it its name back: step_{step:08d}.")
+        raise BundleError(f"{path} holds step {step}: the folder was renamed. Rename it back: step_{step:08d}.")
     files = {file.name for file in path.iterdir() if file.name.endswith(".safetensors")}
     if files != {f"{name}.safetensors" for name in groups}:
         raise BundleError(f"{path} holds {', '.join(sorted(files)) or 'no tensors'}; {where.name} lists {groups}.")

@@ -102,7 +102,7 @@ def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:
     if teacher.tokens.used:
         raise UsageError(
             f"{name} is a model of tokens, whose samples jump and follow no path of an ODE, so no student can learn "
-            "such paths from it. Fewer calls are had from it directly: --sampler ancestral --steps 16."
+            "such paths from it. It can be sampled in fewer calls directly: --sampler ancestral --steps 16."
         )
     if objective.loss in STUDENTS:
         raise UsageError(
@@ -111,8 +111,8 @@ def refuse_teacher(teacher: RunConfig, wish: Wish, name: str) -> None:
         )
     if teacher.process.schedule == LEARNED:
         raise UsageError(
-            f"{name} learned its noise schedule, and a student needs one that stays. Distil a model with a fixed one, "
-            "for instance of the preset mnist (process.schedule = 'cosine')."
+            f"{name} learned its noise schedule, and a student needs a fixed one. Distil a model that has one, for "
+            "instance of the preset mnist (process.schedule = 'cosine')."
         )
     if objective.variance == "learned":
         raise UsageError(

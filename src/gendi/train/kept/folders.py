@@ -56,9 +56,11 @@ def ambiguity(run: str | Path) -> str | None:
     if shipped_folder(path) is None:
         return None
     if not place_of(run).shipped:
-        return f"{path} is the folder here; the model that comes with gendi has the same name, and is not meant."
+        return (
+            f"{path} is taken as the folder of that name here, not as the model of the same name that comes with gendi."
+        )
     own = Path("runs") / path
-    return f"{path} is the model that comes with gendi; {own} is another one." if own.is_dir() else None
+    return f"{path} is taken as the model that comes with gendi; {own} is another model." if own.is_dir() else None
 
 
 def check_folders(run: Path, names: Sequence[str] = FOLDERS) -> None:

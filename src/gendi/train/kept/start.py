@@ -105,7 +105,7 @@ def start_of(run: Path, source: str | Path | Bundle | None, going_on: bool, fres
     same = source is None or (not isinstance(source, Bundle) and str(source) == start.place)
     if source is not None and not same and read_start(source).sha256 != start.sha256:
         raise UsageError(
-            f"{run} holds a run that began with the weights of {start.place}; those of {_place(source)} are others. "
+            f"{run} holds a run that began with the weights of {start.place}; {_place(source)} has other weights. "
             f"{words}"
         ).mended_by(*mends)
     return start

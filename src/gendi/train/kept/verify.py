@@ -150,7 +150,7 @@ def _network(where: Path, config: object, shape: object) -> dict[str, TensorSpec
         with torch.device("meta"):
             return specs(network_of(RunConfig.from_dict(config), tuple(shape)))
     except (ValueError, RuntimeError) as error:
-        raise BundleError(f"{where} describes a network that cannot be: {error}") from None
+        raise BundleError(f"{where} describes a network that cannot be built: {error}") from None
 
 
 def _check_bundle(path: Path) -> str | None:

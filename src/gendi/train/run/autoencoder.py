@@ -195,7 +195,7 @@ class _Training:
         codec, heldout, step = codec or self.trainer.unscaled(), self.data.heldout, self.trainer.step_count
         decibels = reconstruction(codec, heldout, 128)
         log.metrics(step, images=self.trainer.images_seen, heldout_psnr=decibels)
-        self.console.say(f"step {step}: held-out pictures come back with {decibels:.1f} dB")
+        self.console.say(f"step {step}: held-out pictures are reconstructed with {decibels:.1f} dB")
         given = heldout.batch(range(min(SHOWN, len(heldout))))
         picture = kind_of(self.data.kind).preview(np.concatenate([given, codec.restored(given)]))
         place = self.folder / "previews" / f"step_{step:08d}.png"

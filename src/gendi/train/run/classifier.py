@@ -144,7 +144,7 @@ def _check(bundle: Bundle, data: Data, widths: Sequence[int], lr: float, batch_s
     if own is not None and own.names != data.class_names:
         raise UsageError(f"{data.name} has the classes {', '.join(data.class_names)}; the model others.")
     if not widths or len(widths) > 8 or not all(map(width_fits, widths)):
-        raise UsageError(f"widths {tuple(widths)} cannot be: 1 to 8 multiples of {GROUPS}.")
+        raise UsageError(f"widths {tuple(widths)} are out of range: give 1 to 8 multiples of {GROUPS}.")
     if not 0 < lr <= 1 or not 1 <= batch_size <= 1_000_000:
         raise UsageError(f"lr = {lr:g} must lie in (0, 1], and the batch size {batch_size} between 1 and 1,000,000.")
     classes = max(len(data.class_names), int(data.train.labels.max()) + 1)

@@ -1,4 +1,4 @@
-"""What quality a run will reach, foretold from measured runs of its preset."""
+"""The quality that a run will reach, predicted from measured runs of its preset."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -44,6 +44,6 @@ def _same_recipe(config: RunConfig, preset: RunConfig) -> bool:
 
 def _in_words(reached: Reached) -> str:
     return (
-        f"by measured runs, samples then have a digit FID about {reached.excess:.2f} above that of real images and a "
-        f"confidence of {reached.confidence:.1%}"
+        f"judging by measured runs, samples then have a digit FID about {reached.excess:.2f} above that of real "
+        f"images and a confidence of {reached.confidence:.1%}"
     )

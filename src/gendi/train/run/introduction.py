@@ -43,4 +43,4 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
         foretold = expected_of(config, data.name, seen)
         yield f"about {round(seen, -3):,.0f} {rows} in {budget} at that rate{'; ' + foretold if foretold else ''}"
     if trainer.parts.count > 1:
-        yield f"each batch of {train.batch_size} is gone through in {trainer.parts.count} parts"
+        yield f"each batch of {train.batch_size} is computed in {trainer.parts.count} parts"

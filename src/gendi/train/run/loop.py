@@ -233,7 +233,8 @@ class _Loop:
     def _restore(self, checkpoint: Checkpoint) -> None:
         if changed := restore(self.trainer, checkpoint):
             self.log(
-                f"note: {changed} changed since the checkpoint; going on works, bit-for-bit equality is not promised."
+                f"note: {changed} changed since the checkpoint; the run continues, but bit-for-bit equality is "
+                "not promised."
             )
 
     def _over(self, checkpoint: Checkpoint) -> bool:
@@ -253,11 +254,11 @@ class _Loop:
             step = trainer.step_count
             parts, result = trainer.parts.count, trainer.step(progress)
             if (now_parts := trainer.parts.count) != parts:
-                self.log(f"note: out of memory in step {step}: batches are gone through in {now_parts} parts now.")
+                self.log(f"note: out of memory in step {step}: batches are now computed in {now_parts} parts.")
             now = time.monotonic()
             worked = self.pace.lap(now - clock)
             if (paused := now - clock - worked) > 0:
-                self.log(f"note: paused for {duration_in_words(round(paused))}, which is no time of training.")
+                self.log(f"note: paused for {duration_in_words(round(paused))}, which is not counted as training time.")
             self.seconds, clock = self.seconds + worked, now
             self.watch.guard(step, result)
             if self.team.first:

@@ -142,13 +142,16 @@ def plan(
     assumptions = [
         f"{utilisation:.0%} of the peak of {peak / 1e12:,.3g} TFLOP/s is reached; small networks and batches reach "
         "less",
-        "a backward pass costs two forward ones; AdamW, averages, data and previews cost nothing",
+        "a backward pass costs as much as two forward passes; AdamW, averages, data and previews cost nothing",
     ]
     if exchange:
-        assumptions.append(f"the {exchange / 1e6:,.0f} MB that each exchanges in a step hide behind the pass")
-    assumptions.append("memory is without the allocator's waste, the kernels' scratch and the data")
+        assumptions.append(
+            f"the {exchange / 1e6:,.0f} MB that each device exchanges in a step are assumed to travel during the "
+            "backward pass"
+        )
+    assumptions.append("memory does not include the allocator's waste, the kernels' scratch space and the data")
     if memory["total"] > device.memory:
-        assumptions.append("it does not fit: raise --accumulate or --gpus, or --shard")
+        assumptions.append("it does not fit: raise --accumulate or --gpus, or give --shard")
     return {
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,

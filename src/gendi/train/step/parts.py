@@ -64,9 +64,9 @@ def refuse_shares(config: RunConfig, team: Team, device: torch.device) -> None:
         )
     if config.train.accumulate == 0 and team.size > 1:
         raise UsageError(
-            f"--batch-size auto (train.accumulate = 0) is for one process, and there are {team.size}: when "
-            "one runs out of memory, the others wait for it in the middle of a step. Say in how many parts a "
-            "process goes through its rows: --train.accumulate 4."
+            f"--batch-size auto (train.accumulate = 0) is for one process, and there are {team.size}: when one runs "
+            "out of memory, the others wait for it in the middle of a step. Say in how many parts a process computes "
+            "its rows: --train.accumulate 4."
         )
 
 
@@ -82,9 +82,9 @@ def out_of_memory(config: RunConfig, data: Data, team: Team) -> ResourceError:
     if count == 0:
         how, mend = ", even one row at a time", f"Choose a smaller network, or {smaller.partition('or ')[2]}"
     else:
-        auto = "by itself (--batch-size auto)" if team.size == 1 else "as you say"
+        auto = "automatically (--batch-size auto)" if team.size == 1 else "as you say"
         how = f", in {count} parts" if count > 1 else ""
-        mend = f"Go through it in parts, {auto} or so many (--train.accumulate {2 * count}), {smaller}"
+        mend = f"Compute it in parts, {auto} or a given number (--train.accumulate {2 * count}), {smaller}"
     row = "rows" if data.codec is None else data.codec.description
     error = ResourceError(f"Out of memory at batch size {batch} of {row}{several}{how}. {mend}")
     return error.mended_by(*mends)

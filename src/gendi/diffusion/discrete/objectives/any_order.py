@@ -1,9 +1,9 @@
-"""The bound for masks, by the number of masks in the place of the time.
+"""The bound for masks, written in the number of masks instead of the time.
 
 Of L positions n are masked, n uniform on 1 .. L and the positions at random, and the loss is 1 / n times the sum over
 them of -log p(x_0^i | x_t). Its mean times L is the bound of any-order autoregression, which is that of the masked
-process in continuous time under any schedule. As n is drawn and not how many masks t makes, it spreads less.
-[Uria et al. 2014; Hoogeboom et al. 2022, eq. 4; Ou et al. 2024, theorem 2]
+process in continuous time under any schedule. As n itself is drawn, and not a time that decides how many masks there
+are, the estimate varies less. [Uria et al. 2014; Hoogeboom et al. 2022, eq. 4; Ou et al. 2024, theorem 2]
 """
 
 from jaxtyping import Float, Float64

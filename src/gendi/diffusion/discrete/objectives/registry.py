@@ -45,7 +45,7 @@ TOKEN_OBJECTIVES: Registry[TokenObjectiveInfo] = Registry(
     "gendi.token_objectives",
     {
         "bound": TokenObjectiveInfo(
-            f"{_HERE}.bound:TokenBoundLoss", "the variational bound, a time at a time", chain=True
+            f"{_HERE}.bound:TokenBoundLoss", "the variational bound, at one drawn time", chain=True
         ),
         "any-order": TokenObjectiveInfo(
             f"{_HERE}.any_order:AnyOrder", "the bound for masks, by the number of masks", ("absorbing",)

@@ -4,7 +4,7 @@
 
 **It is biased**, however many steps it takes and however good the denoiser is: which positions are kept depends on the
 tokens that were drawn, so likely tokens are kept too often. The samples are more typical and less varied than the data,
-like those of a temperature below 1, and no likelihood is theirs. `noise` adds Gumbel noise of that scale to log p
+like those of a temperature below 1, and they have no likelihood. `noise` adds Gumbel noise of that scale to log p
 before positions are ranked; the larger it is, the nearer the order is to a random one, which has no such bias.
 """
 

@@ -69,8 +69,8 @@ def _start(process: TokenProcess, draws: TokenNoise, given: Tensor | None) -> tu
         return x, None
     if not isinstance(process, Absorbing):
         raise UsageError(
-            f"given tokens stay as they are while masks are lifted around them; the process {process.name} has no "
-            "masks."
+            "tokens can only be given to a process with masks, which are lifted around them; the process "
+            f"{process.name} has none."
         )
     given = given.to(x.device)
     if given.shape != x.shape or int(given.max()) >= process.tokens or int(given.min()) < FREE - process.tokens:

@@ -13,19 +13,24 @@ TOKEN_SAMPLERS: Registry[TokenSamplerInfo] = Registry(
     "sampler of tokens",
     "gendi.token_samplers",
     {
-        "ancestral": TokenSamplerInfo(ancestral, "every position by itself at each step; error of the order of a step"),
+        "ancestral": TokenSamplerInfo(
+            ancestral, "each position on its own at each step; the error shrinks with the step"
+        ),
         "cached": TokenSamplerInfo(
-            cached, "the samples of ancestral, with a call for a row only where one of its masks was lifted", MASKED
+            cached, "the same samples as ancestral; a row is computed again only if one of its masks was lifted", MASKED
         ),
         "first-hitting": TokenSamplerInfo(
-            first_hitting, "one mask at a time: no error of steps; as many calls as tokens", MASKED, one_by_one=True
+            first_hitting,
+            "one mask at a time: no error from steps, but as many calls as tokens",
+            MASKED,
+            one_by_one=True,
         ),
         "confidence": TokenSamplerInfo(
-            confidence, "the likeliest tokens first: typical, and biased, at any number of steps", MASKED
+            confidence, "the likeliest tokens first: typical samples, biased at any number of steps", MASKED
         ),
         "predictor-corrector": TokenSamplerInfo(
             predictor_corrector,
-            "ancestral steps, and tokens drawn anew: more calls, nearer to the law",
+            "ancestral steps, then some tokens are drawn again: more calls, smaller error",
             calls_per_step=2,
         ),
     },

@@ -5,8 +5,8 @@ The stack is one large whole number. A symbol has `size` of the M places 0, ...,
     push    state -> (state // size) M + start + state % size         adds log2(M / size) bits
     pop     the symbol whose places contain state % M; undoes push exactly
 
-Popping with a distribution from random bits draws from it, and pushing gives the bits back: this is how a latent
-variable is sent for what it tells and not for what it is ("bits back").  [Duda 2009; Townsend et al. 2019]
+Popping with a distribution from random bits draws from it, and pushing gives the bits back: so a latent variable costs
+only the information that it adds ("bits back"). [Duda 2009; Townsend et al. 2019]
 """
 
 import math

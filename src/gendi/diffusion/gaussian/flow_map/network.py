@@ -44,8 +44,9 @@ class FlowMapDenoiser(NetworkDenoiser):
         super().__init__(*args, **kwargs)
         if not self.parameterisation.precondition and self.parameterisation.prediction != "v":
             raise UsageError(
-                f"a network that predicts {self.parameterisation.prediction} is no flow map: it says next to nothing "
-                "of the velocity at one end of the path. It must predict v, or have EDM's preconditioning."
+                f"a network that predicts {self.parameterisation.prediction} cannot be a flow map: at one end of the "
+                "path its answer says next to nothing about the velocity. It must predict v, or have EDM's "
+                "preconditioning."
             )
 
     def velocity(self, z: Batch, place: Place, to: PerSample64, /, **cond: Tensor) -> Batch:

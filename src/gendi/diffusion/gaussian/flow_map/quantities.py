@@ -1,4 +1,4 @@
-"""What methods of distillation call the same thing: formulas of two points x_t and x_s on one path of the ODE.
+"""The quantities of several methods of distillation, as formulas of two points x_t and x_s on one path of the ODE.
 
     average velocity    u = (x_t - x_s) / (t - s)                                  [Geng et al. 2025 (MeanFlow), eq. 3]
     shortcut            u over a step of a given length; over twice that length it is the mean of the two halves

@@ -34,8 +34,8 @@ class Autoguidance(MixtureRule):
         here, there = torch.stack(denoiser.schedule(times)), torch.stack(bad.schedule(times))
         if not torch.allclose(here, there, rtol=1e-3, atol=1e-4):
             raise UsageError(
-                f"the bad model's schedule ({bad.schedule.name}) is not the model's ({denoiser.schedule.name}): at the "
-                "same time they see another mixture of signal and noise. Give a model of the same process."
+                f"the bad model's schedule ({bad.schedule.name}) is not the model's ({denoiser.schedule.name}): at "
+                "the same time the two see different mixtures of signal and noise. Give a model of the same process."
             )
         if isinstance(denoiser, LearnedVariance) and not isinstance(bad, LearnedVariance):
             raise UsageError("the model learned its variance and the bad model did not: give one that did.")

@@ -62,7 +62,7 @@ class GuidanceRule(Strength):
         }
         chosen = [name for name, is_given in given.items() if is_given]
         if len(chosen) > 1:
-            raise UsageError(f"guidance by {' and by '.join(chosen)} cannot be had at once: choose one.")
+            raise UsageError(f"guidance by {' and by '.join(chosen)} cannot be combined: choose one.")
         rule, outside = self._rule(denoiser, names)
         if self.rescale:
             if not isinstance(rule, MixtureRule):

@@ -1,4 +1,4 @@
-"""Distribution matching distillation: the law of a student's samples is drawn towards that of its teacher's.
+"""Distribution matching distillation: the distribution of a student's samples is moved towards its teacher's.
 
     x = f(x_t, t)                       a sample of the student, from noise or from a noise level of its few calls
     x_s = alpha_s x + sigma_s eps       is noised again
@@ -7,16 +7,16 @@
 Both answers are means of clean data given x_s: the teacher's of the data, the critic's of the student's own samples. By
 Tweedie's formula their difference is that of the scores of both laws at x_s, so x - direction lies where the teacher's
 law has more mass and the student's has less, and the gradient of the student's loss is `direction` times dx. Where the
-two laws agree it is zero. No path is followed, so a student is not bound to the end of the probability-flow ODE, and
-is asked for no exactness that its samples do not show.
+two laws agree it is zero. No path is followed, so a sample need not be the end of a path of the probability-flow ODE:
+only the distribution of the samples counts.
 
 The critic is a second network, which begins as the teacher and is trained in the same steps, as a diffusion model of
 the student's samples:
 
     critic's loss = |F - F*|^2,      F* the network's right output for x_s from x           [Yin et al. 2024a, eq. 6]
 
-A student of several calls is as many students of one law, whose samples the critic must not take for one another's:
-errors of one call could make up for those of another. So it is told from which call a sample came.
+A student of several calls is like one student for each call, and the critic must not confuse their samples: errors of
+one call could make up for those of another. So it is told from which call a sample came.
 
 The calls of a student of n calls are at the n times of the sampler `consistency`. Half of the rows of a batch have
 t = 1, and the others one of the later times, where x_t is a sample of the student's own first call, without

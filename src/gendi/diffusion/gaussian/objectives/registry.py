@@ -81,14 +81,16 @@ def check_mean_flow(options: ObjectiveConfig, process: ProcessConfig) -> None:
     """Raise `UsageError` unless the output stands for a velocity at every time, and times are drawn without memory."""
     if not options.precondition and options.prediction != "v":
         raise UsageError(
-            "objective.loss = 'mean-flow' learns velocities, for which the output of the network must stand at every "
+            "objective.loss = 'mean-flow' learns velocities, which the network's output must determine at every "
             f"time: objective.prediction = {options.prediction!r} must be 'v', or objective.precondition must be set."
         )
     if process.schedule == LEARNED or options.time_sampling == "loss-aware":
         what = (
             "process.schedule = 'learned'" if process.schedule == LEARNED else "objective.time_sampling = 'loss-aware'"
         )
-        raise UsageError(f"objective.loss = 'mean-flow' has two times a row, of which {what} knows nothing: change it.")
+        raise UsageError(
+            f"objective.loss = 'mean-flow' draws two times for each row, which {what} does not support: change it."
+        )
 
 
 def check_matching(options: ObjectiveConfig, process: ProcessConfig) -> None:
@@ -106,7 +108,10 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
     {
         "simple": ObjectiveInfo(f"{_HERE}.simple:Simple", "the weighted squared error"),
         "vlb": ObjectiveInfo(
-            f"{_HERE}.vlb:VariationalBound", "the bound, a term at a time", chain=True, variance=("fixed", "learned")
+            f"{_HERE}.vlb:VariationalBound",
+            "the bound, one drawn term at a time",
+            chain=True,
+            variance=("fixed", "learned"),
         ),
         "hybrid": ObjectiveInfo(
             f"{_HERE}.hybrid:Hybrid",
@@ -117,12 +122,12 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
         ),
         "consistency": ObjectiveInfo(
             f"{_HERE}.consistency:Consistency",
-            "consistency tuning: the answer at t is to be that at an earlier time on the path",
+            "consistency tuning: the answer at t should equal that at an earlier time on the path",
             check=check_consistency,
         ),
         "progressive": ObjectiveInfo(
             f"{_HERE}.progressive:Progressive",
-            "progressive distillation: one step of DDIM for two of the teacher",
+            "progressive distillation: one step of DDIM replaces two of the teacher's",
             check=check_progressive,
         ),
         "mean-flow": ObjectiveInfo(
@@ -132,7 +137,7 @@ OBJECTIVES: Registry[ObjectiveInfo] = Registry(
         ),
         "distribution-matching": ObjectiveInfo(
             f"{_HERE}.distribution_matching:DistributionMatching",
-            "distribution matching distillation: the law of a student's samples is to be the teacher's",
+            "distribution matching distillation: samples should have the teacher's distribution",
             check=check_matching,
         ),
     },

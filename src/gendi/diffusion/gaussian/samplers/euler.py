@@ -1,4 +1,4 @@
-"""The probability-flow ODE as the textbook writes it, by the textbook's method."""
+"""The probability-flow ODE in its usual form, in t, solved by Euler's method."""
 
 from collections.abc import Iterator
 

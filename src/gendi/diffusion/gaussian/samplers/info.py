@@ -22,11 +22,13 @@ class SamplerInfo(WithOptions):
     grid: str
     """The name of the grid that suits it."""
     order: int
-    """The power of the step with which its error falls, on a smooth problem and a grid all of whose steps in log-SNR
-    shrink: of the state, without noise; of the state on one Brownian path (strong), if `brownian`; of the law of the
-    states (weak) for other samplers with noise. 0: an error remains that no step mends. From t = 1, where alpha is
-    nearly 0, the first steps of a grid even in t span as much log-SNR however many there are: there the error of any
-    sampler with one value of the denoiser for the first step falls as alpha^2 after it, which is order 2 for cosine."""
+    """The power of the step with which its error falls, on a smooth problem and a grid on which all steps in log-SNR
+    shrink. The error is that of the state for samplers without noise, that of the state on one Brownian path (strong)
+    if `brownian`, and that of the distribution of the states (weak) for other samplers with noise. 0 means that an
+    error remains however small the steps are. On a grid even in t, the first steps from t = 1, where alpha is nearly 0,
+    span as much log-SNR however many steps there are. There the error of any sampler that uses one value of the
+    denoiser for the first step falls as alpha^2 after it, which is order 2 for cosine.
+    """
     deterministic: bool
     """Whether it draws no noise after the start."""
     use: str

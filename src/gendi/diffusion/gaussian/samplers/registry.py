@@ -24,14 +24,14 @@ from gendi.machine.registry import Registry
 _ODE: dict[str, SamplerInfo] = {
     "ddim": SamplerInfo(ddim, "uniform", 1, True, "deterministic, 20 to 100 steps; --eta adds noise"),
     "euler": SamplerInfo(
-        euler, "uniform", 1, True, "the textbook's, in t, to compare with; hundreds of steps", quick=False
+        euler, "uniform", 1, True, "Euler's method in t, for comparison; hundreds of steps", quick=False
     ),
     "heun": SamplerInfo(
         heun,
         "karras",
         2,
         True,
-        "EDM's, two calls a step; 20 to 80 calls",
+        "EDM's deterministic sampler, two calls a step; 20 to 80 calls",
         calls_per_step=2,
         intervals=heun_intervals,
     ),
@@ -40,20 +40,25 @@ _ODE: dict[str, SamplerInfo] = {
         "karras",
         2,
         False,
-        "EDM's with churn; 40 calls and more, for at 20 it widens N(0, 1) to 1.14",
+        "EDM's sampler with churn; 40 calls or more, as 20 widen N(0, 1) to 1.14",
         calls_per_step=2,
         intervals=heun_intervals,
     ),
     "dpmpp-1s": SamplerInfo(
-        partial(dpmpp_singlestep, order=1), "karras", 1, True, "DDIM under its other name, on another grid"
+        partial(dpmpp_singlestep, order=1), "karras", 1, True, "another name for DDIM, on another grid"
     ),
     "dpmpp-2s": SamplerInfo(
-        dpmpp_singlestep, "karras", 2, True, "no memory of past steps: steady under strong guidance", calls_per_step=2
+        dpmpp_singlestep,
+        "karras",
+        2,
+        True,
+        "uses no past steps, so it is steady under strong guidance",
+        calls_per_step=2,
     ),
     "dpmpp-2m": SamplerInfo(dpmpp_2m, "karras", 2, True, "deterministic, good samples in 10 to 20 steps"),
-    "dpmpp-3m": SamplerInfo(dpmpp_3m, "karras", 3, True, "as dpmpp-2m, for 20 steps and more"),
-    "unipc": SamplerInfo(unipc, "karras", 3, True, "predicts and corrects: the most from 5 to 15 calls"),
-    "deis": SamplerInfo(deis, "karras", 3, True, "as dpmpp-3m, with eps as the polynomial"),
+    "dpmpp-3m": SamplerInfo(dpmpp_3m, "karras", 3, True, "like dpmpp-2m, for 20 steps or more"),
+    "unipc": SamplerInfo(unipc, "karras", 3, True, "a predictor and a corrector, for 5 to 15 calls"),
+    "deis": SamplerInfo(deis, "karras", 3, True, "like dpmpp-3m, but extrapolates eps instead of x_0"),
     "lms": SamplerInfo(lms, "karras", 2, True, "k-diffusion's linear multistep, 20 to 50 calls"),
     "dpm-2": SamplerInfo(
         dpm_2,
@@ -69,7 +74,7 @@ _ODE: dict[str, SamplerInfo] = {
         "uniform",
         2,
         True,
-        "pseudo numerical methods, 20 to 50 calls: 9 of them warm up",
+        "pseudo numerical methods; 20 to 50 calls, 9 of which warm up",
         intervals=pndm_intervals,
     ),
     "angular": SamplerInfo(angular, "karras", 2, True, "exact for a Gaussian of known width, in one step"),
@@ -78,7 +83,7 @@ _ODE: dict[str, SamplerInfo] = {
         "uniform",
         5,
         True,
-        "to a tolerance, rtol and atol; steps is the most calls",
+        "adaptive, to a tolerance rtol and atol; steps limits the calls",
         calls_per_step=6,
         intervals=lambda n: 1,
         adaptive=True,
@@ -103,7 +108,11 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         quick=False,
     ),
     "ancestral-karras": SamplerInfo(
-        ancestral, "karras", 1, False, "Algorithm 2 in few steps: a hidden temperature, N(0, 1) shrinks to 0.84 at 20"
+        ancestral,
+        "karras",
+        1,
+        False,
+        "Algorithm 2 in few steps; has a hidden temperature: 20 steps shrink N(0, 1) to 0.84",
     ),
     **_ODE,
     "dpmpp-2m-sde": SamplerInfo(
@@ -114,7 +123,7 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         "log-snr",
         2,
         False,
-        "the same on even steps in log-SNR: right to 2% on a Gaussian at 20 steps",
+        "dpmpp-2m-sde on even steps in log-SNR; right to 2% on a Gaussian at 20 steps",
     ),
     "dpmpp-2m-sde-half": SamplerInfo(
         partial(dpmpp_2m, eta=0.5),
@@ -129,11 +138,11 @@ _BUILT_IN: dict[str, SamplerInfo] = {
         "angle",
         0,
         False,
-        "for students of consistency tuning: to the data, back with fresh noise; 1 to 4 calls",
+        "for students of consistency tuning: jumps to the data, and back with fresh noise; 1 to 4 calls",
         takes="end",
     ),
     "flow-map": SamplerInfo(
-        flow_map, "angle", 0, True, "for students that are flow maps: any number of calls ends the same", takes="map"
+        flow_map, "angle", 0, True, "for students that are flow maps, in any number of calls", takes="map"
     ),
 }
 

@@ -11,7 +11,7 @@ SDE_SAMPLERS: dict[str, SamplerInfo] = {
         "uniform",
         1,
         False,
-        "the reverse SDE by the textbook, one Brownian path for any number of steps; hundreds of steps",
+        "the reverse SDE by Euler-Maruyama, with one Brownian path for any number of steps; hundreds of steps",
         quick=False,
         brownian=True,
     ),
@@ -20,11 +20,11 @@ SDE_SAMPLERS: dict[str, SamplerInfo] = {
         "karras",
         0,
         False,
-        "ancestral steps and Langevin steps by turns; shrinks N(0, 1) to 0.73 at 20 calls",
+        "ancestral and Langevin steps in turn; 20 calls shrink N(0, 1) to 0.73",
         calls_per_step=2,
         intervals=intervals,
     ),
     "sa-solver": SamplerInfo(
-        sa_solver, "karras", 2, False, "the reverse SDE by stochastic Adams, 15 to 40 steps; tau scales its noise"
+        sa_solver, "karras", 2, False, "the reverse SDE by stochastic Adams; 15 to 40 steps; tau scales its noise"
     ),
 }

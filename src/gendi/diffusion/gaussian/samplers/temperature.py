@@ -1,4 +1,4 @@
-"""Temperature: samples of a sharper law than the model's, as an option of its own that any sampler can take.
+"""Temperature: samples of a sharper distribution than the model's, as an option that any sampler can take.
 
 At temperature T the samples of a Gaussian N(m, s^2) have the law N(m, T s^2), whose density is the model's to the power
 1 / T. At noise level (alpha, sigma) the score of the one is that of the other times
@@ -13,8 +13,8 @@ With s = 1, the scale that every codec of gendi gives its data, this is exact fo
 sampler. For any other law it is a temperature of the same kind near each mode and no more than that: it moves modes
 together where their distance is s or less. T = 1 changes no bit.
 
-The other way to lower the temperature is to scale the fresh noise of a stochastic sampler. It has no law to answer to,
-depends on the number of calls, and is there under its own name, `noise_scale`.
+The other way to lower the temperature is to scale the fresh noise of a stochastic sampler. It belongs to no known
+distribution, depends on the number of calls, and has a name of its own, `noise_scale`.
 """
 
 import math
