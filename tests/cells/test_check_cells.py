@@ -11,8 +11,11 @@ import scipy.sparse as sp
 from cells_world import cells
 
 from gendi.cli import main
+from gendi.data import open_data
 from gendi.data.cells import setup_anndata
 from gendi.data.cells.check import check_cells
+from gendi.data.cells.config import CellsConfig
+from gendi.data.cells.kind import CELLS
 from gendi.data.cells.read import open_object
 from gendi.errors import DataError
 
@@ -26,7 +29,9 @@ def test_a_sound_file() -> None:
     assert report.zeros == pytest.approx((counts == 0).mean())
     named = {c.name: c for c in report.conditions}
     assert named["cell-type"].counts == {"B": 40, "A": 20}
-    assert [p.severity for p in report.problems] == ["warning"] and "fewer than" in report.problems[0].what
+    shallow, *rare = report.problems  # the depth is small, and so are the classes of sixty cells
+    assert {p.severity for p in report.problems} == {"warning"} and "fewer than" in shallow.what
+    assert [p.what.split(":")[0] for p in rare] == ["cell-type", "batch"]
 
 
 def test_everything_that_is_wrong_at_once() -> None:
@@ -43,7 +48,7 @@ def test_everything_that_is_wrong_at_once() -> None:
         ("names of var", "error", "var_names_make_unique"),
         ("1 cells have no counts, the first is 'cell7'", "error", "filter_cells"),
         ("1 genes have no counts", "warning", "filter_genes"),
-        ("fewer than 10 cells (one)", "warning", "join"),
+        ("fewer than 10 cells: one (1)", "warning", "join"),
         ("there are 40 cells", "warning", "hundreds"),
     ]:
         found = [problem for what, problem in said.items() if part in what]
@@ -90,3 +95,20 @@ def test_a_named_column_that_is_no_condition_any_more_is_one_problem_among_other
     assert len(errors) == 1 and "obs['batch']" in errors[0].what and errors[0].mend
     assert any("there are 40 cells" in problem.what for problem in report.problems) and not report.usable
     assert "cell-type" in [condition.name for condition in report.conditions]
+
+
+def test_classes_of_few_cells_are_named_with_their_numbers() -> None:
+    adata = cells(n=120)
+    adata.obs["kind"] = np.where(np.arange(120) < 12, "rare", "common")
+    [problem] = [p for p in check_cells(adata).problems if p.what.startswith("kind")]
+    assert problem.severity == "warning" and "1 of 2 classes have fewer than 50 cells: rare (12)" in problem.what
+
+
+def test_a_dry_run_lists_conditions_with_the_cells_of_their_classes_and_training_notes_the_rare_ones() -> None:
+    data = open_data(cells())
+    found = {name: (kind, holds) for name, kind, holds in CELLS.parts(data)}
+    assert found["cell-type"] == ("class", "B (32), A (16)") and found["dose"] == ("value", "")
+    given = [spec for spec in data.conditions if spec.name == "cell-type"]
+    noted = CELLS.grouped(data, given, 0, CellsConfig())
+    assert "these classes of cell-type: A (16), B (32); where" in noted.notes[-1]
+    assert CELLS.grouped(data, [], 0, CellsConfig(clusters=0)).notes == data.notes

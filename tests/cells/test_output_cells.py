@@ -178,7 +178,7 @@ def test_blocks_of_cells_for_every_value_of_every_condition(run: Path, tmp_path:
     obs = read_h5ad(str(out)).obs
     pairs = obs.groupby(["cell type", "dose"], observed=True).size()
     assert len(obs) == 12 and len(pairs) == 6 and set(pairs) == {2}
-    assert main(["sample", str(run), *blocks]) == 2 and "say which" in capsys.readouterr().err
+    assert main(["sample", str(run), *blocks]) == 2 and "--per-class needs" in capsys.readouterr().err
     assert main(["sample", str(run), "--condition", "cell-type=none", *blocks]) == 2
     assert "values to take in turn" in capsys.readouterr().err
 
@@ -189,3 +189,24 @@ def test_samples_can_be_trained_on(run: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(gendi.load(run).config, conditions=())
     bundle = gendi.fit(fake, out=tmp_path / "second", config=config, steps=2, quiet=True)
     assert bundle.codec.header.schema["layer"] == "counts"
+
+
+def test_samples_say_how_many_real_cells_stand_behind_a_class(run: Path, capsys: Any) -> None:
+    """60 cells, 12 held out: a third of them are A, two thirds B, which are fewer than 50 both."""
+    fake = gendi.sample(run, 5, condition={"cell-type": "A"})
+    behind = json.loads(fake.uns["gendi"])["training_cells"]
+    assert behind["cell-type"] == {"B": 32, "A": 16} and sum(behind["batch"].values()) == 48
+    assert main(["sample", str(run), "--condition", "cell-type=A", "--n", "4", "--out", str(run / "a.h5ad")]) == 0
+    assert "these classes of cell-type: A (16). However many" in capsys.readouterr().err
+
+
+def test_profiles_of_classes_are_drawn_where_that_is_asked(run: Path) -> None:
+    first, again = (gendi.sample(run, 6, profiles="per-cell").layers["counts"].toarray() for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    usual = gendi.sample(run, 6)
+    assert not np.array_equal(usual.layers["counts"].toarray(), first)
+    assert "profiles" not in json.loads(usual.uns["gendi"])
+    drawn = gendi.sample(run, 6, profiles="per-seed")
+    assert json.loads(drawn.uns["gendi"])["profiles"] == "per-seed"
+    with pytest.raises(UsageError, match="There is no way with profiles named 'per-cel'. Perhaps you meant 'per-cell'"):
+        gendi.sample(run, 6, profiles="per-cel")

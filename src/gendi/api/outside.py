@@ -1,4 +1,4 @@
-"""Requested numbers that lie outside the training data, where a model draws what it has never learnt."""
+"""Requests of which the training data say little: numbers outside them, and classes of few rows."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from gendi.data.codec import Codec
+from gendi.data.standing import FEW, in_words, rare_of, rows_by_class
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.config import ConditionConfig
 
@@ -29,6 +30,26 @@ def outside(codec: Codec, specs: Sequence[ConditionConfig], cond: Mapping[str, T
         known = np.empty(0) if rows is None else _known(rows)
         if len(asked) and (said := _range(spec, asked, known) if len(known) else _spread(spec, asked)):
             found.append(said)
+    return tuple(found)
+
+
+def rare(codec: Codec, specs: Sequence[ConditionConfig], cond: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return a sentence for each condition in `cond`, (n,) each, that asks for classes of few training rows.
+
+    It says how many rows these classes have. Only codecs that remember the conditions of their rows can tell.
+    """
+    if not isinstance(codec, VectorCodec):
+        return ()
+    found = []
+    asked = rows_by_class(specs, {name: rows.cpu().numpy() for name, rows in cond.items() if rows.ndim == 1})
+    known = rows_by_class(specs, {name: rows.numpy() for name, rows in codec.training_conditions.items()})
+    for name, counts in asked.items():
+        few = rare_of({label: n for label, n in known.get(name, {}).items() if counts[label]})
+        if few:
+            found.append(
+                f"Fewer than {FEW} training rows stand behind these classes of {name}: {in_words(few)}. However many "
+                "samples are drawn, they know no more of a class than its rows do."
+            )
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gendi.api.conditions import read_conditions
 from gendi.api.impute import cells_of, told_by
 from gendi.api.models import Models, null_where_silent
-from gendi.api.outside import outside
+from gendi.api.outside import outside, rare
 from gendi.api.request import Request
 from gendi.data.tables.given import Given
 from gendi.diffusion.conditions import is_null, requested_conditions
@@ -36,6 +36,8 @@ class Prepared:
     """Parts of a sample that are given, (*shape), where the request has any."""
     warnings: tuple[str, ...] = ()
     """What to say before drawing: requested numbers far from the training data (`gendi.api.outside`)."""
+    notes: tuple[str, ...] = ()
+    """What else to say: requested classes of few training rows."""
     cells: Given | None = None
     """The cells of a table that are given, where the request has any."""
 
@@ -54,6 +56,8 @@ def prepare(request: Request, models: Models) -> Prepared:
     wanted = read_conditions(models.conditions, request.condition, request.indices, request.per_class)
     if request.proportions is not None and not wanted:
         wanted = dict(request.proportions.values(request.indices))
+    if request.profiles is not None:
+        own.codec.with_profiles(request.profiles)  # raises where there are none
     if request.where:
         return _with_cells(request, models, wanted)
     cond = own.codec.draw_conditions(models.conditions, wanted, request.n, how.seed, how.first_index)
@@ -61,7 +65,8 @@ def prepare(request: Request, models: Models) -> Prepared:
     _check_memory(request, own.codec.shape)
     denoiser = models.denoiser(request.guidance, cond, device=str(how.device), precision=request.precision)
     asked = {name: rows for name, rows in cond.items() if name in wanted}
-    return Prepared(request, models, denoiser, cond, given, outside(own.codec, models.conditions, asked))
+    warnings, notes = (say(own.codec, models.conditions, asked) for say in (outside, rare))
+    return Prepared(request, models, denoiser, cond, given, warnings, notes)
 
 
 def _with_cells(request: Request, models: Models, wanted: Mapping[str, Any]) -> Prepared:
@@ -84,7 +89,7 @@ def _with_cells(request: Request, models: Models, wanted: Mapping[str, Any]) -> 
     denoiser = models.denoiser(request.guidance, cond, device=str(request.how.device), precision=request.precision)
     asked = {name: rows for name, rows in cond.items() if name in wanted}
     said = (*outside(own.codec, models.conditions, asked), *cells.warnings())
-    return Prepared(request, models, denoiser, cond, None, said, cells)
+    return Prepared(request, models, denoiser, cond, None, said, cells=cells)
 
 
 def _check(request: Request, models: Models) -> None:

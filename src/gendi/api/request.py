@@ -2,8 +2,8 @@
 
 A file of samples holds its request as one line of JSON, so that `gendi sample --again FILE` can draw the same
 samples again. The JSON has the fields that gendi 0.1.0 wrote, in their order, so either version reads the other's; what
-version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill, where) is written only
-where it is not the default.
+version 0.1.0 does not know (bounds, temperature, noise_scale, precision, proportions, infill, where, profiles) is
+written only where it is not the default.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ MOST_ADAPTIVE = 1000
 REQUIRED = ("run", "sampler", "steps", "seed", "n")
 OPTIONAL = (
     *("first", "eta", "grid", "options", "condition", "per_class", "guidance", "clip", "weights", "guides", "version"),
-    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill", "where"),
+    *("bounds", "temperature", "noise_scale", "precision", "proportions", "infill", "where", "profiles"),
 )
 HEAT = ("temperature", "noise_scale")
 """Settings that are written only where they are not 1."""
@@ -76,6 +76,9 @@ class Request:
     """How often each class is drawn where no condition is requested; None draws the classes in turn."""
     infill: str | None = None
     """Which parts of a sequence are given, as the codec of sequences reads it; None for none."""
+    profiles: str | None = None
+    """For cells, how the profiles of classes are drawn, as `gendi.data.cells.copula.PROFILES` names it; None is as they
+    are estimated."""
     where: Mapping[str, Any] = field(default_factory=dict)
     """Which cells of the rows of a table are given, by the name of the column."""
 
@@ -91,6 +94,7 @@ class Request:
         guidance: Guidance | float | None = None,
         precision: str | None = None,
         infill: str | None = None,
+        profiles: str | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return the request that keywords stand for; the bundle's own sampler, calls and guidance are the defaults.
@@ -104,7 +108,8 @@ class Request:
         usual |= {"batch_size": ROWS} if where else {}
         how = Drawing.of({**usual, "sampler": own.sampler, "bounds": bundle.bounds} | given)
         guided = own_guidance(bundle) if guidance is None else Guidance.of(guidance)
-        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, infill=infill, where=where or {})
+        more: dict[str, Any] = {"infill": infill, "where": where or {}, "profiles": profiles}
+        return cls(run, n, how, condition or {}, None, guided, precision, own.clip, **more)
 
     @property
     def indices(self) -> range:
@@ -148,6 +153,8 @@ class Request:
             values["precision"] = self.precision
         if self.infill is not None:
             values["infill"] = self.infill
+        if self.profiles is not None:
+            values["profiles"] = self.profiles
         if self.where:
             values["where"] = {name: str(cell) for name, cell in self.where.items()}
         if self.proportions is not None:
@@ -192,7 +199,7 @@ class Request:
         )
         rest = {
             name: data[name]
-            for name in ("per_class", "precision", "clip", "weights", "guides", "infill", "where")
+            for name in ("per_class", "precision", "clip", "weights", "guides", "infill", "where", "profiles")
             if name in data
         }
         return cls(
@@ -294,7 +301,7 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
         case "proportions":
             return fits_proportions(value)
-        case "weights" | "grid" | "precision" | "infill":
+        case "weights" | "grid" | "precision" | "infill" | "profiles":
             return value is None or isinstance(value, str)
     return isinstance(value, str)
 

@@ -41,6 +41,7 @@ def sample(
     device: str = "cpu",
     precision: str | None = None,
     infill: str | None = None,
+    profiles: str | None = None,
     where: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -63,6 +64,8 @@ def sample(
         precision: "fp32" or "bf16"; what the training chose by default.
         infill: for sequences, which letters are given, "ACD??F": a question mark is a letter that is drawn, and a
             star at the end lets the sequence go on.
+        profiles: for cells, how the mean expression of each class is drawn: "estimated" (the default), or from what is
+            not known of it, "per-cell" or "per-seed"; see `gendi.data.cells.copula.CopulaCodec.with_profiles`.
         where: for tables, the cells that are given in every row, by the name of the column: {"age": 40, "sex": "F"};
             None is a missing cell. The other cells are drawn from their law given these, by any model of a table
             (`gendi.diffusion.gaussian.inverse.box`). `steps` are noise levels then, 200 by default, and there is no
@@ -71,6 +74,7 @@ def sample(
             options, and `poll`, which is called after every network call and raises to stop.
 
     A requested or given number outside the training data is drawn with a `UserWarning` that says how far outside it is.
+    How many training cells each class has stands in `uns["gendi"]` of an AnnData.
 
     Raises:
         UsageError, ResourceError: as `gendi.api.prepared.prepare` does.
@@ -92,6 +96,7 @@ def sample(
         guidance=guidance,
         precision=precision,
         infill=infill,
+        profiles=profiles,
         where=where,
     )
     ready = prepare(request, Models.read(bundle, request.guidance))
@@ -176,12 +181,15 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request, cells: Given | None = None) -> Any:
     """Return samples x (n, *shape) of model space in the form of the user's data, with the given `cells` in them."""
     codec, meta, how = bundle.codec, bundle.meta, request.how
+    if request.profiles is not None:
+        codec = codec.with_profiles(request.profiles)
     rows = codec.decode(x, cond, how.seed, how.first_index)
     if cells is not None:
         rows = torch.from_numpy(cells.put(rows.numpy()))
     known = {name: value.numpy() for name, value in cond.items()}
     provenance: dict[str, Any] = {"gendi": __version__, "preset": bundle.config.preset, "first": how.first_index}
     provenance |= {"sampler": how.sampler, "steps": how.steps, "seed": how.seed}
+    provenance |= {} if request.profiles is None else {"profiles": request.profiles}
     provenance |= {key: meta[key] for key in ("data", "fingerprint", "step", "images") if key in meta}
     kind = kind_of(codec.kind)
     return kind.present(codec, rows.numpy(), known, bundle.config.conditions, x.numpy(), provenance)

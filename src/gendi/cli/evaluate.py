@@ -309,8 +309,9 @@ def _measure(
             raise UsageError(f"--extractor is for pictures; {data.spec} holds none.")
         if command.fid_infinity:
             raise UsageError(f"--fid-infinity is for pictures; {data.spec} holds none.")
-        tell("measuring the samples, real rows in their place and four controls, which takes some tens of seconds")
+        tell("measuring the samples, real rows in their place and four controls")
         common |= {"n": command.n or max(2, min(1000, len(data.heldout))), **(options or {})}
+        common |= {"tell": tell} if "tell" in kind.evaluation_options else {}
     if kind.evaluates_together:
         found = kind.evaluate(samples, data, poll=poll, **common)
     else:

@@ -6,6 +6,7 @@ from gendi.cli.console import cell, table
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
+    from gendi.evaluate.class_records import ClassRecord
     from gendi.evaluate.result import Gate, Interval, Metric
 
 
@@ -49,7 +50,34 @@ def gates_table(evaluation: "Evaluation") -> str:
         more = " ..." if len(gates) > 4 else ""
         by = f"caught by {len(gates)} of them, {', '.join(gates[:4])}{more}" if gates else "MISSED"
         lines.append(f"control {control}: {by}")
+    if evaluation.by_class:
+        lines += ["", classes_table(evaluation)]
     return "\n".join(lines)
+
+
+def classes_table(evaluation: "Evaluation") -> str:
+    """Return a table with a line for each class, the worst one first."""
+
+    def order(record: "ClassRecord") -> tuple[bool, float]:
+        known = record.energy is not None and record.limit is not None
+        return (not known, -(record.energy or 0.0) / record.limit if known and record.limit else 0.0)
+
+    head = ("class", "samples", "real rows", "energy", "95% interval", "passes", "verdict", "recognised")
+    rows = [
+        (
+            record.name,
+            record.samples,
+            record.real,
+            record.energy,
+            between(record.interval),
+            None if record.limit is None else f"<= {cell(record.limit)}",
+            "too few" if record.passed is None else "pass" if record.passed else "FAIL",
+            None if record.recognised is None else f"{record.recognised:.0%}",
+        )
+        for record in sorted(evaluation.by_class, key=order)
+    ]
+    title = "by class: the energy distance of its samples to all its real rows, in the features of the metrics"
+    return f"{title}\n{table(rows, head)}"
 
 
 def passes(gate: "Gate | None") -> str | None:

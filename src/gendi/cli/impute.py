@@ -73,7 +73,8 @@ def main(args: Sequence[str]) -> int:
     for output, rows in zip(outputs, found.rows, strict=True):
         table.write(output.claim(), rows)
     cells, seconds = int(found.missing.sum()), time.perf_counter() - start
-    say(f"filled {cells:,} of {found.missing.size:,} cells, {draws} times, in {format_duration(seconds)}")
+    times = "once" if draws == 1 else f"{draws:,} times"
+    say(f"filled {cells:,} of {found.missing.size:,} cells {times} in {format_duration(seconds)}")
     places = [output.path for output in outputs]
     if command.json:
         show_json({"out": places, "filled": cells, "rows": len(table.rows), "draws": draws, "seconds": seconds})

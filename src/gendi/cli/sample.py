@@ -74,6 +74,10 @@ class Sample:
     """Sequences: the letters that are fixed, for instance "ACD??F"; each ? is drawn, and a star at the end lets the
     sequence go on.
     """
+    profiles: Annotated[Text, shows("estimated")] = None
+    """Cells: the mean expression of classes, "estimated", or drawn from what is not known of it: "per-cell" or
+    "per-seed".
+    """
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell. The other
     cells are drawn given these, without new training; --steps then counts noise levels. The flag may be repeated.
@@ -125,6 +129,8 @@ def main(args: Sequence[str]) -> int:
     ready = prepare(request, models)
     for text in ready.warnings:
         say(f"warning: {text}")
+    for text in ready.notes:
+        say(f"note: {text}")
     start = time.perf_counter()
     with together() as team, StopFlag() as stop:
         samples = draw(ready, announced(request, stop, team.first))
@@ -173,6 +179,7 @@ def _check(command: Sample) -> None:
         "seed",
         "per_class",
         "infill",
+        "profiles",
         "where",
     )
     given = [flag(name) for name in fixed if is_given(getattr(command, name))] + command.wanted.given()
@@ -194,7 +201,8 @@ def _request(command: Sample, run: str, bundle: "Bundle") -> "Request":
     options = read_options(command.options, command.eta, request.how.sampler, bundle)
     heat = {name: value for name in ("temperature", "noise_scale") if (value := getattr(command, name)) is not None}
     how = dataclasses.replace(request.how, grid=command.grid, options=options, **heat)
-    request = dataclasses.replace(request, how=how, per_class=command.per_class, infill=command.infill)
+    named = dataclasses.replace(request, infill=command.infill, profiles=command.profiles)
+    request = dataclasses.replace(named, how=how, per_class=command.per_class)
     return _with_cells(request, command, bundle) if command.where else request
 
 

@@ -31,7 +31,7 @@ def shown(report: "TableReport") -> str:
     if report.rules:
         flags = " ".join(f"--rule {shlex.quote(rule)}" for rule in report.rules)
         lines += ["", "rules that all rows keep", *(f"  {rule}" for rule in report.rules)]
-        lines += [f"samples keep them too after: {program()} train {shlex.quote(report.spec)} {flags}"]
+        lines += [f"a model whose samples keep them too: {program()} train {shlex.quote(report.spec)} {flags}"]
     if report.broken:
         lines += ["", "rules that are broken", *(f"  {sentence}" for sentence in report.broken)]
     lines += [f"note: {note}" for note in report.notes]

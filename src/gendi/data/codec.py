@@ -122,6 +122,13 @@ class Codec(ABC):
         """
         raise UsageError(f"an infill pattern is for sequences, and this model draws {self.description}.")
 
+    def with_profiles(self, profiles: str) -> Self:
+        """Return this codec with another way to draw the profiles of classes.
+
+        Raises `UsageError` for data whose classes have none.
+        """
+        raise UsageError(f"profiles are for cells, by the copula, and this model draws {self.description}.")
+
     def broken(self, rows: Tensor) -> Tensor:
         """Return which decoded rows (B, ...) break a rule of the data, (B,); others are drawn in their place."""
         return torch.zeros(len(rows), dtype=torch.bool)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from gendi.errors import DataError, UsageError
+from gendi.evaluate.class_records import ClassRecord
 from gendi.evaluate.table import NO_GRADE, Row, Table
 from gendi.machine.tables import cell, html_card
 from gendi.storage.plain import plain
@@ -240,6 +241,8 @@ class Evaluation:
     """What the caller knows about the samples (run, step, sampler, calls), as it was given."""
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    by_class: tuple[ClassRecord, ...] = ()
+    """What cells and tables of several classes are like in each of them."""
 
     def __getitem__(self, name: str) -> Metric:
         """Return the metric of that name. Raises `UsageError`, which lists the names, if there is none."""
@@ -329,7 +332,7 @@ def _tuples(value: Any) -> Any:
 def _fields(data: Any) -> dict[str, Any]:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, this gendi reads {VERSION}")
-    later = {"portrait": None}  # older evaluations lack it
+    later: dict[str, Any] = {"portrait": None, "by_class": []}  # older evaluations lack them
     out: dict[str, Any] = {f.name: {**later, **data}[f.name] for f in dataclasses.fields(Evaluation)}
     out["metrics"] = tuple(_metric(name, entry) for name, entry in data["metrics"].items())
     out["extractors"] = tuple(ExtractorRecord(**record) for record in data["extractors"])
@@ -342,4 +345,5 @@ def _fields(data: Any) -> dict[str, Any]:
         if out[key] is not None:
             out[key] = kind(**{str(k): _tuples(v) for k, v in out[key].items()})
     out["notes"] = tuple(out["notes"])
+    out["by_class"] = tuple(ClassRecord(**{str(k): _tuples(v) for k, v in r.items()}) for r in out["by_class"])
     return out

@@ -70,6 +70,11 @@ MEANINGS = {
     "bits-per-letter": Meaning(
         "Bits per letter", "How many bits the model needs for each letter of held-out sequences, at most.", ".3f"
     ),
+    "class-energy": Meaning(
+        "The worst class",
+        "How far the samples of the worst class are from its real rows, over the most that chance would explain.",
+        ".2f",
+    ),
     "copies": Meaning("Copies", "Share of samples that equal a training row to the last digit.", ".1%"),
 }
 """By the metric's name."""
@@ -143,4 +148,8 @@ def gate_in_words(metric: Metric, meaning: Meaning) -> str:
 
 
 def _meaning(metric: Metric) -> Meaning:
+    if metric.name.startswith("tstr:"):
+        column = metric.name.removeprefix("tstr:")
+        text = f"Balanced accuracy on real rows of a classifier that learned {column} from samples."
+        return Meaning(f"Train on samples: {column}", text, ".1%")
     return MEANINGS.get(metric.name, Meaning(metric.name, ""))

@@ -17,6 +17,7 @@ from gendi.data.cells.rows import CountRows
 from gendi.data.cells.settings import Setup, read_setup
 from gendi.data.condition_report import ConditionReport, condition_report
 from gendi.data.split import HELDOUT_ROWS_SHARE
+from gendi.data.standing import FEW, in_words, rare_of, rows_by_class
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError, UsageError
 
@@ -142,12 +143,17 @@ def _count_problems(adata: Any, depth: Any, per_gene: Any) -> list[Problem]:
 
 def _class_problems(columns: list[tuple[ConditionConfig, Any]]) -> list[Problem]:
     found = []
-    for spec, rows in columns:
-        if spec.kind != "class":
-            continue
-        counts = np.bincount(rows[rows >= 0], minlength=spec.size)
-        small = [spec.names[k] for k in np.flatnonzero(counts < 10)]
+    specs = [spec for spec, _ in columns]
+    for name, counts in rows_by_class(specs, {spec.name: rows for spec, rows in columns}).items():
+        small = {label: count for label, count in counts.items() if count < 10}
         if small:
-            what = f"{spec.name}: {len(small)} of {spec.size} classes have fewer than 10 cells ({', '.join(small[:5])})"
+            what = f"{name}: {len(small)} of {len(counts)} classes have fewer than 10 cells: {in_words(small)}"
             found.append(Problem("warning", what, "join them with another class, or do not trust their samples"))
+        few = {label: count for label, count in rare_of(counts).items() if count >= 10}
+        if few:
+            what = f"{name}: {len(few)} of {len(counts)} classes have fewer than {FEW} cells: {in_words(few)}"
+            mend = (
+                "nothing; samples of them are like the class that they are most like, where their cells do not differ"
+            )
+            found.append(Problem("warning", what, mend))
     return found

@@ -30,6 +30,7 @@ from gendi.data.cells.normalise import depths
 from gendi.data.codec import Codec
 from gendi.data.dataset import Data
 from gendi.data.split import Split, part_of
+from gendi.data.standing import FEW, in_words, rare_of, rows_by_class
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.randomness import stream
 
@@ -85,6 +86,19 @@ def grouped(
         f"as the condition {name}; --cells.clusters 0 turns this off, and --condition NAME gives classes of your own"
     )
     return _with_labels(data, name, names, labels, marginals, (note,))
+
+
+def with_note_on_rare(data: Data, conditions: Sequence[ConditionConfig]) -> Data:
+    """Return data with a note on the classes of few training cells among those that the network is given."""
+    given = {spec.name for spec in conditions if spec.kind == "class"}
+    known = rows_by_class([spec for spec in data.conditions if spec.name in given], data.train.conditions)
+    notes = tuple(
+        f"fewer than {FEW} training cells stand behind these classes of {name}: {in_words(few)}; where their cells do "
+        "not say otherwise, their profiles are those of the classes that they are most like"
+        for name, counts in known.items()
+        if (few := rare_of(counts))
+    )
+    return replace(data, notes=(*data.notes, *notes)) if notes else data
 
 
 def cluster(train: Split, clusters: int, factors: int, seed: int) -> Labels:

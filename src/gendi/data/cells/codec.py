@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,9 @@ class Header:
 
 class CellsCodec(VectorCodec):
     """Counts (N, G) of cells <-> vectors (N, D); column 0 of a vector is the score of the cell's depth."""
+
+    later_sizes: ClassVar[frozenset[str]] = frozenset()
+    """Names in `sizes` that bundles of earlier versions lack, where they are 0."""
 
     def __init__(self, header: Header, cond: Mapping[str, Tensor], depth: DepthLaw) -> None:
         self.header, self.training_conditions, self.depth = header, dict(cond), depth
@@ -172,7 +175,7 @@ class CellsCodec(VectorCodec):
 
     @classmethod
     def expected(cls, data: Mapping[str, Any]) -> dict[str, TensorSpec]:
-        genes, sizes = _whole(data, "genes"), {name: _whole(data, name) for name in cls.size_names()}
+        genes, sizes = _whole(data, "genes"), cls._sizes(data)
         cond = data.get("told")
         if not isinstance(cond, Mapping) or not all(_is_condition(entry) for entry in cond.values()):
             raise BundleError("The cells' codec: `told` must give a type and a shape for each condition.")
@@ -201,8 +204,12 @@ class CellsCodec(VectorCodec):
         if bad := sorted(name for name, array in arrays.items() if not np.isfinite(array).all()):
             raise BundleError(f"The cells' codec: {', '.join(bad)} contain NaN or infinity; the file is damaged.")
         header = Header(data["genes"], label, dict(schema))
-        sizes = {name: data[name] for name in cls.size_names()}
-        return cls.from_arrays(header, cond, DepthLaw(*map(float, depth)), sizes, arrays)
+        return cls.from_arrays(header, cond, DepthLaw(*map(float, depth)), cls._sizes(data), arrays)
+
+    @classmethod
+    def _sizes(cls, data: Mapping[str, Any]) -> dict[str, int]:
+        older = dict.fromkeys(cls.later_sizes, 0)
+        return {name: _whole({**older, **data}, name) for name in cls.size_names()}
 
 
 def _whole(data: Mapping[str, Any], name: str) -> int:

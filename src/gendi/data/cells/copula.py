@@ -8,14 +8,22 @@
 As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
 the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
 configuration) are drawn from their laws alone. Every draw is keyed by the number of the cell.
+
+The laws of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is most like.
+The factors of its few cells have a mean by chance, which would move all genes at once. So each class's factors are
+shifted before a network learns them: by 1 - (k - 2) / (n |m|^2), if that is positive, the mean m of k factors over n
+cells is shrunk [James and Stein 1961], since it is 0 wherever the laws alone explain the class.
 """
 
+import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor
 
 from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks, some
@@ -23,12 +31,19 @@ from gendi.data.cells.factors import Factors, cut_normal
 from gendi.data.cells.marginals import Marginals
 from gendi.data.cells.negative_binomial import normal_scores, quantile
 from gendi.data.cells.normalise import depths
+from gendi.data.cells.shrinkage import Posterior
 from gendi.diffusion.randomness import Places
-from gendi.errors import BundleError
+from gendi.errors import BundleError, UsageError, unknown_name
 from gendi.storage.safe_tensors import TensorSpec
 
 Floats = NDArray[np.float64]
+Profiles = Literal["estimated", "per-cell", "per-seed"]
+PROFILES: tuple[Profiles, ...] = ("estimated", "per-cell", "per-seed")
+"""Profiles of classes in `decode`: as estimated; drawn from their posterior for every cell; drawn once for a seed."""
 
+POSTERIOR = tuple(field.name for field in fields(Posterior))
+GRID = 400
+"""Quantiles of a score over which a mean is taken."""
 SWEEPS = 12
 """Gibbs sweeps between the first scores of a cell and its encoded factors."""
 FURTHEST = 8.0
@@ -40,6 +55,8 @@ class CopulaCodec(CellsCodec):
 
     kind: ClassVar[str] = "cells-copula"
     once: ClassVar[bool] = True
+    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed"})
+    profiles: Profiles = "estimated"
 
     def __init__(
         self,
@@ -49,9 +66,30 @@ class CopulaCodec(CellsCodec):
         marginals: Marginals,
         factors: Factors,
         modelled: NDArray[np.int64],
+        posterior: Posterior | None = None,
+        shift: Floats | None = None,
     ) -> None:
+        """`posterior` is what is known of the classes' rates, and `shift` (K + 1, k) what their factors lose."""
         super().__init__(header, cond, depth)
         self.marginals, self.factors, self.modelled = marginals, factors, modelled
+        self.posterior = posterior
+        self.shift = np.zeros((len(marginals.rates), factors.loadings.shape[1])) if shift is None else shift
+
+    def with_profiles(self, profiles: str) -> Self:
+        """Return this codec with other profiles in `decode`, see `PROFILES`.
+
+        Raises `UsageError` for an unknown name, and for a codec of an earlier version, which has no posterior.
+        """
+        if profiles not in PROFILES:
+            raise unknown_name("way with profiles", profiles, PROFILES)
+        if profiles != "estimated" and self.posterior is None:
+            raise UsageError(
+                "This model was trained by a version of gendi that did not keep what it knew of the profiles of "
+                "classes, so none can be drawn. Train it anew, or leave out the profiles."
+            )
+        codec = copy.copy(self)
+        codec.profiles = next(name for name in PROFILES if name == profiles)
+        return codec
 
     @property
     def shape(self) -> tuple[int]:
@@ -64,7 +102,8 @@ class CopulaCodec(CellsCodec):
             depth = depths(counts[part])
             lower, upper = bounds(self.marginals, counts[part], some(labels, part), depth, self.modelled)
             out[part, 0] = self.depth.score(depth)
-            out[part, 1:] = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy())
+            f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy())
+            out[part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
         return torch.from_numpy(out)
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
@@ -77,37 +116,58 @@ class CopulaCodec(CellsCodec):
             numbers = range(first + part.start, first + part.stop)
             z = np.stack([places(i, 0, 0).standard_normal(self.header.genes) for i in numbers])
             z[:, self.modelled] = z[:, self.modelled] * std + model[part, 1:] @ self.factors.loadings.T
-            out[part] = quantile(z, *self.marginals.of(some(labels, part), depth[part]))
+            mean, dispersion = self.marginals.of(some(labels, part), depth[part])
+            if self.profiles != "estimated":
+                mean = self._drawn_rates(some(labels, part), numbers, seed) * depth[part, None]
+            out[part] = quantile(z, mean, dispersion)
         return torch.from_numpy(out)
+
+    def _drawn_rates(self, labels: NDArray[np.int64] | None, numbers: range, seed: int) -> Floats:
+        """Return rates (n, G) that are drawn from the posterior, for each cell by its number or for each class."""
+        assert self.posterior is not None
+        places, rows = Places(seed, "cell profiles", 0), self.marginals.rows(labels, len(numbers)).tolist()
+        if self.profiles == "per-cell":
+            return np.stack([self.posterior.draw(r, places(i, 0, 0)) for r, i in zip(rows, numbers, strict=True)])
+        of_rows = {row: self.posterior.draw(row, places(row, 1, 0)) for row in set(rows)}
+        return np.stack([of_rows[row] for row in rows])
 
     def sizes(self) -> dict[str, int]:
         return {
             "classes": len(self.marginals.rates) - 1,
             "modelled": len(self.modelled),
             "factors": self.factors.loadings.shape[1],
+            "borrowed": int(self.posterior is not None),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {
+        out = {
             "rates": self.marginals.rates,
             "dispersions": self.marginals.dispersions,
             "loadings": self.factors.loadings,
             "modelled": self.modelled,
         }
+        if self.posterior is not None:
+            out |= {name: getattr(self.posterior, name).astype(np.float32) for name in POSTERIOR}
+            out["shift"] = self.shift
+        return out
 
     @classmethod
     def size_names(cls) -> tuple[str, ...]:
-        return "classes", "modelled", "factors"
+        return "classes", "modelled", "factors", "borrowed"
 
     @classmethod
     def array_specs(cls, genes: int, sizes: Mapping[str, int]) -> dict[str, TensorSpec]:
-        table = ((sizes["classes"] + 1, genes), torch.float64)
-        return {
-            "rates": table,
-            "dispersions": table,
+        table = (sizes["classes"] + 1, genes)
+        specs: dict[str, TensorSpec] = {
+            "rates": (table, torch.float64),
+            "dispersions": (table, torch.float64),
             "loadings": ((sizes["modelled"], sizes["factors"]), torch.float64),
             "modelled": ((sizes["modelled"],), torch.int64),
         }
+        if sizes["borrowed"]:
+            specs |= dict.fromkeys(POSTERIOR, (table, torch.float32))
+            specs["shift"] = ((sizes["classes"] + 1, sizes["factors"]), torch.float64)
+        return specs
 
     @classmethod
     def from_arrays(
@@ -125,9 +185,26 @@ class CopulaCodec(CellsCodec):
             "loadings": (factors.residual > 0).all(),
             "modelled": np.array_equal(modelled, np.unique(modelled.clip(0, max(0, header.genes - 1)))),
         }
+        posterior = Posterior(*(arrays[name].astype(np.float64) for name in POSTERIOR)) if sizes["borrowed"] else None
+        if posterior is not None:
+            sound["changed"] = (np.abs(posterior.changed - 0.5) <= 0.5).all()
+            sound |= {name: (arrays[name] >= 0).all() for name in ("spread", "noise")}
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
-        return cls(header, cond, depth, Marginals(arrays["rates"], arrays["dispersions"]), factors, modelled)
+        marginals = Marginals(arrays["rates"], arrays["dispersions"])
+        return cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"))
+
+
+def programmes_of(factors: Factors, rates: Floats, dispersions: Floats, depth: float) -> Floats:
+    """Return by which share the mean of each gene grows with each factor (g, k), in a cell of some depth.
+
+    Given the factors f, a gene's score is N(loadings f, residual), so its mean grows from mu by about Cov(k, z) times
+    loadings f. Cov(k, z) = E k(z) z is that of a count and its score, here a mean over `GRID` quantiles.
+    """
+    z = ndtri((np.arange(GRID) + 0.5) / GRID)[:, None]
+    mu = rates * depth
+    covariance = (quantile(z, mu, dispersions) * z).mean(0)
+    return np.asarray((covariance / np.maximum(mu, 1e-12))[:, None] * factors.loadings)
 
 
 def bounds(

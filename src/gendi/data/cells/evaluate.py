@@ -18,6 +18,7 @@ from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import LogCounts, RowSet, all_digests, evaluate_rows, loaded
+from gendi.evaluate.vectors.progress import Tell
 from gendi.machine.stopping import Poll
 
 COUNTS = "counts"
@@ -32,6 +33,7 @@ def evaluate(
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
     poll: Poll | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Evaluate up to n cells against as many held-out ones.
 
@@ -39,7 +41,7 @@ def evaluate(
         samples: an AnnData or the path of an .h5ad, with counts in `layers["counts"]` or in X. Genes are matched by
             name. Classes come from the column of `obs` behind the first class condition of the data.
         data: the real cells, as `gendi.data.open_data` returns them.
-        n, seed, ema, source, poll: see `gendi.evaluate.vectors.evaluate_rows`.
+        n, seed, ema, source, poll, tell: see `gendi.evaluate.vectors.evaluate_rows`.
 
     Raises:
         UsageError: anndata is not installed, or `evaluate_rows` raises it.
@@ -65,6 +67,7 @@ def evaluate(
         ema=ema,
         source=source,
         poll=poll,
+        tell=tell,
     )
 
 

@@ -9,16 +9,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gendi.data.cells.autoencoder import LatentCodec, fit_latent
 from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks
 from gendi.data.cells.config import CellsConfig
-from gendi.data.cells.copula import CopulaCodec, bounds
-from gendi.data.cells.factors import fit_factors
+from gendi.data.cells.copula import CopulaCodec, bounds, programmes_of
+from gendi.data.cells.factors import Factors, fit_factors
 from gendi.data.cells.log_space import LogCodec, fit_log
-from gendi.data.cells.marginals import fit_marginals
+from gendi.data.cells.marginals import Marginals, sums_of
 from gendi.data.cells.normalise import depths
+from gendi.data.cells.shrinkage import borrow
 from gendi.data.dataset import Data
 from gendi.data.split import Split
 from gendi.data.vectors import training_conditions
@@ -31,6 +33,8 @@ FIT_ENTRIES = 6_000_000
 """Most scores (cells times genes) to which loadings are fitted."""
 MOST_GENES = 4000
 """Most genes that share factors or a log space."""
+SHIFT_CELLS = 200
+"""Most cells of a class whose factors are shifted."""
 RESIDUAL_DISPERSION = 0.01
 """Dispersion for the residuals by which highly variable genes are chosen."""
 CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCodec, LogCodec, LatentCodec)}
@@ -82,14 +86,58 @@ def fit_copula(
     """
     labels = None if label is None else np.asarray(train.conditions[label.name], np.int64)
     parts = ((counts, None if labels is None else labels[rows]) for rows, counts in counts_of(train))
-    marginals = fit_marginals(parts, 0 if label is None else label.size, header.genes)
+    sums = sums_of(parts, 0 if label is None else label.size, header.genes)
+    borrowed = borrow(sums)
     rng = stream(seed, "cell factors")
     most = max(1, FIT_ENTRIES // len(modelled))
     some = np.sort(rng.permutation(len(train))[:most])
     counts = train.batch(some)
-    lower, upper = bounds(marginals, counts, None if labels is None else labels[some], depths(counts), modelled)
-    k = min(factors, len(modelled))
-    return CopulaCodec(header, cond, law, marginals, fit_factors(lower, upper, k, rng), modelled)
+    lower, upper = bounds(
+        borrowed.marginals, counts, None if labels is None else labels[some], depths(counts), modelled
+    )
+    fitted = fit_factors(lower, upper, min(factors, len(modelled)), rng)
+    if label is not None:
+        borrowed = borrow(sums, programmes(fitted, borrowed.marginals, modelled, float(np.exp(law.mean))))
+    codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior)
+    if label is not None and labels is not None:
+        codec.shift = class_shifts(codec, train, labels, label, borrowed.relatives)
+    return codec
+
+
+def programmes(
+    factors: Factors, marginals: Marginals, modelled: NDArray[np.int64], depth: float
+) -> NDArray[np.float64]:
+    """Return `programmes_of` all genes (G, k), 0 for those without factors, under the law of all cells together."""
+    out = np.zeros((marginals.rates.shape[1], factors.loadings.shape[1]))
+    out[modelled] = programmes_of(factors, marginals.rates[-1, modelled], marginals.dispersions[-1, modelled], depth)
+    return out
+
+
+def class_shifts(
+    codec: CopulaCodec,
+    train: Split,
+    labels: NDArray[np.int64],
+    label: ConditionConfig,
+    relatives: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return what the factors of each class lose (K + 1, k), so that their mean is shrunk; see `copula`.
+
+    Classes without a relative lose nothing, and neither do those of more than `SHIFT_CELLS` cells: the means of the
+    former are 0 by their laws, and the means of the latter are well known.
+    """
+    out = np.zeros_like(codec.shift)
+    k = out.shape[1]
+    for c in np.flatnonzero(relatives >= 0):
+        members = np.flatnonzero(labels == c)
+        if not 0 < len(members) <= SHIFT_CELLS:
+            continue
+        given = {label.name: torch.from_numpy(labels[members])}
+        counts = torch.from_numpy(np.asarray(train.batch(members)))
+        f = codec.encode(counts, given, torch.from_numpy(members))[:, 1:]
+        mean = f.double().numpy().mean(0)
+        kept = max(0.0, 1 - max(k - 2, 0) / (len(members) * max(float(mean @ mean), 1e-12)))
+        out[c] = (1 - kept) * mean
+    return out
 
 
 def counts_of(split: Split) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -32,6 +32,7 @@ class Cells(Kind):
     objects = "an AnnData"
     source_options = ("layer", "backed", "recover", "transpose")
     options = CellsConfig
+    evaluation_options = ("tell",)
 
     def claims(self, spec: object) -> bool:
         if isinstance(spec, str):
@@ -71,10 +72,18 @@ class Cells(Kind):
         before: "Codec | None" = None,
         own: bool = False,
     ) -> "Data":
-        """Divide cells without classes into clusters: see `gendi.data.cells.clusters`."""
-        from gendi.data.cells.clusters import grouped
+        """Divide cells without classes into clusters (see `gendi.data.cells.clusters`), and note which are rare."""
+        from gendi.data.cells.clusters import grouped, with_note_on_rare
 
-        return grouped(data, conditions, options, seed, before, own)
+        return with_note_on_rare(grouped(data, conditions, options, seed, before, own), conditions)
+
+    def parts(self, data: "Data") -> Sequence[tuple[str, str, str]]:
+        """Return the conditions; of those with classes, how many training cells each class has."""
+        from gendi.data.standing import in_words, rows_by_class
+
+        known = rows_by_class(data.conditions, data.train.conditions)
+        by_size = {name: dict(sorted(n.items(), key=lambda pair: -pair[1])) for name, n in known.items()}
+        return [(s.name, s.kind, in_words(by_size[s.name], 8) if s.name in by_size else "") for s in data.conditions]
 
     def codecs(self) -> "Mapping[str, type[Codec]]":
         from gendi.data.cells.fit import CODECS

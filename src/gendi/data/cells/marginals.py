@@ -84,14 +84,34 @@ def fit_marginals(
 
     Cells without classes count for the last row only.
     """
+    return solve(sums_of(chunks, classes, genes))
+
+
+def sums_of(chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int) -> Sums:
+    """Return the sums of chunks of (counts (n, G), classes (n,) or None); the last row is that of unclassed cells."""
     sums = Sums(classes + 1, genes)
     for counts, labels in chunks:
         known = np.full(len(counts), classes) if labels is None else np.where(labels < 0, classes, labels)
         sums.add(counts, known.astype(np.int64))
-    return _solve(sums)
+    return sums
 
 
-def _solve(sums: Sums) -> Marginals:
+def within_classes(sums: Sums, rates: Float64[np.ndarray, "k g"]) -> Float64[np.ndarray, " g"]:
+    """Return the dispersions (G,) of genes around the rates of their classes, (K + 1, G), from all classes together."""
+    n, of_l, of_l2 = sums.of_depths
+    excess = _excess(sums.of_k, sums.of_k2, sums.of_kl, rates, of_l, of_l2, n)
+    return _ratio(excess[:-1].sum(0), (rates**2 * of_l2[:, None])[:-1].sum(0))
+
+
+def own_excess(sums: Sums, c: int, rates: Float64[np.ndarray, " g"]) -> Float64[np.ndarray, " g"]:
+    """Return the sum over the cells of class c of (k - mu)^2 n / (n - 1) - k, (G,), for rates fitted to these cells."""
+    n, _, of_l2 = sums.of_depths[:, c]
+    squared = sums.of_k2[c] - 2 * rates * sums.of_kl[c] + rates**2 * of_l2
+    return np.asarray(squared * (n / max(1.0, n - 1)) - sums.of_k[c])
+
+
+def solve(sums: Sums) -> Marginals:
+    """Return the marginals of the module's docstring, for cells with these sums."""
     n, of_l, of_l2 = sums.of_depths
     cells, total = max(1.0, n.sum()), max(1.0, of_l.sum())
     pooled = np.maximum(sums.of_k.sum(0) / total, LEAST_RATE)

@@ -5,7 +5,7 @@ X                    ln(1 + 1e4 k / L), L the cell's depth: scanpy's normalize_t
 obs                  the conditions of each cell, under the names of the training data, and source = "gendi"
                      (gendi_source where the data have a column called source)
 obsm["X_gendi"]      the cell in model space
-uns["gendi"]         how the cells were drawn, as JSON
+uns["gendi"]         how the cells were drawn, and how many training cells each class has, as JSON
 """
 
 import json
@@ -23,6 +23,7 @@ from gendi.data.cells.extra import require
 from gendi.data.cells.normalise import SCALE
 from gendi.data.cells.observations import column_of
 from gendi.data.codec import Codec
+from gendi.data.standing import rows_by_class
 from gendi.diffusion.config import ConditionConfig
 from gendi.storage.disk import disk_error, require_space
 from gendi.storage.files import sync_folder, temporary_name
@@ -55,7 +56,8 @@ def present(
     obs["gendi_source" if "source" in obs else "source"] = pandas.Categorical([SOURCE] * len(rows))
     var = pandas.DataFrame(schema["var"], index=pandas.Index(schema["genes"]))
     counts = sp.csr_matrix(rows.astype(np.int32))
-    uns = {KEY: json.dumps(dict(provenance), default=str), **colors}
+    behind = rows_by_class(specs, codec.training_conditions)
+    uns = {KEY: json.dumps({**provenance, "training_cells": behind}, default=str), **colors}
     return anndata.AnnData(
         _log_normalised(counts), obs=obs, var=var, layers={"counts": counts}, obsm={LATENT: latent}, uns=uns
     )

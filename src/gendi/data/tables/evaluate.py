@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors.targets import Target
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ class Features:
         ends = np.cumsum([width + (j in self.gaps) for j, width in enumerate(widths)]).tolist()
         return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
+    def targets(self) -> "list[Target]":
+        """Return the columns with words or truth values as targets to predict, where their features are."""
+        from gendi.evaluate.vectors.targets import Target
+
+        found = []
+        for j, (column, block) in enumerate(zip(self.schema.columns, self.blocks, strict=True)):
+            if column.kind in ("category", "boolean"):
+                gap = block.stop - 1 if j in self.gaps else None
+                codes = slice(block.start, block.stop if gap is None else gap)
+                found.append(Target(column.name, codes, gap))
+        return found
+
 
 def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
     """Evaluate a DataFrame of samples, its `.csv` or `.parquet` file, or rows (n, G) of numbers, against raw data.
@@ -90,6 +103,7 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
         name=data.name,
         fingerprint=data.fingerprint,
         known=row_digests(features(train)),
+        targets=features.targets(),
         **options,
     )
 

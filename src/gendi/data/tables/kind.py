@@ -29,6 +29,7 @@ class Tables(Kind):
     suffixes = (".csv", ".parquet")
     endings = (".csv", ".parquet")
     objects = "a DataFrame"
+    evaluation_options = ("tell",)
     options = TableConfig
 
     def claims(self, spec: object) -> bool:

@@ -33,6 +33,7 @@ class Toys(Kind):
     title = "toy worlds"
     noun = "points"
     preset = "toy"
+    evaluation_options = ("tell",)
     suffixes = (".csv",)
     previews = True
     made = True

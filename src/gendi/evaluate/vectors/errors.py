@@ -21,12 +21,13 @@ from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import transport
 from gendi.evaluate.vectors.distances import discrepancy_error, gaussian_kernel
 from gendi.evaluate.vectors.metrics import (
-    ABOUT,
     EXACT_MOST,
     Roles,
     Values,
     Verdicts,
+    about,
     density_and_coverage,
+    predicted,
     profile,
     recognised_share,
 )
@@ -71,10 +72,17 @@ def standard_errors(
             found[name] = judge_error(verdict, count, rng)
     for name, pairs in _halved(x, y, world, max(2, count // 4), _costly, poll).items():
         value = values.get(name)
-        found[name] = fisher_error(value, pairs) if ABOUT[name].correlation else halves_error(pairs, quadratic=False)
+        found[name] = fisher_error(value, pairs) if about(name).correlation else halves_error(pairs, quadratic=False)
     if values.get("tstr") is not None:
         pairs = _halved(x, y, world, min(count, SPLITS_OF_CLASSIFIER), _recognised, poll)["tstr"]
         found["tstr"] = max(found["tstr"] or 0.0, halves_error(pairs, quadratic=False) or 0.0)
+    if roles.targets:
+
+        def measure(a: Part, b: Part, world: World) -> Values:
+            return predicted(a, b, roles.targets)
+
+        for name, pairs in _halved(x, y, world, min(count, SPLITS_OF_CLASSIFIER), measure, poll).items():
+            found[name] = halves_error(pairs, quadratic=False)
     return found
 
 

@@ -27,30 +27,46 @@ import numpy as np
 from scipy.stats import t as student
 
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.class_records import ClassRecord
 from gendi.evaluate.intervals import around
 from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
-from gendi.evaluate.vectors.metrics import ABOUT, About, Roles, Values, compute_metrics
+from gendi.evaluate.vectors.by_class import class_metric, class_records, largest
+from gendi.evaluate.vectors.metrics import About, Roles, Values, about, compute_metrics, in_order
+from gendi.evaluate.vectors.progress import Progress
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
+from gendi.evaluate.vectors.targets import Target
 from gendi.machine.stopping import Poll, may_stop
 
 
 def real_deals(
-    real: RowSet, n: int, rest: int, splits: int, fit: Callable[[Raw], World], seed: int, *, poll: Poll | None = None
+    real: RowSet,
+    n: int,
+    rest: int,
+    splits: int,
+    fit: Callable[[Raw], World],
+    seed: int,
+    *,
+    poll: Poll | None = None,
+    progress: Progress | None = None,
+    targets: tuple[Target, ...] = (),
 ) -> list[Values]:
     """Return the metrics of `splits` deals: n real rows against n others, with `rest` rows in place of training rows.
 
     `fit` makes the world of a deal from the latter two.
     """
     rng = stream(seed, "evaluation deals")
-    out = []
-    for _ in range(splits):
+    out: list[Values] = []
+    for deal in range(splits):
         may_stop(poll)
         order = rng.permutation(len(real)).astype(np.int64)
         x, y, t = (real.take(order[a:b]) for a, b in ((0, n), (n, 2 * n), (2 * n, 2 * n + rest)))
         world, roles = setting(t, y, fit)
+        roles = replace(roles, targets=targets)
         out.append(compute_metrics(world.part(x.rows, x.labels), roles, world, poll=poll))
+        if progress is not None:
+            progress.step(f"{deal + 1} of {splits} deals of real rows are measured")
     return out
 
 
@@ -98,10 +114,39 @@ def judge(
     controls: Mapping[str, Values],
     errors: Mapping[str, float | None],
     share: float,
+    gates: int,
 ) -> tuple[Metric, ...]:
-    """Return every value with its floor, gate, controls, interval and score; `share` as in `gate`."""
-    names = [name for name in ABOUT if name in values]
-    return tuple(_metric(name, values[name], deals, controls, errors.get(name), len(names), share) for name in names)
+    """Return every value with its floor, gate, controls, interval and score; `gates` and `share` as in `gate`."""
+    return tuple(
+        _metric(name, values[name], deals, controls, errors.get(name), gates, share) for name in in_order(values)
+    )
+
+
+def judged_classes(
+    samples: RowSet,
+    real: RowSet,
+    heldout: RowSet,
+    controls: Mapping[str, Part],
+    world: World,
+    gates: int,
+    names: Sequence[str],
+    poll: Poll | None = None,
+) -> tuple[tuple[ClassRecord, ...], tuple[Metric, ...]]:
+    """Return the records of the classes and the metric of the worst one, see `gendi.evaluate.vectors.by_class`.
+
+    Both are empty where samples or real rows have no labels. `gates` counts that metric too.
+    """
+    if samples.labels is None or real.labels is None:
+        return (), ()
+    records, floor = class_records(samples, real, heldout, world, gates, names, poll=poll)
+    unseen = RowSet(heldout.rows)
+    fakes = {}
+    for control, part in controls.items():
+        of_fake, _ = class_records(RowSet(part.rows, part.labels), real, unseen, world, gates, poll=poll)
+        if (value := largest(of_fake)) is not None:
+            fakes[control] = value
+    metric = class_metric(records, floor, fakes)
+    return records, () if metric is None else (replace(metric, score=_score(metric)),)
 
 
 def _metric(
@@ -113,7 +158,7 @@ def _metric(
     gates: int,
     share: float,
 ) -> Metric:
-    about = ABOUT[name]
+    of = about(name)
     real = [v for deal in deals if (v := deal.get(name)) is not None]
     known = len(real) == len(deals) and len(real) > 2
     floor = float(np.mean(real)) if known else None
@@ -122,17 +167,17 @@ def _metric(
         name,
         value,
         floor,
-        about.better,
+        of.better,
         standard_error=error if value is not None else None,
-        ideal=about.ideal,
-        interval=about.estimate(value, error).interval if value is not None else None,
+        ideal=of.ideal,
+        interval=of.estimate(value, error).interval if value is not None else None,
         controls=fakes,
-        gate=gate(real, about, gates, share) if known else None,
+        gate=gate(real, of, gates, share) if known else None,
     )
     if floor is not None:
-        error = floor_error(real, about, share)
+        error = floor_error(real, of, share)
         quantile = float(student.ppf(0.975, len(real) - 1))
-        interval = around(floor, error, least=about.least, most=about.most, quantile=quantile)
+        interval = around(floor, error, least=of.least, most=of.most, quantile=quantile)
         metric = replace(metric, floor_error=error, floor_interval=interval)
     return replace(metric, score=_score(metric))
 

@@ -4,7 +4,7 @@
 controls differ only in the rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
 from gendi.evaluate.vectors.distances import energy_distance, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
+from gendi.evaluate.vectors.targets import PREFIX, Target, balanced_accuracy
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
 from gendi.machine.stopping import Poll, may_stop
 
 EXACT_MOST = 500
 """Most rows of each set for the exact Wasserstein distance, whose cost is cubic in their number."""
-JUDGED_MOST = 1000
 DENSITY_K = 5
 JUDGES: tuple[tuple[str, Judge], ...] = (("auc-forest", "forest"), ("auc-logistic", "logistic"))
 
@@ -78,6 +78,17 @@ ABOUT: dict[str, About] = {
 }
 """In the order of the table. `zero-fraction` is the samples' share of zeros minus the reference's."""
 
+
+def about(name: str) -> About:
+    """Return the properties of a metric by its name; all targets have those of `tstr`."""
+    return ABOUT["tstr" if name.startswith(PREFIX) else name]
+
+
+def in_order(values: Mapping[str, float | None]) -> list[str]:
+    """Return the names of metrics in the order of the table: those of `ABOUT`, then the targets."""
+    return [name for name in ABOUT if name in values] + [name for name in values if name.startswith(PREFIX)]
+
+
 Values = dict[str, float | None]
 Verdicts = Mapping[str, Verdict | None]
 """Of each judge in `JUDGES`, by the name of its metric."""
@@ -95,6 +106,8 @@ class Roles:
     """Real rows from which it cannot have been copied."""
     known: np.ndarray
     """Digests of all rows that may have been copied."""
+    targets: tuple[Target, ...] = ()
+    """Columns that are predicted from others."""
 
 
 def compute_metrics(
@@ -119,12 +132,13 @@ def compute_metrics(
     out["density"], out["coverage"] = density_and_coverage(x, y)
     out["closest-share"] = float(records.closer(x.z, roles.train.z, roles.heldout.z).mean())
     out["copies"] = float(records.copies(x.digests, roles.known).mean())
-    return {name: out[name] for name in ABOUT if name in out}
+    out |= predicted(x, y, roles.targets)
+    return {name: out[name] for name in in_order(out)}
 
 
 def judged(x: Part, y: Part, world: World, *, poll: Poll | None = None) -> Verdicts:
     """Return each judge's verdict on the most variable columns; None if too few of the rows are different."""
-    a, b = (part.x[:JUDGED_MOST, world.columns] for part in (x, y))
+    a, b = (part.x[: world.judged_rows, world.judged] for part in (x, y))
     out: dict[str, Verdict | None] = {}
     for name, judge in JUDGES:
         may_stop(poll)
@@ -140,7 +154,9 @@ def profile(x: Part, y: Part, world: World) -> Values:
     out: Values = {}
     for name, statistic in (("mean", m.means), ("variance", m.variances)):
         a, b = statistic(x.x), statistic(y.x)
-        out |= {f"{name}-r": m.pearson(a, b), f"{name}-error": m.mean_error(a, b)}
+        if world.space.counts:  # other columns are standardised: their means and variances are all alike
+            out[f"{name}-r"] = m.pearson(a, b)
+        out[f"{name}-error"] = m.mean_error(a, b)
     if world.space.counts:
         a, b = m.zeros(x.rows), m.zeros(y.rows)
         out |= {"zeros-r": m.pearson(a, b), "zeros-error": m.mean_error(a, b)}
@@ -154,8 +170,13 @@ def recognised_share(x: Part, y: Part, world: World) -> float | None:
     """Return the share of rows of y whose class a classifier trained on x finds; None without two classes."""
     if x.labels is None or y.labels is None:
         return None
-    right = c.recognised(x.x[:, world.columns], x.labels, y.x[:, world.columns], y.labels)
+    right = c.recognised(x.x[:, world.judged], x.labels, y.x[:, world.judged], y.labels)
     return None if right is None else float(right.mean())
+
+
+def predicted(x: Part, y: Part, targets: Sequence[Target]) -> Values:
+    """Return how well targets in y are predicted by what is learned from x, by the names of their metrics."""
+    return {PREFIX + target.name: balanced_accuracy(target, x, y) for target in targets}
 
 
 def _class_metrics(x: Part, y: Part, world: World) -> Values:

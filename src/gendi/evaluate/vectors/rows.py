@@ -14,11 +14,15 @@ from gendi.evaluate.vectors import floors
 from gendi.evaluate.vectors.errors import standard_errors
 from gendi.evaluate.vectors.metrics import compute_metrics, judged
 from gendi.evaluate.vectors.portrait import portrait
+from gendi.evaluate.vectors.progress import Progress, Tell
 from gendi.evaluate.vectors.records import row_digests
-from gendi.evaluate.vectors.space import Indices, LogCounts, Raw, RowSet, Space, Standardised, World
+from gendi.evaluate.vectors.space import JUDGED_NUMBERS, Indices, LogCounts, Raw, RowSet, Space, Standardised, World
+from gendi.evaluate.vectors.targets import Target, likely
 from gendi.machine.stopping import Poll, may_stop
 
 SPLITS, REPLICATES = 16, 200
+CONTROLS, INTERVALS = 3, 4
+"""About how many times as long as the samples' metrics the controls and the intervals take."""
 TRAIN_MOST = 4000
 """Most training rows that are used; the search for copies alone uses all."""
 BLOCK_BYTES = 1 << 26
@@ -50,7 +54,9 @@ def evaluate_rows(
     replicates: int | None = None,
     ema: bool | None = None,
     source: Mapping[str, Any] | None = None,
+    targets: Sequence[Target] = (),
     poll: Poll | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Evaluate samples against held-out rows, as many of each: n, or fewer where there are not n.
 
@@ -74,7 +80,9 @@ def evaluate_rows(
             intervals of other metrics come from a quarter as many random splits.
         ema: whether the samples come from averaged weights, for the record.
         source: anything else that the record should say about the samples, JSON-safe.
+        targets: columns that somebody may want to predict; the likely ones are (`targets.likely`).
         poll: called between parts; raise from it to stop.
+        tell: given lines about the progress of a long evaluation.
 
     Raises:
         UsageError: n < 2, fewer than 2 samples, or splits, replicates or seed out of range.
@@ -87,26 +95,34 @@ def evaluate_rows(
     clock = Clock()
     known = row_digests(train.rows) if known is None else known
     rng = stream(seed, "evaluation rows")
-    train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, TRAIN_MOST, rng), _some(samples, n, rng)
+    train, heldout, given = _some(train, TRAIN_MOST, rng), _some(heldout, TRAIN_MOST, rng), samples
+    samples = _some(samples, n, rng)
     real = RowSet(np.concatenate([train.rows, heldout.rows]), _both(train.labels, heldout.labels))
     rest = min(len(train), len(real) - 2 * n)
 
     def fit(rows: Raw) -> World:
-        return World.fit(_space(space, rows), rows, seed)
+        return World.fit(_space(space, rows), rows, seed, n)
 
+    progress = Progress(1 + splits + CONTROLS + INTERVALS, tell)
     with clock("samples"):
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
-        roles = replace(roles, known=known)
+        chosen = likely(targets, train, heldout, world.space)
+        roles = replace(roles, known=known, targets=chosen)
         x = world.part(samples.rows, samples.labels)
         verdicts = judged(x, roles.reference, world, poll=poll)
         values = compute_metrics(x, roles, world, verdicts, poll=poll)
+    progress.step("the samples are measured")
     with clock("floors"):
-        deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll)
+        deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll, progress=progress, targets=chosen)
     with clock("controls"):
         parts = floors.control_parts(train, n, world)
         controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
+    progress.step("the controls are measured", CONTROLS)
     with clock("intervals"):
         errors = standard_errors(values, x, roles, world, verdicts, replicates, poll=poll)
+    with clock("classes"):
+        by_class, of_classes = floors.judged_classes(given, real, heldout, parts, world, len(values) + 1, classes, poll)
+    gates = len(values) + len(of_classes)
     found = Evaluation(
         n=n,
         seed=seed,
@@ -117,13 +133,16 @@ def evaluate_rows(
         floor_split="real",
         floor_n=n,
         extractors=(),
-        metrics=floors.judge(values, deals, controls, errors, 2 * n / (2 * n + rest)),
+        metrics=floors.judge(values, deals, controls, errors, 2 * n / (2 * n + rest), gates) + of_classes,
+        by_class=by_class,
         portrait=portrait(x, roles.reference, world),
         ema=ema,
         source=dict(source or {}),
         seconds=clock.seconds,
     )
     notes += _notes(found, samples, heldout, world, classes)
+    if targets and not chosen:
+        notes.append("No column of words or truth values can be predicted from the others, so none is tried (tstr).")
     return replace(found, notes=tuple(notes))
 
 
@@ -144,7 +163,7 @@ def compute_row_metrics(
     _checked(samples, train, heldout, 2, SPLITS, REPLICATES, seed, [])
     n, rng = min(len(samples), len(heldout)), stream(seed, "evaluation rows")
     train, heldout, samples = _some(train, TRAIN_MOST, rng), _some(heldout, n, rng), _some(samples, n, rng)
-    world, roles = floors.setting(train, heldout, lambda rows: World.fit(_space(space, rows), rows, seed))
+    world, roles = floors.setting(train, heldout, lambda rows: World.fit(_space(space, rows), rows, seed, n))
     return compute_metrics(world.part(samples.rows, samples.labels), roles, world, poll=poll)
 
 
@@ -228,6 +247,19 @@ def _notes(found: Evaluation, samples: RowSet, heldout: RowSet, world: World, cl
     )
     if isinstance(world.space, LogCounts):
         yield (f"Features are log1p of counts, scaled to {world.space.target:,.0f} per cell, the median of real cells.")
+    width = world.pca.n_features_in_
+    if world.judged_rows < found.n or len(world.judged) < width:
+        yield (
+            f"The classifiers (auc-forest, auc-logistic, tstr) see at most {JUDGED_NUMBERS:,} numbers of each set: "
+            f"{world.judged_rows:,} rows of the {len(world.judged):,} most variable columns; of {width:,} columns, "
+            f"correlations are those of the {len(world.columns):,} most variable ones."
+        )
+    if few := [r.name for r in found.by_class if r.passed is None]:
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        yield (
+            f"Too few rows to tell whether they are right: {', '.join(few[:5])}{more}. Their intervals say how little "
+            "is known of them."
+        )
     if missing := [m.name for m in found.metrics if m.value is None]:
         yield (
             f"These rows do not allow some metrics: {', '.join(missing)}. There are too few different rows, only one "

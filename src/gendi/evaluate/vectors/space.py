@@ -27,7 +27,10 @@ ROWS_PER_COMPONENT, FEWEST, MOST = 50, 2, 30
 the data have structure fit the noise of their rows, and other real rows then look too dense. For 458 rows of PBMC
 cells, about 9 are enough; with 30, an unseen half has a density of 3."""
 COLUMNS_MOST = 1000
-"""Most columns (the most variable ones) that classifiers use and whose correlations are compared."""
+"""Most columns (the most variable ones) whose correlations are compared."""
+JUDGED_NUMBERS, JUDGED_ROWS = 300_000, 500
+"""Most numbers of one set of rows that classifiers see. Where a set has more, they see `JUDGED_ROWS` of its rows, if
+there are so many, and as many of its most variable columns as make that number."""
 
 
 @runtime_checkable
@@ -146,6 +149,15 @@ class Part:
         )
 
 
+def judged_size(n: int, columns: int) -> tuple[int, int]:
+    """Return how many of n rows, and of the columns, classifiers see; see `JUDGED_NUMBERS`."""
+    columns = min(columns, COLUMNS_MOST)
+    if n * columns <= JUDGED_NUMBERS:
+        return n, columns
+    rows = min(n, JUDGED_ROWS)
+    return rows, min(columns, JUDGED_NUMBERS // rows)
+
+
 @dataclass(frozen=True)
 class World:
     """Everything that is fitted to pooled real rows, once for all sets."""
@@ -157,10 +169,17 @@ class World:
     columns: Indices
     """The most variable columns, ascending."""
     seed: int
+    judged: Indices
+    """Those columns that classifiers see, ascending."""
+    judged_rows: int
+    """Most rows of each set that classifiers see."""
 
     @classmethod
-    def fit(cls, space: Space, real: Raw, seed: int) -> Self:
-        """Return the world fitted to pooled real rows (n, g). Raises `DataError` if all rows are the same."""
+    def fit(cls, space: Space, real: Raw, seed: int, n: int | None = None) -> Self:
+        """Return the world fitted to pooled real rows (N, g), to compare sets of n rows (by default half of them).
+
+        Raises `DataError` if all rows are the same.
+        """
         from sklearn.decomposition import PCA
 
         x = space.forward(real)
@@ -170,8 +189,10 @@ class World:
         k = min(max(len(x) // ROWS_PER_COMPONENT, FEWEST), MOST, len(x) - 1, x.shape[1])
         solver = "full" if min(x.shape) <= 1000 else "randomized"
         pca = PCA(k, svd_solver=solver, random_state=seed).fit(x)
-        columns = np.sort(np.argsort(-variance, kind="stable")[:COLUMNS_MOST])
-        return cls(space, pca, median_distance(pca.transform(x).astype(np.float64)) or 1.0, columns, seed)
+        ranked = np.argsort(-variance, kind="stable")
+        rows, judged = judged_size(len(x) // 2 if n is None else n, x.shape[1])
+        sigma = median_distance(pca.transform(x).astype(np.float64)) or 1.0
+        return cls(space, pca, sigma, np.sort(ranked[:COLUMNS_MOST]), seed, np.sort(ranked[:judged]), rows)
 
     @cached_property
     def along(self) -> np.ndarray:
