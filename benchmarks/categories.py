@@ -105,7 +105,7 @@ class Scored(TableCodec):
 class Affine(TableCodec):
     """The codec with points of which the denoiser knows nothing."""
 
-    def posterior(self) -> None:
+    def point_posterior(self) -> None:
         return None
 
 

@@ -108,7 +108,7 @@ class Codec(ABC):
         """
         return ""
 
-    def posterior(self) -> nn.Module | None:
+    def point_posterior(self) -> nn.Module | None:
         """Return what a denoiser needs to know of points in model space; None if it has none.
 
         See `gendi.diffusion.gaussian.points`.

@@ -226,7 +226,7 @@ class TableCodec(VectorCodec):
         """The number of each column by its name."""
         return {column.name: j for j, column in enumerate(self.schema.columns)}
 
-    def posterior(self) -> PointPosterior | None:
+    def point_posterior(self) -> PointPosterior | None:
         """Return what a denoiser makes of words that are points; None if there are none."""
         return PointPosterior([torch.from_numpy(each) for each in self.points.values()]) if self.points else None
 

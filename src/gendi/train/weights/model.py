@@ -61,7 +61,7 @@ def posterior_of(config: RunConfig, codec: Codec, device: torch.device | str) ->
     """
     meaning = config.objective.parameterisation
     affine = meaning.flow_map or not meaning.precondition or meaning.variance != "fixed"
-    found = None if affine or config.network.time_input != "log-snr" else codec.posterior()
+    found = None if affine or config.network.time_input != "log-snr" else codec.point_posterior()
     return {} if found is None else {"posterior": found.to(device)}
 
 
