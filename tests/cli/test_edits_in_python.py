@@ -142,7 +142,7 @@ def test_bad_input_is_refused(tiny_run: Path, picture: Any) -> None:
         (lambda: gendi.vary(tiny_run, picture, strenght=0.2), "'strenght' is no option"),
         (lambda: gendi.vary(tiny_run, picture, 0), "n = 0"),
         (lambda: gendi.inpaint(tiny_run, picture, mask, zeta=1.0, method="mmps"), "no option of this edit by mmps"),
-        (lambda: gendi.upscale(tiny_run, picture), "no multiple"),
+        (lambda: gendi.upscale(tiny_run, picture), "times as large"),
         (lambda: gendi.vary(tiny_run, picture, condition={"class": 99}), "99"),
     ]:
         with pytest.raises(UsageError, match=said):

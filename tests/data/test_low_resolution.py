@@ -43,5 +43,5 @@ def test_only_low_res_is_derived() -> None:
     "name", ["low-res", "low-res:", "low-res:1", "low-res:7", "low-res:x", "low-res:-4", "low-res4"]
 )
 def test_a_factor_that_cannot_be_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"{name}' cannot be: .* F from 2 to 6"):
+    with pytest.raises(UsageError, match=rf"{name}' is not possible: .* F from 2 to 6"):
         derived_condition(name, ImageCodec(3, 8, 6))

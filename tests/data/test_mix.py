@@ -63,7 +63,7 @@ def test_classes_are_matched_by_name(sources: tuple[str, str, str]) -> None:
 def test_what_one_source_does_not_know_is_left_out(sources: tuple[str, str, str], tmp_path: Path) -> None:
     plain = write(tmp_path / "plain", pictures(9, seed=4))
     mixed = open_data(f"mix:{sources[0]},{plain}")
-    assert mixed.conditions == () and "plain does not say it" in mixed.left_out["class"]
+    assert mixed.conditions == () and "plain does not have it" in mixed.left_out["class"]
 
 
 def test_shards_keep_their_blocks_beside_other_sources(sources: tuple[str, str, str]) -> None:

@@ -173,7 +173,7 @@ def test_keras_names(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
         ("a", np.zeros((N, 0)), "shape .40, 0."),
         ("a", np.zeros(N, complex), "dtype complex128"),
         ("a", np.array([None] * N), "object dtype"),
-        ("1st", np.zeros(N), "no word"),
+        ("1st", np.zeros(N), "made into a word"),
         ("class", np.zeros(N), "already"),
     ],
 )

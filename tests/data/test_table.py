@@ -120,7 +120,7 @@ def test_a_table_that_is_no_text_is_refused(four: Path) -> None:
         ("a", ["", "", "", ""], "empty in every row"),
         ("a", ["inf", "1", "2", "3"], "infinite"),
         ("a", ["|", "", "", ""], "names no tag"),
-        ("", ["1", "1", "1", "1"], "no word"),
+        ("", ["1", "1", "1", "1"], "made into a word"),
     ],
 )
 def test_a_column_that_is_no_condition_says_why(four: Path, head: str, cells: list[str], reason: str) -> None:
