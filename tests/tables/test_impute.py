@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from copula_model import copula_model, normal_table
-from scipy.stats import norm
+from scipy.stats import chisquare, norm
 
 import gendi
 from gendi.cli import main
@@ -69,16 +69,27 @@ def test_rows_with_given_cells_have_the_conditional_law(gaussian: Bundle) -> Non
 
 @pytest.mark.statistical
 def test_a_given_category_shifts_the_number_that_depends_on_it() -> None:
-    """A word is an interval of a normal score: given the upper half, the mean of the other is r sqrt(2 / pi)."""
+    """Where a word is an interval of a normal score, given the upper half the mean of the other is r sqrt(2 / pi)."""
     z = normal_table(4000, R[:2, :2])
     frame = pd.DataFrame({"high": np.where(z["a"] > 10, "yes", "no"), "b": z["b"]})
-    drawn = gendi.sample(copula_model(frame), 1500, where={"high": "yes"}, steps=30)
+    drawn = gendi.sample(copula_model(frame, points=False), 1500, where={"high": "yes"}, steps=30)
     assert (drawn["high"] == "yes").all()
     # the codec estimates the correlation of scores that are uniform within a word; it is less than 0.8
-    codec = copula_model(frame).codec
+    codec = copula_model(frame, points=False).codec
     r = (codec.axes.T @ codec.axes)[0, 1]
     mean = abs(r) * norm.expect(lambda x: x, lb=0) * 2
     assert abs(drawn["b"].mean() - 20 - mean) < 5 / np.sqrt(1500) + 0.05
+
+
+@pytest.mark.statistical
+def test_words_that_are_independent_of_given_cells_keep_their_shares() -> None:
+    """Without training words are independent of all else, so what is given does not change their law."""
+    words = np.repeat(["a", "b", "c"], [2000, 1400, 600])
+    frame = pd.DataFrame({"word": words, "b": normal_table(4000, R[:1, :1])["a"], "yes": np.arange(4000) % 5 == 0})
+    drawn = gendi.sample(copula_model(frame), 2000, where={"b": 11.0, "yes": True})
+    assert (drawn["b"] == 11.0).all() and drawn["yes"].all()
+    found = drawn["word"].value_counts().reindex(["a", "b", "c"]).to_numpy()
+    assert chisquare(found, 2000 * np.array([0.5, 0.35, 0.15])).pvalue > 1e-3
 
 
 def test_given_cells_of_every_kind_come_back_and_gaps_are_filled(mixed: Bundle) -> None:

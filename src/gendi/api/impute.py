@@ -127,7 +127,7 @@ def fill(bundle: Bundle, rows: NDArray[np.float64], draws: int, how: Drawing, po
             break
         made[bad] = drawn(bad, attempt)[0]
     odd = np.unique(np.flatnonzero(broken(codec.rules, made) & ~hopeless) % n)
-    said = [*Given.gaps_of(codec, rows).warnings(), improbable(x)]
+    said = [*Given.gaps_of(codec, rows).warnings(), improbable(x[:, : codec.scores])]
     if len(odd):
         said.append(
             f"{len(odd):,} rows, such as row {odd[0] + 1}, break a rule after {ATTEMPTS} attempts to fill them."

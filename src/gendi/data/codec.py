@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendi.diffusion.conditions import requested_conditions
 from gendi.diffusion.config import ConditionConfig
@@ -107,6 +107,13 @@ class Codec(ABC):
             theirs: the conditions of the data that the codec was fitted to.
         """
         return ""
+
+    def point_posterior(self) -> nn.Module | None:
+        """Return what a denoiser needs to know of points in model space; None if it has none.
+
+        See `gendi.diffusion.gaussian.points`.
+        """
+        return None
 
     def infilled(self, pattern: str) -> Tensor:
         """Return the parts of a sample that a pattern gives, (*shape), as the family of the model takes them.

@@ -2,28 +2,33 @@
 
 Scores z, each standard normal over the training rows:
 
-    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`), for numbers,
-                                       codes of categories, booleans and dates. A missing cell's score is drawn from
-                                       N(0, 1)
+    one for each column that varies    z = Phi^-1(u) by its marginal (`gendi.data.tables.marginals`), for numbers and
+                                       dates. A missing cell's score is drawn from N(0, 1)
     one for each pattern of gaps       u in (1 - p, 1) where the cell is missing, and in (0, 1 - p) where it is not; p
                                        is the share of rows where it is. Columns that are always missing together
                                        share one score
 
-A column with a single value, or with none, has no score, and neither has one that a rule computes from others
-(`gendi.data.tables.rules`). Vectors whose scores are standard normal therefore have the right values, frequencies and
-shares of gaps, and only the dependence between columns is left to learn. Of that, the correlations are removed too:
+and behind them, for each category or boolean of K words, the K - 1 coordinates of the word's point, with mean 0 and
+covariance 1 over the training rows (`gendi.data.tables.points`). A missing cell has the point of a word that is drawn
+by their shares. A vector is decoded to the nearest point, and the denoiser knows that there are only these
+(`gendi.diffusion.gaussian.points`).
+
+A column with a single value, or with none, has no coordinates, and neither has one that a rule computes from others
+(`gendi.data.tables.rules`). Vectors whose scores are standard normal, and whose points have their shares, therefore
+have the right values, frequencies and shares of gaps, and only the dependence between columns is left to learn. Of
+that, the correlations of scores are removed too:
 
     x = C^-1 z,   C = R^(1/2), R the correlations of the training rows' scores, with eigenvalues of at least `LEAST`,
 
-so that x has no correlations. A Gaussian of unit variance in x is the Gaussian copula of the table. A preconditioned
-network begins with it, as its output is zero before training.
+so that x has no correlations; the points are not changed. A Gaussian of unit variance in x is the Gaussian copula of
+the numbers. A preconditioned network begins with it, as its output is zero before training, and with independent words.
 
-The codes of a category lie side by side on one score, in the order of the main difference between their rows in other
-columns (`in_order`). The cells of a column that is a given condition are not decoded from the vector: they are the
-values of the condition.
+Words of a column that has more than `WORDS_MOST` lie side by side on one score, in the order of the main difference
+between their rows in other columns (`in_order`); so do all words of codecs without points, as every codec was at first.
+The cells of a column that is a given condition are not decoded from the vector: they are the values of the condition.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,11 +39,14 @@ from torch import Tensor
 
 from gendi.data.tables.codec_fields import checked_schema, rules_from, rules_to_list
 from gendi.data.tables.marginals import INSIDE, Marginal, fit_marginal
+from gendi.data.tables.orders import in_codes, in_order, ranked
+from gendi.data.tables.points import drawn, nearest, points_of, with_points
 from gendi.data.tables.rules import Rule, broken
 from gendi.data.tables.schema import Column, Schema
 from gendi.data.vectors import VectorCodec
 from gendi.diffusion.conditions import is_null
 from gendi.diffusion.config import ConditionConfig
+from gendi.diffusion.gaussian.points import PointPosterior
 from gendi.diffusion.randomness import Places
 from gendi.errors import BundleError, DataError, diverged
 from gendi.storage.safe_tensors import TensorSpec
@@ -60,8 +68,11 @@ class TableCodec(VectorCodec):
         orders: by column, the codes of a category in the order in which they lie on its score.
         cond: the conditions of the training rows, by name.
         axes: C (D, D), of full rank; the identity by default.
+        points: by column, the points (K, K - 1) that stand for its K words, in the order in which they would lie on a
+            score; given as the columns that have them, none by default. Such a column has no score.
+        coordinates: by column that varies, the coordinates of z that are its own.
         rules: what every row keeps (`gendi.data.tables.rules`).
-        valued: the columns that have scores, in the order of these: those that vary and that no rule computes.
+        valued: the columns that have coordinates: those that vary and that no rule computes.
     """
 
     kind: ClassVar[str] = "table"
@@ -76,6 +87,7 @@ class TableCodec(VectorCodec):
         cond: Mapping[str, Tensor],
         axes: Grid | None = None,
         rules: Sequence[Rule] = (),
+        points: Iterable[int] = (),
     ) -> None:
         self.schema, self.marginals, self.gaps = schema, tuple(marginals), tuple(gaps)
         self.orders = {column: tuple(order) for column, order in orders.items()}
@@ -83,6 +95,13 @@ class TableCodec(VectorCodec):
         self.rules = tuple(rules)
         self.has_rules = bool(self.rules)
         self.valued = _valued(schema, [len(marginal.x) for marginal in self.marginals], self.rules)
+        self.points = {j: points_of(np.diff(self.marginals[j].u.reshape(-1, 2))[:, 0]) for j in sorted(points)}
+        scored = [j for j in self.valued if j not in self.points]
+        self.coordinates = {j: slice(k, k + 1) for k, j in enumerate(scored)}
+        self.gaps_at, end = len(scored), len(scored) + len(self.gaps)
+        for j, each in self.points.items():
+            self.coordinates[j], end = slice(end, end + each.shape[1]), end + each.shape[1]
+        self._size = end
         self.axes = np.eye(self.shape[0]) if axes is None else axes
         self._inverse = np.linalg.inv(self.axes)
 
@@ -102,26 +121,37 @@ class TableCodec(VectorCodec):
         return ""
 
     @classmethod
-    def fit(cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], rules: Sequence[Rule] = ()) -> Self:
+    def fit(
+        cls, schema: Schema, rows: Grid, cond: Mapping[str, Tensor], rules: Sequence[Rule] = (), points: bool = True
+    ) -> Self:
         """Return the codec fitted to training rows (N, G), which keep the rules.
 
-        Raises `DataError` if all of them are the same.
+        Words are points, or lie on a score without `points`. Raises `DataError` if all rows are the same.
         """
         several = [j for j, column in enumerate(schema.columns) if column.kind == "category" and len(column.labels) > 2]
         orders = {j: order for j in several if (order := in_order(rows, j))}
-        ranked = _ranked(rows, orders)
+        in_places = ranked(rows, orders)
         marginals = []
-        for column, values in zip(schema.columns, ranked.T, strict=True):
+        for column, values in zip(schema.columns, in_places.T, strict=True):
             marginals.append(fit_marginal(values[~np.isnan(values)], column.kind in ("category", "boolean")))
-        codec = cls(schema, marginals, _gaps(rows), orders, cond, rules=rules)
+        valued = _valued(schema, [len(marginal.x) for marginal in marginals], rules)
+        words = with_points(schema, marginals, valued) if points else ()
+        codec = cls(schema, marginals, _gaps(rows), orders, cond, rules=rules, points=words)
         if not codec.shape[0]:
             raise DataError("Every column of the table has the same value in all rows: there is nothing to learn.")
         z = codec._scores(rows, np.arange(len(rows)))
-        return cls(schema, marginals, codec.gaps, orders, cond, root_of_correlations(z), rules)
+        axes, scores = np.eye(codec.shape[0]), slice(codec.scores)
+        axes[scores, scores] = root_of_correlations(z[:, scores])
+        return cls(schema, marginals, codec.gaps, orders, cond, axes, rules, words)
 
     @property
     def shape(self) -> tuple[int]:
-        return (len(self.valued) + len(self.gaps),)
+        return (self._size,)
+
+    @property
+    def scores(self) -> int:
+        """The number of scores, which come first in z; behind them are the points of words."""
+        return self.gaps_at + len(self.gaps)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Map rows (B, G) to x (B, D); where a value does not determine its score, the row's number keys the draw."""
@@ -130,22 +160,36 @@ class TableCodec(VectorCodec):
 
     def _scores(self, rows: Grid, index: NDArray[np.int64]) -> Grid:
         """Return the scores z (B, D) of rows (B, G); `index` are the numbers of the rows."""
-        values, places = _ranked(rows, self.orders), Places(0, "table scores", 0)
+        values, places = ranked(rows, self.orders), Places(0, "table scores", 0)
         u = np.stack([places(i, 0, 0).random(self.shape[0]) for i in index.tolist()])
         u = INSIDE + (1 - 2 * INSIDE) * u
         z = np.empty(u.shape)
-        for k, j in enumerate(self.valued):
-            missing = np.isnan(values[:, j])
-            known = self.marginals[j].scores(np.where(missing, self.marginals[j].x[0], values[:, j]), u[:, k])
-            z[:, k] = np.where(missing, ndtri(u[:, k]), known)
-        for k, (columns, p) in enumerate(self.gaps, len(self.valued)):
+        for j, place in self.coordinates.items():
+            z[:, place] = self._own(j, values[:, j], u[:, place.start])
+        for k, (columns, p) in enumerate(self.gaps, self.gaps_at):
             missing = np.isnan(values[:, columns[0]])
             z[:, k] = ndtri(np.where(missing, 1 - p + p * u[:, k], (1 - p) * u[:, k]))
         return z
 
+    def _own(self, j: int, values: Grid, u: Grid) -> Grid:
+        """Return the coordinates (B, d) of a column's `values` (B,), by uniform draws u (B,)."""
+        marginal, missing = self.marginals[j], np.isnan(values)
+        filled = np.where(missing, marginal.x[0], values)
+        if j not in self.points:
+            return np.where(missing, ndtri(u), marginal.scores(filled, u))[:, None]
+        seen = marginal.x[::2]
+        word = np.searchsorted(seen, filled).clip(max=len(seen) - 1)
+        any_word = drawn(np.diff(marginal.u.reshape(-1, 2))[:, 0], u)
+        return self.points[j][np.where(missing, any_word, word)]
+
     def score_bounds(self, j: int, values: NDArray[np.float64]) -> tuple[Grid, Grid]:
-        """Return the least and the greatest score of each of the `values` (n,) of column j, which are not missing."""
-        return self.marginals[j].bounds(_ranked(values[:, None], {0: self.orders[j]} if j in self.orders else {})[:, 0])
+        """Return the least and the greatest coordinates (n, d) of `values` (n,) of column j, which are not missing."""
+        placed = ranked(values[:, None], {0: self.orders[j]} if j in self.orders else {})[:, 0]
+        if j in self.points:
+            known = self._own(j, placed, np.zeros(len(placed)))
+            return known, known
+        low, high = self.marginals[j].bounds(placed)
+        return low[:, None], high[:, None]
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (n, D) to rows (n, G), float64; nothing is drawn."""
@@ -153,15 +197,15 @@ class TableCodec(VectorCodec):
         if np.isnan(z).any():
             raise diverged("The rows to decode contain NaN.")
         rows = np.empty((len(z), len(self.marginals)))
-        place = {j: k for k, j in enumerate(self.valued)}
         for j, (column, marginal) in enumerate(zip(self.schema.columns, self.marginals, strict=True)):
-            values = marginal.values(z[:, place.get(j, 0)])
-            rows[:, j] = _in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
+            own = z[:, self.coordinates.get(j, slice(0, 1))]
+            values = marginal.x[2 * nearest(self.points[j], own)] if j in self.points else marginal.values(own[:, 0])
+            rows[:, j] = in_codes(self.orders[j], values) if j in self.orders else _round(column, values, marginal.x)
         rows = self._told(rows, cond)
         for rule in self.rules:
             if rule.computes:
                 rows[:, self.places[rule.computes]] = rule.computed(rows)
-        for k, (columns, p) in enumerate(self.gaps, len(self.valued)):
+        for k, (columns, p) in enumerate(self.gaps, self.gaps_at):
             rows[np.ix_(ndtr(z[:, k]) > 1 - p, columns)] = np.nan
         return torch.from_numpy(self._told(rows, cond))
 
@@ -181,6 +225,10 @@ class TableCodec(VectorCodec):
     def places(self) -> dict[str, int]:
         """The number of each column by its name."""
         return {column.name: j for j, column in enumerate(self.schema.columns)}
+
+    def point_posterior(self) -> PointPosterior | None:
+        """Return what a denoiser makes of words that are points; None if there are none."""
+        return PointPosterior([torch.from_numpy(each) for each in self.points.values()]) if self.points else None
 
     def _cells_of(self, j: int, condition: NDArray[Any]) -> Grid:
         """Return the cells of column j for the values of its condition.
@@ -205,6 +253,7 @@ class TableCodec(VectorCodec):
             "knots": [len(marginal.x) for marginal in self.marginals],
             "gaps": [{"columns": list(columns), "share": p} for columns, p in self.gaps],
             "orders": {str(j): list(order) for j, order in sorted(self.orders.items())},
+            "points": list(self.points),
             "told": {
                 name: "class" if rows.dtype == torch.int64 else "value"
                 for name, rows in self.training_conditions.items()
@@ -230,7 +279,8 @@ class TableCodec(VectorCodec):
         cond: dict[str, TensorSpec] = {
             f"told.{name}": ((data["rows"],), types[kind]) for name, kind in data["told"].items()
         }
-        d = len(_valued(schema, data["knots"], rules_from(data, schema))) + len(data["gaps"])
+        points, valued = set(data.get("points", ())), _valued(schema, data["knots"], rules_from(data, schema))
+        d = sum(data["knots"][j] // 2 - 1 if j in points else 1 for j in valued) + len(data["gaps"])
         shapes = {"knots.u": (total,), "knots.x": (total,), "axes": (d, d)}
         return {**{name: (shape, torch.float64) for name, shape in shapes.items()}, **cond}
 
@@ -248,7 +298,7 @@ class TableCodec(VectorCodec):
         axes, orders = tensors["axes"].numpy(), {int(j): order for j, order in data["orders"].items()}
         if not (np.isfinite(axes).all() and np.linalg.cond(axes) < 1e6):
             raise BundleError("The axes of the table's codec are not of full rank: it is damaged.")
-        return cls(schema, marginals, gaps, orders, cond, axes, rules_from(data, schema))
+        return cls(schema, marginals, gaps, orders, cond, axes, rules_from(data, schema), data.get("points", ()))
 
 
 def root_of_correlations(z: Grid) -> Grid:
@@ -257,30 +307,6 @@ def root_of_correlations(z: Grid) -> Grid:
     values, vectors = np.linalg.eigh(z.T @ z / n)
     root: Grid = (vectors * np.sqrt(np.maximum(values, LEAST))) @ vectors.T
     return root
-
-
-def in_order(rows: Grid, j: int) -> list[int]:
-    """Return the codes of column j, a category, in their order along a principal axis.
-
-    It is the first principal axis of the means of other columns over the rows of each code, so categories with similar
-    rows are neighbours on the score. Codes that no row has are left out.
-    """
-    codes = rows[:, j]
-    others = np.delete(rows, j, axis=1)
-    mean, std = np.zeros(others.shape[1]), np.ones(others.shape[1])
-    for k, values in enumerate(others.T):
-        known = values[~np.isnan(values)]
-        if len(known) and known.std() > 0:
-            mean[k], std[k] = known.mean(), known.std()
-    z = np.nan_to_num((others - mean) / std)
-    found = np.unique(codes[~np.isnan(codes)])
-    if not len(found) or not z.shape[1]:
-        return [int(code) for code in found]
-    weights = np.array([np.sqrt((codes == code).sum()) for code in found])
-    means = np.stack([z[codes == code].mean(axis=0) for code in found])
-    axis = np.linalg.svd(means * weights[:, None], full_matrices=False)[2][0]
-    along = means @ axis * np.sign(axis[np.argmax(abs(axis))])
-    return [int(code) for code in found[np.argsort(along, kind="stable")]]
 
 
 def _valued(schema: Schema, knots: Sequence[int], rules: Sequence[Rule]) -> list[int]:
@@ -293,16 +319,6 @@ def _valued(schema: Schema, knots: Sequence[int], rules: Sequence[Rule]) -> list
     ]
 
 
-def _ranked(rows: Grid, orders: Mapping[int, Sequence[int]]) -> Grid:
-    """Return rows with the codes of categories replaced by their places in `orders`; unseen codes get the middle."""
-    out = rows.copy()
-    for j, order in orders.items():
-        place = {code: float(i) for i, code in enumerate(order)}
-        middle = (len(order) - 1) / 2
-        out[:, j] = [np.nan if np.isnan(code) else place.get(int(code), middle) for code in rows[:, j]]
-    return out
-
-
 def _gaps(rows: Grid) -> list[Gap]:
     """Return the columns that are missing together, and the share of rows in which they are."""
     missing = np.isnan(rows)
@@ -310,11 +326,6 @@ def _gaps(rows: Grid) -> list[Gap]:
     for j in np.flatnonzero(missing.any(axis=0) & ~missing.all(axis=0)).tolist():
         found.setdefault(missing[:, j].tobytes(), []).append(j)
     return [(tuple(columns), float(missing[:, columns[0]].mean())) for columns in found.values()]
-
-
-def _in_codes(order: Sequence[int], places: Grid) -> Grid:
-    """Return the codes at the `places` of an order."""
-    return np.asarray(order, np.float64)[np.clip(places, 0, len(order) - 1).astype(np.int64)]
 
 
 def _round(column: Column, values: Grid, seen: Grid) -> Grid:

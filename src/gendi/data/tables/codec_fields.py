@@ -8,13 +8,13 @@ from gendi.data.tables.schema import Schema
 from gendi.errors import BundleError, UsageError
 
 NAMES = {"kind", "schema", "knots", "gaps", "orders", "told", "rows"}
-RULES = "rules"
-"""A field that bundles without rules need not have."""
+RULES, POINTS = "rules", "points"
+"""Fields that bundles without rules, or from before words were points, need not have."""
 
 
 def checked_schema(data: Mapping[str, Any]) -> Schema:
     """Return the schema of the codec's fields. Raises `BundleError`, which names the field that is missing or wrong."""
-    if wrong := sorted({str(name) for name in data if name != RULES} ^ NAMES):
+    if wrong := sorted({str(name) for name in data if name not in (RULES, POINTS)} ^ NAMES):
         raise BundleError(f"The codec of a table has fields {', '.join(sorted(NAMES))}; check {', '.join(wrong)}.")
     schema = Schema.from_dict(data["schema"])
     g = len(schema.columns)
@@ -36,16 +36,21 @@ def checked_schema(data: Mapping[str, Any]) -> Schema:
         fits = all(whole(code, len(column.labels) - 1) for code in codes)
         return fits and column.kind == "category" and knots <= 2 * len(codes)
 
+    def point(j: int) -> bool:
+        column, knots = schema.columns[j], data["knots"][j]
+        return column.kind in ("category", "boolean") and knots >= 4 and knots % 2 == 0
+
     checks: dict[str, Callable[[Any], bool]] = {
         "knots": lambda v: isinstance(v, list) and len(v) == g and all(whole(k, 2**32) for k in v),
         "gaps": lambda v: isinstance(v, list) and all(map(gap, v)),
         "orders": lambda v: isinstance(v, Mapping) and all(order(str(j), codes) for j, codes in v.items()),
         "told": lambda v: isinstance(v, Mapping) and all(kind in ("class", "value") for kind in v.values()),
         "rows": lambda v: whole(v, 2**40),
+        POINTS: lambda v: isinstance(v, list) and all(whole(j, g - 1) and point(j) for j in v) and v == sorted(set(v)),
     }
     for name, check in checks.items():
-        if not check(data[name]):
-            raise BundleError(f"The codec of a table has {name} = {str(data[name])[:200]}, which cannot be.")
+        if not check(value := data.get(name, [])):
+            raise BundleError(f"The codec of a table has {name} = {str(value)[:200]}, which cannot be.")
     return schema
 
 

@@ -1,6 +1,7 @@
 """Cells that are given, as bounds of the scores of a table's codec: what it takes to draw the others from their law.
 
 a value with a flat part of its marginal    its score lies between the ends of the flat part
+a word that is a point                      its coordinates are known
 another value                               its score is known
 a cell that is there, whatever its value    the score of its pattern of gaps lies below the share of gaps
 a cell that is given as missing             that score lies above it
@@ -60,10 +61,10 @@ class Given:
         """Return the bounds of the scores. Raises `UsageError` for gaps that no training row has."""
         low = np.full((len(self.values), *self.codec.shape), -np.inf)
         high = -low
-        for k, j in enumerate(self.codec.valued):
+        for j, own in self.codec.coordinates.items():
             mine = self.known[:, j] & self.present[:, j]
-            low[mine, k], high[mine, k] = self.codec.score_bounds(j, self.values[mine, j])
-        for k, (columns, p) in enumerate(self.codec.gaps, len(self.codec.valued)):
+            low[mine, own], high[mine, own] = self.codec.score_bounds(j, self.values[mine, j])
+        for k, (columns, p) in enumerate(self.codec.gaps, self.codec.gaps_at):
             here = self.present[:, columns].any(axis=1)
             away = (self.known & ~self.present)[:, columns].any(axis=1)
             if (here & away).any():
@@ -72,7 +73,8 @@ class Given:
             high[here, k] = ndtri((1 - p) * (1 - EDGE))
             low[away, k] = ndtri(1 - p * (1 - EDGE))
         self._refuse_new_gaps()
-        return Box.of(torch.from_numpy(self.codec.axes), torch.from_numpy(low), torch.from_numpy(high))
+        points = [torch.from_numpy(each) for each in self.codec.points.values()]
+        return Box.of(torch.from_numpy(self.codec.axes), torch.from_numpy(low), torch.from_numpy(high), points)
 
     def _refuse_new_gaps(self) -> None:
         missing = (self.known & ~self.present).any(axis=0)
@@ -144,9 +146,9 @@ class Given:
 
 
 def improbable(x: Tensor) -> str:
-    """Return a sentence on draws x (n, D) that are far from all that a table is like, or "".
+    """Return a sentence on draws x (n, d), without points, that are far from all that a table is like, or "".
 
-    The squared length of x has a chi-squared law in the Gaussian copula of the table.
+    The squared length of x has a chi-squared law in the Gaussian copula of the scores.
     """
     odd = np.flatnonzero(chi2.sf(x.double().pow(2).sum(1).numpy(), x.shape[1]) < ALMOST_NEVER)
     if 2 * len(odd) <= len(x):

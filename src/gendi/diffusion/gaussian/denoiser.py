@@ -128,6 +128,7 @@ class NetworkDenoiser(Trained):
         time_input: "log-snr" (the network sees c_noise = ln(sigma / alpha) / 4) or "step" (the paper's i = t T).
         clip: bounds x0_hat to [-clip, clip]; None leaves it unbounded.
         precision: "fp32", or "bf16" to run the network (and nothing else) under bf16 autocast.
+        posterior: what turns the network's outputs into F where data have points (`gendi.diffusion.gaussian.points`).
 
     Raises:
         UsageError: the network needs an integer step or predicts the mean of a step, but the schedule is continuous;
@@ -145,8 +146,10 @@ class NetworkDenoiser(Trained):
         time_input: str = "log-snr",
         clip: float | None = None,
         precision: str = "fp32",
+        posterior: nn.Module | None = None,
     ) -> None:
         super().__init__(network, precision, clip)
+        self.posterior = posterior
         if time_input == "step" and schedule.steps is None:
             raise UsageError("a network that sees the paper's integer step needs a schedule with steps.")
         if parameterisation.prediction == "mu" and schedule.steps is None:
@@ -205,7 +208,8 @@ class NetworkDenoiser(Trained):
         expected = (len(x_t), self.parameterisation.outputs * x_t.shape[1], *x_t.shape[2:])
         if out.shape != expected:
             raise UsageError(f"the network gave shape {tuple(out.shape)} for {tuple(x_t.shape)}: expected {expected}.")
-        return out.to(x_t.dtype)
+        out = out.to(x_t.dtype)
+        return out if self.posterior is None else self.posterior(x, value, out, self.sigma_data)
 
     def _split(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
         return out, None

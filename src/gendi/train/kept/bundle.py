@@ -42,7 +42,7 @@ from gendi.train.kept.folders import CONFIG, UNFINISHED, WEIGHTS, ambiguity, bun
 from gendi.train.kept.portrait import facts_of, pictures_of
 from gendi.train.kept.shipped import META as META_SHIPPED
 from gendi.train.weights.families import TABLE, family_of
-from gendi.train.weights.model import denoiser_of, network_of, shares_of
+from gendi.train.weights.model import denoiser_of, network_of, posterior_of, shares_of
 
 FORMAT = 1
 """The version of the files of a bundle; a reader refuses a higher one."""
@@ -126,7 +126,8 @@ class Bundle:
         """
         precision = "bf16" if self.meta.get("precision") == "bf16" else "fp32"
         network, schedule = self.network(device), self.schedule()
-        made = denoiser_of(self.config, network, schedule, self.sigma_data, clip=clip, precision=precision).eval()
+        options = {"clip": clip, "precision": precision, **posterior_of(self.config, self.codec, device)}
+        made = denoiser_of(self.config, network, schedule, self.sigma_data, **options).eval()
         made.shares = shares_of(self.config, network, self.codec.shape, torch.device(device))
         return made
 

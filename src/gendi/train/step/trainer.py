@@ -49,7 +49,15 @@ from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_s
 from gendi.train.step.second import SecondNetwork
 from gendi.train.step.workers import summed_gradients
 from gendi.train.weights.ema import EMA
-from gendi.train.weights.model import denoiser_of, mean_of, network_of, objective_of, run_cost, shares_of
+from gendi.train.weights.model import (
+    denoiser_of,
+    mean_of,
+    network_of,
+    objective_of,
+    posterior_of,
+    run_cost,
+    shares_of,
+)
 from gendi.train.weights.posthoc_ema import PowerAverages
 from gendi.train.weights.sharding import gathered, number, part_of, shard
 
@@ -195,11 +203,14 @@ class Trainer:
             copied = network_of(self.config, self.data.fitted.shape, told)
         copied.load_state_dict(copied.state_dict() | network.state_dict())
         place(copied, self.device, self.choice.layout)
-        return mean_of(self.config, copied, schedule, self.sigma_data, precision=self.choice.precision)
+        return mean_of(self.config, copied, schedule, self.sigma_data, **self._meaning())
 
     def _denoiser(self, network: torch.nn.Module) -> Trained:
-        precision = self.choice.precision
-        return denoiser_of(self.config, network, self.objective.schedule, self.sigma_data, precision=precision)
+        return denoiser_of(self.config, network, self.objective.schedule, self.sigma_data, **self._meaning())
+
+    def _meaning(self) -> dict[str, Any]:
+        """Return the options of a denoiser of this run."""
+        return {"precision": self.choice.precision, **posterior_of(self.config, self.data.fitted, self.device)}
 
     # --- a step ----------------------------------------------------------------------------------------------------
 

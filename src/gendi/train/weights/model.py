@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gendi.data.codec import Codec
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.denoiser import NetworkDenoiser, make_denoiser
 from gendi.diffusion.gaussian.objectives.base import Learner
@@ -53,8 +54,22 @@ def run_cost(config: RunConfig, shape: tuple[int, ...]) -> Cost:
     return cost_of(config.network, shape, conditions_of(config), outputs_of(config, shape))
 
 
+def posterior_of(config: RunConfig, codec: Codec, device: torch.device | str) -> dict[str, nn.Module]:
+    """Return the option `posterior` of the denoiser of a run, if its data have points, or no option.
+
+    The outputs of a flow map are no means, and those of other parameterisations than EDM's with one output are F.
+    """
+    meaning = config.objective.parameterisation
+    affine = meaning.flow_map or not meaning.precondition or meaning.variance != "fixed"
+    found = None if affine or config.network.time_input != "log-snr" else codec.point_posterior()
+    return {} if found is None else {"posterior": found.to(device)}
+
+
 def denoiser_of(config: RunConfig, network: nn.Module, process: Any, sigma_data: float, **options: Any) -> Trained:
-    """Return the denoiser of a run's network under a schedule or a process; `options` are `clip` and `precision`."""
+    """Return the denoiser of a run's network under a schedule or a process.
+
+    `options` are `clip`, `precision` and what `posterior_of` returns.
+    """
     return family_of(config).denoiser(config, network, process, sigma_data, **options)
 
 

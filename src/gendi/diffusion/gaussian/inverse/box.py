@@ -9,8 +9,9 @@ that keep the bounds. At a noise level eta, two steps in turn are a Gibbs sample
 
 so y has the law of data with noise, given that it lies in C. Over falling levels, with a pair of steps at each, this
 becomes the law of the data given that they lie in C; in every state the bounds hold exactly, and no gradient of the
-denoiser is needed. v is exact for x_0 ~ N(m, I), which is how the codec of tables makes a Gaussian copula; for other
-data the error vanishes with the level. What remains is that the levels fall too fast: between modes far apart, of which
+denoiser is needed. v is exact for x_0 ~ N(m, I), which is how the codec of tables makes a Gaussian copula; groups of
+coordinates that are points are drawn by the law that has their mean, which is exact too; for other data the error
+vanishes with the level. What remains is that the levels fall too fast: between modes far apart, of which
 the known scores leave one, some draws stay in the wrong one. More levels make it smaller.
 [split Gibbs sampling: Vono et al. 2019; with a denoiser: Wu et al. 2024, Xu & Chi 2024]
 
@@ -21,7 +22,7 @@ drawn given those, at once.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,6 +33,7 @@ from torch import Tensor
 from gendi.diffusion.conditions import Conditions, take
 from gendi.diffusion.gaussian.conditioned import conditioned
 from gendi.diffusion.gaussian.denoiser import Denoiser
+from gendi.diffusion.gaussian.points import with_drawn_points
 from gendi.diffusion.gaussian.samplers.checked import checked
 from gendi.diffusion.gaussian.samplers.draw import SampleNoise, draw
 from gendi.diffusion.gaussian.samplers.drawing import Drawing
@@ -58,6 +60,7 @@ class Box:
         which: (n,): the number of each row's pattern of scores that have bounds.
         gain: (P, D, D): by pattern, the shift of all scores for a shift of those with bounds.
         precision: (P, D, D): by pattern, the inverse of the covariance of the scores with bounds; 1 for free ones.
+        points: the points of groups of coordinates, the last ones of x (`gendi.diffusion.gaussian.points`).
     """
 
     axes: Float64[Tensor, "d d"]
@@ -66,9 +69,16 @@ class Box:
     which: Int64[Tensor, " n"]
     gain: Float64[Tensor, "p d d"]
     precision: Float64[Tensor, "p d d"]
+    points: tuple[Tensor, ...] = ()
 
     @classmethod
-    def of(cls, axes: Float64[Tensor, "d d"], low: Float64[Tensor, "n d"], high: Float64[Tensor, "n d"]) -> Self:
+    def of(
+        cls,
+        axes: Float64[Tensor, "d d"],
+        low: Float64[Tensor, "n d"],
+        high: Float64[Tensor, "n d"],
+        points: Sequence[Tensor] = (),
+    ) -> Self:
         """Return the box of bounds. Raises `UsageError` where a lower bound is not at most the upper one."""
         if not bool((low <= high).all()):
             raise UsageError("every lower bound of a score must be a number that is at most its upper bound.")
@@ -76,7 +86,7 @@ class Box:
         covariance, one = axes.T @ axes, torch.eye(len(axes), dtype=axes.dtype)
         precision = torch.linalg.inv(torch.where(patterns[:, :, None] & patterns[:, None, :], covariance, one))
         gain = torch.where(patterns[:, :, None], precision, 0) @ covariance
-        return cls(axes, low, high, which, gain, precision)
+        return cls(axes, low, high, which, gain, precision, tuple(points))
 
     def rows(self, part: slice) -> "Box":
         """Return the box of some rows."""
@@ -186,7 +196,7 @@ def _descent(denoiser: Denoiser, box: Box, how: Drawing, noise: SampleNoise) -> 
         inside = box.inside(z, mean, eta, torch.special.ndtr(n_z))
         z = box.project(mean + eta * n_y @ box.axes, inside)
         x_0 = denoiser((alpha * z @ inverse).float().to(how.device), t).double().cpu()
-        x = x_0 + eta / math.sqrt(1 + eta**2) * n_x
+        x = with_drawn_points(x_0 + eta / math.sqrt(1 + eta**2) * n_x, x_0, box.points, torch.special.ndtr(n_x))
         yield State(t, t, z @ inverse, x_0)
     mean = x_0 @ box.axes
     yield State(t, t, box.project(mean, mean.clamp(box.low, box.high)) @ inverse, x_0)
