@@ -11,7 +11,10 @@ from gendi.data.tables.example import mixed_table
 SMALL = ("--network.channels", "16", "--network.blocks", "1", "--network.time-dim", "16", "--batch-size", "32")
 
 
-@pytest.mark.parametrize("method", ["ect", "progressive", "mean-flow", "dmd"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("progressive", "mean-flow", "dmd")]
+
+
+@pytest.mark.parametrize("method", ["ect", *SLOW])
 def test_a_student_of_a_table_is_a_table_of_the_same_columns(gendi: Gendi, tmp_path: Path, method: str) -> None:
     import pandas as pd
 

@@ -156,7 +156,7 @@ def test_the_conditions_of_a_batch_are_bound_by_name() -> None:
 @pytest.mark.parametrize(
     ("conditions", "match"),
     [
-        ((DIGIT, DIGIT), "the only one"),
+        ((DIGIT, DIGIT), "must be a word that no other condition has"),
         ((ConditionConfig("two words"),), "must be a word"),
         ((ConditionConfig("class", size=2, names=("a",)),), "1 names for a size of 2"),
         ((ConditionConfig("class", size=0),), "size"),

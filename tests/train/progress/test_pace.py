@@ -210,4 +210,4 @@ def test_a_paused_run_keeps_its_budget(tmp_path: Path, images: str, tiny: RunCon
         result = train(images, config, tmp_path / "run", Budget(seconds=60.0), console=watched)
     assert (result.step, result.seconds) == (12, 60.0)
     assert watched.told[6]["seconds_left"] == pytest.approx(30.0)
-    assert "paused for 60 min, which is no time of training" in (tmp_path / "run" / "train.log").read_text()
+    assert "paused for 60 min, which is not counted as training time" in (tmp_path / "run" / "train.log").read_text()
