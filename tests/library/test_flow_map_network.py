@@ -253,5 +253,5 @@ def test_what_is_told_starts_without_effect() -> None:
 
 def test_a_network_that_predicts_noise_is_no_flow_map() -> None:
     for prediction in ("eps", "x0", "mu"):
-        with pytest.raises(UsageError, match=f"predicts {prediction} is no flow map"):
+        with pytest.raises(UsageError, match=f"predicts {prediction} cannot be a flow map"):
             FlowMapDenoiser(Smooth(), make_schedule("cosine", 10), Parameterisation(prediction, flow_map=True))
