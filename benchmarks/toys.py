@@ -64,16 +64,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("worlds", nargs="*", default=list(WORLDS))
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     asked = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.worlds:
-            for seed in SEEDS:
+            for seed in asked.seeds:
                 rows.append(run(name, asked.seconds, seed, Path(folder)))
                 last = rows[-1]
                 print(
                     f"{name:13s} seed {seed}: {last['points']:>9,} points, energy {last['energy']:.5f} (floor "
-                    f"{last['floor']:.5f}), outside their gates: {', '.join(last['failed']) or 'none'}"
+                    f"{last['floor']:.5f}), outside their gates: {', '.join(last['failed']) or 'none'}",
+                    flush=True,
                 )
     if asked.seconds == SECONDS and asked.worlds == list(WORLDS):
         record.write("toys", {"seconds": SECONDS, "n": N, "levels": LEVELS.tolist(), "rows": rows})
