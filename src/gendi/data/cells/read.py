@@ -137,7 +137,15 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         left_out=left_out,
         notes=(*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name), *more, *notes),
         schema=schema,
+        column=lambda key: _column(adata, key),
     )
+
+
+def _column(adata: Any, key: str) -> Any:
+    """Return a column of obs. Raises `UsageError`, with the nearest name, if there is none of that name."""
+    if key not in adata.obs:
+        raise unknown_name("column of obs", key, [str(name) for name in adata.obs.columns])
+    return adata.obs[key].astype(object).to_numpy()
 
 
 def matched(rows: Any, genes: Sequence[str], order: Sequence[str]) -> NDArray[Any]:
