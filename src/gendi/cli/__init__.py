@@ -7,11 +7,11 @@ Python itself; a command's file is imported when it is called, and it imports to
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gendi.cli.commands import COMMANDS as COMMANDS
-from gendi.cli.commands import module_of
+from gendi.cli.commands import commands_under, module_of, split
 from gendi.errors import UsageError
 from gendi.machine.streams import flush_results, standing_streams
 
@@ -62,9 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text() -> str:
     """Return what `gendi --help` prints."""
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items())
-    return f"{HELP}\ncommands:\n{commands}\n{FOOT}"
+    return f"{HELP}\ncommands:\n{_listed(COMMANDS)}\n{FOOT}"
+
+
+def _listed(commands: Mapping[str, str], before: str = "") -> str:
+    """Return lines with the names of commands and what each does."""
+    width = max(map(len, commands))
+    return "\n".join(f"  {before}{name:<{width}}  {about}" for name, about in commands.items())
 
 
 def _require_current_folder() -> None:
@@ -99,14 +103,17 @@ def _dispatch(words: list[str]) -> int:
 
         print(script(words[1:], list(COMMANDS)), end="")
         return 0
-    pair = next((name for name in COMMANDS if " " in name and name.split()[0] == words[0]), None)
-    asks_for_help = pair is not None and words[1:] in (["--help"], ["-h"])
-    name = pair if pair is not None and asks_for_help else " ".join(words[: 1 if pair is None else 2])
+    name, args = split(words)
     if name not in COMMANDS:
+        inside = commands_under(" ".join(words[:-1])) if words[-1] in ("-h", "--help") else []
+        if len(inside) == 1:
+            return _dispatch([*inside[0].split(), "--help"])
+        if inside:
+            print(f"commands:\n{_listed({name: COMMANDS[name] for name in inside}, 'gendi ')}")
+            return 0
         from gendi.cli.commands import unknown_command
 
         raise unknown_command(name)
-    args = words[1:] if asks_for_help else words[len(name.split()) :]
     _require_current_folder()
     if name not in LIGHT and not {"-h", "--help"} & set(args):
         from gendi.machine.address_space import require_address_space

@@ -31,12 +31,15 @@ COMMANDS = {
     "plan": "estimate memory, speed and days of training on N GPUs",
     "data check": "look at a data set before spending hours on it",
     "cells check": "check single-cell data: counts, classes, what is wrong and how to mend it",
+    "cells score": "score predictions of perturbed cells, by whatever model, against real cells",
     "presets": "list the configurations to start from",
     "samplers": "list the samplers, and when to use which",
     "doctor": "show versions, devices, precision, memory and disk",
     "demo": "go through everything on MNIST: train, sample, evaluate, report",
 }
 """The commands, and what each does."""
+LONGEST = max(len(name.split()) for name in COMMANDS)
+"""Words of the longest name."""
 
 
 def module_of(command: str) -> str:
@@ -54,9 +57,16 @@ def kind_of(command: str) -> Any:
 
 def split(words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the name of the command and the words after it; the name may be one that there is not."""
-    pair = any(" " in name and name.split()[0] == words[0] for name in COMMANDS) if words else False
-    name = " ".join(words[: 2 if pair else 1])
+    for many in range(LONGEST, 0, -1):
+        if (name := " ".join(words[:many])) in COMMANDS:
+            return name, list(words[many:])
+    name = " ".join(words[: 2 if words and commands_under(words[0]) else 1])
     return name, list(words[len(name.split()) :])
+
+
+def commands_under(head: str) -> list[str]:
+    """Return the commands whose names begin with a word, or words, and go on after it."""
+    return [name for name in COMMANDS if name.startswith(f"{head} ")]
 
 
 def unknown_command(name: str) -> UsageError:

@@ -58,6 +58,17 @@ def _taking_runs(commands: Iterable[str]) -> list[str]:
     return [command for command in commands if "run" in positional(kind_of(command)) and command != "ema"]
 
 
+def _next_words(commands: Iterable[str]) -> dict[str, list[str]]:
+    """Return which words can follow the first ones of the commands of several words."""
+    out: dict[str, list[str]] = {}
+    for command in commands:
+        words = command.split()
+        for i in range(1, len(words)):
+            tails = out.setdefault(" ".join(words[:i]), [])
+            tails += [words[i]] * (words[i] not in tails)
+    return out
+
+
 def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
     cases = "\n".join(f'    "{command}") flags="{" ".join(known)}" ;;' for command, known in flags_of.items())
     models = "\n".join(
@@ -68,10 +79,9 @@ def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
         for flag, names in _values().items()
     )
     first = " ".join(dict.fromkeys(command.split()[0] for command in flags_of))
-    second = {command.split()[0]: command.split()[1] for command in flags_of if " " in command}
     seconds = "\n".join(
-        f'    {head}) [[ $COMP_CWORD -eq 2 ]] && {{ COMPREPLY=($(compgen -W "{tail}" -- "$word")); return; }} ;;'
-        for head, tail in second.items()
+        f'    "{head}") COMPREPLY=($(compgen -W "{" ".join(tails)}" -- "$word")); return ;;'
+        for head, tails in _next_words(flags_of).items()
     )
     return f"""\
 # completion of gendi for bash: eval "$(gendi --completion bash)"
@@ -85,10 +95,10 @@ def _bash(flags_of: dict[str, list[str]], name: str = "_gendi") -> str:
 {values}
   esac
   command="${{COMP_WORDS[1]}}"
-  case "$command" in
+  case "${{COMP_WORDS[*]:1:COMP_CWORD-1}}" in
 {seconds}
   esac
-  for both in "${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" "${{COMP_WORDS[1]}}"; do
+  for both in "${{COMP_WORDS[*]:1:3}}" "${{COMP_WORDS[*]:1:2}}" "$command"; do
     case "$both" in
 {cases}
     esac
@@ -117,10 +127,11 @@ def _fish(flags_of: dict[str, list[str]]) -> str:
     lines.append(f"complete -c gendi -n __fish_use_subcommand -l completion -x -a '{' '.join(SHELLS)}'")
     values = _values()
     for command, known in flags_of.items():
-        head, _, tail = command.partition(" ")
-        seen = f"__fish_seen_subcommand_from {head}"
-        if tail:
-            lines.append(f"complete -c gendi -n '{seen}' -f -a '{tail}'")
+        *heads, tail = command.split()
+        for head in heads:
+            seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in heads[: heads.index(head) + 1])
+            lines.append(f"complete -c gendi -n '{seen}' -f -a '{[*heads, tail][heads.index(head) + 1]}'")
+        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in (*heads, tail))
         if command in _taking_runs([command]):
             lines.append(f"complete -c gendi -n '{seen}' -a '{' '.join(shipped_names())}'")
         for flag in known:
