@@ -48,7 +48,7 @@ from statistics import NormalDist
 
 
 def to_scores(values, u):
-    """Return normal scores of numbers: a tie is spread evenly (by u in [0, 1)) over the share of the law that it has."""
+    """Return normal scores of numbers: a tie is spread evenly (by u in [0, 1)) over its share of the distribution."""
     order = np.sort(values)
     low, high = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
     share = (low + u * (high - low)) / len(values)

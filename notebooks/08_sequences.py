@@ -85,7 +85,7 @@ def any_order_loss(network, x, n, u):
 
 
 class Reader(nn.Module):
-    """A small network that sees two letters further on each side with every layer, and says a law for each place, (B, L, 4)."""
+    """A small network that sees two letters further on each side with every layer, and says probabilities for each place, (B, L, 4)."""
 
     def __init__(self, width=96, layers=3):
         super().__init__()

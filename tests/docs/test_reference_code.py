@@ -178,3 +178,16 @@ def test_the_code_of_perturbation() -> None:
     made = run("perturbation", {"adata": adata})
     assert made["cells"].X.dtype.kind == "i" and list(made["cells"].var_names) == list(adata.var_names)
     assert set(made["cells"].obs["cell_type"]) == {"Dendritic"} and set(made["cells"].obs["dose"]) == {3.0}
+
+
+def test_the_code_of_scoring() -> None:
+    anndata, pandas = pytest.importorskip("anndata"), pytest.importorskip("pandas")
+    rng = np.random.default_rng(6)
+    drug, kind = np.repeat(["DMSO", "a", "b", "c"], 40), np.tile(["B", "T"], 80)
+    more = np.where(np.arange(30) < 8, (np.arange(4) / 2 + 1)[:, None], 1.0)[np.arange(160) // 40]
+    obs = pandas.DataFrame({"drug": drug, "cell_type": kind}, index=[f"cell{i}" for i in range(160)])
+    for name in ("real", "pred"):
+        counts = rng.poisson(20 * more).astype(np.float32)
+        anndata.AnnData(counts, obs=obs).write_h5ad(f"{name}.h5ad")
+    made = run("scoring", {})["scores"]
+    assert len(made.frame()) > 0 and made.to_dict()

@@ -9,12 +9,12 @@ from gendi.evaluate import Evaluation
 from gendi.evaluate.vectors import RowSet, evaluate_rows, metrics
 from gendi.evaluate.vectors.deals import deals_of
 
-DONORS, EACH, COLUMNS = 30, 40, 6
+DONORS, EACH, COLUMNS = 100, 12, 6
 
 
 def drawn(rng: np.random.Generator, centres: np.ndarray, each: int) -> np.ndarray:
     """Return rows of donors around their centres."""
-    return np.concatenate([rng.normal(centre, 0.3, (each, COLUMNS)) for centre in centres])
+    return np.concatenate([rng.normal(centre, 0.15, (each, COLUMNS)) for centre in centres])
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def judged(rows: np.ndarray, of: np.ndarray, grouped: bool, fake: str) -> Evalua
         assert known is not None
         centres = np.stack([x[known == donor].mean(0) for donor in np.unique(known)])
     else:
-        centres = rng.normal(0, 1, (60, COLUMNS))
-    samples = drawn(rng, centres, 20)
+        centres = rng.normal(0, 1, (80, COLUMNS))
+    samples = drawn(rng, centres, 6)
     real = RowSet(x, groups=train.groups), RowSet(y, groups=heldout.groups)
-    return evaluate_rows(RowSet(samples), *real, n=100, splits=10, replicates=2)
+    return evaluate_rows(RowSet(samples), *real, n=240, splits=14, replicates=2)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from gendi.evaluate import intervals
 from gendi.evaluate.vectors.errors import fisher_error, judge_error
 from gendi.evaluate.vectors.marginals import mean_error, means, pearson
-from gendi.evaluate.vectors.two_sample import two_sample
+from gendi.evaluate.vectors.two_sample import FOLDS, _folds, two_sample
 
 
 def ratio(values: list[float], errors: list[float]) -> float:
@@ -57,3 +57,17 @@ def test_a_judges_error_counts_the_chance_in_training() -> None:
         values.append(verdict.auc)
         errors.append(judge_error(verdict, 50, rng))
     assert ratio(values, errors) == pytest.approx(1, abs=0.28)
+
+
+def test_equal_rows_share_a_fold_and_folds_are_balanced() -> None:
+    """107 rows of each set, 13 of which are in both: each fold has a fifth of each set, to within two."""
+    first = np.arange(214) < 107
+    group = np.concatenate([np.arange(107), np.arange(94, 201)])  # rows 94 to 106 of one set are the first of the other
+    fold = _folds(first, group, seed=3)
+    for each in np.unique(group):
+        assert len(set(fold[group == each])) == 1
+    for which in (True, False):
+        counts = np.bincount(fold[first == which], minlength=FOLDS)
+        assert counts.min() >= 107 // FOLDS - 1
+        assert counts.max() <= -(-107 // FOLDS) + 1
+    assert (fold != _folds(first, group, seed=4)).any()

@@ -12,7 +12,7 @@ from worlds import gaussian
 from gendi.diffusion.networks import build_network
 from gendi.diffusion.networks.blocks import Attention, ResidualBlock
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.embeddings import Sinusoids, fourier_features
+from gendi.diffusion.networks.embeddings import Sinusoids, fourier_features, vector_features
 
 
 @pytest.mark.parametrize("size", [(27, 31), (28, 28), (96, 64), (1, 1), (5, 3)])
@@ -220,6 +220,17 @@ def test_fading_features_keep_the_mean_of_a_wave_under_the_noise() -> None:
     mean = (noisy * weights).sum(-1, keepdim=True) / weights.sum()
     torch.testing.assert_close(faded, mean, rtol=0, atol=1e-8)
     assert float(faded[0].abs().max()) > 0.5 and float(faded[1, ::2].abs().max()) < 1e-8
+
+
+def test_features_of_vectors_are_waves_that_fade_to_their_mean_under_the_noise() -> None:
+    """Two numbers, waves of periods 4 and 1: sines, then cosines; the fading ones by quadrature with 120 nodes."""
+    x, u = torch.tensor([[-0.9, 0.3]], dtype=torch.float64), 0.2
+    angles = torch.cat([0.5 * torch.pi * x, 2 * torch.pi * x], dim=1)
+    torch.testing.assert_close(vector_features(x, (-1, 1)), torch.cat([angles.sin(), angles.cos()], 1), rtol=0, atol=0)
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(120))
+    faded = vector_features(x, (-1, 1), torch.tensor([math.log(u) / 4], dtype=torch.float64))
+    noisy = vector_features(x + u * nodes[:, None], (-1, 1))
+    torch.testing.assert_close(faded[0], weights @ noisy / weights.sum(), rtol=0, atol=1e-9)
 
 
 def test_fourier_features_show_what_bf16_hides() -> None:

@@ -57,10 +57,11 @@ def impute(
     device: str = "cpu",
     poll: Poll | None = None,
 ) -> "list[pd.DataFrame]":
-    """Fill the missing cells of a table, from their law given all other cells of the row; several times for draws > 1.
+    """Fill the missing cells of a table, from their distribution given all other cells of the row; several times for
+    draws > 1.
 
-    All missing cells of a row are drawn together, so they fit one another as well as what is given. The law is that of
-    rows without gaps. Several draws show how sure a value is: their spread is that of the missing cell.
+    All missing cells of a row are drawn together, so they fit one another as well as what is given. The distribution is
+    that of rows without gaps. Several draws show how sure a value is: their spread is that of the missing cell.
 
     Args:
         model: a bundle, or the folder of a run or bundle, of a model that was trained on a table.

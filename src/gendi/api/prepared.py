@@ -73,7 +73,7 @@ def _with_cells(request: Request, models: Models, wanted: Mapping[str, Any]) -> 
     """Return a request for rows of a table of which some cells are given.
 
     The network is told the given cells that are conditions, and what was requested besides; of other conditions it is
-    told nothing, as their law depends on the given cells.
+    told nothing, as their distribution depends on the given cells.
     """
     own, n = models.own, request.n
     cells = cells_of(own.codec, request.where, n)

@@ -67,9 +67,9 @@ def sample(
         profiles: for cells, how the mean expression of each class is drawn: "estimated" (the default), or from what is
             not known of it, "per-cell" or "per-seed"; see `gendi.data.cells.copula.CopulaCodec.with_profiles`.
         where: for tables, the cells that are given in every row, by the name of the column: {"age": 40, "sex": "F"};
-            None is a missing cell. The other cells are drawn from their law given these, by any model of a table
-            (`gendi.diffusion.gaussian.inverse.box`). `steps` are noise levels then, 200 by default, and there is no
-            sampler to choose. Conditions that are neither given here nor requested are null.
+            None is a missing cell. The other cells are drawn from their distribution given these, by any model of a
+            table (`gendi.diffusion.gaussian.inverse.box`). `steps` are noise levels then, 200 by default, and there is
+            no sampler to choose. Conditions that are neither given here nor requested are null.
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own
             options, and `poll`, which is called after every network call and raises to stop.
 

@@ -23,7 +23,8 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Impute:
-    """Fill the missing cells of a table from their law given the other cells of the row, without training anew.
+    """Fill the missing cells of a table from their distribution given the other cells of the row, without training
+    anew.
 
     Given cells come back as they are, to the byte. The spread over several draws says how sure a filled cell is.
     """

@@ -7,9 +7,9 @@ cells without classes are divided into clusters: k-means in the factors of a cop
     number     K = sqrt(N) / 3, rounded, from 2 to 30, for N training cells; none for fewer than 100
     smallest   a cluster of fewer than 20 cells joins the one whose centre is nearest
 
-The clusters take part as any other class: each has laws of its own, which borrow from all cells, and samples have them
-in the proportions of training. Cells beyond those that are clustered, and held-out cells, belong to the cluster under
-whose laws their counts, as independent negative binomials, are most likely.
+The clusters take part as any other class: each has distributions of its own, which borrow from all cells, and samples
+have them in the proportions of training. Cells beyond those that are clustered, and held-out cells, belong to the
+cluster under whose distributions their counts, as independent negative binomials, are most likely.
 """
 
 from collections.abc import Sequence
@@ -122,13 +122,13 @@ def cluster(train: Split, clusters: int, factors: int, seed: int) -> Labels:
 
 
 def marginals_of(split: Split, labels: Labels, clusters: int) -> Marginals:
-    """Return the laws of the genes in each cluster of some cells with these labels (N,)."""
+    """Return the distributions of the genes in each cluster of some cells with these labels (N,)."""
     parts = ((counts, labels[rows]) for rows, counts in counts_of(split))
     return fit_marginals(parts, clusters, int(split.rows.shape[1]))
 
 
 def most_likely(split: Split, marginals: Marginals) -> Labels:
-    """Return the cluster (N,) under whose laws each cell's counts are most likely."""
+    """Return the cluster (N,) under whose distributions each cell's counts are most likely."""
     labels = np.empty(len(split), np.int64)
     for rows in chunks(len(split), FIT_CHUNK // 4):
         counts = split.batch(range(rows.start, rows.stop))

@@ -35,7 +35,8 @@ class DepthLaw:
 
     @classmethod
     def fit(cls, depth: Float64[np.ndarray, " n"]) -> Self:
-        """Return the law with the mean and the standard deviation of ln L; the latter is 1 if all depths are equal."""
+        """Return the distribution with the mean and the standard deviation of ln L; the latter is 1 if all depths are
+        equal."""
         logs = np.log(np.maximum(depth, 1.0))
         std = float(logs.std()) if len(logs) else 0.0
         return cls(float(logs.mean()) if len(logs) else 0.0, std if std > 1e-6 else 1.0)

@@ -1,18 +1,19 @@
 """Copula space: a cell's depth, and the factors behind the normal scores of its counts.
 
-    encode    k -> bounds of each score, Phi^-1(F(k - 1)) < z <= Phi^-1(F(k)), with F the gene's law in the cell's class
-              at its depth L -> one posterior draw of the factors f given the bounds (`gendi.data.cells.factors`)
-              x = ((ln L - m) / s, f)
+    encode    k -> bounds of each score, Phi^-1(F(k - 1)) < z <= Phi^-1(F(k)), with F the gene's distribution in the
+              cell's class at its depth L -> one posterior draw of the factors f given the bounds
+              (`gendi.data.cells.factors`) -> x = ((ln L - m) / s, f)
     decode    L = exp(m + s x_0), or the requested depth; z = loadings f + sqrt(residual) eps; k = F^-1(Phi(z))
 
 As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
 the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
-configuration) are drawn from their laws alone. Every draw is keyed by the number of the cell.
+configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell.
 
-The laws of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is most like.
+The distributions of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is
+most like.
 The factors of its few cells have a mean by chance, which would move all genes at once. So each class's factors are
 shifted before a network learns them: by 1 - (k - 2) / (n |m|^2), if that is positive, the mean m of k factors over n
-cells is shrunk [James and Stein 1961], since it is 0 wherever the laws alone explain the class.
+cells is shrunk [James and Stein 1961], since it is 0 wherever the distributions alone explain the class.
 """
 
 import copy

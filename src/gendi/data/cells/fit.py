@@ -107,7 +107,8 @@ def fit_copula(
 def programmes(
     factors: Factors, marginals: Marginals, modelled: NDArray[np.int64], depth: float
 ) -> NDArray[np.float64]:
-    """Return `programmes_of` all genes (G, k), 0 for those without factors, under the law of all cells together."""
+    """Return `programmes_of` all genes (G, k), 0 for those without factors, under the distribution of all cells
+    together."""
     out = np.zeros((marginals.rates.shape[1], factors.loadings.shape[1]))
     out[modelled] = programmes_of(factors, marginals.rates[-1, modelled], marginals.dispersions[-1, modelled], depth)
     return out
@@ -123,7 +124,7 @@ def class_shifts(
     """Return what the factors of each class lose (K + 1, k), so that their mean is shrunk; see `copula`.
 
     Classes without a relative lose nothing, and neither do those of more than `SHIFT_CELLS` cells: the means of the
-    former are 0 by their laws, and the means of the latter are well known.
+    former are 0 by their distributions, and the means of the latter are well known.
     """
     out = np.zeros_like(codec.shift)
     k = out.shape[1]

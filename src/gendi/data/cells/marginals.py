@@ -1,12 +1,12 @@
-"""The law of each gene's counts in each class of cells: negative binomial, given the cell's depth.
+"""The distribution of each gene's counts in each class of cells: negative binomial, given the cell's depth.
 
     k_ig ~ NB(mean p_gc L_i, dispersion a_gc)      for cell i of class c and depth L_i
 
     p_gc = (S_gc + m p_g) / (L_c + m),      S, L: sums of counts and depths over the class, m: `PRIOR` mean depths
     a_gc = (sum_i ((k - mu)^2 - mu) + w a_g M) / (sum_i mu^2 + w M),      M: mean mu^2 over the class, w: `WEIGHT` cells
 
-A rare class therefore borrows from all cells. The last row of each table is the law of all cells together. It serves
-cells whose class is not given (-1) and classes without cells. The sums are computed chunk by chunk.
+A rare class therefore borrows from all cells. The last row of each table is the distribution of all cells together. It
+serves cells whose class is not given (-1) and classes without cells. The sums are computed chunk by chunk.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ PRIOR = 0.1
 WEIGHT = 5.0
 """The number of cells that the dispersions of a class borrow from all classes."""
 LEAST, MOST = 1e-4, 1e3
-"""Bounds of a dispersion; with the lower one, the law is as good as Poisson up to means of thousands."""
+"""Bounds of a dispersion; with the lower one, the distribution is as good as Poisson up to means of thousands."""
 LEAST_RATE = 1e-12
 """The rate of a gene without a count, so that a count in another cell is unlikely, but not impossible."""
 

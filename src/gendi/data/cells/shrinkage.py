@@ -2,7 +2,7 @@
 
 The mean of a dozen cells is nearly as noisy as a cell. A class therefore borrows from its **relative**: of the classes
 with at least `RATIO` times as many cells, the one under which fewest genes have changed. Classes are taken from the
-largest one on; those without such a relative keep the laws of `gendi.data.cells.marginals`.
+largest one on; those without such a relative keep the distributions of `gendi.data.cells.marginals`.
 With S the sum of a gene's counts and L that of the depths of a class's cells, and p the rate of the relative,
 
     S ~ NB(mean L p exp(o + b), dispersion a + v)      a: that of a cell, divided by the number of cells (roughly);
@@ -74,7 +74,8 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class Borrowed:
-    """The laws of all classes, what is known of their rates, and from which class each borrows (K,), -1 for none."""
+    """The distributions of all classes, what is known of their rates, and from which class each borrows (K,), -1 for
+    none."""
 
     marginals: Marginals
     posterior: Posterior
@@ -82,7 +83,8 @@ class Borrowed:
 
 
 def borrow(sums: Sums, programmes: Floats | None = None) -> Borrowed:
-    """Return the laws of classes whose cells have these sums; the last row of `sums` is that of unclassed cells.
+    """Return the distributions of classes whose cells have these sums; the last row of `sums` is that of unclassed
+    cells.
 
     `programmes` (G, k) say by which share the mean of each gene grows with each factor that cells have in common.
     """

@@ -5,7 +5,7 @@ The measures are those of `gendi.data.sequences.measures`. Floors and gates are 
 training rows. Four fakes must be caught:
 
     shuffled       training sequences with their letters in another order: lengths and composition are right
-    independent    each position drawn by itself from its law: marginals are right, nothing else
+    independent    each position drawn by itself from its distribution: marginals are right, nothing else
     mutated        training sequences in which a tenth of the letters were replaced
     copies         training sequences
 """

@@ -1,9 +1,9 @@
 """What is measured of sets of sequences: rows of tokens (n, L), all of one codec.
 
-    length          total variation of the laws of length
+    length          total variation of the distributions of length
     composition     total variation of the shares of letters
     kmers-k         total variation of the shares of the k letters that follow one another
-    marginals       mean over positions of the total variation of the laws of the token there
+    marginals       mean over positions of the total variation of the distributions of the token there
     pairs           mean over pairs of positions of the difference of their mutual information, in nats
     auc-forest      can a forest tell samples from held-out rows? 0.5 means never
     copies          share of samples that are training sequences, letter by letter
@@ -101,7 +101,7 @@ def lengths(rows: Rows, weights: Weights) -> np.ndarray:
 
 
 def marginals(rows: Rows, weights: Weights) -> np.ndarray:
-    """Return the law of the token at each position, (L, K)."""
+    """Return the distribution of the token at each position, (L, K)."""
     tokens = rows.codec.count
     return np.array([np.bincount(column, weights=weights, minlength=tokens) for column in rows.tokens.T])
 

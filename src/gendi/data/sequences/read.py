@@ -8,7 +8,7 @@
 
 Sequences that cannot be read are passed over, up to 1% of them or `max_bad`. What is held out is a fifth of the
 *different* sequences, at most 5000 rows, so that no held-out sequence was trained on. Where more than a tenth of the
-rows are repeats, rows are held out instead: without a common sequence the two parts would have different laws.
+rows are repeats, rows are held out instead: without a common sequence the two parts would have different distributions.
 """
 
 import hashlib

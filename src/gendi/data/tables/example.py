@@ -1,4 +1,4 @@
-"""A table of 20 columns of all kinds with a known law, for trials and benchmarks.
+"""A table of 20 columns of all kinds with a known distribution, for trials and benchmarks.
 
 region ~ north .3, south .25, east .2, west .15, islands .1        kind: its odds by region
 age = 18 + 72 B, B ~ Beta(2, 3 + 2 effect of region)               born = 2025-01-01 - 365.25 age days

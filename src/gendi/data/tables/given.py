@@ -1,4 +1,5 @@
-"""Cells that are given, as bounds of the scores of a table's codec: what it takes to draw the others from their law.
+"""Cells that are given, as bounds of the scores of a table's codec: what it takes to draw the others from their
+distribution.
 
 a value with a flat part of its marginal    its score lies between the ends of the flat part
 a word that is a point                      its coordinates are known
@@ -148,7 +149,7 @@ class Given:
 def improbable(x: Tensor) -> str:
     """Return a sentence on draws x (n, d), without points, that are far from all that a table is like, or "".
 
-    The squared length of x has a chi-squared law in the Gaussian copula of the scores.
+    The squared length of x has a chi-squared distribution in the Gaussian copula of the scores.
     """
     odd = np.flatnonzero(chi2.sf(x.double().pow(2).sum(1).numpy(), x.shape[1]) < ALMOST_NEVER)
     if 2 * len(odd) <= len(x):

@@ -7,7 +7,7 @@
 
 A rule says nothing of a row in which one of its columns is missing. Dates count in days. A column that is computed has
 no score in the codec: it is computed of decoded rows, and rounded as the training table rounds it. Of rows that break
-another rule new ones are drawn in their place, so samples have the model's law given that the rules are kept.
+another rule new ones are drawn in their place, so samples have the model's distribution given that the rules are kept.
 """
 
 import ast

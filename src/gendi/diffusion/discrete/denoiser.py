@@ -1,7 +1,7 @@
 """What samplers, bounds and guidance see of a model of tokens: log p(x_0 | x_t) of each position.
 
-The law of a position is that of its token given all of x_t, so a denoiser says nothing on how the tokens of two
-positions depend on one another: that is what the steps of a sampler are for.
+The distribution of a position is that of its token given all of x_t, so a denoiser says nothing on how the tokens of
+two positions depend on one another: that is what the steps of a sampler are for.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class Bound:
 
         Raises:
             UsageError: an answer of another shape.
-            DivergedError: an answer that is no law: NaN, or probabilities that do not sum to 1.
+            DivergedError: an answer that is no distribution: NaN, or probabilities that do not sum to 1.
         """
         cond: Mapping[str, Tensor] = self.cond
         if rows is not None:

@@ -31,12 +31,12 @@ class HiddenMarkovDenoiser:
 
     Args:
         process: the forward process, of K tokens.
-        initial: (H,), the law of the first hidden state.
-        transition: (H, H), the rows of which are laws of the next hidden state.
-        emission: (H, K), the rows of which are laws of the token.
+        initial: (H,), the distribution of the first hidden state.
+        transition: (H, H), the rows of which are distributions of the next hidden state.
+        emission: (H, K), the rows of which are distributions of the token.
 
     Raises:
-        UsageError: rows that are no laws, or shapes that do not fit one another.
+        UsageError: rows that are no distributions, or shapes that do not fit one another.
     """
 
     def __init__(self, process: TokenProcess, initial: Tensor, transition: Tensor, emission: Tensor) -> None:

@@ -1,8 +1,8 @@
 """Classifier-free guidance of tokens: p_c^w p_u^(1 - w) at each position, normalised.
 
 With w = 1 it is the conditional model, with w = 0 the unconditional one, and above 1 it moves away from the latter. For
-a single token it is the law tilted by p(c | x_0)^w; for sequences it tilts each position's law given the others at its
-time.  [Nisonoff et al. 2024, eq. 6; Schiff et al. 2024, eq. 3]
+a single token it is the distribution tilted by p(c | x_0)^w; for sequences it tilts each position's distribution given
+the others at its time.  [Nisonoff et al. 2024, eq. 6; Schiff et al. 2024, eq. 3]
 """
 
 from typing import Any
@@ -36,6 +36,6 @@ class TokenGuidance:
         both = {name: torch.cat([v, free[name]]) for name, v in cond.items()}
         log_p, log_free = self.denoiser(torch.cat([x_t] * 2), t if t.ndim == 0 else torch.cat([t] * 2), **both).chunk(2)
         moved = self.scale * log_p + (1 - self.scale) * log_free
-        # a token that either law rules out stays out: infinity less infinity is no number
+        # a token that either distribution rules out stays out: infinity less infinity is no number
         ruled_out = log_p.isneginf() | log_free.isneginf()
         return torch.where(ruled_out, -torch.inf, moved).log_softmax(-1)

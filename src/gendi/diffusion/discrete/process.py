@@ -11,8 +11,8 @@ Bayes' rule gives, for any s < t,
     q(x_s = j | x_t = i, x_0 = k) = (a [i = j] + (1 - a) pi_i) (alpha_s [j = k] + (1 - alpha_s) pi_j)
                                     / (alpha_t [i = k] + (1 - alpha_t) pi_i)
 
-and a denoiser's p(x_0 | x_t), put in the place of x_0, gives the law p(x_s | x_t) of each position, which is exact if
-p(x_0 | x_t) is. Tokens are whole numbers 0 .. K - 1; probabilities are float64.
+and a denoiser's p(x_0 | x_t), put in the place of x_0, gives the distribution p(x_s | x_t) of each position, which is
+exact if p(x_0 | x_t) is. Tokens are whole numbers 0 .. K - 1; probabilities are float64.
 """
 
 from abc import ABC, abstractmethod
@@ -51,7 +51,7 @@ class TokenProcess(ABC):
     @property
     @abstractmethod
     def noise(self) -> Float64[Tensor, " states"]:
-        """pi, the law of a token of which nothing is left."""
+        """pi, the distribution of a token of which nothing is left."""
 
     @abstractmethod
     def replaced(self, x: Tokens, kept: Tensor, u: Float64[Tensor, "batch length"]) -> Tokens:

@@ -10,7 +10,8 @@ from gendi.errors import UsageError
 
 
 class Tempered:
-    """A denoiser at a temperature: below 1 its samples are more typical and less varied than the model's law."""
+    """A denoiser at a temperature: below 1 its samples are more typical and less varied than the model's
+    distribution."""
 
     def __init__(self, denoiser: TokenDenoiser, temperature: float) -> None:
         self.denoiser, self.process, self.temperature = denoiser, denoiser.process, temperature

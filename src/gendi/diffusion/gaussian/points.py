@@ -66,10 +66,11 @@ class PointPosterior(nn.Module):
 
 
 def with_drawn_points(x: Tensor, mean: Tensor, points: Sequence[Tensor], uniform: Tensor) -> Tensor:
-    """Return x (n, D) with a point in each group of its last coordinates, drawn by the law that has the `mean`.
+    """Return x (n, D) with a point in each group of its last coordinates, drawn by the distribution that has the
+    `mean`.
 
-    The shares of the points have mean 0 and covariance 1, so p_k (1 + mean . e_k) is the only law on K points in K - 1
-    dimensions with this mean. `uniform` (n, D) are draws, of which a group takes its first.
+    The shares of the points have mean 0 and covariance 1, so p_k (1 + mean . e_k) is the only distribution on K points
+    in K - 1 dimensions with this mean. `uniform` (n, D) are draws, of which a group takes its first.
     """
     x, start = x.clone(), x.shape[1] - sum(each.shape[1] for each in points)
     for each in points:

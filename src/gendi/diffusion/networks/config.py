@@ -60,8 +60,8 @@ class NetworkConfig:
     time_input: Literal["log-snr", "step"] = "log-snr"
     """What the sinusoids are computed from: EDM's c_noise = ln(sigma / alpha) / 4, or the integer step of the paper."""
     fourier_features: tuple[int, ...] = ()
-    """Exponents n of further inputs sin(2^(n-7) pi y) and cos(2^(n-7) pi y), where y is x in bytes. n = 8 shows the
-    distance to the nearest byte.
+    """Exponents n of further inputs. Of pictures they are sin(2^(n-7) pi y) and cos(2^(n-7) pi y), where y is x in
+    bytes: n = 8 shows the distance to the nearest byte. Of vectors (MLP) they are sin(2^n pi x) and cos(2^n pi x).
     """
 
     fourier_fade: bool = False

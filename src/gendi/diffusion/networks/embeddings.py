@@ -55,21 +55,34 @@ def fourier_features(
     The result (B, 2 N C, H, W) has the dtype of x. For n = 8 the period is one byte, so the features show how far x is
     from the nearest value that data can take, over the whole range. With 2^n pi x, as in the source, the phase would
     drift by one period from black to white. The features are computed in the precision of x, so that a network that
-    runs in bf16
-    still sees changes of x below 2^-8.  [Kingma et al. 2021, appendix C]
+    runs in bf16 still sees changes of x below 2^-8.  [Kingma et al. 2021, appendix C]
 
     Where noise is larger than a period, such features are as good as random. With the `time_value`
     ln(sigma / alpha) / 4 (B,) they fade: a wave of angular frequency w in x_0 is multiplied by exp(-(w sigma / alpha)^2
     / 2), its mean under the noise, so that what a network makes of x has no waves that only the noise passes through.
     """
-    rates = [2.0 ** (n - 7) * math.pi * 127.5 for n in exponents]
-    angles = torch.cat([rate * (x + 1) for rate in rates], dim=1)
+    return _waves(x + 1, [2.0 ** (n - 7) * math.pi * 127.5 for n in exponents], time_value)
+
+
+def vector_features(
+    x: Float[Tensor, "b d"], exponents: Sequence[int], time_value: Float[Tensor, " b"] | None = None
+) -> Float[Tensor, "b d_out"]:
+    """Return sin and cos of 2^n pi x for N exponents n, (B, 2 N D), of x (B, D); with a `time_value` they fade.
+
+    They show a network of few dimensions where it is on a finer scale than a linear layer does.  [Tancik et al. 2020]
+    """
+    return _waves(x, [2.0**n * math.pi for n in exponents], time_value)
+
+
+def _waves(x: Tensor, rates: Sequence[float], time_value: Tensor | None) -> Tensor:
+    """Return sines, then cosines, of the rates times x (B, C, ...) along the second axis; see `fourier_features`."""
+    angles = torch.cat([rate * x for rate in rates], dim=1)
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)
     if time_value is None:
         return waves
     rate = torch.tensor(rates, dtype=torch.float64, device=x.device).repeat_interleave(x.shape[1]).repeat(2)
     left = torch.exp(-0.5 * (rate * torch.exp(4 * time_value.double())[:, None]).square())
-    return waves * left.to(waves)[:, :, None, None]
+    return waves * left.to(waves).reshape(*left.shape, *(1 for _ in x.shape[2:]))
 
 
 def pad_to_multiple(x: Float[Tensor, " b c h w"], unit: int) -> Float[Tensor, " b c h2 w2"]:

@@ -1,6 +1,6 @@
 """Residual blocks over a vector, for data without a shape: tables, embeddings, cells.
 
-    x (B, D) -> linear (B, w) -> blocks -> norm, SiLU, linear (B, D_out)
+    x (B, D), and sinusoids of it (see `vector_features`) -> linear (B, w) -> blocks -> norm, SiLU, linear (B, D_out)
 
     a block:  x + linear(dropout(SiLU(inject(norm(linear(norm(x)))))),   hidden width `expand` times w
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.conditions import ConditionEmbedding
 from gendi.diffusion.networks.config import NetworkConfig
-from gendi.diffusion.networks.embeddings import TimeEmbedding, zero
+from gendi.diffusion.networks.embeddings import TimeEmbedding, vector_features, zero
 
 
 class Block(nn.Module):
@@ -63,7 +63,7 @@ class MLP(nn.Module):
         width = config.channels[0]
         self.time = TimeEmbedding(config.time_dim, config.time_input, config.time_features)
         self.conditions = ConditionEmbedding(conditions, config.time_dim)
-        self.stem = nn.Linear(features, width)
+        self.stem = nn.Linear(features * (1 + 2 * len(config.fourier_features)), width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth[0]))
         self.norm = nn.LayerNorm(width)
         self.head = zero(nn.Linear(width, out_features))
@@ -82,6 +82,9 @@ class MLP(nn.Module):
         """Return the output (B, D_out) for x (B, D), time values (B,) and conditions of B rows each."""
         embedding = self.time(time_value)
         embedding = F.silu(embedding + self.conditions(cond, embedding))
+        if self.config.fourier_features:
+            fading = time_value if self.config.fourier_fade else None
+            x = torch.cat([x, vector_features(x, self.config.fourier_features, fading)], dim=1)
         h = self.stem(x).to(x.dtype)
         for block in self.blocks:
             h = block(h, embedding)

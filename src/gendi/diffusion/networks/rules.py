@@ -50,8 +50,8 @@ def check_dit(config: NetworkConfig) -> None:
 def check_mlp(config: NetworkConfig) -> None:
     """Raise `UsageError` naming the first field that an MLP cannot have."""
     _check_one_width(config)
-    if config.patch != 1 or config.fourier_features:
-        raise UsageError("network.patch and network.fourier_features are for images: an mlp takes vectors.")
+    if config.patch != 1:
+        raise UsageError("network.patch is for images: an mlp takes vectors.")
     if config.output == "bytes":
         raise UsageError("network.output = 'bytes' is for images: an mlp takes vectors.")
 

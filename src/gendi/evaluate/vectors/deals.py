@@ -1,8 +1,8 @@
 """Deals of real rows for floors and gates: a set x in the samples' place, a reference y, and a rest t.
 
 Usually rows are dealt at random. Where whole groups, such as donors, were held out of training, groups are dealt: no
-group is in two of the three sets, and x and y each have at least as many groups as were held out, so the floor says how
-far cells of new donors are from those of other donors. There are not more deals than groups, since the gate's interval
+group is in two of the three sets. y has as many groups as were held out, and x and t share the others, so the floor says
+how far cells of new donors are from those of other donors. There are not more deals than groups, since the gate's interval
 counts deals as if they were independent.
 """
 
@@ -65,21 +65,26 @@ def deals_of(real: RowSet, heldout: RowSet, n: int, splits: int, seed: int) -> D
     notes = [f"Floors and gates deal whole groups: {len(kept)} deals of {groups} groups."] if kept else []
     if n < wanted:
         notes.append(f"n = {n}, as groups must fill three sets; {wanted} rows could be compared otherwise.")
-    return Deals(kept, max(n, 2), min(0.9, 2 * held / groups), tuple(notes))
+    return Deals(kept, max(n, 2), min(0.9, held / groups + 0.5 * (1 - held / groups)), tuple(notes))
 
 
 def _deal(groups: Indices, n: int, held: int, rng: np.random.Generator) -> Deal | None:
     """Return a deal of whole groups, of which x and y keep n rows; None if every order that is tried leaves too few."""
     names = np.unique(groups)
     for _ in range(TRIES):
-        order, place, sets = rng.permutation(names), 0, list[Indices]()
-        for _ in range(2):
-            taken, rows = 0, np.zeros(0, np.int64)
-            while place < len(order) and (taken < held or len(rows) < n):
-                rows = np.concatenate([rows, np.flatnonzero(groups == order[place])])
-                place, taken = place + 1, taken + 1
-            sets.append(rng.permutation(rows)[:n])
-        rest = np.flatnonzero(np.isin(groups, order[place:]))
-        if min(map(len, sets)) == n and len(rest) >= n:
-            return sets[0], sets[1], rng.permutation(rest)
+        order = rng.permutation(names)
+        y, order = _filled(groups, order, held, n)
+        x, order = _filled(groups, order, max(1, len(order) // 2), n)
+        rest = np.flatnonzero(np.isin(groups, order))
+        if min(len(x), len(y), len(rest)) >= n:
+            return rng.permutation(x)[:n], rng.permutation(y)[:n], rng.permutation(rest)
     return None
+
+
+def _filled(groups: Indices, order: Indices, least: int, n: int) -> tuple[Indices, Indices]:
+    """Return the rows of the first groups, at least `least` groups and n rows, and the groups that are left."""
+    taken, rows = 0, 0
+    while taken < len(order) and (taken < least or rows < n):
+        rows += int((groups == order[taken]).sum())
+        taken += 1
+    return np.flatnonzero(np.isin(groups, order[:taken])), order[taken:]

@@ -72,11 +72,10 @@ def two_sample(x: Features, y: Features, judge: Judge, seed: int = 0) -> Verdict
     rows = np.concatenate([x, y])
     first = np.arange(2 * n) < n
     _, group = np.unique(rows, axis=0, return_inverse=True)
-    # A group holds equal rows, at most one of each set; groups of two are dealt like others, so folds stay balanced.
-    score, fold = np.zeros(2 * n), np.zeros(2 * n, np.int64)
-    for f, (train, test) in enumerate(_folds(rows, first, group.reshape(-1), seed)):
+    fold, score = _folds(first, group.reshape(-1), seed), np.zeros(2 * n)
+    for f in range(FOLDS):
+        train, test = fold != f, fold == f
         score[test] = _judge(judge, seed).fit(rows[train], first[train]).predict_proba(rows[test])[:, 1]
-        fold[test] = f
     return Verdict(first, score, fold)
 
 
@@ -94,10 +93,18 @@ def area(score: np.ndarray, positive: np.ndarray) -> float:
     return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def _folds(rows: np.ndarray, first: np.ndarray, group: np.ndarray, seed: int) -> Any:
-    from sklearn.model_selection import StratifiedGroupKFold
+def _folds(first: Bool[np.ndarray, " n"], group: Int64[np.ndarray, " n"], seed: int) -> Int64[np.ndarray, " n"]:
+    """Return the fold of each row. A group holds equal rows, at most one of each set, and stays together.
 
-    return StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, first, group)
+    Groups are shuffled and dealt in turn, first those of one set, then those of the other, then those of both. So every
+    fold has as many rows of each set, to within two.
+    """
+    size = np.bincount(group)
+    kind = np.where(size == 2, 2, np.bincount(group, weights=first) > 0)
+    order = stream(seed, "two-sample folds").permutation(len(size))
+    dealt = np.empty(len(size), np.int64)
+    dealt[order[np.argsort(kind[order], kind="stable")]] = np.arange(len(size)) % FOLDS
+    return np.asarray(dealt[group])
 
 
 def _judge(judge: Judge, seed: int) -> Any:

@@ -1,9 +1,9 @@
 """Ancestral sampling: at each step from t to s every position is drawn from p(x_s | x_t), all at once.
 
-With the exact denoiser the law of each position is exact, but positions that change in the same step are drawn
-independently of one another. The error of the law is of the first order in the step: for two tokens that are masked at
-first and N equal steps of a linear schedule, both change in the same step with probability 1 / N, so the total
-variation from the right law is 1 / N of that of two independent tokens.
+With the exact denoiser the distribution of each position is exact, but positions that change in the same step are drawn
+independently of one another. The error of the distribution is of the first order in the step: for two tokens that are
+masked at first and N equal steps of a linear schedule, both change in the same step with probability 1 / N, so the
+total variation from the right distribution is 1 / N of that of two independent tokens.
 """
 
 from collections.abc import Iterator

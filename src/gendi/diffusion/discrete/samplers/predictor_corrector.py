@@ -2,8 +2,9 @@
 drawn anew given what the others have become since.
 
 A correction at time s goes forward from s to r = s + back (t - s), and back to s by one ancestral step. It leaves the
-law of x_s as it is if the steps are exact, and otherwise moves the sample towards it: tokens that were drawn together,
-without knowing of one another, are drawn again one by one.  [Campbell et al. 2022, section 4.4; Wang et al. 2025]
+distribution of x_s as it is if the steps are exact, and otherwise moves the sample towards it: tokens that were drawn
+together, without knowing of one another, are drawn again one by one.  [Campbell et al. 2022, section 4.4; Wang et al.
+2025]
 """
 
 from collections.abc import Iterator

@@ -42,7 +42,7 @@ class TokenNoise:
 
 
 def categorical(p: Probabilities, u: Float64[Tensor, "batch length"]) -> Tokens:
-    """Return draws from laws p (B, L, S), which need not sum to 1, made from uniform numbers u (B, L)."""
+    """Return draws from distributions p (B, L, S), which need not sum to 1, made from uniform numbers u (B, L)."""
     heights = p.cumsum(-1)
     return (heights <= u[..., None] * heights[..., -1:]).sum(-1).clamp(max=p.shape[-1] - 1)
 

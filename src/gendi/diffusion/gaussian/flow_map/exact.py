@@ -1,7 +1,7 @@
 """Exact flow maps: of one Gaussian by formula, and of a mixture of Gaussians by the ODE.
 
-For x_0 ~ N(m, C) the ODE keeps the place of x_t within its law N(alpha_t m, S_t), S_t = alpha_t^2 C + sigma_t^2 I, in
-units of the standard deviation along each principal direction:
+For x_0 ~ N(m, C) the ODE keeps the place of x_t within its distribution N(alpha_t m, S_t), S_t = alpha_t^2 C +
+sigma_t^2 I, in units of the standard deviation along each principal direction:
 
     x_s = alpha_s m + S_s^(1/2) S_t^(-1/2) (x_t - alpha_t m)
 

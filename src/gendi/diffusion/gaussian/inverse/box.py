@@ -7,17 +7,17 @@ that keep the bounds. At a noise level eta, two steps in turn are a Gibbs sample
     x | y ~ p(x_0 | y), nearly N(E[x_0 | y], v I),  v = eta^2 / (1 + eta^2)
     y | x ~ N(x, eta^2 I), restricted to C
 
-so y has the law of data with noise, given that it lies in C. Over falling levels, with a pair of steps at each, this
-becomes the law of the data given that they lie in C; in every state the bounds hold exactly, and no gradient of the
-denoiser is needed. v is exact for x_0 ~ N(m, I), which is how the codec of tables makes a Gaussian copula; groups of
-coordinates that are points are drawn by the law that has their mean, which is exact too; for other data the error
-vanishes with the level. What remains is that the levels fall too fast: between modes far apart, of which
-the known scores leave one, some draws stay in the wrong one. More levels make it smaller.
+so y has the distribution of data with noise, given that it lies in C. Over falling levels, with a pair of steps at
+each, this becomes the distribution of the data given that they lie in C; in every state the bounds hold exactly, and no
+gradient of the denoiser is needed. v is exact for x_0 ~ N(m, I), which is how the codec of tables makes a Gaussian
+copula; groups of coordinates that are points are drawn by the distribution that has their mean, which is exact too; for
+other data the error vanishes with the level. What remains is that the levels fall too fast: between modes far apart, of
+which the known scores leave one, some draws stay in the wrong one. More levels make it smaller.
 [split Gibbs sampling: Vono et al. 2019; with a denoiser: Wu et al. 2024, Xu & Chi 2024]
 
 The second step is exact. With R = axes^T axes, z has the covariance eta^2 R around x axes. The scores with bounds are
-drawn one after the other, each from a normal law restricted to an interval, given the others; then the free scores are
-drawn given those, at once.
+drawn one after the other, each from a normal distribution restricted to an interval, given the others; then the free
+scores are drawn given those, at once.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ LEVELS = 200
 HIGHEST = 5.0
 """sigma / alpha of the first level: the noise there hides all but mean and variance of the data."""
 TAIL = 8.0
-"""Beyond so many standard deviations, a normal law restricted to an interval is all at its nearer end."""
+"""Beyond so many standard deviations, a normal distribution restricted to an interval is all at its nearer end."""
 
 
 @dataclass(frozen=True)

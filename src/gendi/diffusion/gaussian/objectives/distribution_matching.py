@@ -5,10 +5,10 @@
     direction = (critic(x_s, s) - teacher(x_s, s)) / mean |x - teacher(x_s, s)|         [Yin et al. 2024a, eqs. 7, 8]
 
 Both answers are means of clean data given x_s: the teacher's of the data, the critic's of the student's own samples. By
-Tweedie's formula their difference is that of the scores of both laws at x_s, so x - direction lies where the teacher's
-law has more mass and the student's has less, and the gradient of the student's loss is `direction` times dx. Where the
-two laws agree it is zero. No path is followed, so a sample need not be the end of a path of the probability-flow ODE:
-only the distribution of the samples counts.
+Tweedie's formula their difference is that of the scores of both distributions at x_s, so x - direction lies where the
+teacher's distribution has more mass and the student's has less, and the gradient of the student's loss is `direction`
+times dx. Where the two distributions agree it is zero. No path is followed, so a sample need not be the end of a path
+of the probability-flow ODE: only the distribution of the samples counts.
 
 The critic is a second network, which begins as the teacher and is trained in the same steps, as a diffusion model of
 the student's samples:

@@ -14,9 +14,9 @@ therefore a function of seed, sample and t alone, and only the intervals around 
 at the leaves, whose width is 2^-12 of their distance from 0 (so that the small times of a variance-exploding schedule
 are resolved as finely as the large ones), or 2^-60.
 
-Inside a leaf the formula is used once more, for any a. W(t) keeps its law, and increments between times in different
-leaves are independent and exactly Gaussian. Two times in the same leaf would depend on each other, so a grid as fine as
-that is refused.
+Inside a leaf the formula is used once more, for any a. W(t) keeps its distribution, and increments between times in
+different leaves are independent and exactly Gaussian. Two times in the same leaf would depend on each other, so a grid
+as fine as that is refused.
 """
 
 import math

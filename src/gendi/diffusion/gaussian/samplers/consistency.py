@@ -19,9 +19,9 @@ def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, noise: Noise, *, l
 
         x_s = alpha_s f(x_t, t) + sigma_s noise
 
-    If f is the end of the probability-flow ODE and x_t has the law q(x_t), then f has the law of the data, and x_s has
-    the law q(x_s), however few the steps are. With E[x_0 | x_t] in the place of f this is not so, and more steps do not
-    mend it. Of a flow map f is the way to s = 0.
+    If f is the end of the probability-flow ODE and x_t has the distribution q(x_t), then f has the distribution of the
+    data, and x_s has the distribution q(x_s), however few the steps are. With E[x_0 | x_t] in the place of f this is
+    not so, and more steps do not mend it. Of a flow map f is the way to s = 0.
 
     Args:
         denoiser, x, times, noise: see `gendi.diffusion.gaussian.samplers`.

@@ -33,7 +33,7 @@ class Drawing:
     """sigma / alpha of the last call and of the first after t = 1, for grids that are even in the noise level."""
     temperature: float = 1.0
     """Temperature of the samples: below 1 they are less varied and nearer to the modes, at 1 they have the model's own
-    law; see `gendi.diffusion.gaussian.samplers.temperature`."""
+    distribution; see `gendi.diffusion.gaussian.samplers.temperature`."""
     noise_scale: float = 1.0
     """What the fresh noise of a sampler that draws some is multiplied by."""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Temperature: samples of a sharper distribution than the model's, as an option that any sampler can take.
 
-At temperature T the samples of a Gaussian N(m, s^2) have the law N(m, T s^2), whose density is the model's to the power
-1 / T. At noise level (alpha, sigma) the score of the one is that of the other times
+At temperature T the samples of a Gaussian N(m, s^2) have the distribution N(m, T s^2), whose density is the model's to
+the power 1 / T. At noise level (alpha, sigma) the score of the one is that of the other times
 
     k = (alpha^2 s^2 + sigma^2) / (alpha^2 s^2 T + sigma^2),
 
@@ -9,9 +9,9 @@ which is 1 in pure noise and 1 / T in the data  [Ingraham et al. 2023, appendix 
 
     x0_hat' = x0_hat + (k - 1) (x0_hat - x_t / alpha).
 
-With s = 1, the scale that every codec of gendi gives its data, this is exact for a standard normal law under an exact
-sampler. For any other law it is a temperature of the same kind near each mode and no more than that: it moves modes
-together where their distance is s or less. T = 1 changes no bit.
+With s = 1, the scale that every codec of gendi gives its data, this is exact for a standard normal distribution under
+an exact sampler. For any other distribution it is a temperature of the same kind near each mode and no more than that:
+it moves modes together where their distance is s or less. T = 1 changes no bit.
 
 The other way to lower the temperature is to scale the fresh noise of a stochastic sampler. It belongs to no known
 distribution, depends on the number of calls, and has a name of its own, `noise_scale`.
@@ -33,8 +33,8 @@ class Tempered:
 
     Args:
         denoiser: E[x_0 | x_t].
-        temperature: T, above 0: 1 is the model's own law, and a smaller T draws less varied samples, nearer to the
-            modes.
+        temperature: T, above 0: 1 is the model's own distribution, and a smaller T draws less varied samples, nearer to
+            the modes.
         scale: s, the standard deviation of the data for which T is exact.
 
     Raises:
