@@ -9,7 +9,7 @@ from gendi.evaluate import Evaluation
 from gendi.evaluate.vectors import RowSet, evaluate_rows, metrics
 from gendi.evaluate.vectors.deals import deals_of
 
-DONORS, EACH, COLUMNS = 100, 12, 6
+DONORS, EACH, COLUMNS = 300, 4, 6
 
 
 def drawn(rng: np.random.Generator, centres: np.ndarray, each: int) -> np.ndarray:
@@ -44,8 +44,8 @@ def judged(rows: np.ndarray, of: np.ndarray, grouped: bool, fake: str) -> Evalua
         assert known is not None
         centres = np.stack([x[known == donor].mean(0) for donor in np.unique(known)])
     else:
-        centres = rng.normal(0, 1, (80, COLUMNS))
-    samples = drawn(rng, centres, 6)
+        centres = rng.normal(0, 1, (240, COLUMNS))
+    samples = drawn(rng, centres, 2)
     real = RowSet(x, groups=train.groups), RowSet(y, groups=heldout.groups)
     return evaluate_rows(RowSet(samples), *real, n=240, splits=14, replicates=2)
 
