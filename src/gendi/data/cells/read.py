@@ -122,7 +122,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     total, more = sum_of_counts(columns, depth)
     schema: dict[str, Any] = {
         "genes": genes,
-        "var": _plain_columns(adata.var),
+        "var": plain_columns(adata.var),
         "layer": name,
         "obs": {spec.name: key for spec, _, key in columns},
         "forms": forms(adata, columns),
@@ -183,7 +183,7 @@ def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> 
     )
 
 
-def _plain_columns(table: Any) -> dict[str, list[Any]]:
+def plain_columns(table: Any) -> dict[str, list[Any]]:
     """Return the columns of `var` that hold texts, numbers or booleans, as lists."""
     found = {}
     for key in table.columns:

@@ -1,9 +1,9 @@
 """Deals of real rows for floors and gates: a set x in the samples' place, a reference y, and a rest t.
 
 Usually rows are dealt at random. Where whole groups, such as donors, were held out of training, groups are dealt: no
-group is in two of the three sets. y has as many groups as were held out, and x and t share the others: the floor says how
-far cells of new donors are from those of other donors. There are not more deals than groups, since the gate's interval
-counts deals as if they were independent.
+group is in two of the three sets. y has as many groups as were held out, and x and t share the others. So the floor
+says how far cells of new donors are from those of other donors. There are not more deals than groups, since the gate's
+interval counts deals as if they were independent.
 """
 
 from collections.abc import Sequence
