@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors import Privacy
     from gendi.evaluate.vectors.targets import Target
 
 
@@ -90,22 +91,38 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
     """
     from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
 
-    if isinstance(samples, str | Path):
-        samples = read_samples(Path(samples), data.schema)
-    rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
-    train, heldout = (np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout))
-    features = Features.fit(data.schema, train, heldout)
+    features, (rows, train, heldout) = _features(samples, data)
     return evaluate_rows(
-        RowSet(features(rows)),
-        RowSet(features(train)),
-        RowSet(features(heldout)),
+        RowSet(rows),
+        RowSet(train),
+        RowSet(heldout),
         space=lambda real: Standardised.fit(real, blocks=features.blocks),
         name=data.name,
         fingerprint=data.fingerprint,
-        known=row_digests(features(train)),
+        known=row_digests(train),
         targets=features.targets(),
         **options,
     )
+
+
+def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
+    """Attack a table of samples; see `gendi.evaluate.vectors.privacy`. Arguments and errors are those of `evaluate`."""
+    from gendi.evaluate.vectors import RowSet, Standardised, privacy_of_rows, row_digests
+
+    _, (rows, train, heldout) = _features(samples, data)
+    known = row_digests(train)
+    sets = map(RowSet, (rows, train, heldout))
+    return privacy_of_rows(*sets, space=Standardised.fit, known=known, name=data.name, **options)
+
+
+def _features(samples: Any, data: "Data") -> tuple[Features, list[NDArray[np.float64]]]:
+    """Return the map to features, and the features of samples, training and held-out rows."""
+    if isinstance(samples, str | Path):
+        samples = read_samples(Path(samples), data.schema)
+    rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
+    real = [np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout)]
+    features = Features.fit(data.schema, *real)
+    return features, [features(each) for each in (rows, *real)]
 
 
 def gauge(data: "Data", seed: int) -> "Gauge":
