@@ -76,6 +76,6 @@ def test_too_few_samples_say_that_nothing_could_be_found() -> None:
 def test_sets_that_are_too_small_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 2"):
         attacked(world(1, 2))
-    small = world(39, 0)
-    with pytest.raises(DataError, match="39 training and 600 held-out rows: an attack needs at least 40"):
+    small = world(29, 0)
+    with pytest.raises(DataError, match="29 training and 600 held-out rows: an attack needs at least 30"):
         privacy_of_rows(world(9, 1), small, world(N, 1), space=Standardised.fit, known=row_digests(small.rows))

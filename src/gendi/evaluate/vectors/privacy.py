@@ -37,7 +37,7 @@ WIDE = 200
 """Rows with more features than this are compared in principal components."""
 TINY = 1e-4
 """Distances below this count as this; features are rounded to it."""
-LEAST = 20
+LEAST = 15
 """Fewest members, and fewest held-out rows, of an attack."""
 FALSE_ALARMS = 0.01
 WEAK = 0.75
@@ -151,7 +151,7 @@ def privacy_of_rows(
 
     Raises:
         UsageError: fewer than 2 samples.
-        DataError: fewer than 40 training or held-out rows, or real rows that are all the same.
+        DataError: fewer than 30 training or held-out rows, or real rows that are all the same.
     """
     if len(samples) < 2:
         raise UsageError(f"There are {len(samples)} samples; an attack needs at least 2.")
