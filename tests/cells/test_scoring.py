@@ -238,6 +238,9 @@ def test_an_interval_over_cells_has_the_width_that_fresh_cells_show() -> None:
         score(planted(2 * s, 30, 1), planted(2 * s + 1, 30, 1), **KEYS).scores["prediction"]["slope"] for s in range(40)
     ]
     spread = np.std([each.value for each in found], ddof=1)
+    assert all(each.interval is None or each.interval[0] < (each.value or 0) < each.interval[1] for each in found)
+    overlap = score(planted(0, 30, 1), planted(1, 30, 1), **KEYS).scores["prediction"]["overlap"]
+    assert overlap.interval is not None and overlap.interval[1] <= 1
     widths = [each.interval[1] - each.interval[0] for each in found if each.interval is not None]
     assert np.mean(widths) / (2 * 1.96) == pytest.approx(spread, rel=0.4)
 

@@ -37,6 +37,8 @@ BETTER = {
     "rank": "lower",
 }
 """The metrics, and which values are better."""
+RANGE = {"pearson": (-1.0, 1.0), "pearson-changed": (-1.0, 1.0), "overlap": (0.0, 1.0), "rank": (0.0, 1.0)}
+"""The smallest and the largest value of metrics that have both; they limit intervals."""
 RATE = 0.05
 """False discovery rate of the genes that change."""
 FEWEST = 3

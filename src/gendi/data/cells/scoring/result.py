@@ -10,7 +10,7 @@ from gendi.data.cells.extra import require
 from gendi.data.cells.scoring.compare import CEILING, PREDICTION, Comparison
 from gendi.data.cells.scoring.inputs import Condition
 from gendi.data.cells.scoring.intervals import interval_of, mean_of
-from gendi.data.cells.scoring.metrics import BETTER
+from gendi.data.cells.scoring.metrics import BETTER, RANGE
 from gendi.data.cells.scoring.wins import explained
 from gendi.machine.tables import cell, html_table, table
 
@@ -21,6 +21,11 @@ class Score:
 
     value: float | None
     interval: tuple[float, float] | None
+
+
+def _limited(metric: str, interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    low, high = RANGE.get(metric, (-np.inf, np.inf))
+    return None if interval is None else (max(interval[0], low), min(interval[1], high))
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +56,7 @@ class Scores:
         scores, each = {}, {}
         for model in models:
             of = comparison.values[model]
-            scores[model] = {m: Score(mean_of(of[m]), interval_of(of[m])) for m in BETTER}
+            scores[model] = {m: Score(mean_of(of[m]), _limited(m, interval_of(of[m]))) for m in BETTER}
             each[model] = {m: tuple(float(value[0]) for value in of[m]) for m in BETTER}
         said = (*notes, *comparison.notes)
         return cls(
