@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gendi.api.impute import impute as impute
     from gendi.api.likelihood import bits_per_dim as bits_per_dim
     from gendi.api.measure import measure as measure
+    from gendi.api.privacy import privacy as privacy
     from gendi.api.sample import sample as sample
     from gendi.api.show import show as show
     from gendi.api.token_likelihood import bits_per_letter as bits_per_letter
@@ -45,6 +46,7 @@ _HOMES |= {
     "Guidance": "gendi.api.guidance",
     "impute": "gendi.api.impute",
     "measure": "gendi.api.measure",
+    "privacy": "gendi.api.privacy",
     "sample": "gendi.api.sample",
     "show": "gendi.api.show",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "load",
     "measure",
     "mix",
+    "privacy",
     "reconstruct_ema",
     "sample",
     "show",

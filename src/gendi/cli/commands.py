@@ -20,6 +20,7 @@ COMMANDS = {
     "mix": "combine the content of one picture with the detail of another",
     "impute": "fill the gaps of a table from the cells that are given",
     "evaluate": "measure samples, and real images beside them for comparison",
+    "privacy": "find out whether samples give away which rows a model was trained on",
     "likelihood": "measure the bits per dimension of data under a model, term by term",
     "ema": "average the weights over another length, after training",
     "report": "write report.html: pictures, curves and the table of metrics",

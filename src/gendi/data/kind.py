@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge, GaugeChoice
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors import Privacy
     from gendi.machine.stopping import Poll
 
     Texts = Callable[[int, int], Mapping[str, str]]
@@ -40,6 +41,8 @@ class Kind(ABC):
     """The preset for such data if the user names none."""
     suffixes: ClassVar[tuple[str, ...]]
     """Endings of the files that samples are written to; the first is the usual one."""
+    attacked: ClassVar[bool] = False
+    """Whether `privacy` can attack samples of this kind."""
     prefixes: ClassVar[tuple[str, ...]] = ()
     """The prefixes, before the colon, of specs of such data; by default the name of the kind."""
     endings: ClassVar[tuple[str, ...]] = ()
@@ -271,6 +274,16 @@ class Kind(ABC):
         The options are `n`, `seed`, `ema`, `source` and `poll`, as `gendi.evaluate.vectors.evaluate_rows` describes
         them, and those that `evaluation_options` names.
         """
+
+    def privacy(self, samples: Any, data: "Data", **options: Any) -> "Privacy":
+        """Attack samples to learn which rows were trained on; see `gendi.evaluate.vectors.privacy`.
+
+        The options are `seed` and `poll`. Raises `UsageError` for kinds that have no such attack.
+        """
+        raise UsageError(
+            f"Attacks on privacy are for tables and cells, not for {self.title}. gendi evaluate measures whether "
+            "samples are copies, or nearer to training data than held-out data are."
+        )
 
     def choose_gauge(self, data: "Data", seed: int, spare: float, poll: "Poll | None" = None) -> "GaugeChoice":
         """Choose, once in a run, the features by which its samples are measured, and ask which fakes they miss.

@@ -54,6 +54,12 @@ MEANINGS = {
         "Share of samples nearer to a training row than to any of equally many held-out rows.",
         ".1%",
     ),
+    "column-shapes": Meaning(
+        "Column shapes (SDMetrics)", "Mean over columns of one minus the distance of their distributions.", ".3f"
+    ),
+    "pair-trends": Meaning(
+        "Pair trends (SDMetrics)", "Mean over pairs of columns of the agreement of their correlation or shares.", ".3f"
+    ),
     "length": Meaning("Lengths", "How far apart the distributions of the lengths of sequences are."),
     "composition": Meaning("Composition", "How far the frequencies of letters are from the real ones."),
     "kmers-2": Meaning("Pairs of neighbours", "How far the frequencies of pairs of neighbouring letters are."),

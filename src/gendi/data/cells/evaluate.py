@@ -17,7 +17,7 @@ from gendi.data.dataset import Data
 from gendi.diffusion.config import ConditionConfig
 from gendi.errors import DataError
 from gendi.evaluate.result import Evaluation
-from gendi.evaluate.vectors import LogCounts, RowSet, all_digests, evaluate_rows, loaded
+from gendi.evaluate.vectors import LogCounts, Privacy, RowSet, all_digests, evaluate_rows, loaded, privacy_of_rows
 from gendi.evaluate.vectors.progress import Tell
 from gendi.machine.stopping import Poll
 
@@ -47,16 +47,9 @@ def evaluate(
         UsageError: anndata is not installed, or `evaluate_rows` raises it.
         DataError: the samples have no counts, lack genes of the data, or hold numbers that are not counts.
     """
-    adata = read_h5ad(str(samples), "no") if isinstance(samples, str | Path) else samples
     spec = next((spec for spec in data.conditions if spec.kind == "class"), None)
-    fake = RowSet(_counts(adata, _genes(data), data.train.rows.shape[1]), _labels(adata, spec, data))
-    real = [
-        loaded(part, None if spec is None else part.conditions[spec.name], seed, f"evaluated {name} rows")
-        for name, part in (("training", data.train), ("heldout", data.heldout))
-    ]
     return evaluate_rows(
-        fake,
-        *real,
+        *_sets(samples, data, spec, seed),
         space=LogCounts.fit,
         n=n,
         seed=seed,
@@ -69,6 +62,30 @@ def evaluate(
         poll=poll,
         tell=tell,
     )
+
+
+def privacy(samples: Any, data: Data, *, seed: int = 0, poll: Poll | None = None) -> Privacy:
+    """Attack sampled cells; see `gendi.evaluate.vectors.privacy`. Arguments and errors are those of `evaluate`."""
+    return privacy_of_rows(
+        *_sets(samples, data, None, seed),
+        space=LogCounts.fit,
+        known=all_digests(data.train, poll),
+        training=len(data.train),
+        seed=seed,
+        name=data.name,
+        poll=poll,
+    )
+
+
+def _sets(samples: Any, data: Data, spec: ConditionConfig | None, seed: int) -> list[RowSet]:
+    """Return the counts of samples and of some thousands of training and held-out cells, with classes by `spec`."""
+    adata = read_h5ad(str(samples), "no") if isinstance(samples, str | Path) else samples
+    fake = RowSet(_counts(adata, _genes(data), data.train.rows.shape[1]), _labels(adata, spec, data))
+    real = [
+        loaded(part, None if spec is None else part.conditions[spec.name], seed, f"evaluated {name} rows")
+        for name, part in (("training", data.train), ("heldout", data.heldout))
+    ]
+    return [fake, *real]
 
 
 def _genes(data: Data) -> Sequence[str] | None:

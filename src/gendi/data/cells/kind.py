@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gendi.data.split import Loaded
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors import Privacy
 
 
 class Cells(Kind):
@@ -27,6 +28,7 @@ class Cells(Kind):
     check_command = "cells check"
     title = "cells"
     preset = "cells"
+    attacked = True
     suffixes = (".h5ad",)
     endings = (".h5ad", ".h5", ".mtx")
     objects = "an AnnData"
@@ -121,6 +123,12 @@ class Cells(Kind):
         from gendi.data.cells.evaluate import evaluate
 
         return evaluate(samples, data, **options)
+
+    def privacy(self, samples: Any, data: "Data", **options: Any) -> "Privacy":
+        """Attack cells, an AnnData or an .h5ad: see `gendi.data.cells.evaluate`."""
+        from gendi.data.cells.evaluate import privacy
+
+        return privacy(samples, data, **options)
 
     def gauge(self, data: "Data", seed: int) -> "Gauge":
         """Measure the energy distance and the train-likeness of log counts."""

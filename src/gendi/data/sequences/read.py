@@ -62,7 +62,12 @@ def read_sequences(place: str, options: Mapping[str, str], max_bad: int | None =
             good = [record for record, keep in zip(good, kept, strict=True) if keep]
             texts, lengths = [record.text for record in good], lengths[kept]
     if len(texts) < 2:
-        raise DataError(f"{path} has {len(texts)} sequences that can be used, and training needs at least 2.")
+        longer = len(records) - len(bad) - len(texts)
+        why = f": {longer:,} have more than {longest} letters (?longest={longest})" if longer else ""
+        raise DataError(
+            f"{path} has {len(texts)} sequences that can be used, and training needs at least 2. The file has "
+            f"{len(records):,} in all{why}."
+        )
     most = int(lengths.max())
     if longest is None and most > USUAL_LONGEST:
         raise DataError(

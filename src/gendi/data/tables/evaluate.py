@@ -8,7 +8,7 @@ All features are standardised with pooled real rows before distances are compute
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gendi.data.dataset import Data
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors import Privacy
     from gendi.evaluate.vectors.targets import Target
 
 
@@ -88,24 +89,42 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
     `options` are those of `gendi.evaluate.vectors.evaluate_rows`. Raises the same errors, and `DataError` if the
     samples lack a column, or have a word that the data lack.
     """
+    from gendi.data.tables.shape_scores import scored
     from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
 
-    if isinstance(samples, str | Path):
-        samples = read_samples(Path(samples), data.schema)
-    rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
-    train, heldout = (np.asarray(part.batch(range(len(part)))) for part in (data.train, data.heldout))
-    features = Features.fit(data.schema, train, heldout)
-    return evaluate_rows(
+    features, (rows, train, heldout) = _rows(samples, data)
+    known = row_digests(features(train))
+    found = evaluate_rows(
         RowSet(features(rows)),
         RowSet(features(train)),
         RowSet(features(heldout)),
         space=lambda real: Standardised.fit(real, blocks=features.blocks),
         name=data.name,
         fingerprint=data.fingerprint,
-        known=row_digests(features(train)),
+        known=known,
         targets=features.targets(),
         **options,
     )
+    return replace(found, metrics=found.metrics + scored(rows, train, heldout, data.schema, found.n, found.seed))
+
+
+def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
+    """Attack a table of samples; see `gendi.evaluate.vectors.privacy`. Arguments and errors are those of `evaluate`."""
+    from gendi.evaluate.vectors import RowSet, Standardised, privacy_of_rows, row_digests
+
+    features, raw = _rows(samples, data)
+    rows, train, heldout = (RowSet(features(each)) for each in raw)
+    known = row_digests(train.rows)
+    return privacy_of_rows(rows, train, heldout, space=Standardised.fit, known=known, name=data.name, **options)
+
+
+def _rows(samples: Any, data: "Data") -> tuple[Features, list[NDArray[np.float64]]]:
+    """Return the map to features, and samples, training and held-out rows (n, G) in numbers."""
+    if isinstance(samples, str | Path):
+        samples = read_samples(Path(samples), data.schema)
+    rows = samples if isinstance(samples, np.ndarray) else rows_of(samples, data.schema)
+    real = [np.asarray(part.batch(range(len(part))), np.float64) for part in (data.train, data.heldout)]
+    return Features.fit(data.schema, *real), [rows.astype(np.float64), *real]
 
 
 def gauge(data: "Data", seed: int) -> "Gauge":

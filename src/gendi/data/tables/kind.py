@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gendi.data.tables.check import TableReport
     from gendi.evaluate.gauge import Gauge
     from gendi.evaluate.result import Evaluation
+    from gendi.evaluate.vectors import Privacy
 
 
 class Tables(Kind):
@@ -26,6 +27,7 @@ class Tables(Kind):
     name = "table"
     title = "tables"
     preset = "table"
+    attacked = True
     suffixes = (".csv", ".parquet")
     endings = (".csv", ".parquet")
     objects = "a DataFrame"
@@ -111,6 +113,12 @@ class Tables(Kind):
         from gendi.data.tables.evaluate import evaluate
 
         return evaluate(samples, data, **options)
+
+    def privacy(self, samples: Any, data: "Data", **options: Any) -> "Privacy":
+        """Attack a DataFrame or a file of samples; see `gendi.data.tables.evaluate`."""
+        from gendi.data.tables.evaluate import privacy
+
+        return privacy(samples, data, **options)
 
     def gauge(self, data: "Data", seed: int) -> "Gauge":
         """Measure the energy distance and the train-likeness of the features of columns."""

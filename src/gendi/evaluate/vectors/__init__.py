@@ -5,12 +5,14 @@ from gendi.evaluate.vectors import RowSet, evaluate_rows
 evaluate_rows(RowSet(fake, fake_labels), RowSet(train, labels), RowSet(heldout, more_labels))
 """
 
+from gendi.evaluate.vectors.privacy import Privacy, privacy_of_rows
 from gendi.evaluate.vectors.records import row_digests
 from gendi.evaluate.vectors.rows import all_digests, compute_row_metrics, evaluate_rows, loaded
 from gendi.evaluate.vectors.space import LogCounts, RowSet, Space, Standardised
 
 __all__ = [
     "LogCounts",
+    "Privacy",
     "RowSet",
     "Space",
     "Standardised",
@@ -18,5 +20,6 @@ __all__ = [
     "compute_row_metrics",
     "evaluate_rows",
     "loaded",
+    "privacy_of_rows",
     "row_digests",
 ]
