@@ -140,7 +140,9 @@ def test_doses_outside_the_tested_ones_are_warned_about_and_effects_have_errors(
         predict(model, cell_type="b", drug="drug1", dose=0.05)
     assert high.n_obs == 15
     table = model.effects_of(cell_type="b", drug="drug1", dose=3.0)
-    assert list(table.columns) == ["lfc", "standard_error"] and list(table.index) == list(model.experiment.genes)
+    assert list(table.columns) == ["log_fold_change", "standard_error"] and list(table.index) == list(
+        model.experiment.genes
+    )
     assert (table["standard_error"] >= 0).all()
     with pytest.raises(UsageError, match="drug1"):
         model.effects_of(cell_type="b", drug="drug9", dose=3.0)

@@ -176,7 +176,8 @@ def test_the_code_of_perturbation() -> None:
     counts = rng.poisson(rng.gamma(1.0, 2.0, (3, 60))[np.repeat(np.arange(3), 30)] + 0.3)
     adata = semi_synthetic(counts, labels, 0, drugs=2, programme=8, cells=20, interacting=1).to_anndata()
     made = run("perturbation", {"adata": adata})
-    assert made["cells"].X.dtype.kind == "i" and list(made["cells"].var_names) == list(adata.var_names)
+    cells = made["cells"]
+    assert cells.layers["counts"].dtype.kind == "i" and list(cells.var_names) == list(adata.var_names)
     assert set(made["cells"].obs["cell_type"]) == {"Dendritic"} and set(made["cells"].obs["dose"]) == {3.0}
 
 

@@ -34,6 +34,7 @@ def fit(
     autoencoder: str | Path | Codec | None = None,
     condition: str | Sequence[str] | None = None,
     rule: str | Sequence[str] | None = None,
+    split_by: str | None = None,
     **options: Any,
 ) -> Bundle:
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
@@ -57,6 +58,8 @@ def fit(
         condition: the conditions of the data that the network is told, by name, such as a column of `obs`; none for an
             empty sequence, and by default those of the configuration.
         rule: for tables, what every row keeps, "start <= end" or several such texts; see `gendi.data.tables.rules`.
+        split_by: for cells and tables, the column whose groups, such as donors, are held out whole; see
+            `gendi.data.groups`.
         options: `size`, `max_bad`, `fresh`, `allow_data_change` of `gendi.train.run.loop.train`.
 
     Raises:
@@ -79,7 +82,7 @@ def fit(
         config = replace(config, conditions=tuple(ConditionConfig(name) for name in names))
     if rule is not None:
         config = replace(config, table=TableConfig((rule,) if isinstance(rule, str) else tuple(rule)))
-    options |= {"init": init, "autoencoder": autoencoder}
+    options |= {"init": init, "autoencoder": autoencoder, "split_by": split_by}
     if quiet:
         train(data, config, Path(out), budget, console=Silent(), **options)
     else:

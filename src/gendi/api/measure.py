@@ -38,11 +38,12 @@ def measure(
         samples: bytes (N, H, W, C), an AnnData or a DataFrame; or a model to draw n samples from. Unequal classes are
             drawn in the proportions of the training pictures (`gendi.api.proportions`). For pictures of classes, some
             samples more are drawn without a class, whose shares of the classes are then measured.
-        data: the data to compare with; a model's own training data by default.
+        data: the data to compare with; a model's own training data by default. Of an object in memory, the same groups
+            are held out as in training (`gendi.fit(..., split_by=...)`).
         n, seed, options: the options of the kind of data; those for pictures are the options of
             `gendi.data.images.evaluation.evaluate`.
     """
-    size = None
+    size = split_by = None
     if isinstance(samples, Bundle | str | Path):
         bundle = samples if isinstance(samples, Bundle) else load_bundle(samples)
         if data is None:
@@ -53,9 +54,10 @@ def measure(
                     "gendi.measure(model, data)."
                 )
         size = bundle.codec.size
+        split_by = None if isinstance(data, str | Path) else bundle.meta.get("split_by")
     if data is None:
         raise UsageError("say which data to compare with: data='mnist', or a path.")
-    opened = open_data(data, size=size)
+    opened = open_data(data, size=size, split_by=split_by)
     kind = kind_of(opened.kind)
     if isinstance(samples, Bundle | str | Path):
         shares = Proportions.of(bundle.config.conditions, opened) if kind.pictures else None

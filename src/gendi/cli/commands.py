@@ -33,6 +33,8 @@ COMMANDS = {
     "data check": "look at a data set before spending hours on it",
     "cells check": "check single-cell data: counts, classes, what is wrong and how to mend it",
     "cells score": "score predictions of perturbed cells, by whatever model, against real cells",
+    "cells perturb fit": "learn how drugs change cells by dose: a model, a page and a table of effects",
+    "cells perturb predict": "draw cells under a dose of a drug, by a model of gendi cells perturb fit",
     "presets": "list the configurations to start from",
     "samplers": "list the samplers, and when to use which",
     "doctor": "show versions, devices, precision, memory and disk",

@@ -24,6 +24,7 @@ from gendi.cli.parse import (
 from gendi.cli.values import parse_duration
 from gendi.data.cells.config import CellsConfig
 from gendi.data.kinds import claimed_by, find_kind
+from gendi.data.sources import SPLIT_BY, with_split
 from gendi.data.tables.config import TableConfig
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.discrete.config import TokensConfig
@@ -90,6 +91,10 @@ class Train:
     """Cells: the layer of an .h5ad that has the counts."""
     recover_counts: bool = False
     """Cells: compute counts from normalised or log-normalised expression, where they can be computed."""
+    split_by: Annotated[Text, shows("a random split of the rows")] = None
+    """Cells and tables: the column (donor, batch, drug) whose groups are held out whole, so that none is on both sides
+    of the split.
+    """
     condition: Annotated[tuple[str, ...], shows("the preset's")] = ()
     """Names of the conditions that are given to the network with each image or row, for instance class dose; none
     switches them off. gendi data check lists the conditions of the data; low-res:4 is the picture itself, four times
@@ -211,7 +216,14 @@ class Train:
             raise UsageError(f"--rule is for tables (a .csv or .parquet), and {self.data} is none.")
         given = {"layer": self.layer, "recover": "yes" if self.recover_counts else None}
         words = [f"{name}={value}" for name, value in given.items() if value is not None]
+        data = self.data
+        if self.split_by is not None:
+            if SPLIT_BY not in (kind := find_kind(data)).source_options:
+                raise UsageError(
+                    f"--split-by is for cells and tables, which have columns; {data} is read as {kind.title}."
+                )
+            data = with_split(data, self.split_by)
         if words and "layer" not in find_kind(self.data).source_options:
             flag = "--recover-counts" if self.layer is None else "--layer"
             raise UsageError(f"{flag} is for cells (an .h5ad), and {self.data} is none.")
-        return f"{self.data}{'&' if '?' in self.data else '?'}{'&'.join(words)}" if words else self.data
+        return f"{data}{'&' if '?' in data else '?'}{'&'.join(words)}" if words else data

@@ -44,6 +44,8 @@ class Data:
     kind: str = field(kw_only=True)
     schema: Any = None
     encoded: bool = False
+    split_by: str = ""
+    """The column whose groups are held out whole; empty for a random split of the rows."""
     preview: Callable[[NDArray[Any]], bytes] | None = None
     """Makes a PNG file of some rows; None for kinds of data that have no previews."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gendi.data.sources import ending_of, split_spec
+from gendi.data.sources import SPLIT_BY, ending_of, split_spec
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.config import SampleConfig
 from gendi.errors import UsageError
@@ -81,8 +81,10 @@ class Kind(ABC):
         return isinstance(spec, str) and ending_of(spec) in self.endings
 
     def place(self, spec: str) -> tuple[str, dict[str, str]]:
-        """Return the place that a spec names and its options. Raises `UsageError` for an option without a value."""
-        return split_spec(spec, self.prefixes or (self.name,))
+        """Return the place that a spec names and the options of its reader. Raises `UsageError` as `split_spec`."""
+        place, options = split_spec(spec, self.prefixes or (self.name,))
+        options.pop(SPLIT_BY, None)  # how rows are held out, which is none of the reader's business
+        return place, options
 
     def preset_for(self, spec: Any, size: tuple[int, int] | None) -> tuple[str, str]:
         """Return the preset for the data that a text or an object names, and what decided it in a few words.

@@ -1,8 +1,12 @@
 """How a text names data: `PREFIX:PLACE?NAME=VALUE&NAME=VALUE`. This module imports only the standard library."""
 
 from pathlib import PurePath
+from urllib.parse import unquote
 
 from gendi.errors import UsageError
+
+SPLIT_BY = "split-by"
+"""The option that names the column whose groups are held out whole (`gendi.data.groups`)."""
 
 
 def prefix_of(spec: str) -> str:
@@ -39,3 +43,22 @@ def options_of(spec: str, text: str) -> dict[str, str]:
             raise UsageError(f"{spec}: options of data are written ?NAME=VALUE, with & between them; got {word!r}.")
         options[name] = value
     return options
+
+
+def split_column(spec: object) -> str | None:
+    """Return the column that a spec of data names with `?split-by=`, or None. Raises `UsageError` as `split_spec`."""
+    if not isinstance(spec, str) or f"{SPLIT_BY}=" not in spec.partition("?")[2]:
+        return None
+    found = split_spec(spec, ())[1].get(SPLIT_BY)
+    return None if found is None else unquote(found)
+
+
+def with_split(spec: str, column: str) -> str:
+    """Return a spec with the option `split-by`. Raises `UsageError` if it names another column."""
+    given = split_column(spec)
+    if given not in (None, column):
+        raise UsageError(f"{spec} is split by {given!r} already, and by {column!r} now: give one of them.")
+    if given is not None:
+        return spec
+    quoted = column.replace("%", "%25").replace("&", "%26")
+    return f"{spec}{'&' if '?' in spec else '?'}{SPLIT_BY}={quoted}"

@@ -6,7 +6,7 @@ Which rows are held out is deterministic.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -63,6 +63,8 @@ class Split:
     blocks: NDArray[np.int64] | None = None
     """The boundaries (K + 1,) of blocks of rows in shards: block k has the rows from blocks[k] to blocks[k + 1], which
     training takes close together (`gendi.data.order.batch_indices`). None if any order of the rows is as good."""
+    groups: NDArray[np.int64] | None = None
+    """The group (N,) of each row, if whole groups are held out (`gendi.data.groups`)."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -103,6 +105,9 @@ class Loaded:
     name: str = ""
     blocks: NDArray[np.int64] | None = None
     fingerprint: str = ""
+    column: Callable[[str], Sequence[Any]] | None = None
+    """Returns the cells of a column by its name, one for each row; raises `UsageError` for an unknown name. None for
+    data without columns."""
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
@@ -181,7 +186,8 @@ def hold_out_rows(
 
 def part_of(split: Split, index: NDArray[np.int64]) -> Split:
     """Return the rows at `index` as a view, with their conditions."""
-    return Split(RowView(split.rows, index), {name: rows[index] for name, rows in split.conditions.items()})
+    conditions = {name: rows[index] for name, rows in split.conditions.items()}
+    return Split(RowView(split.rows, index), conditions, groups=None if split.groups is None else split.groups[index])
 
 
 def fingerprint(*splits: Split) -> str:

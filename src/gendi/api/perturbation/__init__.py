@@ -7,5 +7,7 @@ perturbation.predict(model, cell_type="CD14+ Monocyte", drug="drug1", dose=3.0)
 """
 
 from gendi.api.perturbation.model import Perturbation, fit, predict
+from gendi.api.perturbation.stored import load, save
+from gendi.api.perturbation.table import effects
 
-__all__ = ["Perturbation", "fit", "predict"]
+__all__ = ["Perturbation", "effects", "fit", "load", "predict", "save"]

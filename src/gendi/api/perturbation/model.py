@@ -2,14 +2,16 @@
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gendi.data.cells.extra import require
+from gendi.data.cells.output import with_counts
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.experiment import Experiment, checked_dose, read_experiment
+from gendi.data.cells.read import plain_columns
 from gendi.errors import UsageError
 from gendi.machine.version import __version__
 
@@ -25,15 +27,17 @@ class Perturbation:
     effects: DoseCurves
     diffusion: Any
     keys: tuple[str, str, str]
+    var: dict[str, list[Any]] = field(default_factory=dict)
+    """The columns of `var` of the training data."""
 
     def effects_of(self, *, cell_type: str, drug: str, dose: float) -> Any:
-        """Return the predicted log-fold changes of all genes as a DataFrame with the columns lfc and standard_error.
+        """Return the predicted effects on all genes at any dose as a DataFrame; the names of the genes are its index.
 
-        The names of the genes are its index. Raises the errors of `predict`.
+        Its columns are `log_fold_change` (natural logarithm) and `standard_error`. Raises the errors of `predict`.
         """
         c, d, x = self.experiment.type_number(cell_type), self.experiment.drug_number(drug), checked_dose(dose)
         self.effects.check(c, d, x)
-        rows = {"lfc": self.effects.lfc(c, d, x), "standard_error": self.effects.standard_error(c, d, x)}
+        rows = {"log_fold_change": self.effects.lfc(c, d, x), "standard_error": self.effects.standard_error(c, d, x)}
         return require("pandas").DataFrame(rows, index=list(self.experiment.genes))
 
 
@@ -77,7 +81,7 @@ def fit(
         from gendi.api.perturbation.diffusion import Diffusion
 
         network = Diffusion(effects, steps=steps, seed=seed)
-    return Perturbation(experiment, effects, network, (cell_type, drug, dose))
+    return Perturbation(experiment, effects, network, (cell_type, drug, dose), plain_columns(adata.var))
 
 
 def predict(
@@ -92,7 +96,9 @@ def predict(
     drug_scale: float = 1.0,
     seed: int = 0,
 ) -> Any:
-    """Return cells of a type under a dose of a drug as an AnnData: counts in X, and the columns of obs as in training.
+    """Return cells of a type under a dose of a drug as an AnnData in the form of `gendi.sample`'s.
+
+    Counts are in `layers["counts"]`, their logarithms ln(1 + 1e4 k / depth) in X; obs and var are as in training.
 
     A dose outside the tested ones of the drug is a warning that says how far outside it is.
 
@@ -109,7 +115,7 @@ def predict(
         UsageError: an unknown type, drug or value of `how`, n below 1, or a dose that is not above 0.
         DataError: a type without control cells.
     """
-    anndata, pandas = require("anndata"), require("pandas")
+    pandas = require("pandas")
     if how not in WAYS:
         raise UsageError(f"how = {how!r} must be {' or '.join(WAYS)}.")
     if n is not None and n < 1:
@@ -138,6 +144,6 @@ def predict(
         },
         index=[f"gendi-{seed}-{i}" for i in range(size)],
     )
-    var = pandas.DataFrame(index=list(model.experiment.genes))
+    var = pandas.DataFrame(model.var, index=list(model.experiment.genes))
     record = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
-    return anndata.AnnData(counts.astype(np.int32), obs=obs, var=var, uns={"gendi": json.dumps(record)})
+    return with_counts(counts, obs, var, {"gendi": json.dumps(record)})

@@ -32,7 +32,7 @@ class Cells(Kind):
     suffixes = (".h5ad",)
     endings = (".h5ad", ".h5", ".mtx")
     objects = "an AnnData"
-    source_options = ("layer", "backed", "recover", "transpose")
+    source_options = ("layer", "backed", "recover", "transpose", "split-by")
     options = CellsConfig
     evaluation_options = ("tell",)
 

@@ -63,6 +63,14 @@ def present(
     )
 
 
+def with_counts(counts: NDArray[Any], obs: Any, var: Any, uns: Mapping[str, Any]) -> Any:
+    """Return cells as an AnnData in the form of samples: counts (n, G) as a layer, and their logarithms in X."""
+    sparse = sp.csr_matrix(counts.astype(np.int32))
+    return require("anndata").AnnData(
+        _log_normalised(sparse), obs=obs, var=var, layers={"counts": sparse}, uns=dict(uns)
+    )
+
+
 def _log_normalised(counts: Any) -> Any:
     depth = np.asarray(counts.sum(1), np.float64).reshape(-1)
     scaled = sp.diags(SCALE / np.maximum(depth, 1.0)) @ counts.astype(np.float64)

@@ -122,7 +122,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     total, more = sum_of_counts(columns, depth)
     schema: dict[str, Any] = {
         "genes": genes,
-        "var": _plain_columns(adata.var),
+        "var": plain_columns(adata.var),
         "layer": name,
         "obs": {spec.name: key for spec, _, key in columns},
         "forms": forms(adata, columns),
@@ -137,7 +137,15 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         left_out=left_out,
         notes=(*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name), *more, *notes),
         schema=schema,
+        column=lambda key: _column(adata, key),
     )
+
+
+def _column(adata: Any, key: str) -> Any:
+    """Return a column of obs. Raises `UsageError`, with the nearest name, if there is none of that name."""
+    if key not in adata.obs:
+        raise unknown_name("column of obs", key, [str(name) for name in adata.obs.columns])
+    return adata.obs[key].astype(object).to_numpy()
 
 
 def matched(rows: Any, genes: Sequence[str], order: Sequence[str]) -> NDArray[Any]:
@@ -175,7 +183,7 @@ def _no_count(adata: Any, name: str, trouble: Trouble, genes: Sequence[str]) -> 
     )
 
 
-def _plain_columns(table: Any) -> dict[str, list[Any]]:
+def plain_columns(table: Any) -> dict[str, list[Any]]:
     """Return the columns of `var` that hold texts, numbers or booleans, as lists."""
     found = {}
     for key in table.columns:

@@ -96,8 +96,8 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
     known = row_digests(features(train))
     found = evaluate_rows(
         RowSet(features(rows)),
-        RowSet(features(train)),
-        RowSet(features(heldout)),
+        RowSet(features(train), groups=data.train.groups),
+        RowSet(features(heldout), groups=data.heldout.groups),
         space=lambda real: Standardised.fit(real, blocks=features.blocks),
         name=data.name,
         fingerprint=data.fingerprint,

@@ -33,6 +33,7 @@ class Tables(Kind):
     objects = "a DataFrame"
     evaluation_options = ("tell",)
     options = TableConfig
+    source_options = ("split-by",)
 
     def claims(self, spec: object) -> bool:
         return super().claims(spec) or (hasattr(spec, "columns") and hasattr(spec, "dtypes"))

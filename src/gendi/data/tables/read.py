@@ -213,7 +213,15 @@ def _loaded(
         left_out,
         notes=tuple(notes),
         schema=Schema(tuple(columns), **how, ids=ids),
+        column=lambda name: _texts(where, name, names, cells),
     )
+
+
+def _texts(where: str, name: str, names: Sequence[str], cells: Callable[[str], tuple[list[str], str]]) -> list[str]:
+    """Return the cells of a column as texts. Raises `UsageError`, with the nearest name, for an unknown name."""
+    if name not in names:
+        raise unknown_name(f"column of {where}", name, names)
+    return cells(name)[0]
 
 
 def condition_of(column: Column, values: np.ndarray, requested: str) -> tuple[ConditionConfig, ConditionRows, Column]:

@@ -3,6 +3,7 @@
 The pooled real rows are dealt at random many times, each time into a set x in the samples' place, a reference y, and a
 rest t in the place of the training rows, with the same sizes as in the evaluation. Everything is fitted anew to y and t
 only: components fitted to x as well would fit its noise, and would favour real rows in a way that no model can match.
+Where whole groups (donors) were held out of training, whole groups are dealt (`gendi.evaluate.vectors.deals`).
 The mean of a metric over these deals is its **floor**. Their spread says how far chance alone moves the metric, and so
 defines its **gate**, the prediction interval for one more set of real rows,
 
@@ -33,6 +34,7 @@ from gendi.evaluate.prediction import ALPHA, prediction_interval
 from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.by_class import class_metric, class_records, largest
+from gendi.evaluate.vectors.deals import Deal
 from gendi.evaluate.vectors.metrics import About, Roles, Values, about, compute_metrics, in_order
 from gendi.evaluate.vectors.progress import Progress
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
@@ -42,31 +44,23 @@ from gendi.machine.stopping import Poll, may_stop
 
 def real_deals(
     real: RowSet,
-    n: int,
-    rest: int,
-    splits: int,
+    deals: Sequence[Deal],
     fit: Callable[[Raw], World],
-    seed: int,
     *,
     poll: Poll | None = None,
     progress: Progress | None = None,
     targets: tuple[Target, ...] = (),
 ) -> list[Values]:
-    """Return the metrics of `splits` deals: n real rows against n others, with `rest` rows in place of training rows.
-
-    `fit` makes the world of a deal from the latter two.
-    """
-    rng = stream(seed, "evaluation deals")
+    """Return the metrics of deals of real rows; `fit` makes the world of a deal from its reference and its rest."""
     out: list[Values] = []
-    for deal in range(splits):
+    for number, deal in enumerate(deals):
         may_stop(poll)
-        order = rng.permutation(len(real)).astype(np.int64)
-        x, y, t = (real.take(order[a:b]) for a, b in ((0, n), (n, 2 * n), (2 * n, 2 * n + rest)))
+        x, y, t = (real.take(rows) for rows in deal)
         world, roles = setting(t, y, fit)
         roles = replace(roles, targets=targets)
         out.append(compute_metrics(world.part(x.rows, x.labels), roles, world, poll=poll))
         if progress is not None:
-            progress.step(f"{deal + 1} of {splits} deals of real rows are measured")
+            progress.step(f"{number + 1} of {len(deals)} deals of real rows are measured")
     return out
 
 

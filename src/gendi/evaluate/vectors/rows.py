@@ -11,6 +11,7 @@ from gendi.errors import DataError, UsageError
 from gendi.evaluate.clock import Clock
 from gendi.evaluate.result import Evaluation
 from gendi.evaluate.vectors import floors
+from gendi.evaluate.vectors.deals import deals_of
 from gendi.evaluate.vectors.errors import standard_errors
 from gendi.evaluate.vectors.metrics import compute_metrics, judged
 from gendi.evaluate.vectors.portrait import portrait
@@ -97,13 +98,20 @@ def evaluate_rows(
     rng = stream(seed, "evaluation rows")
     train, heldout, given = _some(train, TRAIN_MOST, rng), _some(heldout, TRAIN_MOST, rng), samples
     samples = _some(samples, n, rng)
-    real = RowSet(np.concatenate([train.rows, heldout.rows]), _both(train.labels, heldout.labels))
+    real = RowSet(
+        np.concatenate([train.rows, heldout.rows]),
+        _both(train.labels, heldout.labels),
+        _both(train.groups, heldout.groups),
+    )
+    dealt = deals_of(real, heldout, n, splits, seed)
+    n, samples = dealt.n, _first(samples, dealt.n)
+    notes += dealt.notes
     rest = min(len(train), len(real) - 2 * n)
 
     def fit(rows: Raw) -> World:
         return World.fit(_space(space, rows), rows, seed, n)
 
-    progress = Progress(1 + splits + CONTROLS + INTERVALS, tell)
+    progress = Progress(1 + len(dealt.deals) + CONTROLS + INTERVALS, tell)
     with clock("samples"):
         world, roles = floors.setting(_first(train, rest), _first(heldout, n), fit)
         chosen = likely(targets, train, heldout, world.space)
@@ -113,7 +121,7 @@ def evaluate_rows(
         values = compute_metrics(x, roles, world, verdicts, poll=poll)
     progress.step("the samples are measured")
     with clock("floors"):
-        deals = floors.real_deals(real, n, rest, splits, fit, seed, poll=poll, progress=progress, targets=chosen)
+        deals = floors.real_deals(real, dealt.deals, fit, poll=poll, progress=progress, targets=chosen)
     with clock("controls"):
         parts = floors.control_parts(train, n, world)
         controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
@@ -133,7 +141,7 @@ def evaluate_rows(
         floor_split="real",
         floor_n=n,
         extractors=(),
-        metrics=floors.judge(values, deals, controls, errors, 2 * n / (2 * n + rest), gates) + of_classes,
+        metrics=floors.judge(values, deals, controls, errors, dealt.share, gates) + of_classes,
         by_class=by_class,
         portrait=portrait(x, roles.reference, world),
         ema=ema,
@@ -170,7 +178,10 @@ def compute_row_metrics(
 def loaded(split: RowSource, labels: Indices | None, seed: int, purpose: str) -> RowSet:
     """Return `TRAIN_MOST` random rows of a split, in their order, or all rows of a smaller split."""
     chosen = np.sort(stream(seed, purpose).permutation(len(split))[:TRAIN_MOST]).astype(np.int64)
-    return RowSet(split.batch(chosen), None if labels is None else labels[chosen])
+    groups = getattr(split, "groups", None)
+    return RowSet(
+        split.batch(chosen), None if labels is None else labels[chosen], None if groups is None else groups[chosen]
+    )
 
 
 def all_digests(split: RowSource, poll: Poll | None = None) -> np.ndarray:

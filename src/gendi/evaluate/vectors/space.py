@@ -112,13 +112,16 @@ class RowSet:
     rows: Raw
     """Counts, or numbers and one-hot codes of categories; finite."""
     labels: Indices | None = None
+    groups: Indices | None = None
+    """The group of each real row, if whole groups were held out of training."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, chosen: Indices) -> "RowSet":
         """Return the rows `chosen`, in that order."""
-        return RowSet(self.rows[chosen], None if self.labels is None else self.labels[chosen])
+        labels, groups = (None if each is None else each[chosen] for each in (self.labels, self.groups))
+        return RowSet(self.rows[chosen], labels, groups)
 
 
 @dataclass(frozen=True, eq=False)

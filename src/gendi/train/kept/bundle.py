@@ -54,6 +54,7 @@ ATTEMPTS = 5
 """How often a bundle is read that is replaced by the next one at that moment."""
 META: dict[str, type] = {
     **dict.fromkeys(("data", "data_spec", "fingerprint", "precision", "layout", "gendi", "torch", "python"), str),
+    "split_by": str,
     STORED: str,
     **dict.fromkeys(("step", "images", "seed"), int),
     **dict.fromkeys(("seconds", "smallest_scale", UNFINISHED), float),

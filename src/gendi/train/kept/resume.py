@@ -34,9 +34,22 @@ HARMLESS = frozenset(
 
 
 def refuse_changes(
-    run: Path, config: RunConfig, fingerprint: str, allow_data_change: bool, size: tuple[int, int] | None = None
+    run: Path,
+    config: RunConfig,
+    fingerprint: str,
+    allow_data_change: bool,
+    size: tuple[int, int] | None = None,
+    split_by: str = "",
 ) -> None:
-    """Compare config.toml with the requested configuration and data; `size` is what pictures are brought to, if asked.
+    """Compare config.toml with the requested configuration and data.
+
+    Args:
+        run: the folder of the run.
+        config: the configuration that is requested.
+        fingerprint: that of the data.
+        allow_data_change: whether other data are accepted.
+        size: what pictures are brought to, if asked.
+        split_by: the column whose groups are held out whole; empty for none.
 
     Raises:
         UsageError: fields differ that would change the run; the error names them all.
@@ -62,6 +75,12 @@ def refuse_changes(
         ).mended_by(elsewhere(run))
     data = stored_tables(run)["data"]
     before = data.get("fingerprint")
+    if before != fingerprint and not allow_data_change and (then := str(data.get("split_by", ""))) != split_by:
+        said = [f"--split-by {column}" if column else "no --split-by" for column in (then, split_by)]
+        raise DataError(
+            f"{run} was begun with {said[0]}, and now there is {said[1]}, so other rows are held out. Give the same to "
+            "go on, another folder (--out) to begin a second run, or --fresh to start this one over."
+        ).mended_by(Mend(add=("--split-by", then)) if then else Mend(drop=("--split-by",)), elsewhere(run))
     if before != fingerprint and not allow_data_change and (words := _other_size(data.get("size"), size)):
         raise DataError(
             f"{run} was begun with {words}, so these are other pictures. Give the same size to go on, another folder "

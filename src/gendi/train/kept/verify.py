@@ -28,6 +28,8 @@ from gendi.train.kept.stored import stored_config, stored_tables
 from gendi.train.weights.model import network_of
 from gendi.train.weights.posthoc_ema import read_snapshot
 
+SEALED = "perturbation"
+"""The kind of a model of perturbations, as its config.json says it (`gendi.api.perturbation.stored`)."""
 ATTEMPTS = 3
 """How often a folder is read at most, if it is replaced while it is read."""
 
@@ -91,6 +93,8 @@ def _kind(folder: Path) -> str | None:
     there = {name for name in (CONFIG, WEIGHTS, MANIFEST) if (folder / name).exists()}
     if _is_classifier(folder / CONFIG):
         return "classifier"
+    if _is_sealed(folder / CONFIG):
+        return SEALED
     of_a_run = name in (BUNDLE, BEST) and (folder.parent / "config.toml").exists()
     return "bundle" if of_a_run or MANIFEST in there or {CONFIG, WEIGHTS} <= there else None
 
@@ -101,6 +105,15 @@ def _is_classifier(path: Path) -> bool:
     except BundleError:
         return False
     return isinstance(data, dict) and data.get("kind") == KIND
+
+
+def _is_sealed(path: Path) -> bool:
+    """Return whether a folder says that it holds a model of perturbations, which only the cells' own code can read."""
+    try:
+        data = read_json(path)
+    except BundleError:
+        return False
+    return isinstance(data, dict) and data.get("kind") == SEALED
 
 
 def _check(path: Path, kind: str) -> Checked | None:
@@ -164,6 +177,12 @@ def _check_classifier(path: Path) -> str | None:
     return _text(load_classifier(path).meta.get("fingerprint"))
 
 
+def _check_sealed(path: Path) -> str | None:
+    verify_manifest(path)
+    read_header(path / WEIGHTS)
+    return None
+
+
 def _check_snapshot(path: Path) -> str | None:
     known: dict[str, TensorSpec] | None = None
     for file in read_snapshot(path).values():
@@ -192,6 +211,7 @@ CHECKS: dict[str, Callable[[Path], str | None]] = {
     "checkpoint": _check_checkpoint,
     "bundle": _check_bundle,
     "classifier": _check_classifier,
+    SEALED: _check_sealed,
     "snapshot": _check_snapshot,
     "codec": _check_codec,
 }

@@ -41,6 +41,8 @@ def bundle_of(
         "seed": trainer.config.train.seed,
         **versions(),
     }
+    if data.split_by:
+        meta["split_by"] = data.split_by
     if trainer.smallest_scale is not None:
         meta["smallest_scale"] = trainer.smallest_scale
     if trainer.start is not None:

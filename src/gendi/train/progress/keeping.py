@@ -227,6 +227,8 @@ def write_config(
     Raises `ResourceError`.
     """
     source: dict[str, Any] = {"spec": data.spec, "fingerprint": data.fingerprint, "name": data.name}
+    if data.split_by:
+        source["split_by"] = data.split_by
     if size is not None:
         source["size"] = [size] if isinstance(size, int) else list(size)
     tables = {"config": config.to_dict(), "data": source, "budget": budget.to_dict()}

@@ -69,6 +69,7 @@ def train(
     console: Console | None = None,
     init: str | Path | Bundle | None = None,
     autoencoder: str | Path | Codec | None = None,
+    split_by: str | None = None,
 ) -> TrainResult:
     """Train on the data `spec` until the budget is spent; write everything into the folder `run`.
 
@@ -86,6 +87,7 @@ def train(
             resumed has its own weights and does not read it.
         autoencoder: the folder of an autoencoder, or one that was read, in whose latents a new run works; see
             `gendi.train.kept.autoencoder`.
+        split_by: see `gendi.data.open_data`.
 
     Raises:
         UsageError: the configuration does not fit the data, or differs from that of the run; the text names the fields.
@@ -103,7 +105,7 @@ def train(
         # This comes before anything is written, so that bad data or missing conditions leave no folder behind.
         team.from_first(lambda: check_place(run, spec))
         refuse_among_autoencoders(run)
-        data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad))
+        data = team.first_before_others(lambda: open_data(spec, size=size, max_bad=max_bad, split_by=split_by))
         team.from_first(lambda: check_folders(run))
         going_on = not fresh and bool(list_checkpoints(run))
         start = team.first_before_others(lambda: start_of(run, init, going_on, fresh))
@@ -157,7 +159,8 @@ class _Loop:
             self.console.say(remark)
         clean_stale(self.run)
         size = (self.job.size,) * 2 if isinstance(self.job.size, int) else self.job.size
-        refuse_changes(self.run, self.config, self.data.fingerprint, self.job.allow_data_change, size)
+        data, allowed = self.data, self.job.allow_data_change
+        refuse_changes(self.run, self.config, data.fingerprint, allowed, size, data.split_by)
         return identity_of(self.run)
 
     # --- the run ---------------------------------------------------------------------------------------------------
