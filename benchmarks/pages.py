@@ -29,7 +29,7 @@ def main() -> None:
     write_table("editing.md", "inpainting", editing.table(results("editing")["rows"]))
     write_table("networks.md", "conditioning", conditioning.table(results("conditioning")["rows"]))
     write_table("networks.md", "unet or dit", unet_or_dit.table(results("unet-or-dit")["rows"]))
-    write_table("perturbation.md", "scores", perturbation.table(results("perturbation")["worlds"]))
+    perturbation.page(results("perturbation")["worlds"])
     guided = results("guidance")
     write_table("guidance.md", "measured guidance", guidance.table(guided["rows"], guided["n"]))
 

@@ -1,11 +1,13 @@
-"""Cells under drugs that are made up, on scanpy's packaged PBMC data: models against baselines, with known truth.
+"""Models of perturbed cells on invented worlds, none a model's own (`gendi.data.cells.perturbation.worlds`).
 
-    OMP_NUM_THREADS=1 python benchmarks/perturbation.py                 two worlds; JSON, and table and figure in docs/
+    OMP_NUM_THREADS=1 python benchmarks/perturbation.py                        all worlds, five seeds: JSON and table
+    OMP_NUM_THREADS=1 python benchmarks/perturbation.py --diffusion 1000 --seeds 0 1 --worlds hill biphasic
+    OMP_NUM_THREADS=1 python benchmarks/perturbation.py --draw                 table and figure of the last run
 
-Of each world some conditions are held out: a dose (1.0) of every pair with an interaction and of as many without, and
-all doses of one pair with an interaction and one without. Each model is fitted to the rest and moves the controls of
-the type; truth is what the drug does to real cells that were kept aside. The oracle treats the controls truly.
-`--draw` draws the figure of the last run again.
+Of each world some conditions are held out: for each drug one inner dose of two types ("dose"), and of every second drug
+all doses in one type ("pair"). Each model is fitted to the rest and moves the controls of the type, each of them once.
+Truth are new cells. The ceiling is a second draw of new cells, as many as there are controls. Worlds that are measured
+take the place of those in the last run's results, and the others stay.
 """
 
 import argparse
@@ -18,132 +20,205 @@ import matplotlib
 import numpy as np
 import record
 import torch
+from numpy.typing import NDArray
 
 from gendi.api.perturbation.diffusion import Diffusion
-from gendi.data.cells.demo import demo_anndata
 from gendi.data.cells.normalise import log_normalise
 from gendi.data.cells.perturbation.baselines import BASELINES
+from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.effects import HillEffects
-from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, compute_scores, scaled
-from gendi.data.cells.perturbation.semi_synthetic import World, semi_synthetic
+from gendi.data.cells.perturbation.scores import SCORES, Target, averaged, components_of, compute_scores, scaled
+from gendi.data.cells.perturbation.transport import transport
+from gendi.data.cells.perturbation.worlds import DOSES, WORLDS, Invented, invent
+from gendi.diffusion.randomness import stream
+from gendi.evaluate.intervals import of_deals
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-LEAST, DOSE, COPIES = 50, 1.0, 4
-KINDS = ("dose, interaction", "dose, none", "pair, interaction", "pair, none")
+Condition = tuple[int, int, float]
+TRUE_CELLS, BASIS = 200, 20
+KINDS = ("dose", "pair")
+OURS, PLAIN = "dose curves", "dose curves, plain move"
+OTHERS = (*(kind.name for kind in BASELINES if kind.name != "control"), "hill effects")
+JUDGED = ("pearson", "pearson changed", "energy", "centroid rank")
+TITLES = {"pearson": "Pearson", "pearson changed": "of changed genes", "slope error": "slope"}
 
 
-def world_of(seed: int) -> World:
-    adata = demo_anndata()
-    labels = adata.obs["bulk_labels"].astype(str).to_numpy()
-    names, sizes = np.unique(labels, return_counts=True)
-    kept = np.isin(labels, names[sizes >= LEAST])
-    return semi_synthetic(np.asarray(adata.X.toarray())[kept], labels[kept], seed, genes=list(adata.var_names))
-
-
-def held_out(world: World) -> dict[tuple[int, int, float], str]:
-    """Return the conditions that are predicted and what kind each is."""
-    e = world.experiment
-    pairs = [(c, d) for c in range(len(e.type_names)) for d in range(len(e.drug_names))]
-    planted = [pair for pair in pairs if world.truth.interacts(*pair)]
-    others = [pair for pair in pairs if pair not in planted][:: max(1, (len(pairs) - len(planted)) // len(planted))]
-    out = {}
-    for name, some in (("interaction", planted), ("none", others[: len(planted)])):
-        out |= {(*some[0], float(x)): f"pair, {name}" for x in np.unique(e.doses[~e.control])}
-        out |= {(*pair, DOSE): f"dose, {name}" for pair in some[1:]}
+def held_out(world: Invented) -> dict[Condition, str]:
+    """Return the conditions that are predicted, and what kind each is."""
+    types, out = len(world.experiment.type_names), {}
+    for d in range(len(world.experiment.drug_names)):
+        out |= {(c, d, DOSES[1 + (c + d) % 3]): "dose" for c in (d % types, (d + 2) % types)}
+        if d % 2:
+            out |= {((d + 1) % types, d, x): "pair" for x in DOSES}
     return out
 
 
-def measured(world: World, steps: int, seed: int) -> dict[str, Any]:
+def targets(
+    world: Invented, asked: dict[Condition, str], seed: int
+) -> dict[Condition, tuple[Target, NDArray[np.int64]]]:
+    """Return the truth about each condition, and a second draw of it."""
+    rng, out = stream(seed, f"truth of {world.name}"), {}
+    pairs = [(d, x) for d in range(len(world.experiment.drug_names)) for x in DOSES]
+    for c in sorted({c for c, _, _ in asked}):
+        cells = [world.treated(c, d, x, TRUE_CELLS, rng) for d, x in pairs]
+        centroids = np.stack([log_normalise(part).mean(0) for part in cells])
+        others = [world.treated(c, d, x, BASIS, rng) for d, x in pairs]
+        components = components_of(np.concatenate([world.controls(c, TRUE_CELLS, rng), *others]))
+        for d, x in ((d, x) for e, d, x in asked if e == c):
+            i, control = pairs.index((d, x)), world.experiment.controls(c, d)
+            target = Target(control, cells[i], world.log_fold(c, d, x), centroids, i, components)
+            out[c, d, x] = target, world.treated(c, d, x, len(control), rng)
+    return out
+
+
+def measured(name: str, seed: int, steps: int) -> dict[str, Any]:
     """Return every model's scores by kind of condition."""
+    world = invent(name, seed)
     asked = held_out(world)
     train = world.experiment.without(list(asked))
-    ways: dict[str, Any] = {kind.name: kind().fit(train) for kind in BASELINES}
-    began = time.process_time()
-    ways["hill, no interactions"] = HillEffects(interactions=False).fit(train)
-    ways["hill effects"] = HillEffects().fit(train)
-    took = {"hill effects": time.process_time() - began}
+    models: dict[str, Any] = {kind.name: kind() for kind in BASELINES if kind.name in OTHERS}
+    models |= {"hill effects": HillEffects(), OURS: DoseCurves()}
+    took = {}
+    for key, model in models.items():
+        began = time.process_time()
+        model.fit(train)
+        took[key] = time.process_time() - began
     if steps:
         began = time.process_time()
-        ways["diffusion"] = Diffusion(ways["hill effects"], steps=steps, seed=seed)
+        models["diffusion"] = Diffusion(models[OURS], steps=steps, seed=seed)
         took["diffusion"] = time.process_time() - began
     rows: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    doses = [float(x) for x in np.unique(world.experiment.doses[~world.experiment.control])]
-    for (c, d, x), kind in asked.items():
-        control, aside = train.controls(c), world.aside(c)
-        copies = np.tile(control, (COPIES, 1))
-        others = [(e, y) for e in range(len(train.drug_names)) for y in doses]
-        centroids = np.stack([log_normalise(world.treated(aside, c, e, y, 1)).mean(0) for e, y in others])
-        target = Target(
-            control, world.treated(aside, c, d, x, 1), world.truth.log_fold(c, d, x), centroids, others.index((d, x))
-        )
-        rows["null"][kind].append(compute_scores(copies, target))
-        rows["oracle"][kind].append(compute_scores(world.treated(copies, c, d, x, 2), target))
-        for name, model in ways.items():
-            rows[name][kind].append(compute_scores(model.predict(copies, c, d, x, 3), target))
-    means = {name: {kind: averaged(parts[kind]) for kind in KINDS} for name, parts in rows.items()}
-    for name in ways:
-        for kind in KINDS:
-            values = {score: means[name][kind][score] for score in SCORES}
-            means[name][kind]["scaled"] = scaled(values, means["null"][kind], means["oracle"][kind])
-    return {"conditions": len(asked), "seconds": took, "scores": means}
+    for condition, (target, second) in targets(world, asked, seed).items():
+        kind, (c, d, x) = asked[condition], condition
+        rows["null"][kind].append(compute_scores(target.control, target))
+        rows["ceiling"][kind].append(compute_scores(second, target))
+        for key, model in models.items():
+            rows[key][kind].append(compute_scores(model.predict(target.control, c, d, x, 3), target))
+        rates = target.control.sum(0) / target.control.sum()
+        plain = transport(target.control, models[OURS].lfc(c, d, x), rates, stream(3, "plain move"))
+        rows[PLAIN][kind].append(compute_scores(plain, target))
+    means: dict[str, Any] = {key: {kind: averaged(parts[kind]) for kind in KINDS} for key, parts in rows.items()}
+    out = {
+        key: {kind: scaled(means[key][kind], means["null"][kind], means["ceiling"][kind]) for kind in KINDS}
+        for key in (*models, PLAIN)
+    }
+    raw = {key: means[key] for key in ("null", "ceiling")}
+    return {"seconds": took, "raw": raw, "scaled": out, "weights of hill": list(models[OURS].weights.values())}
 
 
-def drawn(results: dict[str, Any]) -> None:
-    worlds = list(results.values())
-    names = [name for name in worlds[0]["scores"] if name not in ("null", "oracle", "control")]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
-    for axis, score in zip(axes, ("pearson", "pearson changed", "energy"), strict=True):
-        for i, name in enumerate(names):
-            values = np.array([[w["scores"][name][kind]["scaled"][score] for kind in KINDS] for w in worlds], float)
-            x = np.arange(len(KINDS)) + (i - len(names) / 2) * 0.1
-            axis.scatter(np.tile(x, len(worlds)), values.reshape(-1), s=16, label=name, color=f"C{i}")
-        for y in (0, 1):
-            axis.axhline(y, color="black", linewidth=0.8, linestyle="--")
-        axis.set(title=score)
-        axis.set_xticks(range(len(KINDS)), [kind.replace(", ", "\n") for kind in KINDS], fontsize=8)
-    axes[0].set_ylabel("0: no change, 1: truth drawn afresh")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, ncols=len(labels), loc="outside lower center")
-    figure.savefig(record.DOCS / "perturbation.png", dpi=110)
+def values(worlds: dict[str, Any], name: str, kind: str, model: str, score: str) -> list[float]:
+    """Return the scaled score of a model in each seed of a world that has it."""
+    runs = [run["scaled"].get(model) for run in worlds[name].values()]
+    return [run[kind][score] for run in runs if run]
 
 
-def table(results: dict[str, Any]) -> list[str]:
-    worlds = list(results.values())
-    lines = ["| held out | model | Pearson | of changed genes | slope | energy | centroid rank |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+def compared(worlds: dict[str, Any], name: str, kind: str, score: str) -> tuple[str, str, list[float], list[float]]:
+    """Return a verdict, the best other model by its mean, and the values of ours and of that model."""
+    mine = values(worlds, name, kind, OURS, score)
+    best = max(OTHERS, key=lambda other: float(np.mean(values(worlds, name, kind, other, score))))
+    theirs = values(worlds, name, kind, best, score)
+    gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
+    interval = of_deals(gaps).interval if len(gaps) > 1 else None
+    verdict = "tie" if interval is None or interval[0] <= 0 <= interval[1] else "best" if interval[0] > 0 else "worse"
+    return verdict, best, mine, theirs
+
+
+def table(worlds: dict[str, Any]) -> list[str]:
+    """Return the table of the page: our model against the best of the others, by world, kind and score."""
+    lines = ["| world, held out | " + " | ".join(TITLES.get(score, score) for score in JUDGED) + " |"]
+    lines.append("|---" * (len(JUDGED) + 1) + "|")
     for kind in KINDS:
-        for name in worlds[0]["scores"]:
-            if name in ("null", "oracle", "control"):
-                continue
+        for name in worlds:
+            cells = []
+            for score in JUDGED:
+                verdict, best, mine, theirs = compared(worlds, name, kind, score)
+                cells.append(f"{record.with_interval(mine, '.2f')}; {best} {np.mean(theirs):.2f}: {verdict}")
+            lines.append(f"| {name}, {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def summary(worlds: dict[str, Any]) -> list[str]:
+    """Return the table of means over worlds, with intervals over worlds."""
+    lines = ["| held out | model | " + " | ".join(TITLES.get(score, score) for score in SCORES) + " |"]
+    lines.append("|---" * (len(SCORES) + 2) + "|")
+    for kind in KINDS:
+        for model in (*OTHERS, OURS, PLAIN):
             cells = []
             for score in SCORES:
-                values = [w["scores"][name][kind]["scaled"][score] for w in worlds]
-                known = [v for v in values if v is not None]
-                half = f" ± {np.ptp(known) / 2:.2f}" if len(known) > 1 else ""
-                cells.append(f"{np.mean(known):.2f}{half}" if known else "none")
-            lines.append(f"| {kind} | {name} | {' | '.join(cells)} |")
+                means = [float(np.mean(values(worlds, name, kind, model, score))) for name in worlds]
+                cells.append(record.with_interval(means, ".2f"))
+            lines.append(f"| {kind} | {model} | {' | '.join(cells)} |")
     return lines
+
+
+def of_diffusion(worlds: dict[str, Any]) -> list[str]:
+    """Return the table of the diffusion beside moved controls, in the runs that have it."""
+    lines = ["| world, held out | model | seeds | " + " | ".join(TITLES.get(score, score) for score in SCORES) + " |"]
+    lines.append("|---" * (len(SCORES) + 3) + "|")
+    for name, runs in worlds.items():
+        own = {name: {seed: run for seed, run in runs.items() if "diffusion" in run["scaled"]}}
+        for kind in KINDS if own[name] else ():
+            for model in ("diffusion", OURS):
+                cells = [f"{np.mean(values(own, name, kind, model, score)):.2f}" for score in SCORES]
+                lines.append(f"| {name}, {kind} | {model} | {len(own[name])} | {' | '.join(cells)} |")
+    return lines
+
+
+def drawn(worlds: dict[str, Any]) -> None:
+    names, shown = list(worlds), ("additive", "interpolation", "shrunk", "ridge", "hill effects", OURS)
+    figure, axes = plt.subplots(len(JUDGED), 2, figsize=(11, 10), layout="constrained", sharex=True, sharey="row")
+    for row, score in zip(axes, JUDGED, strict=True):
+        for axis, kind in zip(row, KINDS, strict=True):
+            for i, model in enumerate(shown):
+                found = [values(worlds, name, kind, model, score) for name in names]
+                mean = [float(np.mean(own)) for own in found]
+                low = [of_deals(own).interval or (own[0], own[0]) for own in found]
+                error = np.array([[m - a, b - m] for m, (a, b) in zip(mean, low, strict=True)]).T
+                style = (
+                    {"marker": "D", "color": "black", "zorder": 3} if model == OURS else {"marker": "o", "alpha": 0.8}
+                )
+                x = np.arange(len(names)) + (i - (len(shown) - 1) / 2) * 0.12
+                axis.errorbar(x, mean, error, linestyle="", markersize=4, linewidth=0.8, label=model, **style)
+            for y in (0, 1):
+                axis.axhline(y, color="black", linewidth=0.8, linestyle="--")
+            axis.set_ylabel(TITLES.get(score, score))
+            axis.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=8)
+    axes[0, 0].set_title("a dose of a known pair of type and drug")
+    axes[0, 1].set_title("a pair that was never seen")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=len(labels), fontsize=9, loc="outside lower center")
+    figure.savefig(record.DOCS / "perturbation.png", dpi=100)
+    plt.close(figure)
+
+
+def page(worlds: dict[str, Any]) -> None:
+    """Write the tables of the page."""
+    for mark, lines in (("means", summary(worlds)), ("scores", table(worlds)), ("diffusion", of_diffusion(worlds))):
+        record.write_table("perturbation.md", mark, lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=int, default=1000, help="of the diffusion; 0 leaves it out")
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--diffusion", type=int, default=0, help="training steps of the diffusion; 0 leaves it out")
     parser.add_argument("--draw", action="store_true")
     args = parser.parse_args()
-    if args.draw:
-        drawn(json.loads((record.RESULTS / "perturbation.json").read_text(encoding="utf-8"))["worlds"])
-        return
+    path = record.RESULTS / "perturbation.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    worlds: dict[str, Any] = known.get("worlds", {}) if set(known.get("worlds", {})) <= set(WORLDS) else {}
     torch.set_num_threads(1)
-    results = {str(seed): measured(world_of(seed), args.steps, seed) for seed in args.seeds}
-    record.write("perturbation", {"steps": args.steps, "worlds": results})
-    lines = table(results)
-    print("\n".join(lines))
-    drawn(results)
-    if (record.DOCS / "perturbation.md").exists():
-        record.write_table("perturbation.md", "scores", lines)
+    for seed in () if args.draw else args.seeds:
+        for name in args.worlds:
+            began = time.process_time()
+            worlds.setdefault(name, {})[str(seed)] = measured(name, seed, args.diffusion)
+            print(f"{name}, seed {seed}: {time.process_time() - began:.0f} s", flush=True)
+            worlds = {key: worlds[key] for key in WORLDS if key in worlds}
+            record.write("perturbation", {"worlds": worlds})
+    page(worlds)
+    drawn(worlds)
 
 
 if __name__ == "__main__":

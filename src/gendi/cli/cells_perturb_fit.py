@@ -36,6 +36,8 @@ class CellsPerturbFit:
     """The column with doses, numbers above 0 in treated cells."""
     control: Annotated[Text, shows("the cells of dose 0")] = None
     """The name that controls have as their drug, or a column of booleans."""
+    batch: Annotated[Text, shows("all controls together")] = None
+    """The column with batches, such as plates: treated cells are compared with controls of their own batch."""
     layer: Annotated[Text, shows("the one where counts are found")] = None
     """The layer that has the counts."""
     out: Annotated[Folder, shows("runs/ and the name of the data, with -perturbation")] = None
@@ -72,6 +74,7 @@ def main(args: Sequence[str]) -> int:
             drug=str(command.drug),
             dose=str(command.dose),
             control=command.control,
+            batch=command.batch,
             layer=command.layer,
         )
     for text in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):

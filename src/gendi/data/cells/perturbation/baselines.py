@@ -6,6 +6,11 @@
                     the types that had them; between doses, straight lines in the log of the dose)
     nearest dose    the change at the nearest dose (on the log scale) of the same type and drug; for a type that never
                     had the drug, of the drug in all types
+    interpolation   straight lines in the log of the dose between the doses of the same type and drug, and the nearest
+                    one beyond them; for a type that never had the drug, as additive
+    shrunk          interpolation shrunk to additive: z = interpolation - additive is taken to be N(0, t^2) over genes,
+                    observed with the variance v of the interpolation, so t^2 / (t^2 + v) of it is kept; t^2 is the mean
+                    over genes of z^2 - v, or 0
     ridge           ridge regression, linear in type, drug, log dose within drug, and pair of type and drug
 
 A condition of an experiment is a combination of type, drug and dose that treated cells had.
@@ -19,7 +24,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.experiment import Experiment, checked_dose
-from gendi.data.cells.perturbation.shifts import Shifts, observe
+from gendi.data.cells.perturbation.shifts import Shifts, observe, shrunk_rates
 from gendi.data.cells.perturbation.transport import transport
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
@@ -59,7 +64,9 @@ class ShiftModel(ABC):
                 f"The cells have {control_cells.shape[1]} genes; the model was fitted to cells with {len(rates)}."
             )
         rng = stream(seed, "predicted treatment")
-        return transport(control_cells, self.lfc(cell_type, drug, checked_dose(dose)), rates, rng)
+        own = shrunk_rates(control_cells, rates)
+        dispersions = self.shifts.marginals.dispersions[cell_type]
+        return transport(control_cells, self.lfc(cell_type, drug, checked_dose(dose)), own, rng, dispersions)
 
     def check(self, cell_type: int, drug: int, dose: float) -> None:
         """Raise `UsageError` or `DataError` if this type, drug or dose cannot be predicted."""
@@ -111,6 +118,39 @@ class Additive(ShiftModel):
         return np.asarray(means[below] + (place - below) * (means[above] - means[below]))
 
 
+class Interpolation(Additive):
+    """Straight lines between the pair's own doses; the additive model for a pair without any."""
+
+    name = "interpolation"
+
+    def lfc(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+        own, weights = self.between(cell_type, drug, dose)
+        return np.asarray(weights @ self.shifts.y[own]) if len(own) else super().lfc(cell_type, drug, dose)
+
+    def between(self, cell_type: int, drug: int, dose: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the pair's conditions and the weight of each."""
+        own = np.flatnonzero((self.shifts.drugs == drug) & (self.shifts.types == cell_type))
+        own = own[np.argsort(self.shifts.doses[own])]
+        logs = np.log(self.shifts.doses[own])
+        return own, np.array([np.interp(np.log(dose), logs, row) for row in np.eye(len(own))])
+
+
+class ShrunkInterpolation(Interpolation):
+    """Interpolation shrunk to the additive model by empirical Bayes."""
+
+    name = "shrunk"
+
+    def lfc(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+        base = Additive.lfc(self, cell_type, drug, dose)
+        own, weights = self.between(cell_type, drug, dose)
+        if not len(own):
+            return base
+        z = weights @ self.shifts.y[own] - base
+        v = weights**2 @ (self.shifts.variance + self.shifts.control_variance)[own]
+        size = max(0.0, float((z**2 - v).mean()))
+        return np.asarray(base + size / (size + v) * z)
+
+
 class NearestDose(ShiftModel):
     """The change at the nearest dose of the same type and drug, or of the drug in any type."""
 
@@ -153,5 +193,13 @@ class Ridge(ShiftModel):
         return np.asarray((x @ self.weights)[0])
 
 
-BASELINES: tuple[type[ShiftModel], ...] = (Control, MeanShift, Additive, NearestDose, Ridge)
+BASELINES: tuple[type[ShiftModel], ...] = (
+    Control,
+    MeanShift,
+    Additive,
+    NearestDose,
+    Interpolation,
+    ShrunkInterpolation,
+    Ridge,
+)
 """The models that every model is compared with."""

@@ -61,18 +61,19 @@ class Prior:
 
 
 class HillEffects(ShiftModel):
-    """The model in the module's docstring; `interactions=False` leaves r out."""
+    """The model in the module's docstring; `interactions=False` leaves r out, and `known` priors of drugs are kept."""
 
     name = "hill effects"
 
-    def __init__(self, interactions: bool = True) -> None:
-        self.interactions = interactions
+    def __init__(self, interactions: bool = True, known: dict[int, Prior] | None = None) -> None:
+        self.interactions, self.known = interactions, known or {}
 
     def learn(self, shifts: Shifts) -> None:
         self.related = relatedness(shifts.marginals.rates[:-1])
         self.noise = noise_scale(shifts)
         drugs = np.unique(shifts.drugs)
         self.priors: dict[int, Prior] = {}
+        self.ranges: dict[int, tuple[float, float]] = {}
         self.effects: dict[int, Float64[np.ndarray, "c g"]] = {}
         for d in map(int, drugs):
             self.priors[d], self.effects[d] = self._drug(shifts, d)
@@ -81,10 +82,24 @@ class HillEffects(ShiftModel):
         prior = self.priors[drug]
         return np.asarray(hill(dose, prior.ec50, prior.slope) * self.effects[drug][cell_type])
 
+    def edge(self, drug: int) -> str | None:
+        """Return which doses would settle a curve that stands at the edge of the grid, or None if none does."""
+        prior, (low, high) = self.priors[drug], self.ranges[drug]
+        if low == high:
+            return None
+        if prior.ec50 >= high * 0.999:
+            return "larger"
+        if prior.ec50 <= low * 1.001:
+            return "smaller"
+        return "more" if prior.slope in (SLOPES[0], SLOPES[-1]) else None
+
     def _drug(self, shifts: Shifts, drug: int) -> tuple[Prior, Floats]:
+        if drug in self.known:
+            return self.known[drug], self._posterior(shifts, drug, self.known[drug])
         doses = np.unique(shifts.doses[shifts.drugs == drug])
         many = len(doses) > 1
         ec50s = np.geomspace(doses[0] / 3, doses[-1] * 3, CURVES) if many else doses
+        self.ranges[drug] = float(ec50s[0]), float(ec50s[-1])
         slopes = SLOPES if many else (1.0,)
         certain = shifts.genes(np.flatnonzero((shifts.variance[shifts.drugs == drug] < CERTAIN).any(0)))
         prior = Prior(float(np.median(ec50s)), 1.0)

@@ -29,6 +29,8 @@ class Experiment:
     type_names: tuple[str, ...]
     drug_names: tuple[str, ...]
     genes: tuple[str, ...]
+    batches: Int64[np.ndarray, " n"] | None = None
+    """The batch of each cell, or None. Cells are compared with controls of their own batch."""
 
     @property
     def control(self) -> Bool[np.ndarray, " n"]:
@@ -41,17 +43,29 @@ class Experiment:
     def rows(self, kept: NDArray[Any]) -> Self:
         """Return some of the cells."""
         parts = {name: getattr(self, name)[kept] for name in ("counts", "types", "drugs", "doses")}
-        return replace(self, **parts)
+        return replace(self, **parts, batches=None if self.batches is None else self.batches[kept])
 
-    def controls(self, cell_type: int) -> Int64[np.ndarray, "m g"]:
-        """Return the counts of the controls of a type. Raises `DataError` if it has none."""
-        found = self.counts[self.control & (self.types == cell_type)]
+    def controls(self, cell_type: int, drug: int | None = None) -> Int64[np.ndarray, "m g"]:
+        """Return the counts of the controls of a type; with a drug, those of the batches in which it was given.
+
+        Raises `DataError` if the type has none.
+        """
+        given = None if drug is None or self.batches is None else np.unique(self.batches[self.drugs == drug]).tolist()
+        found = self.beside(cell_type, given)
         if not len(found):
             raise DataError(
                 f"There is no control cell of the type {self.type_names[cell_type]!r}, and the effect of a drug is a "
                 "difference from controls of the same type. Add some, or leave the type out."
             )
-        return np.asarray(found)
+        return found
+
+    def beside(self, cell_type: int, batches: Sequence[int] | None) -> Int64[np.ndarray, "m g"]:
+        """Return the counts of the controls of a type in some batches; of all, if these have none or for None."""
+        own = self.control & (self.types == cell_type)
+        if batches is not None and self.batches is not None:
+            within = own & np.isin(self.batches, batches)
+            own = within if within.any() else own
+        return np.asarray(self.counts[own])
 
     def conditions(self) -> list[tuple[int, int, float]]:
         """Return every (type, drug, dose) that treated cells have, sorted."""
@@ -93,7 +107,14 @@ def checked_dose(dose: float) -> float:
 
 
 def read_experiment(
-    adata: Any, *, cell_type: str, drug: str, dose: str, control: str | None, layer: str | None = None
+    adata: Any,
+    *,
+    cell_type: str,
+    drug: str,
+    dose: str,
+    control: str | None,
+    batch: str | None = None,
+    layer: str | None = None,
 ) -> Experiment:
     """Return the experiment in an AnnData of counts.
 
@@ -103,6 +124,8 @@ def read_experiment(
             not read.
         control: the column of `obs` that is True for controls, or the name of the drug that controls have ("DMSO").
             With None, the cells of dose 0 are the controls.
+        batch: a column of `obs` with the batches (plates, donors). Treated cells are then compared with controls of
+            their own batch, where it has some of the type.
         layer: the layer that holds the counts.
 
     Raises:
@@ -110,7 +133,7 @@ def read_experiment(
         DataError: no counts; a column with gaps; a dose that is not a finite number above 0; no controls, no treated
             cells, or a type without controls.
     """
-    for key in (cell_type, drug, dose):
+    for key in (cell_type, drug, dose, *([batch] if batch is not None else [])):
         if key not in adata.obs:
             raise unknown_name("column of obs", key, [str(name) for name in adata.obs.columns])
     is_control = _controls(adata, drug, dose, control)
@@ -130,7 +153,8 @@ def read_experiment(
     doses[treated] = _doses(adata.obs[dose][treated], dose)
     counts = np.asarray(loaded.rows[slice(0, len(loaded.rows))], np.int64)
     genes = tuple(str(name) for name in adata.var_names)
-    out = Experiment(counts, types, drugs, doses, type_names, drug_names, genes)
+    batches = None if batch is None else _codes(adata.obs[batch], batch)[1]
+    out = Experiment(counts, types, drugs, doses, type_names, drug_names, genes, batches)
     for c in np.unique(types):
         out.controls(int(c))
     return out

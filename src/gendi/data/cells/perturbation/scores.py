@@ -15,6 +15,7 @@ so that 0 is no better than no change, and 1 as good as a fresh draw from the tr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,18 @@ PSEUDO = 0.05
 
 
 @dataclass(frozen=True, eq=False)
+class Components:
+    """Principal components of log-normalised expression: their centre (G,) and axes (G, k)."""
+
+    mean: Float64[np.ndarray, " g"]
+    vectors: Float64[np.ndarray, "g k"]
+
+    def of(self, cells: NDArray[np.int64]) -> Float64[np.ndarray, "n k"]:
+        """Return cells (n, G) of counts on these axes (n, k)."""
+        return np.asarray((log_normalise(cells) - self.mean) @ self.vectors)
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
     """The truth about a condition, with which predicted cells are compared."""
 
@@ -47,6 +60,32 @@ class Target:
     """The centroids of all conditions of the type, in log-normalised expression (k, G)."""
     own: int
     """The index of this condition among them."""
+
+    components: Components | None = None
+    """Principal components for the energy distance; None takes those of `control` and `treated`.
+
+    Cells are nearer to the cells from which components were computed than to new ones. Where some predictions are made
+    of these very cells (moved controls) and others are not (cells drawn afresh), only components of other cells are
+    fair.
+    """
+
+    @cached_property
+    def axes(self) -> Components:
+        """The principal components in use."""
+        return self.components or components_of(np.concatenate([self.control, self.treated]))
+
+    @cached_property
+    def projected(self) -> Float64[np.ndarray, "m k"]:
+        """The treated cells on these axes (m, k)."""
+        return self.axes.of(self.treated)
+
+
+def components_of(cells: NDArray[np.int64]) -> Components:
+    """Return the first `COMPONENTS` principal components of log-normalised cells (n, G)."""
+    real = log_normalise(cells)
+    mean = real.mean(0)
+    _, _, rows = np.linalg.svd(real - mean, full_matrices=False)
+    return Components(mean, rows[:COMPONENTS].T)
 
 
 def log_fold_change(cells: NDArray[np.int64], control: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -83,13 +122,8 @@ def slope(x: NDArray[np.float64], y: NDArray[np.float64], kept: Bool[np.ndarray,
 
 
 def energy(cells: NDArray[np.int64], target: Target) -> float:
-    """Return the energy distance of cells to treated ones, in principal components of control and treated cells."""
-    real = log_normalise(np.concatenate([target.control, target.treated]))
-    mean = real.mean(0)
-    _, _, rows = np.linalg.svd(real - mean, full_matrices=False)
-    axes = rows[:COMPONENTS].T
-    parts = [(log_normalise(part) - mean) @ axes for part in (cells, target.treated)]
-    return energy_distance(parts[0], parts[1])
+    """Return the energy distance of cells (n, G) to the treated ones, in principal components."""
+    return energy_distance(target.axes.of(cells), target.projected)
 
 
 def centroid_rank(cells: NDArray[np.int64], target: Target) -> float:

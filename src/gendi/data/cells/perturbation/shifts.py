@@ -6,9 +6,10 @@ the condition's cells, and S_g the sum of their counts of gene g. Then
     y_g = ln((S_g + m) / (E_g + m)),      E_g = s p_g L,      m = `PSEUDO` counts
     s   = median of S_g / (p_g L) over genes with counts      [the size factor of Anders & Huber 2010]
 
-The factor s removes what is common to all genes: cells that happen to be deep, and depth that comes from the genes
-that went up. The variance of y_g is that of a sum of negative binomial counts. It has a part from treated cells, v_g,
-and a part from controls, u_g, which is common to all conditions of a type:
+Where cells have batches, E_g is the sum over the batches of p L, with the rates p of the controls of that batch. The
+factor s removes what is common to all genes: cells that happen to be deep, and depth that comes from the genes that
+went up. The variance of y_g is that of a sum of negative binomial counts. It has a part from treated cells, v_g, and a
+part from controls, u_g, which is common to all conditions of a type:
 
     v_g = (E_g + a_g s^2 p_g^2 sum L_i^2) / (E_g + m)^2,      u_g = E_g^2 / (E_g + m)^2 (1 / C_g + a_g / n_eff)
 
@@ -55,6 +56,11 @@ class Shifts:
         parts = {name: getattr(self, name)[:, kept] for name in ("y", "variance", "control_variance")}
         return replace(self, **parts, marginals=marginals)
 
+    def rows(self, kept: NDArray[np.int64]) -> Self:
+        """Return the shifts of some conditions."""
+        names = ("types", "drugs", "doses", "y", "variance", "control_variance")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
+
 
 def observe(experiment: Experiment) -> Shifts:
     """Return the shifts of every condition.
@@ -79,18 +85,32 @@ def observe(experiment: Experiment) -> Shifts:
 def _observed(
     experiment: Experiment, marginals: Marginals, cell_type: int, drug: int, dose: float
 ) -> tuple[NDArray[np.float64], ...]:
-    counts, control = experiment.of(cell_type, drug, dose), experiment.controls(cell_type)
-    p, a = marginals.rates[cell_type], marginals.dispersions[cell_type]
+    own = (experiment.types == cell_type) & (experiment.drugs == drug) & (experiment.doses == dose)
+    counts, a = experiment.counts[own], marginals.dispersions[cell_type]
     depth, total = depths(counts), counts.sum(0).astype(np.float64)
-    expected = p * depth.sum()
-    s = size_factor(total, expected)
-    mean = s * expected
-    y = np.log((total + PSEUDO) / (mean + PSEUDO))
-    variance = (mean + a * (s * p) ** 2 * np.square(depth).sum()) / (mean + PSEUDO) ** 2
-    of_control = depths(control)
-    effective = of_control.sum() ** 2 / max(np.square(of_control).sum(), 1.0)
-    share = (mean / (mean + PSEUDO)) ** 2
-    return y, variance, share * (1 / np.maximum(control.sum(0), 1.0) + a / effective)
+    mean, squares, of_controls = np.zeros((3, counts.shape[1]))
+    known = experiment.batches is not None
+    batches = experiment.batches[own] if experiment.batches is not None else np.zeros(len(counts), np.int64)
+    for b in np.unique(batches):
+        part, p = depth[batches == b], marginals.rates[cell_type]
+        control = experiment.beside(cell_type, [int(b)] if known else None)
+        p = shrunk_rates(control, p) if known else p
+        of_control = depths(control)
+        effective = of_control.sum() ** 2 / max(np.square(of_control).sum(), 1.0)
+        mean += p * part.sum()
+        squares += p**2 * np.square(part).sum()
+        of_controls += (p * part.sum()) ** 2 * (1 / np.maximum(control.sum(0), 1.0) + a / effective)
+    s = size_factor(total, mean)
+    y = np.log((total + PSEUDO) / (s * mean + PSEUDO))
+    scale = (s * mean + PSEUDO) ** 2
+    return y, (s * mean + a * s**2 * squares) / scale, s**2 * of_controls / scale
+
+
+def shrunk_rates(cells: NDArray[np.int64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rates (G,) of cells (n, G), with one more cell of average depth that has other `rates` (G,)."""
+    depth = depths(cells)
+    more = max(float(depth.mean()), 1.0)
+    return np.asarray((cells.sum(0) + more * rates) / (depth.sum() + more))
 
 
 def size_factor(total: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
