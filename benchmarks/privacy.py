@@ -1,9 +1,9 @@
 """Membership attacks on samples of tables: how much a model gives away, beside a copier and real rows.
 
-    python benchmarks/privacy.py                        four tables: ten minutes on one core
+    python benchmarks/privacy.py                        four tables: some minutes on one core
     python benchmarks/privacy.py --rows 20000 wine      a quick look; nothing is written
 
-Each model sees so many rows of its table, repeats counted: about as many as in a minute of an idle core.
+Each model sees so many rows of its table, repeats counted, so the figures do not depend on the machine.
 
 Writes benchmarks/results/privacy.json and the table of docs/tables.md.
 """
@@ -18,7 +18,7 @@ import record
 import gendi
 from gendi.data.tables.example import mixed_table
 
-ROWS = 500_000
+ROWS = 100_000
 NAMES = ("wine", "breast-cancer", "mixed, 400 rows", "mixed, 4,000 rows")
 
 
