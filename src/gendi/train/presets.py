@@ -270,7 +270,7 @@ _TOY = replace(
     network=NetworkConfig("mlp", (64,), 3, expand=2, time_dim=64, fourier_features=(-1, 0, 1, 2), fourier_fade=True),
     optim=replace(_VECTORS.optim, lr=2e-3, ema_images=30_000),
     train=replace(_VECTORS.train, batch_size=512, preview_every=500_000, evaluate_every=0),
-    sample=SampleConfig(sampler="unipc", steps=30),
+    sample=SampleConfig(sampler="dpmpp-2m-sde", steps=60),
     conditions=(ConditionConfig("class", required=False),),
 )
 
