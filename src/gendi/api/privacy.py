@@ -10,6 +10,7 @@ from gendi.api.sample import draw
 from gendi.data import open_data
 from gendi.data.kinds import IN_MEMORY, kind_of
 from gendi.errors import UsageError
+from gendi.evaluate.vectors.privacy import TIMES
 from gendi.machine.stopping import Poll
 from gendi.train.kept.bundle import Bundle, load_bundle
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from gendi.data import Data
     from gendi.evaluate.vectors import Privacy
 
-TIMES, MOST = 3, 30_000
-"""Samples that are drawn for an attack: so many times as many as there are training rows, and at most so many."""
+MOST = 30_000
+"""Most samples that are drawn for an attack, unless more are requested."""
 
 
 def privacy(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -70,8 +69,7 @@ def main(args: Sequence[str]) -> int:
         def poll() -> None:
             stop.raise_if_requested("Nothing was written.")
 
-        samples, data, home = _drawn(command, poll) if command.run is not None else _read(command)
-        output = Output.checked(command.out, home and home / NEWEST, home, [data.spec])
+        samples, data, output = _drawn(command, poll) if command.run is not None else _read(command)
         say("attacking the samples, a copier and real rows")
         found = kind_of(data.kind).privacy(samples, data, seed=command.seed or 0, poll=poll)
     say(f"attacked in {format_duration(time.perf_counter() - start)}")
@@ -85,8 +83,8 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _drawn(command: Privacy, poll: Any) -> "tuple[Any, Data, Path | None]":
-    """Return samples of a run, its data, and its folder."""
+def _drawn(command: Privacy, poll: Any) -> "tuple[Any, Data, Output | None]":
+    """Return samples of a run, its data, and where the figures go, which is checked before anything is drawn."""
     from gendi.api.privacy import drawn_for_attack, require_attack
     from gendi.cli.requests import say_moment
     from gendi.data import open_data
@@ -103,16 +101,19 @@ def _drawn(command: Privacy, poll: Any) -> "tuple[Any, Data, Path | None]":
     say_moment(command.run, bundle)
     if bundle.meta.get("fingerprint") not in (None, data.fingerprint):
         say("warning: these data are not those of the training, so the attack cannot find what the model learned")
+    home = place_of(command.run).home
+    output = Output.checked(command.out, home and home / NEWEST, home, [data.spec])
     say("drawing samples")
-    return drawn_for_attack(bundle, data, command.n, command.seed or 0, poll), data, place_of(command.run).home
+    return drawn_for_attack(bundle, data, command.n, command.seed or 0, poll), data, output
 
 
-def _read(command: Privacy) -> "tuple[Any, Data, Path | None]":
+def _read(command: Privacy) -> "tuple[Any, Data, Output | None]":
     from gendi.data import open_data
 
     if command.data is None:
         raise UsageError("--samples needs --data: the data that the model was trained on.")
-    return command.samples, open_data(command.data), None
+    data = open_data(command.data)
+    return command.samples, data, Output.checked(command.out, None, None, [data.spec])
 
 
 def _table(found: "Attacked") -> str:

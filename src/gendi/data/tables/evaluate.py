@@ -93,15 +93,15 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
     from gendi.evaluate.vectors import RowSet, Standardised, evaluate_rows, row_digests
 
     features, (rows, train, heldout) = _rows(samples, data)
-    known = row_digests(features(train))
+    trained = features(train)
     found = evaluate_rows(
         RowSet(features(rows)),
-        RowSet(features(train), groups=data.train.groups),
+        RowSet(trained, groups=data.train.groups),
         RowSet(features(heldout), groups=data.heldout.groups),
         space=lambda real: Standardised.fit(real, blocks=features.blocks),
         name=data.name,
         fingerprint=data.fingerprint,
-        known=known,
+        known=row_digests(trained),
         targets=features.targets(),
         **options,
     )

@@ -170,11 +170,13 @@ def privacy_of_rows(
     copied = train.take(rng.integers(0, len(train), max(shown, 2)).astype(np.int64))
     sets = {"samples": samples, "copier": copied, "real": train.take(order[half:])}
     trained, held = (_features(world, rows) for rows in (train.take(order), heldout.take(rest)))
+    usual = [_log_distance(each, held[part:]) for each in (trained[:half], held[:part])]
     h, found = min(len(train), len(heldout)), {}
     for place, rows in sets.items():
         may_stop(poll)
         x = _features(world, rows)
-        known_scores, other_scores = (_scores(each, x, held[part:]) for each in (trained[:half], held[:part]))
+        near = [_log_distance(each, x) for each in (trained[:half], held[:part])]
+        known_scores, other_scores = (_scores(*each) for each in zip(near, usual, strict=True))
         attacks = {attack: _attack(known_scores[attack], other_scores[attack]) for attack in ATTACKS}
         found[place] = Exposure(attacks)
         if place != "real":
@@ -190,10 +192,12 @@ def _features(world: World, rows: RowSet) -> Features:
     return np.round(x if x.shape[1] <= WIDE else np.asarray(world.pca.transform(x), np.float64), 4)
 
 
-def _scores(rows: Features, samples: Features, reference: Features) -> dict[str, Scores]:
-    """Return the attacker's scores of rows, by attack: the higher, the more like a member."""
-    near = np.log(np.maximum(nearest_distance(rows, samples), TINY))
-    usual = np.log(np.maximum(nearest_distance(rows, reference), TINY))
+def _log_distance(rows: Features, records: Features) -> Scores:
+    return np.asarray(np.log(np.maximum(nearest_distance(rows, records), TINY)))
+
+
+def _scores(near: Scores, usual: Scores) -> dict[str, Scores]:
+    """Return the attacker's scores of rows, by attack, from log distances to samples and to other held-out rows."""
     return {"distance": -near, "calibrated": usual - near}
 
 
