@@ -97,8 +97,8 @@ def _together(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> F
         axes.scatter(total[~clear], y[~clear], s=6, color=theme.muted, linewidths=0)
         axes.scatter(total[clear], y[clear], s=10, color=theme.orange, linewidths=0)
         for g in np.argsort(-np.abs(more) * clear)[: min(MOST_GENES, int(clear.sum()))]:
-            place = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 7}
-            axes.annotate(model.experiment.genes[g], (total[g], y[g]), **place)
+            gene = model.experiment.genes[g]
+            axes.annotate(gene, (total[g], y[g]), xytext=(3, 3), textcoords="offset points", fontsize=7)
         axes.set(xlabel="sum of the parts, log2 fold change", ylabel="observed", title=f"{int(clear.sum())} genes")
     return drawn
 

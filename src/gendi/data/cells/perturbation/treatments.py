@@ -8,7 +8,7 @@ drugs of their own, known as a whole only.
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from gendi.data.cells.perturbation.treatment import Treatment
 from gendi.errors import UsageError
 
 Floats = NDArray[np.float64]
+COLUMNS = ("types", "drugs", "doses", "y", "variance", "control_variance")
+"""What the shifts have of each condition."""
 LISTED = 3
 """Combinations that a message names."""
 
@@ -169,7 +171,7 @@ class Treatments(ShiftModel):
         if len(treatment.drugs) == 1:
             return treatment.drugs[0], treatment.doses[0]
         number = self.train.number_of(treatment)
-        return (number, 1.0) if number in self.wholes else None
+        return (number, 1.0) if number is not None and number in self.wholes else None
 
     def _fitted(self, shifts: Shifts) -> DoseCurves:
         model = DoseCurves(self.interactions)
@@ -195,8 +197,8 @@ class Treatments(ShiftModel):
             weights = np.stack([1 / variance for _, _, variance in own])
             y = (weights * np.stack([y for _, y, _ in own])).sum(0) / weights.sum(0)
             rows.append((c, d, x, y, 1 / weights.sum(0), shifts.control_variance[own[0][0]]))
-        columns = [np.array([row[i] for row in rows]) for i in range(6)]
-        return Shifts(*columns, shifts.marginals)
+        columns: dict[str, Any] = {name: np.array([row[i] for row in rows]) for i, name in enumerate(COLUMNS)}
+        return replace(shifts, **columns)
 
 
 def _inferable(alone: set[int], combinations: list[Treatment]) -> dict[int, list[Treatment]]:
@@ -210,8 +212,8 @@ def _inferable(alone: set[int], combinations: list[Treatment]) -> dict[int, list
 
 
 def _joined(one: Shifts, other: Shifts) -> Shifts:
-    names = ("types", "drugs", "doses", "y", "variance", "control_variance")
-    return replace(one, **{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names})
+    columns: dict[str, Any] = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in COLUMNS}
+    return replace(one, **columns)
 
 
 def _some(names: list[str]) -> str:
