@@ -91,8 +91,8 @@ def load(folder: str | Path) -> Perturbation:
         arrays = {name: tensor.numpy() for name, tensor in read_tensors(place / WEIGHTS, expected).items()}
         parts = {name: _decoded(value, arrays) for name, value in data["model"].items()}
         model = Perturbation(**parts, diffusion=None)
-        for each in (model.effects, model.effects.singles):
-            vars(each)[_SHARED] = model.experiment
+        for part in (model.effects, model.effects.singles):
+            vars(part)[_SHARED] = model.experiment
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise BundleError(f"{config} describes no model of perturbations: {type(error).__name__}: {error}") from error
     return model

@@ -298,5 +298,5 @@ def _conditions(rows: Rows, own: Sequence[int], known: Interactions, types: int)
     roots = [flat[:, None], *([flat[:, None] * of_type] if types > 1 else [])]
     if len(at) > 1:
         roots.append(np.diag(flat))
-    small = (rows.shifts.variance[list(own)] < CERTAIN).any(0)
+    small = np.asarray((rows.shifts.variance[list(own)] < CERTAIN).any(0))
     return Conditions(Measured(np.stack(left, axis=1), noise, seen), roots, small, doses, reach)
