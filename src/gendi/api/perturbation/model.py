@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gendi.data.cells.extra import require
-from gendi.data.cells.output import with_counts
+from gendi.data.cells.output import names_of, with_counts
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.experiment import Experiment, checked_dose, read_experiment
 from gendi.data.cells.read import plain_columns
@@ -134,6 +134,8 @@ def predict(
     else:
         counts = model.diffusion.predict(controls, c, d, x, seed, state_scale, drug_scale)
     size = len(counts)
+    record = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
+    source = [cell_type, drug, x, how, state_scale, drug_scale, model.effects.lfc(c, d, x).tolist()]
     type_key, drug_key, dose_key = model.keys
     obs = pandas.DataFrame(
         {
@@ -142,8 +144,7 @@ def predict(
             dose_key: np.full(size, x),
             "source": pandas.Categorical([SOURCE] * size),
         },
-        index=[f"gendi-{seed}-{i}" for i in range(size)],
+        index=names_of(size, {}, {"source": source, "seed": seed}),
     )
     var = pandas.DataFrame(model.var, index=list(model.experiment.genes))
-    record = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
     return with_counts(counts, obs, var, {"gendi": json.dumps(record)})
