@@ -187,7 +187,11 @@ def source_of(bundle: Bundle, request: Request) -> str:
     samples look."""
     how, guidance = request.how, request.guidance
     settings = [how.sampler, how.steps, how.grid, how.bounds, how.temperature, how.noise_scale, dict(how.options)]
-    strength = None if guidance is None else {field.name: getattr(guidance, field.name) for field in dataclasses.fields(Strength)}
+    strength = (
+        None
+        if guidance is None
+        else {field.name: getattr(guidance, field.name) for field in dataclasses.fields(Strength)}
+    )
     known = [bundle.sha256 or digest(bundle.state), *settings, strength, request.profiles]
     text = json.dumps(known, sort_keys=True, default=lambda value: type(value).__name__)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
