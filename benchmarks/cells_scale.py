@@ -1,6 +1,6 @@
 """Memory and time from a command to the first samples: 20,000 x 5,000 cells in one file, 100,000 x 10,000 in four.
 
-    python benchmarks/cells_scale.py [--sizes 20000x5000x1 100000x10000x4] [--max-time 60s] [--n 1000]
+    python benchmarks/cells_scale.py [--sizes 20000x5000x1 100000x10000x4] [--max-time 60s] [--n 1000] [--data FOLDER]
 
 Counts are negative binomial behind eight factors and eight classes, some 7% of them not 0. Several files have their
 genes in orders of their own, and each lacks 25 genes that the others have. A size is measured by two commands, each a
@@ -72,15 +72,19 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["20000x5000x1", "100000x10000x4"], help="CELLSxGENESxFILES")
     parser.add_argument("--max-time", default="60s")
     parser.add_argument("--n", default="1000")
+    parser.add_argument("--data", help="where the files are written, and found again; a temporary folder by default")
     parser.add_argument("--flags", nargs="*", default=["--condition", "kind"], help="of gendi train")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for size in args.sizes:
         cells, genes, files = map(int, size.split("x"))
         with tempfile.TemporaryDirectory() as folder:
-            data, run = Path(folder) / "data", str(Path(folder) / "run")
-            data.mkdir()
-            nonzero = write(data, cells, genes, files)
+            data, run = Path(args.data or folder) / size, str(Path(folder) / "run")
+            count = data / "nonzero.json"
+            if not count.exists():
+                data.mkdir(parents=True, exist_ok=True)
+                count.write_text(str(write(data, cells, genes, files)))
+            nonzero = int(count.read_text())
             train = measured("train", f"cells:{data}", *args.flags, "--max-time", args.max_time, "--out", run)
             sample = measured("sample", run, "--n", args.n, "--out", str(Path(folder) / "fake.h5ad"))
         row = {"cells": cells, "genes": genes, "files": files, "nonzero": nonzero, "train": train, "sample": sample}
