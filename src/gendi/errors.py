@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Self
 
+MOST_NAMES = 30
+"""Names that a message lists at most."""
+
 
 class Mend(NamedTuple):
     """How the words of a command line are changed so that it is not refused for the same reason again."""
@@ -101,7 +104,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
         name, names, n=1
     )
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
-    error = UsageError(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+    listed = ", ".join(names) if len(names) <= MOST_NAMES else f"{', '.join(names[:MOST_NAMES])} and others"
+    error = UsageError(f"There is no {kind} named {name!r}.{hint} Known: {listed}.")
     return error.mended_by(*(Mend(put={name: other}) for other in near))
 
 

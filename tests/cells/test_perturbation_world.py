@@ -5,10 +5,11 @@ import pytest
 from cells_world import cells
 from scipy import stats
 
-from gendi.data.cells.perturbation.experiment import checked_dose, read_experiment
+from gendi.data.cells.perturbation.experiment import read_experiment
 from gendi.data.cells.perturbation.hill import hill
 from gendi.data.cells.perturbation.semi_synthetic import World, rates_of, semi_synthetic
 from gendi.data.cells.perturbation.transport import expected, transport
+from gendi.data.cells.perturbation.treatment import checked_dose
 from gendi.errors import DataError, UsageError
 
 KEYS = {"cell_type": "cell_type", "drug": "drug", "dose": "dose", "control": "control"}

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -15,31 +15,35 @@ from gendi.errors import UsageError
 
 EXAMPLES = """\
   gendi cells perturb fit drugs.h5ad --cell-type cell_type --drug drug --dose dose --control DMSO
-  gendi cells perturb fit drugs.h5ad --cell-type cell_type --drug drug --dose dose --control DMSO --out models/drugs"""
+  gendi cells perturb fit drugs.h5ad --cell-type cell_type --drug drug --dose dose --control DMSO --out models/drugs
+  gendi cells perturb fit screen.h5ad --drug gene --control non-targeting      knocked-out genes, without doses"""
 
 
 @dataclass(frozen=True)
 class CellsPerturbFit:
     """Learn from control and treated cells how drugs change each type of cells, by dose.
 
-    The folder holds the model (bundle), a page with volcano plots and dose curves (report.html), and the effects of all
-    genes at the tested doses (effects.csv). gendi cells perturb predict draws cells of it.
+    Knocked-out genes are drugs without a column of doses, and A+B is a combination of the drugs A and B. The folder
+    holds the model (bundle), a page with volcano plots and dose curves (report.html), and the effects of all genes at
+    the tested doses (effects.csv). gendi cells perturb predict draws cells of it.
     """
 
     data: tyro.conf.Positional[Annotated[str, named("DATA")]]
     """An .h5ad of counts with control and treated cells."""
-    cell_type: Annotated[Text, shows("required")] = None
-    """The column of obs with types of cells."""
     drug: Annotated[Text, shows("required")] = None
-    """The column with drugs."""
-    dose: Annotated[Text, shows("required")] = None
+    """The column of obs with drugs, or with genes that were knocked out."""
+    cell_type: Annotated[Text, shows("all cells are of one type")] = None
+    """The column with types of cells."""
+    dose: Annotated[Text, shows("treatments have no doses")] = None
     """The column with doses, numbers above 0 in treated cells."""
-    control: Annotated[Text, shows("the cells of dose 0")] = None
+    control: Annotated[Text, shows("the cells of dose 0, or a name such as control")] = None
     """The name that controls have as their drug, or a column of booleans."""
     batch: Annotated[Text, shows("all controls together")] = None
     """The column with batches, such as plates: treated cells are compared with controls of their own batch."""
     layer: Annotated[Text, shows("the one where counts are found")] = None
     """The layer that has the counts."""
+    combine: Annotated[Text, shows("+")] = None
+    """What stands between the names of drugs that were given together, as in A+B (and between their doses)."""
     out: Annotated[Folder, shows("runs/ and the name of the data, with -perturbation")] = None
     """Folder of the model."""
     json: bool = False
@@ -49,11 +53,10 @@ class CellsPerturbFit:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(CellsPerturbFit, args, "gendi cells perturb fit", EXAMPLES)
-    asked = {"--cell-type": command.cell_type, "--drug": command.drug, "--dose": command.dose}
-    if missing := [name for name, value in asked.items() if value is None]:
+    if command.drug is None:
         raise UsageError(
-            f"{' and '.join(missing)} must be given: columns of obs with types, drugs and doses. gendi cells check "
-            f"{command.data} lists the columns. See gendi cells perturb fit --help."
+            "--drug must be given: the column of obs with drugs, or with genes that were knocked out. gendi cells "
+            f"check {command.data} lists the columns. See gendi cells perturb fit --help."
         )
     usual = Path("runs") / f"{Path(command.data).stem}-perturbation"
     output = Output(command.out, usual, None, [command.data], [command.data])
@@ -70,12 +73,13 @@ def main(args: Sequence[str]) -> int:
         warnings.simplefilter("always", UserWarning)
         model = fit(
             adata,
-            cell_type=str(command.cell_type),
-            drug=str(command.drug),
-            dose=str(command.dose),
+            drug=command.drug,
+            cell_type=command.cell_type,
+            dose=command.dose,
             control=command.control,
             batch=command.batch,
             layer=command.layer,
+            combine="+" if command.combine is None else command.combine,
         )
     for text in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
         say(f"warning: {text}")
@@ -88,7 +92,8 @@ def main(args: Sequence[str]) -> int:
     found = {
         "out": folder,
         "types": list(e.type_names),
-        "drugs": list(e.drug_names),
+        "drugs": [e.drug_names[d] for d in e.singles],
+        "combinations": list(dict.fromkeys(map(e.name_of, e.combinations.values()))),
         "genes": len(e.genes),
         "control": int(e.control.sum()),
         "treated": int((~e.control).sum()),
@@ -97,12 +102,22 @@ def main(args: Sequence[str]) -> int:
         show_json(found)
         return 0
     show(
-        f"{len(e.drug_names):,} drugs, {len(e.type_names):,} types, {len(e.genes):,} genes; {found['control']:,} "
-        f"control and {found['treated']:,} treated cells"
+        f"{len(e.singles):,} {e.kind}{'s' if len(e.singles) > 1 else ''}{combined(model)}, "
+        f"{len(e.type_names):,} type{'s' if len(e.type_names) > 1 else ''}, "
+        f"{len(e.genes):,} genes; {found['control']:,} control and {found['treated']:,} treated cells"
+        + (f"; controls are called {e.control_name!r}" if e.control_name else "")
     )
     show(f"{folder / BUNDLE}    the model\n{folder / 'effects.csv'}\n{page}")
-    say(
-        f"next: {program()} cells perturb predict {folder} --cell-type {e.type_names[0]!r} --drug {e.drug_names[0]!r} "
-        "--dose DOSE"
-    )
+    of_type = f" --cell-type {e.type_names[0]!r}" if len(e.type_names) > 1 else ""
+    at_dose = " --dose DOSE" if e.dosed else ""
+    say(f"next: {program()} cells perturb predict {folder}{of_type} --drug {e.drug_names[0]!r}{at_dose}")
     return 0
+
+
+def combined(model: Any) -> str:
+    """Return how many combinations cells had, and what they say of others; nothing without any."""
+    joint, names = model.effects.joint, {model.experiment.name_of(t) for t in model.experiment.combinations.values()}
+    if not names:
+        return ""
+    scale = f" ({joint.scale:.2f} times the sum of their parts)" if joint is not None else ""
+    return f", {len(names):,} combination{'s' if len(names) > 1 else ''}{scale}"

@@ -10,12 +10,16 @@ import tyro
 
 from gendi.cli.console import say, show, show_json
 from gendi.cli.outputs import Output
-from gendi.cli.parse import Folder, Number, Samples, Seed, Text, named, parse, shows
+from gendi.cli.parse import Folder, Samples, Seed, Text, named, parse, shows, spec
 from gendi.errors import UsageError
 
 EXAMPLES = """\
   gendi cells perturb predict runs/drugs-perturbation --cell-type B --drug aspirin --dose 3
-  gendi cells perturb predict models/drugs --drug aspirin --dose 3 --out pred.h5ad     every type of cells"""
+  gendi cells perturb predict models/drugs --drug aspirin --dose 3 --out pred.h5ad     every type of cells
+  gendi cells perturb predict models/drugs --drug aspirin+ibuprofen --dose 3+1
+  gendi cells perturb predict models/screen --drug KLF1     a knocked-out gene, which has no dose"""
+
+Dose = Annotated[str | None, spec("DOSE", str)]
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class CellsPerturbPredict:
     model: tyro.conf.Positional[Annotated[str, named("MODEL")]]
     """Folder of the model."""
     drug: Annotated[Text, shows("required")] = None
-    """The drug."""
-    dose: Annotated[Number, shows("required")] = None
-    """The dose, in the units of the training data."""
+    """The drug, or the gene that is knocked out; or a combination, such as A+B."""
+    dose: Annotated[Dose, shows("required where the training data have doses")] = None
+    """The dose, in the units of the training data: one number, or one for each part of a combination, such as 1+0.5."""
     cell_type: Annotated[Text, shows("every type")] = None
     """The type of cells."""
     n: Annotated[Samples, shows("as many as the type has controls")] = None
@@ -46,9 +50,8 @@ class CellsPerturbPredict:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse(CellsPerturbPredict, args, "gendi cells perturb predict", EXAMPLES)
-    asked = {"--drug": command.drug, "--dose": command.dose}
-    if missing := [name for name, value in asked.items() if value is None]:
-        raise UsageError(f"{' and '.join(missing)} must be given. See gendi cells perturb predict --help.")
+    if command.drug is None:
+        raise UsageError("--drug must be given. See gendi cells perturb predict --help.")
     output = Output(command.out, Path(command.model) / "pred.h5ad", None, [], [])
     if output.path.suffix != ".h5ad":
         raise UsageError(f"--out {command.out}: cells are written as an .h5ad.")
@@ -68,8 +71,8 @@ def main(args: Sequence[str]) -> int:
                 predict(
                     model,
                     cell_type=cell_type,
-                    drug=str(command.drug),
-                    dose=float(command.dose or 0.0),
+                    drug=command.drug,
+                    dose=command.dose,
                     n=command.n,
                     seed=command.seed or 0,
                 )

@@ -1,8 +1,10 @@
-"""The page of a fitted model of perturbations: a volcano plot for each drug, and dose curves of its strongest genes.
+"""The page of a fitted model of perturbations: for each drug a volcano plot, and the curves of its strongest genes.
 
 What is observed is log-fold changes of conditions against controls with their errors
 (`gendi.data.cells.perturbation.shifts`); the p-value of a gene is that of the normal distribution of change over error,
-two-sided. Curves are what the model predicts between the tested doses.
+two-sided. Curves are what the model predicts between the tested doses. Where treatments have no doses, what it says of
+the strongest genes is drawn with its 95% interval. Of combinations, it is what their parts do alone against what they
+do together.
 """
 
 import base64
@@ -15,37 +17,50 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from gendi.api.perturbation import Perturbation
+from gendi.api.perturbation.table import Z
 from gendi.report.page import Html, figure, fill, page, section
 from gendi.report.style import DARK, LIGHT, Theme, drawing, png
 from gendi.storage.files import atomic_write
 
-MOST_DRUGS, MOST_GENES, POINTS = 8, 4, 40
+MOST_DRUGS, MOST_COMBINATIONS, MOST_GENES, POINTS = 8, 4, 4, 40
 LOG2 = float(np.log(2))
 
 
 def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> Path:
     """Write one page, which opens offline, and return its path. Raises `ResourceError` if the disk refuses."""
     e, sections = model.experiment, []
-    drugs = sorted(set(model.effects.shifts.drugs.tolist()))
+    observed = sorted(set(model.effects.shifts.drugs.tolist()))
+    drugs = [d for d in observed if d not in e.combinations]
     for d in drugs[:MOST_DRUGS]:
         name, (c, x) = e.drug_names[d], _strongest(model, d)
+        place = [e.type_names[c]] * (len(e.type_names) > 1) + [f"dose {x:g}"] * e.dosed
+        where = f" ({', '.join(place)}, where the cells differ most from their controls)" if place else ""
         text = [
-            f"Each point is a gene of {e.type_names[c]} at dose {x:g}, where the cells differ most from their "
-            "controls: how much it changes, and how surely.",
+            f"Each point is a gene{where}: how much it changes, and how surely.",
             "The curves are what the model predicts for the strongest genes; points are what was observed, with two "
-            "standard errors.",
+            "standard errors."
+            if e.dosed
+            else "What the model says of the strongest genes, with its 95% interval, is beside what was observed, with "
+            "two standard errors.",
         ]
+        shown, title = (_curves, "Dose curves") if e.dosed else (_strongest_genes, "Strongest genes")
         body = [
             figure(_picture(partial(_volcano, model, d, c, x), f"Volcano plot of {name}"), "Genes"),
-            figure(_picture(partial(_curves, model, d, c), f"Dose curves of {name}"), "Dose curves"),
+            figure(_picture(partial(shown, model, d, c), f"{title} of {name}"), title),
         ]
         sections.append((f"drug{d}", name, section(f"drug{d}", name, text, body)))
+    combined = [d for d in observed if model.effects.is_sum(d)]
+    sections += [_combination(model, d) for d in combined[:MOST_COMBINATIONS]]
     lead = (
-        f"{len(e.drug_names):,} drugs, {len(e.type_names):,} types and {len(e.genes):,} genes; "
+        f"{len(e.singles):,} {e.kind}{'s' if len(e.singles) > 1 else ''}, "
+        f"{len(e.type_names):,} type{'s' if len(e.type_names) > 1 else ''} and "
+        f"{len(e.genes):,} genes; "
         f"{int(e.control.sum()):,} control and {int((~e.control).sum()):,} treated cells."
     )
     if len(drugs) > MOST_DRUGS:
-        lead += f" The first {MOST_DRUGS} drugs are shown; effects.csv has all."
+        lead += f" The first {MOST_DRUGS} {e.kind}s are shown; effects.csv has all."
+    if len(combined) > MOST_COMBINATIONS:
+        lead += f" The first {MOST_COMBINATIONS} of {len(combined)} combinations are shown."
     hero = fill(
         '<div class="hero"><div class="hero-text"><p class="kind">gendi · a model of perturbed cells</p>'
         '<h1>{name}</h1><p class="lead">{lead}</p></div></div>',
@@ -54,6 +69,38 @@ def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> 
     )
     atomic_write(path, page("Perturbed cells", hero, sections, f"Made by gendi from {data or 'an AnnData'}."))
     return path
+
+
+def _combination(model: Perturbation, d: int) -> tuple[str, str, Html]:
+    """Return the anchor, the title and the section of a combination that cells had."""
+    e, (c, _) = model.experiment, _strongest(model, d)
+    name, joint = e.drug_names[d], model.effects.joint
+    text = [
+        f"Each point is a gene of {e.type_names[c]}: the sum of what the parts do alone, and what was observed of both "
+        "together. Genes on the line do not tell that the parts interact; those whose interaction is clear (two "
+        "standard errors) have another colour."
+    ]
+    if joint is not None and joint.scale != 1:
+        text.append(f"Over all combinations, the effect is {joint.scale:.2f} times this sum.")
+    body = [figure(_picture(partial(_together, model, d, c), f"Sum and effect of {name}"), "Sum and effect")]
+    return f"drug{d}", name, section(f"drug{d}", name, text, body)
+
+
+def _together(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> Figure:
+    shifts, treatment = model.effects.shifts, model.experiment.combinations[drug]
+    i = int(np.flatnonzero((shifts.drugs == drug) & (shifts.types == cell_type))[0])
+    total, more, error = (part / LOG2 for part in model.effects.beyond(cell_type, treatment))
+    clear = np.abs(more) > Z * np.maximum(error, 1e-9)
+    y = shifts.y[i] / LOG2
+    with drawing(theme) as (drawn, axes):
+        axes.axline((0, 0), slope=1, color=theme.muted, linewidth=0.7)
+        axes.scatter(total[~clear], y[~clear], s=6, color=theme.muted, linewidths=0)
+        axes.scatter(total[clear], y[clear], s=10, color=theme.orange, linewidths=0)
+        for g in np.argsort(-np.abs(more) * clear)[: min(MOST_GENES, int(clear.sum()))]:
+            gene = model.experiment.genes[g]
+            axes.annotate(gene, (total[g], y[g]), xytext=(3, 3), textcoords="offset points", fontsize=7)
+        axes.set(xlabel="sum of the parts, log2 fold change", ylabel="observed", title=f"{int(clear.sum())} genes")
+    return drawn
 
 
 def _picture(draw: Callable[[Theme], Figure], alt: str) -> Html:
@@ -116,5 +163,25 @@ def _curves(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> Fig
                 shifts.doses[own], shifts.y[own, g] / LOG2, error, fmt="o", markersize=3, elinewidth=1, color=colour
             )
         axes.set(xscale="log", xlabel="dose", ylabel="log2 fold change", title=e.type_names[cell_type])
+        axes.legend(fontsize=7, loc="best", frameon=False)
+    return drawn
+
+
+def _strongest_genes(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> Figure:
+    shifts = model.effects.shifts
+    lfc, error = model.effects.lfc(cell_type, drug, 1.0), model.effects.standard_error(cell_type, drug, 1.0)
+    chosen = np.argsort(-np.abs(lfc), kind="stable")[: 2 * MOST_GENES][::-1]
+    i = int(np.flatnonzero((shifts.drugs == drug) & (shifts.types == cell_type))[0])
+    observed, own = shifts.y[i][chosen], 2 * np.sqrt(_variance(model, i)[chosen])
+    at = np.arange(len(chosen))
+    with drawing(theme) as (drawn, axes):
+        for y, values, half, colour, label in (
+            (at + 0.15, lfc[chosen], Z * error[chosen], theme.blue, "model"),
+            (at - 0.15, observed, own, theme.orange, "observed"),
+        ):
+            axes.errorbar(values / LOG2, y, xerr=half / LOG2, fmt="o", markersize=4, color=colour, label=label)
+        axes.axvline(0, color=theme.muted, linewidth=0.7)
+        axes.set_yticks(at, [model.experiment.genes[g] for g in chosen])
+        axes.set(xlabel="log2 fold change", title=model.experiment.type_names[cell_type])
         axes.legend(fontsize=7, loc="best", frameon=False)
     return drawn

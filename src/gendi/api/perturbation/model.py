@@ -9,8 +9,9 @@ import numpy as np
 
 from gendi.data.cells.extra import require
 from gendi.data.cells.output import names_of, with_counts
-from gendi.data.cells.perturbation.dose_curves import DoseCurves
-from gendi.data.cells.perturbation.experiment import Experiment, checked_dose, read_experiment
+from gendi.data.cells.perturbation.experiment import Experiment, forgotten_doses, read_experiment
+from gendi.data.cells.perturbation.treatment import Doses, Treatment, spelled
+from gendi.data.cells.perturbation.treatments import Treatments
 from gendi.data.cells.read import plain_columns
 from gendi.errors import UsageError
 from gendi.machine.version import __version__
@@ -24,44 +25,54 @@ class Perturbation:
     """A fitted model: the experiment, the drugs' effects, the diffusion model or None, and the columns' names."""
 
     experiment: Experiment
-    effects: DoseCurves
+    effects: Treatments
     diffusion: Any
-    keys: tuple[str, str, str]
+    keys: tuple[str | None, str, str | None]
+    """The columns of obs with types, drugs and doses; None where there is none."""
     var: dict[str, list[Any]] = field(default_factory=dict)
     """The columns of `var` of the training data."""
 
-    def effects_of(self, *, cell_type: str, drug: str, dose: float) -> Any:
+    def effects_of(self, *, drug: str, cell_type: str | None = None, dose: Doses | None = None) -> Any:
         """Return the predicted effects on all genes at any dose as a DataFrame; the names of the genes are its index.
 
         Its columns are `log_fold_change` (natural logarithm) and `standard_error`. Raises the errors of `predict`.
         """
-        c, d, x = self.experiment.type_number(cell_type), self.experiment.drug_number(drug), checked_dose(dose)
-        self.effects.check(c, d, x)
-        rows = {"log_fold_change": self.effects.lfc(c, d, x), "standard_error": self.effects.standard_error(c, d, x)}
+        lfc, variance = self.effects.effect(*self.asked(cell_type, drug, dose))
+        rows = {"log_fold_change": lfc, "standard_error": np.sqrt(variance)}
         return require("pandas").DataFrame(rows, index=list(self.experiment.genes))
+
+    def asked(self, cell_type: str | None, drug: str, dose: Doses | None) -> tuple[int, Treatment]:
+        """Return the number of a type, and a treatment. Raises the errors of `predict`."""
+        c, treatment = self.experiment.type_number(cell_type), self.experiment.treatment(drug, dose)
+        self.effects.check_treatment(c, treatment)
+        return c, treatment
 
 
 def fit(
     adata: Any,
     *,
-    cell_type: str,
     drug: str,
-    dose: str,
+    cell_type: str | None = None,
+    dose: str | None = None,
     control: str | None = None,
     batch: str | None = None,
     layer: str | None = None,
+    combine: str | None = "+",
     interactions: bool = True,
     diffusion: bool = False,
     steps: int = 1500,
     seed: int = 0,
 ) -> Perturbation:
-    """Learn the effects of drugs on types of cells (`gendi.data.cells.perturbation.dose_curves`).
+    """Learn the effects of drugs, and of combinations of them, on types of cells.
 
-    What the fit says against itself is a warning: a dose curve at the edge of what is tried, and held-out doses at
-    which straight lines between the tested doses are better than the model.
+    The model is that of `gendi.data.cells.perturbation.treatments`. Knocked-out genes and other perturbations without
+    doses are drugs without the column `dose`.
+
+    What the fit says against itself is a warning: a dose curve at the edge of what is tried, held-out doses at which
+    straight lines between the tested doses are better than the model, and drugs that were never given alone.
 
     Args:
-        adata, cell_type, drug, dose, control, batch, layer: see
+        adata, drug, cell_type, dose, control, batch, layer, combine: see
             `gendi.data.cells.perturbation.experiment.read_experiment`.
         interactions: whether a drug may have different effects on different types.
         diffusion: whether to train the network too, which `predict` needs for `how="diffusion"`.
@@ -71,9 +82,18 @@ def fit(
         UsageError, DataError: where `read_experiment` raises them.
     """
     experiment = read_experiment(
-        adata, cell_type=cell_type, drug=drug, dose=dose, control=control, batch=batch, layer=layer
+        adata,
+        drug=drug,
+        cell_type=cell_type,
+        dose=dose,
+        control=control,
+        batch=batch,
+        layer=layer,
+        combine=combine,
     )
-    effects = DoseCurves(interactions).fit(experiment)
+    if dose is None and (text := forgotten_doses(adata, drug, experiment.control)):
+        warnings.warn(text, stacklevel=2)
+    effects = Treatments(interactions).fit(experiment)
     for text in effects.warnings():
         warnings.warn(text, stacklevel=2)
     network = None
@@ -87,9 +107,9 @@ def fit(
 def predict(
     model: Perturbation,
     *,
-    cell_type: str,
     drug: str,
-    dose: float,
+    cell_type: str | None = None,
+    dose: Doses | None = None,
     n: int | None = None,
     how: str = "transport",
     state_scale: float = 1.0,
@@ -100,11 +120,15 @@ def predict(
 
     Counts are in `layers["counts"]`, their logarithms ln(1 + 1e4 k / depth) in X; obs and var are as in training.
 
-    A dose outside the tested ones of the drug is a warning that says how far outside it is.
+    A dose outside the tested ones of the drug is a warning that says how far outside it is, and so is a combination
+    that no cell had.
 
     Args:
         model: a fitted model.
-        cell_type, drug, dose: the combination to predict; the dose is in the units of the training data.
+        drug: the drug, or the gene that is knocked out; or a combination, such as "A+B".
+        cell_type: the type of cells; it may be left out where there is one only.
+        dose: in the units of the training data; it is left out where these have none. Parts of a combination have one
+            dose, or each its own: "1+0.5" or (1, 0.5).
         n: number of cells; by default as many as the type has controls (in the batches of the drug). Controls are taken
             in turn.
         how: "transport" changes the counts of control cells, "diffusion" draws new cells of the same depths.
@@ -112,7 +136,8 @@ def predict(
         seed: the seed of everything that is drawn.
 
     Raises:
-        UsageError: an unknown type, drug or value of `how`, n below 1, or a dose that is not above 0.
+        UsageError: an unknown type, drug or value of `how`, n below 1, a dose that is not above 0, is missing or has
+            no meaning.
         DataError: a type without control cells.
     """
     pandas = require("pandas")
@@ -120,31 +145,40 @@ def predict(
         raise UsageError(f"how = {how!r} must be {' or '.join(WAYS)}.")
     if n is not None and n < 1:
         raise UsageError(f"n = {n} must be 1 or more.")
-    c, d, x = model.experiment.type_number(cell_type), model.experiment.drug_number(drug), checked_dose(dose)
-    model.effects.check(c, d, x)
-    far = model.effects.outside(d, x)
-    if far:
-        warnings.warn(far, stacklevel=2)
-    controls = model.experiment.controls(c, d)
+    c, treatment = model.asked(cell_type, drug, dose)
+    for text in model.effects.outside(treatment):
+        warnings.warn(text, stacklevel=2)
+    number = model.experiment.number_of(treatment)
+    treatment = model.experiment.combinations.get(-1 if number is None else number, treatment)
+    controls = model.experiment.controls(c, number)
     controls = controls[np.arange(n or len(controls)) % len(controls)]
+    lfc = model.effects.effect(c, treatment)[0]
     if how == "transport":
-        counts = model.effects.predict(controls, c, d, x, seed)
+        counts = model.effects.moved(controls, c, lfc, seed)
     elif model.diffusion is None:
         raise UsageError('how = "diffusion" needs a model that was fitted with diffusion=True.')
+    elif number is None:
+        raise UsageError(f'how = "diffusion" knows what cells had, and no cell had {drug!r}.')
     else:
-        counts = model.diffusion.predict(controls, c, d, x, seed, state_scale, drug_scale)
+        x = treatment.doses[0] if len(treatment.drugs) == 1 else 1.0
+        counts = model.diffusion.predict(controls, c, number, x, seed, state_scale, drug_scale)
     size = len(counts)
-    record = {"gendi": __version__, "cell_type": cell_type, "drug": drug, "dose": x, "how": how, "seed": seed}
-    source = [cell_type, drug, x, how, state_scale, drug_scale, model.effects.lfc(c, d, x).tolist()]
     type_key, drug_key, dose_key = model.keys
+    name = drug if len(treatment.drugs) == 1 else model.experiment.name_of(treatment)
+    names = list(dict.fromkeys([*model.experiment.treatment_names, name]))
+    at = treatment.doses[0] if len(treatment.drugs) == 1 else spelled(treatment.doses, str(model.experiment.sign))
+    columns = {
+        type_key: pandas.Categorical.from_codes([c] * size, categories=list(model.experiment.type_names)),
+        drug_key: pandas.Categorical([name] * size, categories=names),
+        dose_key: [at] * size,
+        "source": pandas.Categorical([SOURCE] * size),
+    }
+    source = [c, name, at, how, state_scale, drug_scale, lfc.tolist()]
     obs = pandas.DataFrame(
-        {
-            type_key: pandas.Categorical([cell_type] * size, categories=list(model.experiment.type_names)),
-            drug_key: pandas.Categorical([drug] * size, categories=list(model.experiment.drug_names)),
-            dose_key: np.full(size, x),
-            "source": pandas.Categorical([SOURCE] * size),
-        },
+        {key: column for key, column in columns.items() if key is not None},
         index=names_of(size, {}, {"source": source, "seed": seed}),
     )
     var = pandas.DataFrame(model.var, index=list(model.experiment.genes))
+    about = {"cell_type": cell_type, "drug": name, "dose": at if model.experiment.dosed else None}
+    record = {"gendi": __version__, **about, "how": how, "seed": seed}
     return with_counts(counts, obs, var, {"gendi": json.dumps(record)})

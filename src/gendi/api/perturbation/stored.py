@@ -91,7 +91,8 @@ def load(folder: str | Path) -> Perturbation:
         arrays = {name: tensor.numpy() for name, tensor in read_tensors(place / WEIGHTS, expected).items()}
         parts = {name: _decoded(value, arrays) for name, value in data["model"].items()}
         model = Perturbation(**parts, diffusion=None)
-        vars(model.effects)[_SHARED] = model.experiment
+        for part in (model.effects, model.effects.singles):
+            vars(part)[_SHARED] = model.experiment
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise BundleError(f"{config} describes no model of perturbations: {type(error).__name__}: {error}") from error
     return model
@@ -174,16 +175,18 @@ def _card(model: Perturbation) -> str:
     e = model.experiment
     lines = "\n".join(
         f"- {name}: {', '.join(names[:20])}{' and others' if len(names) > 20 else ''}"
-        for name, names in (("types of cells", e.type_names), ("drugs", e.drug_names))
+        for name, names in (("types of cells", e.type_names), (f"{e.kind}s", e.drug_names))
     )
+    columns = ", ".join(key for key in model.keys if key is not None)
     return (
         "# A model of perturbed cells\n\n"
         f"Fitted by gendi {__version__} ({type(model.effects).__name__}) to {int(e.control.sum()):,} control and "
-        f"{int((~e.control).sum()):,} treated cells with {len(e.genes):,} genes. Columns: {', '.join(model.keys)}.\n\n"
+        f"{int((~e.control).sum()):,} treated cells with {len(e.genes):,} genes. Columns: {columns}.\n\n"
         f"{lines}\n\n"
         "```python\nfrom gendi.cells import perturbation\n\n"
         'model = perturbation.load("path/to/this/folder")\n'
-        f"cells = perturbation.predict(model, cell_type={e.type_names[0]!r}, drug={e.drug_names[0]!r}, dose=1.0)\n"
+        f"cells = perturbation.predict(model, cell_type={e.type_names[0]!r}, drug={e.drug_names[0]!r}"
+        f"{', dose=1.0' if e.dosed else ''})\n"
         "```\n\n"
         "The counts of the control cells are part of the model, since predictions are made of them.\n"
     )

@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from gendi.data.cells.perturbation.experiment import Experiment, checked_dose
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.shifts import Shifts, observe, shrunk_rates
 from gendi.data.cells.perturbation.transport import transport
+from gendi.data.cells.perturbation.treatment import checked_dose
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 
@@ -58,6 +59,15 @@ class ShiftModel(ABC):
             DataError: a type without control cells.
         """
         self.check(cell_type, drug, dose)
+        return self.moved(control_cells, cell_type, self.lfc(cell_type, drug, checked_dose(dose)), seed)
+
+    def moved(
+        self, control_cells: Int64[np.ndarray, "n g"], cell_type: int, lfc: Float64[np.ndarray, " g"], seed: int
+    ) -> Int64[np.ndarray, "n g"]:
+        """Return the counts (n, G) of control cells (n, G) of a type after log-fold changes (G,).
+
+        Raises `UsageError` for cells with another number of genes.
+        """
         rates = self.shifts.marginals.rates[cell_type]
         if control_cells.shape[1] != len(rates):
             raise UsageError(
@@ -66,21 +76,21 @@ class ShiftModel(ABC):
         rng = stream(seed, "predicted treatment")
         own = shrunk_rates(control_cells, rates)
         dispersions = self.shifts.marginals.dispersions[cell_type]
-        return transport(control_cells, self.lfc(cell_type, drug, checked_dose(dose)), own, rng, dispersions)
+        return transport(control_cells, lfc, own, rng, dispersions)
 
     def check(self, cell_type: int, drug: int, dose: float) -> None:
         """Raise `UsageError` or `DataError` if this type, drug or dose cannot be predicted."""
         checked_dose(dose)
         for kind, number, names in (
             ("cell type", cell_type, self.train.type_names),
-            ("drug", drug, self.train.drug_names),
+            (self.train.kind, drug, self.train.drug_names),
         ):
             if not 0 <= number < len(names):
                 raise UsageError(f"There is no {kind} number {number}: there are {len(names)}, numbered from 0.")
         if not (self.shifts.drugs == drug).any():
             raise UsageError(
-                f"The training data have no cell with the drug {self.train.drug_names[drug]!r}, and a drug is known "
-                "only by its cells. Train with some, of any type."
+                f"The training data have no cell with the {self.train.kind} {self.train.drug_names[drug]!r}, which is "
+                "known only by its cells. Train with some, of any type."
             )
         self.train.controls(cell_type)
 

@@ -79,7 +79,7 @@ class Invented:
     def controls(self, cell_type: int, n: int, rng: np.random.Generator, batch: int = 0) -> Int64[np.ndarray, "n g"]:
         """Return the counts (n, G) of new control cells."""
         genes = self.rates.shape[1]
-        return self._draw(cell_type, np.zeros((n, genes)), self.dispersions, 0.0, batch, rng)
+        return self.draw(cell_type, np.zeros((n, genes)), self.dispersions, 0.0, batch, rng)
 
     def treated(
         self, cell_type: int, drug: int, dose: float, n: int, rng: np.random.Generator
@@ -90,9 +90,9 @@ class Invented:
         moved = responds[:, None] * (self.effects[drug, cell_type] * height)
         varies = float(height.max()) if self.name == "variance" else 0.0
         dispersions = self.dispersions * np.exp(self.spread * varies)
-        return self._draw(cell_type, moved, dispersions, varies, self.batch_of(drug), rng)
+        return self.draw(cell_type, moved, dispersions, varies, self.batch_of(drug), rng)
 
-    def _draw(
+    def draw(
         self,
         cell_type: int,
         lfc: NDArray[np.float64],
@@ -101,6 +101,7 @@ class Invented:
         batch: int,
         rng: np.random.Generator,
     ) -> NDArray[np.int64]:
+        """Return the counts (n, G) of new cells, with log-fold changes (n, G) and a state of the size `varies`."""
         n = len(lfc)
         loadings = self.loadings * np.array([1.0] * (STATES - 1) + [varies])
         state = rng.normal(size=(n, STATES)) @ loadings.T - np.square(loadings).sum(1) / 2
