@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gendi.data.cells.extra import require
-from gendi.data.cells.output import with_counts
+from gendi.data.cells.output import names_of, with_counts
 from gendi.data.cells.perturbation.descriptors import Descriptors, read_descriptors
 from gendi.data.cells.perturbation.experiment import Experiment, forgotten_doses, read_experiment
 from gendi.data.cells.perturbation.held_out import HeldOut
@@ -194,8 +194,9 @@ def predict(
     treatment = model.experiment.combinations.get(-1 if number is None else number, treatment)
     controls = model.experiment.controls(c, number)
     controls = controls[np.arange(n or len(controls)) % len(controls)]
+    lfc = model.effects.effect(c, treatment)[0]
     if how == "transport":
-        counts = model.effects.moved(controls, c, model.effects.effect(c, treatment)[0], seed)
+        counts = model.effects.moved(controls, c, lfc, seed)
     elif model.diffusion is None:
         raise UsageError('how = "diffusion" needs a model that was fitted with diffusion=True.')
     elif number is None or number >= len(model.experiment.drug_names):
@@ -216,9 +217,10 @@ def predict(
         dose_key: [at] * size,
         "source": pandas.Categorical([SOURCE] * size),
     }
+    source = [c, name, at, how, state_scale, drug_scale, lfc.tolist()]
     obs = pandas.DataFrame(
         {key: column for key, column in columns.items() if key is not None},
-        index=[f"gendi-{seed}-{i}" for i in range(size)],
+        index=names_of(size, {}, {"source": source, "seed": seed}),
     )
     var = pandas.DataFrame(model.var, index=list(model.experiment.genes))
     about = {"cell_type": cell_type, "drug": name, "dose": at if model.experiment.dosed else None}
