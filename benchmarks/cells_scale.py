@@ -1,102 +1,96 @@
-"""Memory and time of training on many cells: 20,000 x 2,000 sparse counts, and ten times fewer cells beside them.
+"""Memory and time from a command to the first samples: 20,000 x 5,000 cells in one file, 100,000 x 10,000 in four.
 
-    python benchmarks/cells_scale.py [--cells 2000 20000] [--genes 2000] [--steps 500]
+    python benchmarks/cells_scale.py [--sizes 20000x5000x1 100000x10000x4] [--max-time 60s] [--n 1000] [--data FOLDER]
 
-Counts are negative binomial behind eight factors, some 4% of them not 0. Each trains in a process of its own by preset
-`cells`, told the class; kept are the peak of its resident memory, that of a process which only imports the same and
-opens the data, the bytes of the data, and the seconds of opening, of fitting and encoding, and of training.
+Counts are negative binomial behind eight factors and eight classes, some 7% of them not 0. Several files have their
+genes in orders of their own, and each lacks 25 genes that the others have. A size is measured by two commands, each a
+process of its own: `gendi train cells:FOLDER --condition kind --max-time 60s`, and `gendi sample --n 1000`. Kept are
+their seconds, those of the processor, and the peak of their resident memory.
 """
 
 import argparse
-import json
-import resource
-import subprocess
+import os
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import record
 
+FACTORS, CLASSES, LACKING = 8, 8, 25
 
-def write(path: Path, n: int, genes: int) -> int:
-    """Write an .h5ad of n cells; return the bytes of its matrix in memory."""
+
+def write(folder: Path, cells: int, genes: int, files: int) -> int:
+    """Write `cells` cells in some files that have `genes` genes in common; return how many counts are not 0."""
     import anndata
     import pandas
     import scipy.sparse as sp
 
     rng = np.random.default_rng(0)
-    loadings, rate = rng.normal(0, 0.5, (8, genes)), rng.gamma(0.5, 0.5, genes)
-    classes, parts = rng.integers(0, 8, n), []
-    for rows in np.array_split(np.arange(n), max(1, n // 1000)):
-        f = rng.normal(0, 0.5, (len(rows), 8))
-        f[np.arange(len(rows)), classes[rows]] += 2
-        mu = np.exp(f @ loadings) * rate * rng.lognormal(-2.5, 0.3, (len(rows), 1))
-        parts.append(sp.csr_matrix(rng.poisson(rng.gamma(2, mu / 2)).astype(np.float32)))
-    counts = sp.vstack(parts).tocsr()
-    keep = np.asarray(counts.sum(1)).ravel() > 0
-    obs = pandas.DataFrame(
-        {"kind": pandas.Categorical(classes[keep].astype(str))}, index=np.arange(keep.sum()).astype(str)
-    )
-    anndata.AnnData(counts[keep], obs=obs).write_h5ad(path)
-    return int(counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes)
+    every = genes + (LACKING * files if files > 1 else 0)
+    names = np.array([f"gene{i}" for i in range(every)])
+    loadings, rate = rng.normal(0, 0.5, (FACTORS, every)).astype(np.float32), rng.gamma(0.5, 0.5, every)
+    found = 0
+    for file, size in enumerate(len(part) for part in np.array_split(np.arange(cells), files)):
+        classes, parts = rng.integers(0, CLASSES, size), []
+        for rows in np.array_split(np.arange(size), max(1, size // 1000)):
+            f = rng.normal(0, 0.5, (len(rows), FACTORS)).astype(np.float32)
+            f[np.arange(len(rows)), classes[rows]] += 2
+            mu = np.exp(f @ loadings) * rate.astype(np.float32)
+            mu *= rng.lognormal(-1.9, 0.3, (len(rows), 1)).astype(np.float32)
+            counts = rng.poisson(rng.standard_gamma(2, mu.shape, np.float32) * mu / 2)
+            counts[:, 0] += 1  # no cell is empty
+            parts.append(sp.csr_matrix(counts.astype(np.float32)))
+        kept = np.arange(every)
+        if files > 1:
+            kept = rng.permutation(np.r_[:genes, np.delete(np.arange(genes, every), np.s_[file::files])])
+        obs = pandas.DataFrame({"kind": pandas.Categorical(classes.astype(str))}, index=np.arange(size).astype(str))
+        counts = sp.vstack(parts).tocsr()[:, kept]
+        found += counts.nnz
+        anndata.AnnData(counts, obs=obs, var=pandas.DataFrame(index=names[kept])).write_h5ad(folder / f"{file}.h5ad")
+    return found
 
 
-def child(path: str, steps: int) -> None:
-    """Open the data, and with steps train on them; print what it took."""
-    from dataclasses import replace
-
-    from gendi.data import open_data
-    from gendi.diffusion.config import ConditionConfig
-    from gendi.train.presets import get_preset
-    from gendi.train.step.probe import Choice
-    from gendi.train.step.resolve import prepared, resolve
-    from gendi.train.step.trainer import Trainer
-
-    clock = [time.perf_counter()]
-    data = open_data(f"cells:{path}")
-    clock.append(time.perf_counter())
-    opened = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if steps:
-        config = resolve(replace(get_preset("cells").config, conditions=(ConditionConfig("kind"),)), data)
-        data = prepared(config, data)
-        clock.append(time.perf_counter())
-        trainer = Trainer(config, data, Choice("fp32", "contiguous", "given"))
-        for step in range(steps):
-            trainer.step(step / steps)
-        clock.append(time.perf_counter())
-    seconds = dict(zip(("open", "fit and encode", "train"), np.diff(clock).round(1).tolist(), strict=False))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(
-        json.dumps({"cells": len(data.train) + len(data.heldout), "peak": peak, "opened": opened, "seconds": seconds})
-    )
+def measured(*words: str) -> dict[str, float]:
+    """Run `gendi` with these words; return its seconds, its seconds of the processor and its peak memory in bytes."""
+    began = time.perf_counter()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "gendi", *words], os.environ)
+    _, status, used = os.wait4(pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"gendi {' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak": used.ru_maxrss * 1024,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, nargs="+", default=[2000, 20_000])
-    parser.add_argument("--genes", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", nargs="+", default=["20000x5000x1", "100000x10000x4"], help="CELLSxGENESxFILES")
+    parser.add_argument("--max-time", default="60s")
+    parser.add_argument("--n", default="1000")
+    parser.add_argument("--data", help="where the files are written, and found again; a temporary folder by default")
+    parser.add_argument("--flags", nargs="*", default=["--condition", "kind"], help="of gendi train")
     args = parser.parse_args()
-    if args.child:
-        warnings.simplefilter("ignore")
-        child(args.child, args.steps)
-        return
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for n in args.cells:
-            path = Path(folder) / f"{n}.h5ad"
-            bytes_ = write(path, n, args.genes)
-            words = [sys.executable, __file__, "--child", str(path), "--steps", str(args.steps)]
-            done = subprocess.run(words, capture_output=True, text=True, check=True)
-            row = json.loads(done.stdout.splitlines()[-1])
-            rows.append({"genes": args.genes, "matrix": bytes_, "steps": args.steps, **row})
-            print(rows[-1], flush=True)
-    record.write("cells-scale", {"rows": rows})
+    for size in args.sizes:
+        cells, genes, files = map(int, size.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            data, run = Path(args.data or folder) / size, str(Path(folder) / "run")
+            count = data / "nonzero.json"
+            if not count.exists():
+                data.mkdir(parents=True, exist_ok=True)
+                count.write_text(str(write(data, cells, genes, files)))
+            nonzero = int(count.read_text())
+            train = measured("train", f"cells:{data}", *args.flags, "--max-time", args.max_time, "--out", run)
+            sample = measured("sample", run, "--n", args.n, "--out", str(Path(folder) / "fake.h5ad"))
+        row = {"cells": cells, "genes": genes, "files": files, "nonzero": nonzero, "train": train, "sample": sample}
+        rows.append(row)
+        print(rows[-1], flush=True)
+        record.write("cells-scale", {"flags": args.flags, "max_time": args.max_time, "n": args.n, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from gendi.machine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gendi.api import perturbation as perturbation
+    from gendi.api.encode_cells import encode as encode
     from gendi.data.cells.recover import recover_counts as recover_counts
     from gendi.data.cells.scoring import Scores as Scores
     from gendi.data.cells.scoring import score as score
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Scores": "gendi.data.cells.scoring",
+    "encode": "gendi.api.encode_cells",
     "perturbation": "gendi.api",
     "recover_counts": "gendi.data.cells.recover",
     "score": "gendi.data.cells.scoring",
     "setup_anndata": "gendi.data.cells.setup",
 }
-__all__ = ["Scores", "perturbation", "recover_counts", "score", "setup_anndata"]
+__all__ = ["Scores", "encode", "perturbation", "recover_counts", "score", "setup_anndata"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

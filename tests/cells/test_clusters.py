@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import scipy.stats
 from sklearn.metrics import adjusted_rand_score
 
 import gendi
@@ -17,6 +18,8 @@ from gendi.data import open_data
 from gendi.data.cells.check import check_cells
 from gendi.data.cells.clusters import cluster, grouped, marginals_of, most_likely, number_of_clusters
 from gendi.data.cells.config import CellsConfig
+from gendi.data.cells.marginals import Marginals
+from gendi.data.cells.rows import CountRows
 from gendi.data.split import Split
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.networks.config import NetworkConfig
@@ -54,6 +57,20 @@ def test_planted_types_are_found_and_new_cells_are_assigned_to_them() -> None:
     assert (cluster(Split(counts), 3, 5, 0) == labels).all(), "by the seed alone"
     new = most_likely(Split(fresh.X.toarray().astype(np.int64)), marginals_of(Split(counts), labels, 3))
     assert adjusted_rand_score(fresh.uns["truth"], new) > 0.9
+
+
+def test_cells_belong_to_the_cluster_of_the_largest_likelihood() -> None:
+    """Against scipy's negative binomial summed over all genes, for cells of very different depths and rare genes."""
+    rng = np.random.default_rng(3)
+    rates, dispersions = rng.dirichlet(np.full(50, 0.3), 4).clip(1e-12), 10 ** rng.uniform(-4, 1, (4, 50))
+    depth = 10 ** rng.uniform(1, 4, 300)
+    counts = rng.poisson(rates[rng.integers(0, 3, 300)] * depth[:, None])
+    counts[:, 0] += 1
+    depth = counts.sum(1)
+    law = scipy.stats.nbinom(1 / dispersions[:3, None], 1 / (1 + (dispersions * rates)[:3, None] * depth[:, None]))
+    expected = law.logpmf(counts).sum(-1).argmax(0)
+    for rows in (counts, CountRows(sp.csr_matrix(counts.astype(np.float32)))):
+        np.testing.assert_array_equal(most_likely(Split(rows), Marginals(rates, dispersions)), expected)
 
 
 def test_no_cluster_is_smaller_than_its_least_size() -> None:

@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.special import log_ndtr
 
 from gendi.data.cells.marginals import LEAST, fit_marginals
-from gendi.data.cells.negative_binomial import log_cdf, log_probability, log_sf, normal_scores, quantile
+from gendi.data.cells.negative_binomial import log_cdf, log_probability, log_sf, normal_scores, quantile, score_bounds
 
 
 def nbinom(mu, dispersion):
@@ -55,6 +55,16 @@ def test_transform_of_counts_is_standard_normal(mu, dispersion):
     k = nbinom(mu, dispersion).rvs(20_000, random_state=rng)
     z = normal_scores(k, mu, np.float64(dispersion), rng.random(20_000))
     assert stats.kstest(z, "norm").pvalue > 1e-3
+
+
+def test_bounds_of_scores_are_scipys():
+    """Phi^-1(F(k - 1)) and Phi^-1(F(k)), each from its smaller tail, as exact as float32 and the edge of v allow."""
+    k, mu, dispersion, _ = world(5000)
+    law = nbinom(mu, dispersion)
+    for found, at in zip(score_bounds(k, mu, dispersion), (k - 1, k), strict=True):
+        assert found.dtype == np.float32
+        expected = np.where(law.cdf(at) < 0.5, stats.norm.ppf(law.cdf(at)), stats.norm.isf(law.sf(at)))
+        np.testing.assert_allclose(found.clip(-8, 8), expected.clip(-8, 8), rtol=1e-5, atol=1e-5)
 
 
 def test_quantile_gives_every_count_back():

@@ -136,6 +136,28 @@ def test_a_cell_does_not_depend_on_its_neighbours(run: Path) -> None:
     assert differ <= 1
 
 
+def test_cells_of_other_runs_seeds_and_requests_have_other_names(run: Path, tmp_path: Path) -> None:
+    """They are joined without a warning; the same model, request and seed gives the same names, in memory too."""
+    other = gendi.fit(cells(), out=tmp_path / "other", config=gendi.load(run).config, steps=3, quiet=True)
+    kind = "cell-type"
+    drawn = [
+        gendi.sample(run, 12),
+        gendi.sample(run, 12, seed=1),
+        gendi.sample(run, 12, steps=5),
+        gendi.sample(run, 12, guidance=2.0, condition={kind: "A"}),
+        gendi.sample(run, 12, condition={kind: "A"}),
+        gendi.sample(run, 12, condition={kind: "B"}),
+        gendi.sample(other, 12),
+    ]
+    both = anndata.concat([cells(), *drawn])
+    assert both.obs_names.is_unique and len(both) == 60 + 12 * len(drawn)
+    for part, again in (
+        (drawn[0], gendi.sample(dataclasses.replace(gendi.load(run), sha256=None), 5)),
+        (drawn[4], gendi.sample(run, 5, condition={kind: ["A"] * 5})),
+    ):
+        assert list(again.obs_names) == list(part.obs_names[:5])
+
+
 def test_what_is_asked_for_is_what_comes(run: Path, tmp_path: Path, capsys: Any) -> None:
     fake = gendi.sample(run, 10, condition={"cell-type": "A", "dose": 0.25})
     assert set(fake.obs["cell type"]) == {"A"} and set(fake.obs["dose"]) == {0.25}

@@ -1,6 +1,8 @@
 """Drawing samples from Python; the commands that draw use the same functions."""
 
 import dataclasses
+import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +18,14 @@ from gendi.api.request import Request
 from gendi.data.kinds import kind_of
 from gendi.data.tables.given import Given
 from gendi.diffusion.conditions import take
+from gendi.diffusion.gaussian.guidance import Strength
 from gendi.diffusion.gaussian.inverse.box import in_box
 from gendi.errors import DataError, UsageError
 from gendi.machine.distributed import team
 from gendi.machine.stopping import Poll
 from gendi.machine.version import __version__
 from gendi.train.kept.bundle import Bundle, load_bundle
+from gendi.train.kept.start import digest
 from gendi.train.weights.families import family_of
 
 ATTEMPTS = 50
@@ -178,6 +182,21 @@ def _shared(prepared: Prepared, poll: Poll | None) -> Tensor:
     return members.join_rows(some(mine) if mine.stop > mine.start else none, shares)
 
 
+def source_of(bundle: Bundle, request: Request) -> str:
+    """Return twelve hex digits for the model and the settings, apart from conditions, seed and numbers, that decide how
+    samples look."""
+    how, guidance = request.how, request.guidance
+    settings = [how.sampler, how.steps, how.grid, how.bounds, how.temperature, how.noise_scale, dict(how.options)]
+    strength = (
+        None
+        if guidance is None
+        else {field.name: getattr(guidance, field.name) for field in dataclasses.fields(Strength)}
+    )
+    known = [bundle.sha256 or digest(bundle.state), *settings, strength, request.profiles]
+    text = json.dumps(known, sort_keys=True, default=lambda value: type(value).__name__)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Request, cells: Given | None = None) -> Any:
     """Return samples x (n, *shape) of model space in the form of the user's data, with the given `cells` in them."""
     codec, meta, how = bundle.codec, bundle.meta, request.how
@@ -191,5 +210,12 @@ def present(bundle: Bundle, x: Tensor, cond: Mapping[str, Tensor], request: Requ
     provenance |= {"sampler": how.sampler, "steps": how.steps, "seed": how.seed}
     provenance |= {} if request.profiles is None else {"profiles": request.profiles}
     provenance |= {key: meta[key] for key in ("data", "fingerprint", "step", "images") if key in meta}
+    provenance |= {"source": source_of(bundle, request), "requested": _requested(request)}
     kind = kind_of(codec.kind)
     return kind.present(codec, rows.numpy(), known, bundle.config.conditions, x.numpy(), provenance)
+
+
+def _requested(request: Request) -> list[str]:
+    """Return the names of the conditions that a request decides, in order."""
+    shares = () if request.proportions is None else request.proportions.names
+    return sorted({*request.condition, *shares})

@@ -208,6 +208,8 @@ class Train:
         name = Path(place).resolve().stem if Path(place).exists() else place.partition(":")[0]
         if (kind := claimed_by(self.data)) is not None and kind.made:
             name = Path(kind.place(self.data)[0]).name or name
+        elif kind is not None and len(kind.files(self.data)) > 1:
+            name = kind.name
         return Path("runs") / name
 
     def spec(self) -> str:

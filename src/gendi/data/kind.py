@@ -49,6 +49,8 @@ class Kind(ABC):
     """Endings of files that hold such data."""
     objects: ClassVar[str] = ""
     """What messages call the objects in memory that can be such data, "a DataFrame"; empty if there are none."""
+    separator: ClassVar[str] = ""
+    """What stands between the places in a spec that names several; empty if such data lie at one place."""
     source_options: ClassVar[tuple[str, ...]] = ()
     """The options after the question mark of a spec for which the command line has flags."""
     noun: ClassVar[str] = "rows"

@@ -76,7 +76,16 @@ def _strangers(known: Collection[str]) -> Iterator[Kind]:
 
 
 def as_text(spec: Any) -> Any:
-    """Return data that are given as a `Path` as a text, which is no known name; anything else as it is."""
+    """Return data that are given as a `Path` as a text, which is no known name, and several paths or texts as one text
+    with commas between them; anything else as it is.
+
+    Raises `UsageError` for several paths of which one has a comma.
+    """
+    if isinstance(spec, list | tuple) and spec and all(isinstance(each, str | os.PathLike) for each in spec):
+        texts = [str(as_text(each)) for each in spec]
+        if comma := next((text for text in texts if "," in text and len(texts) > 1), None):
+            raise UsageError(f"{comma} has a comma in its name, which stands between several files. Rename it.")
+        return ",".join(texts)
     if not isinstance(spec, os.PathLike):
         return spec
     text = os.fsdecode(spec)

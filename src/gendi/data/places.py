@@ -52,8 +52,7 @@ def from_here(spec: Any, run: Path) -> Any:
     """
     if not isinstance(spec, str) or not (above := begun_in(spec, run)).parts:
         return spec
-    head, place, options = _parts(spec)
-    return f"{head}{above / place}{options}"
+    return _moved(spec, above)
 
 
 def begun_in(spec: str, run: Path) -> Path:
@@ -62,18 +61,29 @@ def begun_in(spec: str, run: Path) -> Path:
     If a path leads nowhere from the current folder, the folders above the run's are searched, the nearest first. If it
     leads nowhere from there either, that is `Path()` too. A run is nobody's data.
     """
-    head, place, options = _parts(spec)
+    _, place, _ = _parts(spec)
     try:
-        places = tuple(find_kind(spec).files(spec))
-        if not place or Path(place).is_absolute() or len(places) != 1 or places[0].expanduser().exists():
+        kind = find_kind(spec)
+        places = tuple(kind.files(spec))
+        known = len(places) == 1 or (kind.separator and places)
+        if not place or Path(place).is_absolute() or not known or all(each.expanduser().exists() for each in places):
             return Path()
         for above in resolved(run).parents[:ABOVE]:
-            found = tuple(find_kind(spec).files(f"{head}{above / place}{options}"))
-            if above != above.parent and len(found) == 1 and found[0].exists() and not _is_run(found[0], run):
+            found = tuple(kind.files(_moved(spec, above)))
+            there = bool(found) and all(each.exists() and not _is_run(each, run) for each in found)
+            if above != above.parent and there:
                 return above
     except (OSError, RuntimeError, UsageError, DataError):  # whoever opens the data says what is wrong with the name
         pass
     return Path()
+
+
+def _moved(spec: str, above: Path) -> str:
+    """Return a spec whose places are looked for in the folder `above`."""
+    head, place, options = _parts(spec)
+    separator = find_kind(spec).separator
+    places = place.split(separator) if separator else [place]
+    return f"{head}{separator.join(str(above / each) for each in places)}{options}"
 
 
 def _is_run(place: Path, run: Path) -> bool:

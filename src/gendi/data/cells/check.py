@@ -4,17 +4,20 @@ Training itself stops at the first problem.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from gendi.data.cells.clusters import number_of_clusters
-from gendi.data.cells.looks import Look, blocks, first_trouble, look_at
+from gendi.data.cells.looks import CHUNK, Look, first_trouble, look_at
 from gendi.data.cells.matrices import find_counts, matrices
+from gendi.data.cells.normalise import depths
 from gendi.data.cells.observations import conditions_of, sum_of_counts
-from gendi.data.cells.rows import CountRows
+from gendi.data.cells.rows import CountRows, JoinedCounts, sparse_rows
 from gendi.data.cells.settings import Setup, read_setup
+from gendi.data.cells.several import Part, join
 from gendi.data.condition_report import ConditionReport, condition_report
 from gendi.data.split import HELDOUT_ROWS_SHARE
 from gendi.data.standing import FEW, in_words, rare_of, rows_by_class
@@ -82,13 +85,52 @@ def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
         where = f"{name} has {trouble.value:g} for gene {adata.var_names[trouble.gene]!r} in cell {trouble.cell}"
         problems.append(Problem("error", where, "name the layer with the counts (--layer), or mend this one"))
         return CellsReport(cells, genes, looking, name, problems=tuple(problems))
-    depth, per_gene, zeros = np.empty(cells), np.zeros(genes), 0
-    for start, block in blocks(rows):
-        depth[start : start + len(block)] = block.sum(1, dtype=np.float64)
-        per_gene += block.sum(0, dtype=np.float64)
-        zeros += int((block == 0).sum())
+    return _report(adata, read_setup(adata), looking, name, rows, problems)
+
+
+def check_parts(parts: Sequence[tuple[str, Any]], layer: str | None = None) -> CellsReport:
+    """Check several AnnData, each with a name, that are read as one (`gendi.data.cells.several`).
+
+    What is wrong with one of them begins with its name. Raises `UsageError` for a missing layer.
+    """
+    reports = {name: check_cells(adata, layer) for name, adata in parts}
+    looking = {f"{name}: {which}": look for name, report in reports.items() for which, look in report.matrices.items()}
+    bad = [
+        replace(problem, what=f"{name}: {problem.what}")
+        for name, report in reports.items()
+        for problem in report.problems
+        if problem.severity == "error"
+    ]
+    cells, genes = (sum(report.cells for report in reports.values()), min(report.genes for report in reports.values()))
+    if bad:
+        return CellsReport(cells, genes, looking, None, problems=tuple(bad))
     try:
-        columns, left_out, _ = conditions_of(adata, read_setup(adata), depth)
+        both = join([Part.of(name, adata, layer) for name, adata in parts])
+    except DataError as error:
+        what, _, mend = str(error).rpartition(". ")
+        return CellsReport(cells, genes, looking, None, problems=(Problem("error", what or str(error), mend),))
+    said = [Problem("warning", note, "give files of the same genes, if these matter") for note in both.genes.lacking]
+    return _report(both.adata, both.settings, looking, both.layer, both.rows, said)
+
+
+def _report(
+    adata: Any,
+    settings: Setup,
+    looking: dict[str, Look],
+    name: str,
+    rows: CountRows | JoinedCounts,
+    problems: list[Problem],
+) -> CellsReport:
+    """Return the report on cells whose counts are whole numbers."""
+    cells, genes = rows.shape
+    depth, per_gene, entries = np.empty(cells), np.zeros(genes), 0
+    for start in range(0, cells, CHUNK):
+        block = sparse_rows(rows, slice(start, min(start + CHUNK, cells)))
+        depth[start : start + CHUNK] = depths(block)
+        per_gene += np.asarray(block.sum(0, dtype=np.float64)).reshape(-1)
+        entries += int(block.count_nonzero())
+    try:
+        columns, left_out, _ = conditions_of(adata, settings, depth)
     except DataError as error:
         what, _, mend = str(error).rpartition(". ")
         problems.append(Problem("error", what, mend))
@@ -102,7 +144,7 @@ def check_cells(adata: Any, layer: str | None = None) -> CellsReport:
         looking,
         name,
         (float(depth.min()), float(np.median(depth)), float(depth.max())),
-        zeros / (cells * genes),
+        1 - entries / (cells * genes),
         int((per_gene == 0).sum()),
         tuple(condition_report(spec, values) for spec, values, _ in columns),
         left_out,

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.special import gammaln
 
-from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks
+from gendi.data.cells.codec import CellsCodec, DepthLaw, Header
 from gendi.data.cells.config import CellsConfig
 from gendi.data.cells.copula import CopulaCodec
-from gendi.data.cells.fit import FIT_CHUNK, FIT_ENTRIES, counts_of, fit_copula, variable_genes
+from gendi.data.cells.fit import FIT_ENTRIES, counts_of, fit_copula, sparse_counts_of, variable_genes
 from gendi.data.cells.marginals import Marginals, fit_marginals
-from gendi.data.cells.negative_binomial import log_probability
 from gendi.data.cells.normalise import depths
 from gendi.data.codec import Codec
 from gendi.data.dataset import Data
@@ -43,7 +44,10 @@ MOST_GENES = 2000
 """Most genes by which cells are clustered, the most variable ones."""
 STARTS = 10
 """Starts of k-means, of which the best one counts."""
+NODES = 100
+"""Depths at which the probability of a cell without counts is computed."""
 Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def number_of_clusters(cells: int, asked: int = -1) -> int:
@@ -109,7 +113,7 @@ def cluster(train: Split, clusters: int, factors: int, seed: int) -> Labels:
     rng = stream(seed, "clusters")
     chosen = np.sort(rng.permutation(len(train))[: max(1, FIT_ENTRIES // len(genes))])
     some = part_of(Split(train.rows), chosen)
-    law = DepthLaw.fit(np.concatenate([depths(counts) for _, counts in counts_of(some)]))
+    law = DepthLaw.fit(np.concatenate([depths(counts) for _, counts in sparse_counts_of(some)]))
     codec = fit_copula(factors, seed, some, Header(int(train.rows.shape[1]), None, {}), {}, law, genes, None)
     x = np.concatenate([_factors(codec, counts, rows) for rows, counts in counts_of(some)])
     found = KMeans(clusters, n_init=STARTS, random_state=int(rng.integers(2**31))).fit(x)
@@ -123,21 +127,52 @@ def cluster(train: Split, clusters: int, factors: int, seed: int) -> Labels:
 
 def marginals_of(split: Split, labels: Labels, clusters: int) -> Marginals:
     """Return the distributions of the genes in each cluster of some cells with these labels (N,)."""
-    parts = ((counts, labels[rows]) for rows, counts in counts_of(split))
+    parts = ((counts, labels[rows]) for rows, counts in sparse_counts_of(split))
     return fit_marginals(parts, clusters, int(split.rows.shape[1]))
 
 
 def most_likely(split: Split, marginals: Marginals) -> Labels:
     """Return the cluster (N,) under whose distributions each cell's counts are most likely."""
     labels = np.empty(len(split), np.int64)
-    for rows in chunks(len(split), FIT_CHUNK // 4):
-        counts = split.batch(range(rows.start, rows.stop))
-        depth, clusters = depths(counts), len(marginals.rates) - 1
-        likelihoods = [
-            log_probability(counts, *marginals.of(np.full(len(counts), k), depth)).sum(1) for k in range(clusters)
-        ]
+    depth = np.concatenate([depths(counts) for _, counts in sparse_counts_of(split)] or [np.zeros(0)])
+    if not len(depth):
+        return labels
+    clusters = range(len(marginals.rates) - 1)
+    of_zeros = [_all_zero(marginals.rates[k], marginals.dispersions[k], depth) for k in clusters]
+    for rows, counts in sparse_counts_of(split):
+        cells, genes = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.indices
+        mine = depth[rows]
+        likelihoods = []
+        for k in clusters:
+            ratios = _against_zero(
+                counts.data, marginals.rates[k, genes] * mine[cells], marginals.dispersions[k, genes]
+            )
+            likelihoods.append(of_zeros[k][rows] + np.bincount(cells, ratios, counts.shape[0]))
         labels[rows] = np.argmax(likelihoods, axis=0)
     return labels
+
+
+def _against_zero(counts: NDArray[Any], mu: Floats, dispersion: Floats) -> Floats:
+    """Return ln P(k) / P(0) + ln k! of counts k > 0 (m,), by their negative binomials.
+
+    That is k ln(mu / (1 + a mu)) + ln((1 + a) (1 + 2 a) ... (1 + (k - 1) a)).
+    """
+    out = counts * (np.log(mu) - np.log1p(dispersion * mu))
+    several = np.flatnonzero(counts > 1)
+    k, a = counts[several], dispersion[several]
+    out[several] += gammaln(k + 1 / a) - gammaln(1 / a) + k * np.log(a)
+    return np.asarray(out)
+
+
+def _all_zero(rates: Floats, dispersions: Floats, depth: Floats) -> Floats:
+    """Return the ln of the probability (n,) that every gene has the count 0, at depths (n,).
+
+    It is a smooth function of ln L, and so computed at `NODES` depths, with a cubic spline between them.
+    """
+    logs = np.log(np.maximum(depth, 1.0))
+    at = np.linspace(logs.min(), logs.max() + 1e-9, NODES)
+    found = -(np.log1p(np.exp(at)[:, None] * (rates * dispersions)) / dispersions).sum(1)
+    return np.asarray(CubicSpline(at, found)(logs))
 
 
 def _factors(codec: CopulaCodec, counts: NDArray[Any], rows: slice) -> NDArray[np.float32]:

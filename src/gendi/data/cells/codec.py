@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -60,6 +60,8 @@ class Header:
     """The condition that gives each cell's class; None if cells have no classes."""
     schema: Mapping[str, Any]
     """What the reader of the data needs to return cells in the user's own form, in plain JSON values."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """The further conditions on which distributions depend, such as batches, and how many classes each has."""
 
 
 class CellsCodec(VectorCodec):
@@ -83,11 +85,10 @@ class CellsCodec(VectorCodec):
             missing = [gene for gene in own if gene not in set(genes)]
             named = f" ({', '.join(map(str, missing[:3]))}, ...)" if missing else ""
             return f"It has {len(genes)} genes, and {len(missing)} of the model's {len(own)} are not among them{named}."
-        if self.header.label is None:
-            return ""
-        of = [next((spec.names for spec in specs if spec.name == self.header.label), None) for specs in (ours, theirs)]
-        if of[0] is not None and of[0] != of[1]:
-            return f"Its classes of {self.header.label} differ from those whose marginals the model holds."
+        for name in (self.header.label, *self.header.others):
+            of = [next((spec.names for spec in specs if spec.name == name), None) for specs in (ours, theirs)]
+            if of[0] is not None and of[0] != of[1]:
+                return f"Its classes of {name} differ from those whose marginals the model holds."
         return ""
 
     def counts_of(self, rows: Tensor) -> Int64[np.ndarray, "n g"]:
@@ -108,8 +109,11 @@ class CellsCodec(VectorCodec):
         """Return each cell's class, -1 where it is not given; None if no classes are given or cells have none."""
         if self.header.label is None or self.header.label not in cond:
             return None
-        value = cond[self.header.label].cpu()
-        return np.asarray(torch.where(is_null(value), -1, value).numpy(), np.int64)
+        return _classes(cond[self.header.label])
+
+    def levels_of(self, cond: Mapping[str, Tensor]) -> dict[str, NDArray[np.int64]]:
+        """Return each cell's class of the further conditions that are given, -1 where it is not."""
+        return {name: _classes(cond[name]) for name in self.header.others if name in cond}
 
     def finite(self, x: Tensor) -> Float64[np.ndarray, "n d"]:
         """Return x as float64. Raises `DataError` for another shape, `DivergedError` for NaN or infinity."""
@@ -137,6 +141,7 @@ class CellsCodec(VectorCodec):
             "kind": self.kind,
             "genes": self.header.genes,
             "label": self.header.label,
+            "others": dict(self.header.others),
             "schema": dict(self.header.schema),
             "depth": [self.depth.mean, self.depth.std],
             "told": {
@@ -204,7 +209,10 @@ class CellsCodec(VectorCodec):
         arrays = {name: tensors[name].numpy() for name in known if not name.startswith("told.")}
         if bad := sorted(name for name, array in arrays.items() if not np.isfinite(array).all()):
             raise BundleError(f"The cells' codec: {', '.join(bad)} contain NaN or infinity; the file is damaged.")
-        header = Header(data["genes"], label, dict(schema))
+        others = data.get("others", {})
+        if not isinstance(others, Mapping):
+            raise BundleError("The cells' codec: `others` must be a table of conditions.")
+        header = Header(data["genes"], label, dict(schema), {str(name): _whole(others, name) for name in others})
         return cls.from_arrays(header, cond, DepthLaw(*map(float, depth)), cls._sizes(data), arrays)
 
     @classmethod
@@ -218,6 +226,11 @@ def _whole(data: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value <= 10_000_000:
         raise BundleError(f"The cells' codec: {name} = {value!r} must be a whole number from 0 to 10,000,000.")
     return value
+
+
+def _classes(value: Tensor) -> NDArray[np.int64]:
+    value = value.cpu()
+    return np.asarray(torch.where(is_null(value), -1, value).numpy(), np.int64)
 
 
 def _is_condition(entry: Any) -> bool:

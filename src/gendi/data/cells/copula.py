@@ -28,9 +28,10 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks, some
-from gendi.data.cells.factors import Factors, cut_normal
+from gendi.data.cells.factors import Factors, Scores, cut_normal
+from gendi.data.cells.levels import Levels
 from gendi.data.cells.marginals import Marginals
-from gendi.data.cells.negative_binomial import normal_scores, quantile
+from gendi.data.cells.negative_binomial import quantile, score_bounds
 from gendi.data.cells.normalise import depths
 from gendi.data.cells.shrinkage import Posterior
 from gendi.diffusion.randomness import Places
@@ -47,6 +48,8 @@ GRID = 400
 """Quantiles of a score over which a mean is taken."""
 SWEEPS = 12
 """Gibbs sweeps between the first scores of a cell and its encoded factors."""
+ENCODED = 64
+"""Number of cells that are encoded at a time, so few that their scores stay in the processor's cache."""
 FURTHEST = 8.0
 """Larger scores are clipped to this, so that one absurd count of a cell does not decide all its factors."""
 
@@ -56,7 +59,7 @@ class CopulaCodec(CellsCodec):
 
     kind: ClassVar[str] = "cells-copula"
     once: ClassVar[bool] = True
-    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed"})
+    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed", "levels"})
     profiles: Profiles = "estimated"
 
     def __init__(
@@ -69,11 +72,13 @@ class CopulaCodec(CellsCodec):
         modelled: NDArray[np.int64],
         posterior: Posterior | None = None,
         shift: Floats | None = None,
+        levels: Levels | None = None,
     ) -> None:
-        """`posterior` is what is known of the classes' rates, and `shift` (K + 1, k) what their factors lose."""
+        """`posterior` is what is known of the classes' rates, `shift` (K + 1, k) what their factors lose, and `levels`
+        how further conditions change rates."""
         super().__init__(header, cond, depth)
         self.marginals, self.factors, self.modelled = marginals, factors, modelled
-        self.posterior = posterior
+        self.posterior, self.levels = posterior, levels or Levels()
         self.shift = np.zeros((len(marginals.rates), factors.loadings.shape[1])) if shift is None else shift
 
     def with_profiles(self, profiles: str) -> Self:
@@ -97,18 +102,20 @@ class CopulaCodec(CellsCodec):
         return (1 + self.factors.loadings.shape[1],)
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        counts, labels = self.counts_of(rows), self.labels_of(cond)
+        counts, labels, levels = self.counts_of(rows), self.labels_of(cond), self.levels_of(cond)
         out = np.empty((len(counts), *self.shape), np.float32)
-        for part in chunks(len(counts)):
+        for part in chunks(len(counts), ENCODED):
             depth = depths(counts[part])
-            lower, upper = bounds(self.marginals, counts[part], some(labels, part), depth, self.modelled)
+            own = {name: of[part] for name, of in levels.items()}
+            factor = self.levels.of(own, len(depth), self.modelled)
+            lower, upper = bounds(self.marginals, counts[part], some(labels, part), depth, self.modelled, factor)
             out[part, 0] = self.depth.score(depth)
             f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy())
             out[part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
         return torch.from_numpy(out)
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
-        model, labels = self.finite(x), self.labels_of(cond)
+        model, labels, levels = self.finite(x), self.labels_of(cond), self.levels_of(cond)
         depth = self.depths_of(cond, model[:, 0])
         places = Places(seed, "cell scores", 0)
         out = np.empty((len(model), self.header.genes), np.int64)
@@ -120,7 +127,8 @@ class CopulaCodec(CellsCodec):
             mean, dispersion = self.marginals.of(some(labels, part), depth[part])
             if self.profiles != "estimated":
                 mean = self._drawn_rates(some(labels, part), numbers, seed) * depth[part, None]
-            out[part] = quantile(z, mean, dispersion)
+            factor = self.levels.of({name: of[part] for name, of in levels.items()}, len(numbers))
+            out[part] = quantile(z, mean * factor, dispersion)
         return torch.from_numpy(out)
 
     def _drawn_rates(self, labels: NDArray[np.int64] | None, numbers: range, seed: int) -> Floats:
@@ -138,6 +146,7 @@ class CopulaCodec(CellsCodec):
             "modelled": len(self.modelled),
             "factors": self.factors.loadings.shape[1],
             "borrowed": int(self.posterior is not None),
+            "levels": sum(map(len, self.levels.factors.values())),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -150,11 +159,13 @@ class CopulaCodec(CellsCodec):
         if self.posterior is not None:
             out |= {name: getattr(self.posterior, name).astype(np.float32) for name in POSTERIOR}
             out["shift"] = self.shift
+        if self.levels.factors:
+            out["levels"] = np.concatenate(list(self.levels.factors.values())).astype(np.float32)
         return out
 
     @classmethod
     def size_names(cls) -> tuple[str, ...]:
-        return "classes", "modelled", "factors", "borrowed"
+        return "classes", "modelled", "factors", "borrowed", "levels"
 
     @classmethod
     def array_specs(cls, genes: int, sizes: Mapping[str, int]) -> dict[str, TensorSpec]:
@@ -168,6 +179,8 @@ class CopulaCodec(CellsCodec):
         if sizes["borrowed"]:
             specs |= dict.fromkeys(POSTERIOR, (table, torch.float32))
             specs["shift"] = ((sizes["classes"] + 1, sizes["factors"]), torch.float64)
+        if sizes["levels"]:
+            specs["levels"] = ((sizes["levels"], genes), torch.float32)
         return specs
 
     @classmethod
@@ -190,10 +203,17 @@ class CopulaCodec(CellsCodec):
         if posterior is not None:
             sound["changed"] = (np.abs(posterior.changed - 0.5) <= 0.5).all()
             sound |= {name: (arrays[name] >= 0).all() for name in ("spread", "noise")}
+        if sizes["levels"] != sum(size + 1 for size in header.others.values()):
+            raise BundleError("The cells' codec: levels do not belong to its conditions; the file is damaged.")
+        levels = Levels()
+        if sizes["levels"]:
+            table, ends = arrays["levels"].astype(np.float64), np.cumsum([n + 1 for n in header.others.values()])
+            levels = Levels(dict(zip(header.others, np.split(table, ends[:-1]), strict=True)))
+            sound["levels"] = (table > 0).all()
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
         marginals = Marginals(arrays["rates"], arrays["dispersions"])
-        return cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"))
+        return cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"), levels)
 
 
 def programmes_of(factors: Factors, rates: Floats, dispersions: Floats, depth: float) -> Floats:
@@ -214,27 +234,34 @@ def bounds(
     labels: NDArray[np.int64] | None,
     depth: Floats,
     columns: NDArray[np.int64],
-) -> tuple[Floats, Floats]:
-    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,), clipped to `FURTHEST`."""
-    mu, dispersion = (table[:, columns] for table in marginals.of(labels, depth))
-    k = counts[:, columns]
-    lower, upper = (normal_scores(k, mu, dispersion, v) for v in (0, 1))
+    factor: Floats | float = 1.0,
+) -> tuple[Scores, Scores]:
+    """Return the bounds (n, g) of the scores of counts (n, G) in some columns (g,), clipped to `FURTHEST`.
+
+    `factor` (n, g) multiplies the rates.
+    """
+    rows = marginals.rows(labels, len(depth))
+    rates, dispersions = (table[:, columns][rows] for table in (marginals.rates, marginals.dispersions))
+    lower, upper = score_bounds(counts[:, columns], rates * depth[:, None] * factor, dispersions)
     return lower.clip(-FURTHEST, FURTHEST), upper.clip(-FURTHEST, FURTHEST)
 
 
-def posterior_factors(factors: Factors, lower: Floats, upper: Floats, index: NDArray[np.int64]) -> Floats:
+def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDArray[np.int64]) -> Floats:
     """Return a posterior draw (n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i]."""
     places = Places(0, "cell factors", 0)
     (n, g), k = lower.shape, factors.loadings.shape[1]
     weights, covariance = factors.posterior()
-    root, std = np.linalg.cholesky(covariance).T, np.ones(g)
-    f, v, e = np.zeros((n, k)), np.empty((n, g)), np.empty((n, k))
+    root, weights, loadings = (
+        a.astype(np.float32) for a in (np.linalg.cholesky(covariance), weights, factors.loadings)
+    )
+    f, e, more = np.zeros((n, k), np.float32), np.empty((n, g), np.float32), np.empty((n, k), np.float32)
+    std = np.ones(g, np.float32)
     for sweep in range(SWEEPS):
         for i, number in enumerate(index.tolist()):
             rng = places(number, sweep, 0)
-            rng.random(out=v[i])
-            rng.standard_normal(out=e[i])
-        z = cut_normal(f @ factors.loadings.T, std, lower, upper, v)
-        f = z @ weights + e @ root
-        std = np.sqrt(factors.residual)
-    return f
+            rng.standard_normal(out=e[i], dtype=np.float32)
+            rng.standard_normal(out=more[i], dtype=np.float32)
+        z = cut_normal(f @ loadings.T, std, lower, upper, e)
+        f = z @ weights + more @ root.T
+        std = np.sqrt(factors.residual).astype(np.float32)
+    return f.astype(np.float64)

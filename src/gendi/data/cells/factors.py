@@ -17,14 +17,15 @@ regression of z on f, from averaged moments.  [Delyon, Lavielle & Moulines 1999]
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 LEAST_RESIDUAL = 0.02
 """The smallest share of a score's variance that belongs to the gene alone."""
 
-Scores = Float64[np.ndarray, "n g"]
+Scores = Float32[np.ndarray, "n g"]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,20 +46,38 @@ class Factors:
         return weighted @ covariance, (covariance + covariance.T) / 2
 
 
-def cut_normal(mean: Scores, std: Float64[np.ndarray, " g"], lower: Scores, upper: Scores, v: Scores) -> Scores:
-    """Return the quantiles v (n, G) of N(mean, std^2) truncated at the bounds."""
+def cut_normal(mean: Scores, std: Float32[np.ndarray, " g"], lower: Scores, upper: Scores, e: Scores) -> Scores:
+    """Return N(mean, std^2) truncated at the bounds, as a function of standard normal numbers e, all (n, G) of float32.
+
+    mean + std e is the result where it lies between the bounds, which is so for most zeros. Beyond a bound, e is by its
+    rank among the numbers beyond it a uniform one, and so decides a quantile: that of the bound itself if e is just
+    beyond, so that the result is continuous in e.
+    """
+    z = mean + std * e
+    beyond = np.flatnonzero((z > upper) | (z < lower))
+    if len(beyond):
+        of = np.asarray(std, np.float64)[beyond % z.shape[1]]
+        own, low, high, number = (a.reshape(-1)[beyond].astype(np.float64) for a in (mean, lower, upper, e))
+        z.reshape(-1)[beyond] = _between(own, of, low, high, number)
+    return np.asarray(z)
+
+
+def _between(mean: Floats, std: Floats, lower: Floats, upper: Floats, e: Floats) -> Floats:
+    """Return truncated numbers (m,) for numbers e (m,) of which each lies beyond one of its bounds."""
     a, b = (lower - mean) / std, (upper - mean) / std
     side = np.where(a + b > 0, -1.0, 1.0)  # in the lower tail, where Phi has all its digits
     a, b = np.where(side > 0, a, -b), np.where(side > 0, b, -a)
+    above = side * e > b
     low, high = ndtr(a), ndtr(b)
-    v = np.where(side > 0, v, 1 - v)
-    e = ndtri(low + v * (high - low))
-    return np.asarray(np.clip(mean + std * side * np.where(np.isfinite(e), e, b), lower, upper))
+    outer = np.where(above, ndtr(-b), low)
+    share = np.clip(ndtr(np.where(above, -side * e, side * e)) / np.maximum(outer, 1e-300), 0.0, 1.0)
+    x = ndtri(low + np.where(above, share, 1 - share) * (high - low))
+    return np.asarray(np.clip(mean + std * side * np.where(np.isfinite(x), x, b), lower, upper))
 
 
 def first_factors(z: Scores, k: int) -> Factors:
     """Return factors from the first k principal components of standard scores (n, G); any beyond the n-th are 0."""
-    _, s, rows = np.linalg.svd(z / np.sqrt(len(z)), full_matrices=False)
+    _, s, rows = np.linalg.svd(z / np.sqrt(len(z), dtype=z.dtype), full_matrices=False)
     noise = np.mean(s[k:] ** 2) if len(s) > k else 0.0
     loadings = np.zeros((z.shape[1], k))
     loadings[:, : len(s)] = (rows[:k] * np.sqrt(np.clip(s[:k] ** 2 - noise, 0.0, None))[:, None]).T
@@ -76,17 +95,20 @@ def fit_factors(
 ) -> Factors:
     """Return k factors fitted to cells whose scores lie between the bounds (n, G)."""
     n, genes = lower.shape
-    std = np.ones(genes)
-    z = cut_normal(np.zeros_like(lower), std, lower, upper, rng.random((n, genes)))
+
+    def normal(*shape: int) -> Scores:
+        return rng.standard_normal(shape, np.float32)
+
+    z = cut_normal(np.zeros_like(lower), np.ones(genes, np.float32), lower, upper, normal(n, genes))
     factors = first_factors(z, k)
     of_zf, of_ff, of_zz = np.zeros((genes, k)), np.eye(k), np.ones(genes)
     for sweep in range(sweeps):
         weights, covariance = factors.posterior()
-        mean = z @ weights
-        f = mean + rng.standard_normal((n, k)) @ np.linalg.cholesky(covariance).T
-        z = cut_normal(f @ factors.loadings.T, np.sqrt(factors.residual), lower, upper, rng.random((n, genes)))
+        f = z @ weights.astype(np.float32) + normal(n, k) @ np.linalg.cholesky(covariance).T.astype(np.float32)
+        std = np.sqrt(factors.residual).astype(np.float32)
+        z = cut_normal(f @ factors.loadings.T.astype(np.float32), std, lower, upper, normal(n, genes))
         gain = 1.0 if sweep < burn else 1 / (sweep - burn + 1)
-        mean = z @ weights
+        mean = z @ weights.astype(np.float32)
         of_zf += gain * (z.T @ mean / n - of_zf)
         of_ff += gain * (mean.T @ mean / n + covariance - of_ff)
         of_zz += gain * (np.square(z).mean(0) - of_zz)

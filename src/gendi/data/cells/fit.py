@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from gendi.data.cells.autoencoder import LatentCodec, fit_latent
-from gendi.data.cells.codec import CellsCodec, DepthLaw, Header, chunks
+from gendi.data.cells.codec import CHUNK, CellsCodec, DepthLaw, Header, chunks
 from gendi.data.cells.config import CellsConfig
 from gendi.data.cells.copula import CopulaCodec, bounds, programmes_of
 from gendi.data.cells.factors import Factors, fit_factors
+from gendi.data.cells.levels import Levels, fit_levels, named
 from gendi.data.cells.log_space import LogCodec, fit_log
 from gendi.data.cells.marginals import Marginals, sums_of
 from gendi.data.cells.normalise import depths
+from gendi.data.cells.rows import sparse_rows
 from gendi.data.cells.shrinkage import borrow
 from gendi.data.dataset import Data
 from gendi.data.split import Split
@@ -53,8 +55,9 @@ def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: C
     if not len(train) or not train.rows.shape[1]:
         raise DataError(f"{data.name} has no cells to train on: {len(train)} cells, {train.rows.shape[1]} genes.")
     label = next((spec for spec in conditions if spec.kind == "class"), None)
-    header = Header(int(train.rows.shape[1]), None if label is None else label.name, dict(data.schema or {}))
-    depth = np.concatenate([depths(counts) for _, counts in counts_of(train)])
+    others = named(conditions, label.name) if options.model == "copula" and label is not None else {}
+    header = Header(int(train.rows.shape[1]), None if label is None else label.name, dict(data.schema or {}), others)
+    depth = np.concatenate([depths(counts) for _, counts in sparse_counts_of(train)])
     if not depth.any():
         raise DataError(f"Every cell of {data.name} is empty: there is no count but 0.")
     cond = training_conditions(conditions, train.conditions)
@@ -85,20 +88,23 @@ def fit_copula(
     remembers; `law` is that of depths.
     """
     labels = None if label is None else np.asarray(train.conditions[label.name], np.int64)
-    parts = ((counts, None if labels is None else labels[rows]) for rows, counts in counts_of(train))
-    sums = sums_of(parts, 0 if label is None else label.size, header.genes)
+    parts = ((counts, None if labels is None else labels[rows]) for rows, counts in sparse_counts_of(train))
+    sums, levels = sums_of(parts, 0 if label is None else label.size, header.genes), Levels()
+    others = {name: np.asarray(train.conditions[name], np.int64) for name in header.others}
+    if others:
+        levels, sums = fit_levels(lambda: sparse_counts_of(train), labels, others, header.others, sums)
     borrowed = borrow(sums)
     rng = stream(seed, "cell factors")
     most = max(1, FIT_ENTRIES // len(modelled))
     some = np.sort(rng.permutation(len(train))[:most])
     counts = train.batch(some)
-    lower, upper = bounds(
-        borrowed.marginals, counts, None if labels is None else labels[some], depths(counts), modelled
-    )
+    factor = levels.of({name: of[some] for name, of in others.items()}, len(some), modelled)
+    own = None if labels is None else labels[some]
+    lower, upper = bounds(borrowed.marginals, counts, own, depths(counts), modelled, factor)
     fitted = fit_factors(lower, upper, min(factors, len(modelled)), rng)
     if label is not None:
         borrowed = borrow(sums, programmes(fitted, borrowed.marginals, modelled, float(np.exp(law.mean))))
-    codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior)
+    codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior, levels=levels)
     if label is not None and labels is not None:
         codec.shift = class_shifts(codec, train, labels, label, borrowed.relatives)
     return codec
@@ -133,6 +139,7 @@ def class_shifts(
         if not 0 < len(members) <= SHIFT_CELLS:
             continue
         given = {label.name: torch.from_numpy(labels[members])}
+        given |= {name: torch.from_numpy(train.conditions[name][members]) for name in codec.header.others}
         counts = torch.from_numpy(np.asarray(train.batch(members)))
         f = codec.encode(counts, given, torch.from_numpy(members))[:, 1:]
         mean = f.double().numpy().mean(0)
@@ -147,20 +154,38 @@ def counts_of(split: Split) -> Iterator[tuple[slice, NDArray[Any]]]:
         yield rows, split.batch(range(rows.start, rows.stop))
 
 
+def sparse_counts_of(split: Split) -> Iterator[tuple[slice, Any]]:
+    """Yield the rows of a split chunk by chunk, as (slice, sparse counts)."""
+    for rows in chunks(len(split), FIT_CHUNK):
+        yield rows, sparse_rows(split.rows, rows)
+
+
+def sum_of_rows(split: Split) -> NDArray[np.float64]:
+    """Return the sum (G,) of all rows."""
+    parts = (np.asarray(counts.sum(0, dtype=np.float64)).reshape(-1) for _, counts in sparse_counts_of(split))
+    return sum(parts, np.zeros(int(split.rows.shape[1])))
+
+
 def variable_genes(split: Split, most: int) -> NDArray[np.int64]:
     """Return the columns of the most variable genes, in their order: `most` of them, but at most `MOST_GENES`."""
     genes = int(split.rows.shape[1])
     most = min(most, MOST_GENES)
     if genes <= most:
         return np.arange(genes, dtype=np.int64)
-    total = sum((counts.sum(0, dtype=np.float64) for _, counts in counts_of(split)), np.zeros(genes))
+    total = sum_of_rows(split)
     rates = total / max(1.0, total.sum())
     sums, squares = np.zeros(genes), np.zeros(genes)
-    for _, counts in counts_of(split):
+    for rows in chunks(len(split), CHUNK):
+        counts = sparse_rows(split.rows, rows)
         mu = rates * depths(counts)[:, None]
-        r = (counts - mu) / np.sqrt(np.maximum(mu + mu**2 * RESIDUAL_DISPERSION, 1e-12))
+        squared = np.minimum(mu / (1 + mu * RESIDUAL_DISPERSION), len(split))  # r^2 of a count of 0
+        sums -= np.sqrt(squared).sum(0)
+        squares += squared.sum(0)
+        cells, columns = np.repeat(np.arange(len(mu)), np.diff(counts.indptr)), counts.indices
+        own, zero = mu[cells, columns], squared[cells, columns]
+        r = (counts.data - own) / np.sqrt(np.maximum(own + own**2 * RESIDUAL_DISPERSION, 1e-12))
         r = r.clip(-np.sqrt(len(split)), np.sqrt(len(split)))
-        sums += r.sum(0)
-        squares += np.square(r).sum(0)
+        sums += np.bincount(columns, r + np.sqrt(zero), genes)
+        squares += np.bincount(columns, np.square(r) - zero, genes)
     excess = squares / len(split) - np.square(sums / len(split))
     return np.sort(np.argsort(-excess, kind="stable")[:most]).astype(np.int64)

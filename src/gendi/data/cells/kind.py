@@ -29,6 +29,7 @@ class Cells(Kind):
     title = "cells"
     preset = "cells"
     attacked = True
+    separator = ","
     suffixes = (".h5ad",)
     endings = (".h5ad", ".h5", ".mtx")
     objects = "an AnnData"
@@ -37,6 +38,8 @@ class Cells(Kind):
     evaluation_options = ("tell",)
 
     def claims(self, spec: object) -> bool:
+        if isinstance(spec, list | tuple):
+            return bool(spec) and all(hasattr(each, "obs") and hasattr(each, "var_names") for each in spec)
         if isinstance(spec, str):
             from gendi.data.cells.matrix_folder import is_10x_folder
 
@@ -45,25 +48,39 @@ class Cells(Kind):
         return hasattr(spec, "obs") and hasattr(spec, "var_names")
 
     def open_path(self, place: str, options: Mapping[str, str]) -> "Loaded":
-        """Read a file of counts or the demo data: see `gendi.data.cells.read.open_path`."""
-        from gendi.data.cells.read import open_path
+        """Read files of counts or the demo data: see `gendi.data.cells.several.open_places`."""
+        from gendi.data.cells.several import open_places
 
-        return open_path(place, options)
+        return open_places(place, options)
 
     def open_object(self, thing: Any) -> "Loaded":
-        """Take an AnnData."""
+        """Take an AnnData, or several as one."""
+        if isinstance(thing, list | tuple):
+            from gendi.data.cells.several import open_objects
+
+            return open_objects(thing)
         from gendi.data.cells.read import open_object
 
         return open_object(thing)
 
+    def files(self, spec: str) -> tuple[Path, ...]:
+        from gendi.data.cells.many_places import places_of
+
+        return tuple(map(Path, places_of(self.place(spec)[0])))
+
     def check(self, spec: str, **options: Any) -> "CellsReport":
-        """Look at a file of counts, or at its `layer`, after `recover`: see `gendi.data.cells.check`."""
-        from gendi.data.cells.check import check_cells
+        """Look at files of counts, or at their `layer`, after `recover`: see `gendi.data.cells.check`."""
+        from gendi.data.cells.check import check_cells, check_parts
+        from gendi.data.cells.many_places import file_names, places_of
         from gendi.data.cells.read import read_cells
 
         place, given = self.place(spec)
-        adata, layer, _ = read_cells(place, given | {name: value for name, value in options.items() if value})
-        return check_cells(adata, layer)
+        options = given | {name: value for name, value in options.items() if value}
+        places = places_of(place)
+        read = [read_cells(each, options) for each in places]
+        if len(places) == 1:
+            return check_cells(*read[0][:2])
+        return check_parts([(name, each[0]) for name, each in zip(file_names(places), read, strict=True)], read[0][1])
 
     def grouped(
         self,

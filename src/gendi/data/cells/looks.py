@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from gendi.data.cells.rows import sparse_rows
 from gendi.data.split import Rows
 
 SOME = 1000
@@ -74,12 +75,15 @@ class Trouble:
 
 def first_trouble(rows: Rows) -> Trouble | None:
     """Return the first entry of rows (N, G) that is negative, not whole, not finite or beyond int32, or None."""
-    for start, dense in blocks(rows):
+    for start in range(0, len(rows), CHUNK):
+        part = sparse_rows(rows, slice(start, min(start + CHUNK, len(rows))))
+        part.sort_indices()
         with np.errstate(invalid="ignore"):
-            bad = ~((dense >= 0) & (dense <= MOST_COUNT) & (dense == np.rint(dense)))
+            bad = ~((part.data >= 0) & (part.data <= MOST_COUNT) & (part.data == np.rint(part.data)))
         if bad.any():
-            cell, gene = (int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape))
-            return Trouble(start + cell, gene, float(dense[cell, gene]))
+            place = int(bad.argmax())
+            cell = int(np.searchsorted(part.indptr, place, "right")) - 1
+            return Trouble(start + cell, int(part.indices[place]), float(part.data[place]))
     return None
 
 

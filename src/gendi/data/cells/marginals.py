@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, Num
+import scipy.sparse as sp
+from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from gendi.data.cells.normalise import depths
@@ -66,20 +67,18 @@ class Sums:
         self.of_k, self.of_k2, self.of_kl = (np.zeros((self.classes, self.genes)) for _ in range(3))
         self.of_depths = np.zeros((3, self.classes))
 
-    def add(self, counts: Num[np.ndarray, "n g"], labels: Int64[np.ndarray, " n"]) -> None:
-        """Add a chunk of cells."""
-        k, depth = counts.astype(np.float64), depths(counts)
-        for c in np.unique(labels):
-            own = labels == c
-            self.of_k[c] += k[own].sum(0)
-            self.of_k2[c] += np.square(k[own]).sum(0)
-            self.of_kl[c] += depth[own] @ k[own]
-            self.of_depths[:, c] += own.sum(), depth[own].sum(), np.square(depth[own]).sum()
+    def add(self, counts: Any, labels: Int64[np.ndarray, " n"]) -> None:
+        """Add a chunk of cells: counts (n, G), sparse or not, and their classes."""
+        k, depth = sp.csr_matrix(counts, dtype=np.float64), depths(counts)
+        rows = np.arange(len(labels))
+        own = sp.csr_matrix((np.ones(len(labels)), (labels, rows)), shape=(self.classes, len(labels)))
+        self.of_k += (own @ k).toarray()
+        self.of_k2 += (own @ k.power(2)).toarray()
+        self.of_kl += (own.multiply(depth[None]).tocsr() @ k).toarray()
+        self.of_depths += np.stack([own @ depth**power for power in (0, 1, 2)])
 
 
-def fit_marginals(
-    chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int
-) -> Marginals:
+def fit_marginals(chunks: Iterable[tuple[Any, NDArray[np.int64] | None]], classes: int, genes: int) -> Marginals:
     """Return the marginals fitted to chunks of (counts (n, G), classes (n,) or None).
 
     Cells without classes count for the last row only.
@@ -87,11 +86,14 @@ def fit_marginals(
     return solve(sums_of(chunks, classes, genes))
 
 
-def sums_of(chunks: Iterable[tuple[NDArray[Any], NDArray[np.int64] | None]], classes: int, genes: int) -> Sums:
-    """Return the sums of chunks of (counts (n, G), classes (n,) or None); the last row is that of unclassed cells."""
+def sums_of(chunks: Iterable[tuple[Any, NDArray[np.int64] | None]], classes: int, genes: int) -> Sums:
+    """Return the sums of chunks of (counts (n, G), classes (n,) or None); the last row is that of unclassed cells.
+
+    Counts may be sparse.
+    """
     sums = Sums(classes + 1, genes)
     for counts, labels in chunks:
-        known = np.full(len(counts), classes) if labels is None else np.where(labels < 0, classes, labels)
+        known = np.full(counts.shape[0], classes) if labels is None else np.where(labels < 0, classes, labels)
         sums.add(counts, known.astype(np.int64))
     return sums
 

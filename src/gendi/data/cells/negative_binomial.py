@@ -20,6 +20,7 @@ from scipy.special import betainc, betaln, gammaln, log_ndtr, ndtr, ndtri, ndtri
 
 Array = NDArray[Any] | np.number[Any] | float
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 TINY = 1e-280
 """Smaller values of the incomplete beta function are computed from its continued fraction, in logarithms."""
@@ -27,6 +28,8 @@ EDGE = 2.0**-26
 """The uniform v keeps this distance from 0 and 1."""
 SMALL = 16
 """Counts up to this one are found by summing probabilities, larger ones by bisection."""
+UNCLEAR = 1e-6
+"""Upper tails below this are not computed as one minus a sum."""
 
 
 def _floats(*arguments: Array) -> list[Floats]:
@@ -119,6 +122,43 @@ def _positive_scores(k: Floats, mu: Floats, dispersion: Floats, v: Floats) -> Fl
     above = log_sf(k[high], mu[high], dispersion[high])
     out[high] = -ndtri_exp(np.minimum(0.0, np.logaddexp(above, np.log1p(-v[high]) + log_p[high])))
     return out
+
+
+def score_bounds(k: Array, mu: Array, dispersion: Array) -> tuple[Singles, Singles]:
+    """Return Phi^-1(F(k - 1)) and Phi^-1(F(k)) in float32, for whole counts k >= 0: the scores lie between them.
+
+    The first is -inf for k = 0. Most counts of cells are 0, or small enough to sum probabilities.
+    """
+    k, mu, dispersion = (np.asarray(a) for a in np.broadcast_arrays(k, mu, dispersion))
+    log_p = -np.log1p(dispersion * mu) / dispersion  # ln P(0)
+    lower, upper = np.full(k.shape, -np.inf, np.float32), np.empty(k.shape, np.float32)
+    upper[...] = -ndtri(-np.expm1(log_p))
+    unlikely = log_p < np.log(0.5)
+    upper[unlikely] = ndtri_exp(log_p[unlikely])
+    rows = np.flatnonzero(k)
+    found = _positive_bounds(*(np.asarray(a.reshape(-1)[rows], np.float64) for a in (k, mu, dispersion, log_p)))
+    lower.reshape(-1)[rows], upper.reshape(-1)[rows] = found
+    return lower, upper
+
+
+def _positive_bounds(k: Floats, mu: Floats, dispersion: Floats, log_p: Floats) -> tuple[Floats, Floats]:
+    """Return the bounds (m,) of counts above 0, with ln P(0) given."""
+    r, a_mu = 1 / dispersion, dispersion * mu
+    p, q = np.exp(log_p), a_mu / (1 + a_mu)
+    below, up_to = np.zeros(len(k)), p.copy()
+    left = np.arange(len(k))
+    for j in range(1, SMALL + 1):
+        p[left] *= (j - 1 + r[left]) / j * q[left]
+        below[left] = up_to[left]
+        up_to[left] += p[left]
+        left = left[k[left] > j]
+        if not len(left):
+            break
+    unclear = (k > SMALL) | (1 - up_to < UNCLEAR) | (below < TINY)
+    lower, upper = ndtri(below), ndtri(np.minimum(up_to, 1.0))
+    for bound, v in ((lower, 0), (upper, 1)):
+        bound[unclear] = normal_scores(k[unclear], mu[unclear], dispersion[unclear], v)
+    return lower, upper
 
 
 def quantile(z: Array, mu: Array, dispersion: Array) -> NDArray[np.int64]:

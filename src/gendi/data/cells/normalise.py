@@ -10,9 +10,9 @@ SCALE = 1e4
 """The depth s to which every cell is scaled before the logarithm."""
 
 
-def depths(counts: Num[np.ndarray, "n g"]) -> Float64[np.ndarray, " n"]:
-    """Return the depth (library size) of each cell: the sum (n,) of its counts."""
-    return np.asarray(counts.sum(1), np.float64)
+def depths(counts: Any) -> Float64[np.ndarray, " n"]:
+    """Return the depth (library size) of each cell: the sum (n,) of its counts (n, G), which may be sparse."""
+    return np.asarray(counts.sum(1, dtype=np.float64)).reshape(-1)
 
 
 def log_normalise(counts: Num[np.ndarray, "n g"]) -> Float64[np.ndarray, "n g"]:

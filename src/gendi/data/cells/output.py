@@ -6,8 +6,12 @@ obs                  the conditions of each cell, under the names of the trainin
                      (gendi_source where the data have a column called source)
 obsm["X_gendi"]      the cell in model space
 uns["gendi"]         how the cells were drawn, and how many training cells each class has, as JSON
+
+A cell is called gendi-SOURCE-SEED-NUMBER. SOURCE are eight hex digits for the model, the settings and the requested
+conditions, so cells of different runs, seeds or requests can be joined, and the same cell always has the same name.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -43,9 +47,7 @@ def present(
     anndata, pandas = require("anndata"), require("pandas")
     assert isinstance(codec, CellsCodec)
     schema = codec.header.schema
-    first = int(provenance.get("first", 0))
-    names = [f"gendi-{provenance.get('seed', 0)}-{first + i}" for i in range(len(rows))]
-    obs = pandas.DataFrame(index=pandas.Index(names))
+    obs = pandas.DataFrame(index=pandas.Index(names_of(len(rows), cond, provenance)))
     colors = {}
     for spec in specs:
         key = schema["obs"].get(spec.name, spec.name)
@@ -61,6 +63,22 @@ def present(
     return anndata.AnnData(
         _log_normalised(counts), obs=obs, var=var, layers={"counts": counts}, obsm={LATENT: latent}, uns=uns
     )
+
+
+def names_of(n: int, cond: Mapping[str, NDArray[Any]], provenance: Mapping[str, Any]) -> list[str]:
+    """Return the names of n drawn cells with these conditions; see the module's docstring.
+
+    `provenance` has the seed, the number of the first cell, the source and the names of the requested conditions.
+    """
+    seed, first = provenance.get("seed", 0), int(provenance.get("first", 0))
+    requested = {name: cond[name].tolist() for name in provenance.get("requested", ()) if name in cond}
+    sources, names = dict[str, str](), list[str]()
+    for i in range(n):
+        told = json.dumps([provenance.get("source", ""), {name: rows[i] for name, rows in requested.items()}])
+        if told not in sources:
+            sources[told] = hashlib.sha256(told.encode()).hexdigest()[:8]
+        names.append(f"gendi-{sources[told]}-{seed}-{first + i}")
+    return names
 
 
 def with_counts(counts: NDArray[Any], obs: Any, var: Any, uns: Mapping[str, Any]) -> Any:

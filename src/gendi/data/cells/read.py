@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from gendi.data.cells.demo import DEMO, demo_anndata
 from gendi.data.cells.extra import require
 from gendi.data.cells.files import TEXTS, read_counts_file
-from gendi.data.cells.looks import Trouble, blocks, first_trouble, look_at
+from gendi.data.cells.looks import CHUNK, Trouble, first_trouble, look_at
 from gendi.data.cells.matrices import find_counts
 from gendi.data.cells.matrix_folder import is_10x_folder
+from gendi.data.cells.normalise import depths
 from gendi.data.cells.observations import SUM, colors, conditions_of, forms, sum_of_counts
 from gendi.data.cells.recover import recover_counts
-from gendi.data.cells.rows import CountRows, dense, large
-from gendi.data.cells.settings import read_setup
-from gendi.data.split import Loaded
+from gendi.data.cells.rows import CountRows, dense, large, sparse_rows
+from gendi.data.cells.settings import Setup, read_setup
+from gendi.data.split import Loaded, Rows
 from gendi.errors import DataError, UsageError, unknown_name
 
 OPTIONS = ("layer", "backed", "recover", "transpose")
@@ -105,23 +106,56 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
             without counts.
     """
     settings = read_setup(adata)
+    name, rows, depth = checked_counts(adata, layer or settings.layer)
+    notes = (*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name))
+    return loaded_of(adata, settings, name, rows, depth, notes)
+
+
+def checked_counts(adata: Any, layer: str | None) -> tuple[str, CountRows, NDArray[np.float64]]:
+    """Return the name of the matrix of counts, its rows and the depth of each cell, all of them checked.
+
+    Raises the errors of `load_anndata`.
+    """
     genes = [str(name) for name in adata.var_names]
     _check_names(adata, genes)
-    name, matrix = find_counts(adata, layer or settings.layer)
+    name, matrix = find_counts(adata, layer)
     rows = CountRows(matrix, Path(adata.filename) if getattr(adata, "isbacked", False) else None)
     if (trouble := first_trouble(rows)) is not None:
         raise _no_count(adata, name, trouble, genes)
-    depth = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(rows)])
+    depth = depths_of(rows)
     if not depth.all():
         empty = np.flatnonzero(depth == 0)
         raise DataError(
             f"{len(empty)} cells have no counts at all in {name}, the first is {adata.obs_names[empty[0]]!r}. Leave "
             "them out: sc.pp.filter_cells(adata, min_counts=1)."
         )
-    columns, left_out, notes = conditions_of(adata, settings, depth)
-    total, more = sum_of_counts(columns, depth)
+    return name, rows, depth
+
+
+def depths_of(rows: Rows) -> NDArray[np.float64]:
+    """Return the depth (N,) of each row, chunk by chunk."""
+    return np.concatenate([depths(sparse_rows(rows, slice(i, i + CHUNK))) for i in range(0, len(rows), CHUNK)])
+
+
+def loaded_of(
+    adata: Any, settings: Setup, name: str, rows: Rows, depth: NDArray[np.float64], notes: tuple[str, ...]
+) -> Loaded:
+    """Return counts, conditions and schema of cells.
+
+    Args:
+        adata: has the cells' obs, var and uns.
+        settings: what is known of the columns of obs.
+        name: where the counts come from.
+        rows: the counts, checked.
+        depth: the sum of each cell's counts.
+        notes: what is to be said before the notes on conditions.
+
+    Raises `DataError` for a column that `settings` name and that cannot be a condition.
+    """
+    columns, left_out, more = conditions_of(adata, settings, depth)
+    total, of_depth = sum_of_counts(columns, depth)
     schema: dict[str, Any] = {
-        "genes": genes,
+        "genes": [str(name) for name in adata.var_names],
         "var": plain_columns(adata.var),
         "layer": name,
         "obs": {spec.name: key for spec, _, key in columns},
@@ -135,7 +169,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
         {spec.name: values for spec, values, _ in columns},
         specs=tuple(spec for spec, _, _ in columns),
         left_out=left_out,
-        notes=(*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name), *more, *notes),
+        notes=(*notes, *of_depth, *more),
         schema=schema,
         column=lambda key: _column(adata, key),
     )
@@ -154,14 +188,24 @@ def matched(rows: Any, genes: Sequence[str], order: Sequence[str]) -> NDArray[An
     Raises:
         DataError: genes are missing.
     """
+    columns = columns_of(genes, order)
+    whole = rows[slice(0, len(rows))] if not isinstance(rows, np.ndarray) else rows
+    return np.asarray(dense(whole)[:, columns])
+
+
+def columns_of(genes: Sequence[str], order: Sequence[str]) -> NDArray[np.int64]:
+    """Return the columns of the genes of `order` among `genes`, in this order.
+
+    Raises:
+        DataError: genes are missing.
+    """
     place = {gene: i for i, gene in enumerate(genes)}
     if missing := [gene for gene in order if gene not in place]:
         raise DataError(
             f"{len(missing)} of the model's {len(order)} genes are missing in these cells, the first are "
             f"{', '.join(missing[:5])}. Give cells with the same genes; their order does not matter."
         )
-    whole = rows[slice(0, len(rows))] if not isinstance(rows, np.ndarray) else rows
-    return np.asarray(dense(whole)[:, [place[gene] for gene in order]])
+    return np.array([place[gene] for gene in order], np.int64)
 
 
 def _check_names(adata: Any, genes: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Counts of cells as rows that stay sparse, or on the disk, until some are read."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from gendi.data.split import Rows, RowView
 from gendi.errors import DataError
 
 
@@ -46,11 +48,77 @@ class CountRows:
             "use."
         )
 
+    def sparse(self, index: Any) -> sp.csr_matrix:
+        """Return the rows of a slice or an array of numbers as a sparse matrix. Raises `DataError` as `rows[index]`."""
+        if isinstance(self.matrix, sp.csr_matrix):
+            return sp.csr_matrix(self.matrix[index])
+        return sp.csr_matrix(self[index])
+
+    def with_columns(self, columns: NDArray[np.int64]) -> "CountRows":
+        """Return the same rows with these columns, in this order: copied in memory, or taken when rows are read."""
+        in_memory = isinstance(self.matrix, np.ndarray) or sp.issparse(self.matrix)
+        return CountRows(self.matrix[:, columns] if in_memory else SomeColumns(self.matrix, columns), self._path)
+
     def _rows(self, index: Any) -> NDArray[Any]:
         if isinstance(index, int | np.integer):
             row: NDArray[Any] = dense(self.matrix[index : index + 1])[0]
             return row
         return dense(self.matrix[index] if isinstance(index, slice) else _taken(self.matrix, np.asarray(index)))
+
+
+class JoinedCounts:
+    """The rows of several `CountRows` of the same genes, one after another; nothing is copied."""
+
+    def __init__(self, parts: Sequence[CountRows]) -> None:
+        self.parts = tuple(parts)
+        self.ends = np.cumsum([len(part) for part in parts])
+        self.shape: tuple[int, ...] = (int(self.ends[-1]), *parts[0].shape[1:])
+        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all rows as one dense array."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        """Return some rows as an array. Raises `DataError` as `CountRows`."""
+        if isinstance(index, int | np.integer):
+            row: NDArray[Any] = self[np.array([index])][0]
+            return row
+        numbers = np.arange(len(self))[index]
+        out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for part, mine, own in self._shares(numbers):
+            out[mine] = part[own]
+        return out
+
+    def sparse(self, index: Any) -> sp.csr_matrix:
+        """Return the rows of a slice or an array of numbers as a sparse matrix. Raises `DataError` as `rows[index]`."""
+        numbers = np.arange(len(self))[index]
+        shares = list(self._shares(numbers))
+        if not shares:
+            return sp.csr_matrix((0, self.shape[1]), dtype=self.dtype)
+        found = sp.vstack([part.sparse(own) for part, _, own in shares], format="csr")
+        order = np.concatenate([np.flatnonzero(mine) for _, mine, _ in shares])
+        return sp.csr_matrix(found if (np.diff(order) > 0).all() else found[np.argsort(order)])
+
+    def _shares(self, numbers: NDArray[np.int64]) -> Iterator[tuple[CountRows, NDArray[np.bool_], NDArray[np.int64]]]:
+        """Yield each part that has some of the rows, which of them, and their numbers in it."""
+        source = np.searchsorted(self.ends, numbers, "right")
+        for k in np.unique(source).tolist():
+            mine = source == k
+            yield self.parts[k], mine, numbers[mine] - (self.ends[k - 1] if k else 0)
+
+
+def sparse_rows(rows: Rows, index: Any) -> sp.csr_matrix:
+    """Return some rows as a sparse matrix; those of a sparse matrix never become dense on the way."""
+    if isinstance(rows, RowView):
+        return sparse_rows(rows.rows, rows.index[index])
+    if isinstance(rows, CountRows | JoinedCounts):
+        return rows.sparse(index)
+    return sp.csr_matrix(rows[index])
 
 
 class SomeColumns:
