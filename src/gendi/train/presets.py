@@ -255,10 +255,10 @@ _TABLE = replace(
 # Sequences of some tens of letters: masks, and one letter a call in sampling, which errs nowhere but in the network.
 _SEQUENCE = RunConfig(
     preset="sequence",
-    network=NetworkConfig("sequence", channels=(128,), blocks=4, time_dim=128),
+    network=NetworkConfig("sequence", channels=(64,), blocks=4, time_dim=64, local_conv=7),
     process=ProcessConfig(schedule="cosine", steps=None),
-    optim=OptimConfig(name="muon", lr=2e-3, ema_images=50_000),
-    train=TrainConfig(batch_size=128, preview_every=50_000, evaluate_every=50_000),
+    optim=OptimConfig(name="muon", lr=4e-3, ema_images=50_000),
+    train=TrainConfig(batch_size=32, preview_every=50_000, evaluate_every=50_000),
     sample=SampleConfig(sampler="first-hitting", steps=64),
     tokens=TokensConfig(process="absorbing"),
 )
