@@ -11,6 +11,7 @@ import pytest
 from gendi.api.perturbation import effects, fit, load, predict, save
 from gendi.cli import main
 from gendi.data.cells.marginals import Marginals
+from gendi.data.cells.perturbation.combination_worlds import WORLDS, invent_together
 from gendi.data.cells.perturbation.experiment import CONTROL, Experiment
 from gendi.data.cells.perturbation.scores import pearson
 from gendi.data.cells.perturbation.shifts import Shifts
@@ -158,6 +159,26 @@ def test_drugs_that_cannot_be_told_apart_are_known_together_only() -> None:
     assert any("known as a whole only" in text for text in model.warnings())
     with pytest.raises(UsageError, match=r"No cell had '1' alone, .* \('0\+1'\) .* Add cells with '1' alone"):
         model.check_treatment(0, treated(1, 2))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", WORLDS)
+def test_invented_combinations_have_the_means_that_the_world_says(name: str) -> None:
+    world = invent_together(name, 0, types=2, drugs=3, genes=150, cells=3, controls=6)
+    pair, rng = Treatment((0, 2), (3.0, 10.0)), np.random.default_rng(1)
+    a, b = (world.alone.log_fold(1, d, x) for d, x in pair.parts)
+    lfc = world.log_fold(1, pair)
+    if name == "additive":
+        assert lfc == pytest.approx(a + b)
+    if name == "saturation":
+        assert np.abs(lfc).max() < 2.2 and (np.abs(lfc) <= np.abs(a + b)).all()
+    cells = world.treated(1, pair, 4000, rng)
+    wanted = 1500 * np.exp(0.35**2 / 2) * world.alone.rates[1] * np.exp(lfc)
+    error = cells.std(0) / np.sqrt(4000)
+    assert (np.abs(cells.mean(0) - wanted) < 5 * error + 1e-9).all()  # 150 genes at 5 errors: 1e-4
+    e = world.experiment
+    seen = {(int(c), e.combinations[d]) for c, d in zip(e.types, e.drugs, strict=True) if d in e.combinations}
+    assert seen and not seen & {condition for each in world.lacking.values() for condition in each}
 
 
 def test_names_and_doses_of_combinations_are_read() -> None:

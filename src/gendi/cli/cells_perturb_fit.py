@@ -16,7 +16,8 @@ from gendi.errors import UsageError
 EXAMPLES = """\
   gendi cells perturb fit drugs.h5ad --cell-type cell_type --drug drug --dose dose --control DMSO
   gendi cells perturb fit drugs.h5ad --cell-type cell_type --drug drug --dose dose --control DMSO --out models/drugs
-  gendi cells perturb fit screen.h5ad --drug gene --control non-targeting      knocked-out genes, without doses"""
+  gendi cells perturb fit screen.h5ad --drug gene --control non-targeting      knocked-out genes, without doses
+  gendi cells perturb fit drugs.h5ad --drug drug --dose dose --control DMSO --descriptors fingerprints.csv"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class CellsPerturbFit:
     """The layer that has the counts."""
     combine: Annotated[Text, shows("+")] = None
     """What stands between the names of drugs that were given together, as in A+B (and between their doses)."""
+    descriptors: Annotated[Text, shows('uns["descriptors"], if it is there')] = None
+    """A CSV of numbers that say what is known of drugs or genes, whose first column has their names: drugs that no cell
+    had can then be predicted."""
+    measure: bool = False
+    """Fit once more without some conditions, and say how well these are predicted, beside simple models."""
     out: Annotated[Folder, shows("runs/ and the name of the data, with -perturbation")] = None
     """Folder of the model."""
     json: bool = False
@@ -63,6 +69,7 @@ def main(args: Sequence[str]) -> int:
     output.check()
     from gendi.api.perturbation import effects, fit
     from gendi.api.perturbation.stored import save
+    from gendi.data.cells.perturbation.unseen import shown
     from gendi.data.cells.read import read_h5ad
     from gendi.report.perturbation import write_perturbation_page
     from gendi.storage.files import atomic_write
@@ -80,6 +87,8 @@ def main(args: Sequence[str]) -> int:
             batch=command.batch,
             layer=command.layer,
             combine="+" if command.combine is None else command.combine,
+            descriptors=command.descriptors,
+            measure=command.measure,
         )
     for text in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
         say(f"warning: {text}")
@@ -89,7 +98,7 @@ def main(args: Sequence[str]) -> int:
     atomic_write(folder / "effects.csv", effects(model).to_csv(index=False))
     page = write_perturbation_page(model, folder / "report.html", command.data)
     e = model.experiment
-    found = {
+    found: dict[str, Any] = {
         "out": folder,
         "types": list(e.type_names),
         "drugs": [e.drug_names[d] for d in e.singles],
@@ -98,6 +107,11 @@ def main(args: Sequence[str]) -> int:
         "control": int(e.control.sum()),
         "treated": int((~e.control).sum()),
     }
+    if model.effects.unseen is not None:
+        own, mean = model.effects.unseen.quality()
+        found["left-out drugs"] = {"correlation": own.value, "interval": own.interval, "mean effect": mean.value}
+    if model.held_out is not None:
+        found["explained"] = model.held_out.to_dict()
     if command.json:
         show_json(found)
         return 0
@@ -108,6 +122,15 @@ def main(args: Sequence[str]) -> int:
         + (f"; controls are called {e.control_name!r}" if e.control_name else "")
     )
     show(f"{folder / BUNDLE}    the model\n{folder / 'effects.csv'}\n{page}")
+    if model.effects.unseen is not None:
+        show(
+            f"effects of drugs that were left out correlate at {shown(own)} with what descriptors say, and at "
+            f"{shown(mean)} with the mean effect of the others"
+        )
+    if command.measure:
+        lines = [] if model.held_out is None else model.held_out.lines()
+        about = "where conditions were held out, the share of the squared changes that is explained (1 is perfect):"
+        show("\n  ".join([about, *lines]) if lines else "there are too few conditions to hold any out")
     of_type = f" --cell-type {e.type_names[0]!r}" if len(e.type_names) > 1 else ""
     at_dose = " --dose DOSE" if e.dosed else ""
     say(f"next: {program()} cells perturb predict {folder}{of_type} --drug {e.drug_names[0]!r}{at_dose}")

@@ -37,6 +37,8 @@ class CellsPerturbPredict:
     """The dose, in the units of the training data: one number, or one for each part of a combination, such as 1+0.5."""
     cell_type: Annotated[Text, shows("every type")] = None
     """The type of cells."""
+    descriptors: Annotated[Text, shows("those that the model was fitted with")] = None
+    """A CSV with descriptors of more drugs, in the same columns."""
     n: Annotated[Samples, shows("as many as the type has controls")] = None
     """Number of cells of each type."""
     seed: Annotated[Seed, shows("0")] = None
@@ -62,6 +64,8 @@ def main(args: Sequence[str]) -> int:
     from gendi.data.cells.output import write
 
     model = load(command.model)
+    if command.descriptors is not None:
+        model = model.with_descriptors(command.descriptors)
     types = model.experiment.type_names if command.cell_type is None else (command.cell_type,)
     parts = []
     with warnings.catch_warnings(record=True) as caught:

@@ -18,6 +18,8 @@ from scipy import stats
 
 from gendi.api.perturbation import Perturbation
 from gendi.api.perturbation.table import Z
+from gendi.data.cells.perturbation.held_out import HeldOut
+from gendi.data.cells.perturbation.unseen import Unseen, shown
 from gendi.report.page import Html, figure, fill, page, section
 from gendi.report.style import DARK, LIGHT, Theme, drawing, png
 from gendi.storage.files import atomic_write
@@ -51,6 +53,10 @@ def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> 
         sections.append((f"drug{d}", name, section(f"drug{d}", name, text, body)))
     combined = [d for d in observed if model.effects.is_sum(d)]
     sections += [_combination(model, d) for d in combined[:MOST_COMBINATIONS]]
+    if model.held_out is not None and model.held_out.lines():
+        sections.insert(0, _measured(model.held_out))
+    if model.effects.unseen is not None:
+        sections.append(_descriptors(model.effects.unseen))
     lead = (
         f"{len(e.singles):,} {e.kind}{'s' if len(e.singles) > 1 else ''}, "
         f"{len(e.type_names):,} type{'s' if len(e.type_names) > 1 else ''} and "
@@ -100,6 +106,43 @@ def _together(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> F
             gene = model.experiment.genes[g]
             axes.annotate(gene, (total[g], y[g]), xytext=(3, 3), textcoords="offset points", fontsize=7)
         axes.set(xlabel="sum of the parts, log2 fold change", ylabel="observed", title=f"{int(clear.sum())} genes")
+    return drawn
+
+
+def _measured(held_out: HeldOut) -> tuple[str, str, Html]:
+    """Return the anchor, the title and the section about conditions that were held out."""
+    title = "How well it does"
+    text = [
+        "Some conditions were held out, and the model was fitted once more without them. It explains this share of "
+        "their squared changes; 1 is perfect and 0 is no better than no change, and intervals are 95%.",
+        *(f"{line[0].upper()}{line[1:]}." for line in held_out.lines()),
+        "Changes of means were compared. Effects on variances and correlations are not part of the model.",
+    ]
+    return "measured", title, section("measured", title, text, [])
+
+
+def _descriptors(unseen: Unseen) -> tuple[str, str, Html]:
+    """Return the anchor, the title and the section about drugs that no cell had."""
+    own, mean = unseen.quality()
+    text = [
+        f"Drugs were left out of the fit, and their effects predicted from their descriptors: they correlate at "
+        f"{shown(own)} with what cells show. The mean effect of the other drugs correlates at {shown(mean)}.",
+        unseen.warning() or "Each drug that was left out is a point for both.",
+    ]
+    title = "Drugs that no cell had"
+    picture = _picture(partial(_left_out, unseen), "Correlations of drugs that were left out")
+    return "descriptors", title, section("descriptors", title, text, [figure(picture, "Drugs that were left out")])
+
+
+def _left_out(unseen: Unseen, theme: Theme) -> Figure:
+    own, mean = unseen.correlations
+    order = np.argsort(-own, kind="stable")
+    with drawing(theme) as (drawn, axes):
+        axes.plot(own[order], "o", markersize=4, color=theme.blue, label="descriptors")
+        axes.plot(mean[order], "o", markersize=3, color=theme.muted, label="mean effect")
+        axes.axhline(0, color=theme.muted, linewidth=0.7)
+        axes.set(xlabel="drugs that were left out", ylabel="correlation of effects")
+        axes.legend(fontsize=7, loc="best", frameon=False)
     return drawn
 
 

@@ -2,14 +2,18 @@
 
 import json
 import warnings
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gendi.data.cells.extra import require
 from gendi.data.cells.output import names_of, with_counts
+from gendi.data.cells.perturbation.descriptors import Descriptors, read_descriptors
 from gendi.data.cells.perturbation.experiment import Experiment, forgotten_doses, read_experiment
+from gendi.data.cells.perturbation.held_out import HeldOut
+from gendi.data.cells.perturbation.held_out import measure as measured
 from gendi.data.cells.perturbation.treatment import Doses, Treatment, spelled
 from gendi.data.cells.perturbation.treatments import Treatments
 from gendi.data.cells.read import plain_columns
@@ -31,6 +35,8 @@ class Perturbation:
     """The columns of obs with types, drugs and doses; None where there is none."""
     var: dict[str, list[Any]] = field(default_factory=dict)
     """The columns of `var` of the training data."""
+    held_out: HeldOut | None = None
+    """How the model does on conditions that it was fitted without, where that was asked for."""
 
     def effects_of(self, *, drug: str, cell_type: str | None = None, dose: Doses | None = None) -> Any:
         """Return the predicted effects on all genes at any dose as a DataFrame; the names of the genes are its index.
@@ -40,6 +46,25 @@ class Perturbation:
         lfc, variance = self.effects.effect(*self.asked(cell_type, drug, dose))
         rows = {"log_fold_change": lfc, "standard_error": np.sqrt(variance)}
         return require("pandas").DataFrame(rows, index=list(self.experiment.genes))
+
+    def with_descriptors(self, source: Any) -> "Perturbation":
+        """Return the model with the descriptors of more drugs that no cell had, in the columns that it was fitted with.
+
+        Args:
+            source: a CSV's path, a DataFrame or a dict of vectors (`gendi.data.cells.perturbation.descriptors`).
+
+        Raises:
+            UsageError: the model was fitted without descriptors; other columns.
+            DataError: a table that cannot be used.
+        """
+        unseen, more = self.effects.unseen, read_descriptors(source, {})
+        if unseen is None or more is None:
+            raise UsageError("The model was fitted without descriptors of drugs, and cannot learn from them now.")
+        table = unseen.table.with_rows(more)
+        e = replace(self.experiment, described=_without_cells(self.experiment, table))
+        effects = copy(self.effects)
+        effects.train, effects.unseen = e, replace(unseen, table=table)
+        return replace(self, experiment=e, effects=effects)
 
     def asked(self, cell_type: str | None, drug: str, dose: Doses | None) -> tuple[int, Treatment]:
         """Return the number of a type, and a treatment. Raises the errors of `predict`."""
@@ -58,7 +83,9 @@ def fit(
     batch: str | None = None,
     layer: str | None = None,
     combine: str | None = "+",
+    descriptors: Any = None,
     interactions: bool = True,
+    measure: bool = False,
     diffusion: bool = False,
     steps: int = 1500,
     seed: int = 0,
@@ -69,18 +96,25 @@ def fit(
     doses are drugs without the column `dose`.
 
     What the fit says against itself is a warning: a dose curve at the edge of what is tried, held-out doses at which
-    straight lines between the tested doses are better than the model, and drugs that were never given alone.
+    straight lines between the tested doses are better than the model, drugs that were never given alone, and
+    descriptors that do not tell the effects of drugs that were left out.
 
     Args:
         adata, drug, cell_type, dose, control, batch, layer, combine: see
             `gendi.data.cells.perturbation.experiment.read_experiment`.
+        descriptors: vectors of numbers that say what is known of drugs or genes beside cells, also of such that no cell
+            had, which can then be predicted: a CSV's path, a DataFrame or a dict of vectors. None reads
+            `adata.uns["descriptors"]`, if it is there.
         interactions: whether a drug may have different effects on different types.
+        measure: whether to hold some conditions out and to fit once more without them, to say how the model does there
+            (`gendi.data.cells.perturbation.held_out`).
         diffusion: whether to train the network too, which `predict` needs for `how="diffusion"`.
         steps, seed: number of training steps and seed of the network.
 
     Raises:
-        UsageError, DataError: where `read_experiment` raises them.
+        UsageError, DataError: where `read_experiment` and `read_descriptors` raise them.
     """
+    table = read_descriptors(descriptors, adata.uns)
     experiment = read_experiment(
         adata,
         drug=drug,
@@ -93,7 +127,9 @@ def fit(
     )
     if dose is None and (text := forgotten_doses(adata, drug, experiment.control)):
         warnings.warn(text, stacklevel=2)
-    effects = Treatments(interactions).fit(experiment)
+    if table is not None:
+        experiment = replace(experiment, described=_without_cells(experiment, table))
+    effects = Treatments(interactions, table).fit(experiment)
     for text in effects.warnings():
         warnings.warn(text, stacklevel=2)
     network = None
@@ -101,7 +137,13 @@ def fit(
         from gendi.api.perturbation.diffusion import Diffusion
 
         network = Diffusion(effects, steps=steps, seed=seed)
-    return Perturbation(experiment, effects, network, (cell_type, drug, dose), plain_columns(adata.var))
+    found = measured(effects) if measure else None
+    return Perturbation(experiment, effects, network, (cell_type, drug, dose), plain_columns(adata.var), found)
+
+
+def _without_cells(experiment: Experiment, table: Descriptors) -> tuple[str, ...]:
+    """Return the drugs of a table of descriptors that no cell had."""
+    return tuple(name for name in table.names if name not in (*experiment.drug_names, experiment.control_name))
 
 
 def predict(
@@ -157,8 +199,10 @@ def predict(
         counts = model.effects.moved(controls, c, lfc, seed)
     elif model.diffusion is None:
         raise UsageError('how = "diffusion" needs a model that was fitted with diffusion=True.')
-    elif number is None:
-        raise UsageError(f'how = "diffusion" knows what cells had, and no cell had {drug!r}.')
+    elif number is None or number >= len(model.experiment.drug_names):
+        raise UsageError(
+            f'how = "diffusion" knows the drugs and combinations that cells had, and {drug!r} is none of them.'
+        )
     else:
         x = treatment.doses[0] if len(treatment.drugs) == 1 else 1.0
         counts = model.diffusion.predict(controls, c, number, x, seed, state_scale, drug_scale)

@@ -55,6 +55,8 @@ class Experiment:
     """The drugs that are combinations of others: their parts, with doses. Their cells have the dose 1."""
     sign: str | None = None
     """What stands between the names of a combination's parts, or None where no name is one of a combination."""
+    described: tuple[str, ...] = ()
+    """Drugs that no cell had, known by descriptors; their numbers follow those of `drug_names`."""
 
     @property
     def kind(self) -> str:
@@ -132,9 +134,13 @@ class Experiment:
         Raises `UsageError` for an unknown drug, which is named with the nearest one, and for a dose that is not finite
         or not above 0, is missing, or has no meaning here.
         """
-        known = tuple(self.drug_names[d] for d in self.singles)
-        parts = (drug,) if drug in known else separate(drug, self.sign, self.control_name)
-        drugs = tuple(_number(self.kind, part, known) for part in parts)
+        number = {name: d for d, name in enumerate(self.drug_names) if d in self.singles}
+        number |= {name: len(self.drug_names) + i for i, name in enumerate(self.described)}
+        parts = (drug,) if drug in number else separate(drug, self.sign, self.control_name)
+        for part in parts:
+            if part not in number:
+                raise unknown_name(self.kind + " with cells or descriptors" * bool(self.described), part, number)
+        drugs = tuple(number[part] for part in parts)
         if self.dosed and dose is None:
             tested = self.tested(drugs)
             raise UsageError(f"The dose of {drug!r} must be given, in the units of the training data.{tested}")
@@ -153,7 +159,7 @@ class Experiment:
 
     def tested(self, drugs: Sequence[int]) -> str:
         """Return a sentence for each drug with the doses at which it was given alone, after a space."""
-        found = ((self.drug_names[d], np.unique(self.doses[self.drugs == d])) for d in drugs)
+        found = ((self.name(d), np.unique(self.doses[self.drugs == d])) for d in drugs)
         return "".join(
             f" Tested doses of {name!r} are {', '.join(f'{x:g}' for x in doses)}."
             for name, doses in found
@@ -168,7 +174,11 @@ class Experiment:
 
     def name_of(self, treatment: Treatment) -> str:
         """Return the name of a treatment, without doses."""
-        return str(self.sign).join(self.drug_names[d] for d in treatment.drugs)
+        return str(self.sign).join(map(self.name, treatment.drugs))
+
+    def name(self, drug: int) -> str:
+        """Return the name of a drug, with cells or without."""
+        return (*self.drug_names, *self.described)[drug]
 
 
 def _number(kind: str, name: str, names: tuple[str, ...]) -> int:

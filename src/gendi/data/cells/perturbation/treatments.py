@@ -3,23 +3,28 @@
 Single drugs are those of `gendi.data.cells.perturbation.dose_curves`, and combinations those of `.interactions`. A drug
 that was never given alone is known from combinations whose other parts were: what these do alone is taken from what was
 observed, and what is left counts as an observation of the drug. Combinations of which two or more parts are unknown are
-drugs of their own, known as a whole only.
+drugs of their own, known as a whole only. Drugs that no cell had are known by descriptors, where there are any
+(`gendi.data.cells.perturbation.unseen`).
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.baselines import ShiftModel
+from gendi.data.cells.perturbation.descriptors import Descriptors
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.effects import noise_scale
 from gendi.data.cells.perturbation.interactions import Interactions, fit_interactions
 from gendi.data.cells.perturbation.shifts import Shifts
 from gendi.data.cells.perturbation.treatment import Treatment
-from gendi.errors import UsageError
+from gendi.data.cells.perturbation.unseen import FAR, LEAST_DRUGS, Unseen, fit_unseen, shown
+from gendi.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]
 COLUMNS = ("types", "drugs", "doses", "y", "variance", "control_variance")
@@ -32,22 +37,36 @@ class Alone(NamedTuple):
     """The effects of single drugs, as `gendi.data.cells.perturbation.interactions` asks for them."""
 
     model: DoseCurves
+    unseen: Unseen | None = None
+    rows: Mapping[int, int] = {}
+    """The rows of drugs without curves in the table of descriptors."""
 
     def mean(self, cell_type: int, drug: int, dose: float) -> Floats:
         """Return the log-fold change (G,)."""
-        return self.model.lfc(cell_type, drug, dose)
+        if self.unseen is None or drug in self.model.curves:
+            return self.model.lfc(cell_type, drug, dose)
+        known = np.stack([self.model.lfc(cell_type, d, dose) for d in self.unseen.drugs.tolist()])
+        return np.asarray(self.unseen.weights(self.rows[drug]) @ known)
 
     def error(self, cell_type: int, drug: int, dose: float) -> Floats:
         """Return its standard error (G,)."""
-        return self.model.standard_error(cell_type, drug, dose)
+        if self.unseen is None or drug in self.model.curves:
+            return self.model.standard_error(cell_type, drug, dose)
+        return np.asarray(self.unseen.spread[cell_type], np.float64)
 
     def height(self, cell_type: int, drug: int, dose: float) -> float:
         """Return the size of the effect as a share of the drug's largest in this type; 1 if it has none."""
-        curves = self.model.curves[drug]
-        if len(curves.doses) == 1:
-            return min(1.0, dose / float(curves.doses[0]))
-        most = float(np.linalg.norm(curves.mean[cell_type], axis=1).max())
+        doses = self.doses(drug)
+        if len(doses) == 1:
+            return min(1.0, dose / float(doses[0]))
+        most = max(float(np.linalg.norm(self.mean(cell_type, drug, x))) for x in doses.tolist())
         return min(1.0, float(np.linalg.norm(self.mean(cell_type, drug, dose))) / most) if most > 0 else 1.0
+
+    def doses(self, drug: int) -> Floats:
+        """Return the doses of a drug's curve, or of all known drugs for one without cells."""
+        if self.unseen is None or drug in self.model.curves:
+            return self.model.curves[drug].doses
+        return np.unique(np.concatenate([self.model.curves[d].doses for d in self.unseen.drugs.tolist()]))
 
 
 class Treatments(ShiftModel):
@@ -55,9 +74,19 @@ class Treatments(ShiftModel):
 
     name = "treatments"
 
-    def __init__(self, interactions: bool = True) -> None:
-        self.interactions = interactions
+    def __init__(self, interactions: bool = True, table: Descriptors | None = None) -> None:
+        self.interactions, self.table = interactions, table
         self.joint: Interactions | None = None
+        self.unseen: Unseen | None = None
+
+    @property
+    def alone(self) -> Alone:
+        """The effects of single drugs, with cells or without."""
+        if self.unseen is None:
+            return Alone(self.singles)
+        row = {name: i for i, name in enumerate(self.unseen.table.names)}
+        names = enumerate((*self.train.drug_names, *self.train.described))
+        return Alone(self.singles, self.unseen, {d: row[name] for d, name in names if name in row})
 
     def learn(self, shifts: Shifts) -> None:
         together = self.train.combinations
@@ -77,6 +106,8 @@ class Treatments(ShiftModel):
             given = [together[d] for d in rows.drugs.tolist()]
             types = len(shifts.marginals.rates) - 1
             self.joint = fit_interactions(rows, given, Alone(self.singles), noise_scale(shifts), types)
+        if self.table is not None:
+            self.unseen = self._regression(self.table)
 
     def lfc(self, cell_type: int, drug: int, dose: float) -> Floats:
         return self.effect(cell_type, self._numbered(drug, dose))[0]
@@ -87,8 +118,7 @@ class Treatments(ShiftModel):
 
     def effect(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats]:
         """Return the log-fold change (G,) of a drug or a combination, and its variance."""
-        alone = Alone(self.singles)
-        whole = self._whole(treatment)
+        alone, whole = self.alone, self._whole(treatment)
         if whole is not None:
             return alone.mean(cell_type, *whole), np.square(alone.error(cell_type, *whole))
         if self.joint is None:
@@ -98,7 +128,7 @@ class Treatments(ShiftModel):
 
     def beyond(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats, Floats]:
         """Return the sum of what the parts of a combination do alone, and what the model adds to it with its error."""
-        alone = Alone(self.singles)
+        alone = self.alone
         parts = [np.square(alone.error(cell_type, d, x)) for d, x in treatment.parts]
         total = np.sum([alone.mean(cell_type, d, x) for d, x in treatment.parts], axis=0)
         mean, variance = self.effect(cell_type, treatment)
@@ -114,7 +144,7 @@ class Treatments(ShiftModel):
         e.controls(cell_type)
         if self._whole(treatment) is not None and len(treatment.drugs) > 1:
             return
-        missing = [e.drug_names[d] for d in treatment.drugs if d not in self.singles.curves]
+        missing = [e.name(d) for d in treatment.drugs if d not in self.singles.curves and d not in self.alone.rows]
         if missing:
             among = [e.name_of(t) for t in e.combinations.values() if set(t.drugs) & set(treatment.drugs)]
             raise UsageError(
@@ -139,13 +169,16 @@ class Treatments(ShiftModel):
                 f"{_some(names)}: at least two of the drugs were never given alone, nor with drugs that were. The "
                 "combination is known as a whole only, and its parts are not."
             )
-        return out
+        return [*out, *self._about_descriptors()]
 
     def outside(self, treatment: Treatment) -> list[str]:
         """Return what of a treatment lies outside what was tested: doses, and a combination that no cell had."""
         if self._whole(treatment) is not None and len(treatment.drugs) > 1:
             return []
-        found = [self.singles.outside(d, x) for d, x in treatment.parts]
+        found = [
+            self.singles.outside(d, x) if d in self.singles.curves else self._by_descriptors(d, x)
+            for d, x in treatment.parts
+        ]
         if len(treatment.drugs) > 1 and (self.joint is None or treatment.members not in self.joint.own):
             found.append(self._unseen(treatment))
         return [text for text in found if text]
@@ -162,6 +195,57 @@ class Treatments(ShiftModel):
             f"No cell had {name!r}. It is taken to be {self.joint.scale:.2f} times the sum of what its parts do alone, "
             f"and what the {k} combination{'s' if k > 1 else ''} that cells had show beyond that sum."
         )
+
+    def _by_descriptors(self, drug: int, dose: float) -> str:
+        """Return what is to be said of a drug that no cell had."""
+        alone, name = self.alone, self.train.name(drug)
+        if alone.unseen is None:
+            raise UsageError(f"Nothing is known of {name!r}.")
+        own, _ = alone.unseen.quality()
+        text = (
+            f"No cell had {name!r} alone. Its effect is what its descriptors say; for drugs that were left out, this "
+            f"correlated at {shown(own)} with their effects."
+        )
+        far, doses = alone.unseen.far(alone.rows[drug]), alone.doses(drug)
+        if far > FAR:
+            text += (
+                f" Its descriptors are {far:.3g} times as far from the nearest known drug as such drugs usually are."
+            )
+        if self.train.dosed and not doses[0] * (1 - 1e-9) <= dose <= doses[-1] * (1 + 1e-9):
+            side = f"{dose / doses[-1]:.3g} times the largest" if dose > doses[-1] else "smaller than the smallest"
+            text += f" The dose {dose:g} is {side} tested dose of any drug ({doses[0]:g} to {doses[-1]:g})."
+        return text
+
+    def _regression(self, table: Descriptors) -> Unseen:
+        """Return the regression of effects on descriptors, at the middle and the largest of all tested doses."""
+        e, shape = self.train, (len(self.shifts.marginals.rates) - 1, self.shifts.y.shape[1])
+        drugs = [d for d in e.singles if d in self.singles.curves and table.row(e.name(d)) is not None]
+        if len(drugs) < LEAST_DRUGS:
+            raise DataError(
+                f"{len(drugs)} of the {len(e.singles)} drugs of the data have descriptors, and at least {LEAST_DRUGS} "
+                f"must have some. The names must be the same: the data have {_some([e.name(d) for d in e.singles])}, "
+                f"the descriptors {_some(list(table.names))}."
+            )
+        tested = np.unique(e.doses[np.isin(e.drugs, drugs)])
+        doses = np.unique(np.quantile(tested, [0.5, 1.0], method="nearest")) if len(tested) else np.ones(1)
+        effects = [[self.singles.lfc(c, d, x) for x in doses.tolist() for c in range(shape[0])] for d in drugs]
+        rows = [table.names.index(e.name(d)) for d in drugs]
+        return fit_unseen(table, drugs, rows, np.array(effects).reshape(len(drugs), -1), shape)
+
+    def _about_descriptors(self) -> list[str]:
+        """Return what there is to say against the descriptors."""
+        if self.unseen is None:
+            return []
+        e, table = self.train, self.unseen.table
+        out = [text for text in [self.unseen.warning()] if text]
+        lacking = [e.name(d) for d in e.singles if d in self.singles.curves and table.row(e.name(d)) is None]
+        if lacking:
+            near = get_close_matches(lacking[0], e.described, n=1)
+            hint = f" Perhaps {near[0]!r} there is {lacking[0]!r} here." if near else ""
+            out.append(
+                f"The descriptors have no row for {_some(lacking)}: nothing is learned from them of other drugs.{hint}"
+            )
+        return out
 
     def _numbered(self, drug: int, dose: float) -> Treatment:
         return self.train.combinations.get(drug) or Treatment((drug,), (dose,))
