@@ -5,6 +5,7 @@ peptides, molecules, and text.
     python benchmarks/sequences.py receptors                one of receptors, splice, peptides, molecules, text
     python benchmarks/sequences.py text --text book.txt     any long text
     python benchmarks/sequences.py receptors --seconds 30   a quick look; nothing is written
+    python benchmarks/sequences.py table                    writes the tables of docs/sequences.md, and nothing else
 
 Each trains `--seconds` (300) and writes its figures into benchmarks/results/sequences-NAME.json. `molecules` counts
 valid SMILES by RDKit, where it is installed. The packages are read where they are and imported as little as can
@@ -16,6 +17,7 @@ import csv
 import dataclasses
 import gzip
 import importlib.metadata
+import json
 import lzma
 import math
 import tempfile
@@ -269,14 +271,109 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
+# --- the page
+
+MOSES = {
+    "CharRNN": (0.975, 0.999, 0.842),
+    "AAE": (0.937, 0.997, 0.793),
+    "VAE": (0.977, 0.998, 0.695),
+    "JTN-VAE": (1.0, 1.0, 0.914),
+    "LatentGAN": (0.897, 0.997, 0.950),
+}
+"""Validity, uniqueness of 10,000 samples and novelty in MOSES' own table, of models that learned from 1.6 million
+molecules on GPUs [Polykovskiy et al. 2020, table 2].
+"""
+
+
+def page() -> None:
+    """Write what is known of each part into docs/sequences.md."""
+    known = {}
+    for part in PARTS:
+        path = record.RESULTS / f"sequences-{part}.json"
+        known[part] = json.loads(path.read_text("utf-8")) if path.exists() else None
+    for part, found in known.items():
+        if found is not None:
+            record.write_table("sequences.md", f"sequences-{part}", TABLES[part](found))
+
+
+def _with(found: dict[str, Any], form: str) -> str:
+    low, high = found["interval"]
+    return f"{found['value']:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _receptors(found: dict[str, Any]) -> list[str]:
+    return [
+        "| what | of the model | of the truth |",
+        "|---|---|---|",
+        f"| nats per residue | {_with(found['bound_above_it'], '.3f')} above the truth (bound) "
+        f"| {_with(found['entropy_nats_per_residue'], '.3f')} |",
+        f"| mean log probability of 2000 sequences | {_with(found['log_p_of_samples'], '.2f')} "
+        f"| {_with(found['log_p_of_the_law'], '.2f')} |",
+        f"| sequences that can be | {_with(found['possible'], '.1%')} | 100% |",
+        f"| measures with a gate, passed | {_passed(found)} | |",
+    ]
+
+
+def _splice(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "| guidance | of the drawn sites that were held out, included above 80% | of those that were trained on |",
+        "|---|---|---|",
+    ]
+    for scale in (1, 2, 3):
+        each = found[f"guidance_{scale}"]
+        held, seen = each["held_out_sites_above_80"], each["training_sites_above_80"]
+        lines.append(f"| {scale} | {_with(held, '.0%')} of {held['of']} | {_with(seen, '.0%')} of {seen['of']:,} |")
+    return lines
+
+
+def _passed(found: dict[str, Any]) -> str:
+    graded = {name: passed for name, (_, _, passed) in found["metrics"].items() if passed is not None}
+    failed = [name for name, passed in graded.items() if not passed]
+    return f"{len(graded) - len(failed)} of {len(graded)}" + (f" (not {', '.join(failed)})" if failed else "")
+
+
+def _peptides(found: dict[str, Any]) -> list[str]:
+    bits, error = found["bits_per_letter"]
+    return [
+        "| peptides | bits per letter (bound) | a forest's AUC | measures with a gate, passed |",
+        "|---|---|---|---|",
+        f"| {found['peptides']:,} | {bits:.2f} ± {1.96 * error:.2f} | {found['metrics']['auc-forest'][0]:.2f} "
+        f"| {_passed(found)} |",
+    ]
+
+
+def _molecules(found: dict[str, Any]) -> list[str]:
+    lines = ["| model | valid | unique | new |", "|---|---|---|---|"]
+    ours = " | ".join(_with(found[name], ".1%") for name in ("valid", "unique", "novel"))
+    lines.append(f"| gendi, 100,000 molecules, five minutes of a CPU's core | {ours} |")
+    return [*lines, *(f"| {name} | {' | '.join(f'{x:.1%}' for x in values)} |" for name, values in MOSES.items())]
+
+
+def _text(found: dict[str, Any]) -> list[str]:
+    bits, error = found["bits_per_character"]
+    return [
+        "| model | bits per character |",
+        "|---|---|",
+        f"| gendi (bound), pieces of {found['window']} characters | {bits:.2f} ± {1.96 * error:.2f} |",
+        f"| a 5-gram in the same pieces | {found['five_gram']:.2f} |",
+        f"| `xz`, after all that comes before | {found['xz_after_the_rest']:.2f} |",
+    ]
+
+
+TABLES = {"receptors": _receptors, "splice": _splice, "peptides": _peptides, "molecules": _molecules, "text": _text}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=(*PARTS, "table"))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--text", type=Path)
     given = parser.parse_args()
     if (given.part == "text") != (given.text is not None):
         parser.error("--text FILE goes with text, and text needs it")
+    if given.part == "table":
+        page()
+        return
     more = {"path": given.text} if given.part == "text" else {}
     with tempfile.TemporaryDirectory() as folder:
         found = PARTS[given.part](Path(folder), given.seconds, **more)
@@ -284,6 +381,7 @@ def main() -> None:
         print(f"{name}: {value}")
     if given.seconds >= SECONDS:
         record.write(f"sequences-{given.part}", {"seconds": given.seconds, **found})
+        page()
 
 
 if __name__ == "__main__":

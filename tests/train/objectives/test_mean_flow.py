@@ -247,8 +247,9 @@ class Begun(FlowMapDenoiser):
 @pytest.mark.slow
 @pytest.mark.parametrize(("schedule", "derivative"), [("cosine", "forward"), ("rectified-flow", "differences")])
 def test_a_student_of_a_gaussian_world_learns_its_flow_map(schedule: str, derivative: str) -> None:
-    """It errs by less than 5e-2 of the data's size, from pure noise in 1, 2 and 4 calls, where the velocity alone errs
-    by more than twice that in one call, whichever way it is differentiated.
+    """It errs by less than 2e-2 of the data's size, from pure noise in 1, 2 and 4 calls, where the velocity alone errs
+    by more than five times that in one call, whichever way it is differentiated. The error falls with training, as the
+    noise in the weights does: after twice as many steps it is 1e-2.
     """
     made = mean_flow(schedule, derivative=derivative)
     with torch.random.fork_rng(devices=[]):
@@ -265,8 +266,8 @@ def test_a_student_of_a_gaussian_world_learns_its_flow_map(schedule: str, deriva
         return float((last.x - flow(x, 1.0)).square().mean().sqrt()) / SIGMA_DATA
 
     assert error(1) > 0.1
-    trained(made, denoiser, 2500, batch=1024, lr=1e-3)
-    assert all(error(calls) < 5e-2 for calls in (1, 2, 4)), [error(calls) for calls in (1, 2, 4)]
+    trained(made, denoiser, 8000, batch=1024, lr=2e-3)
+    assert all(error(calls) < 2e-2 for calls in (1, 2, 4)), [error(calls) for calls in (1, 2, 4)]
 
 
 def test_a_network_without_forward_mode_is_differentiated_by_differences_unless_told_not_to() -> None:
