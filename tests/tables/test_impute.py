@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from copula_model import copula_model, normal_table
-from scipy.stats import chisquare, norm
+from scipy.stats import chisquare, norm, truncnorm
 
 import gendi
 from gendi.cli import main
@@ -123,6 +123,30 @@ def test_cells_of_every_kind_can_be_given(mixed: Bundle) -> None:
     assert drawn["income"].notna().all() and drawn["income"].nunique() > 10
 
 
+@pytest.mark.statistical
+@pytest.mark.filterwarnings("ignore:.*lies outside the training data")
+@pytest.mark.parametrize("cell", [(10.5, 11.5), "10.5..11.5"])
+def test_a_range_leaves_the_law_of_rows_within_it(gaussian: Bundle, cell: Any) -> None:
+    """a ~ N(10, 1) in [10.5, 11.5] is a truncated normal, and E[b | a] = 20 + 0.8 (a - 10)."""
+    drawn = gendi.sample(gaussian, 3000, where={"a": cell}, steps=30)
+    z, law = drawn["a"] - 10, truncnorm(0.5, 1.5)
+    assert z.between(0.5, 1.5).all()
+    assert abs(z.mean() - law.mean()) < 4 * law.std() / np.sqrt(3000) + 0.02
+    assert abs(z.std() - law.std()) < 0.02
+    rest = drawn["b"] - 20 - 0.8 * z
+    assert abs(rest.mean()) < 4 * 0.6 / np.sqrt(3000) + 0.03
+    assert abs(rest.std() - 0.6) < 0.04
+
+
+def test_ranges_of_every_kind_and_without_an_end(mixed: Bundle) -> None:
+    cells = {"age": (30, 40), "born": "1980-01-01..", "children": "..1", "income": (1.0, None)}
+    drawn = gendi.sample(mixed, 60, where=cells, steps=3)
+    assert drawn["age"].between(30, 40).all() and drawn["age"].nunique() > 3
+    assert (drawn["born"] >= pd.Timestamp("1980-01-01")).all()
+    assert set(drawn["children"]) == {0, 1}
+    assert (drawn["income"] >= 1).all()
+
+
 @pytest.mark.filterwarnings("ignore:.*lies outside the training data")
 def test_a_told_condition_can_be_given_or_left_open() -> None:
     model = copula_model(mixed_table(300), "region", "income")
@@ -151,6 +175,12 @@ def test_a_told_condition_can_be_given_or_left_open() -> None:
         ({"born": "yesterday"}, "is no date"),
         ({"age": None}, "age was never missing in training"),
         ({"pressure": None, "rhythm": "odd"}, "always missing together"),
+        ({"age": (40, 30)}, "first end lies behind its second"),
+        ({"age": "200..300"}, "no training row has such a value; they have"),
+        ({"children": (0.2, 0.8)}, "no whole number"),
+        ({"region": ("north", "south")}, "a range, and its column has words"),
+        ({"age": ".."}, "a range without ends"),
+        ({"age": "30..old"}, "age = '30..old' is no number"),
     ],
 )
 def test_cells_that_cannot_be_are_refused(mixed: Bundle, cells: dict[str, Any], said: str) -> None:

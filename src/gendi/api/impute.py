@@ -122,7 +122,7 @@ def fill(bundle: Bundle, rows: NDArray[np.float64], draws: int, how: Drawing, po
         return cells.rows(which).put(codec.decode(x, {}, how.seed, 0).numpy()), x
 
     made, x = drawn(np.arange(len(cells.values)), 0)
-    hopeless = broken(codec.rules, np.where(cells.known, cells.values, np.nan))
+    hopeless = broken(codec.rules, np.where(cells.exact, cells.values, np.nan))
     for attempt in range(1, ATTEMPTS + 1):
         if not len(bad := np.flatnonzero(broken(codec.rules, made) & ~hopeless)):
             break
@@ -151,7 +151,7 @@ def told_by(codec: TableCodec, specs: Sequence[ConditionConfig], cells: Given) -
         spec = next((spec for spec in specs if spec.name == column.condition), None)
         if spec is None:
             continue
-        values, here = cells.values[:, j], cells.known[:, j] & cells.present[:, j]
+        values, here = cells.values[:, j], cells.exact[:, j] & cells.present[:, j]
         if spec.kind == "class" and column.levels:
             levels = np.asarray(column.levels, np.float64)
             at = np.searchsorted(levels, values).clip(0, len(levels) - 1)

@@ -21,6 +21,7 @@ from gendi.api.impute import BATCH as ROWS
 from gendi.api.proportions import Proportions
 from gendi.api.proportions import fits as fits_proportions
 from gendi.data.images.sample_files import SETTINGS, read_texts
+from gendi.data.tables.cells import as_word
 from gendi.diffusion.gaussian.inverse.box import LEVELS
 from gendi.diffusion.gaussian.samplers import SAMPLERS, Drawing, SamplerInfo
 from gendi.diffusion.gaussian.samplers.grid import BOUNDS
@@ -156,7 +157,7 @@ class Request:
         if self.profiles is not None:
             values["profiles"] = self.profiles
         if self.where:
-            values["where"] = {name: str(cell) for name, cell in self.where.items()}
+            values["where"] = {name: as_word(cell) for name, cell in self.where.items()}
         if self.proportions is not None:
             values["proportions"] = self.proportions.to_dict()
         return values

@@ -71,7 +71,8 @@ def sample(
         profiles: for cells, how the mean expression of each class is drawn: "estimated" (the default), or from what is
             not known of it, "per-cell" or "per-seed"; see `gendi.data.cells.copula.CopulaCodec.with_profiles`.
         where: for tables, the cells that are given in every row, by the name of the column: {"age": 40, "sex": "F"};
-            None is a missing cell. The other cells are drawn from their distribution given these, by any model of a
+            None is a missing cell, and {"age": (30, 40)} a range of numbers or dates, whose ends belong to it and may
+            be None. The other cells are drawn from their distribution given these, by any model of a
             table (`gendi.diffusion.gaussian.inverse.box`). `steps` are noise levels then, 200 by default, and there is
             no sampler to choose. Conditions that are neither given here nor requested are null.
         options: `grid`, `bounds` and `batch_size` of `gendi.diffusion.gaussian.samplers.Drawing`, the sampler's own

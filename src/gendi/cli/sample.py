@@ -79,8 +79,9 @@ class Sample:
     "per-seed".
     """
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell. The other
-    cells are drawn given these, without new training; --steps then counts noise levels. The flag may be repeated.
+    """Tables: cells that are given in every row, "age=40,sex=F"; nothing behind the = is a missing cell, and
+    "age=30..40", "age=30.." and "age=..40" are ranges. The other cells are drawn given these, without new training;
+    --steps then counts noise levels. The flag may be repeated.
     """
     again: Annotated[Folder, shows("none")] = None
     """A grid, picture, folder or .npz that gendi sample wrote: draw the same samples again, and write them to

@@ -25,6 +25,10 @@ Grid = NDArray[np.float64]
 WORDS_NAMED = 8
 
 
+RANGE = ".."
+"""What stands between both ends of a range: 30..40, 30.. and ..40."""
+
+
 class CellError(ValueError):
     """A cell is no value of its column; the text says why, after the cell."""
 
@@ -170,22 +174,52 @@ def rows_of_frame(schema: Schema, frame: "pd.DataFrame", where: str, decimal: st
     return rows
 
 
-def read_where(schema: Schema, where: Mapping[str, Any]) -> dict[int, float]:
-    """Return the given cells of samples, by the number of the column; NaN for one that is given as missing.
+def read_where(schema: Schema, where: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    """Return the least and the greatest value of given cells of samples, by the number of the column.
 
-    Raises `UsageError` for a column that the model does not have, and for what is no value of it.
+    The two are equal unless a range is given: NaN for a cell that is given as missing, infinite for a range without an
+    end. Raises `UsageError` for a column that the model does not have, and for what is no value and no range of it.
     """
     names = [column.name for column in schema.columns]
     found = {}
     for name, cell in where.items():
         if name not in names:
             raise unknown_name("column", name, names)
-        j = names.index(name)
+        column = schema.columns[names.index(name)]
         try:
-            found[j] = number_of(schema.columns[j], cell, schema.decimal)
+            found[names.index(name)] = _least_and_greatest(column, cell, schema.decimal)
         except CellError as error:
-            raise UsageError(f"{name} = {cell!r} {error}.") from None
+            shown = as_word(cell) if _is_range(cell) else repr(cell)
+            raise UsageError(f"{name} = {shown} {error}.") from None
     return found
+
+
+def as_word(cell: Any) -> str:
+    """Return a given cell or range as --where has it."""
+    return RANGE.join("" if end is None else str(end) for end in cell) if _is_range(cell) else str(cell)
+
+
+def _is_range(cell: Any) -> bool:
+    return isinstance(cell, tuple | list) and len(cell) == 2
+
+
+def _least_and_greatest(column: Column, cell: Any, decimal: str) -> tuple[float, float]:
+    """Return both ends of what is given, which are the same for a value. Raises `CellError`."""
+    numbers = column.kind not in ("category", "boolean")
+    if isinstance(cell, str) and numbers and RANGE in cell:
+        cell = tuple(cell.split(RANGE, 1))
+    if not _is_range(cell):
+        value = number_of(column, cell, decimal)
+        return value, value
+    if not numbers:
+        raise CellError("is a range, and its column has words: give one of them")
+    ends = [number_of(column, None if end == "" else end, decimal) for end in cell]
+    if np.isnan(ends).all():
+        raise CellError("is a range without ends")
+    low, high = (inf if np.isnan(end) else end for end, inf in zip(ends, (-np.inf, np.inf), strict=True))
+    if low > high:
+        raise CellError("is a range whose first end lies behind its second")
+    return low, high
 
 
 def split_where(texts: tuple[str, ...], names: list[str]) -> dict[str, str]:

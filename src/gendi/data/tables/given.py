@@ -4,12 +4,13 @@ distribution.
 a value with a flat part of its marginal    its score lies between the ends of the flat part
 a word that is a point                      its coordinates are known
 another value                               its score is known
+a range of numbers or dates                 its score lies between the scores of the ends
 a cell that is there, whatever its value    the score of its pattern of gaps lies below the share of gaps
 a cell that is given as missing             that score lies above it
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -39,19 +40,28 @@ class Given:
 
     codec: TableCodec
     values: Grid
-    """(n, G), where they are `known`; NaN for a cell that is given as missing."""
+    """(n, G), where they are `known`; NaN for a cell that is given as missing, and the lower end of a range."""
     known: NDArray[np.bool_]
     """Which cells are given, (n, G)."""
     present: NDArray[np.bool_]
     """Which cells are there, (n, G): those that are given with a value, and those that are to be filled."""
+    ranges: Mapping[int, float] = field(default_factory=dict)
+    """By the number of a column, the upper end of the range in which its cells are given, in all rows."""
 
     @classmethod
-    def alike(cls, codec: TableCodec, cells: dict[int, float], n: int) -> "Given":
-        """Return the same cells, by the number of the column, for n rows; the others may be missing."""
+    def alike(cls, codec: TableCodec, cells: Mapping[int, tuple[float, float]], n: int) -> "Given":
+        """Return the same cells or ranges (`read_where`) for n rows; the others may be missing.
+
+        Raises `UsageError` for a range in which no row of the model can lie.
+        """
         values, known = np.full((n, len(codec.marginals)), np.nan), np.zeros((n, len(codec.marginals)), bool)
-        for j, value in cells.items():
-            values[:, j], known[:, j] = value, True
-        return cls(codec, values, known, known & ~np.isnan(values))
+        ranges = {}
+        for j, (low, high) in cells.items():
+            if low < high:
+                low, high = _within(codec, j, low, high)
+                ranges[j] = high
+            values[:, j], known[:, j] = low, True
+        return cls(codec, values, known, known & ~np.isnan(values), ranges)
 
     @classmethod
     def gaps_of(cls, codec: TableCodec, rows: Grid) -> "Given":
@@ -65,6 +75,8 @@ class Given:
         for j, own in self.codec.coordinates.items():
             mine = self.known[:, j] & self.present[:, j]
             low[mine, own], high[mine, own] = self.codec.score_bounds(j, self.values[mine, j])
+            if j in self.ranges:
+                high[mine, own] = self.codec.score_bounds(j, np.full(mine.sum(), self.ranges[j]))[1]
         for k, (columns, p) in enumerate(self.codec.gaps, self.codec.gaps_at):
             here = self.present[:, columns].any(axis=1)
             away = (self.known & ~self.present)[:, columns].any(axis=1)
@@ -87,7 +99,14 @@ class Given:
 
     def rows(self, part: NDArray[np.int64]) -> "Given":
         """Return the cells of the rows of some numbers."""
-        return Given(self.codec, self.values[part], self.known[part], self.present[part])
+        return Given(self.codec, self.values[part], self.known[part], self.present[part], self.ranges)
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """Which cells (n, G) are given as a value or as missing, and not as a range."""
+        out = self.known.copy()
+        out[:, list(self.ranges)] = False
+        return out
 
     def put(self, rows: Grid) -> Grid:
         """Return decoded rows (n, G) with the given cells in them as they were given.
@@ -95,7 +114,9 @@ class Given:
         A column that a rule computes is computed anew. Where it is given, the last other column of the rule that is not
         given becomes what the rule makes it.
         """
-        out = np.where(self.known, self.values, rows)
+        out = np.where(self.exact, self.values, rows)
+        for j, high in self.ranges.items():
+            out[:, j] = out[:, j].clip(self.values[:, j], high)
         for rule in self.codec.rules:
             if rule.computes:
                 c = self.codec.places[rule.computes]
@@ -117,7 +138,7 @@ class Given:
 
     def broken(self) -> Sequence[tuple[str, int]]:
         """Return each rule that given cells alone break, with the number of a row where they do."""
-        rows = np.where(self.known, self.values, np.nan)
+        rows = np.where(self.exact, self.values, np.nan)
         kept = ((rule.text, rule.kept(rows)) for rule in self.codec.rules)
         return [(text, int((~ok).argmax())) for text, ok in kept if not ok.all()]
 
@@ -131,7 +152,7 @@ class Given:
     def _outside(self) -> Sequence[str]:
         found = []
         for j, (column, marginal) in enumerate(zip(self.codec.schema.columns, self.codec.marginals, strict=True)):
-            values = self.values[self.known[:, j] & self.present[:, j], j]
+            values = self.values[self.exact[:, j] & self.present[:, j], j]
             if column.kind in ("category", "boolean") or not len(values) or not len(marginal.x):
                 continue
             low, high = marginal.x[0], marginal.x[-1]
@@ -144,6 +165,27 @@ class Given:
                     "trust what is drawn with it."
                 )
         return found
+
+
+def _within(codec: TableCodec, j: int, low: float, high: float) -> tuple[float, float]:
+    """Return the part of a range of column j that training rows reach. Raises `UsageError` if there is none."""
+    column, seen = codec.schema.columns[j], codec.marginals[j].x
+    if any(rule.computes == column.name for rule in codec.rules):
+        raise UsageError(
+            f"{column.name} is computed by a rule: give a range of a column that it is computed from, or a value."
+        )
+    if not len(seen) or j not in codec.coordinates:
+        raise UsageError(f"{column.name} is the same in all training rows, so there is nothing to choose.")
+    ends = np.array([max(low, seen[0]), min(high, seen[-1])])
+    if ends[0] <= ends[1]:
+        least, greatest = codec.score_bounds(j, ends)
+        if least[0] < greatest[1]:
+            return float(ends[0]), float(ends[1])
+    shown = "..".join("" if np.isinf(end) else written(column, end) for end in (low, high))
+    raise UsageError(
+        f"{column.name} = {shown}: no training row has such a value; they have {written(column, seen[0])} to "
+        f"{written(column, seen[-1])}."
+    )
 
 
 def improbable(x: Tensor) -> str:
