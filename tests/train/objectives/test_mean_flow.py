@@ -249,7 +249,7 @@ class Begun(FlowMapDenoiser):
 def test_a_student_of_a_gaussian_world_learns_its_flow_map(schedule: str, derivative: str) -> None:
     """It errs by less than 2e-2 of the data's size, from pure noise in 1, 2 and 4 calls, where the velocity alone errs
     by more than five times that in one call, whichever way it is differentiated. The error falls with training, as the
-    noise in the weights does: after twice as many steps it is 1e-2.
+    noise in the weights does: after 16,000 steps it is 1.0e-2 to 1.2e-2.
     """
     made = mean_flow(schedule, derivative=derivative)
     with torch.random.fork_rng(devices=[]):
@@ -266,7 +266,7 @@ def test_a_student_of_a_gaussian_world_learns_its_flow_map(schedule: str, deriva
         return float((last.x - flow(x, 1.0)).square().mean().sqrt()) / SIGMA_DATA
 
     assert error(1) > 0.1
-    trained(made, denoiser, 8000, batch=1024, lr=2e-3)
+    trained(made, denoiser, 6000, batch=1024, lr=2e-3)
     assert all(error(calls) < 2e-2 for calls in (1, 2, 4)), [error(calls) for calls in (1, 2, 4)]
 
 
