@@ -57,6 +57,8 @@ class Experiment:
     """What stands between the names of a combination's parts, or None where no name is one of a combination."""
     described: tuple[str, ...] = ()
     """Drugs that no cell had, known by descriptors; their numbers follow those of `drug_names`."""
+    batch_names: tuple[str, ...] = ()
+    """The names of the batches, such as donors."""
 
     @property
     def kind(self) -> str:
@@ -97,6 +99,28 @@ class Experiment:
             within = own & np.isin(self.batches, batches)
             own = within if within.any() else own
         return np.asarray(self.counts[own])
+
+    def controls_of(self, cell_type: int, batch: str) -> Int64[np.ndarray, "m g"]:
+        """Return the counts of the controls of a type in a batch, such as a donor.
+
+        Raises:
+            UsageError: there are no batches, or none of this name.
+            DataError: the batch has no control cell of the type.
+        """
+        if self.batches is None:
+            raise UsageError(
+                f"batch = {batch!r} has no meaning here: the model was fitted without batches. Fit it with the column "
+                "of batches or donors (`batch`, --batch)."
+            )
+        number = _number("batch", batch, self.batch_names)
+        own = self.control & (self.types == cell_type)
+        if not (own & (self.batches == number)).any():
+            others = sorted({self.batch_names[b] for b in self.batches[own].tolist()})
+            raise DataError(
+                f"The batch {batch!r} has no control cell of the type {self.type_names[cell_type]!r}, of which "
+                f"predicted cells are made. Batches that have some: {', '.join(map(repr, others[:SHOWN]))}."
+            )
+        return np.asarray(self.counts[own & (self.batches == number)])
 
     def conditions(self) -> list[tuple[int, int, float]]:
         """Return every (type, drug, dose) that treated cells have, sorted."""
@@ -244,8 +268,8 @@ def read_experiment(
     drug_names, together, drugs[treated], doses[treated] = _treatments(adata.obs[treated], drug, dose, combine, named)
     counts = np.asarray(loaded.rows[slice(0, len(loaded.rows))], np.int64)
     genes = tuple(str(name) for name in adata.var_names)
-    batches = None if batch is None else _codes(adata.obs[batch], batch)[1]
-    about = (dose is not None, named, together, combine or None)
+    batch_names, batches = ((), None) if batch is None else _codes(adata.obs[batch], batch)
+    about = (dose is not None, named, together, combine or None, (), batch_names)
     out = Experiment(counts, types, drugs, doses, type_names, drug_names, genes, batches, *about)
     for c in np.unique(types):
         out.controls(int(c))
