@@ -11,9 +11,10 @@ import numpy as np
 from gendi.data.cells.extra import require
 from gendi.data.cells.output import names_of, with_counts
 from gendi.data.cells.perturbation.descriptors import Descriptors, read_descriptors
-from gendi.data.cells.perturbation.experiment import Experiment, forgotten_doses, read_experiment
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.held_out import HeldOut
 from gendi.data.cells.perturbation.held_out import measure as measured
+from gendi.data.cells.perturbation.reading import forgotten_doses, read_experiment
 from gendi.data.cells.perturbation.treatment import Doses, Treatment, spelled
 from gendi.data.cells.perturbation.treatments import Treatments
 from gendi.data.cells.read import plain_columns
@@ -103,7 +104,7 @@ def fit(
 
     Args:
         adata, drug, cell_type, dose, control, batch, layer, combine: see
-            `gendi.data.cells.perturbation.experiment.read_experiment`.
+            `gendi.data.cells.perturbation.reading.read_experiment`.
         descriptors: vectors of numbers that say what is known of drugs or genes beside cells, also of such that no cell
             had, which can then be predicted: a CSV's path, a DataFrame or a dict of vectors. None reads
             `adata.uns["descriptors"]`, if it is there.
