@@ -1,6 +1,6 @@
 """Columns of words: what stands for them in a model of a table, at equal CPU seconds.
 
-    pip install --no-deps --target TABLES vega_datasets palmerpenguins plotnine ISLP statsmodels     files of tables
+    pip install --no-deps --target TABLES ...       the packages that public_tables.py names
     python benchmarks/categories.py --packages TABLES                       all tables and arms, two seeds: hours
     python benchmarks/categories.py --packages TABLES --tables mixed --arms score points --seeds 0 --seconds 20
 
@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import record
 import torch
 from masked_tables import Masked
+from public_tables import Maker, public_tables
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import balanced_accuracy_score
 
@@ -68,30 +68,9 @@ MOST = 1500
 """The most samples whose energy, AUC and closest share are measured."""
 
 
-def tables(packages: Path) -> dict[str, Callable[[], tuple[pd.DataFrame, str]]]:
+def tables(packages: Path) -> dict[str, Maker]:
     """Return how to make each table and the name of its target."""
-
-    def read(name: str, **options: Any) -> pd.DataFrame:
-        return pd.read_csv(packages / name, **options)
-
-    def fair() -> pd.DataFrame:
-        frame = read("statsmodels/datasets/fair/fair.csv")
-        return frame.assign(affair=np.where(frame.affairs > 0, "yes", "no")).drop(columns="affairs")
-
-    def diamonds() -> pd.DataFrame:
-        return read("plotnine/data/diamonds.csv").sample(6000, random_state=0).reset_index(drop=True)
-
-    airports = ["iata", "name", "city"]
-    return {
-        "mixed": lambda: (mixed_table(2000), "outcome"),
-        "diamonds": lambda: (diamonds(), "cut"),
-        "weather": lambda: (read("vega_datasets/_data/seattle-weather.csv", parse_dates=["date"]), "weather"),
-        "fair": lambda: (fair(), "affair"),
-        "wage": lambda: (read("ISLP/data/Wage.csv").drop(columns="region"), "education"),
-        "airports": lambda: (read("vega_datasets/_data/airports.csv").drop(columns=airports), "state"),
-        "penguins": lambda: (read("palmerpenguins/data/penguins.csv"), "species"),
-        "default": lambda: (read("ISLP/data/Default.csv"), "default"),
-    }
+    return {"mixed": lambda: (mixed_table(2000), "outcome"), **public_tables(packages)}
 
 
 class Scored(TableCodec):

@@ -24,7 +24,7 @@ def results(name: str) -> Any:
 
 def main() -> None:
     cells.page(["cells", "cells-scvi"])
-    tables.page(results("tables")["results"])
+    tables.page(results("tables")["runs"])
     write_table("likelihood.md", "measured", likelihood.table(results("likelihood")["rows"]))
     write_table("editing.md", "inpainting", editing.table(results("editing")["rows"]))
     write_table("networks.md", "conditioning", conditioning.table(results("conditioning")["rows"]))

@@ -48,9 +48,12 @@ MOST_CHANGED = 5e-3
 """The largest relative error of its answers."""
 ROWS = 64
 """How many held-out rows they are compared on."""
-LICENSES = {"mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes)"}
+LICENSES = {"mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes)", "fashion-mnist": "MIT (Zalando SE)"}
 """Licences of the data, by name."""
-ABOUT = {"mnist": "handwritten digits of 28 x 28 pixels, asked for by class"}
+ABOUT = {
+    "mnist": "handwritten digits of 28 x 28 pixels, asked for by class",
+    "fashion-mnist": "clothes, shoes and bags of 28 x 28 pixels, asked for by class",
+}
 
 
 def main() -> None:

@@ -1,31 +1,39 @@
-"""Three tables, half of each held out: the table preset beside resampling and a Gaussian copula.
+"""Tables of many kinds, half of each held out: the table preset beside other ways to draw rows, at equal CPU seconds.
 
-    python benchmarks/tables.py                     all three, three seeds each: a quarter of an hour and more
-    python benchmarks/tables.py --seconds 20 wine   a quick look; nothing is written
+    pip install --no-deps --target PLACE ...        what public_tables.py and table_rivals.py name
+    PYTHONPATH=PLACE python benchmarks/tables.py --packages PLACE         all tables, methods and seeds: hours
+    python benchmarks/tables.py --tables wine mixed --methods gendi gaussian-copula resampling real --seeds 0
+    python benchmarks/tables.py --table                                   only writes the tables of the page
 
-Writes benchmarks/results/tables.json and the tables of docs/tables.md.
+Each run is added to benchmarks/results/tables.json, in the place of one of the same table, seed and method, and the
+tables of docs/tables.md are written anew from it.
 """
 
 import argparse
 import dataclasses
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import record
 import torch
+from public_tables import Maker, public_tables
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import balanced_accuracy_score
+from table_rivals import RIVALS, Rows, Task
 
 from gendi.data.dataset import Data
 from gendi.data.split import Split
-from gendi.data.tables.codec import TableCodec
 from gendi.data.tables.evaluate import Features
 from gendi.data.tables.example import mixed_table
 from gendi.data.tables.read import read_frame
 from gendi.diffusion.gaussian.samplers import sample
 from gendi.diffusion.randomness import stream
+from gendi.evaluate.intervals import of_deals
 from gendi.evaluate.vectors import Standardised
 from gendi.evaluate.vectors.distances import energy_distance
 from gendi.evaluate.vectors.marginals import correlation_error
@@ -37,15 +45,30 @@ from gendi.train.presets import get_preset
 from gendi.train.step.resolve import prepared
 from gendi.train.step.trainer import Trainer
 
-SECONDS = 15.0
-METRICS = ("energy", "auc", "correlation-error", "tstr", "closest-share")
-METHODS = ("gendi", "gaussian-copula", "resampling", "real")
+SECONDS = 60.0
+METHODS = ("gendi", *RIVALS)
+LEARNING = tuple(method for method in METHODS if method not in ("resampling", "real"))
+METRICS = {
+    "tstr": ("TSTR", 1),
+    "auc": ("AUC", -1),
+    "association": ("Correlation error", -1),
+    "energy": ("Energy", -1),
+    "closest": ("Closest share", 0),
+}
+"""Their names, and whether more or less of them is better; 0 where 0.5 is right."""
+FILE = record.RESULTS / "tables.json"
+MOST = 1500
+"""The most rows whose energy, AUC and closest share are measured."""
 
 
-def tables() -> dict[str, tuple[pd.DataFrame, str]]:
-    """Return each table and the column that is foretold from the others."""
-    wine, cancer = load_wine(as_frame=True).frame, load_breast_cancer(as_frame=True).frame
-    return {"wine": (wine, "target"), "cancer": (cancer, "target"), "mixed": (mixed_table(2000), "outcome")}
+def tables(packages: Path | None) -> dict[str, Maker]:
+    """Return how to make each table and the name of its target; the public ones only if their place is given."""
+    own: dict[str, Maker] = {
+        "wine": lambda: (load_wine(as_frame=True).frame, "target"),
+        "cancer": lambda: (load_breast_cancer(as_frame=True).frame, "target"),
+        "mixed": lambda: (mixed_table(2000), "outcome"),
+    }
+    return own | (public_tables(packages) if packages else {})
 
 
 def halves(frame: pd.DataFrame, target: str, seed: int) -> Data:
@@ -76,90 +99,102 @@ def trained(config: RunConfig, data: Data, seconds: float, n: int) -> tuple[np.n
     return codec.decode(x, {}, config.train.seed, 0).numpy(), trainer.step_count
 
 
-def gaussian_copula(codec: TableCodec, train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Return n rows of normal scores, those of words too, with the training rows' correlations."""
-    z = codec.encode(torch.from_numpy(train), {}, torch.arange(len(train))).double().numpy()
-    factor = np.linalg.cholesky(np.corrcoef(z.T) + 1e-6 * np.eye(z.shape[1]))
-    drawn = stream(seed, "benchmark copula").standard_normal((n, z.shape[1])) @ factor.T
-    return codec.decode(torch.from_numpy(drawn), {}, seed, 0).numpy()
-
-
-def scores(rows: np.ndarray, data: Data, target: int, seed: int) -> dict[str, float]:
+def scores(rows: Rows, data: Data, target: int, seed: int) -> dict[str, float]:
     """Return the metrics of rows (n, G) against the held-out half."""
     train, heldout = data.train.rows, data.heldout.rows
     features = Features.fit(data.schema, train, heldout)
-    space = Standardised.fit(features(np.concatenate([train, heldout])))
-    world = World.fit(space, features(np.concatenate([train, heldout])), seed)
+    real = features(np.concatenate([train, heldout]))
+    world = World.fit(Standardised.fit(real), real, seed)
     x, a, b = (world.part(features(part), None) for part in (rows, train, heldout))
-    m = min(len(a), len(b))
-    return {
-        "energy": energy_distance(x.z, b.z),
-        "auc": two_sample(x.x, b.x, "forest", seed).auc,
-        "correlation-error": correlation_error(x.x, b.x),
-        "tstr": foretold(features, rows, heldout, target, seed),
-        "closest-share": float(closer(x.z, a.z[:m], b.z[:m]).mean()),
-    }
-
-
-def foretold(features: Features, rows: np.ndarray, heldout: np.ndarray, target: int, seed: int) -> float:
-    """Return the accuracy on held-out rows of a forest that was trained on `rows`."""
+    m, some = min(len(a), len(b)), slice(MOST)
     forest = RandomForestClassifier(200, random_state=seed).fit(features(rows, (target,)), rows[:, target])
-    return float(forest.score(features(heldout, (target,)), heldout[:, target]))
-
-
-def run(name: str, seed: int, seconds: float, config: RunConfig) -> dict[str, dict[str, Any]]:
-    frame, target = tables()[name]
-    data = halves(frame, target, seed)
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
-    fitted, n = prepared(config, data), len(data.heldout)
-    in_scores = TableCodec.fit(data.schema, data.train.rows, {}, points=False)
-    start = time.perf_counter()
-    ours, steps = trained(config, fitted, seconds, n)
-    took = time.perf_counter() - start
-    rng = stream(seed, "benchmark resampling")
-    sets = {
-        "gendi": ours,
-        "gaussian-copula": gaussian_copula(in_scores, data.train.rows, n, seed),
-        "resampling": data.train.rows[rng.integers(0, len(data.train), n)],
-        "real": data.train.rows,
+    predicted = forest.predict(features(heldout, (target,)))
+    return {
+        "tstr": float(balanced_accuracy_score(heldout[:, target], predicted)),
+        "auc": two_sample(x.x[some], b.x[some], "forest", seed).auc,
+        "association": float(correlation_error(x.x, b.x) or 0.0),
+        "energy": energy_distance(x.z[some], b.z[some]),
+        "closest": float(closer(x.z[some], a.z[:m], b.z[:m]).mean()),
     }
+
+
+def run(maker: Maker, seed: int, method: str, seconds: float, config: RunConfig) -> dict[str, Any]:
+    """Return what a method's rows score on one split of a table, and the CPU seconds that it took."""
+    frame, target = maker()
+    data = halves(frame, target, seed)
     at = [column.name for column in data.schema.columns].index(target)
-    found: dict[str, dict[str, Any]] = {who: scores(rows, data, at, seed) for who, rows in sets.items()}
-    found["gendi"] |= {"steps": steps, "seconds": took}
-    for who, each in found.items():
-        print(
-            f"{name} {seed} {who:16} " + "  ".join(f"{m} {each[m]:.3f}" for m in METRICS),
-            each.get("steps", ""),
-            flush=True,
-        )
-    return found
+    begun, facts = time.process_time(), dict[str, Any]()
+    if method == "gendi":
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+        rows, facts["steps"] = trained(config, prepared(config, data), seconds, len(data.heldout))
+    else:
+        rows = RIVALS[method](Task(data.schema, data.train.rows, at, len(data.heldout), seed, seconds))
+    facts["cpu_seconds"] = time.process_time() - begun
+    return {**facts, "target": target, **scores(rows, data, at, seed)}
 
 
-def page(results: dict[str, list[dict[str, dict[str, Any]]]]) -> None:
-    lines = [
-        "| table | rows from | energy | AUC | correlation error | TSTR | closest share |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, seeds in results.items():
-        for who in METHODS:
-            cells = [[float(each[who][m]) for each in seeds] for m in METRICS]
-            lines.append(f"| {name} | {who} | " + " | ".join(record.with_interval(c, ".3f") for c in cells) + " |")
-    record.write_table("tables.md", "benchmark", lines)
+def page(runs: list[dict[str, Any]]) -> None:
+    """Write a table of each metric, and how often gendi is the best or ties with the best, into docs/tables.md."""
+    found = {(each["table"], each["method"], each["seed"]): each for each in runs}
+    names = list(dict.fromkeys(each["table"] for each in runs))
+    methods = [method for method in METHODS if any(each["method"] == method for each in runs)]
+    lines: list[str] = []
+    for metric, (title, sign) in METRICS.items():
+        lines += ["", f"**{title}**", "", f"| table | {' | '.join(methods)} | |", "|---" * (len(methods) + 2) + "|"]
+        for name in names:
+            values = {
+                method: {seed: each[metric] for (t, m, seed), each in found.items() if (t, m) == (name, method)}
+                for method in methods
+            }
+            cells = [record.with_interval(list(v.values()), ".3f") if v else "" for v in values.values()]
+            lines.append(f"| {name} | {' | '.join(cells)} | {verdict(values, sign)} |")
+    record.write_table("tables.md", "benchmark", lines[1:])
+
+
+def verdict(values: dict[str, dict[int, float]], sign: int) -> str:
+    """Return whether gendi is the best of the methods that learn, a tie with the best, or behind it.
+
+    The best is that of the means; a tie is a 95% interval of the difference on the same splits that holds 0.
+    """
+    means = {m: float(np.mean(list(values[m].values()))) for m in LEARNING if values.get(m)}
+    if not sign or "gendi" not in means or len(means) < 2:
+        return ""
+    best = max((m for m in means if m != "gendi"), key=lambda m: sign * means[m])
+    seeds = sorted(values["gendi"].keys() & values[best].keys())
+    differences = [sign * (values["gendi"][seed] - values[best][seed]) for seed in seeds]
+    interval = of_deals(differences).interval if len(seeds) > 1 else None
+    if interval is None or interval[0] <= 0 <= interval[1]:
+        return f"tie with {best}"
+    return "best" if interval[0] > 0 else f"behind {best}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=Path, help="where the files of public tables are")
+    parser.add_argument("--tables", nargs="+")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="write the tables, and nothing else")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    config = get_preset("table").config
-    names = asked.names or list(tables())
-    results = {name: [run(name, seed, asked.seconds, config) for seed in range(asked.seeds)] for name in names}
-    if not asked.names:
-        record.write("tables", {"cpu_seconds": asked.seconds, "config": config.to_dict(), "results": results})
-        page(results)
+    makers, config = tables(asked.packages), get_preset("table").config
+    known = json.loads(FILE.read_text("utf-8"))["runs"] if FILE.exists() else []
+    wanted = [
+        (name, seed, method)
+        for seed in asked.seeds
+        for name in asked.tables or makers
+        for method in asked.methods
+        if not asked.table
+    ]
+    for name, seed, method in wanted:
+        about = {"table": name, "seed": seed, "method": method, "budget": asked.seconds}
+        one = {**about, **run(makers[name], seed, method, asked.seconds, config)}
+        print(json.dumps(one), flush=True)
+        same = ("table", "seed", "method")
+        known = [*(other for other in known if any(other[key] != one[key] for key in same)), one]
+        record.write("tables", {"config": config.to_dict(), "runs": known})
+    page(known)
 
 
 if __name__ == "__main__":

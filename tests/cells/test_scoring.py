@@ -17,6 +17,7 @@ from gendi.data.cells.scoring.inputs import Condition
 from gendi.data.cells.scoring.intervals import interval_of
 from gendi.data.cells.scoring.metrics import Truth, changed_genes, correlation, measure
 from gendi.data.cells.scoring.references import reference_shifts
+from gendi.data.cells.scoring.wins import verdict
 
 KEYS = {"control": "control", "perturbation": "drug"}
 GENES = 40
@@ -121,6 +122,33 @@ def test_where_all_drugs_do_the_same_the_mean_wins_and_it_says_why() -> None:
     assert "mae" in text.partition("better than the prediction in")[2].splitlines()[0]
     assert "Why pearson" in text and "correlation of 0.9" in text
     assert "Why mae" in text and "leave one out" in text
+
+
+def test_ranks_are_among_all_real_conditions_of_the_type() -> None:
+    """One drug of six is predicted, by the cells of another: its rank is counted among the five that were not."""
+    predicted, real = planted(1), planted(2)
+    rows = (predicted.obs["drug"] == "p1").to_numpy()
+    found = score(frame(predicted.X[rows], np.full(int(rows.sum()), "p0")), real, **KEYS)
+
+    def mean(counts: Any, rows: Any) -> Any:
+        return np.log1p(1e4 * counts[rows] / counts[rows].sum(1, keepdims=True)).mean(0)
+
+    drug = real.obs["drug"].to_numpy()
+    guess = mean(predicted.X, rows)
+    far = {name: np.linalg.norm(guess - mean(real.X, drug == name)) for name in set(drug) - {"control"}}
+    wanted = np.mean([far[name] < far["p0"] for name in far if name != "p0"])
+    assert found.scores["prediction"]["rank"].value == pytest.approx(wanted)
+    assert wanted >= 0.2
+    assert found.scores["ceiling"]["rank"].value == 0
+
+
+@pytest.mark.parametrize("metric", ["energy", "mmd"])
+def test_nothing_is_better_than_a_distance_that_chance_explains(metric: str) -> None:
+    near, nearer, far = ([np.array([base + 0.01 * i]) for i in range(8)] for base in (-0.03, -0.5, 0.4))
+    assert verdict({metric: near}, {metric: nearer}, metric) == verdict({metric: nearer}, {metric: near}, metric)
+    assert verdict({metric: near}, {metric: nearer}, metric) == "tie"
+    assert verdict({metric: far}, {metric: near}, metric) == "worse"
+    assert verdict({metric: near}, {metric: far}, metric) == "better"
 
 
 def test_changed_genes_are_those_of_welchs_test_and_benjamini_hochberg() -> None:

@@ -58,6 +58,32 @@ def test_places_are_told_apart_where_all_is_masked():
     assert float(apart.min()) > 1e-3
 
 
+def test_a_convolution_shows_each_token_its_neighbours_and_begins_as_nothing():
+    """With blocks that are the identity, a logit depends on as many tokens as the convolutions reach: 2 blocks of 3
+    tokens are 2 to each side.
+    """
+    torch.manual_seed(0)
+    made = build_network(replace(SMALL, local_conv=3), (9,), (), 4).eval()
+    x = torch.arange(9)[None] % 5
+    nn.init.normal_(made.head.linear.weight)
+    nn.init.normal_(made.token.weight)
+
+    def reach(place: int) -> list[int]:
+        """The places whose logits change with the token of `place`."""
+        other = x.clone()
+        other[0, place] = (x[0, place] + 1) % 5
+        moved = (made(other, torch.zeros(1)) - made(x, torch.zeros(1))).abs().amax(-1)[0]
+        return torch.nonzero(moved > 1e-6).flatten().tolist()
+
+    assert reach(4) == [4]
+    for conv in made.local:
+        nn.init.normal_(conv.weight)
+    assert reach(4) == [2, 3, 4, 5, 6]
+    assert reach(0) == [0, 1, 2]
+    without = build_network(SMALL, (9,), (), 4)
+    assert set(made.state_dict()) - set(without.state_dict()) == {"local.0.weight", "local.1.weight"}
+
+
 def test_rotary_products_depend_on_the_distance_alone():
     turn = line_rotations(12, 8, torch.device("cpu"))
     q, k = (torch.randn(8, generator=torch.Generator().manual_seed(i)).expand(1, 1, 12, 8) for i in (0, 1))
@@ -77,7 +103,12 @@ def test_the_network_takes_conditions_and_says_its_cost():
 
 
 def test_what_a_network_of_sequences_cannot_be():
-    for field, text in (({"channels": (8, 8)}, "one width"), ({"patch": 2}, "for images"), ({"heads": 3}, "divide")):
+    for field, text in (
+        ({"channels": (8, 8)}, "one width"),
+        ({"patch": 2}, "for images"),
+        ({"heads": 3}, "divide"),
+        ({"local_conv": 4}, "odd"),
+    ):
         with pytest.raises(UsageError, match=text):
             validate_network(replace(SMALL, **field))
 

@@ -13,7 +13,11 @@ EXAMPLES = """\
   gendi models
   gendi sample digits --n 64             a shipped model, by its name
   gendi models --json                    all that is known of them"""
-SHOWN = {"asked-seen": (".1%", "the requested digit is seen in"), "fid-digits": (".2f", "FID on digit features")}
+SHOWN = {
+    "asked-seen": (".1%", "the requested class is seen in"),
+    "fid-digits": (".2f", "FID on digit features"),
+    "fid-learned": (".2f", "FID on learned features"),
+}
 """The metrics that stand in the list: the format of their numbers, and the words before them."""
 
 

@@ -47,6 +47,10 @@ class NetworkConfig:
     """
     positions: Positions = "sinusoidal"
     """How the positions of a DiT's tokens enter: by sinusoids added to the tokens, or by rotated queries and keys."""
+    local_conv: int = 0
+    """Tokens along which a convolution of each channel goes before each block of a transformer of sequences; odd, or 0
+    for none.
+    """
     expand: int = 4
     """Hidden width of a block, as a multiple of its width, in the DiT and the MLP."""
     dropout: float = 0.0
@@ -95,6 +99,7 @@ class NetworkConfig:
             ("network.patch", 1, 64, self.patch),
             *(("network.heads", 1, 256, n) for n in heads),
             ("network.head_dim", 0, 8192, self.head_dim),
+            ("network.local_conv", 0, 255, self.local_conv),
             ("network.expand", 1, 64, self.expand),
             ("network.dropout", 0.0, 0.99, self.dropout),
             ("network.time_dim", 8, 8192, self.time_dim),

@@ -62,6 +62,8 @@ def check_sequence(config: NetworkConfig) -> None:
     _check_heads(config, 0)
     if (unit := config.channels[0] // config.heads_at(0)) % 2:
         raise UsageError(f"rotary positions need an even number of channels in a head: {unit} is odd.")
+    if config.local_conv and config.local_conv % 2 == 0:
+        raise UsageError(f"network.local_conv = {config.local_conv} has no middle: it must be odd, or 0 for none.")
     if config.patch != 1 or config.fourier_features or config.output == "bytes" or config.inject != "film":
         raise UsageError(
             "network.patch, network.fourier_features, network.output and network.inject are for images: a sequence "

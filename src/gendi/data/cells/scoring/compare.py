@@ -92,13 +92,14 @@ def compare(pair: Pair, seed: int = 0) -> Comparison:
         if k.cell_type in controls
     }
     shifts = {k: mean - controls[k.cell_type].means[0] for k, mean in means.items()}
+    ranked = [k for k in shifts if len(real.rows(k)) > 1]
     references, one_out = reference_shifts(shifts, asked)
     sigma = median_distance(np.concatenate([group.z for group in treated.values()]))
     values: Values = {}
     changed_shares, spreads, truths = [], [], dict[Condition, Truth]()
     for k in asked:
         control = controls[k.cell_type]
-        others = np.array([shifts[j] for j in asked if j != k and j.cell_type == k.cell_type])
+        others = np.array([shifts[j] for j in ranked if j != k and j.cell_type == k.cell_type])
         changed = changed_genes(treated[k], control)
         truth = Truth(treated[k], control, changed, others.reshape(-1, len(changed)), sigma)
         found = predicted.group(predicted.rows(k), axes, *k)
@@ -111,7 +112,8 @@ def compare(pair: Pair, seed: int = 0) -> Comparison:
         truths[k] = truth
         changed_shares.append(changed.mean())
         spreads.append(found.variances[0].sum() / max(treated[k].variances[0].sum(), 1e-12))
-    halvings = [_halved(real, truths, axes, shared, i) for i in range(HALVINGS)]
+    unasked = {k: means[k] for k in ranked if k not in truths}
+    halvings = [_halved(real, truths, unasked, axes, shared, i) for i in range(HALVINGS)]
     for k in asked:
         found_halves = [halving[k] for halving in halvings if k in halving]
         _add(
@@ -160,9 +162,16 @@ def _add(values: Values, model: str, found: Mapping[str, Floats]) -> None:
 
 
 def _halved(
-    cells: _Cells, truths: Mapping[Condition, Truth], axes: Floats, shared: bool, number: int
+    cells: _Cells,
+    truths: Mapping[Condition, Truth],
+    unasked: Mapping[Condition, Floats],
+    axes: Floats,
+    shared: bool,
+    number: int,
 ) -> dict[Condition, dict[str, Floats]]:
     """Return the metrics of one half of each condition's real cells as a prediction, with the other half as the truth.
+
+    Ranks are among the halves and `unasked`, the mean expression (G,) of the real conditions that were not predicted.
 
     Where predictions are compared with the real controls (`shared`), so are both halves; otherwise controls are halved
     too. Conditions of fewer than 4 cells are left out.
@@ -174,7 +183,8 @@ def _halved(
             found = None if shared else _halves(cells, k.cell_type, axes, number)
             controls[k.cell_type] = found or whole
     halves = {k: found for k in truths if (found := _halves(cells, k, axes, number)) is not None}
-    shifts = {k: half[1].means[0] - controls[k.cell_type][1].means[0] for k, half in halves.items()}
+    expressions = {**{k: half[1].means[0] for k, half in halves.items()}, **unasked}
+    shifts = {k: x - controls[k.cell_type][1].means[0] for k, x in expressions.items() if k.cell_type in controls}
     out = {}
     for k, (one, other) in halves.items():
         u, v = controls[k.cell_type]

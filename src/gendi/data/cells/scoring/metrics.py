@@ -12,7 +12,8 @@ With means x of predicted and y of real treated cells, u and v of their controls
     energy            energy distance of predicted to real treated cells, in principal components of real cells
     mmd               squared maximum mean discrepancy there, with a Gaussian kernel of the median distance
 
-The last two are unbiased, so that they can be below 0. A prediction of one cell is a distribution without spread.
+The last two are unbiased, so that chance can bring them below 0, the value of the right distribution. A prediction of
+one cell is a distribution without spread.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ BETTER = {
 """The metrics, and which values are better."""
 RANGE = {"pearson": (-1.0, 1.0), "pearson-changed": (-1.0, 1.0), "overlap": (0.0, 1.0), "rank": (0.0, 1.0)}
 """The smallest and the largest value of metrics that have both; they limit intervals."""
+LEAST = {"energy": 0.0, "mmd": 0.0}
+"""The value of the right distribution in metrics that chance can bring below it; nothing is better than it."""
 RATE = 0.05
 """False discovery rate of the genes that change."""
 FEWEST = 3

@@ -3,19 +3,28 @@
 from collections.abc import Mapping, Sequence
 
 from gendi.data.cells.scoring.compare import PREDICTION, Comparison
-from gendi.data.cells.scoring.intervals import Floats, difference
-from gendi.data.cells.scoring.metrics import BETTER
+from gendi.data.cells.scoring.intervals import Floats, difference, interval_of
+from gendi.data.cells.scoring.metrics import BETTER, LEAST
 
 MEAN = "training mean"
 
 
 def verdict(one: Mapping[str, Sequence[Floats]], other: Mapping[str, Sequence[Floats]], metric: str) -> str | None:
-    """Return whether `one` is "better", "worse" or a "tie" with `other`; None where it cannot be told."""
+    """Return whether `one` is "better", "worse" or a "tie" with `other`; None where it cannot be told.
+
+    Nothing is better than a distance that is not shown to be above that of the right distribution.
+    """
     found = difference(BETTER[metric], one[metric], other[metric])
     if found is None:
         return None
     _, (low, high) = found
-    return "worse" if low > 0 else "better" if high < 0 else "tie"
+    if low <= 0 <= high:
+        return "tie"
+    if metric in LEAST:
+        loser = interval_of(one[metric] if low > 0 else other[metric])
+        if loser is None or loser[0] <= LEAST[metric]:
+            return "tie"
+    return "worse" if low > 0 else "better"
 
 
 def explained(comparison: Comparison) -> list[str]:
