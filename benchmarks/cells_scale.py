@@ -2,7 +2,7 @@
 
     python benchmarks/cells_scale.py [--sizes 20000x5000x1 100000x10000x4] [--max-time 60s] [--n 1000] [--data FOLDER]
 
-Counts are negative binomial behind eight factors and eight classes, some 7% of them not 0. Several files have their
+Counts are negative binomial behind eight factors and eight classes, some 6% of them not 0. Several files have their
 genes in orders of their own, and each lacks 25 genes that the others have. A size is measured by two commands, each a
 process of its own: `gendi train cells:FOLDER --condition kind --max-time 60s`, and `gendi sample --n 1000`. Kept are
 their seconds, those of the processor, and the peak of their resident memory.

@@ -70,6 +70,12 @@ def test_columns_are_joined_and_file_says_which_file() -> None:
     assert specs["plate"].names == ("0", "1", "2") and specs["treated"].names == ("False", "True")
 
 
+def test_what_is_said_of_one_file_begins_with_its_name() -> None:
+    a, b = two()
+    b.layers["counts"] = b.X.log1p()
+    assert any(note.startswith("2: ") and "taken from X" in note for note in open_objects([a, b]).notes)
+
+
 def test_a_column_called_file_stays() -> None:
     a, b = two()
     a.obs["file"] = b.obs["file"] = "mine"

@@ -27,6 +27,8 @@ USAGE = [
     ("train mnist --network.chanels 64", "Perhaps you meant --network.channels"),
     ("train mnist --epochs 3", "3 epochs of 60,000 training images are --images 180k"),
     ("train mnist more", "'more' is one argument too many"),
+    ("train a.h5ad b.h5ad c.h5ad --seed 1", "written with commas: a.h5ad,b.h5ad,c.h5ad"),
+    ("cells check a.h5ad b.h5ad", "written with commas: a.h5ad,b.h5ad"),
     ("train mnist --max-time 8", "write 8s for seconds or 8m for minutes"),
     ("train mnist --max-time soon", "write it like 90s, 8m or 1h30m"),
     ("train mnist --max-time 8m --images 2M", "--max-time and --images cannot be given together"),

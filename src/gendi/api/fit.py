@@ -40,7 +40,8 @@ def fit(
     """Train on `data` until the budget is spent, or go on where an earlier call stopped; return the bundle.
 
     Args:
-        data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame: see `gendi.data.open_data`.
+        data: `mnist`, `fashion-mnist`, a path, an AnnData or a DataFrame; several paths or AnnData of cells as a list:
+            see `gendi.data.open_data`.
         out: the run's folder.
         preset: a preset's name, by default the one for such data, for pictures by their size and colours; `config`
             overrides it altogether.

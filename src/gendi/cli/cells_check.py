@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   gendi cells check blood.h5ad
   gendi cells check blood.h5ad --layer counts
+  gendi cells check a.h5ad,b.h5ad                       several files that are read as one
   gendi cells check filtered_feature_bc_matrix/         a folder of 10x
   gendi cells check cells:pbmc68k --json                data that come with scanpy"""
 
@@ -27,7 +28,9 @@ class CellsCheck:
     """Inspect single cells before training on them: what the file holds, what is wrong, and how to mend it."""
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
-    """An .h5ad, a 10x .h5, a folder with matrix.mtx, or a .csv with a line for each cell, written cells:FILE.csv."""
+    """An .h5ad, a 10x .h5, a folder with matrix.mtx, or a .csv with a line for each cell, written cells:FILE.csv.
+    Several files, with commas between them, are read as one.
+    """
     layer: Annotated[Text, shows("the one where counts are found")] = None
     """The layer that has the counts."""
     recover_counts: bool = False

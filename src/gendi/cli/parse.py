@@ -28,6 +28,7 @@ from gendi.cli.values import (
     parse_seed,
     parse_size,
 )
+from gendi.data.sources import ending_of
 from gendi.errors import Mend, UsageError
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ NAMES = (CLASS, "--negative")
 """The flags whose value is a name of the data, which may begin with a dash."""
 TIME = "--max-time"
 """The flag whose value is a duration."""
+SEVERAL = ("gendi train", "gendi cells check")
+"""The commands that read several files of cells as one."""
 UNPREFIXED = "wanted."
 """The group of flags that are written without its name: `gendi.cli.condition_flags`."""
 MOST_SAMPLES = 10_000_000
@@ -281,7 +284,8 @@ def _nearest(flag: str, known: Sequence[str]) -> list[str]:
 
 
 def _too_many(word: str, args: Sequence[str], prog: str) -> UsageError:
-    """Return the refusal of a word that is no flag; several values of --class are mended into one with commas."""
+    """Return the refusal of a word that is no flag; several values of --class, or several files of cells, are mended
+    into one with commas."""
     said, mends = f"{word!r} is one argument too many.", list[Mend]()
     at = args.index(CLASS) if CLASS in args else len(args)
     values = list(itertools.takewhile(lambda value: not value.startswith("-"), args[at + 1 :]))
@@ -289,6 +293,11 @@ def _too_many(word: str, args: Sequence[str], prog: str) -> UsageError:
         all_ = ",".join(values)
         said += f" Several classes are written with commas: {CLASS} {all_}."
         mends.append(Mend(args=(*args[: at + 1], all_, *args[at + 1 + len(values) :])))
+    files = list(itertools.takewhile(lambda value: not value.startswith("-"), args))
+    if word in files[1:] and prog in SEVERAL and all(ending_of(file) == ".h5ad" for file in files):
+        all_ = ",".join(files)
+        said += f" Several files of cells are written with commas: {all_}."
+        mends.append(Mend(args=(all_, *args[len(files) :])))
     return UsageError(f"{said} See {prog} --help.").mended_by(*mends)
 
 

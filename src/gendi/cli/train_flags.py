@@ -48,8 +48,8 @@ class Train:
 
     data: Annotated[tyro.conf.Positional[str], named("DATA", "(required)")] = ""
     """mnist, fashion-mnist, a folder of images (subfolders are classes) or of idx files, an .npz or a .npy; counts of
-    cells as an .h5ad, a 10x .h5, a folder with matrix.mtx, or cells:FILE.csv; a table as a .csv or .parquet; sequences
-    as a .fasta, .txt or .smi, or sequences:FILE.csv.
+    cells as an .h5ad (several as a.h5ad,b.h5ad), a 10x .h5, a folder with matrix.mtx, or cells:FILE.csv; a table as a
+    .csv or .parquet; sequences as a .fasta, .txt or .smi, or sequences:FILE.csv.
     """
     preset: str = DEFAULT_PRESET
     """Configuration to start from; `gendi presets` lists them, and every field is a flag below."""

@@ -26,8 +26,8 @@ def open_data(
             subfolders are classes and a table may add other conditions; a folder of shards (.tar, .parquet), or
             `shards:` and a folder, a file or a URL (`gendi.data.images.shards`); `hf:OWNER/NAME`
             (`gendi.data.images.hub`); several of these, as `mix:ONE,TWO` (`gendi.data.images.mix`); or a path or an
-            object of another kind of data (`gendi.data.kinds`), such as cells or a table. A known name takes precedence
-            over a folder of the same name; write `./mnist` for the folder.
+            object of another kind of data (`gendi.data.kinds`), such as cells (several as a list) or a table. A known
+            name takes precedence over a folder of the same name; write `./mnist` for the folder.
         size: (height, width), or one number for both, to which all images are resized; by default their own size.
         max_bad: how many unreadable files of a folder or members of shards are skipped; by default 1%, at least one.
         split_by: for cells and tables, the column whose groups are held out whole, such as donors. A text can say so

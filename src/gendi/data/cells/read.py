@@ -107,8 +107,7 @@ def load_anndata(adata: Any, layer: str | None) -> Loaded:
     """
     settings = read_setup(adata)
     name, rows, depth = checked_counts(adata, layer or settings.layer)
-    notes = (*_passed_over(adata, name, layer or settings.layer), *_selected(adata, name))
-    return loaded_of(adata, settings, name, rows, depth, notes)
+    return loaded_of(adata, settings, name, rows, depth, notes_on(adata, name, layer or settings.layer))
 
 
 def checked_counts(adata: Any, layer: str | None) -> tuple[str, CountRows, NDArray[np.float64]]:
@@ -135,6 +134,11 @@ def checked_counts(adata: Any, layer: str | None) -> tuple[str, CountRows, NDArr
 def depths_of(rows: Rows) -> NDArray[np.float64]:
     """Return the depth (N,) of each row, chunk by chunk."""
     return np.concatenate([depths(sparse_rows(rows, slice(i, i + CHUNK))) for i in range(0, len(rows), CHUNK)])
+
+
+def notes_on(adata: Any, name: str, requested: str | None) -> tuple[str, ...]:
+    """Return what to say of the matrix `name`, which holds the counts, where another one was `requested`, or none."""
+    return (*_passed_over(adata, name, requested), *_selected(adata, name))
 
 
 def loaded_of(

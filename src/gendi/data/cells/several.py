@@ -18,7 +18,7 @@ from gendi.data.cells.gene_names import Common, common_genes
 from gendi.data.cells.joined_obs import joined_obs
 from gendi.data.cells.many_places import file_names, places_of
 from gendi.data.cells.matrices import find_counts
-from gendi.data.cells.read import checked_counts, depths_of, loaded_of, open_path, read_cells
+from gendi.data.cells.read import checked_counts, depths_of, loaded_of, notes_on, open_path, read_cells
 from gendi.data.cells.rows import CountRows, JoinedCounts
 from gendi.data.cells.settings import Setup, read_setup
 from gendi.data.split import Loaded
@@ -54,7 +54,8 @@ class Part:
             found, rows, depth = checked_counts(adata, layer or settings.layer)
         except (DataError, UsageError) as error:
             raise type(error)(f"{name}: {error}") from error
-        return cls(name, adata.obs, adata.var, dict(adata.uns), settings, found, rows, depth, notes)
+        said = tuple(f"{name}: {note}" for note in (*notes, *notes_on(adata, found, layer or settings.layer)))
+        return cls(name, adata.obs, adata.var, dict(adata.uns), settings, found, rows, depth, said)
 
     @property
     def genes(self) -> list[str]:
@@ -111,7 +112,7 @@ def read_parts(places: Sequence[str], options: Mapping[str, str]) -> list[Part]:
     for name, place, path in zip(file_names(places), places, paths, strict=True):
         own = {**options, **(backed if path.suffix.lower() == ".h5ad" else {})}
         adata, layer, notes = read_cells(place, own)
-        parts.append(Part.of(name, adata, layer, tuple(f"{name}: {note}" for note in notes)))
+        parts.append(Part.of(name, adata, layer, notes))
     return parts
 
 
@@ -134,19 +135,20 @@ class Joined:
     notes: tuple[str, ...]
 
 
-def join(parts: Sequence[Part]) -> Joined:
-    """Return parts as one.
+def join(parts: list[Part]) -> Joined:
+    """Return parts as one. In the list they are replaced by parts of the common genes, so that no matrix is kept twice.
 
     Raises `DataError` if they have no gene in common, or if there are cells without counts in the common genes.
     """
     genes = common_genes({part.name: (part.genes, part.var) for part in parts})
-    some = [part.with_genes(genes.names) for part in parts]
-    obs, colors = joined_obs([(part.obs, part.uns) for part in some])
+    for place in range(len(parts)):
+        parts[place] = parts[place].with_genes(genes.names)
+    obs, colors = joined_obs([(part.obs, part.uns) for part in parts])
     names = [part.name for part in parts]
     column = FILE if FILE not in obs else OTHER_FILE
     sizes = [len(part.rows) for part in parts]
     obs[column] = require("pandas").Categorical.from_codes(np.repeat(np.arange(len(parts)), sizes), categories=names)
-    adata = require("anndata").AnnData(obs=obs, var=some[0].var, uns=colors)
+    adata = require("anndata").AnnData(obs=obs, var=parts[0].var, uns=colors)
     layers = list(dict.fromkeys(part.layer for part in parts))
     named = [part.settings for part in parts]
     settings = Setup(
@@ -160,14 +162,14 @@ def join(parts: Sequence[Part]) -> Joined:
         adata,
         settings,
         " and ".join(layers),
-        JoinedCounts([part.rows for part in some]),
-        np.concatenate([part.depth for part in some]),
+        JoinedCounts([part.rows for part in parts]),
+        np.concatenate([part.depth for part in parts]),
         genes,
         (*notes, *genes.notes, *(note for part in parts for note in part.notes)),
     )
 
 
-def load_parts(parts: Sequence[Part]) -> Loaded:
+def load_parts(parts: list[Part]) -> Loaded:
     """Return the counts, conditions and schema of parts as one, with the errors of `join` and `loaded_of`."""
     both = join(parts)
     return loaded_of(both.adata, both.settings, both.layer, both.rows, both.depth, both.notes)
