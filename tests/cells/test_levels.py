@@ -139,3 +139,10 @@ def test_a_batch_of_one_type_and_one_of_no_cell_change_nothing() -> None:
     spec = ConditionConfig("batch", "class", 3, names=("x", "y", "empty"))
     factors = fitted(cells, TYPE, spec).levels.factors["batch"]
     assert (factors[2] == 1).all() and np.abs(factors[1] - 1).max() < 1e-3
+
+
+def test_codecs_of_earlier_versions_have_no_further_conditions() -> None:
+    codec = fitted(world(200), TYPE)
+    data = {name: value for name, value in codec.to_dict().items() if name not in ("others", "levels")}
+    again = CODECS[codec.kind].from_parts(data, codec.tensors())
+    assert again == codec and not codec.levels.factors

@@ -9,7 +9,7 @@ import pytest
 
 from gendi.api.perturbation import Perturbation, effects, fit, load, predict, save
 from gendi.cli import main
-from gendi.errors import UsageError
+from gendi.errors import DataError, UsageError
 
 GENES, CELLS, CONTROLS = 80, 60, 300
 
@@ -74,6 +74,23 @@ def test_what_cannot_be_asked_is_said(model: Perturbation) -> None:
     two_types.obs["type"] = np.where(np.arange(two_types.n_obs) % 2, "B", "T")
     with pytest.raises(UsageError, match="there are 'B', 'T'"):
         predict(fit(two_types, drug="gene", cell_type="type"), drug="MYC")
+
+
+def test_cells_of_a_donor_are_made_of_its_controls(model: Perturbation) -> None:
+    adata, _ = screen()
+    control = (adata.obs["gene"] == "non-targeting").to_numpy()
+    adata.obs["donor"] = np.where(control & (np.arange(adata.n_obs) < 40), "ann", "bob")
+    adata.obs.loc[adata.obs_names[-1], "donor"] = "eve"
+    of_donors = fit(adata, drug="gene", batch="donor")
+    drawn = predict(of_donors, drug="MYC", batch="ann")
+    assert drawn.n_obs == 40 and set(drawn.obs["donor"]) == {"ann"}
+    assert "donor" not in predict(of_donors, drug="MYC", n=3).obs
+    with pytest.raises(UsageError, match=r"no batch named 'anne'\. Perhaps you meant 'ann'"):
+        predict(of_donors, drug="MYC", batch="anne")
+    with pytest.raises(DataError, match="'eve' has no control cell .* Batches that have some: 'ann', 'bob'"):
+        predict(of_donors, drug="MYC", batch="eve")
+    with pytest.raises(UsageError, match="fitted without batches"):
+        predict(model, drug="MYC", batch="ann")
 
 
 def test_a_forgotten_column_of_doses_is_noticed() -> None:

@@ -45,6 +45,9 @@ def test_effects_are_what_the_model_says_at_the_tested_doses(model: Perturbation
     assert own["log_fold_change"].to_numpy() == pytest.approx(model.effects.lfc(1, 1, float(tested[0])))
     with pytest.raises(UsageError, match="'drug1'"):
         effects(model, drug="drug11")
+    assert list(effects(model, cell_type="b", drug="drug1", genes=[e.genes[3]])["gene"].unique()) == [e.genes[3]]
+    with pytest.raises(UsageError, match="no gene named"):
+        effects(model, genes=["no such gene"])
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])

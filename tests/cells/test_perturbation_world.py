@@ -5,8 +5,8 @@ import pytest
 from cells_world import cells
 from scipy import stats
 
-from gendi.data.cells.perturbation.experiment import read_experiment
 from gendi.data.cells.perturbation.hill import hill
+from gendi.data.cells.perturbation.reading import read_experiment
 from gendi.data.cells.perturbation.semi_synthetic import World, rates_of, semi_synthetic
 from gendi.data.cells.perturbation.transport import expected, transport
 from gendi.data.cells.perturbation.treatment import checked_dose

@@ -39,6 +39,8 @@ class CellsPerturbPredict:
     """The type of cells."""
     descriptors: Annotated[Text, shows("those that the model was fitted with")] = None
     """A CSV with descriptors of more drugs, in the same columns."""
+    batch: Annotated[Text, shows("all those in which the drug was given")] = None
+    """The batch, such as a donor, whose control cells are changed."""
     n: Annotated[Samples, shows("as many as the type has controls")] = None
     """Number of cells of each type."""
     seed: Annotated[Seed, shows("0")] = None
@@ -77,6 +79,7 @@ def main(args: Sequence[str]) -> int:
                     cell_type=cell_type,
                     drug=command.drug,
                     dose=command.dose,
+                    batch=command.batch,
                     n=command.n,
                     seed=command.seed or 0,
                 )

@@ -105,7 +105,8 @@ def _together(model: Perturbation, drug: int, cell_type: int, theme: Theme) -> F
         for g in np.argsort(-np.abs(more) * clear)[: min(MOST_GENES, int(clear.sum()))]:
             gene = model.experiment.genes[g]
             axes.annotate(gene, (total[g], y[g]), xytext=(3, 3), textcoords="offset points", fontsize=7)
-        axes.set(xlabel="sum of the parts, log2 fold change", ylabel="observed", title=f"{int(clear.sum())} genes")
+        axes.set(xlabel="sum of the parts, log2 fold change", ylabel="observed together")
+        axes.set_title(f"{int(clear.sum())} genes interact clearly")
     return drawn
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from gendi.data.cells.extra import require
 from gendi.data.cells.output import names_of, with_counts
 from gendi.data.cells.perturbation.descriptors import Descriptors, read_descriptors
-from gendi.data.cells.perturbation.experiment import Experiment, forgotten_doses, read_experiment
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.held_out import HeldOut
 from gendi.data.cells.perturbation.held_out import measure as measured
+from gendi.data.cells.perturbation.reading import forgotten_doses, read_experiment
 from gendi.data.cells.perturbation.treatment import Doses, Treatment, spelled
 from gendi.data.cells.perturbation.treatments import Treatments
 from gendi.data.cells.read import plain_columns
@@ -37,6 +38,8 @@ class Perturbation:
     """The columns of `var` of the training data."""
     held_out: HeldOut | None = None
     """How the model does on conditions that it was fitted without, where that was asked for."""
+    batch_key: str | None = None
+    """The column of obs with batches, or None."""
 
     def effects_of(self, *, drug: str, cell_type: str | None = None, dose: Doses | None = None) -> Any:
         """Return the predicted effects on all genes at any dose as a DataFrame; the names of the genes are its index.
@@ -101,7 +104,7 @@ def fit(
 
     Args:
         adata, drug, cell_type, dose, control, batch, layer, combine: see
-            `gendi.data.cells.perturbation.experiment.read_experiment`.
+            `gendi.data.cells.perturbation.reading.read_experiment`.
         descriptors: vectors of numbers that say what is known of drugs or genes beside cells, also of such that no cell
             had, which can then be predicted: a CSV's path, a DataFrame or a dict of vectors. None reads
             `adata.uns["descriptors"]`, if it is there.
@@ -138,7 +141,8 @@ def fit(
 
         network = Diffusion(effects, steps=steps, seed=seed)
     found = measured(effects) if measure else None
-    return Perturbation(experiment, effects, network, (cell_type, drug, dose), plain_columns(adata.var), found)
+    keys = (cell_type, drug, dose)
+    return Perturbation(experiment, effects, network, keys, plain_columns(adata.var), found, batch)
 
 
 def _without_cells(experiment: Experiment, table: Descriptors) -> tuple[str, ...]:
@@ -152,6 +156,7 @@ def predict(
     drug: str,
     cell_type: str | None = None,
     dose: Doses | None = None,
+    batch: str | None = None,
     n: int | None = None,
     how: str = "transport",
     state_scale: float = 1.0,
@@ -171,6 +176,8 @@ def predict(
         cell_type: the type of cells; it may be left out where there is one only.
         dose: in the units of the training data; it is left out where these have none. Parts of a combination have one
             dose, or each its own: "1+0.5" or (1, 0.5).
+        batch: the batch, such as a donor, whose controls predicted cells are made of; None takes those of all batches
+            in which the drug was given.
         n: number of cells; by default as many as the type has controls (in the batches of the drug). Controls are taken
             in turn.
         how: "transport" changes the counts of control cells, "diffusion" draws new cells of the same depths.
@@ -180,7 +187,7 @@ def predict(
     Raises:
         UsageError: an unknown type, drug or value of `how`, n below 1, a dose that is not above 0, is missing or has
             no meaning.
-        DataError: a type without control cells.
+        DataError: a type without control cells, also in the batch that is asked for.
     """
     pandas = require("pandas")
     if how not in WAYS:
@@ -192,7 +199,7 @@ def predict(
         warnings.warn(text, stacklevel=2)
     number = model.experiment.number_of(treatment)
     treatment = model.experiment.combinations.get(-1 if number is None else number, treatment)
-    controls = model.experiment.controls(c, number)
+    controls = model.experiment.controls(c, number) if batch is None else model.experiment.controls_of(c, batch)
     controls = controls[np.arange(n or len(controls)) % len(controls)]
     lfc = model.effects.effect(c, treatment)[0]
     if how == "transport":
@@ -215,11 +222,12 @@ def predict(
         type_key: pandas.Categorical.from_codes([c] * size, categories=list(model.experiment.type_names)),
         drug_key: pandas.Categorical([name] * size, categories=names),
         dose_key: [at] * size,
+        model.batch_key: None if batch is None else pandas.Categorical([batch] * size),
         "source": pandas.Categorical([SOURCE] * size),
     }
-    source = [c, name, at, how, state_scale, drug_scale, lfc.tolist()]
+    source = [c, name, at, batch, how, state_scale, drug_scale, lfc.tolist()]
     obs = pandas.DataFrame(
-        {key: column for key, column in columns.items() if key is not None},
+        {key: column for key, column in columns.items() if key is not None and column is not None},
         index=names_of(size, {}, {"source": source, "seed": seed}),
     )
     var = pandas.DataFrame(model.var, index=list(model.experiment.genes))

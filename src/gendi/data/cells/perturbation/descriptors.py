@@ -63,7 +63,7 @@ def read_descriptors(source: Any, uns: Mapping[str, Any]) -> Descriptors | None:
             raise UsageError(f"{source}: there is no such file of descriptors.")
         try:
             source = pandas.read_csv(source, index_col=0)
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, OSError) as error:
             raise DataError(f"{where} is no table of descriptors: {error}. {_form()}") from None
     elif isinstance(source, Mapping):
         lengths = {len(np.atleast_1d(vector)) for vector in source.values()}
@@ -98,4 +98,4 @@ def _checked(table: Any, where: str) -> Descriptors:
 
 
 def _form() -> str:
-    return "The first column has the names of drugs or genes, and all others have numbers."
+    return "The first column has the names of drugs or genes, and all others have numbers; commas are between them."

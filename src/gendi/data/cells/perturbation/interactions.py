@@ -37,6 +37,8 @@ LEAST_COMBINATIONS = 3
 """Fewest combinations from which something is said about others."""
 PRECISE = 0.1
 """Added to the variance of y in the weights of s."""
+STEADY = 0.03
+"""Variance of y below which it counts for s: logarithms of few counts are skewed, and go further down than up."""
 PRIOR_GENES = 4.0
 """Degrees of freedom of the spread over all genes in that of each."""
 
@@ -144,7 +146,8 @@ def fit_interactions(
     """
     sets = [treatment.members for treatment in given]
     a = np.stack([sum_of(alone, int(c), treatment) for c, treatment in zip(shifts.types, given, strict=True)])
-    scale, scale_error = scale_of(sets, shifts.y, a, 1 / (shifts.variance + shifts.control_variance + PRECISE))
+    weights = (shifts.variance < STEADY) / (shifts.variance + shifts.control_variance + PRECISE)
+    scale, scale_error = scale_of(sets, shifts.y, a, weights)
     rows = Rows(shifts, given, alone, noise, scale)
     common, common_error = _common(rows, shifts.y - scale * a, sets, types)
     own: dict[tuple[int, ...], Own] = {}

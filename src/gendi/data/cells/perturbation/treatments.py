@@ -167,7 +167,8 @@ class Treatments(ShiftModel):
             names = [e.drug_names[d] for d in self.wholes]
             out.append(
                 f"{_some(names)}: at least two of the drugs were never given alone, nor with drugs that were. The "
-                "combination is known as a whole only, and its parts are not."
+                f"combination is known as a whole only, and its parts are not. If {e.sign!r} is part of a drug's name, "
+                "choose another sign for combinations (`combine`, --combine)."
             )
         return [*out, *self._about_descriptors()]
 
