@@ -20,6 +20,8 @@ from typing import Any
 from record import RESULTS, keep_model, kind, known_models, machine, write_table
 
 import gendi
+from gendi.data import open_data
+from gendi.data.kinds import kind_of
 from gendi.data.tables.example import mixed_table
 from gendi.train.kept.bundle import Bundle, load_bundle
 
@@ -53,7 +55,8 @@ def measured(bundle: Bundle, data: Any, calls: int | None, n: int) -> dict[str, 
     start = time.perf_counter()
     samples = gendi.sample(bundle, n=n, seed=0, steps=calls)
     seconds = time.perf_counter() - start
-    found = gendi.measure(samples, data if data is not None else bundle.meta["data_spec"], n=n)
+    opened = open_data(data if data is not None else bundle.meta["data_spec"], size=bundle.codec.size)
+    found = kind_of(opened.kind).evaluate(samples, opened, n=n)
     kept = ("value", "interval", "floor", "floor_interval")
     passed = [metric.passed for metric in found.metrics if metric.passed is not None]
     return {
