@@ -90,15 +90,18 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     found = load_file(run / "bundle" / "model.safetensors")
     expected = load_file(old / name / "model.safetensors")
     assert found.keys() == expected.keys()
-    for key, tensor in found.items():  # equal on the machine that wrote them; elsewhere but for round-off
+    # Equal on the machine that wrote them; elsewhere but for round-off. Cells are encoded anew, with other draws from
+    # the same truncated normals, so their latents, of a few cells here, are equal in distribution only.
+    rtol, atol, of_metrics = (0.1, 1e-2, 0.25) if name == "cells" else (1e-2, 1e-3, 1e-3)
+    for key, tensor in found.items():
         torch.testing.assert_close(
-            tensor, expected[key], rtol=1e-2, atol=1e-3, msg=lambda text, key=key: f"{key}: {text}"
+            tensor, expected[key], rtol=rtol, atol=atol, msg=lambda text, key=key: f"{key}: {text}"
         )
     was, now = lines(old / f"expected-{name}" / "metrics.jsonl"), lines(run / "metrics.jsonl")
     assert [line.keys() for line in now] == [line.keys() for line in was]
     for a, b in zip(now, was, strict=True):
         for key in a.keys() - {"heldout_q"}:
-            assert a[key] == pytest.approx(b[key], rel=1e-3), key
+            assert a[key] == pytest.approx(b[key], rel=of_metrics), key
 
 
 @pytest.mark.parametrize("name", ["hybrid", "interrupted-hybrid", "classifier"])

@@ -62,11 +62,11 @@ class ShiftModel(ABC):
         return self.moved(control_cells, cell_type, self.lfc(cell_type, drug, checked_dose(dose)), seed)
 
     def moved(
-        self, control_cells: Int64[np.ndarray, "n g"], cell_type: int, lfc: Float64[np.ndarray, " g"], seed: int
-    ) -> Int64[np.ndarray, "n g"]:
-        """Return the counts (n, G) of control cells (n, G) of a type after log-fold changes (G,).
+        self, control_cells: Int64[np.ndarray, "n h"], cell_type: int, lfc: Float64[np.ndarray, " g"], seed: int
+    ) -> Int64[np.ndarray, "n h"]:
+        """Return the counts (n, G) of control cells (n, H) of a type after log-fold changes (G,).
 
-        Raises `UsageError` for cells with another number of genes.
+        Raises `UsageError` for cells with another number H of genes than G.
         """
         rates = self.shifts.marginals.rates[cell_type]
         if control_cells.shape[1] != len(rates):
