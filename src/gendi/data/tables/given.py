@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import chi2
+from scipy.special import chdtrc, ndtri
 from torch import Tensor
 
 from gendi.data.tables.cells import written
@@ -193,7 +192,7 @@ def improbable(x: Tensor) -> str:
 
     The squared length of x has a chi-squared distribution in the Gaussian copula of the scores.
     """
-    odd = np.flatnonzero(chi2.sf(x.double().pow(2).sum(1).numpy(), x.shape[1]) < ALMOST_NEVER)
+    odd = np.flatnonzero(chdtrc(x.shape[1], x.double().pow(2).sum(1).numpy()) < ALMOST_NEVER)
     if 2 * len(odd) <= len(x):
         return ""
     return (

@@ -9,15 +9,13 @@ of
 this module.  [Zhao et al. 2023, "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel"]
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from gendi.diffusion.networks.roles import units_of
 
@@ -27,6 +25,9 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
 
     The blocks move to `device` one at a time.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     # The warning does not apply, since the denoiser does not change the output in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
     mesh = init_device_mesh(device.type, (processes,))
@@ -35,10 +36,18 @@ def shard(network: nn.Module, device: torch.device, processes: int) -> None:
     fully_shard(network, mesh=mesh)
 
 
-def part_of(whole: Tensor, like: Tensor) -> Tensor:
+def _is_sharded(tensor: Any) -> bool:
+    """Return whether a tensor is sharded. None is before the module of sharded tensors is loaded, which takes long."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def part_of(whole: Tensor, like: Any) -> Tensor:
     """Return the shard of a whole tensor that corresponds to `like`; `whole` itself if `like` is not sharded."""
-    if not isinstance(like, DTensor):
+    if not _is_sharded(like):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -49,9 +58,9 @@ def gathered(named: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for name, tensor in named.items():
-        whole = tensor
-        if isinstance(tensor, DTensor):
-            whole = tensor.full_tensor().detach().cpu()
+        whole: Any = tensor
+        if _is_sharded(tensor):
+            whole = whole.full_tensor().detach().cpu()
         if keep:
             found[name] = whole
     return found
@@ -63,6 +72,8 @@ def by_whole_matrices(work: Callable[[Tensor], Tensor], matrices: Sequence[Tenso
     `work` takes stacks (K, m, n) of whole matrices and treats each of them alone. The whole matrices of one shape are
     divided among the processes.
     """
+    from torch.distributed.tensor import DTensor, Shard
+
     same: dict[torch.Size, list[int]] = {}
     for k, matrix in enumerate(matrices):
         same.setdefault(matrix.shape, []).append(k)
@@ -77,6 +88,6 @@ def by_whole_matrices(work: Callable[[Tensor], Tensor], matrices: Sequence[Tenso
     return [found[k] for k in range(len(matrices))]
 
 
-def number(value: Tensor) -> float:
+def number(value: Any) -> float:
     """Return the value of a scalar tensor, of the whole if it is sharded."""
-    return float(value.full_tensor() if isinstance(value, DTensor) else value)
+    return float(value.full_tensor() if _is_sharded(value) else value)
