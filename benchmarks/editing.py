@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from record import RESULTS, share, write, write_table
 from torch import Tensor
 
-from gendi.api.models import weights_sha256
 from gendi.cli.requests import pick_device
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
@@ -156,7 +155,7 @@ def main() -> None:
     denoiser = bundle.denoiser(pick_device())
     denoiser.precision = "fp32"
     if args.inpaint:
-        measure(bundle, denoiser, data, args.methods, args.inpaint, weights_sha256(args.run))
+        measure(bundle, denoiser, data, args.methods, args.inpaint, bundle.sha256)
         return
     x_0 = bundle.codec.encode(torch.from_numpy(data.heldout.batch(range(args.columns)))).to(pick_device())
     draw(bundle, rows(denoiser, x_0))

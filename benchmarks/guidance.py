@@ -22,7 +22,6 @@ from record import RESULTS, share, write, write_table
 
 import gendi
 from gendi import Guidance
-from gendi.api.models import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.digit_classifier import class_probabilities, load_classifier
 from gendi.data.images.evaluation import evaluate
@@ -117,7 +116,7 @@ def main() -> None:
     about = {
         "preset": bundle.config.preset,
         "images": bundle.meta["images"],
-        "weights": weights_sha256(args.run),
+        "weights": bundle.sha256,
         "sampler": own.sampler,
         "calls": own.steps,
         "n": args.n,

@@ -26,7 +26,6 @@ import numpy as np
 from record import DOCS, RESULTS, write, write_table
 
 import gendi
-from gendi.api.models import weights_sha256
 from gendi.data import Data, open_data
 from gendi.data.images.evaluation import evaluate
 from gendi.diffusion.gaussian.samplers import SAMPLERS
@@ -134,7 +133,8 @@ def main() -> None:
     parser.add_argument("--temperatures", nargs="*", type=float, default=[1.0])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     args = parser.parse_args()
-    bundle, weights = load_bundle(args.run), weights_sha256(args.run)
+    bundle = load_bundle(args.run)
+    weights = bundle.sha256
     data = open_data(bundle.meta["data_spec"])
     path = RESULTS / f"{args.name}.json"
     old = json.loads(path.read_text()) if path.exists() else {}
