@@ -33,27 +33,19 @@ import record
 import torch
 from masked_tables import Masked
 from public_tables import Maker, public_tables
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import balanced_accuracy_score
 
 from gendi.data.dataset import Data
 from gendi.data.tables.codec import TableCodec
-from gendi.data.tables.evaluate import Features
 from gendi.data.tables.example import mixed_table
 from gendi.data.tables.read import read_frame
 from gendi.data.vectors import training_conditions
 from gendi.diffusion.config import ConditionConfig
 from gendi.diffusion.gaussian.samplers import sample
-from gendi.evaluate.vectors import Standardised
-from gendi.evaluate.vectors.distances import energy_distance
-from gendi.evaluate.vectors.marginals import correlation_error
-from gendi.evaluate.vectors.records import closer
-from gendi.evaluate.vectors.space import World
-from gendi.evaluate.vectors.two_sample import two_sample
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 from gendi.train.step.trainer import Trainer
 from tables import halves
+from tables import scores as tables_scores
 
 ARMS = ("real", "score", "told", "affine", "points", "joint", "first")
 METRICS = {
@@ -64,8 +56,6 @@ METRICS = {
     "shares": "shares",
     "closest": "closest share",
 }
-MOST = 1500
-"""The most samples whose energy, AUC and closest share are measured."""
 
 
 def tables(packages: Path) -> dict[str, Maker]:
@@ -131,25 +121,11 @@ def drawn(arm: str, config: RunConfig, data: Data, target: str, seconds: float) 
 
 
 def scores(rows: np.ndarray, data: Data, target: int, seed: int) -> dict[str, float]:
-    """Return the metrics of rows (n, G) against the held-out half."""
-    train, heldout = data.train.rows, data.heldout.rows
-    features = Features.fit(data.schema, train, heldout)
-    real = features(np.concatenate([train, heldout]))
-    world = World.fit(Standardised.fit(real), real, seed)
-    x, a, b = (world.part(features(part), None) for part in (rows, train, heldout))
-    m, some = min(len(a), len(b)), slice(MOST)
-    forest = RandomForestClassifier(100, random_state=seed).fit(features(rows, (target,)), rows[:, target])
-    foretold = forest.predict(features(heldout, (target,)))
+    """Return the metrics of rows (n, G) against the held-out half: those of tables.py, and the shares of words."""
+    heldout = data.heldout.rows
     words = [j for j, column in enumerate(data.schema.columns) if column.kind in ("category", "boolean")]
     apart = [abs(frequencies(rows[:, j]) - frequencies(heldout[:, j])).sum() / 2 for j in words]
-    return {
-        "energy": energy_distance(x.z[some], b.z[some]),
-        "auc": two_sample(x.x[some], b.x[some], "forest", seed).auc,
-        "association": float(correlation_error(x.x, b.x) or 0.0),
-        "tstr": float(balanced_accuracy_score(heldout[:, target], foretold)),
-        "shares": float(np.mean(apart)),
-        "closest": float(closer(x.z[some], a.z[:m], b.z[:m]).mean()),
-    }
+    return {**tables_scores(rows, data, target, seed, trees=100), "shares": float(np.mean(apart))}
 
 
 def frequencies(values: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def forest_diffusion(task: Task) -> Rows:
     filled = Filled.of(task)
     many = [j for j in filled.words if filled.rows[:, j].max() > 1]
     integers = [j for j in (*filled.words, *filled.whole) if j not in many]
-    copies, spent = 1, 0.0
+    copies = 1
     while True:
         start = time.process_time()
         settings: dict[str, Any] = {"n_t": 20, "duplicate_K": copies, "n_jobs": 1, "seed": task.seed}
