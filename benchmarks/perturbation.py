@@ -39,7 +39,7 @@ import matplotlib.pyplot as plt
 Condition = tuple[int, int, float]
 TRUE_CELLS, BASIS = 200, 20
 KINDS = ("dose", "pair")
-OURS, PLAIN = "dose curves", "dose curves, plain move"
+OURS, PLAIN, MEANS = "dose curves", "dose curves, plain move", "dose curves, means only"
 OTHERS = (*(kind.name for kind in BASELINES if kind.name != "control"), "hill effects")
 JUDGED = ("pearson", "pearson changed", "energy", "centroid rank")
 TITLES = {"pearson": "Pearson", "pearson changed": "of changed genes", "slope error": "slope"}
@@ -96,13 +96,15 @@ def measured(name: str, seed: int, steps: int) -> dict[str, Any]:
         rows["ceiling"][kind].append(compute_scores(second, target))
         for key, model in models.items():
             rows[key][kind].append(compute_scores(model.predict(target.control, c, d, x, 3), target))
+        lfc = models[OURS].lfc(c, d, x)
+        rows[MEANS][kind].append(compute_scores(models[OURS].moved(target.control, c, lfc, 3), target))
         rates = target.control.sum(0) / target.control.sum()
-        plain = transport(target.control, models[OURS].lfc(c, d, x), rates, stream(3, "plain move"))
+        plain = transport(target.control, lfc, rates, stream(3, "plain move"))
         rows[PLAIN][kind].append(compute_scores(plain, target))
     means: dict[str, Any] = {key: {kind: averaged(parts[kind]) for kind in KINDS} for key, parts in rows.items()}
     out = {
         key: {kind: scaled(means[key][kind], means["null"][kind], means["ceiling"][kind]) for kind in KINDS}
-        for key in (*models, PLAIN)
+        for key in (*models, MEANS, PLAIN)
     }
     raw = {key: means[key] for key in ("null", "ceiling")}
     return {"seconds": took, "raw": raw, "scaled": out, "weights of hill": list(models[OURS].weights.values())}
@@ -144,12 +146,26 @@ def summary(worlds: dict[str, Any]) -> list[str]:
     lines = ["| held out | model | " + " | ".join(TITLES.get(score, score) for score in SCORES) + " |"]
     lines.append("|---" * (len(SCORES) + 2) + "|")
     for kind in KINDS:
-        for model in (*OTHERS, OURS, PLAIN):
+        for model in (*OTHERS, OURS, MEANS, PLAIN):
             cells = []
             for score in SCORES:
                 means = [float(np.mean(values(worlds, name, kind, model, score))) for name in worlds]
                 cells.append(record.with_interval(means, ".2f"))
             lines.append(f"| {kind} | {model} | {' | '.join(cells)} |")
+    return lines
+
+
+def of_dispersions(worlds: dict[str, Any]) -> list[str]:
+    """Return the table of energies with and without changes of dispersion, and of the gaps over seeds."""
+    lines = ["| world, held out | with | means only | gap |", "|---" * 4 + "|"]
+    for kind in KINDS:
+        for name in worlds:
+            own = {name: {seed: run for seed, run in worlds[name].items() if MEANS in run["scaled"]}}
+            both = (values(own, name, kind, model, "energy") for model in (OURS, MEANS))
+            pairs = list(zip(*both, strict=True))
+            cells = [f"{np.mean(part):.3f}" for part in zip(*pairs, strict=True)]
+            gap = record.with_interval([a - b for a, b in pairs], "+.3f")
+            lines.append(f"| {name}, {kind} | {' | '.join(cells)} | {gap} |")
     return lines
 
 
@@ -195,7 +211,12 @@ def drawn(worlds: dict[str, Any]) -> None:
 
 def page(worlds: dict[str, Any]) -> None:
     """Write the tables of the page."""
-    for mark, lines in (("means", summary(worlds)), ("scores", table(worlds)), ("diffusion", of_diffusion(worlds))):
+    for mark, lines in (
+        ("means", summary(worlds)),
+        ("scores", table(worlds)),
+        ("dispersions", of_dispersions(worlds)),
+        ("diffusion", of_diffusion(worlds)),
+    ):
         record.write_table("perturbation.md", mark, lines)
 
 

@@ -5,21 +5,26 @@ that was never given alone is known from combinations whose other parts were: wh
 observed, and what is left counts as an observation of the drug. Combinations of which two or more parts are unknown are
 drugs of their own, known as a whole only. Drugs that no cell had are known by descriptors, where there are any
 (`gendi.data.cells.perturbation.unseen`).
+
+Dispersions (`.dispersions`) are learned from drugs that were given alone, and their logarithms change by the sum of
+what the parts of a combination do.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.baselines import ShiftModel
 from gendi.data.cells.perturbation.descriptors import Descriptors
+from gendi.data.cells.perturbation.dispersions import fit_dispersions
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.effects import noise_scale
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.interactions import Interactions, fit_interactions
 from gendi.data.cells.perturbation.shifts import Shifts
 from gendi.data.cells.perturbation.treatment import Treatment
@@ -88,6 +93,14 @@ class Treatments(ShiftModel):
         names = enumerate((*self.train.drug_names, *self.train.described))
         return Alone(self.singles, self.unseen, {d: row[name] for d, name in names if name in row})
 
+    def fit(self, train: Experiment) -> Self:
+        super().fit(train)
+        given = set(np.unique(self.shifts.drugs).tolist()) - set(train.combinations) | set(self.wholes)
+        own = self.shifts.rows(np.flatnonzero(np.isin(self.shifts.drugs, list(given))))
+        priors = {d: prior for d, prior in self.singles.hill.priors.items() if d in given}
+        self.singles.dispersions = fit_dispersions(train, own, priors, self.interactions) if priors else {}
+        return self
+
     def learn(self, shifts: Shifts) -> None:
         together = self.train.combinations
         alone = set(shifts.drugs.tolist()) - set(together)
@@ -125,6 +138,20 @@ class Treatments(ShiftModel):
             zero = np.zeros((len(self.shifts.marginals.rates) - 1, self.shifts.y.shape[1]))
             return Interactions(1.0, 0.0, zero, zero, 0.0, {}).effect(alone, cell_type, treatment)
         return self.joint.effect(alone, cell_type, treatment)
+
+    def dispersion_change(self, cell_type: int, drug: int, dose: float) -> Floats | None:
+        return self.change_of_dispersions(cell_type, self._numbered(drug, dose))[0]
+
+    def change_of_dispersions(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats]:
+        """Return the change (G,) of the logarithms of dispersions, and its variance; 0 where nothing was learned."""
+        whole, known = self._whole(treatment), self.singles.dispersions
+        parts = [whole] if whole is not None else list(treatment.parts)
+        mean, variance = np.zeros((2, self.shifts.y.shape[1]))
+        for d, x in parts:
+            if d in known:
+                mean = mean + known[d].lfc(cell_type, x)
+                variance = variance + np.square(known[d].standard_error(cell_type, x))
+        return mean, variance
 
     def beyond(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats, Floats]:
         """Return the sum of what the parts of a combination do alone, and what the model adds to it with its error."""
