@@ -45,7 +45,7 @@ def test_the_dispersion_of_large_counts_is_known_as_well_as_a_gamma_shape(a: flo
 @pytest.mark.statistical
 def test_batches_with_other_means_are_no_dispersion() -> None:
     rng, genes = np.random.default_rng(1), 60
-    parts = [drawn(150, np.full(genes, mean), np.full(genes, 0.3), rng) for mean in (10.0, 40.0)]
+    parts = [drawn(n, np.full(genes, mean), np.full(genes, 0.3), rng) for n, mean in ((130, 10.0), (170, 40.0))]
     start = np.full(genes + 1, 0.3)
     apart = log_dispersion(parts, start)
     together = log_dispersion([np.concatenate(parts)], start)

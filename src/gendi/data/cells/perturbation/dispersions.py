@@ -103,7 +103,7 @@ def _observed(experiment: Experiment, own: NDArray[np.bool_], start: Floats) -> 
     return log_dispersion([counts[batches == b] for b in np.unique(batches)], start)
 
 
-def log_dispersion(parts: Sequence[Int64[np.ndarray, "n g"]], start: Float64[np.ndarray, " g"]) -> Observed:
+def log_dispersion(parts: Sequence[Int64[np.ndarray, "_ g"]], start: Float64[np.ndarray, " g"]) -> Observed:
     """Return what the cells of each batch say of ln a, less that of `start` (G,)."""
     if sum(map(len, parts)) < LEAST_CELLS:
         nothing = np.full(len(start), LEAST_CURVATURE)
