@@ -159,9 +159,9 @@ def ctgan(task: Task) -> Rows:
         model.fit(frame, names)
         return model, time.process_time() - start
 
-    few, more = fitted(1)[1], fitted(6)[1]
-    each = max((more - few) / 5, 1e-3)
-    model, _ = fitted(max(1, int((task.seconds - few) / each)))
+    few, more = fitted(10)[1], fitted(40)[1]  # the first epochs also pay for what is done once
+    each = max((more - few) / 30, 1e-3)
+    model, _ = fitted(max(1, 10 + int((task.seconds - few) / each)))
     return filled.undone(model.sample(task.n).astype(np.float64).to_numpy())
 
 
