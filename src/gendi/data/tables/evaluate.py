@@ -105,7 +105,8 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
         targets=features.targets(),
         **options,
     )
-    return replace(found, metrics=found.metrics + scored(rows, train, heldout, data.schema, found.n, found.seed))
+    more = scored(rows, train, heldout, data.schema, found.n, found.seed, data.heldout.groups)
+    return replace(found, metrics=found.metrics + more)
 
 
 def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
@@ -113,7 +114,8 @@ def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
     from gendi.evaluate.vectors import RowSet, Standardised, privacy_of_rows, row_digests
 
     features, raw = _rows(samples, data)
-    rows, train, heldout = (RowSet(features(each)) for each in raw)
+    groups = (None, data.train.groups, data.heldout.groups)
+    rows, train, heldout = (RowSet(features(each), groups=of) for each, of in zip(raw, groups, strict=True))
     known = row_digests(train.rows)
     return privacy_of_rows(rows, train, heldout, space=Standardised.fit, known=known, name=data.name, **options)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gendi.errors import UsageError
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.intervals import measured, measured_correlation
 from gendi.evaluate.metrics import density_coverage
 from gendi.evaluate.result import Better, Estimate
@@ -45,11 +46,11 @@ class About:
     correlation: bool = False
     """Whether it is a correlation, whose interval is that of Fisher's z."""
 
-    def estimate(self, value: float, error: float | None) -> Estimate:
+    def estimate(self, value: float, error: float | None, quantile: float = Z95) -> Estimate:
         """Return a value with the interval that its standard error gives."""
         if self.correlation:
-            return measured_correlation(value, error)
-        return measured(value, error, least=self.least, most=self.most)
+            return measured_correlation(value, error, quantile)
+        return measured(value, error, least=self.least, most=self.most, quantile=quantile)
 
 
 ABOUT: dict[str, About] = {
