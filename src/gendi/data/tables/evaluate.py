@@ -71,15 +71,14 @@ class Features:
         return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def targets(self) -> "list[Target]":
-        """Return the columns with words or truth values as targets to predict, where their features are."""
+        """Return the columns as targets to predict, where their features are."""
         from gendi.evaluate.vectors.targets import Target
 
         found = []
         for j, (column, block) in enumerate(zip(self.schema.columns, self.blocks, strict=True)):
-            if column.kind in ("category", "boolean"):
-                gap = block.stop - 1 if j in self.gaps else None
-                codes = slice(block.start, block.stop if gap is None else gap)
-                found.append(Target(column.name, codes, gap))
+            gap = block.stop - 1 if j in self.gaps else None
+            codes = slice(block.start, block.stop if gap is None else gap)
+            found.append(Target(column.name, codes, gap, column.kind not in ("category", "boolean")))
         return found
 
 

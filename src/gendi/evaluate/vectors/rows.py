@@ -152,7 +152,7 @@ def evaluate_rows(
     )
     notes += _notes(found, samples, heldout, world, classes)
     if targets and not chosen:
-        notes.append("No column of words or truth values can be predicted from the others, so none is tried (tstr).")
+        notes.append("No column can be predicted from the others, so none is tried (tstr, r2).")
     return replace(found, notes=tuple(notes))
 
 
