@@ -265,7 +265,7 @@ def test_patches_with_more_numbers_than_channels_are_noticed(
     said = narrow_patches(Replace(tiny, network=network, objective=objective), (3, 8, 8))
     assert (said is not None) == grainy
     if said:
-        assert "has 12 numbers, and network.channels takes it with 8" in said
+        assert "has 12 numbers, and network.channels begins with 8" in said
 
 
 def test_no_preset_is_narrower_than_its_patches() -> None:

@@ -61,7 +61,7 @@ def narrow_patches(config: RunConfig, shape: tuple[int, ...]) -> str | None:
     if numbers <= channels:
         return None
     return (
-        f"a patch of {network.patch} x {network.patch} pixels has {numbers} numbers, and network.channels takes it with "
+        f"a patch of {network.patch} x {network.patch} pixels has {numbers} numbers, and network.channels begins with "
         f"{channels}, so the noise of single pixels does not get through and samples stay grainy. Begin "
         f"--network.channels with {numbers} or more, make --network.patch smaller, or give --objective.prediction x0 "
         "--objective.no-precondition."
