@@ -100,7 +100,7 @@ def _dispersed(
     more, less = b > a, b < a
     out[:, more] *= rng.beta(1 / b[more], 1 / a[more] - 1 / b[more], (len(rate), int(more.sum())))
     out[:, less] += b[less] * mean[:, less] * rng.gamma(1 / b[less] - 1 / a[less], 1.0, (len(rate), int(less.sum())))
-    return out
+    return np.asarray(out)
 
 
 def expected(
