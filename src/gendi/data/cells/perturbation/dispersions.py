@@ -77,7 +77,7 @@ def observe_dispersions(experiment: Experiment, shifts: Shifts) -> Shifts:
     for c, control in zip(types, controls, strict=True):
         rows = np.flatnonzero(shifts.types == c)
         own = [control, *(treated[i] for i in rows)]
-        more = sum(each.curvature for each in own) / sum(each.information for each in own)
+        more = np.sum([each.curvature for each in own], axis=0) / np.sum([each.information for each in own], axis=0)
         (at, error), *found = (each.estimate(more) for each in own)
         for i, (here, variance) in zip(rows, found, strict=True):
             y[i], v[i], u[i] = here - at, variance, error
@@ -117,7 +117,8 @@ def log_dispersion(parts: Sequence[Int64[np.ndarray, "_ g"]], start: Float64[np.
     values = np.stack([likelihood(np.full(len(start), t)) for t in grid])
     best = np.argmax(values - (grid**2 / (2 * WIDE**2))[:, None], axis=0).clip(1, len(grid) - 2)
     rows = np.arange(len(start))
-    slope, curvature = _derivatives(*(values[best + i, rows] for i in (-1, 0, 1)), STEP)
+    below, here, above = (values[best + i, rows] for i in (-1, 0, 1))
+    slope, curvature = _derivatives(below, here, above, STEP)
     prior = 1 / WIDE**2
     at = grid[best] + ((slope - prior * grid[best]) / (curvature + prior)).clip(-STEP, STEP)
     slope, curvature = _derivatives(likelihood(at - NEAR), likelihood(at), likelihood(at + NEAR), NEAR)
