@@ -4,7 +4,8 @@ Single drugs are those of `gendi.data.cells.perturbation.dose_curves`, and combi
 that was never given alone is known from combinations whose other parts were: what these do alone is taken from what was
 observed, and what is left counts as an observation of the drug. Combinations of which two or more parts are unknown are
 drugs of their own, known as a whole only. Drugs that no cell had are known by descriptors, where there are any
-(`gendi.data.cells.perturbation.unseen`).
+(`gendi.data.cells.perturbation.unseen`). If these tell the effects of drugs that were left out, the effects of drugs
+that cells had are shrunk to what they say (`.descriptor_prior`).
 
 Dispersions (`.dispersions`) are learned from drugs that were given alone, and their logarithms change by the sum of
 what the parts of a combination do.
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.baselines import ShiftModel
+from gendi.data.cells.perturbation.descriptor_prior import shrunk_to_descriptors
 from gendi.data.cells.perturbation.descriptors import Descriptors
 from gendi.data.cells.perturbation.dispersions import fit_dispersions
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
@@ -112,15 +114,18 @@ class Treatments(ShiftModel):
         if len(single.y):
             self.singles = self._fitted(single)
         if self.inferred:
-            self.singles = self._fitted(_joined(single, self._left(shifts, alone)))
+            single = _joined(single, self._left(shifts, alone))
+            self.singles = self._fitted(single)
+        if self.table is not None:
+            self.unseen = self._regression(self.table)
+            if self.unseen.warning() is None:
+                self.singles.curves = shrunk_to_descriptors(self.singles, single, self.unseen, self._fitted)
         mixed = np.flatnonzero([d in together and d not in self.wholes for d in shifts.drugs.tolist()])
         if len(mixed):
             rows = shifts.rows(mixed)
             given = [together[d] for d in rows.drugs.tolist()]
             types = len(shifts.marginals.rates) - 1
             self.joint = fit_interactions(rows, given, Alone(self.singles), noise_scale(shifts), types)
-        if self.table is not None:
-            self.unseen = self._regression(self.table)
 
     def lfc(self, cell_type: int, drug: int, dose: float) -> Floats:
         return self.effect(cell_type, self._numbered(drug, dose))[0]
