@@ -20,6 +20,7 @@ from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.networks.byte_posterior import BytePosterior
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
+from gendi.train.step.smoothing import by_rows
 
 RMS_ROWS = 4096
 MOST_DIMENSIONS = 2048
@@ -43,6 +44,9 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
             raise _no_such_condition(requested.name, data)
         if there is not None:
             found.append(_filled(requested, there, data))
+    smoothing = by_rows(config.train.smoothing, data)
+    if smoothing != config.train.smoothing:
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, smoothing=smoothing))
     config = dataclasses.replace(config, conditions=tuple(found), tokens=_tokens(config, data))
     config.validate()
     return config
