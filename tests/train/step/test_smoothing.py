@@ -73,16 +73,28 @@ def test_noise_belongs_to_a_step_and_a_place_in_the_batch_and_words_have_none(pe
     assert torch.equal(Smoothing(data, 0.0, 7)(x, 5, slice(0, 32), 32), x)
 
 
+def test_a_table_of_words_alone_has_no_noise() -> None:
+    frame = pd.DataFrame({"a": ["x", "y", "z", "x"] * 15, "b": ["u", "v"] * 30})
+    trainer = Trainer(small(), open_data(frame))
+    plain = Trainer(small(0.0), open_data(frame))
+    assert trainer.smoothing.coordinates == 0 and trainer.smoothing.in_words(48) == ""
+    assert torch.equal(trainer.batch(1)[0], plain.batch(1)[0])
+
+
 def test_the_trainer_sees_the_rows_of_the_batch_with_this_noise(people: str) -> None:
     data = open_data(people)
     plain, smooth = (Trainer(small(h), data) for h in (0.0, H))
+    assert "0.5 of its standard deviation" in smooth.smoothing.in_words(80) and not plain.smoothing.in_words(80)
     x, y = plain.batch(4)[0], smooth.batch(4)[0]
     assert torch.equal(smooth.smoothing(x, 4, slice(0, 32), 32), y) and not torch.equal(x, y)
 
 
 def test_the_width_is_that_for_the_number_of_rows_and_pictures_have_none(people: str, tmp_path: Path) -> None:
     data = open_data(people)
-    assert resolve(small(), data).train.smoothing == width_for(len(data.train)) > 0
+    assert resolve(small(), data).train.smoothing == width_for(len(data.train))
+    assert (
+        width_for(80) == pytest.approx(1.0592 * 80**-0.2, abs=1e-3) and width_for(5000) == 0
+    )  # (4 / 3)^(1/5) = 1.0592
     assert resolve(small(0.2), data).train.smoothing == 0.2
     np.savez(
         tmp_path / "images.npz", images=np.zeros((12, 8, 8), np.uint8) + np.arange(12, dtype=np.uint8)[:, None, None]

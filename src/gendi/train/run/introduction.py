@@ -10,7 +10,6 @@ from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.resume import versions
 from gendi.train.run.expectation import expected_of
-from gendi.train.step.smoothing import in_words
 from gendi.train.step.trainer import Trainer
 
 
@@ -34,7 +33,7 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     if trainer.start is not None:
         anew = f"; {', '.join(trainer.new_parts)} start anew" if trainer.new_parts else ""
         yield f"{'begun' if going_on else 'beginning'} with the weights of {trainer.start.place}{anew}"
-    if smoothed := in_words(train.smoothing, len(data.train)):
+    if smoothed := trainer.smoothing.in_words(len(data.train)):
         yield smoothed
     if train.shard and not trainer.sharded:
         yield "note: --train.shard changes nothing with one process; start several by torchrun."

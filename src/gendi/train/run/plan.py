@@ -14,7 +14,6 @@ from gendi.train.kept.bundle import Bundle
 from gendi.train.kept.start import as_before, check_kind, check_start, read_start
 from gendi.train.run.room import needs, snapshot_bytes
 from gendi.train.step.resolve import grouped, resolve
-from gendi.train.step.smoothing import in_words
 from gendi.train.step.trainer import Trainer
 from gendi.train.weights.model import run_cost
 
@@ -71,7 +70,7 @@ def dry_run(
             "shape": list(data.fitted.shape),
             "row": data.fitted.description,
             "parts": [list(part) for part in parts],
-            "smoothing": in_words(trainer.config.train.smoothing, len(data.train)),
+            "smoothing": trainer.smoothing.in_words(len(data.train)),
             "notes": list(data.remarks()),
         },
         "parameters": cost.parameters,

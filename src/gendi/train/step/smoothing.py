@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gendi.data import Data
+from gendi.diffusion.gaussian.points import PointPosterior
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 
@@ -34,7 +35,7 @@ def by_rows(width: float, data: Data) -> float:
     """
     if width != BY_ROWS:
         return width
-    return 0.0 if data.codec is not None and not smooth_coordinates(data) else width_for(len(data.train))
+    return 0.0 if data.codec is not None and smooth_coordinates(data) is None else width_for(len(data.train))
 
 
 def width_for(rows: int) -> float:
@@ -44,23 +45,16 @@ def width_for(rows: int) -> float:
     return round((4 / (3 * rows)) ** 0.2, 3) if rows < FEW else 0.0
 
 
-def in_words(width: float, rows: int) -> str:
-    """Return the sentence that a run says before its first step; empty without noise."""
-    if not width:
-        return ""
-    return (
-        f"each time that one of the {rows:,} rows is seen it has other noise, {width:g} of its standard deviation, so "
-        "that the network does not learn them by heart: --train.smoothing 0 leaves it out"
-    )
+def smooth_coordinates(data: Data) -> int | None:
+    """Return how many coordinates of a row in model space, the first ones, can have noise: all but those of words.
 
-
-def smooth_coordinates(data: Data) -> int:
-    """Return how many coordinates of a row in model space, the first ones, can have noise; 0 of other data."""
+    Return None for data whose rows are no vectors of numbers, such as pictures.
+    """
     codec = data.fitted
     if codec.half_bin is not None or codec.tokens is not None or len(codec.shape) != 1:
-        return 0
+        return None
     points = codec.point_posterior()
-    return int(codec.shape[0]) - (0 if points is None else int(points.dimensions))
+    return codec.shape[0] - (points.dimensions if isinstance(points, PointPosterior) else 0)
 
 
 class Smoothing:
@@ -76,16 +70,26 @@ class Smoothing:
     """
 
     def __init__(self, data: Data, width: float, seed: int) -> None:
-        self.width, self.seed, self.coordinates = width, seed, smooth_coordinates(data) if width else 0
-        if width and not self.coordinates:
+        coordinates = smooth_coordinates(data) if width else 0
+        if coordinates is None:
             raise UsageError(
                 f"train.smoothing = {width:g} is noise on rows of numbers, such as tables, and {data.name} has none: "
                 "leave it out."
             )
+        self.width, self.seed, self.coordinates = width, seed, coordinates
+
+    def in_words(self, rows: int) -> str:
+        """Return what a run of so many training rows says of it before its first step; empty without noise."""
+        if not self.width or not self.coordinates:
+            return ""
+        return (
+            f"each time that one of the {rows:,} rows is seen it has other noise, {self.width:g} of its standard "
+            "deviation, so that the network does not learn them by heart: --train.smoothing 0 leaves it out"
+        )
 
     def __call__(self, x: Tensor, step: int, part: slice, batch: int) -> Tensor:
         """Return rows x (b, D) of a batch, of which they are a `part`, with the noise of this step."""
-        if not self.width:
+        if not self.width or not self.coordinates:
             return x
         own = slice(self.coordinates)
         drawn = stream(self.seed, "smoothing", step).standard_normal((batch, self.coordinates), dtype="float32")[part]
