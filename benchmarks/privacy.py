@@ -58,7 +58,7 @@ def attacked(name: str, which: str, rows: int, folder: Path) -> dict[str, Any]:
 
 
 def lines(rows: list[dict[str, Any]], seen: int) -> list[str]:
-    """Return a row for each table."""
+    """Return a row for each model of each table."""
     out = [
         "| table | rows trained on | training | AUC by distance | calibrated | found at 1% false alarms "
         "| a copier's AUC | closest share | copies |",

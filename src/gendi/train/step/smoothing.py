@@ -39,10 +39,12 @@ def by_rows(width: float, data: Data) -> float:
 
 
 def width_for(rows: int) -> float:
-    """Return the width h for so many training rows: 1.06 rows^(-1/5), which is Silverman's rule of thumb for a standard
-    normal in one dimension, for fewer than `FEW` rows, and 0 for more.  [Silverman 1986, eq. 3.28]
+    """Return the width h for so many training rows: 0.9 rows^(-1/5) for fewer than `FEW` rows, and 0 for more.
+
+    That is Silverman's rule of thumb for a column of variance 1, with the factor that he advises where the distribution
+    may be no normal one.  [Silverman 1986, eq. 3.31]
     """
-    return round((4 / (3 * rows)) ** 0.2, 3) if rows < FEW else 0.0
+    return round(0.9 * rows**-0.2, 3) if rows < FEW else 0.0
 
 
 def smooth_coordinates(data: Data) -> int | None:
