@@ -115,6 +115,13 @@ class Codec(ABC):
         """
         return None
 
+    def steady(self) -> tuple[Tensor, Sequence[int]] | None:
+        """Return coordinates of a row in which noise on training rows leaves some as they are, and which these are.
+
+        They are z = x A for A (D, D), of full rank. Return None if noise can be added to all of x.
+        """
+        return None
+
     def infilled(self, pattern: str) -> Tensor:
         """Return the parts of a sample that a pattern gives, (*shape), as the family of the model takes them.
 

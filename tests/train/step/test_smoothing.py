@@ -19,8 +19,8 @@ from gendi.train.kept.resume import smoothed_as_before
 from gendi.train.kept.stored import stored_config
 from gendi.train.presets import get_preset
 from gendi.train.run.loop import train
-from gendi.train.step.resolve import prepared, resolve
-from gendi.train.step.smoothing import Smoothing, width_for
+from gendi.train.step.resolve import prepared, resolve, training_rows
+from gendi.train.step.smoothing import Smoothing, moves, width_for
 from gendi.train.step.trainer import Trainer
 from stop_at import StopAt
 
@@ -49,7 +49,7 @@ def test_mean_and_covariance_stay_and_the_correlation_with_the_row_is_that_of_th
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.standard_normal((400, 3)), columns=["a", "b", "c"])
     data = prepared(small(), open_data(frame))
-    smoothing = Smoothing(data, H, 7)
+    smoothing = Smoothing(data, H, 7, lambda: training_rows(data))
     x = torch.from_numpy(rng.standard_normal((40_000, 3)).astype(np.float32))
     y = smoothing(x, 3, slice(0, 40_000), 40_000)
     both = np.cov(torch.cat([x, y], 1).numpy().T)
@@ -60,17 +60,42 @@ def test_mean_and_covariance_stay_and_the_correlation_with_the_row_is_that_of_th
 
 def test_noise_belongs_to_a_step_and_a_place_in_the_batch_and_words_have_none(people: str) -> None:
     data = prepared(small(), open_data(people))
-    smoothing, codec = Smoothing(data, H, 7), data.fitted
-    points = sum(each.shape[1] for each in codec.points.values())
-    assert points > 0 and smoothing.coordinates == codec.shape[0] - points
+    smoothing, codec = Smoothing(data, H, 7, lambda: training_rows(data)), data.fitted
+    axes, steady = codec.steady()
+    assert 0 < len(steady) < codec.shape[0] == smoothing.coordinates + len(steady)
+    assert set(range(codec.scores, codec.shape[0])) <= set(steady)  # the points of words
     x = torch.from_numpy(np.asarray(data.train.batch(range(32))))
-    whole, words = smoothing(x, 5, slice(0, 32), 32), slice(smoothing.coordinates, None)
+    whole = smoothing(x, 5, slice(0, 32), 32)
     assert torch.equal(whole, smoothing(x, 5, slice(0, 32), 32))
-    assert torch.equal(whole[8:20], smoothing(x[8:20], 5, slice(8, 20), 32))
-    assert torch.equal(whole[:, words], x[:, words])
-    other = smoothing(x, 6, slice(0, 32), 32)
-    assert not torch.equal(other[:, : smoothing.coordinates], whole[:, : smoothing.coordinates])
-    assert torch.equal(Smoothing(data, 0.0, 7)(x, 5, slice(0, 32), 32), x)
+    torch.testing.assert_close(whole[8:20], smoothing(x[8:20], 5, slice(8, 20), 32), rtol=0, atol=1e-5)
+    before, after = (each.double() @ axes for each in (x, whole))
+    torch.testing.assert_close(before[:, steady], after[:, steady], rtol=0, atol=1e-4)
+    moving = [k for k in range(codec.shape[0]) if k not in steady]
+    assert float((before - after)[:, moving].abs().mean()) > 0.1
+    assert not torch.equal(smoothing(x, 6, slice(0, 32), 32), whole)
+    assert torch.equal(Smoothing(data, 0.0, 7, lambda: training_rows(data))(x, 5, slice(0, 32), 32), x)
+
+
+def test_rows_are_moved_among_the_rows_of_their_class() -> None:
+    """a follows a class of three, 0.8 of its variance is between classes: the noise leaves means and variances of each.
+
+    200 copies of 300 rows: the mean of a class of 100 rows is known to sqrt(0.2 * 0.2 / 20,000) = 0.0015, its variance
+    to 0.5%; shrunk to the middle of all rows, the means of the outer classes would move by 0.1. Ridge adds 2 / 302.
+    """
+    rng, classes = np.random.default_rng(1), np.repeat([-1.0, 0.0, 1.0], 100)
+    z = np.column_stack([classes * np.sqrt(1.5), np.sqrt(0.8) * classes * np.sqrt(1.5), np.zeros(300)])
+    z[:, 1:] += np.sqrt([0.2, 1.0]) * rng.standard_normal((300, 2))
+    z -= z.mean(0)
+    kept, noise = moves(torch.from_numpy(z), [0], H)
+    rows = np.tile(z, (200, 1))
+    moved = rows @ kept.numpy() + rng.standard_normal((len(rows), 2)) @ noise.numpy()
+    np.testing.assert_allclose(moved[:, 0], rows[:, 0], atol=1e-12)
+    for k in (-1, 0, 1):
+        mine, before = moved[np.tile(classes, 200) == k, 1], z[classes == k, 1]
+        assert mine.mean() == pytest.approx(before.mean(), abs=0.03) and mine.var() == pytest.approx(
+            before.var(), rel=0.15
+        )
+    np.testing.assert_allclose(np.cov(moved.T), np.cov(z.T), atol=0.03)
 
 
 def test_a_table_of_words_alone_has_no_noise() -> None:
@@ -101,7 +126,7 @@ def test_the_width_is_that_for_the_number_of_rows_and_pictures_have_none(people:
     asked = dataclasses.replace(mnist, train=dataclasses.replace(mnist.train, smoothing=-1.0))
     assert resolve(asked, pictures).train.smoothing == 0
     with pytest.raises(UsageError, match="noise on rows of numbers"):
-        Smoothing(pictures, 0.1, 0)
+        Smoothing(pictures, 0.1, 0, lambda: training_rows(pictures))
     with pytest.raises(UsageError, match="train.smoothing = -0.5 is out of range"):
         small(-0.5).validate()
 

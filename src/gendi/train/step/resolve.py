@@ -176,6 +176,11 @@ def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float |
     return next((width for width in widths.tolist() if width > NO_WIDTH), None)
 
 
+def training_rows(data: Data, specs: Sequence[ConditionConfig] = ()) -> Tensor:
+    """Return at most 4096 evenly spaced training rows in model space (N, ...)."""
+    return torch.cat(list(_encoded(data, specs)))
+
+
 def _encoded(data: Data, specs: Sequence[ConditionConfig]) -> Iterator[Tensor]:
     """Yield training rows in model space, at most 4096 evenly spaced ones, some hundreds at a time."""
     rows = np.unique(np.linspace(0, len(data.train) - 1, RMS_ROWS).round().astype(np.int64))

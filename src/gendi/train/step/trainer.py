@@ -45,7 +45,7 @@ from gendi.train.step.optim import (
 from gendi.train.step.parts import Parts, parts, refuse_shares
 from gendi.train.step.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.step.recompute import recompute
-from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
+from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale, training_rows
 from gendi.train.step.second import SecondNetwork
 from gendi.train.step.smoothing import Smoothing
 from gendi.train.step.workers import summed_gradients
@@ -94,7 +94,8 @@ class Trainer:
         refuse_shares(config, self.team, self.device)
         data = prepared(config, data)
         self.config, self.data = config, data
-        self.smoothing = Smoothing(data, config.train.smoothing, config.train.seed)
+        rows = functools.partial(training_rows, data, config.conditions)
+        self.smoothing = Smoothing(data, config.train.smoothing, config.train.seed, rows)
         self.start = start
         self.sigma_data = root_mean_square(data, config.conditions) if start is None else start.sigma_data
         self.smallest_scale = smallest_scale(data, config.conditions)
