@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gendi.data.cells.autoencoder import LatentCodec, fit_latent
 from gendi.data.cells.codec import CHUNK, CellsCodec, DepthLaw, Header, chunks
 from gendi.data.cells.config import CellsConfig
-from gendi.data.cells.copula import CopulaCodec, bounds, programmes_of
+from gendi.data.cells.copula import CopulaCodec, bounds, most_draws, programmes_of
 from gendi.data.cells.factors import Factors, fit_factors
 from gendi.data.cells.levels import Levels, fit_levels, named
 from gendi.data.cells.log_space import LogCodec, fit_log
@@ -110,6 +110,7 @@ def fit_copula(
     if label is not None:
         borrowed = borrow(sums, programmes(fitted, borrowed.marginals, modelled, float(np.exp(law.mean))))
     codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior, levels=levels)
+    codec.draws = most_draws(len(train))
     if label is not None and labels is not None:
         codec.shift = class_shifts(codec, train, labels, label, borrowed.relatives)
     return codec
