@@ -2,7 +2,9 @@
 
     npm pack emoji-datasource-google    or fonts-noto-color-emoji of Debian, whose bitmaps `pictures` reads:
     python benchmarks/latent.py pictures NotoColorEmoji.ttf emoji.npy
-    python benchmarks/latent.py run emoji.npy --seconds 600                        the figures of docs/latent.md
+    python benchmarks/latent.py run emoji.npy --seconds 1200 --show latent         the figures of docs/latent.md
+    python benchmarks/latent.py run emoji.npy --seconds 1200 --arms latent --equivariance 0 --name latent-plain
+    python benchmarks/latent.py table --show latent                                their table and picture
     python benchmarks/latent.py run emoji.npy --seconds 60 --arms latent pixel     a quick look; nothing is written
 
 Every arm has the same seconds in all. Of those of `latent`, the share `--first` goes to the autoencoder; encoding the
@@ -11,13 +13,15 @@ learned from the pooled training pictures, and on pooled pixels. Its floor is th
 latent floor that of held-out pictures that the autoencoder encoded and decoded.
 
     latent     the autoencoder, then the preset `latents`
-    pixel      the U-Net of the preset `icons-64`, with patches of 4 pixels
+    pixel      the U-Net of the preset `icons-64`, with patches of 2 pixels
+    patches    a wider one with patches of 4 pixels
     jit        a transformer that predicts x_0 from patches of 16 pixels (Li & He 2025)
 """
 
 import argparse
 import dataclasses
 import io
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -99,11 +103,26 @@ def latent(spec: str, folder: Path, seconds: float, seed: int, given: argparse.N
     return model, {**about, "seconds_of_both": [middle - begun, time.monotonic() - middle]}
 
 
-def pixel(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    config = quiet(get_preset("icons-64").config, seed, patch=4)
+def on_pixels(
+    spec: str, folder: Path, seconds: float, seed: int, size: int, **network: Any
+) -> tuple[Any, dict[str, Any]]:
+    config = quiet(get_preset("icons-64").config, seed, **network)
     begun = time.monotonic()
-    model = gendi.fit(spec, out=folder / "pixel", config=config, seconds=seconds, size=given.size, quiet=True)
+    model = gendi.fit(spec, out=folder, config=config, seconds=seconds, size=size, quiet=True)
     return model, {"seconds_of_both": [0, time.monotonic() - begun]}
+
+
+def pixel(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    return on_pixels(spec, folder / "pixel", seconds, seed, given.size)
+
+
+def patches(
+    spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace
+) -> tuple[Any, dict[str, Any]]:
+    # 4 x 4 pixels in colour are 48 numbers: fewer channels than that could not hand the noise on
+    return on_pixels(
+        spec, folder / "patches", seconds, seed, given.size, patch=4, channels=(64, 128, 192), attention=(2,)
+    )
 
 
 def jit(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -116,7 +135,12 @@ def jit(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Name
     return model, {"seconds_of_both": [0, time.monotonic() - begun]}
 
 
-ARMS: dict[str, Callable[..., tuple[Any, dict[str, Any]]]] = {"latent": latent, "pixel": pixel, "jit": jit}
+ARMS: dict[str, Callable[..., tuple[Any, dict[str, Any]]]] = {
+    "latent": latent,
+    "pixel": pixel,
+    "patches": patches,
+    "jit": jit,
+}
 
 
 def measured(images: np.ndarray, data: Data, seed: int) -> dict[str, Any]:
@@ -151,6 +175,55 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     return {"pictures": [len(data.train), len(data.heldout)], "size": given.size, "n": given.n, "arms": out}
 
 
+NAMES = {
+    "latent": "latents, equivariance on",
+    "latent-plain": "latents, equivariance off",
+    "pixel": "U-Net on pixels, patches of 2",
+    "patches": "U-Net on pixels, patches of 4",
+    "jit": "transformer on pixels, patches of 16",
+}
+
+
+def page(shown: Path | None) -> None:
+    """Write the table of docs/latent.md, and its picture from the grids of samples in a folder."""
+    arms: dict[str, dict[str, Any]] = {}
+    for name in ("latent", "latent-plain"):
+        path = record.RESULTS / f"{name}.json"
+        found = json.loads(path.read_text("utf-8"))["arms"] if path.exists() else {}
+        arms |= {name if arm == "latent" else arm: facts for arm, facts in found.items()}
+
+    def distance(facts: dict[str, Any], metric: str, form: str) -> str:
+        value, _, (low, high) = facts[metric]
+        return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+    lines = [
+        "| | pictures seen | Fréchet distance, features | the same, pooled pixels | latent floor | reconstruction |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, title in NAMES.items():
+        if facts := arms.get(name):
+            floor = distance(facts["latent_floor"], "fid-learned", ".2f") if "latent_floor" in facts else ""
+            decibels = f"{facts['autoencoder_about']['psnr']:.1f} dB" if "autoencoder_about" in facts else ""
+            row = (title, f"{facts['images']:,}", *(distance(facts, m, f) for m, f in METRICS), floor, decibels)
+            lines.append(f"| {' | '.join(row)} |")
+    record.write_table("latent.md", "measured", lines)
+    if shown is not None:
+        rows = [tiles(shown / f"{arm}.png")[:8] for arm in ARMS]
+        gendi.show(np.concatenate(rows), columns=8).save(record.DOCS / "latent.png")
+
+
+METRICS = (("fid-learned", ".2f"), ("fid-pixels", ".0f"))
+
+
+def tiles(grid: Path, size: int = 128) -> np.ndarray:
+    """Return the pictures (N, size, size, 3) of a grid that `gendi.show` drew with lines of two pixels between them."""
+    from PIL import Image
+
+    pixels, step = np.asarray(Image.open(grid).convert("RGB")), size + 2
+    places = [(y, x) for y in range(2, pixels.shape[0], step) for x in range(2, pixels.shape[1], step)]
+    return np.stack([pixels[y : y + size, x : x + size] for y, x in places])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -172,12 +245,20 @@ def main() -> None:
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--name", default="latent", help="the results are in benchmarks/results/NAME.json")
     running.add_argument("--show", type=Path, help="a folder for pictures of samples")
+    showing = commands.add_parser("table")
+    showing.add_argument("--show", type=Path, help="the folder of pictures of samples")
     given = parser.parse_args()
+    if given.command == "table":
+        page(given.show)
+        return
     if given.command == "pictures":
         pictures(given.font, given.out)
         return
     found = run(given)
     if given.seconds >= SECONDS:
+        path = record.RESULTS / f"{given.name}.json"
+        known = json.loads(path.read_text("utf-8"))["arms"] if path.exists() else {}
+        found["arms"] = known | found["arms"]
         record.write(given.name, {"seconds": given.seconds, "first": given.first, **found})
 
 

@@ -208,3 +208,26 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says the XDG specification
     monkeypatch.setenv("HOME", "/home/me")
     assert store.cache_dir() == Path("/home/me/.cache/gendi")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("seq:a.csv", "Perhaps you meant sequences:a.csv"),
+        ("cell:a.h5ad", "Perhaps you meant cells:a.h5ad"),
+        ("toyy:moons", "Perhaps you meant toy:moons"),
+        ("https://example.org/a.csv", "Download it, and give the path of the file"),
+    ],
+)
+def test_a_prefix_that_is_nearly_one_and_an_address_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        open_data(spec)
+
+
+def test_a_file_whose_name_has_a_colon_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seq:a.csv").write_text("x,y\n" + "".join(f"{i},{i * i}\n" for i in range(40)))
+    assert open_data("seq:a.csv").kind == "table"

@@ -8,6 +8,7 @@ from gendi.data.split import Split, hold_out_rows
 from gendi.evaluate import Evaluation
 from gendi.evaluate.vectors import RowSet, evaluate_rows, metrics
 from gendi.evaluate.vectors.deals import deals_of
+from gendi.evaluate.vectors.rows import reference_groups
 
 DONORS, EACH, COLUMNS = 300, 4, 6
 
@@ -70,7 +71,16 @@ def test_a_random_split_passes_a_memorising_fake_and_the_grouped_one_fails_it(
 
 
 def test_a_fake_of_new_donors_passes_the_grouped_split(world: tuple[np.ndarray, np.ndarray]) -> None:
-    assert failed(judged(*world, grouped=True, fake="new")) == set()
+    found = judged(*world, grouped=True, fake="new")
+    assert failed(found) == set()
+    assert any("Intervals draw whole groups anew" in note for note in found.notes)
+
+
+def test_one_held_out_group_says_nothing_of_the_next() -> None:
+    rows = RowSet(np.arange(6.0)[:, None], groups=np.zeros(6, np.int64))
+    groups, notes = reference_groups(rows)
+    assert groups is None and "all of one group" in notes[0]
+    assert reference_groups(RowSet(rows.rows)) == (None, [])
 
 
 @pytest.mark.parametrize("sizes", [(20,) * 12, (5, 60, 20, 30, 9, 40, 16), (30, 30, 30)])

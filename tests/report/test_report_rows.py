@@ -10,6 +10,7 @@ from fake_run import fake_run
 from page_reader import PageReader
 
 from gendi.cli.metrics_table import metrics_table
+from gendi.evaluate.class_records import ClassRecord
 from gendi.evaluate.result import Evaluation, Metric, PortraitRecord
 from gendi.report import write_report
 from gendi.report.portrait import flat_map
@@ -104,6 +105,20 @@ def test_values_gates_controls_and_verdicts_are_said(tmp_path: Path, table: str)
         "60 held-out rows of people",
     ):
         assert text in words, text
+
+
+def test_each_class_has_a_line_and_the_worst_comes_first(tmp_path: Path, table: str) -> None:
+    records = (
+        ClassRecord("a <i>", 40, 80, 0.011, (0.001, 0.021), 0.05, 0.9, (0.8, 0.95)),
+        ClassRecord("b", 2, 3, 0.4, None, None),
+        ClassRecord("c", 1200, 30, 0.3, (0.2, 0.4), 0.06, 0.25, (0.1, 0.4)),
+    )
+    found = page(tmp_path, table, dataclasses.replace(measured(), by_class=records))
+    worst = "c 1,200 30 0.3 0.2 to 0.4 FAIL ≤ 0.06 25 % 10 % to 40 %"
+    good = "a <i> 40 80 0.011 0.001 to 0.021 pass ≤ 0.05 90 % 80 % to 95 %"
+    few = "b 2 3 0.4 too few rows — —"
+    assert f"{worst} {good} {few}" in found.text
+    assert "1 of 2 classes with enough rows fails. 1 class has too few rows for a verdict." in found.text
 
 
 def test_without_counts_there_is_no_picture_of_zeros(tmp_path: Path, table: str) -> None:

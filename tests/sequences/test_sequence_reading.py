@@ -55,6 +55,8 @@ def test_csv_text_and_gzip_hold_the_same(tmp_path):
     with pytest.raises(UsageError, match="say which column has the sequences of id, x"):
         open_data(f"sequences:{tmp_path}/no.csv")
     assert find_kind(f"{tmp_path}/one.csv").name == "table"
+    with pytest.raises(DataError, match="open it as sequences:FILE.csv"):
+        open_data(f"{tmp_path}/one.csv")
 
 
 def test_what_is_held_out_was_not_trained_on(tmp_path):

@@ -23,6 +23,7 @@ from gendi.train.kept.bundle import load_bundle
 from gendi.train.kept.checkpoint import load_latest
 from gendi.train.presets import get_preset
 from gendi.train.run.loop import train
+from gendi.train.run.plan import dry_run
 from stop_at import StopAt
 
 STEPS = 12
@@ -206,3 +207,10 @@ def test_real_sequences_pass_and_fakes_are_caught(tmp_path):
     assert all(metric.floor is not None and metric.gate is not None for metric in found.metrics)
     with pytest.raises(DataError, match="Sample 1 has 'X' at position 2"):
         evaluate(["AX", "AC"], data)
+
+
+def test_a_dry_run_says_what_is_left_out(tmp_path):
+    place = tmp_path / "s.fasta"
+    place.write_text("".join(f">s{i}\n{'ACGT'[i % 4] * 4 if i != 7 else 'ACZT'}\n" for i in range(200)))
+    notes = dry_run(str(place), TINY)["data"]["notes"]
+    assert "alphabet dna" in notes[0] and "line 15, >s7: 'Z' at position 3" in notes[-1]

@@ -79,3 +79,56 @@ def test_sets_that_are_too_small_are_refused() -> None:
     small = world(29, 0)
     with pytest.raises(DataError, match="29 training and 600 held-out rows: an attack needs at least 30"):
         privacy_of_rows(world(9, 1), small, world(N, 1), space=Standardised.fit, known=row_digests(small.rows))
+
+
+def donors(count: int, seed: int, first: int = 0, each: int = 20) -> RowSet:
+    """Rows of donors, most of whose variance is common to a donor's rows."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((count, 1, 4)) + 0.4 * rng.standard_normal((count, each, 4))
+    return RowSet(rows.reshape(-1, 4), groups=first + np.repeat(np.arange(count), each))
+
+
+def attacked_donors(samples: RowSet, heldout: RowSet) -> Privacy:
+    train = donors(40, 0)
+    return privacy_of_rows(samples, train, heldout, space=Standardised.fit, known=row_digests(train.rows))
+
+
+def test_members_and_real_rows_are_of_different_donors() -> None:
+    """Real rows, of other training donors, tell nothing of the members' donors; rows dealt one by one would tell much.
+
+    Fresh rows of the training donors give the donors away, though no row. Intervals of donors are wider than of rows.
+    """
+    rng, train = np.random.default_rng(5), donors(40, 0)
+    centres = np.stack([train.rows[train.groups == donor].mean(axis=0) for donor in range(40)])
+    fresh = RowSet(np.repeat(centres, 60, axis=0) + 0.4 * rng.standard_normal((2400, 4)))
+    found = attacked_donors(fresh, donors(20, 1, 40))
+    assert found.groups == (20, 10) and found.members == 400 and found.others == 200
+    for attack in found.sets["real"].attacks.values():
+        assert abs(attack.auc - 0.5) < 3 * attack.error
+    calibrated = found.sets["samples"].attacks["calibrated"]
+    assert calibrated.auc > 0.55 and "members are of 20 and the others of 10" in found.verdict()
+    blind = privacy_of_rows(
+        fresh,
+        RowSet(train.rows),
+        RowSet(donors(20, 1, 40).rows),
+        space=Standardised.fit,
+        known=row_digests(train.rows),
+    )
+    assert blind.groups is None
+    assert calibrated.error > 1.3 * blind.sets["samples"].attacks["calibrated"].error
+    assert blind.sets["real"].attacks["calibrated"].auc > 0.55
+
+
+def test_one_held_out_donor_is_told_by_other_donors() -> None:
+    """The calibrating rows are then those of the training donors that are no members, as the real rows are."""
+    found = attacked_donors(RowSet(world(90, 2).rows[:, :4]), donors(1, 3, 40, 60))
+    assert found.groups == (20, 1) and found.others == 60
+    assert found.sets["real"].attacks["calibrated"].auc == 0.5
+    assert "one group says nothing of the next" in found.verdict()
+
+
+def test_one_training_donor_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="two halves of at least 15 rows"):
+        privacy_of_rows(
+            donors(3, 1), donors(1, 2, 0, 60), donors(3, 3, 5), space=Standardised.fit, known=np.zeros(0, "V16")
+        )

@@ -74,7 +74,7 @@ def main(args: Sequence[str]) -> int:
             if len(counts) > MOST_SHOWN:
                 show(f"  ... and {len(counts) - MOST_SHOWN} more: --json lists them all")
     if report.skipped:
-        show(f"\nskipped {len(report.skipped)} file(s)")
+        show(f"\nleft out: {len(report.skipped):,}")
         show(table(report.skipped))
     for note in report.notes:
         show(f"note: {note}")

@@ -6,7 +6,6 @@ from gendi.cli.console import cell, table
 
 if TYPE_CHECKING:
     from gendi.evaluate import Evaluation
-    from gendi.evaluate.class_records import ClassRecord
     from gendi.evaluate.result import Gate, Interval, Metric
 
 
@@ -57,10 +56,7 @@ def gates_table(evaluation: "Evaluation") -> str:
 
 def classes_table(evaluation: "Evaluation") -> str:
     """Return a table with a line for each class, the worst one first."""
-
-    def order(record: "ClassRecord") -> tuple[bool, float]:
-        known = record.energy is not None and record.limit is not None
-        return (not known, -(record.energy or 0.0) / record.limit if known and record.limit else 0.0)
+    from gendi.evaluate.class_records import worst_first
 
     head = ("class", "samples", "real rows", "energy", "95% interval", "passes", "verdict", "recognised")
     rows = [
@@ -74,7 +70,7 @@ def classes_table(evaluation: "Evaluation") -> str:
             "too few" if record.passed is None else "pass" if record.passed else "FAIL",
             None if record.recognised is None else f"{record.recognised:.0%}",
         )
-        for record in sorted(evaluation.by_class, key=order)
+        for record in worst_first(evaluation.by_class)
     ]
     title = "by class: the energy distance of its samples to all its real rows, in the features of the metrics"
     return f"{title}\n{table(rows, head)}"

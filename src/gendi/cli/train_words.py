@@ -73,6 +73,8 @@ def show_plan(plan: dict[str, Any], limits: dict[str, Any], json: bool) -> None:
         rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
     rows.append(("disk", format_bytes(plan["disk_bytes"])))
     show(table(rows, indent=""))
+    for note in data["notes"]:
+        show(f"note: {note}")
     if data["parts"]:
         show(f"\n{len(data['parts']):,} columns\n{table(data['parts'])}")
     from gendi.storage.toml import dump_toml

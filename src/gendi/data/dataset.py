@@ -72,6 +72,10 @@ class Data:
         facts = self._facts()
         return f"Data({self.name}: " + ", ".join(f"{name}: {value}" for name, value in facts.items()) + ")"
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a user should know of the data: the notes, and what was passed over and why."""
+        return (*self.notes, *(f"skipped {each.path}: {each.reason}" for each in self.skipped))
+
     def _repr_html_(self) -> str:
         picture = None
         if self.preview is not None and not self.encoded:

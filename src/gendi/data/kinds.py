@@ -9,14 +9,16 @@ A kind is an instance of a subclass of `gendi.data.kind.Kind`. It is either regi
 A kind is loaded when it is first needed.
 """
 
+import difflib
 import os
 import warnings
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from gendi.data.kind import Kind
 from gendi.data.sources import prefix_of
-from gendi.errors import UsageError
+from gendi.errors import Mend, UsageError
 from gendi.machine.registry import Registry
 
 IN_MEMORY = "an object in memory"
@@ -93,11 +95,14 @@ def as_text(spec: Any) -> Any:
 
 
 def find_kind(spec: object) -> Kind:
-    """Return the kind of data that a text, a path or an object names. Raises `UsageError` for an object that no kind
-    claims.
+    """Return the kind of data that a text, a path or an object names.
+
+    Raises `UsageError` for an object that no kind claims, for a text whose prefix is nearly that of a kind, and for an
+    address of the web.
     """
     spec = as_text(spec)
     found = claimed_by(spec)
+    _refuse_near_prefix(spec, found)
     if found is not None:
         return found
     if not isinstance(spec, str):
@@ -112,6 +117,24 @@ def default_preset(spec: object, size: int | tuple[int, int] | None = None) -> s
     """Return the preset for the data that a text or an object names. Raises `UsageError` as `find_kind`."""
     spec = as_text(spec)
     return find_kind(spec).preset_for(spec, (size, size) if isinstance(size, int) else size)[0]
+
+
+def _refuse_near_prefix(spec: object, found: Kind | None) -> None:
+    """Raise `UsageError` for a text such as `seq:a.csv`, of which there is no file and whose prefix is nearly one, and
+    for an address of the web.
+    """
+    head = prefix_of(spec) if isinstance(spec, str) else ""
+    if head in ("http", "https"):
+        raise UsageError(f"{spec} is an address, and gendi opens files. Download it, and give the path of the file.")
+    if not head.isidentifier() or (found and _has_prefix(found, spec)) or Path(str(spec).partition("?")[0]).exists():
+        return
+    prefixes = [each for name in KINDS.at_hand() for each in KINDS[name].prefixes or (name,)]
+    near = [each for each in prefixes if len(head) > 1 and each.startswith(head)]
+    near = near or difflib.get_close_matches(head, prefixes, n=1)
+    if head not in prefixes and near:
+        other = near[0] + str(spec)[len(head) :]
+        error = UsageError(f"{spec}: no kind of data has the prefix {head!r}. Perhaps you meant {other}.")
+        raise error.mended_by(Mend(put={str(spec): other}))
 
 
 def _has_prefix(kind: Kind, spec: object) -> bool:

@@ -73,8 +73,8 @@ def prepare(
         def changed(rows: Tensor) -> Tensor:
             return kind.variants(rows, flip=flip, crop=crop)[number]
 
-        of = {"fingerprint": data.fingerprint, "what": f"train {number}"}
-        return encoded(codec, conditions, data.train, **of, by=changed, draws=codec.draws_of(len(data.train)))
+        draws = codec.draws_of(len(data.train))
+        return encoded(codec, conditions, data.train, 0, data.fingerprint, f"train {number}", changed, draws)
 
     train = _joined([form(number) for number in range(forms)])
     heldout = encoded(codec, conditions, data.heldout, HELD_OUT, data.fingerprint, "heldout")

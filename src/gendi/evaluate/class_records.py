@@ -1,5 +1,6 @@
 """What an evaluation of rows says of each class."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Interval = tuple[float, float]
@@ -29,3 +30,13 @@ class ClassRecord:
     def passed(self) -> bool | None:
         """Whether `energy` is within its limit; None without either."""
         return None if self.energy is None or self.limit is None else self.energy <= self.limit
+
+    @property
+    def over_limit(self) -> float | None:
+        """`energy` over its limit, which passes up to 1; None without either."""
+        return None if self.energy is None or self.limit is None else self.energy / self.limit
+
+
+def worst_first(records: Iterable[ClassRecord]) -> list[ClassRecord]:
+    """Return records in the order in which people read them: the worst first, those without a limit last."""
+    return sorted(records, key=lambda r: (r.over_limit is None, -(r.over_limit or 0.0)))

@@ -21,8 +21,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
+Groups = Int64[np.ndarray, " m"]
+"""The group of each row of y."""
 Blocks = Iterable[tuple[slice, np.ndarray]]
 """Blocks of rows of a matrix of kernel values: which rows, and their values (b, m)."""
 LEAST = 4
@@ -82,15 +84,29 @@ class Across:
         return max(square + total**2 / (n * m), 0.0) / ((n - 1) * (m - 1))
 
 
-def error_of_both(x: Within, y: Within, across: Across) -> float | None:
-    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either."""
+def error_of_both(x: Within, y: Within, across: Across, groups: Groups | None = None) -> float | None:
+    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either.
+
+    With `groups` of the rows of y, at least two, whole groups are drawn anew. Then the variance of the mean of b is
+    that of sums over groups, G / (G - 1) sum_g (sum_j b(y_j) - mean b)^2 / m^2, if it is larger.
+    """
     n, m = len(x.rows), len(y.rows)
     if min(n, m) < LEAST:
         return None
     k = across.centred
     first = 4 / n * (_spread(x, across.rows / m) - k / m)
     second = 4 / m * (_spread(y, across.columns / n) - k / n)
+    if groups is not None:
+        second = max(second, 4 * mean_variance(y.rows / (m - 2) - across.columns / n, groups))
     return float(np.sqrt(max(first + second, 0.0) + _quadratic(x) + _quadratic(y) + 4 * k / (n * m)))
+
+
+def mean_variance(values: Float64[np.ndarray, " m"], groups: Groups) -> float:
+    """Return the variance of the mean of m values over whole groups drawn anew; two groups or more."""
+    _, of = np.unique(groups, return_inverse=True)
+    sums = np.bincount(of.reshape(-1), weights=values - values.mean())
+    g = len(sums)
+    return float(g / (g - 1) * (sums @ sums) / len(values) ** 2)
 
 
 def error_of_first(x: Within, across: Float64[np.ndarray, " n"]) -> float | None:

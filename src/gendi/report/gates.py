@@ -158,4 +158,8 @@ def _meaning(metric: Metric) -> Meaning:
         column = metric.name.removeprefix("tstr:")
         text = f"Balanced accuracy on real rows of a classifier that learned {column} from samples."
         return Meaning(f"Train on samples: {column}", text, ".1%")
+    if metric.name.startswith("r2:"):
+        column = metric.name.removeprefix("r2:")
+        text = f"Share of the variance of {column} in real rows that a random forest explains which learned it from "
+        return Meaning(f"Train on samples: {column}, R²", text + "samples.", ".3f")
     return MEANINGS.get(metric.name, Meaning(metric.name, ""))

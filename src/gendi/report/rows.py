@@ -1,5 +1,8 @@
 """The sections of a page about data other than images: samples beside real rows, and metrics with gates."""
 
+from collections.abc import Sequence
+
+from gendi.report.by_class import by_class_in_words, by_class_table
 from gendi.report.gates import gate_table, gates_in_words
 from gendi.report.others import others_table
 from gendi.report.page import Gallery, Html, absent, figure, fill, row, section
@@ -69,9 +72,15 @@ def gates_section(run: Run) -> Html:
     if run.evaluation is None:
         why = _why(run)
         return section("metrics", "How good is it?", text, [absent(why)])
-    notes = [fill('<p class="note">{note}</p>', note=note) for note in gates_in_words(run.evaluation)]
-    tables = [gate_table(run.evaluation), others_table(run.others)]
-    return section("metrics", "How good is it?", text, [*tables, fill("<div>{n}</div>", n=notes)])
+    notes, classes = gates_in_words(run.evaluation), by_class_table(run.evaluation)
+    body = [gate_table(run.evaluation), others_table(run.others), _noted(notes), classes]
+    if classes:
+        body.append(_noted(by_class_in_words(run.evaluation)))
+    return section("metrics", "How good is it?", text, body)
+
+
+def _noted(notes: Sequence[Html]) -> Html:
+    return fill("<div>{n}</div>", n=[fill('<p class="note">{note}</p>', note=note) for note in notes])
 
 
 def _fakes(run: Run) -> str:

@@ -21,6 +21,8 @@ from gendi.train.budget import Budget
 from gendi.train.config import RunConfig
 from gendi.train.kept.checkpoint import list_checkpoints
 from gendi.train.kept.status import read_lines
+from gendi.train.presets import PRESETS
+from gendi.train.run.introduction import narrow_patches
 from gendi.train.run.loop import train
 from gendi.train.run.plan import dry_run
 from gendi.train.step import trainer as trainer_module
@@ -249,3 +251,23 @@ def test_a_run_that_was_stopped_is_said_to_be_where_it_was_saved(tmp_path: Path,
     assert (status["status"], status["step"], status["images"]) == ("preempted", 10, 70)
     assert status["progress"] == 0.5
     assert list_checkpoints(tmp_path / "run")[-1][0] == 10
+
+
+@pytest.mark.parametrize(
+    ("patch", "prediction", "precondition", "grainy"),
+    [(2, "v", True, True), (2, "x0", False, False), (2, "x0", True, True), (1, "v", True, False)],
+)
+def test_patches_with_more_numbers_than_channels_are_noticed(
+    tiny: RunConfig, patch: int, prediction: str, precondition: bool, grainy: bool
+) -> None:
+    network = Replace(tiny.network, patch=patch, channels=(8, 8))
+    objective = Replace(tiny.objective, prediction=prediction, precondition=precondition)
+    said = narrow_patches(Replace(tiny, network=network, objective=objective), (3, 8, 8))
+    assert (said is not None) == grainy
+    if said:
+        assert "has 12 numbers, and network.channels begins with 8" in said
+
+
+def test_no_preset_is_narrower_than_its_patches() -> None:
+    for preset in PRESETS.values():
+        assert narrow_patches(preset.config, (3, 64, 64)) is None, preset.name

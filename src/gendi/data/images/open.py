@@ -185,7 +185,7 @@ def _existing(spec: str) -> Path:
         raise DataError(f"{path} is a broken link: it points to {path.readlink()}, which is not there. Mend the link.")
     here: list[str] = []
     with contextlib.suppress(OSError):
-        here += map(str, path.parent.iterdir())
+        here += (str(each) for each in path.parent.iterdir() if not each.name.startswith("."))
     near = difflib.get_close_matches(spec.lower(), KNOWN, n=1) or difflib.get_close_matches(str(path), here, n=1)
     hint = f" Perhaps you meant {near[0]!r}." if near else ""
     raise DataError(

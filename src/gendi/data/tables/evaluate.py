@@ -71,15 +71,14 @@ class Features:
         return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def targets(self) -> "list[Target]":
-        """Return the columns with words or truth values as targets to predict, where their features are."""
+        """Return the columns as targets to predict, where their features are."""
         from gendi.evaluate.vectors.targets import Target
 
         found = []
         for j, (column, block) in enumerate(zip(self.schema.columns, self.blocks, strict=True)):
-            if column.kind in ("category", "boolean"):
-                gap = block.stop - 1 if j in self.gaps else None
-                codes = slice(block.start, block.stop if gap is None else gap)
-                found.append(Target(column.name, codes, gap))
+            gap = block.stop - 1 if j in self.gaps else None
+            codes = slice(block.start, block.stop if gap is None else gap)
+            found.append(Target(column.name, codes, gap, column.kind not in ("category", "boolean")))
         return found
 
 
@@ -105,7 +104,8 @@ def evaluate(samples: Any, data: "Data", **options: Any) -> "Evaluation":
         targets=features.targets(),
         **options,
     )
-    return replace(found, metrics=found.metrics + scored(rows, train, heldout, data.schema, found.n, found.seed))
+    more = scored(rows, train, heldout, data.schema, found.n, found.seed, data.heldout.groups)
+    return replace(found, metrics=found.metrics + more)
 
 
 def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
@@ -113,7 +113,8 @@ def privacy(samples: Any, data: "Data", **options: Any) -> "Privacy":
     from gendi.evaluate.vectors import RowSet, Standardised, privacy_of_rows, row_digests
 
     features, raw = _rows(samples, data)
-    rows, train, heldout = (RowSet(features(each)) for each in raw)
+    groups = (None, data.train.groups, data.heldout.groups)
+    rows, train, heldout = (RowSet(features(each), groups=of) for each, of in zip(raw, groups, strict=True))
     known = row_digests(train.rows)
     return privacy_of_rows(rows, train, heldout, space=Standardised.fit, known=known, name=data.name, **options)
 

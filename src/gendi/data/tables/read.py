@@ -165,7 +165,8 @@ def _loaded(
     kept = [each for each in found if not isinstance(each, str)]
     left_out = {name: each for name, each in zip(names, found, strict=True) if isinstance(each, str)}
     if not kept:
-        raise DataError(f"{where} has no column that can be modelled: {_listed(left_out)}.")
+        alone = " If its texts are sequences of letters, open it as sequences:FILE.csv." if len(names) == 1 else ""
+        raise DataError(f"{where} has no column that can be modelled: {_listed(left_out)}.{alone}")
     made = [ids_of(name, i, *cells(name)) for i, name in enumerate(names) if isinstance(left_out.get(name), Names)]
     ids = tuple(each for each in made if each is not None)
     left_out = {name: why for name, why in left_out.items() if name not in {each.name for each in ids}}

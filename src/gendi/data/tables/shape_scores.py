@@ -19,11 +19,12 @@ from scipy.stats import ks_2samp
 
 from gendi.data.tables.schema import Schema
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.intervals import halves, halves_error, measured
+from gendi.evaluate.intervals import group_halves, halves, halves_error, measured, of_groups
 from gendi.evaluate.result import Estimate, Metric
 
 SPLITS, BINS = 10, 10
 Rows = Float64[np.ndarray, "_ g"]
+Groups = Int64[np.ndarray, " _"]
 Column = Float64[np.ndarray, " _"]
 Score = Callable[[Rows, Rows, Schema], float]
 
@@ -50,28 +51,42 @@ def pair_trends(real: Rows, fake: Rows, schema: Schema) -> float:
 SCORES: dict[str, Score] = {"column-shapes": column_shapes, "pair-trends": pair_trends}
 
 
-def scored(samples: Rows, train: Rows, heldout: Rows, schema: Schema, n: int, seed: int) -> tuple[Metric, ...]:
-    """Return both scores of n samples against n held-out rows, with n training rows in their place as the floor."""
+def scored(
+    samples: Rows, train: Rows, heldout: Rows, schema: Schema, n: int, seed: int, groups: Groups | None = None
+) -> tuple[Metric, ...]:
+    """Return both scores of n samples against n held-out rows, with n training rows in their place as the floor.
+
+    With the `groups` of held-out rows, intervals draw whole groups anew; see `gendi.evaluate.vectors.errors`.
+    """
     rng = stream(seed, "shape scores")
-    rows, real, reference = (z[rng.permutation(len(z))[:n]] for z in (samples, train, heldout))
+    some = [rng.permutation(len(z))[:n] for z in (samples, train, heldout)]
+    rows, real, reference = (z[chosen] for z, chosen in zip((samples, train, heldout), some, strict=True))
+    of = None if groups is None else groups[some[2]]
+    of = None if of is None or len(np.unique(of)) < 2 else of
     found = []
     for name, score in SCORES.items():
-        value, floor = (_estimate(score, z, reference, schema, seed) for z in (rows, real))
+        value, floor = (_estimate(score, z, reference, schema, seed, of) for z in (rows, real))
         if value is not None and floor is not None:
             found.append(Metric.of(name, value, floor, "higher"))
     return tuple(found)
 
 
-def _estimate(score: Score, rows: Rows, reference: Rows, schema: Schema, seed: int) -> Estimate | None:
+def _estimate(
+    score: Score, rows: Rows, reference: Rows, schema: Schema, seed: int, groups: Groups | None
+) -> Estimate | None:
     value = score(reference, rows, schema)
     if np.isnan(value):
         return None
-    own, others = (halves(len(z), SPLITS, seed, f"halves of {name}") for name, z in (("x", rows), ("y", reference)))
+    own, purpose = halves(len(rows), SPLITS, seed, "halves of x"), "halves of y"
+    others = (
+        halves(len(reference), SPLITS, seed, purpose) if groups is None else group_halves(groups, SPLITS, seed, purpose)
+    )
     pairs = [
         [score(reference[b], rows[a], schema) for a, b in zip(x, y, strict=True)]
         for x, y in zip(own, others, strict=True)
     ]
-    return measured(value, halves_error(np.array(pairs), quadratic=False), least=0, most=1)
+    quantile = of_groups(None if groups is None else len(np.unique(groups)))
+    return measured(value, halves_error(np.array(pairs), quadratic=False), least=0, most=1, quantile=quantile)
 
 
 def _columns(real: Rows, fake: Rows) -> list[tuple[int, Column, Column]]:

@@ -92,7 +92,7 @@ def largest(records: Sequence[ClassRecord]) -> float | None:
 
 def worst_of(records: Sequence[ClassRecord]) -> tuple[ClassRecord, float] | None:
     """Return the class whose distance is largest, over its limit, and that share; None if no class has a limit."""
-    shares = [(r, r.energy / r.limit) for r in records if r.energy is not None and r.limit is not None]
+    shares = [(r, r.over_limit) for r in records if r.over_limit is not None]
     return max(shares, key=lambda pair: pair[1]) if shares else None
 
 

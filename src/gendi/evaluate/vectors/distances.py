@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from gendi.errors import UsageError
-from gendi.evaluate.kernel_errors import Across, Blocks, Within, error_of_both
+from gendi.evaluate.kernel_errors import Across, Blocks, Groups, Within, error_of_both
 from gendi.evaluate.metrics import Features, energy_kernel, squared_distances
 
 Kernel = Callable[[np.ndarray], np.ndarray]
@@ -71,14 +71,17 @@ def discrepancy(x: Features, y: Features, kernel: Kernel, weights_x: Weights, we
     return np.asarray(_within(x, kernel, weights_x) + _within(y, kernel, weights_y) - 2 * across)
 
 
-def discrepancy_error(x: Features, y: Features, kernel: Kernel) -> float | None:
-    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either."""
+def discrepancy_error(x: Features, y: Features, kernel: Kernel, groups: Groups | None = None) -> float | None:
+    """Return the standard error of D over x and y drawn anew; None for fewer than 4 rows of either.
+
+    With the group of each row of y, whole groups are drawn anew, and the samples x are independent rows.
+    """
 
     def values(a: Features, b: Features) -> Blocks:
         return ((rows, kernel(squared)) for rows, squared in squared_distances(a, b))
 
     own, others = (Within.of(len(z), values(z, z)) for z in (x, y))
-    return error_of_both(own, others, Across.of(len(x), len(y), values(x, y)))
+    return error_of_both(own, others, Across.of(len(x), len(y), values(x, y)), groups)
 
 
 def _within(x: Features, kernel: Kernel, weights: Weights) -> np.ndarray:

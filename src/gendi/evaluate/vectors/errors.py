@@ -8,6 +8,11 @@ The judges are not trained again: the areas under their curves are those of out-
 and set, which is a bootstrap of a statistic that repeated rows do not bias. Training on other rows would move all folds
 together, as their training rows overlap: for k folds, Nadeau and Bengio (2003) multiply the variance of the folds' mean
 by 1 + k / (k - 1). The classifier that is trained on samples and tested on real rows is trained again, on halves.
+
+Where whole groups such as donors were held out, rows of one group are alike, and the reference drawn anew has other
+groups: its halves are halves of its groups, its scores are drawn by group, and linear parts are sums over groups. The
+interval is Student's with one degree of freedom fewer than there are groups. The shares of samples that are copies, or
+nearer to training rows, count samples, which are independent, and say nothing of other groups.
 """
 
 from collections.abc import Callable
@@ -15,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gendi.diffusion.randomness import stream
-from gendi.evaluate.intervals import Pairs, halves, halves_error, of_share
+from gendi.evaluate.intervals import Pairs, group_halves, halves, halves_error, of_groups, of_share
 from gendi.evaluate.metrics import energy_kernel
 from gendi.evaluate.vectors import classes as c
 from gendi.evaluate.vectors import transport
@@ -31,12 +36,14 @@ from gendi.evaluate.vectors.metrics import (
     profile,
     recognised_share,
 )
-from gendi.evaluate.vectors.space import Part, World
+from gendi.evaluate.vectors.space import Indices, Part, World
 from gendi.evaluate.vectors.two_sample import Verdict
 from gendi.machine.stopping import Poll, may_stop
 
 SHARES = ("closest-share", "copies", "tstr")
 """Metrics that are shares of rows."""
+OF_SAMPLES = ("closest-share", "copies")
+"""Those of samples alone."""
 SPLITS_OF_CLASSIFIER = 10
 Measure = Callable[[Part, Part, World], Values]
 
@@ -49,12 +56,13 @@ def standard_errors(
     verdicts: Verdicts,
     count: int,
     *,
+    groups: Indices | None = None,
     poll: Poll | None = None,
 ) -> dict[str, float | None]:
     """Return the standard error of every metric by name; None where it cannot be computed.
 
     `values` are the metrics of x, and `verdicts` those of the judges. Their scores are drawn anew `count` times; a
-    quarter as many splits into halves are made, at least 2.
+    quarter as many splits into halves are made, at least 2. `groups` are those of the reference, two or more.
     """
     y = roles.reference
     rng = stream(world.seed, "evaluation judges")
@@ -65,32 +73,45 @@ def standard_errors(
     }
     for name, kernel in (("energy", energy_kernel), ("mmd2", gaussian_kernel(world.sigma))):
         may_stop(poll)
-        found[name] = discrepancy_error(x.z, y.z, kernel)
+        found[name] = discrepancy_error(x.z, y.z, kernel, groups)
     for name, verdict in verdicts.items():
         may_stop(poll)
         if verdict is not None:
-            found[name] = judge_error(verdict, count, rng)
-    for name, pairs in _halved(x, y, world, max(2, count // 4), _costly, poll).items():
+            found[name] = judge_error(verdict, count, rng, groups)
+
+    def halved(count: int, measure: Measure) -> dict[str, Pairs]:
+        return _halved(x, y, world, count, measure, groups, poll)
+
+    for name, pairs in halved(max(2, count // 4), _costly).items():
         value = values.get(name)
         found[name] = fisher_error(value, pairs) if about(name).correlation else halves_error(pairs, quadratic=False)
     if values.get("tstr") is not None:
-        pairs = _halved(x, y, world, min(count, SPLITS_OF_CLASSIFIER), _recognised, poll)["tstr"]
+        pairs = halved(min(count, SPLITS_OF_CLASSIFIER), _recognised)["tstr"]
         found["tstr"] = max(found["tstr"] or 0.0, halves_error(pairs, quadratic=False) or 0.0)
     if roles.targets:
 
         def measure(a: Part, b: Part, world: World) -> Values:
             return predicted(a, b, roles.targets)
 
-        for name, pairs in _halved(x, y, world, min(count, SPLITS_OF_CLASSIFIER), measure, poll).items():
+        for name, pairs in halved(min(count, SPLITS_OF_CLASSIFIER), measure).items():
             found[name] = halves_error(pairs, quadratic=False)
     return found
 
 
-def _halved(x: Part, y: Part, world: World, count: int, measure: Measure, poll: Poll | None) -> dict[str, Pairs]:
+def quantile_of(name: str, groups: Indices | None) -> float:
+    """Return the quantile behind the interval of a metric, where the reference has `groups`, or None."""
+    return of_groups(None if groups is None or name in OF_SAMPLES else len(np.unique(groups)))
+
+
+def _halved(
+    x: Part, y: Part, world: World, count: int, measure: Measure, groups: Indices | None, poll: Poll | None
+) -> dict[str, Pairs]:
     """Return metrics of `count` paired halves of both sets."""
     found: dict[str, list[list[float]]] = {}
-    splits = (halves(len(z), count, world.seed, f"halves of {name}") for name, z in (("samples", x), ("reference", y)))
-    for pair_x, pair_y in zip(*splits, strict=True):
+    seed, purpose = world.seed, "halves of reference"
+    of_x = halves(len(x), count, seed, "halves of samples")
+    of_y = halves(len(y), count, seed, purpose) if groups is None else group_halves(groups, count, seed, purpose)
+    for pair_x, pair_y in zip(of_x, of_y, strict=True):
         may_stop(poll)
         both = [measure(x[a], y[b], world) for a, b in zip(pair_x, pair_y, strict=True)]
         for name in both[0]:
@@ -112,10 +133,10 @@ def fisher_error(r: float | None, pairs: Pairs) -> float | None:
     return (1 - r * r) * float(np.sqrt(np.mean((z[:, 0] - z[:, 1]) ** 2) / 2))
 
 
-def judge_error(verdict: Verdict, count: int, rng: np.random.Generator) -> float:
+def judge_error(verdict: Verdict, count: int, rng: np.random.Generator, groups: Indices | None = None) -> float:
     """Return the standard error of a judge's area, from `count` replicates; see the module's docstring."""
     k = len(verdict.folds)
-    return float(verdict.replicates(count, rng).std(ddof=1) * np.sqrt(1 + k / (k - 1)))
+    return float(verdict.replicates(count, rng, groups).std(ddof=1) * np.sqrt(1 + k / (k - 1)))
 
 
 def _recognised(x: Part, y: Part, world: World) -> Values:

@@ -35,6 +35,7 @@ from gendi.evaluate.result import Gate, Metric
 from gendi.evaluate.vectors import controls as c
 from gendi.evaluate.vectors.by_class import class_metric, class_records, largest
 from gendi.evaluate.vectors.deals import Deal
+from gendi.evaluate.vectors.errors import quantile_of
 from gendi.evaluate.vectors.metrics import About, Roles, Values, about, compute_metrics, in_order
 from gendi.evaluate.vectors.progress import Progress
 from gendi.evaluate.vectors.space import Indices, Part, Raw, RowSet, World
@@ -109,10 +110,15 @@ def judge(
     errors: Mapping[str, float | None],
     share: float,
     gates: int,
+    groups: Indices | None = None,
 ) -> tuple[Metric, ...]:
-    """Return every value with its floor, gate, controls, interval and score; `gates` and `share` as in `gate`."""
+    """Return every value with its floor, gate, controls, interval and score.
+
+    `gates` and `share` are as in `gate`, and `groups` as in `gendi.evaluate.vectors.errors.standard_errors`.
+    """
     return tuple(
-        _metric(name, values[name], deals, controls, errors.get(name), gates, share) for name in in_order(values)
+        _metric(name, values[name], deals, controls, errors.get(name), gates, share, quantile_of(name, groups))
+        for name in in_order(values)
     )
 
 
@@ -151,6 +157,7 @@ def _metric(
     error: float | None,
     gates: int,
     share: float,
+    quantile: float,
 ) -> Metric:
     of = about(name)
     real = [v for deal in deals if (v := deal.get(name)) is not None]
@@ -164,7 +171,7 @@ def _metric(
         of.better,
         standard_error=error if value is not None else None,
         ideal=of.ideal,
-        interval=of.estimate(value, error).interval if value is not None else None,
+        interval=of.estimate(value, error, quantile).interval if value is not None else None,
         controls=fakes,
         gate=gate(real, of, gates, share) if known else None,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gendi.errors import UsageError
+from gendi.evaluate.comparison import Z95
 from gendi.evaluate.intervals import measured, measured_correlation
 from gendi.evaluate.metrics import density_coverage
 from gendi.evaluate.result import Better, Estimate
@@ -18,7 +19,7 @@ from gendi.evaluate.vectors import marginals as m
 from gendi.evaluate.vectors import records, transport
 from gendi.evaluate.vectors.distances import energy_distance, squared_mmd
 from gendi.evaluate.vectors.space import Part, World
-from gendi.evaluate.vectors.targets import PREFIX, Target, balanced_accuracy
+from gendi.evaluate.vectors.targets import NUMBERS, PREFIX, Target, quality
 from gendi.evaluate.vectors.two_sample import Judge, Verdict, two_sample
 from gendi.machine.stopping import Poll, may_stop
 
@@ -45,11 +46,11 @@ class About:
     correlation: bool = False
     """Whether it is a correlation, whose interval is that of Fisher's z."""
 
-    def estimate(self, value: float, error: float | None) -> Estimate:
+    def estimate(self, value: float, error: float | None, quantile: float = Z95) -> Estimate:
         """Return a value with the interval that its standard error gives."""
         if self.correlation:
-            return measured_correlation(value, error)
-        return measured(value, error, least=self.least, most=self.most)
+            return measured_correlation(value, error, quantile)
+        return measured(value, error, least=self.least, most=self.most, quantile=quantile)
 
 
 ABOUT: dict[str, About] = {
@@ -69,6 +70,7 @@ ABOUT: dict[str, About] = {
     "depth": About("lower", least=0, most=1, paired=True),
     "correlation-error": About("lower", least=0, paired=True),
     "tstr": About("higher", least=0, most=1, paired=True),
+    "r2": About("higher", most=1, paired=True),
     "fold-change-slope": About("closest", 1.0),
     "fold-change-r": About("higher", least=-1, most=1, paired=True, correlation=True),
     "density": About("closest", 1.0, least=0, paired=True),
@@ -80,13 +82,13 @@ ABOUT: dict[str, About] = {
 
 
 def about(name: str) -> About:
-    """Return the properties of a metric by its name; all targets have those of `tstr`."""
-    return ABOUT["tstr" if name.startswith(PREFIX) else name]
+    """Return the properties of a metric by its name; targets have those of `tstr`, or of `r2`."""
+    return ABOUT["tstr" if name.startswith(PREFIX) else "r2" if name.startswith(NUMBERS) else name]
 
 
 def in_order(values: Mapping[str, float | None]) -> list[str]:
     """Return the names of metrics in the order of the table: those of `ABOUT`, then the targets."""
-    return [name for name in ABOUT if name in values] + [name for name in values if name.startswith(PREFIX)]
+    return [name for name in ABOUT if name in values] + [name for name in values if name.startswith((PREFIX, NUMBERS))]
 
 
 Values = dict[str, float | None]
@@ -176,7 +178,7 @@ def recognised_share(x: Part, y: Part, world: World) -> float | None:
 
 def predicted(x: Part, y: Part, targets: Sequence[Target]) -> Values:
     """Return how well targets in y are predicted by what is learned from x, by the names of their metrics."""
-    return {PREFIX + target.name: balanced_accuracy(target, x, y) for target in targets}
+    return {target.metric: quality(target, x, y) for target in targets}
 
 
 def _class_metrics(x: Part, y: Part, world: World) -> Values:

@@ -14,6 +14,11 @@ chance. Three sets take the samples' place:
     samples    those of the model
     copier     as many rows, drawn from all training rows with replacement
     real       real rows that are neither members nor held out: 0.5 but for chance
+
+Where whole groups such as donors were held out, members, others and real rows are of different groups: the question is
+then whether samples give away which groups were trained on, rows of a group being alike. The error of the area is that
+of sums over groups [Obuchowski 1997], and its interval Student's, with one degree of freedom fewer than the smaller
+number of groups.
 """
 
 from collections.abc import Callable
@@ -26,11 +31,12 @@ from scipy.stats import rankdata
 
 from gendi.diffusion.randomness import stream
 from gendi.errors import DataError, UsageError
-from gendi.evaluate.intervals import around, of_share
+from gendi.evaluate.intervals import around, of_dependent_share, of_groups, of_share
+from gendi.evaluate.kernel_errors import mean_variance
 from gendi.evaluate.metrics import Features
 from gendi.evaluate.result import Estimate, Interval
 from gendi.evaluate.vectors.records import closer, copies, nearest_distance, row_digests
-from gendi.evaluate.vectors.space import Raw, RowSet, Space, World
+from gendi.evaluate.vectors.space import Indices, Raw, RowSet, Space, World
 from gendi.machine.stopping import Poll, may_stop
 
 WIDE = 200
@@ -46,6 +52,7 @@ TIMES = 3
 """A copier that draws so many times as many samples as there are training rows has shown 95% of them."""
 ATTACKS = ("distance", "calibrated")
 Scores = Float64[np.ndarray, " _"]
+Groups = Indices | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class Privacy:
     members: int
     others: int
     """Held-out rows among which the attacker has to find the members."""
+    groups: tuple[int, int] | None
+    """The numbers of groups of members and of others; None where rows were held out one by one."""
     sets: dict[str, Exposure]
     """By "samples", "copier" and "real"."""
 
@@ -105,14 +114,21 @@ class Privacy:
                 f"But a model that copies its training rows would have {copier:.2f} with so few samples, so these "
                 f"attacks could hardly find anything: draw {TIMES * self.training:,}."
             )
+        whole = ""
+        if self.groups is not None:
+            a, b = self.groups
+            whole = (
+                f" Whole groups were held out: members are of {a} and the others of {b}, so this asks which groups "
+                "were trained on" + (", and one group says nothing of the next." if min(a, b) < 2 else ".")
+            )
         if low > 0.5:
             return (
                 f"The samples give away some of the training rows: the attack by {name} has an area of {area}. {power} "
-                "Less training, more dropout or more rows help."
+                f"Less training, more dropout or more rows help.{whole}"
             )
         return (
             f"Neither attack tells training rows from others: the better one has an area of {area}. {power} This is a "
-            "measurement of two attacks, not a guarantee."
+            f"measurement of two attacks, not a guarantee.{whole}"
         )
 
 
@@ -162,28 +178,53 @@ def privacy_of_rows(
         )
     training = len(train) if training is None else training
     rng = stream(seed, "privacy")
-    order, rest = (rng.permutation(len(rows)).astype(np.int64) for rows in (train, heldout))
+    (order, half), (rest, part) = (_halved(rows, rng) for rows in (train, heldout))
     real = np.concatenate([train.rows, heldout.rows])
     world = World.fit(space(real), real, seed)
-    half, part = len(train) // 2, len(heldout) // 2
+    if len(train) - half < LEAST or half < LEAST:
+        raise DataError(f"The groups of the training rows cannot be divided into two halves of at least {LEAST} rows.")
+    first = train.take(order[:half]), heldout.take(rest[:part])
+    of = [rows.groups for rows in first]
     shown = int(rng.binomial(len(samples), len(train) / training))  # of the copier's rows, those copied from `train`
     copied = train.take(rng.integers(0, len(train), max(shown, 2)).astype(np.int64))
     sets = {"samples": samples, "copier": copied, "real": train.take(order[half:])}
     trained, held = (_features(world, rows) for rows in (train.take(order), heldout.take(rest)))
-    usual = [_log_distance(each, held[part:]) for each in (trained[:half], held[:part])]
+    unseen = held[part:] if part < len(held) else trained[half:]
+    usual = [_log_distance(each, unseen) for each in (trained[:half], held[:part])]
     h, found = min(len(train), len(heldout)), {}
+    mixed = trained if train.groups is None else trained[stream(seed, "privacy closest").permutation(len(trained))]
     for place, rows in sets.items():
         may_stop(poll)
         x = _features(world, rows)
         near = [_log_distance(each, x) for each in (trained[:half], held[:part])]
         known_scores, other_scores = (_scores(*each) for each in zip(near, usual, strict=True))
-        attacks = {attack: _attack(known_scores[attack], other_scores[attack]) for attack in ATTACKS}
+        attacks = {attack: _attack(known_scores[attack], other_scores[attack], *of) for attack in ATTACKS}
         found[place] = Exposure(attacks)
         if place != "real":
-            nearer = float(closer(x, trained[:h], held[:h]).mean())
+            nearer = float(closer(x, mixed[:h], held[:h]).mean())
             same = float(copies(row_digests(rows.rows), known).mean())
             found[place] = Exposure(attacks, of_share(nearer, len(rows)), of_share(same, len(rows)))
-    return Privacy(name, len(samples), training, half, part, found)
+    counts = [len(np.unique(each)) for each in of if each is not None]
+    groups = (counts[0], counts[1]) if len(counts) == 2 else None
+    return Privacy(name, len(samples), training, half, part, groups, found)
+
+
+def _halved(rows: RowSet, rng: np.random.Generator) -> tuple[Indices, int]:
+    """Return an order of rows, and how many of them, about half, are the first half.
+
+    Whole groups are in one half. A single group is in the first: nothing of another group is left to compare it with.
+    """
+    order = rng.permutation(len(rows)).astype(np.int64)
+    if rows.groups is None:
+        return order, len(rows) // 2
+    if len(names := np.unique(rows.groups)) < 2:
+        return order, len(rows)
+    places = np.empty(len(names), np.int64)
+    places[rng.permutation(len(names))] = np.arange(len(names))
+    place = places[np.searchsorted(names, rows.groups[order])]
+    ends = np.cumsum(np.bincount(place))[:-1]
+    half = int(ends[np.abs(ends - len(rows) / 2).argmin()])
+    return order[np.argsort(place, kind="stable")], half
 
 
 def _features(world: World, rows: RowSet) -> Features:
@@ -201,21 +242,35 @@ def _scores(near: Scores, usual: Scores) -> dict[str, Scores]:
     return {"distance": -near, "calibrated": usual - near}
 
 
-def _attack(members: Scores, others: Scores) -> Attack:
-    value, error = area_with_error(members, others)
-    found = of_share(float((members > np.quantile(others, 1 - FALSE_ALARMS, method="higher")).mean()), len(members))
-    return Attack(value, error, around(value, error, least=0, most=1), found)
+def _attack(members: Scores, others: Scores, of_members: Groups = None, of_others: Groups = None) -> Attack:
+    value, error = area_with_error(members, others, of_members, of_others)
+    known = [len(np.unique(of)) for of in (of_members, of_others) if of is not None]
+    several = [count for count in known if count > 1]
+    interval = around(value, error, least=0, most=1, quantile=of_groups(min(several) if several else None))
+    right = members > np.quantile(others, 1 - FALSE_ALARMS, method="higher")
+    share, effect = float(right.mean()), 1.0
+    if of_members is not None and len(np.unique(of_members)) > 1 and 0 < share < 1:
+        effect = mean_variance(right.astype(np.float64), of_members) / (share * (1 - share) / len(members))
+    return Attack(value, error, interval, of_dependent_share(share, effect, len(members)))
 
 
-def area_with_error(positive: Scores, negative: Scores) -> tuple[float, float]:
+def area_with_error(
+    positive: Scores, negative: Scores, of_positive: Groups = None, of_negative: Groups = None
+) -> tuple[float, float]:
     """Return the share of pairs that scores order rightly, ties count half, and its standard error over fresh rows.
 
-    The error is that of a two-sample U-statistic.  [DeLong et al. 1988]
+    The error is that of a two-sample U-statistic [DeLong et al. 1988]. With the group of each score, two or more on a
+    side, it is that of whole groups drawn anew [Obuchowski 1997].
     """
     both = np.concatenate([positive, negative])
     m, n = len(positive), len(negative)
     ranks, own = rankdata(both), (rankdata(positive), rankdata(negative))
-    of_positive = (ranks[:m] - own[0]) / n
-    of_negative = 1 - (ranks[m:] - own[1]) / m
-    error = float(np.sqrt(of_positive.var(ddof=1) / m + of_negative.var(ddof=1) / n))
-    return float(of_positive.mean()), error
+    right = (ranks[:m] - own[0]) / n, 1 - (ranks[m:] - own[1]) / m
+    variance = sum(_variance(each, of) for each, of in zip(right, (of_positive, of_negative), strict=True))
+    return float(right[0].mean()), float(np.sqrt(variance))
+
+
+def _variance(values: Scores, groups: Groups) -> float:
+    if groups is None or len(np.unique(groups)) < 2:
+        return float(values.var(ddof=1)) / len(values)
+    return mean_variance(values, groups)

@@ -127,7 +127,9 @@ def evaluate_rows(
         controls = {control: compute_metrics(part, roles, world, poll=poll) for control, part in parts.items()}
     progress.step("the controls are measured", CONTROLS)
     with clock("intervals"):
-        errors = standard_errors(values, x, roles, world, verdicts, replicates, poll=poll)
+        groups, said = reference_groups(_first(heldout, n))
+        notes += said
+        errors = standard_errors(values, x, roles, world, verdicts, replicates, groups=groups, poll=poll)
     with clock("classes"):
         by_class, of_classes = floors.judged_classes(given, real, heldout, parts, world, len(values) + 1, classes, poll)
     gates = len(values) + len(of_classes)
@@ -141,7 +143,7 @@ def evaluate_rows(
         floor_split="real",
         floor_n=n,
         extractors=(),
-        metrics=floors.judge(values, deals, controls, errors, dealt.share, gates) + of_classes,
+        metrics=floors.judge(values, deals, controls, errors, dealt.share, gates, groups) + of_classes,
         by_class=by_class,
         portrait=portrait(x, roles.reference, world),
         ema=ema,
@@ -150,8 +152,24 @@ def evaluate_rows(
     )
     notes += _notes(found, samples, heldout, world, classes)
     if targets and not chosen:
-        notes.append("No column of words or truth values can be predicted from the others, so none is tried (tstr).")
+        notes.append("No column can be predicted from the others, so none is tried (tstr, r2).")
     return replace(found, notes=tuple(notes))
+
+
+def reference_groups(reference: RowSet) -> tuple[Indices | None, list[str]]:
+    """Return the groups whose draw intervals count, and what to say of them; None where they count rows."""
+    if reference.groups is None:
+        return None, []
+    count = len(np.unique(reference.groups))
+    if count < 2:
+        return None, [
+            "The held-out rows that are compared are all of one group, so intervals count the chance in drawing rows "
+            "of this group. What another group would bring, they cannot say."
+        ]
+    return reference.groups, [
+        f"The held-out rows that are compared are of {count} groups. Intervals draw whole groups anew, with Student's "
+        f"quantile for {count - 1} degrees of freedom; those of closest-share, copies and single classes count rows."
+    ]
 
 
 def compute_row_metrics(

@@ -34,6 +34,8 @@ class Verdict(NamedTuple):
     """The judge's probability of that."""
     fold: Int64[np.ndarray, " n"]
     """The number of the fold in which the row was tested."""
+    row: Int64[np.ndarray, " n"]
+    """The number of the row in its set."""
 
     @property
     def auc(self) -> float:
@@ -45,8 +47,15 @@ class Verdict(NamedTuple):
         """The numbers of the folds."""
         return range(int(self.fold.max()) + 1)
 
-    def replicates(self, count: int, rng: np.random.Generator) -> Float64[np.ndarray, " count"]:
-        """Return bootstrap replicates of `auc`: rows are drawn anew within fold and set, and their scores stay."""
+    def replicates(
+        self, count: int, rng: np.random.Generator, groups: Int64[np.ndarray, " m"] | None = None
+    ) -> Float64[np.ndarray, " count"]:
+        """Return bootstrap replicates of `auc`: rows are drawn anew within fold and set, and their scores stay.
+
+        With the group of each row of the second set, its whole groups are drawn anew, all folds together.
+        """
+        if groups is not None:
+            return np.array([self._with_groups(rng, groups) for _ in range(count)])
         out = np.zeros((count, len(self.folds)))
         for f in self.folds:
             parts = [np.flatnonzero((self.fold == f) & (self.first == which)) for which in (True, False)]
@@ -55,28 +64,46 @@ class Verdict(NamedTuple):
                 out[b, f] = area(self.score[rows], self.first[rows])
         return np.asarray(out.mean(axis=1))
 
+    def _with_groups(self, rng: np.random.Generator, groups: Int64[np.ndarray, " m"]) -> float:
+        names, of = np.unique(groups, return_inverse=True)
+        drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        times = np.where(self.first, 0, drawn[of.reshape(-1)[np.where(self.first, 0, self.row)]])
+        areas = []
+        for f in self.folds:
+            own = np.flatnonzero((self.fold == f) & self.first)
+            rows = np.concatenate([rng.choice(own, len(own)), np.repeat(*_of(self.fold == f, times))])
+            if not self.first[rows].all():
+                areas.append(area(self.score[rows], self.first[rows]))
+        return float(np.mean(areas)) if areas else 0.5
+
 
 def two_sample(x: Features, y: Features, judge: Judge, seed: int = 0) -> Verdict:
     """Judge rows of `x`, the first set, against rows of `y`, out of fold in five folds.
 
     Raises `UsageError` if a set has fewer than 20 different rows.
     """
-    x, y = np.unique(x, axis=0), np.unique(y, axis=0)
+    (x, of_x), (y, of_y) = (np.unique(z, axis=0, return_index=True) for z in (x, y))
     n = min(len(x), len(y))
     if n < LEAST:
         raise UsageError(
             f"A classifier needs at least {LEAST} different rows of each set; there are {len(x)} and {len(y)}."
         )
     rng = stream(seed, "two-sample rows")
-    x, y = (z[rng.permutation(len(z))[:n]] for z in (x, y))
-    rows = np.concatenate([x, y])
+    kept = [rng.permutation(len(z))[:n] for z in (x, y)]
+    rows = np.concatenate([x[kept[0]], y[kept[1]]])
+    at = np.concatenate([of_x[kept[0]], of_y[kept[1]]]).astype(np.int64)
     first = np.arange(2 * n) < n
     _, group = np.unique(rows, axis=0, return_inverse=True)
     fold, score = _folds(first, group.reshape(-1), seed), np.zeros(2 * n)
     for f in range(FOLDS):
         train, test = fold != f, fold == f
         score[test] = _judge(judge, seed).fit(rows[train], first[train]).predict_proba(rows[test])[:, 1]
-    return Verdict(first, score, fold)
+    return Verdict(first, score, fold, at)
+
+
+def _of(where: Bool[np.ndarray, " n"], times: Int64[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.flatnonzero(where)
+    return rows, times[rows]
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:

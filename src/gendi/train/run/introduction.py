@@ -42,5 +42,27 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
         seen = rate * budget.seconds
         foretold = expected_of(config, data.name, seen)
         yield f"about {round(seen, -3):,.0f} {rows} in {budget} at that rate{'; ' + foretold if foretold else ''}"
+    if narrow := narrow_patches(config, data.fitted.shape):
+        yield f"note: {narrow}"
     if trainer.parts.count > 1:
         yield f"each batch of {train.batch_size} is computed in {trainer.parts.count} parts"
+
+
+def narrow_patches(config: RunConfig, shape: tuple[int, ...]) -> str | None:
+    """Return why samples of `shape` (C, H, W) stay grainy, if a patch has more numbers than channels that take it.
+
+    A network whose output has the noise in it must hand on every number of its input. One that predicts x_0 without
+    preconditioning need not (Li & He 2025).
+    """
+    network, objective = config.network, config.objective
+    if len(shape) != 3 or network.patch == 1 or (objective.prediction == "x0" and not objective.precondition):
+        return None
+    numbers, channels = shape[0] * network.patch**2, network.channels[0]
+    if numbers <= channels:
+        return None
+    return (
+        f"a patch of {network.patch} x {network.patch} pixels has {numbers} numbers, and network.channels begins with "
+        f"{channels}, so the noise of single pixels does not get through and samples stay grainy. Begin "
+        f"--network.channels with {numbers} or more, make --network.patch smaller, or give --objective.prediction x0 "
+        "--objective.no-precondition."
+    )

@@ -167,7 +167,7 @@ class _Loop:
 
     def run_all(self) -> TrainResult:
         """Set up, start or resume, train, and finish the run."""
-        for note in (*self.data.notes, *(f"skipped {s.path}: {s.reason}" for s in self.data.skipped)):
+        for note in self.data.remarks():
             self.log(note)
         header = self._peek()
         if header is not None and has_ended(self.run) and self._over(header):

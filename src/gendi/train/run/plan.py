@@ -33,9 +33,9 @@ def dry_run(
 
     The result has the parameters, the FLOPs of a forward pass per image, the seconds per step, the bytes of checkpoints
     and on the disk, the precision, and the resolved configuration. With `optim.posthoc_every`, it also has the number
-    of snapshots within `budget` and the bytes of each (without a budget, only of the last one). Where rows have
-    parts, such as the columns of a table, `data` lists them. `init` is a source of weights to start from; see
-    `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run works, and
+    of snapshots within `budget` and the bytes of each (without a budget, only of the last one). Where rows have parts,
+    such as the columns of a table, `data` lists them, and it has the notes on the data. `init` is a source of weights
+    to start from; see `gendi.train.kept.start`. `autoencoder` is the folder of one in whose latents the run works, and
     `allow_data_change` says whether it may be one of other pictures.
     """
     config.validate()
@@ -70,6 +70,7 @@ def dry_run(
             "shape": list(data.fitted.shape),
             "row": data.fitted.description,
             "parts": [list(part) for part in parts],
+            "notes": list(data.remarks()),
         },
         "parameters": cost.parameters,
         "flops_per_image": cost.flops,
