@@ -72,6 +72,19 @@ class Codec(ABC):
             index: (B,), the numbers of the rows.
         """
 
+    def draws_of(self, rows: int) -> int:
+        """Return how many times each of so many training rows is encoded, if it is encoded `once`.
+
+        It is more than 1 where encoding draws at random and rows are few: a network then sees several draws of each.
+        """
+        return 1
+
+    def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
+        """Map rows to (draws, B, *shape): what `encode` returns, and then further draws."""
+        if draws != 1:
+            raise ValueError(f"draws = {draws}: this codec encodes a row in one way.")
+        return self.encode(rows, cond, index)[None]
+
     @abstractmethod
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (B, *shape), with conditions by name, to rows (B, ...). Draws for row i are keyed by (seed, first + i).

@@ -7,7 +7,9 @@
 
 As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
 the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
-configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell.
+configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell. If the training
+cells are few, each is encoded several times, with other draws of its factors: a network that sees one draw of each
+learns these draws by heart.
 
 The distributions of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is
 most like.
@@ -46,8 +48,10 @@ PROFILES: tuple[Profiles, ...] = ("estimated", "per-cell", "per-seed")
 POSTERIOR = tuple(field.name for field in fields(Posterior))
 GRID = 400
 """Quantiles of a score over which a mean is taken."""
-SWEEPS = 12
-"""Gibbs sweeps between the first scores of a cell and its encoded factors."""
+SWEEPS, BETWEEN = 12, 4
+"""Gibbs sweeps between the first scores of a cell and its encoded factors, and between two draws of the latter."""
+DRAWS, DRAWN_CELLS = 16, 10_000
+"""Most draws of the factors of each training cell; there are so many that this number of cells is not exceeded."""
 ENCODED = 64
 """Number of cells that are encoded at a time, so few that their scores stay in the processor's cache."""
 FURTHEST = 8.0
@@ -59,8 +63,10 @@ class CopulaCodec(CellsCodec):
 
     kind: ClassVar[str] = "cells-copula"
     once: ClassVar[bool] = True
-    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed", "levels"})
+    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed", "levels", "draws"})
     profiles: Profiles = "estimated"
+    draws: int = 1
+    """Most draws of the factors of each training cell."""
 
     def __init__(
         self,
@@ -101,17 +107,23 @@ class CopulaCodec(CellsCodec):
     def shape(self) -> tuple[int]:
         return (1 + self.factors.loadings.shape[1],)
 
+    def draws_of(self, rows: int) -> int:
+        return min(self.draws, most_draws(rows))
+
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        return self.encode_draws(rows, cond, index, 1)[0]
+
+    def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
         counts, labels, levels = self.counts_of(rows), self.labels_of(cond), self.levels_of(cond)
-        out = np.empty((len(counts), *self.shape), np.float32)
+        out = np.empty((draws, len(counts), *self.shape), np.float32)
         for part in chunks(len(counts), ENCODED):
             depth = depths(counts[part])
             own = {name: of[part] for name, of in levels.items()}
             factor = self.levels.of(own, len(depth), self.modelled)
             lower, upper = bounds(self.marginals, counts[part], some(labels, part), depth, self.modelled, factor)
-            out[part, 0] = self.depth.score(depth)
-            f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy())
-            out[part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
+            out[:, part, 0] = self.depth.score(depth)
+            f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy(), draws)
+            out[:, part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
         return torch.from_numpy(out)
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
@@ -147,6 +159,7 @@ class CopulaCodec(CellsCodec):
             "factors": self.factors.loadings.shape[1],
             "borrowed": int(self.posterior is not None),
             "levels": sum(map(len, self.levels.factors.values())),
+            "draws": self.draws,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -165,7 +178,7 @@ class CopulaCodec(CellsCodec):
 
     @classmethod
     def size_names(cls) -> tuple[str, ...]:
-        return "classes", "modelled", "factors", "borrowed", "levels"
+        return "classes", "modelled", "factors", "borrowed", "levels", "draws"
 
     @classmethod
     def array_specs(cls, genes: int, sizes: Mapping[str, int]) -> dict[str, TensorSpec]:
@@ -213,7 +226,14 @@ class CopulaCodec(CellsCodec):
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
         marginals = Marginals(arrays["rates"], arrays["dispersions"])
-        return cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"), levels)
+        codec = cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"), levels)
+        codec.draws = max(1, sizes["draws"])
+        return codec
+
+
+def most_draws(cells: int) -> int:
+    """Return how many times each of so many training cells is encoded: `DRAWS`, or less if there are many cells."""
+    return int(np.clip(DRAWN_CELLS // max(1, cells), 1, DRAWS))
 
 
 def programmes_of(factors: Factors, rates: Floats, dispersions: Floats, depth: float) -> Floats:
@@ -246,8 +266,13 @@ def bounds(
     return lower.clip(-FURTHEST, FURTHEST), upper.clip(-FURTHEST, FURTHEST)
 
 
-def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDArray[np.int64]) -> Floats:
-    """Return a posterior draw (n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i]."""
+def posterior_factors(
+    factors: Factors, lower: Scores, upper: Scores, index: NDArray[np.int64], draws: int = 1
+) -> Floats:
+    """Return posterior draws (draws, n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i].
+
+    They are states of one chain for each row, `BETWEEN` sweeps apart, after `SWEEPS` sweeps.
+    """
     places = Places(0, "cell factors", 0)
     (n, g), k = lower.shape, factors.loadings.shape[1]
     weights, covariance = factors.posterior()
@@ -255,8 +280,8 @@ def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDA
         a.astype(np.float32) for a in (np.linalg.cholesky(covariance), weights, factors.loadings)
     )
     f, e, more = np.zeros((n, k), np.float32), np.empty((n, g), np.float32), np.empty((n, k), np.float32)
-    std = np.ones(g, np.float32)
-    for sweep in range(SWEEPS):
+    std, found = np.ones(g, np.float32), np.empty((draws, n, k))
+    for sweep in range(SWEEPS + BETWEEN * (draws - 1)):
         for i, number in enumerate(index.tolist()):
             rng = places(number, sweep, 0)
             rng.standard_normal(out=e[i], dtype=np.float32)
@@ -264,4 +289,7 @@ def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDA
         z = cut_normal(f @ loadings.T, std, lower, upper, e)
         f = z @ weights + more @ root.T
         std = np.sqrt(factors.residual).astype(np.float32)
-    return f.astype(np.float64)
+        draw, left = divmod(sweep + 1 - SWEEPS, BETWEEN)
+        if draw >= 0 and not left:
+            found[draw] = f
+    return found

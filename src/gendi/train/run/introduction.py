@@ -26,7 +26,7 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows = kind_of(data.kind).noun
     yield (
-        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train):,} {rows} "
+        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train) // data.forms:,} {rows} "
         f"({data.fitted.description}), {parameters / 1e6:.2f}M parameters (preset {config.preset}), {budget}, "
         f"from step {trainer.step_count}, in {run}"
     )

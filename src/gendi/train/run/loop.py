@@ -174,6 +174,7 @@ class _Loop:
         if header is not None and has_ended(self.run) and self._over(header):
             return self._result(header.step, finished=True, already=True)
         self.data = self.team.first_before_others(self._prepare)
+        self.watch.forms = self.data.forms
         choice = Choice(**header.state["choice"]) if header is not None else None
         if choice is None and "auto" in (self.config.train.precision, self.config.train.layout):
             self.console.say("probing which arithmetic and memory layout are fastest here")
