@@ -12,6 +12,7 @@ Arms, all with the preset `table` for so many CPU seconds of one thread:
     joint       masked words beside Gaussian numbers in one network, one time for both (masked_tables.py)
     first       the same network, which draws the words first and then the numbers
     told        `score` with the target as a condition, drawn by its law
+    known       `points` with the target as a condition, drawn by its law: conditioning, if it were chosen by itself
     real        the training half itself
 
 Half of each table is held out, by class of the target, and as many rows are drawn. `tstr` is the balanced accuracy on
@@ -47,7 +48,7 @@ from gendi.train.step.trainer import Trainer
 from tables import halves
 from tables import scores as tables_scores
 
-ARMS = ("real", "score", "told", "affine", "points", "joint", "first")
+ARMS = ("real", "score", "told", "affine", "points", "known", "joint", "first")
 METRICS = {
     "energy": "energy",
     "auc": "AUC",
@@ -109,9 +110,9 @@ def drawn(arm: str, config: RunConfig, data: Data, target: str, seconds: float) 
         model = Masked(config, TableCodec.fit(data.schema, data.train.rows, {}), data.train.rows, arm)
         steps = learn(model.step, seconds)
         return model.draw(n), steps
-    told = tuple(spec for spec in data.conditions if arm == "told" and spec.name == target)
+    told = tuple(spec for spec in data.conditions if arm in ("told", "known") and spec.name == target)
     config = dataclasses.replace(config, conditions=told)
-    kind = {"affine": Affine, "points": TableCodec}.get(arm, Scored)
+    kind = {"affine": Affine, "points": TableCodec, "known": TableCodec}.get(arm, Scored)
     trainer = Trainer(config, with_codec(data, kind, told))
     steps, codec = learn(trainer.step, seconds), trainer.data.fitted
     cond = codec.draw_conditions(told, None, n, seed) if told else {}

@@ -239,6 +239,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", default=["labelled", "unlabelled"], choices=["labelled", "unlabelled"])
     parser.add_argument("--name", default="cells")
+    parser.add_argument("--keep", action="store_true", help="the results of the other part, from an earlier run")
     parser.add_argument("--page", nargs="+", help="names of results to put into docs/cells.md, and nothing else")
     args = parser.parse_args()
     if args.page:
@@ -246,14 +247,15 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     counts, labels, names = pbmc()
-    results: dict[str, Any] = {}
+    path = record.RESULTS / f"{args.name}.json"
+    results: dict[str, Any] = json.loads(path.read_text())["results"] if args.keep and path.exists() else {}
     for part in args.parts:
         told = labels if part == "labelled" else None
         results[part] = {}
         for seed in args.seeds:
             data = dealt(counts, labels, names, seed, told is not None)
             results[part][str(seed)] = compared(data, told, args.models, args.seconds, seed)
-    record.write(args.name, {"seconds": args.seconds, "aims": {p: AIMS[p] for p in args.parts}, "results": results})
+            record.write(args.name, {"seconds": args.seconds, "aims": AIMS, "results": results})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Memory and time from a command to the first samples: 20,000 x 5,000 cells in one file, 100,000 x 10,000 in four.
 
+    python benchmarks/cells_scale.py --sizes 30000x3000x1 --flags --max-time 30s --name cells-scale-unlabelled
     python benchmarks/cells_scale.py [--sizes 20000x5000x1 100000x10000x4] [--max-time 60s] [--n 1000] [--data FOLDER]
 
 Counts are negative binomial behind eight factors and eight classes, some 6% of them not 0. Several files have their
 genes in orders of their own, and each lacks 25 genes that the others have. A size is measured by two commands, each a
 process of its own: `gendi train cells:FOLDER --condition kind --max-time 60s`, and `gendi sample --n 1000`. Kept are
-their seconds, those of the processor, and the peak of their resident memory.
+their seconds, those of the processor, and the peak of their resident memory. Without `--condition kind` (an empty
+`--flags`), training divides the cells into clusters first.
 """
 
 import argparse
@@ -73,6 +75,7 @@ def main() -> None:
     parser.add_argument("--max-time", default="60s")
     parser.add_argument("--n", default="1000")
     parser.add_argument("--data", help="where the files are written, and found again; a temporary folder by default")
+    parser.add_argument("--name", default="cells-scale", help="of the results")
     parser.add_argument("--flags", nargs="*", default=["--condition", "kind"], help="of gendi train")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -90,7 +93,7 @@ def main() -> None:
         row = {"cells": cells, "genes": genes, "files": files, "nonzero": nonzero, "train": train, "sample": sample}
         rows.append(row)
         print(rows[-1], flush=True)
-        record.write("cells-scale", {"flags": args.flags, "max_time": args.max_time, "n": args.n, "rows": rows})
+        record.write(args.name, {"flags": args.flags, "max_time": args.max_time, "n": args.n, "rows": rows})
 
 
 if __name__ == "__main__":

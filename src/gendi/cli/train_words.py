@@ -69,6 +69,8 @@ def show_plan(plan: dict[str, Any], limits: dict[str, Any], json: bool) -> None:
         ("arithmetic", choice["reason"]),
         ("checkpoint", format_bytes(plan["checkpoint_bytes"])),
     ]
+    if data["smoothing"]:
+        rows.append(("smoothing", data["smoothing"]))
     if plan["snapshots"]:
         rows.append(("snapshots", f"about {plan['snapshots']:,} of {each} each, for gendi ema"))
     rows.append(("disk", format_bytes(plan["disk_bytes"])))

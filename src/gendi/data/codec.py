@@ -72,6 +72,19 @@ class Codec(ABC):
             index: (B,), the numbers of the rows.
         """
 
+    def draws_of(self, rows: int) -> int:
+        """Return how many times each of so many training rows is encoded, if it is encoded `once`.
+
+        It is more than 1 where encoding draws at random and rows are few: a network then sees several draws of each.
+        """
+        return 1
+
+    def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
+        """Map training rows to (draws, B, *shape). One draw is what `encode` returns; several may be smoothed, too."""
+        if draws != 1:
+            raise ValueError(f"draws = {draws}: this codec encodes a row in one way.")
+        return self.encode(rows, cond, index)[None]
+
     @abstractmethod
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
         """Map x (B, *shape), with conditions by name, to rows (B, ...). Draws for row i are keyed by (seed, first + i).
@@ -112,6 +125,13 @@ class Codec(ABC):
         """Return what a denoiser needs to know of points in model space; None if it has none.
 
         See `gendi.diffusion.gaussian.points`.
+        """
+        return None
+
+    def steady(self) -> tuple[Tensor, Sequence[int]] | None:
+        """Return coordinates of a row in which noise on training rows leaves some as they are, and which these are.
+
+        They are z = x A for A (D, D), of full rank. Return None if noise can be added to all of x.
         """
         return None
 

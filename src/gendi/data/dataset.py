@@ -44,6 +44,9 @@ class Data:
     kind: str = field(kw_only=True)
     schema: Any = None
     encoded: bool = False
+    forms: int = 1
+    """How many rows of `train` stand for one row of the data: mirror images, and further draws of a row in model space.
+    Row i of the data has the rows i, i + N, i + 2 N, ..."""
     split_by: str = ""
     """The column whose groups are held out whole; empty for a random split of the rows."""
     preview: Callable[[NDArray[Any]], bytes] | None = None

@@ -73,11 +73,13 @@ def prepare(
         def changed(rows: Tensor) -> Tensor:
             return kind.variants(rows, flip=flip, crop=crop)[number]
 
-        return encoded(codec, conditions, data.train, fingerprint=data.fingerprint, what=f"train {number}", by=changed)
+        draws = codec.draws_of(len(data.train))
+        return encoded(codec, conditions, data.train, 0, data.fingerprint, f"train {number}", changed, draws)
 
     train = _joined([form(number) for number in range(forms)])
     heldout = encoded(codec, conditions, data.heldout, HELD_OUT, data.fingerprint, "heldout")
-    return dataclasses.replace(data, train=train, heldout=heldout, encoded=True)
+    more = len(train) // max(1, len(data.train))
+    return dataclasses.replace(data, train=train, heldout=heldout, encoded=True, forms=max(1, more))
 
 
 def encoded(
@@ -88,8 +90,9 @@ def encoded(
     fingerprint: str = "",
     what: str = "",
     by: Callable[[Tensor], Tensor] | None = None,
+    draws: int = 1,
 ) -> Split:
-    """Return a split whose rows (N, *shape) are in model space.
+    """Return a split whose rows (N, *shape) are in model space, or (draws N, *shape): all rows once, then again.
 
     Args:
         codec: encodes the rows.
@@ -99,19 +102,22 @@ def encoded(
         fingerprint: that of the data.
         what: names the split, and what `by` does, for the cache of rows (`gendi.data.encoded_rows`).
         by: changes raw rows before they are encoded.
+        draws: how many times each row is encoded (`Codec.encode_draws`).
     """
 
     def encode() -> NDArray[np.float32]:
-        rows = np.empty((len(split), *codec.shape), np.float32)
+        rows = np.empty((draws, len(split), *codec.shape), np.float32)
         for start in range(0, len(split), CHUNK):
             indices: NDArray[np.int64] = np.arange(start, min(start + CHUNK, len(split)))
             cond = stored(conditions, split, indices)
             raw = torch.from_numpy(split.batch(indices))
             changed = raw if by is None else by(raw)
-            rows[indices] = codec.encode(changed, cond, torch.from_numpy(indices) + first).numpy()
-        return rows
+            numbers = torch.from_numpy(indices) + first
+            rows[:, indices] = codec.encode_draws(changed, cond, numbers, draws).numpy()
+        return rows.reshape(-1, *codec.shape)
 
-    return Split(kept_rows(codec, fingerprint, what, len(split), encode), split.conditions)
+    told = {name: np.concatenate([of] * draws) if draws > 1 else of for name, of in split.conditions.items()}
+    return Split(kept_rows(codec, fingerprint, what, draws * len(split), encode), told)
 
 
 def _joined(splits: Sequence[Split]) -> Split:

@@ -79,6 +79,10 @@ class TrainConfig:
     """Mirror half of the images, left to right; which half changes from epoch to epoch."""
     crop: float = 1.0
     """Cut images out of copies of themselves that are up to this many times as large, anew each time (1 = no cuts)."""
+    smoothing: float = 0.0
+    """Standard deviation of the noise that training rows of tables get, anew each time, so that few rows are not learnt
+    by heart; -1 = by the number of rows (0 = none).
+    """
     checkpoint_every: float = 120.0
     """Seconds between checkpoints (0: after every step)."""
     preview_every: int = 25_000
@@ -308,6 +312,7 @@ class RunConfig:
             ("train.workers", 0, 1024, train.workers),
             ("train.timeout", 1.0, 1e6, train.timeout),
             ("train.crop", 1.0, 4.0, train.crop),
+            ("train.smoothing", -1.0 if train.smoothing == -1 else 0.0, 10.0, train.smoothing),
             ("train.seed", 0, 2**63 - 1, train.seed),
             ("train.checkpoint_every", 0.0, 1e9, train.checkpoint_every),
             ("train.preview_every", 0, 1e15, train.preview_every),

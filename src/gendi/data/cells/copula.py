@@ -7,7 +7,14 @@
 
 As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
 the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
-configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell.
+configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell. If the training
+cells are few, each is encoded several times for training, with other draws of its factors: a network that sees one draw
+of each learns these draws by heart. These draws are moved towards the prior N(0, I), which they keep,
+
+    f <- sqrt(1 - h^2) f + h eps,      h^2 = `SMOOTHING` (1 - 1 / number of draws)
+
+so that the network learns a smoother density than that of the cells: a kernel estimate whose variance is not inflated,
+as in the smoothed bootstrap [Silverman and Young 1987], and which is narrower the more cells there are.
 
 The distributions of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is
 most like.
@@ -17,6 +24,7 @@ cells is shrunk [James and Stein 1961], since it is 0 wherever the distributions
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Literal, Self
@@ -46,8 +54,12 @@ PROFILES: tuple[Profiles, ...] = ("estimated", "per-cell", "per-seed")
 POSTERIOR = tuple(field.name for field in fields(Posterior))
 GRID = 400
 """Quantiles of a score over which a mean is taken."""
-SWEEPS = 12
-"""Gibbs sweeps between the first scores of a cell and its encoded factors."""
+SWEEPS, BETWEEN = 12, 4
+"""Gibbs sweeps between the first scores of a cell and its encoded factors, and between two draws of the latter."""
+DRAWS, DRAWN_CELLS = 16, 10_000
+"""Most draws of the factors of each training cell; there are so many that this number of cells is not exceeded."""
+SMOOTHING = 0.15
+"""The largest share of the variance of training factors that is the prior's."""
 ENCODED = 64
 """Number of cells that are encoded at a time, so few that their scores stay in the processor's cache."""
 FURTHEST = 8.0
@@ -59,8 +71,10 @@ class CopulaCodec(CellsCodec):
 
     kind: ClassVar[str] = "cells-copula"
     once: ClassVar[bool] = True
-    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed", "levels"})
+    later_sizes: ClassVar[frozenset[str]] = frozenset({"borrowed", "levels", "draws"})
     profiles: Profiles = "estimated"
+    draws: int = 1
+    """Most draws of the factors of each training cell."""
 
     def __init__(
         self,
@@ -101,17 +115,32 @@ class CopulaCodec(CellsCodec):
     def shape(self) -> tuple[int]:
         return (1 + self.factors.loadings.shape[1],)
 
+    def draws_of(self, rows: int) -> int:
+        return min(self.draws, most_draws(rows))
+
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        return self._encoded(rows, cond, index, 1)[0]
+
+    def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
+        x = self._encoded(rows, cond, index, draws)
+        places, h2 = Places(0, "smoothed factors", 0), SMOOTHING * (1 - 1 / draws)
+        for i, number in enumerate(index.tolist() if h2 else ()):
+            e = places(number, 0, 0).standard_normal((draws, x.shape[2] - 1), np.float32)
+            x[:, i, 1:] = math.sqrt(1 - h2) * x[:, i, 1:] + math.sqrt(h2) * torch.from_numpy(e)
+        return x
+
+    def _encoded(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
+        """Return posterior draws (draws, n, 1 + k) of cells."""
         counts, labels, levels = self.counts_of(rows), self.labels_of(cond), self.levels_of(cond)
-        out = np.empty((len(counts), *self.shape), np.float32)
+        out = np.empty((draws, len(counts), *self.shape), np.float32)
         for part in chunks(len(counts), ENCODED):
             depth = depths(counts[part])
             own = {name: of[part] for name, of in levels.items()}
             factor = self.levels.of(own, len(depth), self.modelled)
             lower, upper = bounds(self.marginals, counts[part], some(labels, part), depth, self.modelled, factor)
-            out[part, 0] = self.depth.score(depth)
-            f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy())
-            out[part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
+            out[:, part, 0] = self.depth.score(depth)
+            f = posterior_factors(self.factors, lower, upper, index[part].cpu().numpy(), draws)
+            out[:, part, 1:] = f - self.shift[self.marginals.rows(some(labels, part), len(depth))]
         return torch.from_numpy(out)
 
     def decode(self, x: Tensor, cond: Mapping[str, Tensor], seed: int, first: int) -> Tensor:
@@ -147,6 +176,7 @@ class CopulaCodec(CellsCodec):
             "factors": self.factors.loadings.shape[1],
             "borrowed": int(self.posterior is not None),
             "levels": sum(map(len, self.levels.factors.values())),
+            "draws": self.draws,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -165,7 +195,7 @@ class CopulaCodec(CellsCodec):
 
     @classmethod
     def size_names(cls) -> tuple[str, ...]:
-        return "classes", "modelled", "factors", "borrowed", "levels"
+        return "classes", "modelled", "factors", "borrowed", "levels", "draws"
 
     @classmethod
     def array_specs(cls, genes: int, sizes: Mapping[str, int]) -> dict[str, TensorSpec]:
@@ -213,7 +243,14 @@ class CopulaCodec(CellsCodec):
         if bad := [name for name, fine in sound.items() if not fine]:
             raise BundleError(f"The cells' codec: {', '.join(bad)} out of range; the file is damaged.")
         marginals = Marginals(arrays["rates"], arrays["dispersions"])
-        return cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"), levels)
+        codec = cls(header, cond, depth, marginals, factors, modelled, posterior, arrays.get("shift"), levels)
+        codec.draws = max(1, sizes["draws"])
+        return codec
+
+
+def most_draws(cells: int) -> int:
+    """Return how many times each of so many training cells is encoded: `DRAWS`, or less if there are many cells."""
+    return int(np.clip(DRAWN_CELLS // max(1, cells), 1, DRAWS))
 
 
 def programmes_of(factors: Factors, rates: Floats, dispersions: Floats, depth: float) -> Floats:
@@ -246,8 +283,13 @@ def bounds(
     return lower.clip(-FURTHEST, FURTHEST), upper.clip(-FURTHEST, FURTHEST)
 
 
-def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDArray[np.int64]) -> Floats:
-    """Return a posterior draw (n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i]."""
+def posterior_factors(
+    factors: Factors, lower: Scores, upper: Scores, index: NDArray[np.int64], draws: int = 1
+) -> Floats:
+    """Return posterior draws (draws, n, k) of the factors of scores between bounds (n, g); row i is keyed by index[i].
+
+    They are states of one chain for each row, `BETWEEN` sweeps apart, after `SWEEPS` sweeps.
+    """
     places = Places(0, "cell factors", 0)
     (n, g), k = lower.shape, factors.loadings.shape[1]
     weights, covariance = factors.posterior()
@@ -255,8 +297,8 @@ def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDA
         a.astype(np.float32) for a in (np.linalg.cholesky(covariance), weights, factors.loadings)
     )
     f, e, more = np.zeros((n, k), np.float32), np.empty((n, g), np.float32), np.empty((n, k), np.float32)
-    std = np.ones(g, np.float32)
-    for sweep in range(SWEEPS):
+    std, found = np.ones(g, np.float32), np.empty((draws, n, k))
+    for sweep in range(SWEEPS + BETWEEN * (draws - 1)):
         for i, number in enumerate(index.tolist()):
             rng = places(number, sweep, 0)
             rng.standard_normal(out=e[i], dtype=np.float32)
@@ -264,4 +306,7 @@ def posterior_factors(factors: Factors, lower: Scores, upper: Scores, index: NDA
         z = cut_normal(f @ loadings.T, std, lower, upper, e)
         f = z @ weights + more @ root.T
         std = np.sqrt(factors.residual).astype(np.float32)
-    return f.astype(np.float64)
+        draw, left = divmod(sweep + 1 - SWEEPS, BETWEEN)
+        if draw >= 0 and not left:
+            found[draw] = f
+    return found

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from gendi.data.cells.autoencoder import LatentCodec, fit_latent
 from gendi.data.cells.codec import CHUNK, CellsCodec, DepthLaw, Header, chunks
 from gendi.data.cells.config import CellsConfig
-from gendi.data.cells.copula import CopulaCodec, bounds, programmes_of
+from gendi.data.cells.copula import CopulaCodec, bounds, most_draws, programmes_of
 from gendi.data.cells.factors import Factors, fit_factors
 from gendi.data.cells.levels import Levels, fit_levels, named
 from gendi.data.cells.log_space import LogCodec, fit_log
+from gendi.data.cells.main_class import main_condition
 from gendi.data.cells.marginals import Marginals, sums_of
 from gendi.data.cells.normalise import depths
 from gendi.data.cells.rows import sparse_rows
@@ -46,7 +47,8 @@ CODECS: dict[str, type[CellsCodec]] = {codec.kind: codec for codec in (CopulaCod
 def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: CellsConfig) -> CellsCodec:
     """Fit the codec of `options.model` to the training cells of raw data, deterministic by the seed.
 
-    Classes are those of the first condition of the kind `class`.
+    Of the `copula`, classes are those of the condition that tells most about the counts
+    (`gendi.data.cells.main_class`), otherwise those of the first condition of the kind `class`.
 
     Raises:
         DataError: there are no cells, no genes, or no counts at all.
@@ -54,7 +56,10 @@ def fit(data: Data, conditions: Sequence[ConditionConfig], seed: int, options: C
     train = data.train
     if not len(train) or not train.rows.shape[1]:
         raise DataError(f"{data.name} has no cells to train on: {len(train)} cells, {train.rows.shape[1]} genes.")
-    label = next((spec for spec in conditions if spec.kind == "class"), None)
+    if options.model == "copula":
+        label = main_condition(train, conditions, stream(seed, "main condition"))
+    else:
+        label = next((spec for spec in conditions if spec.kind == "class"), None)
     others = named(conditions, label.name) if options.model == "copula" and label is not None else {}
     header = Header(int(train.rows.shape[1]), None if label is None else label.name, dict(data.schema or {}), others)
     depth = np.concatenate([depths(counts) for _, counts in sparse_counts_of(train)])
@@ -105,6 +110,7 @@ def fit_copula(
     if label is not None:
         borrowed = borrow(sums, programmes(fitted, borrowed.marginals, modelled, float(np.exp(law.mean))))
     codec = CopulaCodec(header, cond, law, borrowed.marginals, fitted, modelled, borrowed.posterior, levels=levels)
+    codec.draws = most_draws(len(train))
     if label is not None and labels is not None:
         codec.shift = class_shifts(codec, train, labels, label, borrowed.relatives)
     return codec

@@ -1,6 +1,6 @@
-"""How further classes of a cell, such as its batch or its donor, change the rates of genes, whatever its first class.
+"""How further classes of a cell, such as its batch or its donor, change the rates of genes, whatever its main class.
 
-With p_gc the rate of gene g in the first class c, a cell that is also of level b of another condition, d of a third,
+With p_gc the rate of gene g in the main class c, a cell that is also of level b of another condition, d of a third,
 has the rate
 
     p_gcbd = p_gc f_gb f_gd,     S_gb ~ NB(mean E_gb f_gb, ...),     E_gb = sum of p_gc f_gd L over its cells
@@ -57,10 +57,10 @@ def rows_of(labels: NDArray[np.int64], levels: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Cells by their first class and their levels: each combination that occurs, with its sums of depths."""
+    """Cells by their main class and their levels: each combination that occurs, with its sums of depths."""
 
     classes: NDArray[np.int64]
-    """The row of the first class of each combination (M,)."""
+    """The row of the main class of each combination (M,)."""
     levels: Mapping[str, NDArray[np.int64]]
     """The row of each level of each combination (M,), by condition."""
     of: NDArray[np.int64]
@@ -72,7 +72,7 @@ class Cells:
     def count(
         cls, labels: NDArray[np.int64] | None, others: Labels, sizes: Mapping[str, int], depth: Floats
     ) -> "Cells":
-        """Return the combinations of cells with first classes (N,), numbers of levels, and depths (N,)."""
+        """Return the combinations of cells with main classes (N,), numbers of levels, and depths (N,)."""
         first = np.zeros(len(depth), np.int64) if labels is None else labels
         table = np.stack([first, *(rows_of(others[name], sizes[name]) for name in sizes)], axis=1)
         found, of = np.unique(table, axis=0, return_inverse=True)
@@ -92,10 +92,10 @@ def fit_levels(
 
     Args:
         chunks: yields the counts of all cells, sparse, in parts with their slices; called twice.
-        labels: the first class (N,) of each cell, -1 for none; None if there are no classes.
+        labels: the main class (N,) of each cell, -1 for none; None if there are no classes.
         others: the levels (N,) of each cell, by condition.
         sizes: the number of levels of each condition.
-        sums: the sums of each first class, with those of cells without one in the last row.
+        sums: the sums of each main class, with those of cells without one in the last row.
     """
     depth = np.concatenate([depths(counts) for _, counts in chunks()])
     last = sums.classes - 1

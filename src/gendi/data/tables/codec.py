@@ -230,6 +230,12 @@ class TableCodec(VectorCodec):
         """Return what a denoiser makes of words that are points; None if there are none."""
         return PointPosterior([torch.from_numpy(each) for each in self.points.values()]) if self.points else None
 
+    def steady(self) -> tuple[Tensor, list[int]]:
+        """Return C, and which of the coordinates of z are those of words, of gaps and of columns of few values."""
+        values = {j for j in self.coordinates if j not in self.points and not self.marginals[j].discrete}
+        moving = {self.coordinates[j].start for j in values}
+        return torch.from_numpy(self.axes), [k for k in range(self._size) if k not in moving]
+
     def _cells_of(self, j: int, condition: NDArray[Any]) -> Grid:
         """Return the cells of column j for the values of its condition.
 

@@ -46,6 +46,11 @@ class Marginal:
         return len(self.x) > 1
 
     @property
+    def discrete(self) -> bool:
+        """Whether all values have flat parts, so that there is nothing between them."""
+        return len(self.x) % 2 == 0 and bool((self.x[::2] == self.x[1::2]).all())
+
+    @property
     def sound(self) -> bool:
         """Whether u and x are finite and rising, and u lies between 0 and 1."""
         u, x = self.u, self.x

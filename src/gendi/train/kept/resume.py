@@ -93,6 +93,18 @@ def refuse_changes(
         ).mended_by(Mend(add=("--allow-data-change",)))
 
 
+def smoothed_as_before(config: RunConfig, run: Path, going_on: bool) -> RunConfig:
+    """Return the configuration with the smoothing of the run that goes on, if it leaves that to the number of rows.
+
+    So a run that began without any, in an earlier version or with other rows, goes on as it began.
+    """
+    if not going_on or config.train.smoothing >= 0 or not (run / "config.toml").exists():
+        return config
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, smoothing=stored_config(run).train.smoothing)
+    )
+
+
 def _same_size(before: object) -> Mend:
     """Return the mend of a command line that asks for the size of a run, or for none if it has none."""
     if not isinstance(before, list):

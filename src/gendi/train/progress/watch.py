@@ -28,6 +28,8 @@ class Watch:
 
     def __init__(self, keeper: Keeper, config: RunConfig, rows: Split) -> None:
         self.keeper, self.config, self.rows = keeper, config, rows
+        self.forms = 1
+        """`gendi.data.dataset.Data.forms` of the rows that the network sees."""
         self.window: list[list[float]] = []
         """Loss and gradient norm of each step since the last line."""
         self.bad_steps = 0
@@ -50,9 +52,14 @@ class Watch:
             self.bad_steps = 0
             return
         self.bad_steps += 1
-        train, run = self.config.train, self.keeper.run
-        indices = batch_indices(len(self.rows), train.batch_size, train.seed, step, self.rows.blocks).tolist()
-        entry = {"step": step, "loss": repr(result.loss), "grad_norm": repr(result.grad_norm), "batch": indices}
+        train, run, n = self.config.train, self.keeper.run, len(self.rows)
+        indices = batch_indices(n * self.forms, train.batch_size, train.seed, step, self.rows.blocks) % n
+        entry = {
+            "step": step,
+            "loss": repr(result.loss),
+            "grad_norm": repr(result.grad_norm),
+            "batch": indices.tolist(),
+        }
         self.keeper.note("bad_steps.jsonl", json.dumps(entry))
         self.keeper.log(
             f"warning: step {step} had loss {result.loss} and gradient norm {result.grad_norm}: not applied."

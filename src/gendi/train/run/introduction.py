@@ -26,13 +26,15 @@ def introduction(trainer: Trainer, config: RunConfig, budget: Budget, run: Path,
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows = kind_of(data.kind).noun
     yield (
-        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train):,} {rows} "
+        f"{'going on with' if going_on else 'learning'} {data.name}: {len(data.train) // data.forms:,} {rows} "
         f"({data.fitted.description}), {parameters / 1e6:.2f}M parameters (preset {config.preset}), {budget}, "
         f"from step {trainer.step_count}, in {run}"
     )
     if trainer.start is not None:
         anew = f"; {', '.join(trainer.new_parts)} start anew" if trainer.new_parts else ""
         yield f"{'begun' if going_on else 'beginning'} with the weights of {trainer.start.place}{anew}"
+    if smoothed := trainer.smoothing.in_words(len(data.train)):
+        yield smoothed
     if train.shard and not trainer.sharded:
         yield "note: --train.shard changes nothing with one process; start several by torchrun."
     shared = " that share the network" if trainer.sharded else ""

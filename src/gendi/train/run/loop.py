@@ -33,7 +33,7 @@ from gendi.train.kept.bundle import Bundle, save_bundle
 from gendi.train.kept.checkpoint import Checkpoint, clean_stale, list_checkpoints
 from gendi.train.kept.folders import BUNDLE, check_folders, elsewhere, has_ended
 from gendi.train.kept.identity import Identity, identity_of
-from gendi.train.kept.resume import refuse_changes
+from gendi.train.kept.resume import refuse_changes, smoothed_as_before
 from gendi.train.kept.snapshots import drop_later
 from gendi.train.kept.start import as_before, check_kind, check_start, codec_of, start_of
 from gendi.train.kept.status import TIMINGS, read_lines, write_status
@@ -114,6 +114,7 @@ def train(
         own = source is None and not fresh and (run / "codec").is_dir()
         before = read_codec(run / "codec") if own else None if source is None else source.codec
         opened, requested = data, config
+        requested = smoothed_as_before(requested, run, going_on)
         config, data = team.first_before_others(lambda: grouped(requested, opened, before, own))
         about_latents: dict[str, Any] = {"going_on": going_on, "start": start, "allow_data_change": allow_data_change}
         data = in_latents(data, autoencoder, run, **about_latents)
@@ -173,6 +174,7 @@ class _Loop:
         if header is not None and has_ended(self.run) and self._over(header):
             return self._result(header.step, finished=True, already=True)
         self.data = self.team.first_before_others(self._prepare)
+        self.watch.forms = self.data.forms
         choice = Choice(**header.state["choice"]) if header is not None else None
         if choice is None and "auto" in (self.config.train.precision, self.config.train.layout):
             self.console.say("probing which arithmetic and memory layout are fastest here")

@@ -70,6 +70,7 @@ def dry_run(
             "shape": list(data.fitted.shape),
             "row": data.fitted.description,
             "parts": [list(part) for part in parts],
+            "smoothing": trainer.smoothing.in_words(len(data.train)),
             "notes": list(data.remarks()),
         },
         "parameters": cost.parameters,

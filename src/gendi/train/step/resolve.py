@@ -20,6 +20,7 @@ from gendi.diffusion.discrete.config import TokensConfig
 from gendi.diffusion.networks.byte_posterior import BytePosterior
 from gendi.errors import DataError, UsageError, unknown_name
 from gendi.train.config import RunConfig
+from gendi.train.step.smoothing import by_rows
 
 RMS_ROWS = 4096
 MOST_DIMENSIONS = 2048
@@ -43,6 +44,9 @@ def resolve(config: RunConfig, data: Data) -> RunConfig:
             raise _no_such_condition(requested.name, data)
         if there is not None:
             found.append(_filled(requested, there, data))
+    smoothing = by_rows(config.train.smoothing, data)
+    if smoothing != config.train.smoothing:
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, smoothing=smoothing))
     config = dataclasses.replace(config, conditions=tuple(found), tokens=_tokens(config, data))
     config.validate()
     return config
@@ -170,6 +174,11 @@ def smallest_scale(data: Data, specs: Sequence[ConditionConfig] = ()) -> float |
     rows = torch.cat([x_0.double().flatten(1) for x_0 in _encoded(data, specs)])
     widths = torch.linalg.eigvalsh(rows.T.cov().reshape(dimensions, dimensions)).clamp(min=0).sqrt().reshape(-1)
     return next((width for width in widths.tolist() if width > NO_WIDTH), None)
+
+
+def training_rows(data: Data, specs: Sequence[ConditionConfig] = ()) -> Tensor:
+    """Return at most 4096 evenly spaced training rows in model space (N, ...)."""
+    return torch.cat(list(_encoded(data, specs)))
 
 
 def _encoded(data: Data, specs: Sequence[ConditionConfig]) -> Iterator[Tensor]:

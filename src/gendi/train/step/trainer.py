@@ -45,8 +45,9 @@ from gendi.train.step.optim import (
 from gendi.train.step.parts import Parts, parts, refuse_shares
 from gendi.train.step.probe import FLOPS, Choice, choose, options_of, place
 from gendi.train.step.recompute import recompute
-from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale
+from gendi.train.step.resolve import count_bytes, prepared, resolve, root_mean_square, smallest_scale, training_rows
 from gendi.train.step.second import SecondNetwork
+from gendi.train.step.smoothing import Smoothing
 from gendi.train.step.workers import summed_gradients
 from gendi.train.weights.ema import EMA
 from gendi.train.weights.model import (
@@ -93,6 +94,8 @@ class Trainer:
         refuse_shares(config, self.team, self.device)
         data = prepared(config, data)
         self.config, self.data = config, data
+        rows = functools.partial(training_rows, data, config.conditions)
+        self.smoothing = Smoothing(data, config.train.smoothing, config.train.seed, rows)
         self.start = start
         self.sigma_data = root_mean_square(data, config.conditions) if start is None else start.sigma_data
         self.smallest_scale = smallest_scale(data, config.conditions)
@@ -266,7 +269,7 @@ class Trainer:
             rows = torch.from_numpy(self.data.train.batch(indices)).to(self.device)
         rows, cond = self._augmented(rows, raw(config.conditions, self.data.train, indices), step, part)
         cond = as_seen(config.conditions, cond, self.device)
-        x_0 = self.data.encode(rows, cond, index)
+        x_0 = self.smoothing(self.data.encode(rows, cond, index), step, part, size)
         cond |= derived(self.data, config.conditions, x_0)
         for spec in config.conditions:
             dropped = stream(seed, f"{spec.name} dropped", step).random(size)[part] < spec.dropout
