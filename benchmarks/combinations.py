@@ -8,7 +8,8 @@ Combinations (`gendi.data.cells.perturbation.combination_worlds`): the model bes
 drugs, the stronger of the two, and the mean of all combinations that the type had. Predicted log-fold changes are
 compared with the true ones: correlation over all genes and over those that change, and the share of the squared changes
 that is explained. Unseen drugs: `DRUGS` drugs have effects that are linear in `SIZE` descriptors, or bent by tanh, and
-`HELD` more are predicted, by their descriptors and by shuffled ones. What is measured takes the place of the same
+`HELD` more are predicted, by their descriptors and by shuffled ones. Few cells: the same drugs with 5, 20 or 60 cells
+each, whose own effects are estimated with descriptors and without. What is measured takes the place of the same
 worlds and seeds in the last run's results.
 """
 
@@ -42,6 +43,7 @@ MODELS = ("model", "sum of the parts", "stronger part", "mean of combinations")
 SCORES = ("Pearson", "of changed genes", "explained")
 DRUGS, HELD, SIZE, GENES, CELLS, CONTROLS = 48, 12, 16, 400, 40, 300
 SHUFFLES = 5
+FEW = ("without", "descriptors", "shuffled")
 SAID = ("descriptors", "shuffled", "mean effect", "said at the fit", "said of shuffled")
 
 
@@ -115,26 +117,14 @@ def drawn(worlds: dict[str, Any]) -> None:
 def of_descriptors(name: str, seed: int) -> dict[str, Any]:
     """Return the mean correlations of held-out drugs, and what the fits say of drugs that they left out."""
     rng = stream(seed, f"descriptors {name}")
-    z = rng.normal(size=(DRUGS + HELD, SIZE))
-    linear = z @ (rng.normal(size=(SIZE, GENES)) / 4 * (rng.random(GENES) < 0.4))
-    truth = linear if name == "linear" else np.tanh(2 * linear) / 2
-    rates = rng.gamma(0.7, 4.0, GENES) + 0.1
-    sizes = [CONTROLS] + [CELLS] * DRUGS
-    means = np.repeat(rates * np.exp(np.vstack([np.zeros(GENES), truth[:DRUGS]])), sizes, axis=0)
-    counts = rng.poisson(means * rng.gamma(4.0, 0.25, means.shape))
-    drugs = np.repeat([CONTROL, *range(DRUGS)], sizes)
-    names = tuple(f"drug{d}" for d in range(DRUGS + HELD))
-    genes = tuple(f"gene{g}" for g in range(GENES))
-    kinds, doses = np.zeros(len(drugs), np.int64), (drugs != CONTROL) * 1.0
-    experiment = Experiment(counts, kinds, drugs, doses, ("cells",), names[:DRUGS], genes, dosed=False)
+    experiment, z, truth, names = described(rng, name, CELLS)
     began = time.process_time()
     model = Treatments().fit(experiment)
     known = np.stack([model.lfc(0, d, 1.0) for d in range(DRUGS)])
     out: dict[str, Any] = {"seconds": time.process_time() - began}
 
     def judged(values: Floats) -> tuple[float, float, float]:
-        table = Descriptors(names, tuple(f"x{i}" for i in range(SIZE)), values)
-        fitted = fit_unseen(table, list(range(DRUGS)), list(range(DRUGS)), known, (1, GENES))
+        fitted = fit_unseen(tabled(names, values), list(range(DRUGS)), list(range(DRUGS)), known, (1, GENES))
         held = range(DRUGS, DRUGS + HELD)
         found = np.mean([pearson(fitted.weights(d) @ known, truth[d]) for d in held])
         mean = np.mean([pearson(known.mean(0), truth[d]) for d in held])
@@ -144,6 +134,49 @@ def of_descriptors(name: str, seed: int) -> dict[str, Any]:
     shuffled = [judged(rng.permutation(z)) for _ in range(SHUFFLES)]
     others = float(np.mean([each[0] for each in shuffled])), float(np.mean([each[2] for each in shuffled]))
     return out | dict(zip(SAID, (found, others[0], mean, said, others[1]), strict=True))
+
+
+def of_few_cells(name: str, seed: int) -> dict[str, Any]:
+    """Return the mean squared errors of log-fold changes of drugs that so many cells had, `name` of them each."""
+    rng = stream(seed, f"few cells {name}")
+    experiment, z, truth, names = described(rng, "linear", int(name))
+    tables = {"without": None, "descriptors": tabled(names, z), "shuffled": tabled(names, rng.permutation(z))}
+    models = {key: Treatments(True, table).fit(experiment) for key, table in tables.items()}
+    return {
+        key: float(np.mean([np.square(model.lfc(0, d, 1.0) - truth[d]) for d in range(DRUGS)]))
+        for key, model in models.items()
+    }
+
+
+def tabled(names: tuple[str, ...], values: Floats) -> Descriptors:
+    """Return a table of descriptors."""
+    return Descriptors(names, tuple(f"x{i}" for i in range(SIZE)), values)
+
+
+def described(rng: np.random.Generator, name: str, cells: int) -> tuple[Experiment, Floats, Floats, tuple[str, ...]]:
+    """Return cells of the known drugs; descriptors, true effects and names of these and of the drugs held out."""
+    z = rng.normal(size=(DRUGS + HELD, SIZE))
+    linear = z @ (rng.normal(size=(SIZE, GENES)) / 4 * (rng.random(GENES) < 0.4))
+    truth = linear if name == "linear" else np.tanh(2 * linear) / 2
+    rates = rng.gamma(0.7, 4.0, GENES) + 0.1
+    sizes = [CONTROLS] + [cells] * DRUGS
+    means = np.repeat(rates * np.exp(np.vstack([np.zeros(GENES), truth[:DRUGS]])), sizes, axis=0)
+    counts = rng.poisson(means * rng.gamma(4.0, 0.25, means.shape))
+    drugs = np.repeat([CONTROL, *range(DRUGS)], sizes)
+    names = tuple(f"drug{d}" for d in range(DRUGS + HELD))
+    genes = tuple(f"gene{g}" for g in range(GENES))
+    kinds, doses = np.zeros(len(drugs), np.int64), (drugs != CONTROL) * 1.0
+    experiment = Experiment(counts, kinds, drugs, doses, ("cells",), names[:DRUGS], genes, dosed=False)
+    return experiment, z, truth, names
+
+
+def table_of_few_cells(counts: dict[str, Any]) -> list[str]:
+    """Return the table of the page."""
+    lines = ["| cells of each drug | " + " | ".join(FEW) + " |", "|---" * (1 + len(FEW)) + "|"]
+    for name, runs in counts.items():
+        cells = (record.with_interval([run[key] for run in runs.values()], ".3f") for key in FEW)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def table_of_descriptors(worlds: dict[str, Any]) -> list[str]:
@@ -158,6 +191,7 @@ def table_of_descriptors(worlds: dict[str, Any]) -> list[str]:
 PARTS: dict[str, tuple[Callable[[str, int], dict[str, Any]], tuple[str, ...]]] = {
     "combinations": (of_combinations, WORLDS),
     "descriptors": (of_descriptors, ("linear", "bent")),
+    "few cells": (of_few_cells, ("5", "20", "60")),
 }
 
 
@@ -168,6 +202,8 @@ def page(results: dict[str, Any]) -> None:
         drawn(results["combinations"])
     if "descriptors" in results:
         record.write_table("perturbation.md", "descriptors", table_of_descriptors(results["descriptors"]))
+    if "few cells" in results:
+        record.write_table("perturbation.md", "few cells", table_of_few_cells(results["few cells"]))
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """Models of perturbed cells on invented worlds, none a model's own (`gendi.data.cells.perturbation.worlds`).
 
     OMP_NUM_THREADS=1 python benchmarks/perturbation.py                        all worlds, five seeds: JSON and table
-    OMP_NUM_THREADS=1 python benchmarks/perturbation.py --diffusion 1000 --seeds 0 1 --worlds hill biphasic
+    OMP_NUM_THREADS=1 python benchmarks/perturbation.py --diffusion 1000 --seeds 0 1     adds the diffusion to two seeds
     OMP_NUM_THREADS=1 python benchmarks/perturbation.py --draw                 table and figure of the last run
 
 Of each world some conditions are held out: for each drug one inner dose of two types ("dose"), and of every second drug
 all doses in one type ("pair"). Each model is fitted to the rest and moves the controls of the type, each of them once.
 Truth are new cells. The ceiling is a second draw of new cells, as many as there are controls. Worlds that are measured
-take the place of those in the last run's results, and the others stay.
+take the place of those in the last run's results, and the others stay. `--diffusion` measures the diffusion only, in
+worlds and seeds whose other models were measured before.
 """
 
 import argparse
@@ -39,7 +40,8 @@ import matplotlib.pyplot as plt
 Condition = tuple[int, int, float]
 TRUE_CELLS, BASIS = 200, 20
 KINDS = ("dose", "pair")
-OURS, PLAIN = "dose curves", "dose curves, plain move"
+OURS, PLAIN, MEANS = "dose curves", "dose curves, plain move", "dose curves, means only"
+TRUE = "dose curves, true dispersions"
 OTHERS = (*(kind.name for kind in BASELINES if kind.name != "control"), "hill effects")
 JUDGED = ("pearson", "pearson changed", "energy", "centroid rank")
 TITLES = {"pearson": "Pearson", "pearson changed": "of changed genes", "slope error": "slope"}
@@ -73,7 +75,19 @@ def targets(
     return out
 
 
-def measured(name: str, seed: int, steps: int) -> dict[str, Any]:
+def true_change(world: Invented, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
+    """Return the change (G,) of the logarithm of the dispersion in the world "variance", states included.
+
+    Rates are the product of a gamma variate of the dispersion a and exp(N(0, |w|^2)), less its mean, so the squared
+    coefficient of variation of their product is (1 + a) exp(|w|^2) - 1.
+    """
+    height = float(world.curves[drug](cell_type, dose).max())
+    before, more = np.square(world.loadings[:, :-1]).sum(1), np.square(height * world.loadings[:, -1])
+    a, b = world.dispersions, world.dispersions * np.exp(world.spread * height)
+    return np.asarray(np.log(((1 + b) * np.exp(before + more) - 1) / ((1 + a) * np.exp(before) - 1)))
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
     """Return every model's scores by kind of condition."""
     world = invent(name, seed)
     asked = held_out(world)
@@ -85,10 +99,6 @@ def measured(name: str, seed: int, steps: int) -> dict[str, Any]:
         began = time.process_time()
         model.fit(train)
         took[key] = time.process_time() - began
-    if steps:
-        began = time.process_time()
-        models["diffusion"] = Diffusion(models[OURS], steps=steps, seed=seed)
-        took["diffusion"] = time.process_time() - began
     rows: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for condition, (target, second) in targets(world, asked, seed).items():
         kind, (c, d, x) = asked[condition], condition
@@ -96,16 +106,39 @@ def measured(name: str, seed: int, steps: int) -> dict[str, Any]:
         rows["ceiling"][kind].append(compute_scores(second, target))
         for key, model in models.items():
             rows[key][kind].append(compute_scores(model.predict(target.control, c, d, x, 3), target))
+        lfc = models[OURS].lfc(c, d, x)
+        rows[MEANS][kind].append(compute_scores(models[OURS].moved(target.control, c, lfc, 3), target))
+        if name == "variance":
+            moved = models[OURS].moved(target.control, c, lfc, 3, true_change(world, c, d, x))
+            rows[TRUE][kind].append(compute_scores(moved, target))
         rates = target.control.sum(0) / target.control.sum()
-        plain = transport(target.control, models[OURS].lfc(c, d, x), rates, stream(3, "plain move"))
+        plain = transport(target.control, lfc, rates, stream(3, "plain move"))
         rows[PLAIN][kind].append(compute_scores(plain, target))
     means: dict[str, Any] = {key: {kind: averaged(parts[kind]) for kind in KINDS} for key, parts in rows.items()}
     out = {
         key: {kind: scaled(means[key][kind], means["null"][kind], means["ceiling"][kind]) for kind in KINDS}
-        for key in (*models, PLAIN)
+        for key in rows
+        if key not in ("null", "ceiling")
     }
     raw = {key: means[key] for key in ("null", "ceiling")}
     return {"seconds": took, "raw": raw, "scaled": out, "weights of hill": list(models[OURS].weights.values())}
+
+
+def with_diffusion(run: dict[str, Any], name: str, seed: int, steps: int) -> dict[str, Any]:
+    """Return a run with the scores of the diffusion, which is trained in `steps` steps."""
+    world = invent(name, seed)
+    asked = held_out(world)
+    effects = DoseCurves().fit(world.experiment.without(list(asked)))
+    began = time.process_time()
+    model = Diffusion(effects, steps=steps, seed=seed)
+    took = time.process_time() - began
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for (c, d, x), (target, _) in targets(world, asked, seed).items():
+        rows[asked[c, d, x]].append(compute_scores(model.predict(target.control, c, d, x, 3), target))
+    null, ceiling = run["raw"]["null"], run["raw"]["ceiling"]
+    scores = {kind: scaled(averaged(rows[kind]), null[kind], ceiling[kind]) for kind in KINDS}
+    more = {"seconds": {"diffusion": took}, "scaled": {"diffusion": scores}}
+    return run | {key: run[key] | part for key, part in more.items()}
 
 
 def values(worlds: dict[str, Any], name: str, kind: str, model: str, score: str) -> list[float]:
@@ -144,12 +177,29 @@ def summary(worlds: dict[str, Any]) -> list[str]:
     lines = ["| held out | model | " + " | ".join(TITLES.get(score, score) for score in SCORES) + " |"]
     lines.append("|---" * (len(SCORES) + 2) + "|")
     for kind in KINDS:
-        for model in (*OTHERS, OURS, PLAIN):
+        for model in (*OTHERS, OURS, MEANS, PLAIN):
             cells = []
             for score in SCORES:
                 means = [float(np.mean(values(worlds, name, kind, model, score))) for name in worlds]
                 cells.append(record.with_interval(means, ".2f"))
             lines.append(f"| {kind} | {model} | {' | '.join(cells)} |")
+    return lines
+
+
+def of_dispersions(worlds: dict[str, Any]) -> list[str]:
+    """Return the table of energies with and without changes of dispersion, and of the gaps over seeds."""
+    lines = ["| world, held out | with | means only | gap | true dispersions |", "|---" * 5 + "|"]
+    for kind in KINDS:
+        for name in worlds:
+            own = {name: {seed: run for seed, run in worlds[name].items() if MEANS in run["scaled"]}}
+            both = (values(own, name, kind, model, "energy") for model in (OURS, MEANS))
+            pairs = list(zip(*both, strict=True))
+            cells = [f"{np.mean(part):.3f}" for part in zip(*pairs, strict=True)]
+            gap = record.with_interval([a - b for a, b in pairs], "+.3f")
+            best = values(worlds, name, kind, TRUE, "energy")
+            lines.append(
+                f"| {name}, {kind} | {' | '.join(cells)} | {gap} | {f'{np.mean(best):.3f}' if best else '-'} |"
+            )
     return lines
 
 
@@ -195,7 +245,12 @@ def drawn(worlds: dict[str, Any]) -> None:
 
 def page(worlds: dict[str, Any]) -> None:
     """Write the tables of the page."""
-    for mark, lines in (("means", summary(worlds)), ("scores", table(worlds)), ("diffusion", of_diffusion(worlds))):
+    for mark, lines in (
+        ("means", summary(worlds)),
+        ("scores", table(worlds)),
+        ("dispersions", of_dispersions(worlds)),
+        ("diffusion", of_diffusion(worlds)),
+    ):
         record.write_table("perturbation.md", mark, lines)
 
 
@@ -203,7 +258,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--diffusion", type=int, default=0, help="training steps of the diffusion; 0 leaves it out")
+    parser.add_argument(
+        "--diffusion", type=int, default=0, help="training steps of the diffusion; 0 is the other models"
+    )
     parser.add_argument("--draw", action="store_true")
     args = parser.parse_args()
     path = record.RESULTS / "perturbation.json"
@@ -213,7 +270,11 @@ def main() -> None:
     for seed in () if args.draw else args.seeds:
         for name in args.worlds:
             began = time.process_time()
-            worlds.setdefault(name, {})[str(seed)] = measured(name, seed, args.diffusion)
+            own = worlds.setdefault(name, {})
+            if args.diffusion:
+                own[str(seed)] = with_diffusion(own[str(seed)], name, seed, args.diffusion)
+            else:
+                own[str(seed)] = measured(name, seed)
             print(f"{name}, seed {seed}: {time.process_time() - began:.0f} s", flush=True)
             worlds = {key: worlds[key] for key in WORLDS if key in worlds}
             record.write("perturbation", {"worlds": worlds})

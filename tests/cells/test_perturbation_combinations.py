@@ -250,7 +250,7 @@ def test_the_commands_know_combinations(
     assert main(["cells", "perturb", "fit", "drugs.h5ad", "--drug", "drug", "--dose", "dose", "--control", "ctrl"]) == 0
     assert "3 drugs, 1 combination" in capsys.readouterr().out
     page = Path("runs/drugs-perturbation/report.html").read_text(encoding="utf-8")
-    assert "A+B" in page and page.count("<picture>") == 3
+    assert "A+B" in page and page.count("<picture>") == 4
     asked = ["cells", "perturb", "predict", "runs/drugs-perturbation", "--drug", "A+C"]
     assert main([*asked, "--dose", "2+1"]) == 0
     assert "No cell had 'A+C'" in capsys.readouterr().err

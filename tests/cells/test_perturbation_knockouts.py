@@ -111,7 +111,7 @@ def test_the_commands_need_no_doses(
     assert "1 perturbation, 1 type" in said.out and "called 'non-targeting'" in said.out
     assert "dose" not in (said.out + said.err).lower()
     page = Path("runs/screen-perturbation/report.html").read_text(encoding="utf-8")
-    assert page.count("<picture>") == 2 and "dose" not in re.sub('base64,[^"]*"', "", page).lower()
+    assert page.count("<picture>") == 3 and "dose" not in re.sub('base64,[^"]*"', "", page).lower()
     assert main(["cells", "perturb", "predict", "runs/screen-perturbation", "--drug", "MYC"]) == 0
     assert "300 cells" in capsys.readouterr().out  # as many as there are controls
     assert main(["cells", "perturb", "predict", "runs/screen-perturbation", "--drug", "MYC", "--dose", "1"]) == 2

@@ -80,7 +80,7 @@ def test_the_commands_fit_and_predict(
     columns = ["--cell-type", "cell_type", "--drug", "drug", "--dose", "dose", "--control", "control"]
     assert main(["cells", "perturb", "fit", "drugs.h5ad", *columns, "--out", "m"]) == 0
     page = Path("m/report.html").read_text(encoding="utf-8")
-    assert "drug0" in page and page.count("<picture>") == 4
+    assert "drug0" in page and page.count("<picture>") == 6
     assert Path("m/effects.csv").read_text(encoding="utf-8").startswith("cell_type,drug,dose,gene,log_fold_change")
     assert main(["cells", "perturb", "predict", "m", "--drug", "drug1", "--dose", "2", "--out", "pred.h5ad"]) == 0
     cells = anndata.read_h5ad("pred.h5ad")

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -50,6 +50,8 @@ class CellsPerturbFit:
     had can then be predicted."""
     measure: bool = False
     """Fit once more without some conditions, and say how well these are predicted, beside simple models."""
+    plane: Literal["pca", "umap"] = "pca"
+    """How the page lays cells out in a plane: principal components, or a UMAP, which takes some 15 seconds."""
     out: Annotated[Folder, shows("runs/ and the name of the data, with -perturbation")] = None
     """Folder of the model."""
     json: bool = False
@@ -96,7 +98,7 @@ def main(args: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     save(model, folder / BUNDLE)
     atomic_write(folder / "effects.csv", effects(model).to_csv(index=False))
-    page = write_perturbation_page(model, folder / "report.html", command.data)
+    page = write_perturbation_page(model, folder / "report.html", command.data, command.plane)
     e = model.experiment
     found: dict[str, Any] = {
         "out": folder,

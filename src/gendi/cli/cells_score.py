@@ -41,7 +41,9 @@ class CellsScore:
     cell_type: Annotated[Text, shows("all cells are of one type")] = None
     """The column of obs with types of cells: changes are from controls of the same type."""
     dose: Annotated[Text, shows("perturbations have no doses")] = None
-    """The column of obs with doses, numbers above 0."""
+    """The column of obs with doses, numbers above 0; parts of a combination may have one each, such as 1+0.5."""
+    combine: Annotated[Text, shows("+")] = None
+    """What stands between the doses of a combination's parts."""
     layer: Annotated[Text, shows("X, or counts where X differs in scale")] = None
     """The matrix that is compared, of both files: a layer's name, X or raw."""
     shared_genes: bool = False
@@ -70,6 +72,7 @@ def main(args: Sequence[str]) -> int:
         perturbation=str(command.perturbation),
         cell_type=command.cell_type,
         dose=command.dose,
+        combine="+" if command.combine is None else command.combine,
         layer=command.layer,
         shared_genes=command.shared_genes,
         seed=command.seed or 0,

@@ -4,7 +4,8 @@ What is observed is log-fold changes of conditions against controls with their e
 (`gendi.data.cells.perturbation.shifts`); the p-value of a gene is that of the normal distribution of change over error,
 two-sided. Curves are what the model predicts between the tested doses. Where treatments have no doses, what it says of
 the strongest genes is drawn with its 95% interval. Of combinations, it is what their parts do alone against what they
-do together.
+do together. Of each drug, the controls, the treated cells and the predicted ones are shown in one plane
+(`gendi.report.cell_plane`).
 """
 
 import base64
@@ -20,16 +21,26 @@ from gendi.api.perturbation import Perturbation
 from gendi.api.perturbation.table import Z
 from gendi.data.cells.perturbation.held_out import HeldOut
 from gendi.data.cells.perturbation.unseen import Unseen, shown
+from gendi.report.cell_plane import PCA, UMAP, draw_plane, in_plane
 from gendi.report.page import Html, figure, fill, page, section
 from gendi.report.style import DARK, LIGHT, Theme, drawing, png
 from gendi.storage.files import atomic_write
 
-MOST_DRUGS, MOST_COMBINATIONS, MOST_GENES, POINTS = 8, 4, 4, 40
+MOST_DRUGS, MOST_COMBINATIONS, MOST_GENES, MOST_CELLS, POINTS = 8, 4, 4, 300, 40
 LOG2 = float(np.log(2))
 
 
-def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> Path:
-    """Write one page, which opens offline, and return its path. Raises `ResourceError` if the disk refuses."""
+def write_perturbation_page(model: Perturbation, path: Path, data: str = "", plane: str = PCA) -> Path:
+    """Write one page, which opens offline, and return its path.
+
+    Args:
+        model: a fitted model. One that was stored has no treated cells, and these are then not shown.
+        path: where to.
+        data: what the model was fitted to, for the title.
+        plane: "umap" or "pca", how cells are laid out in a plane.
+
+    Raises `ResourceError` if the disk refuses.
+    """
     e, sections = model.experiment, []
     observed = sorted(set(model.effects.shifts.drugs.tolist()))
     drugs = [d for d in observed if d not in e.combinations]
@@ -49,6 +60,7 @@ def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> 
         body = [
             figure(_picture(partial(_volcano, model, d, c, x), f"Volcano plot of {name}"), "Genes"),
             figure(_picture(partial(shown, model, d, c), f"{title} of {name}"), title),
+            *_cells(model, d, c, x, plane),
         ]
         sections.append((f"drug{d}", name, section(f"drug{d}", name, text, body)))
     combined = [d for d in observed if model.effects.is_sum(d)]
@@ -75,6 +87,29 @@ def write_perturbation_page(model: Perturbation, path: Path, data: str = "") -> 
     )
     atomic_write(path, page("Perturbed cells", hero, sections, f"Made by gendi from {data or 'an AnnData'}."))
     return path
+
+
+def _cells(model: Perturbation, drug: int, cell_type: int, dose: float, plane: str) -> list[Html]:
+    """Return the figure of control, treated and predicted cells; none where the model has no treated cells.
+
+    Cells are predicted from every second control, and the others are shown: a moved cell is near to the one that it was
+    made of, and neighbours would show that in place of the effect.
+    """
+    e = model.experiment
+    treated, every = e.of(cell_type, drug, dose)[:MOST_CELLS], e.controls(cell_type, drug)[: 2 * MOST_CELLS]
+    controls, others = every[::2], every[1::2]
+    if not (treated.any() and len(others)):
+        return []
+    change = model.effects.dispersion_change(cell_type, drug, dose)
+    moved = model.effects.moved(others, cell_type, model.effects.lfc(cell_type, drug, dose), 0, change)
+    points, how = in_plane([controls, treated, moved], plane)
+    names = [f"{len(controls):,} controls", f"{len(treated):,} treated cells", f"{len(moved):,} predicted cells"]
+    said = "Cells, in a UMAP" if how == UMAP else "Cells, in the plane of the first two principal components"
+    if how != plane:
+        said += " (a UMAP needs the package umap-learn, and more than 30 cells)"
+    said += "; the model was fitted to the treated ones"
+    picture = _picture(partial(draw_plane, points, names, how), f"Cells under {e.drug_names[drug]} in a plane")
+    return [figure(picture, said)]
 
 
 def _combination(model: Perturbation, d: int) -> tuple[str, str, Html]:
@@ -117,7 +152,7 @@ def _measured(held_out: HeldOut) -> tuple[str, str, Html]:
         "Some conditions were held out, and the model was fitted once more without them. It explains this share of "
         "their squared changes; 1 is perfect and 0 is no better than no change, and intervals are 95%.",
         *(f"{line[0].upper()}{line[1:]}." for line in held_out.lines()),
-        "Changes of means were compared. Effects on variances and correlations are not part of the model.",
+        "Changes of means were compared, and not those of variances or correlations.",
     ]
     return "measured", title, section("measured", title, text, [])
 

@@ -17,27 +17,37 @@ from gendi.evaluate.result import PortraitRecord
 from gendi.report.style import LIGHT, Theme, drawing
 
 SIDE = 4.2
+LEAST_POINTS = 30
+"""A UMAP is of more points than this."""
 Points = NDArray[np.float64]
 
 
 def flat_map(record: PortraitRecord, *, umap: bool = True) -> tuple[str, Points, Points]:
     """Return (method, real (n, 2), fake (m, 2)): coordinates from one UMAP of both sets, or from PCA."""
     real, fake = (np.array(z, np.float64).reshape(-1, record.dimensions) for z in (record.real, record.fake))
-    if umap and record.dimensions > 2 and len(real) + len(fake) > 30:
-        threads = torch.get_num_threads()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                from umap import UMAP
-
-                both = UMAP(n_neighbors=15, min_dist=0.3, random_state=0).fit_transform(np.concatenate([real, fake]))
-            return "UMAP", both[: len(real)].astype(np.float64), both[len(real) :].astype(np.float64)
-        except ImportError:
-            pass
-        finally:
-            torch.set_num_threads(threads)  # umap-learn's numba sets the number for the whole process, torch included
+    both = umap_of(np.concatenate([real, fake])) if umap else None
+    if both is not None:
+        return "UMAP", both[: len(real)], both[len(real) :]
     real, fake = (np.pad(z, ((0, 0), (0, max(0, 2 - record.dimensions))))[:, :2] for z in (real, fake))
     return "PCA", real, fake
+
+
+def umap_of(z: Points) -> Points | None:
+    """Return a UMAP (n, 2) of points (n, d); None without umap-learn, and for 30 points or 2 dimensions and fewer."""
+    if z.shape[1] <= 2 or len(z) <= LEAST_POINTS:
+        return None
+    threads = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from umap import UMAP
+
+            out = UMAP(n_neighbors=15, min_dist=0.3, random_state=0).fit_transform(z)
+        return np.asarray(out, np.float64)
+    except ImportError:
+        return None
+    finally:
+        torch.set_num_threads(threads)  # umap-learn's numba sets the number for the whole process, torch included
 
 
 def map_figure(method: str, real: Points, fake: Points, *, theme: Theme = LIGHT) -> Figure:

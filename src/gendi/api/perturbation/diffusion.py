@@ -4,10 +4,11 @@ The rate of gene g in cells of type c under dose x of drug d is
 
     p_cg exp(lfc_g(c, d, x)), scaled so that the rates sum to 1,
 
-with the rates p_cg of control cells and the log-fold changes of `gendi.data.cells.perturbation.effects`. The marginal
-distributions are therefore known even for combinations and doses without any observed cell. The network is conditional
-on type, drug and log dose, and learns the rest: the factors that genes have in common (`gendi.data.cells.copula`). The
-depth of a predicted cell is that of a control cell, times the sum over genes of p exp(lfc).
+with the rates p_cg of control cells and the log-fold changes of the model of effects, which changes dispersions too.
+The marginal distributions are therefore known even for combinations and doses without any observed cell. The network is
+conditional on type, drug and log dose, and learns the rest: the factors that genes have in common
+(`gendi.data.cells.copula`). The depth of a predicted cell is that of a control cell, times the sum over genes of
+p exp(lfc).
 
 Guidance is nested:
 
@@ -90,7 +91,9 @@ class Diffusion:
         """Return the rates (G,), which sum to 1, and the dispersions (G,) of a combination of type, drug and dose."""
         table = self.effects.shifts.marginals
         rates = self._changed_rates(cell_type, drug, dose)
-        return rates / rates.sum(), table.dispersions[cell_type]
+        change = None if drug == CONTROL else self.effects.dispersion_change(cell_type, drug, dose)
+        factor = 1.0 if change is None else np.exp(change)
+        return rates / rates.sum(), table.dispersions[cell_type] * factor
 
     def _changed_rates(self, cell_type: int, drug: int, dose: float) -> NDArray[np.float64]:
         """Return p exp(lfc), (G,), or the rates p of the type itself for a control."""

@@ -50,6 +50,16 @@ class Perturbation:
         rows = {"log_fold_change": lfc, "standard_error": np.sqrt(variance)}
         return require("pandas").DataFrame(rows, index=list(self.experiment.genes))
 
+    def dispersions_of(self, *, drug: str, cell_type: str | None = None, dose: Doses | None = None) -> Any:
+        """Return how much more or less the counts of each gene vary than in controls, as a DataFrame.
+
+        Its columns are `log_change`, the natural logarithm of the factor of the negative binomial dispersion, and
+        `standard_error`; the names of the genes are its index. Raises the errors of `predict`.
+        """
+        change, variance = self.effects.change_of_dispersions(*self.asked(cell_type, drug, dose))
+        rows = {"log_change": change, "standard_error": np.sqrt(variance)}
+        return require("pandas").DataFrame(rows, index=list(self.experiment.genes))
+
     def with_descriptors(self, source: Any) -> "Perturbation":
         """Return the model with the descriptors of more drugs that no cell had, in the columns that it was fitted with.
 
@@ -203,7 +213,7 @@ def predict(
     controls = controls[np.arange(n or len(controls)) % len(controls)]
     lfc = model.effects.effect(c, treatment)[0]
     if how == "transport":
-        counts = model.effects.moved(controls, c, lfc, seed)
+        counts = model.effects.moved(controls, c, lfc, seed, model.effects.change_of_dispersions(c, treatment)[0])
     elif model.diffusion is None:
         raise UsageError('how = "diffusion" needs a model that was fitted with diffusion=True.')
     elif number is None or number >= len(model.experiment.drug_names):

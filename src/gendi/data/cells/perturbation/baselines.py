@@ -59,12 +59,24 @@ class ShiftModel(ABC):
             DataError: a type without control cells.
         """
         self.check(cell_type, drug, dose)
-        return self.moved(control_cells, cell_type, self.lfc(cell_type, drug, checked_dose(dose)), seed)
+        lfc = self.lfc(cell_type, drug, checked_dose(dose))
+        return self.moved(control_cells, cell_type, lfc, seed, self.dispersion_change(cell_type, drug, dose))
+
+    def dispersion_change(self, cell_type: int, drug: int, dose: float) -> Float64[np.ndarray, " g"] | None:
+        """Return the predicted change (G,) of the logarithm of each gene's dispersion; None for a model of means."""
+        return None
 
     def moved(
-        self, control_cells: Int64[np.ndarray, "n h"], cell_type: int, lfc: Float64[np.ndarray, " g"], seed: int
+        self,
+        control_cells: Int64[np.ndarray, "n h"],
+        cell_type: int,
+        lfc: Float64[np.ndarray, " g"],
+        seed: int,
+        change: Float64[np.ndarray, " g"] | None = None,
     ) -> Int64[np.ndarray, "n h"]:
-        """Return the counts (n, G) of control cells (n, H) of a type after log-fold changes (G,).
+        """Return the counts (n, G) of control cells (n, H) of a type after log-fold changes (G,) of their means.
+
+        `change` (G,) is that of the logarithms of dispersions, and None changes none.
 
         Raises `UsageError` for cells with another number H of genes than G.
         """
@@ -76,7 +88,7 @@ class ShiftModel(ABC):
         rng = stream(seed, "predicted treatment")
         own = shrunk_rates(control_cells, rates)
         dispersions = self.shifts.marginals.dispersions[cell_type]
-        return transport(control_cells, lfc, own, rng, dispersions)
+        return transport(control_cells, lfc, own, rng, dispersions, change)
 
     def check(self, cell_type: int, drug: int, dose: float) -> None:
         """Raise `UsageError` or `DataError` if this type, drug or dose cannot be predicted."""

@@ -14,7 +14,10 @@ the squared errors against the truth, which are compared, are those against y le
 lines.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float64
@@ -22,7 +25,9 @@ from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.baselines import Interpolation, ShiftModel
 from gendi.data.cells.perturbation.curves import Curves, fit_curves, with_others
+from gendi.data.cells.perturbation.dispersions import fit_dispersions
 from gendi.data.cells.perturbation.effects import HillEffects, Prior
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.shifts import Shifts
 
 FOLDS = 2
@@ -60,9 +65,16 @@ class DoseCurves(ShiftModel):
     """The model in the module's docstring. With `interactions=False`, all types respond alike."""
 
     name = "dose curves"
+    dispersions: Mapping[int, Curves] = MappingProxyType({})
+    """The change of the logarithms of dispersions of each drug, where it was learned."""
 
     def __init__(self, interactions: bool = True) -> None:
         self.interactions = interactions
+
+    def fit(self, train: Experiment) -> Self:
+        super().fit(train)
+        self.dispersions = fit_dispersions(train, self.shifts, self.hill.priors, self.interactions)
+        return self
 
     def learn(self, shifts: Shifts) -> None:
         self.hill, curves, kinship = self._both(shifts)
@@ -88,6 +100,10 @@ class DoseCurves(ShiftModel):
     def standard_error(self, cell_type: int, drug: int, dose: float) -> Floats:
         """Return the standard error (G,) of each predicted log-fold change."""
         return self.curves[drug].standard_error(cell_type, dose)
+
+    def dispersion_change(self, cell_type: int, drug: int, dose: float) -> Floats | None:
+        own = self.dispersions.get(drug)
+        return None if own is None else own.lfc(cell_type, dose)
 
     def warnings(self) -> list[str]:
         """Return what the fit says against itself, one sentence or two for each drug and matter."""

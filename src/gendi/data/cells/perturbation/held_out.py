@@ -85,7 +85,7 @@ def measure(model: Treatments) -> HeldOut | None:
     shifts = model.shifts
     kinds = held_conditions(model)
     rest = shifts.rows(np.array([i for i in range(len(shifts.y)) if i not in kinds], np.int64))
-    other = Treatments(model.interactions)
+    other = Treatments(model.interactions, model.table)
     other.train = model.train
     other.shifts = rest
     other.learn(rest)

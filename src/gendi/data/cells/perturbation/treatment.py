@@ -4,6 +4,7 @@ A combination is written with a sign between the names of its parts, as in "A+B"
 parts, or numbers with the same sign between them, in the same order: "1+0.5".
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -69,13 +70,18 @@ def parse_doses(dose: Doses, parts: int, sign: str | None) -> tuple[float, ...]:
     """
     words: list[str | float] = [dose] if isinstance(dose, str | int | float) else list(dose)
     if isinstance(dose, str) and sign and not _is_number(dose):
-        words = list(dose.split(sign))
+        words = list(split_doses(dose, sign))
     if not all(_is_number(word) for word in words):
         raise UsageError(f"dose = {dose!r} is no number{_example(parts, sign)}.")
     doses = tuple(checked_dose(float(word)) for word in words)
     if len(doses) not in (1, parts):
         raise UsageError(f"dose = {dose!r} has {len(doses)} numbers for {parts} drugs{_example(parts, sign)}.")
     return doses * parts if len(doses) == 1 else doses
+
+
+def split_doses(text: str, sign: str) -> list[str]:
+    """Return the words between signs; the sign in a number such as 1e+06 is none."""
+    return re.split(rf"(?<![0-9][eE]){re.escape(sign)}", text)
 
 
 def checked_dose(dose: float) -> float:
@@ -128,7 +134,7 @@ def numbered(
 
 def _own(dose: Doses, name: str, parts: tuple[str, ...], sign: str | None) -> Doses:
     """Return doses without those of controls, which `parts` are without."""
-    words = dose.split(sign) if isinstance(dose, str) and sign else []
+    words = split_doses(dose, sign) if isinstance(dose, str) and sign else []
     written = _written(name, sign)
     if len(words) != len(written):
         return dose

@@ -4,22 +4,29 @@ Single drugs are those of `gendi.data.cells.perturbation.dose_curves`, and combi
 that was never given alone is known from combinations whose other parts were: what these do alone is taken from what was
 observed, and what is left counts as an observation of the drug. Combinations of which two or more parts are unknown are
 drugs of their own, known as a whole only. Drugs that no cell had are known by descriptors, where there are any
-(`gendi.data.cells.perturbation.unseen`).
+(`gendi.data.cells.perturbation.unseen`). If these tell the effects of drugs that were left out, the effects of drugs
+that cells had are shrunk to what they say (`.descriptor_prior`).
+
+Dispersions (`.dispersions`) are learned from drugs that were given alone, and their logarithms change by the sum of
+what the parts of a combination do.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.cells.perturbation.baselines import ShiftModel
+from gendi.data.cells.perturbation.descriptor_prior import shrunk_to_descriptors
 from gendi.data.cells.perturbation.descriptors import Descriptors
+from gendi.data.cells.perturbation.dispersions import fit_dispersions
 from gendi.data.cells.perturbation.dose_curves import DoseCurves
 from gendi.data.cells.perturbation.effects import noise_scale
+from gendi.data.cells.perturbation.experiment import Experiment
 from gendi.data.cells.perturbation.interactions import Interactions, fit_interactions
 from gendi.data.cells.perturbation.shifts import Shifts
 from gendi.data.cells.perturbation.treatment import Treatment
@@ -88,6 +95,14 @@ class Treatments(ShiftModel):
         names = enumerate((*self.train.drug_names, *self.train.described))
         return Alone(self.singles, self.unseen, {d: row[name] for d, name in names if name in row})
 
+    def fit(self, train: Experiment) -> Self:
+        super().fit(train)
+        given = set(np.unique(self.shifts.drugs).tolist()) - set(train.combinations) | set(self.wholes)
+        own = self.shifts.rows(np.flatnonzero(np.isin(self.shifts.drugs, list(given))))
+        priors = {d: prior for d, prior in self.singles.hill.priors.items() if d in given}
+        self.singles.dispersions = fit_dispersions(train, own, priors, self.interactions) if priors else {}
+        return self
+
     def learn(self, shifts: Shifts) -> None:
         together = self.train.combinations
         alone = set(shifts.drugs.tolist()) - set(together)
@@ -99,15 +114,18 @@ class Treatments(ShiftModel):
         if len(single.y):
             self.singles = self._fitted(single)
         if self.inferred:
-            self.singles = self._fitted(_joined(single, self._left(shifts, alone)))
+            single = _joined(single, self._left(shifts, alone))
+            self.singles = self._fitted(single)
+        if self.table is not None:
+            self.unseen = self._regression(self.table)
+            if self.unseen.warning() is None:
+                self.singles.curves = shrunk_to_descriptors(self.singles, single, self.unseen, self._fitted)
         mixed = np.flatnonzero([d in together and d not in self.wholes for d in shifts.drugs.tolist()])
         if len(mixed):
             rows = shifts.rows(mixed)
             given = [together[d] for d in rows.drugs.tolist()]
             types = len(shifts.marginals.rates) - 1
             self.joint = fit_interactions(rows, given, Alone(self.singles), noise_scale(shifts), types)
-        if self.table is not None:
-            self.unseen = self._regression(self.table)
 
     def lfc(self, cell_type: int, drug: int, dose: float) -> Floats:
         return self.effect(cell_type, self._numbered(drug, dose))[0]
@@ -125,6 +143,20 @@ class Treatments(ShiftModel):
             zero = np.zeros((len(self.shifts.marginals.rates) - 1, self.shifts.y.shape[1]))
             return Interactions(1.0, 0.0, zero, zero, 0.0, {}).effect(alone, cell_type, treatment)
         return self.joint.effect(alone, cell_type, treatment)
+
+    def dispersion_change(self, cell_type: int, drug: int, dose: float) -> Floats | None:
+        return self.change_of_dispersions(cell_type, self._numbered(drug, dose))[0]
+
+    def change_of_dispersions(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats]:
+        """Return the change (G,) of the logarithms of dispersions, and its variance; 0 where nothing was learned."""
+        whole, known = self._whole(treatment), self.singles.dispersions
+        parts = [whole] if whole is not None else list(treatment.parts)
+        mean, variance = np.zeros((2, self.shifts.y.shape[1]))
+        for d, x in parts:
+            if d in known:
+                mean = mean + known[d].lfc(cell_type, x)
+                variance = variance + np.square(known[d].standard_error(cell_type, x))
+        return mean, variance
 
     def beyond(self, cell_type: int, treatment: Treatment) -> tuple[Floats, Floats, Floats]:
         """Return the sum of what the parts of a combination do alone, and what the model adds to it with its error."""

@@ -57,6 +57,11 @@ class Unseen:
         known, z = self._standard()
         return weights_of(known, z[row], self.penalty)
 
+    def left_out_weights(self) -> Floats:
+        """Return the weights (D, D) of the other drugs in the prediction of each known one."""
+        known, _ = self._standard()
+        return np.asarray(np.eye(len(known)) - _left_out(known, self.penalty))
+
     def far(self, row: int) -> float:
         """Return the distance to the nearest known drug, over the median of that between known drugs."""
         known, z = self._standard()

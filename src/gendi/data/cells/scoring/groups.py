@@ -18,6 +18,8 @@ from gendi.diffusion.randomness import stream
 CHUNK = 1000
 MOST = 500
 """Cells of a group of which distances are computed."""
+LARGEST = 30.0
+"""Logarithms are cut off here before they are taken back, against overflow."""
 FITTED, COMPONENTS = 1000, 50
 """Cells that principal components are fitted to, and their number."""
 
@@ -39,6 +41,9 @@ class Group:
     """Principal components of up to `MOST` of the cells."""
     weights: Float64[np.ndarray, "b k"]
     """How often each of these cells is there."""
+    plain_means: Float64[np.ndarray, "b g"]
+    """Means of expression that is no logarithm, e^y - 1: counts per 10,000, whose mean does not depend on depths."""
+    plain_variances: Float64[np.ndarray, "b g"]
 
     def moved(self, shift: Floats, axes: Floats) -> "Group":
         """Return the group with all cells moved by a shift (G,); `axes` (G, d) are the principal axes.
@@ -49,7 +54,16 @@ class Group:
         rng = stream(0, "chance in a mean")
         drawn = rng.multinomial(len(self.z), np.full(len(self.z), 1 / len(self.z))) / len(self.z)
         chance = (drawn - 1 / len(self.z)) @ self.z if shift.any() else 0.0
-        return Group(self.n, self.means + shift, self.variances, self.z + shift @ axes + chance, self.weights)
+        fold = np.exp(shift)
+        return Group(
+            self.n,
+            self.means + shift,
+            self.variances,
+            self.z + shift @ axes + chance,
+            self.weights,
+            fold * (self.plain_means + 1) - 1,
+            fold**2 * self.plain_variances,
+        )
 
 
 def once(side: Side, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -93,17 +107,34 @@ def group_of(
         assert rng is not None
         weights[1:] = rng.multinomial(n, np.full(n, 1 / n), size=again)
     near = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(np.int64))
-    sums = np.zeros((1 + again, axes.shape[0]))
-    squares, z, centre = np.zeros_like(sums), [], None
+    logs, plain, z = _Moments(weights), _Moments(weights), []
     for start in range(0, n, CHUNK):
         x = side.expression(rows[start : start + CHUNK])
         some = near[(near >= start) & (near < start + CHUNK)] - start
         z.append(x[some] @ axes)
-        centre = x.mean(0) if centre is None else centre  # against the round-off of a difference of squares
-        x -= centre
-        sums += weights[:, start : start + CHUNK] @ x
-        squares += weights[:, start : start + CHUNK] @ np.square(x)
-    means = sums / n
-    variances = np.maximum(squares / n - np.square(means), 0.0) * (n / max(n - 1, 1))
-    assert centre is not None
-    return Group(n, means + centre, variances, np.concatenate(z), weights[:, near])
+        plain.add(np.expm1(np.minimum(x, LARGEST)), start)
+        logs.add(x, start)
+    return Group(n, *logs.solve(), np.concatenate(z), weights[:, near], *plain.solve())
+
+
+class _Moments:
+    """The sums of cells and of their squares, with weights (b, n)."""
+
+    def __init__(self, weights: Floats) -> None:
+        self.weights = weights
+        self.centre, self.sums, self.squares = np.zeros((3, 1))
+
+    def add(self, x: Floats, start: int) -> None:
+        """Add the cells (m, G) from `start` on; they are centred in place."""
+        if start == 0:
+            self.centre = x.mean(0)  # against the round-off of a difference of squares
+        x -= self.centre
+        some = self.weights[:, start : start + len(x)]
+        self.sums = self.sums + some @ x
+        self.squares = self.squares + some @ np.square(x)
+
+    def solve(self) -> tuple[Floats, Floats]:
+        """Return means and variances (b, G)."""
+        n = self.weights.shape[1]
+        means = self.sums / n
+        return means + self.centre, np.maximum(self.squares / n - np.square(means), 0.0) * (n / max(n - 1, 1))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendi.data.cells.matrices import matrices
+from gendi.data.cells.perturbation.treatment import spelled, split_doses
 from gendi.data.cells.read import read_h5ad
 from gendi.data.cells.rows import CountRows
 from gendi.data.cells.scoring.scales import Scale, log_rows, same, scale_of
@@ -18,18 +19,34 @@ from gendi.errors import DataError, Mend, UsageError, unknown_name
 
 SHOWN = 5
 """Names that a message gives as examples."""
+SIGN = "+"
+"""What stands between the doses of a combination's parts in a message."""
 
 
 class Condition(NamedTuple):
-    """What treated cells have in common; the type is "" and the dose is 0 where there is no such column."""
+    """What treated cells have in common; the type is "" and the dose is 0 where there is no such column.
+
+    The parts of a combination may have doses of their own; `dose` is then their geometric mean.
+    """
 
     cell_type: str
     perturbation: str
     dose: float
+    parts: tuple[float, ...] = ()
+    """The doses of the parts of a combination, where they differ."""
+
+    @property
+    def written(self) -> str:
+        """The dose as text, such as 3 or 1+0.5."""
+        return spelled(self.parts or (self.dose,), SIGN)
 
     def __str__(self) -> str:
-        dose = f" at {self.dose:g}" if self.dose else ""
+        dose = f" at {self.written}" if self.dose else ""
         return f"{self.perturbation}{dose}" + (f" in {self.cell_type}" if self.cell_type else "")
+
+
+Doses = tuple[float, tuple[float, ...]]
+"""The fields `dose` and `parts` of a condition."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,8 @@ class Columns:
     control: str
     cell_type: str | None = None
     dose: str | None = None
+    combine: str = SIGN
+    """What stands between the doses of a combination's parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +182,19 @@ def _labels(
     treated = ~control
     types = _words(adata.obs[columns.cell_type], columns.cell_type, name) if columns.cell_type else [""] * len(control)
     every = _words(adata.obs[columns.perturbation], columns.perturbation, name, treated)
-    doses = _doses(adata.obs[columns.dose], columns.dose, name, treated) if columns.dose else np.zeros(len(control))
+    nothing: Doses = (0.0, ())
+    doses = (
+        _doses(adata.obs[columns.dose], columns.dose, name, treated, columns.combine)
+        if columns.dose
+        else [nothing] * len(control)
+    )
     conditions: dict[Condition, list[int]] = {}
     controls: dict[str, list[int]] = {}
     for i, is_control in enumerate(control):
         if is_control:
             controls.setdefault(types[i], []).append(i)
         else:
-            conditions.setdefault(Condition(types[i], every[i], float(doses[i])), []).append(i)
+            conditions.setdefault(Condition(types[i], every[i], *doses[i]), []).append(i)
     if not conditions:
         raise DataError(
             f"Every cell of {name} is a control ({columns.control!r} in {columns.perturbation!r}): there is no "
@@ -205,17 +229,30 @@ def _words(column: Any, key: str | None, name: str, kept: NDArray[np.bool_] | No
     return [str(word) for word in column]
 
 
-def _doses(column: Any, key: str, name: str, treated: NDArray[np.bool_]) -> NDArray[np.float64]:
-    import pandas
-
-    doses = pandas.to_numeric(column.astype(object), errors="coerce").to_numpy(np.float64)
-    bad = treated & ~(np.isfinite(doses) & (doses > 0))
-    if bad.any():
+def _doses(column: Any, key: str, name: str, treated: NDArray[np.bool_], sign: str) -> list[Doses]:
+    """Return the dose of each cell and those of its parts, (0, ()) for controls."""
+    words = column.astype(object).tolist()
+    known: dict[Any, Doses | None] = {word: _dose(word, sign) for word in {*words}}
+    bad = [i for i, word in enumerate(words) if treated[i] and known[word] is None]
+    if bad:
         raise DataError(
-            f"obs[{key!r}] is no number above 0 in {int(bad.sum()):,} treated cells of {name}; the first is "
-            f"{column.index[bad][0]!r} with {column[bad].iloc[0]!r}. Correct it, or mark these cells as controls."
+            f"obs[{key!r}] is no number above 0 in {len(bad):,} treated cells of {name}; the first is "
+            f"{column.index[bad[0]]!r} with {words[bad[0]]!r}. Correct it, or mark these cells as controls. Parts of a "
+            f"combination have one number for all, or one each, such as 1{sign}0.5."
         )
-    return np.where(treated, doses, 0.0)
+    return [(known[word] if own else None) or (0.0, ()) for word, own in zip(words, treated, strict=True)]
+
+
+def _dose(word: Any, sign: str) -> Doses | None:
+    """Return a dose, and the doses of parts where these differ; None for anything else than numbers above 0."""
+    parts = split_doses(word, sign) if isinstance(word, str) else [word]
+    try:
+        doses = tuple(map(float, parts))
+    except (TypeError, ValueError):
+        return None
+    if not (np.isfinite(doses).all() and min(doses) > 0):
+        return None
+    return (doses[0], ()) if len(set(doses)) == 1 else (float(np.exp(np.log(doses).mean())), doses)
 
 
 def _check_conditions(predicted: Any, real: Any, names: Sequence[str]) -> None:

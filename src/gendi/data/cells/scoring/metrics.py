@@ -5,14 +5,17 @@ With means x of predicted and y of real treated cells, u and v of their controls
     mae               mean |x_g - y_g| over genes                                    [as the package cell-eval has it]
     pearson           correlation of x - u with y - v over all genes                 [as the package cell-eval has it]
     pearson-changed   the same over the genes that change: Welch's t-test of real treated cells against controls, with
-                      a false discovery rate of 5% [Benjamini and Hochberg 1995]
+                      a false discovery rate of 5% [Benjamini and Hochberg 1995], of e^y - 1
     slope             of the line through the origin, x - u on y - v, over these genes
     overlap           share of these n genes among the n genes with the largest |t| of predicted cells against controls
     rank              share of the other real conditions of the type whose y - v is nearer to x - u than the right one
     energy            energy distance of predicted to real treated cells, in principal components of real cells
     mmd               squared maximum mean discrepancy there, with a Gaussian kernel of the median distance
 
-The last two are unbiased, so that chance can bring them below 0, the value of the right distribution. A prediction of
+Tests are of e^y - 1, the counts per 10,000, whose mean does not depend on the depths of cells. The mean of y does: of
+two groups that differ in nothing else, the shallower one has the lower mean in every gene with few counts.
+
+Energy and MMD are unbiased, so that chance can bring them below 0, the value of the right distribution. A prediction of
 one cell is a distribution without spread.
 """
 
@@ -62,11 +65,11 @@ class Truth:
 
 
 def t_statistics(one: Group, other: Group) -> tuple[Floats, Floats]:
-    """Return Welch's t (b, G) of a difference of two groups, and its degrees of freedom."""
-    a, b = one.variances / one.n, other.variances / other.n
+    """Return Welch's t (b, G) of a difference of two groups in counts per 10,000, and its degrees of freedom."""
+    a, b = one.plain_variances / one.n, other.plain_variances / other.n
     squared = np.maximum(a + b, 1e-24)
     freedom = squared**2 / np.maximum(a**2 / max(one.n - 1, 1) + b**2 / max(other.n - 1, 1), 1e-300)
-    return (one.means - other.means) / np.sqrt(squared), freedom
+    return (one.plain_means - other.plain_means) / np.sqrt(squared), freedom
 
 
 def changed_genes(treated: Group, control: Group) -> NDArray[np.bool_]:

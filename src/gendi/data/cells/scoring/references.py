@@ -7,6 +7,9 @@
     ridge           ridge regression on type, perturbation, log dose within perturbation, and pair of both
     interpolation   between the nearest other doses of the same type and perturbation, in the log of the dose
 
+A combination whose parts have doses of their own is compared with the same doses only: nothing lies between two of them
+on a line. Its log dose in the regression is the mean of those of its parts.
+
 The other conditions are the real ones that were not predicted. Where all were predicted, they are all but the one in
 question (leave one out).
 """
@@ -43,7 +46,7 @@ def reference_shifts(
         same_type = [other for other in known if other.cell_type == condition.cell_type] or known
         if same_type:
             out["training mean"][condition] = np.mean([shifts[other] for other in same_type], axis=0)
-        own = [other for other in known if other.perturbation == condition.perturbation]
+        own = [k for k in known if k.perturbation == condition.perturbation and k.parts == condition.parts]
         if elsewhere := [other for other in own if other.cell_type != condition.cell_type]:
             out["additive"][condition] = _at_dose(elsewhere, condition, shifts)
         if condition.dose and (doses := [other for other in own if other.cell_type == condition.cell_type]):

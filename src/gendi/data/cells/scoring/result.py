@@ -91,11 +91,17 @@ class Scores:
         return html_table(*self._rows())
 
     def frame(self) -> Any:
-        """Return the values of each condition as a pandas DataFrame with a row for each condition and model."""
-        rows = []
+        """Return the values of each condition as a pandas DataFrame with a row for each condition and model.
+
+        Doses are numbers, and words such as "1+0.5" where parts of a combination have doses of their own.
+        """
+        rows, several = [], any(condition.parts for condition in self.conditions)
         for i, condition in enumerate(self.conditions):
             for model, metrics in self.each.items():
-                rows.append({**condition._asdict(), "model": model, **{m: values[i] for m, values in metrics.items()}})
+                about = {"cell_type": condition.cell_type, "perturbation": condition.perturbation}
+                dose = condition.written if several else condition.dose
+                found = {m: values[i] for m, values in metrics.items()}
+                rows.append({**about, "dose": dose, "model": model, **found})
         return require("pandas").DataFrame(rows)
 
     def to_dict(self) -> dict[str, Any]:
