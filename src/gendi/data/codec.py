@@ -80,7 +80,7 @@ class Codec(ABC):
         return 1
 
     def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
-        """Map training rows to (draws, B, *shape). One draw is what `encode` returns; several may be smoothed, too."""
+        """Map rows to (draws, B, *shape): what `encode` returns, and then further draws."""
         if draws != 1:
             raise ValueError(f"draws = {draws}: this codec encodes a row in one way.")
         return self.encode(rows, cond, index)[None]

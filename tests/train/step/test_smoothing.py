@@ -109,7 +109,9 @@ def test_a_table_of_words_alone_has_no_noise() -> None:
 def test_the_trainer_sees_the_rows_of_the_batch_with_this_noise(people: str) -> None:
     data = open_data(people)
     plain, smooth = (Trainer(small(h), data) for h in (0.0, H))
-    assert "0.5 of its standard deviation" in smooth.smoothing.in_words(80) and not plain.smoothing.in_words(80)
+    assert "noise of 0.5 standard deviations is added to the 80 rows" in smooth.smoothing.in_words(
+        80
+    ) and not plain.smoothing.in_words(80)
     x, y = plain.batch(4)[0], smooth.batch(4)[0]
     assert torch.equal(smooth.smoothing(x, 4, slice(0, 32), 32), y) and not torch.equal(x, y)
 

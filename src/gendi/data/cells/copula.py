@@ -8,13 +8,8 @@
 As long as z is about standard normal, each gene has the right zeros, mean and variance at the cell's depth, whatever f
 the network draws. The network only learns what genes have in common. Genes without factors (see `genes` in the
 configuration) are drawn from their distributions alone. Every draw is keyed by the number of the cell. If the training
-cells are few, each is encoded several times for training, with other draws of its factors: a network that sees one draw
-of each learns these draws by heart. These draws are moved towards the prior N(0, I), which they keep,
-
-    f <- sqrt(1 - h^2) f + h eps,      h^2 = `SMOOTHING` (1 - 1 / number of draws)
-
-so that the network learns a smoother density than that of the cells: a kernel estimate whose variance is not inflated,
-as in the smoothed bootstrap [Silverman and Young 1987], and which is narrower the more cells there are.
+cells are few, each is encoded several times, with other draws of its factors: a network that sees one draw of each
+learns these draws by heart.
 
 The distributions of a class are those of `gendi.data.cells.shrinkage`: a rare class borrows from the class that it is
 most like.
@@ -24,7 +19,6 @@ cells is shrunk [James and Stein 1961], since it is 0 wherever the distributions
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Literal, Self
@@ -58,8 +52,6 @@ SWEEPS, BETWEEN = 12, 4
 """Gibbs sweeps between the first scores of a cell and its encoded factors, and between two draws of the latter."""
 DRAWS, DRAWN_CELLS = 16, 10_000
 """Most draws of the factors of each training cell; there are so many that this number of cells is not exceeded."""
-SMOOTHING = 0.15
-"""The largest share of the variance of training factors that is the prior's."""
 ENCODED = 64
 """Number of cells that are encoded at a time, so few that their scores stay in the processor's cache."""
 FURTHEST = 8.0
@@ -119,18 +111,9 @@ class CopulaCodec(CellsCodec):
         return min(self.draws, most_draws(rows))
 
     def encode(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        return self._encoded(rows, cond, index, 1)[0]
+        return self.encode_draws(rows, cond, index, 1)[0]
 
     def encode_draws(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
-        x = self._encoded(rows, cond, index, draws)
-        places, h2 = Places(0, "smoothed factors", 0), SMOOTHING * (1 - 1 / draws)
-        for i, number in enumerate(index.tolist() if h2 else ()):
-            e = places(number, 0, 0).standard_normal((draws, x.shape[2] - 1), np.float32)
-            x[:, i, 1:] = math.sqrt(1 - h2) * x[:, i, 1:] + math.sqrt(h2) * torch.from_numpy(e)
-        return x
-
-    def _encoded(self, rows: Tensor, cond: Mapping[str, Tensor], index: Tensor, draws: int) -> Tensor:
-        """Return posterior draws (draws, n, 1 + k) of cells."""
         counts, labels, levels = self.counts_of(rows), self.labels_of(cond), self.levels_of(cond)
         out = np.empty((draws, len(counts), *self.shape), np.float32)
         for part in chunks(len(counts), ENCODED):

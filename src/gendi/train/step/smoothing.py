@@ -93,8 +93,8 @@ class Smoothing:
         if not self.coordinates:
             return ""
         return (
-            f"each time that one of the {rows:,} rows is seen it has other noise, {self.width:g} of its standard "
-            "deviation, so that the network does not learn them by heart: --train.smoothing 0 leaves it out"
+            f"noise of {self.width:g} standard deviations is added to the {rows:,} rows, other noise each time, so "
+            "that the network does not learn them by heart: --train.smoothing 0 leaves it out"
         )
 
     def __call__(self, x: Tensor, step: int, part: slice, batch: int) -> Tensor:
