@@ -43,10 +43,13 @@ from gendi.evaluate.vectors.two_sample import two_sample
 from gendi.train.config import RunConfig
 from gendi.train.presets import get_preset
 from gendi.train.step.resolve import prepared
+from gendi.train.step.smoothing import silverman
 from gendi.train.step.trainer import Trainer
 
 SECONDS = 60.0
 METHODS = ("gendi", *RIVALS)
+NOISE = ("gendi-no-noise", "gendi-noise")
+"""gendi without noise on the training rows, and with it however many rows there are (`train.smoothing`)."""
 LEARNING = tuple(method for method in METHODS if method not in ("resampling", "real"))
 METRICS = {
     "tstr": ("TSTR", 1),
@@ -124,13 +127,14 @@ def run(maker: Maker, seed: int, method: str, seconds: float, config: RunConfig)
     data = halves(frame, target, seed)
     at = [column.name for column in data.schema.columns].index(target)
     begun, facts = time.process_time(), dict[str, Any]()
-    if method == "gendi":
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    if method in ("gendi", *NOISE):
+        wide = {"gendi": config.train.smoothing, "gendi-no-noise": 0.0, "gendi-noise": silverman(len(data.train))}
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed, smoothing=wide[method]))
         rows, facts["steps"] = trained(config, prepared(config, data), seconds, len(data.heldout))
     else:
         rows = RIVALS[method](Task(data.schema, data.train.rows, at, len(data.heldout), seed, seconds))
     facts["cpu_seconds"] = time.process_time() - begun
-    return {**facts, "target": target, **scores(rows, data, at, seed)}
+    return {**facts, "target": target, "rows": len(data.train), **scores(rows, data, at, seed)}
 
 
 def page(runs: list[dict[str, Any]]) -> None:
@@ -149,6 +153,24 @@ def page(runs: list[dict[str, Any]]) -> None:
             cells = [record.with_interval(list(v.values()), ".3f") if v else "" for v in values.values()]
             lines.append(f"| {name} | {' | '.join(cells)} | {verdict(values, sign)} |")
     record.write_table("tables.md", "benchmark", lines[1:])
+    noise(found, names)
+
+
+def noise(found: dict[tuple[str, str, int], dict[str, Any]], names: list[str]) -> None:
+    """Write the table of runs with and without noise on their training rows into docs/tables.md."""
+    heads = ["table", "rows", "width", *(title for title, _ in METRICS.values())]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name in names:
+        plain = [seed for table, method, seed in found if (table, method) == (name, "gendi-no-noise")]
+        if not plain:
+            continue
+        rows = found[name, "gendi-no-noise", plain[0]]["rows"]
+        widened = "gendi-noise" if (name, "gendi-noise", plain[0]) in found else "gendi"
+        for method, width in (("gendi-no-noise", 0.0), (widened, silverman(rows))):
+            runs = [found[name, method, seed] for seed in plain]
+            cells = [record.with_interval([each[metric] for each in runs], ".3f") for metric in METRICS]
+            lines.append(f"| {name} | {rows} | {width:g} | {' | '.join(cells)} |")
+    record.write_table("tables.md", "noise", lines)
 
 
 def verdict(values: dict[str, dict[int, float]], sign: int) -> str:
@@ -172,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", type=Path, help="where the files of public tables are")
     parser.add_argument("--tables", nargs="+")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *NOISE), default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--table", action="store_true", help="write the tables, and nothing else")

@@ -25,7 +25,7 @@ from gendi.data import Data
 from gendi.diffusion.randomness import stream
 from gendi.errors import UsageError
 
-FEW = 1000
+FEW = 500
 """Tables of fewer training rows have noise, unless the user says otherwise."""
 BY_ROWS = -1.0
 """The value of `train.smoothing` that stands for the width by the number of rows."""
@@ -42,12 +42,16 @@ def by_rows(width: float, data: Data) -> float:
 
 
 def width_for(rows: int) -> float:
-    """Return the width h for so many training rows: 0.9 rows^(-1/5) for fewer than `FEW` rows, and 0 for more.
+    """Return the width h for so many training rows: that of `silverman` for fewer than `FEW` rows, and 0 for more."""
+    return silverman(rows) if rows < FEW else 0.0
 
-    That is Silverman's rule of thumb for a column of variance 1, with the factor that he advises where the distribution
-    may be no normal one.  [Silverman 1986, eq. 3.31]
+
+def silverman(rows: int) -> float:
+    """Return 0.9 rows^(-1/5), the rule of thumb for a column of variance 1, to three decimals.
+
+    The factor is the one advised where the distribution may be no normal one.  [Silverman 1986, eq. 3.31]
     """
-    return round(0.9 * rows**-0.2, 3) if rows < FEW else 0.0
+    return round(0.9 * rows**-0.2, 3)
 
 
 def has_vectors(data: Data) -> bool:
