@@ -3,7 +3,8 @@
     npm pack emoji-datasource-google    or fonts-noto-color-emoji of Debian, whose bitmaps `pictures` reads:
     python benchmarks/latent.py pictures NotoColorEmoji.ttf emoji.npy
     python benchmarks/latent.py run emoji.npy --seconds 1200 --show latent         the figures of docs/latent.md
-    python benchmarks/latent.py run emoji.npy --seconds 1200 --arms latent --equivariance 0 --name latent-plain
+    python benchmarks/latent.py run emoji.npy --seconds 300 --n 500 --arms latent --equivariance 0 --name latent-plain
+    python benchmarks/latent.py run emoji.npy --seconds 300 --n 500 --arms latent --name latent-equivariant
     python benchmarks/latent.py table --show latent                                their table and picture
     python benchmarks/latent.py run emoji.npy --seconds 60 --arms latent pixel     a quick look; nothing is written
 
@@ -171,8 +172,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 
 NAMES = {
-    "latent": "latents, equivariance on",
-    "latent-plain": "latents, equivariance off",
+    "latent": "latents",
     "pixel": "U-Net on pixels, patches of 2",
     "narrow": "U-Net on pixels, patches of 4, too narrow",
     "jit": "transformer on pixels, patches of 16",
@@ -181,11 +181,7 @@ NAMES = {
 
 def page(shown: Path | None) -> None:
     """Write the table of docs/latent.md, and its picture from the grids of samples in a folder."""
-    arms: dict[str, dict[str, Any]] = {}
-    for name in ("latent", "latent-plain"):
-        path = record.RESULTS / f"{name}.json"
-        found = json.loads(path.read_text("utf-8"))["arms"] if path.exists() else {}
-        arms |= {name if arm == "latent" else arm: facts for arm, facts in found.items()}
+    arms: dict[str, dict[str, Any]] = json.loads((record.RESULTS / "latent.json").read_text("utf-8"))["arms"]
 
     def distance(facts: dict[str, Any], metric: str, form: str) -> str:
         value, _, (low, high) = facts[metric]
@@ -250,7 +246,7 @@ def main() -> None:
         pictures(given.font, given.out)
         return
     found = run(given)
-    if given.seconds >= SECONDS:
+    if given.seconds >= SECONDS or given.name != "latent":
         path = record.RESULTS / f"{given.name}.json"
         known = json.loads(path.read_text("utf-8"))["arms"] if path.exists() else {}
         found["arms"] = known | found["arms"]
