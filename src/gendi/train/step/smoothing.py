@@ -51,7 +51,7 @@ def silverman(rows: int) -> float:
 
     The factor is the one advised where the distribution may be no normal one.  [Silverman 1986, eq. 3.31]
     """
-    return round(0.9 * rows**-0.2, 3)
+    return float(round(0.9 * rows**-0.2, 3))
 
 
 def has_vectors(data: Data) -> bool:
