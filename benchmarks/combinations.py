@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -170,20 +170,11 @@ def described(rng: np.random.Generator, name: str, cells: int) -> tuple[Experime
     return experiment, z, truth, names
 
 
-def table_of_few_cells(counts: dict[str, Any]) -> list[str]:
-    """Return the table of the page."""
-    lines = ["| cells of each drug | " + " | ".join(FEW) + " |", "|---" * (1 + len(FEW)) + "|"]
-    for name, runs in counts.items():
-        cells = (record.with_interval([run[key] for run in runs.values()], ".3f") for key in FEW)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
-
-
-def table_of_descriptors(worlds: dict[str, Any]) -> list[str]:
-    """Return the table of the page."""
-    lines = ["| effects | " + " | ".join(SAID) + " |", "|---" * (1 + len(SAID)) + "|"]
-    for name, runs in worlds.items():
-        cells = (record.with_interval([run[key] for run in runs.values()], ".2f") for key in SAID)
+def table_of_runs(runs: dict[str, Any], first: str, columns: Sequence[str], form: str) -> list[str]:
+    """Return a table of the page: a line for each name of `runs`, whose values are runs by seed."""
+    lines = [f"| {first} | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    for name, seeds in runs.items():
+        cells = (record.with_interval([run[key] for run in seeds.values()], form) for key in columns)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -201,9 +192,13 @@ def page(results: dict[str, Any]) -> None:
         record.write_table("perturbation.md", "combinations", table_of_combinations(results["combinations"]))
         drawn(results["combinations"])
     if "descriptors" in results:
-        record.write_table("perturbation.md", "descriptors", table_of_descriptors(results["descriptors"]))
+        record.write_table(
+            "perturbation.md", "descriptors", table_of_runs(results["descriptors"], "effects", SAID, ".2f")
+        )
     if "few cells" in results:
-        record.write_table("perturbation.md", "few cells", table_of_few_cells(results["few cells"]))
+        record.write_table(
+            "perturbation.md", "few cells", table_of_runs(results["few cells"], "cells of each drug", FEW, ".3f")
+        )
 
 
 def main() -> None:

@@ -104,21 +104,19 @@ def latent(spec: str, folder: Path, seconds: float, seed: int, given: argparse.N
     return model, {**about, "seconds_of_both": [middle - begun, time.monotonic() - middle]}
 
 
-def on_pixels(
-    spec: str, folder: Path, seconds: float, seed: int, size: int, **network: Any
-) -> tuple[Any, dict[str, Any]]:
-    config = quiet(get_preset("icons-64").config, seed, **network)
+def on_pixels(spec: str, folder: Path, seconds: float, size: int, config: RunConfig) -> tuple[Any, dict[str, Any]]:
     begun = time.monotonic()
     model = gendi.fit(spec, out=folder, config=config, seconds=seconds, size=size, quiet=True)
     return model, {"seconds_of_both": [0, time.monotonic() - begun]}
 
 
 def pixel(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    return on_pixels(spec, folder / "pixel", seconds, seed, given.size)
+    return on_pixels(spec, folder / "pixel", seconds, given.size, quiet(get_preset("icons-64").config, seed))
 
 
 def narrow(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    return on_pixels(spec, folder / "narrow", seconds, seed, given.size, patch=4)
+    config = quiet(get_preset("icons-64").config, seed, patch=4)
+    return on_pixels(spec, folder / "narrow", seconds, given.size, config)
 
 
 def jit(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -126,9 +124,7 @@ def jit(spec: str, folder: Path, seconds: float, seed: int, given: argparse.Name
     network = NetworkConfig("dit", channels=(192,), blocks=8, patch=16, heads=6, time_dim=192)
     objective = dataclasses.replace(config.objective, prediction="x0", precondition=False, weighting="edm")
     config = dataclasses.replace(config, network=network, objective=objective)
-    begun = time.monotonic()
-    model = gendi.fit(spec, out=folder / "jit", config=config, seconds=seconds, size=given.size, quiet=True)
-    return model, {"seconds_of_both": [0, time.monotonic() - begun]}
+    return on_pixels(spec, folder / "jit", seconds, given.size, config)
 
 
 ARMS: dict[str, Callable[..., tuple[Any, dict[str, Any]]]] = {
@@ -171,6 +167,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     return {"pictures": [len(data.train), len(data.heldout)], "size": given.size, "n": given.n, "arms": out}
 
 
+METRICS = (("fid-learned", ".2f"), ("fid-pixels", ".0f"))
 NAMES = {
     "latent": "latents",
     "pixel": "U-Net on pixels, patches of 2",
@@ -201,9 +198,6 @@ def page(shown: Path | None) -> None:
     if shown is not None:
         rows = [tiles(shown / f"{arm}.png")[:8] for arm in ("latent", "pixel", "jit")]
         gendi.show(np.concatenate(rows), columns=8).quantize(256).save(record.DOCS / "latent.png")
-
-
-METRICS = (("fid-learned", ".2f"), ("fid-pixels", ".0f"))
 
 
 def tiles(grid: Path, size: int = 128) -> np.ndarray:
